@@ -1,0 +1,6 @@
+//! offramp keeps real-time media off the VPN.
+
+pub mod filter;
+pub mod packet;
+pub mod policy;
+pub mod prefix;

@@ -1,0 +1,3 @@
+//! The `offramp` command.
+
+fn main() {}

@@ -1,0 +1,373 @@
+//! [`Policy`]: what one policy file means, free of syntax.
+//!
+//! Every value here is valid by construction; [`Sourced`] keeps the line of the file it was written on, so that
+//! `explain` can point at it. Two policies are equal when they mean the same and stand on the same lines.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+/// A value and the line of the policy file (counted from 1) that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sourced<T> {
+    /// What is meant.
+    pub value: T,
+    /// Line of the policy file, counted from 1.
+    pub line: u32,
+}
+
+/// An inclusive range of TCP or UDP ports; never empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+impl PortRange {
+    /// Every port, 0 included.
+    pub const ALL: Self = Self {
+        first: 0,
+        last: u16::MAX,
+    };
+
+    /// The range from `first` to `last`, both included; `None` when `first` is above `last`.
+    pub const fn new(first: u16, last: u16) -> Option<Self> {
+        if first <= last {
+            Some(Self { first, last })
+        } else {
+            None
+        }
+    }
+
+    /// The range that holds one port.
+    pub const fn single(port: u16) -> Self {
+        Self {
+            first: port,
+            last: port,
+        }
+    }
+
+    /// Lowest port of the range.
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// Highest port of the range.
+    pub const fn last(self) -> u16 {
+        self.last
+    }
+
+    /// Whether `port` lies in the range.
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(out, "{}", self.first)
+        } else {
+            write!(out, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+/// A transport protocol whose ports the rules look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// IP protocol 6 (RFC 9293).
+    Tcp,
+    /// IP protocol 17 (RFC 768).
+    Udp,
+}
+
+/// The protocols an `[[allow]]` covers: at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProtocolSet {
+    /// Only TCP.
+    Tcp,
+    /// Only UDP.
+    Udp,
+    /// TCP and UDP.
+    Both,
+}
+
+impl ProtocolSet {
+    /// Whether `protocol` belongs to the set.
+    pub const fn contains(self, protocol: Protocol) -> bool {
+        matches!(
+            (self, protocol),
+            (Self::Both, _) | (Self::Tcp, Protocol::Tcp) | (Self::Udp, Protocol::Udp)
+        )
+    }
+}
+
+/// Which rules an `[[allow]]` lifts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lifts {
+    /// Verdict order 6: media ports at corporate and client addresses.
+    pub media: bool,
+    /// Verdict order 5: all ports of the `[[server]]` addresses.
+    pub servers: bool,
+}
+
+/// `[vpn]`: who the clients are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VpnOptions {
+    /// Names of the interfaces that the VPN daemon makes; a trailing `*` matches any rest (`vpns*` for ocserv).
+    pub interfaces: Vec<Sourced<String>>,
+    /// Addresses of the VPN clients; at least one.
+    pub client_subnets: Vec<Sourced<IpNet>>,
+}
+
+/// `[corporate]`: what is internal.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Corporate {
+    /// Internal prefixes: the destinations of Table 1, row 1.
+    pub subnets: Vec<Sourced<IpNet>>,
+    /// Internal DNS servers.
+    pub dns_servers: Vec<Sourced<IpAddr>>,
+}
+
+/// How media is told from other traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaMatch {
+    /// By destination port, as the article's Table 1 is written.
+    Ports,
+}
+
+/// `[media]`: Table 1, row 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaOptions {
+    /// Destination ports that carry peer-to-peer media; 1024-65535 unless the file says otherwise.
+    pub ports: Vec<Sourced<PortRange>>,
+    /// How media is recognized.
+    pub recognition: MediaMatch,
+}
+
+/// What happens to a packet whose source is not in `vpn.client_subnets`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum UnknownSource {
+    /// Forward it as `not-a-client`.
+    #[default]
+    Forward,
+    /// Drop it as `spoofed-source`.
+    Drop,
+}
+
+/// What happens to a packet to a public service that enters the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum LeakedPublic {
+    /// Forward it and count the leak.
+    #[default]
+    Forward,
+    /// Drop it, so that the client falls back to its direct path.
+    Drop,
+}
+
+/// `[filter]`: choices the article leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FilterOptions {
+    /// `filter.unknown_source`.
+    pub unknown_source: UnknownSource,
+    /// `filter.leaked_public`.
+    pub leaked_public: LeakedPublic,
+}
+
+/// `[[server]]`: Table 1, row 2; blocked on all ports, TCP and UDP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The operator's name for it.
+    pub name: Sourced<String>,
+    /// Addresses and prefixes of the servers; at least one.
+    pub addresses: Vec<Sourced<IpNet>>,
+    /// Internal names that clients must not resolve.
+    pub hosts: Vec<Sourced<String>>,
+}
+
+/// `[[allow]]`: traffic that a blocking rule would hit and that must pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allow {
+    /// The operator's name for it.
+    pub name: Sourced<String>,
+    /// Destination prefixes; at least one.
+    pub to: Vec<Sourced<IpNet>>,
+    /// Transport protocols.
+    pub protocols: ProtocolSet,
+    /// Destination ports; every port when the file gives none.
+    pub ports: Vec<Sourced<PortRange>>,
+    /// Source ports, for replies of services that run on clients; every port when the file gives none.
+    pub from_ports: Vec<Sourced<PortRange>>,
+    /// The rules it lifts; at least one.
+    pub lifts: Lifts,
+}
+
+/// An SRV record of a public service (RFC 2782), with priority and weight 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SrvRecord {
+    /// Owner name, e.g. `_sip._tls.contoso.com`.
+    pub name: Sourced<String>,
+    /// Host that provides the service.
+    pub target: String,
+    /// Port of the service.
+    pub port: u16,
+}
+
+/// `[[public]]`: a service that must be reached outside the tunnel (Tables 2-4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicService {
+    /// The operator's name for it.
+    pub name: Sourced<String>,
+    /// Public addresses and prefixes; at least one.
+    pub addresses: Vec<Sourced<IpNet>>,
+    /// Names that resolve to these addresses.
+    pub hosts: Vec<Sourced<String>>,
+    /// Service records that point at them.
+    pub srv: Vec<SrvRecord>,
+}
+
+/// Format of a `[[feed]]` file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FeedFormat {
+    /// Microsoft 365 endpoints web service, JSON.
+    Microsoft365,
+    /// One prefix a line.
+    Prefixes,
+}
+
+/// `[[feed]]`: public prefixes that somebody else publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feed {
+    /// The operator's name for it.
+    pub name: Sourced<String>,
+    /// How the file is written.
+    pub format: FeedFormat,
+    /// Path of the file, relative to the policy file.
+    pub file: Sourced<String>,
+    /// Service areas to take; all when empty.
+    pub service_areas: Vec<Sourced<String>>,
+    /// Categories to take; all when empty.
+    pub categories: Vec<Sourced<String>>,
+}
+
+/// Which addresses enter the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TunnelMode {
+    /// Only internal prefixes enter.
+    #[default]
+    Split,
+    /// Everything enters but the excluded prefixes.
+    Full,
+}
+
+/// `[routes]`: what the VPN pushes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RouteOptions {
+    /// `routes.tunnel`.
+    pub tunnel: TunnelMode,
+}
+
+/// `[dns]`: the pin-point DNS server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DnsOptions {
+    /// Addresses and ports it answers on.
+    pub listen: Vec<Sourced<SocketAddr>>,
+    /// SIP domains whose internal discovery names are hidden.
+    pub sip_domains: Vec<Sourced<String>>,
+}
+
+/// How much the gateway diverts from the kernel's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DivertScope {
+    /// Everything that enters from the VPN.
+    All,
+    /// Packets to the policy's destination prefixes.
+    #[default]
+    Policy,
+}
+
+/// What happens to traffic while the filter is not running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FailMode {
+    /// Traffic passes unfiltered.
+    #[default]
+    Open,
+    /// Diverted traffic stops.
+    Closed,
+}
+
+/// `[gateway]`: diversion, workers, fail mode, metrics address.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GatewayOptions {
+    /// `gateway.divert`.
+    pub divert: DivertScope,
+    /// Worker threads; `None` lets the gateway choose.
+    pub workers: Option<u16>,
+    /// `gateway.on_failure`.
+    pub on_failure: FailMode,
+    /// Address of the metrics endpoint; `None` switches it off.
+    pub metrics: Option<Sourced<SocketAddr>>,
+}
+
+/// `[[endpoint]]`: a client program that Windows Firewall keeps off the tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The operator's name for it.
+    pub name: Sourced<String>,
+    /// Paths of the programs; at least one.
+    pub programs: Vec<Sourced<String>>,
+    /// Windows Firewall profile (`domain`, `private`, `public`, `any`).
+    pub profile: String,
+    /// Windows Firewall interface type (`remote-access`, `wired`, `wireless`, `any`).
+    pub interface_type: String,
+}
+
+/// `[[test]]`: a packet and the verdict it must get before the policy is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// The operator's name for it.
+    pub name: Sourced<String>,
+    /// Source address, and port where it matters (0 otherwise).
+    pub from: SocketAddr,
+    /// Destination address, and port where it matters (0 otherwise).
+    pub to: SocketAddr,
+    /// IP protocol: `None` is ICMP.
+    pub protocol: Option<Protocol>,
+    /// The verdict expected: `forward` or `drop`, with a reason where the file gives one, e.g. `drop media`.
+    pub expect: Sourced<String>,
+}
+
+/// What the operator wants: the meaning of one policy file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Name of the file, for messages.
+    pub origin: String,
+    /// `[vpn]`.
+    pub vpn: VpnOptions,
+    /// `[corporate]`.
+    pub corporate: Corporate,
+    /// `[media]`.
+    pub media: MediaOptions,
+    /// `[filter]`.
+    pub filter: FilterOptions,
+    /// `[[server]]`, in file order.
+    pub servers: Vec<Server>,
+    /// `[[allow]]`, in file order.
+    pub allows: Vec<Allow>,
+    /// `[[public]]`, in file order.
+    pub publics: Vec<PublicService>,
+    /// `[[feed]]`, in file order.
+    pub feeds: Vec<Feed>,
+    /// `[routes]`.
+    pub routes: RouteOptions,
+    /// `[dns]`.
+    pub dns: DnsOptions,
+    /// `[gateway]`.
+    pub gateway: GatewayOptions,
+    /// `[[endpoint]]`, in file order.
+    pub endpoints: Vec<Endpoint>,
+    /// `[[test]]`, in file order.
+    pub tests: Vec<Expectation>,
+}
