@@ -1,0 +1,117 @@
+//! [`RuleTable`]: the rules of a policy, numbered, so that a verdict can name one in four bytes.
+
+use super::RuleId;
+use crate::policy::{Policy, Sourced};
+
+/// What kind of rule it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RuleKind {
+    /// `[media]`: Table 1, row 1.
+    Media,
+    /// A `[[server]]`: Table 1, row 2.
+    Server,
+    /// An `[[allow]]`.
+    Allow,
+    /// A `[[public]]` service.
+    Public,
+}
+
+/// One rule of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What kind of rule it is.
+    pub kind: RuleKind,
+    /// Position among the rules of its kind, from 0, in file order.
+    pub position: usize,
+    /// The operator's name for it; `media` for `[media]`.
+    pub name: String,
+    /// Line of the policy file that names it, from 1; `None` where the file leaves `[media]` to its default.
+    pub line: Option<u32>,
+}
+
+/// The rules of one policy: `[media]`, then servers, allows and public services, each in file order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleTable {
+    rules: Vec<Rule>,
+    servers: usize,
+    allows: usize,
+}
+
+impl RuleTable {
+    /// Numbers the rules of `policy`.
+    pub fn new(policy: &Policy) -> Self {
+        let media = Rule {
+            kind: RuleKind::Media,
+            position: 0,
+            name: "media".to_owned(),
+            line: policy
+                .media
+                .ports
+                .first()
+                .map(|ports| ports.line)
+                .filter(|&line| line > 0),
+        };
+        let servers = policy
+            .servers
+            .iter()
+            .map(|rule| (RuleKind::Server, &rule.name));
+        let allows = policy
+            .allows
+            .iter()
+            .map(|rule| (RuleKind::Allow, &rule.name));
+        let publics = policy
+            .publics
+            .iter()
+            .map(|rule| (RuleKind::Public, &rule.name));
+        let mut rules = vec![media];
+        for named in [numbered(servers), numbered(allows), numbered(publics)] {
+            rules.extend(named);
+        }
+        Self {
+            rules,
+            servers: policy.servers.len(),
+            allows: policy.allows.len(),
+        }
+    }
+
+    /// `[media]`.
+    pub fn media(&self) -> RuleId {
+        RuleId::from_index(0)
+    }
+
+    /// The `[[server]]` at `position` in file order.
+    pub fn server(&self, position: usize) -> RuleId {
+        RuleId::from_index(1 + position)
+    }
+
+    /// The `[[allow]]` at `position` in file order.
+    pub fn allow(&self, position: usize) -> RuleId {
+        RuleId::from_index(1 + self.servers + position)
+    }
+
+    /// The `[[public]]` at `position` in file order.
+    pub fn public(&self, position: usize) -> RuleId {
+        RuleId::from_index(1 + self.servers + self.allows + position)
+    }
+
+    /// The rule that `id` names; `None` for an id of another policy's table.
+    pub fn rule(&self, id: RuleId) -> Option<&Rule> {
+        self.rules.get(id.index())
+    }
+
+    /// Every rule, in the order of their ids.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Rule> {
+        self.rules.iter()
+    }
+}
+
+/// Rules of one kind, numbered in file order.
+fn numbered<'a>(named: impl Iterator<Item = (RuleKind, &'a Sourced<String>)>) -> Vec<Rule> {
+    let rule = |(position, (kind, name)): (usize, (RuleKind, &Sourced<String>))| Rule {
+        kind,
+        position,
+        name: name.value.clone(),
+        line: Some(name.line),
+    };
+    named.enumerate().map(rule).collect()
+}
