@@ -1,0 +1,161 @@
+//! Classes of addresses: the combinations of sets that a policy makes out of the address space.
+//!
+//! A policy asks many questions of an address: is it a client, is it corporate, which server is it, which `[[allow]]`
+//! entries speak of it? The answers to all of them together are its *class*. A policy of 10,000 prefixes has a few
+//! dozen classes, so one trie that maps an address to its class answers every question in one lookup, and what the
+//! rules make of a class is worked out once, when the policy is compiled.
+//!
+//! ```text
+//!   10.0.0.0/8   corporate           10.0.0.0 ─┐ class 1: corporate
+//!   10.1.0.0/28  server "Front End"  10.1.0.0 ─┤ class 2: corporate, server "Front End"
+//!   10.1.0.3/32  allow "portal"      10.1.0.3 ─┤ class 3: corporate, server "Front End", allow "portal"
+//!                                    10.1.0.4 ─┤ class 2
+//!                                    10.1.0.16 ┘ class 1
+//! ```
+
+use std::collections::HashMap;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::policy::{Policy, Sourced};
+use crate::prefix::ClassNumber;
+
+/// The sets of a policy that one address belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Class {
+    /// In `vpn.client_subnets`.
+    pub(super) client: bool,
+    /// In `corporate.subnets`.
+    pub(super) corporate: bool,
+    /// Position of the `[[server]]` whose most specific prefix covers it.
+    pub(super) server: Option<u32>,
+    /// Position of the `[[public]]` service whose most specific prefix covers it.
+    pub(super) public: Option<u32>,
+    /// Positions of the `[[allow]]` entries whose `to` covers it, ascending.
+    pub(super) allows: Vec<u32>,
+}
+
+/// One set of a policy that a prefix puts its addresses into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Membership {
+    Client,
+    Corporate,
+    Server(u32),
+    Public(u32),
+    Allow(u32),
+}
+
+/// A policy with more combinations of sets than a class number can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooManyClasses;
+
+/// Every class of a policy, and the prefixes at which the class of an address changes.
+pub(super) struct Classes {
+    /// The classes by number; number 0 belongs to no set.
+    pub(super) classes: Vec<Class>,
+    pub(super) v4: Vec<(Ipv4Net, ClassNumber)>,
+    pub(super) v6: Vec<(Ipv6Net, ClassNumber)>,
+}
+
+impl Classes {
+    pub(super) fn of(policy: &Policy) -> Result<Self, TooManyClasses> {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (prefix, membership) in memberships(policy) {
+            match prefix {
+                IpNet::V4(prefix) => v4.push((prefix, membership)),
+                IpNet::V6(prefix) => v6.push((prefix, membership)),
+            }
+        }
+        let mut interner = Interner::new();
+        let v4 = sweep(v4, &mut interner, |outer, inner| outer.contains(inner))?;
+        let v6 = sweep(v6, &mut interner, |outer, inner| outer.contains(inner))?;
+        Ok(Self { classes: interner.classes, v4, v6 })
+    }
+}
+
+/// Every prefix of the policy with the set it belongs to, in an order that lets the first entry of a file win over a
+/// later one for the same prefix, once they are applied one after the other.
+fn memberships(policy: &Policy) -> impl Iterator<Item = (IpNet, Membership)> {
+    fn each(prefixes: &[Sourced<IpNet>], membership: Membership) -> impl Iterator<Item = (IpNet, Membership)> {
+        prefixes.iter().map(move |prefix| (prefix.value, membership))
+    }
+    let number = |position: usize| u32::try_from(position).expect("a policy file is too small to hold 2^32 rules");
+    let servers = policy.servers.iter().enumerate().rev();
+    let publics = policy.publics.iter().enumerate().rev();
+    let allows = policy.allows.iter().enumerate();
+    each(&policy.vpn.client_subnets, Membership::Client)
+        .chain(each(&policy.corporate.subnets, Membership::Corporate))
+        .chain(servers.flat_map(move |(at, rule)| each(&rule.addresses, Membership::Server(number(at)))))
+        .chain(publics.flat_map(move |(at, rule)| each(&rule.addresses, Membership::Public(number(at)))))
+        .chain(allows.flat_map(move |(at, rule)| each(&rule.to, Membership::Allow(number(at)))))
+}
+
+/// Walks the prefixes from the lowest address up, outer before inner, and gives each the class of its parent with its
+/// own memberships added.
+fn sweep<Net: Ord + Copy>(
+    mut members: Vec<(Net, Membership)>,
+    interner: &mut Interner,
+    contains: impl Fn(&Net, &Net) -> bool,
+) -> Result<Vec<(Net, ClassNumber)>, TooManyClasses> {
+    // ipnet orders by network address, then by prefix length; a stable sort keeps the order of equal prefixes.
+    members.sort_by_key(|(prefix, _)| *prefix);
+    let mut classes: Vec<(Net, ClassNumber)> = Vec::with_capacity(members.len());
+    let mut enclosing: Vec<(Net, ClassNumber)> = Vec::new();
+    for same_prefix in members.chunk_by(|a, b| a.0 == b.0) {
+        let prefix = same_prefix[0].0;
+        while enclosing.pop_if(|(outer, _)| !contains(outer, &prefix)).is_some() {}
+        let mut class = enclosing.last().map_or(0, |(_, class)| *class);
+        for (_, membership) in same_prefix {
+            class = interner.with(class, *membership)?;
+        }
+        classes.push((prefix, class));
+        enclosing.push((prefix, class));
+    }
+    Ok(classes)
+}
+
+/// Numbers classes as they are met.
+struct Interner {
+    classes: Vec<Class>,
+    numbers: HashMap<Class, ClassNumber>,
+    /// A class and what joins it → the class that results: spares a million prefixes of few sets the comparison.
+    joined: HashMap<(ClassNumber, Membership), ClassNumber>,
+}
+
+impl Interner {
+    fn new() -> Self {
+        let none = Class::default();
+        Self { classes: vec![none.clone()], numbers: HashMap::from([(none, 0)]), joined: HashMap::new() }
+    }
+
+    fn with(&mut self, class: ClassNumber, membership: Membership) -> Result<ClassNumber, TooManyClasses> {
+        if let Some(joined) = self.joined.get(&(class, membership)) {
+            return Ok(*joined);
+        }
+        let mut joined = self.classes[usize::from(class)].clone();
+        match membership {
+            Membership::Client => joined.client = true,
+            Membership::Corporate => joined.corporate = true,
+            Membership::Server(position) => joined.server = Some(position),
+            Membership::Public(position) => joined.public = Some(position),
+            Membership::Allow(position) => {
+                if let Err(at) = joined.allows.binary_search(&position) {
+                    joined.allows.insert(at, position);
+                }
+            }
+        }
+        let number = self.number(joined)?;
+        self.joined.insert((class, membership), number);
+        Ok(number)
+    }
+
+    fn number(&mut self, class: Class) -> Result<ClassNumber, TooManyClasses> {
+        if let Some(number) = self.numbers.get(&class) {
+            return Ok(*number);
+        }
+        let number = ClassNumber::try_from(self.classes.len()).map_err(|_| TooManyClasses)?;
+        self.classes.push(class.clone());
+        self.numbers.insert(class, number);
+        Ok(number)
+    }
+}

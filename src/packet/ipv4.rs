@@ -1,0 +1,144 @@
+//! The IPv4 header (RFC 791 §3.1).
+
+use std::net::Ipv4Addr;
+
+use super::{
+    Addresses, DATAGRAM_MAX, Fragment, Malformed, PacketView, Protocol, Transport, read_transport,
+};
+
+/// Length of the header without options, in bytes.
+const HEADER: usize = 20;
+/// Byte of the protocol number.
+pub(super) const PROTOCOL: usize = 9;
+/// Flag: more fragments follow.
+const MORE_FRAGMENTS: u16 = 0x2000;
+/// Fragment offset, in units of 8 bytes.
+const OFFSET: u16 = 0x1fff;
+
+/// Option type: end of the list.
+const OPTION_END: u8 = 0;
+/// Option type: one byte of padding.
+const OPTION_NOP: u8 = 1;
+/// Option type: loose source and record route.
+const OPTION_LSRR: u8 = 131;
+/// Option type: strict source and record route.
+const OPTION_SSRR: u8 = 137;
+
+#[inline]
+pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_>, Malformed> {
+    let Some(header) = bytes.first_chunk::<HEADER>() else {
+        return Err(Malformed::HeaderCut);
+    };
+    let &[
+        first,
+        _,
+        l0,
+        l1,
+        i0,
+        i1,
+        f0,
+        f1,
+        _,
+        protocol,
+        _,
+        _,
+        s0,
+        s1,
+        s2,
+        s3,
+        d0,
+        d1,
+        d2,
+        d3,
+    ] = header;
+    let header_length = usize::from(first & 0x0f) * 4;
+    let length = match usize::from(u16::from_be_bytes([l0, l1])) {
+        0 => length_on_wire,
+        total_length => total_length,
+    };
+    if header_length < HEADER || header_length > bytes.len() {
+        return Err(Malformed::HeaderLength);
+    }
+    if length < header_length || length > length_on_wire {
+        return Err(Malformed::Length);
+    }
+    let bytes = &bytes[..length.min(bytes.len())];
+    let payload = &bytes[header_length..];
+
+    let flags_and_offset = u16::from_be_bytes([f0, f1]);
+    let (fragment, transport) = if flags_and_offset & (MORE_FRAGMENTS | OFFSET) == 0 {
+        (Fragment::Whole, read_transport(protocol, payload))
+    } else {
+        let id = u32::from(u16::from_be_bytes([i0, i1]));
+        parse_fragment(
+            flags_and_offset,
+            id,
+            protocol,
+            payload,
+            length - header_length,
+        )?
+    };
+    Ok(PacketView {
+        bytes,
+        length,
+        addresses: Addresses::V4 {
+            source: Ipv4Addr::new(s0, s1, s2, s3),
+            destination: Ipv4Addr::new(d0, d1, d2, d3),
+        },
+        fragment,
+        transport,
+        source_routed: header_length > HEADER && has_hops_left(&bytes[HEADER..header_length]),
+    })
+}
+
+/// A fragment's place in its datagram, and what it shows of the transport.
+///
+/// A length that is not a multiple of 8 with more to come is not refused: Linux cuts the excess and reassembles.
+#[cold]
+fn parse_fragment(
+    flags_and_offset: u16,
+    id: u32,
+    protocol: u8,
+    payload: &[u8],
+    payload_length: usize,
+) -> Result<(Fragment, Transport), Malformed> {
+    let offset = usize::from(flags_and_offset & OFFSET) * 8;
+    if offset + payload_length > DATAGRAM_MAX {
+        return Err(Malformed::FragmentLength);
+    }
+    if offset == 0 {
+        return Ok((Fragment::First { id }, read_transport(protocol, payload)));
+    }
+    let transport =
+        Protocol::from_number(protocol).map_or(Transport::Other(protocol), Transport::Tail);
+    Ok((Fragment::Tail { id }, transport))
+}
+
+/// Whether `options` hold a source route whose pointer has not passed its end.
+///
+/// A list that no host would follow ends the search: the receiver discards such a packet (RFC 1122 §3.2.1.8).
+#[cold]
+fn has_hops_left(mut options: &[u8]) -> bool {
+    loop {
+        match *options {
+            [] | [OPTION_END, ..] => return false,
+            [OPTION_NOP, ref rest @ ..] => options = rest,
+            [kind, length, ref rest @ ..] => {
+                let length = usize::from(length);
+                if length < 2 || length > options.len() {
+                    return false;
+                }
+                if matches!(kind, OPTION_LSRR | OPTION_SSRR)
+                    && length >= 3
+                    && rest
+                        .first()
+                        .is_some_and(|&pointer| usize::from(pointer) <= length)
+                {
+                    return true;
+                }
+                options = &options[length..];
+            }
+            [_] => return false,
+        }
+    }
+}
