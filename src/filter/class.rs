@@ -69,24 +69,41 @@ impl Classes {
         let mut interner = Interner::new();
         let v4 = sweep(v4, &mut interner, |outer, inner| outer.contains(inner))?;
         let v6 = sweep(v6, &mut interner, |outer, inner| outer.contains(inner))?;
-        Ok(Self { classes: interner.classes, v4, v6 })
+        Ok(Self {
+            classes: interner.classes,
+            v4,
+            v6,
+        })
     }
 }
 
 /// Every prefix of the policy with the set it belongs to, in an order that lets the first entry of a file win over a
 /// later one for the same prefix, once they are applied one after the other.
 fn memberships(policy: &Policy) -> impl Iterator<Item = (IpNet, Membership)> {
-    fn each(prefixes: &[Sourced<IpNet>], membership: Membership) -> impl Iterator<Item = (IpNet, Membership)> {
-        prefixes.iter().map(move |prefix| (prefix.value, membership))
+    fn each(
+        prefixes: &[Sourced<IpNet>],
+        membership: Membership,
+    ) -> impl Iterator<Item = (IpNet, Membership)> {
+        prefixes
+            .iter()
+            .map(move |prefix| (prefix.value, membership))
     }
-    let number = |position: usize| u32::try_from(position).expect("a policy file is too small to hold 2^32 rules");
+    let number = |position: usize| {
+        u32::try_from(position).expect("a policy file is too small to hold 2^32 rules")
+    };
     let servers = policy.servers.iter().enumerate().rev();
     let publics = policy.publics.iter().enumerate().rev();
     let allows = policy.allows.iter().enumerate();
     each(&policy.vpn.client_subnets, Membership::Client)
         .chain(each(&policy.corporate.subnets, Membership::Corporate))
-        .chain(servers.flat_map(move |(at, rule)| each(&rule.addresses, Membership::Server(number(at)))))
-        .chain(publics.flat_map(move |(at, rule)| each(&rule.addresses, Membership::Public(number(at)))))
+        .chain(
+            servers
+                .flat_map(move |(at, rule)| each(&rule.addresses, Membership::Server(number(at)))),
+        )
+        .chain(
+            publics
+                .flat_map(move |(at, rule)| each(&rule.addresses, Membership::Public(number(at)))),
+        )
         .chain(allows.flat_map(move |(at, rule)| each(&rule.to, Membership::Allow(number(at)))))
 }
 
@@ -103,7 +120,10 @@ fn sweep<Net: Ord + Copy>(
     let mut enclosing: Vec<(Net, ClassNumber)> = Vec::new();
     for same_prefix in members.chunk_by(|a, b| a.0 == b.0) {
         let prefix = same_prefix[0].0;
-        while enclosing.pop_if(|(outer, _)| !contains(outer, &prefix)).is_some() {}
+        while enclosing
+            .pop_if(|(outer, _)| !contains(outer, &prefix))
+            .is_some()
+        {}
         let mut class = enclosing.last().map_or(0, |(_, class)| *class);
         for (_, membership) in same_prefix {
             class = interner.with(class, *membership)?;
@@ -125,10 +145,18 @@ struct Interner {
 impl Interner {
     fn new() -> Self {
         let none = Class::default();
-        Self { classes: vec![none.clone()], numbers: HashMap::from([(none, 0)]), joined: HashMap::new() }
+        Self {
+            classes: vec![none.clone()],
+            numbers: HashMap::from([(none, 0)]),
+            joined: HashMap::new(),
+        }
     }
 
-    fn with(&mut self, class: ClassNumber, membership: Membership) -> Result<ClassNumber, TooManyClasses> {
+    fn with(
+        &mut self,
+        class: ClassNumber,
+        membership: Membership,
+    ) -> Result<ClassNumber, TooManyClasses> {
         if let Some(joined) = self.joined.get(&(class, membership)) {
             return Ok(*joined);
         }

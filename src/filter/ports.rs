@@ -1,109 +1,142 @@
 //! What the ports of a packet decide, once its addresses and its protocol are known.
+//!
+//! For one class of destinations and one protocol, the rules are a function from the destination port to a decision.
+//! It is kept as a *map* from the port to the number of the range it lies in, and *cells*, one decision for each range.
+//! The map is a trie of two strides of 8 bits with equal rows stored once, so it answers in two loads without a branch;
+//! classes whose rules break at the same ports share it, and bring only cells of their own.
+//!
+//! ```text
+//!   media 1024-65535, allow 3389      map: high byte → row   rows: low byte → range          cells
+//!                                     0x00-0x03 → a          a: 0 0 0 … 0                    0  forward default
+//!   range   0: 0-1023                 0x04-0x0c → b          b: 1 1 1 … 1                    1  drop media
+//!           1: 1024-3388, 3390-65535  0x0d      → c          c: 1 1 … 2 … 1   (0x0d3d=3389)  2  forward allow
+//!           2: 3389                   0x0e-0xff → b
+//! ```
 
 use std::collections::HashMap;
 
-use super::{RuleTable, Verdict, class::Class, verdict::Reason};
+use super::{Action, RuleTable, Verdict, class::Class, verdict::Reason};
 use crate::packet::Protocol;
 use crate::policy::{Allow, Policy, PortRange, Sourced};
 
-/// What is left to ask about a TCP or UDP packet to an address of one class.
+/// A function from a port to a decision: a map, and where its cells start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Decision {
-    /// Nothing: every pair of ports gets this verdict.
+pub(super) struct PortFunction {
+    map: u32,
+    cells: u32,
+}
+
+/// What a destination port decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Decision {
     Verdict(Verdict),
-    /// The destination port, in the [`PortTable`] of this number.
-    DestinationPort(u32),
-    /// The source port, in the [`PortTable`] of this number.
+    /// It takes the source port, too: the function of this number, whose cells are verdicts.
     SourcePort(u32),
 }
 
-/// A function from a port to a decision, as the ranges over which it is constant.
+// A cell is as small as a verdict: the number of the function sits where a rule would.
+const _: () = assert!(size_of::<Decision>() == size_of::<Verdict>());
+
+/// From a port to the number of the range it lies in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct PortTable {
-    /// First port of each range, ascending from 0.
-    starts: Vec<u16>,
-    /// What the ports of each range decide; as many as `starts`.
-    decisions: Vec<Decision>,
+struct PortMap {
+    /// High byte of the port → row of [`PortFunctions::rows`].
+    rows: [u32; 256],
 }
 
-impl PortTable {
-    fn lookup(&self, port: u16) -> Decision {
-        let ranges_up_to_port = self.starts.partition_point(|&start| start <= port);
-        self.decisions[ranges_up_to_port - 1]
-    }
+/// Low byte of a port → range.
+type Row = [u16; 256];
+
+/// The port functions of a policy.
+#[derive(Debug, Default)]
+pub(super) struct PortFunctions {
+    maps: Vec<PortMap>,
+    rows: Vec<Row>,
+    cells: Vec<Decision>,
+    by_source: Vec<PortFunction>,
 }
 
-/// The port tables of a policy; equal ones are kept once.
-#[derive(Debug, Clone, Default)]
-pub(super) struct PortTables {
-    tables: Vec<PortTable>,
-}
-
-impl PortTables {
-    /// Follows `decision` to the verdict of a packet with these ports.
-    #[inline]
-    pub(super) fn resolve(&self, mut decision: Decision, source: u16, destination: u16) -> Verdict {
-        // Two steps at most: a table of destination ports leads to tables of source ports, those to verdicts.
-        loop {
-            decision = match decision {
-                Decision::Verdict(verdict) => return verdict,
-                Decision::DestinationPort(table) => self.tables[table as usize].lookup(destination),
-                Decision::SourcePort(table) => self.tables[table as usize].lookup(source),
-            }
+impl PortFunctions {
+    /// The verdict of `function` for these ports.
+    #[inline(always)]
+    pub(super) fn verdict(&self, function: PortFunction, source: u16, destination: u16) -> Verdict {
+        match self.decision(function, destination) {
+            Decision::Verdict(verdict) => verdict,
+            Decision::SourcePort(function) => self.by_source(function, source),
         }
     }
 
-    /// Every verdict that `decision` can lead to.
-    pub(super) fn verdicts(&self, decision: Decision) -> Vec<Verdict> {
-        match decision {
-            Decision::Verdict(verdict) => vec![verdict],
-            Decision::DestinationPort(table) | Decision::SourcePort(table) => {
-                let decisions = &self.tables[table as usize].decisions;
-                decisions.iter().flat_map(|&decision| self.verdicts(decision)).collect()
-            }
+    #[inline(always)]
+    fn decision(&self, function: PortFunction, port: u16) -> Decision {
+        let [high, low] = port.to_be_bytes();
+        let row = self.maps[function.map as usize].rows[usize::from(high)];
+        let range = self.rows[row as usize][usize::from(low)];
+        self.cells[function.cells as usize + usize::from(range)]
+    }
+
+    #[cold]
+    fn by_source(&self, function: u32, source: u16) -> Verdict {
+        match self.decision(self.by_source[function as usize], source) {
+            Decision::Verdict(verdict) => verdict,
+            Decision::SourcePort(_) => unreachable!("the compiler nests functions once"),
         }
     }
 
-    /// Bytes that the tables take.
+    /// Bytes that the functions take.
     pub(super) fn memory_bytes(&self) -> usize {
-        let of_table = |table: &PortTable| {
-            size_of::<PortTable>()
-                + table.starts.capacity() * size_of::<u16>()
-                + table.decisions.capacity() * size_of::<Decision>()
-        };
-        self.tables.iter().map(of_table).sum()
+        self.maps.capacity() * size_of::<PortMap>()
+            + self.rows.capacity() * size_of::<Row>()
+            + self.cells.capacity() * size_of::<Decision>()
+            + self.by_source.capacity() * size_of::<PortFunction>()
     }
 }
 
-/// Builds the port tables of one policy.
+/// A port function as the compiler of the policy knows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Compiled {
+    pub(super) function: PortFunction,
+    /// The one verdict of all ports, where there is only one.
+    pub(super) single: Option<Verdict>,
+    /// Whether any ports lead to a drop.
+    pub(super) may_drop: bool,
+}
+
+/// Builds the port functions of one policy.
 pub(super) struct PortCompiler<'a> {
     policy: &'a Policy,
     rules: &'a RuleTable,
-    tables: PortTables,
-    numbers: HashMap<PortTable, u32>,
+    functions: PortFunctions,
+    maps: HashMap<PortMap, u32>,
+    rows: HashMap<Row, u32>,
+    cells: HashMap<Vec<Decision>, u32>,
 }
 
 impl<'a> PortCompiler<'a> {
     pub(super) fn new(policy: &'a Policy, rules: &'a RuleTable) -> Self {
-        Self { policy, rules, tables: PortTables::default(), numbers: HashMap::new() }
+        Self {
+            policy,
+            rules,
+            functions: PortFunctions::default(),
+            maps: HashMap::new(),
+            rows: HashMap::new(),
+            cells: HashMap::new(),
+        }
     }
 
-    pub(super) fn finish(self) -> PortTables {
-        self.tables
+    pub(super) fn finish(self) -> PortFunctions {
+        self.functions
     }
 
     /// What decides about packets of `protocol` to an address of `class`: rules 5 to 7 of the verdict order.
-    pub(super) fn decide(&mut self, class: &Class, protocol: Protocol) -> Decision {
-        let (blocked_ports, blocked) = if let Some(server) = class.server {
-            (vec![PortRange::ALL], Verdict::drop(Reason::Servers).by(self.rules.server(server as usize)))
-        } else if class.client {
-            (values(&self.policy.media.ports), Verdict::drop(Reason::Hairpin).by(self.rules.media()))
-        } else if class.corporate {
-            (values(&self.policy.media.ports), Verdict::drop(Reason::Media).by(self.rules.media()))
-        } else {
-            return Decision::Verdict(Verdict::forward(Reason::Default));
+    pub(super) fn compile(&mut self, class: &Class, protocol: Protocol) -> Compiled {
+        let (blocked_ports, blocked) = self.blocked(class);
+        let lifts_it = |allow: &Allow| {
+            if class.server.is_some() {
+                allow.lifts.servers
+            } else {
+                allow.lifts.media
+            }
         };
-        let lifts_it = |allow: &Allow| if class.server.is_some() { allow.lifts.servers } else { allow.lifts.media };
         let exceptions: Vec<Exception> = class
             .allows
             .iter()
@@ -116,47 +149,153 @@ impl<'a> PortCompiler<'a> {
             })
             .collect();
 
-        let ranges = blocked_ports.iter().chain(exceptions.iter().flat_map(|exception| &exception.ports));
+        let ranges = blocked_ports
+            .iter()
+            .chain(exceptions.iter().flat_map(|exception| &exception.ports));
         let starts = starts_of(ranges);
+        let mut may_drop = false;
         let decisions = starts.iter().map(|&port| {
             if !any_contains(&blocked_ports, port) {
                 return Decision::Verdict(Verdict::forward(Reason::Default));
             }
-            let matching: Vec<&Exception> =
-                exceptions.iter().filter(|exception| any_contains(&exception.ports, port)).collect();
-            self.decide_by_source(&matching, blocked)
+            let matching: Vec<&Exception> = exceptions
+                .iter()
+                .filter(|exception| any_contains(&exception.ports, port))
+                .collect();
+            self.by_source(&matching, blocked, &mut may_drop)
         });
-        let decisions = decisions.collect();
-        self.table(starts, decisions, Decision::DestinationPort)
+        let decisions: Vec<Decision> = decisions.collect();
+        let single = match decisions[0] {
+            Decision::Verdict(verdict) if decisions.iter().all(|&other| other == decisions[0]) => {
+                Some(verdict)
+            }
+            _ => None,
+        };
+        Compiled {
+            function: self.function(&starts, &decisions),
+            single,
+            may_drop,
+        }
+    }
+
+    /// The function that has the same verdict for every port.
+    pub(super) fn constant(&mut self, verdict: Verdict) -> PortFunction {
+        self.function(&[0], &[Decision::Verdict(verdict)])
+    }
+
+    /// The ports that a rule blocks at addresses of `class`, and the verdict it gives.
+    fn blocked(&self, class: &Class) -> (Vec<PortRange>, Verdict) {
+        let media = || values(&self.policy.media.ports);
+        if let Some(server) = class.server {
+            (
+                vec![PortRange::ALL],
+                Verdict::drop(Reason::Servers).by(self.rules.server(server as usize)),
+            )
+        } else if class.client {
+            (
+                media(),
+                Verdict::drop(Reason::Hairpin).by(self.rules.media()),
+            )
+        } else if class.corporate {
+            (media(), Verdict::drop(Reason::Media).by(self.rules.media()))
+        } else {
+            (Vec::new(), Verdict::forward(Reason::Default))
+        }
     }
 
     /// What the source port decides where the first of `exceptions` that takes it wins, and else `blocked`.
-    fn decide_by_source(&mut self, exceptions: &[&Exception], blocked: Verdict) -> Decision {
-        let starts = starts_of(exceptions.iter().flat_map(|exception| &exception.from_ports));
+    fn by_source(
+        &mut self,
+        exceptions: &[&Exception],
+        blocked: Verdict,
+        may_drop: &mut bool,
+    ) -> Decision {
+        let starts = starts_of(
+            exceptions
+                .iter()
+                .flat_map(|exception| &exception.from_ports),
+        );
         let verdict_of = |port| {
-            let first = exceptions.iter().find(|exception| any_contains(&exception.from_ports, port));
-            Decision::Verdict(first.map_or(blocked, |exception| exception.verdict))
+            let first = exceptions
+                .iter()
+                .find(|exception| any_contains(&exception.from_ports, port));
+            first.map_or(blocked, |exception| exception.verdict)
         };
-        let decisions = starts.iter().map(|&port| verdict_of(port)).collect();
-        self.table(starts, decisions, Decision::SourcePort)
+        let verdicts: Vec<Verdict> = starts.iter().map(|&port| verdict_of(port)).collect();
+        *may_drop |= verdicts
+            .iter()
+            .any(|verdict| verdict.action == Action::Drop);
+        if verdicts.iter().all(|&verdict| verdict == verdicts[0]) {
+            return Decision::Verdict(verdicts[0]);
+        }
+        let decisions: Vec<Decision> = verdicts.into_iter().map(Decision::Verdict).collect();
+        let function = self.function(&starts, &decisions);
+        self.functions.by_source.push(function);
+        Decision::SourcePort(number(self.functions.by_source.len() - 1))
     }
 
-    /// The shortest form of the function that has `decisions` from each of `starts` on.
-    fn table(&mut self, starts: Vec<u16>, decisions: Vec<Decision>, by_port: fn(u32) -> Decision) -> Decision {
-        let mut ranges: Vec<(u16, Decision)> = starts.into_iter().zip(decisions).collect();
-        ranges.dedup_by_key(|(_, decision)| *decision);
-        if let [(_, decision)] = ranges[..] {
-            return decision;
+    /// The function that has `decisions` from each of `starts` on; `starts` ascend from 0.
+    fn function(&mut self, starts: &[u16], decisions: &[Decision]) -> PortFunction {
+        let mut cells: Vec<Decision> = Vec::new();
+        let ranges: Vec<u16> = decisions
+            .iter()
+            .map(|decision| {
+                let known = cells.iter().position(|cell| cell == decision);
+                let range = known.unwrap_or_else(|| {
+                    cells.push(*decision);
+                    cells.len() - 1
+                });
+                u16::try_from(range)
+                    .expect("ranges start at different ports, of which there are 2^16")
+            })
+            .collect();
+        PortFunction {
+            map: self.map(starts, &ranges),
+            cells: self.cells(cells),
         }
-        let (starts, decisions) = ranges.into_iter().unzip();
-        let table = PortTable { starts, decisions };
-        let next = u32::try_from(self.tables.tables.len()).expect("fewer tables than classes, of which there are 2^16");
-        let number = *self.numbers.entry(table).or_insert_with_key(|table| {
-            self.tables.tables.push(table.clone());
-            next
-        });
-        by_port(number)
     }
+
+    fn map(&mut self, starts: &[u16], ranges: &[u16]) -> u32 {
+        let mut map = PortMap { rows: [0; 256] };
+        let mut range_of_port = starts.iter().zip(ranges).peekable();
+        let mut range = 0;
+        for high in 0..=u8::MAX {
+            let mut row: Row = [0; 256];
+            for low in 0..=u8::MAX {
+                let port = u16::from_be_bytes([high, low]);
+                while let Some((_, next)) = range_of_port.next_if(|(start, _)| **start <= port) {
+                    range = *next;
+                }
+                row[usize::from(low)] = range;
+            }
+            map.rows[usize::from(high)] = intern(&mut self.rows, &mut self.functions.rows, row);
+        }
+        intern(&mut self.maps, &mut self.functions.maps, map)
+    }
+
+    fn cells(&mut self, cells: Vec<Decision>) -> u32 {
+        let all = &mut self.functions.cells;
+        *self.cells.entry(cells).or_insert_with_key(|cells| {
+            all.extend(cells);
+            number(all.len() - cells.len())
+        })
+    }
+}
+
+/// The place of `value` in `all`, where equal values are stored once.
+fn intern<T: Clone + Eq + std::hash::Hash>(
+    known: &mut HashMap<T, u32>,
+    all: &mut Vec<T>,
+    value: T,
+) -> u32 {
+    *known.entry(value).or_insert_with_key(|value| {
+        all.push(value.clone());
+        number(all.len() - 1)
+    })
+}
+
+fn number(position: usize) -> u32 {
+    u32::try_from(position).expect("2^16 classes of two protocols need fewer cells")
 }
 
 /// An `[[allow]]` as it concerns one class and protocol.
@@ -171,7 +310,11 @@ fn values(ranges: &[Sourced<PortRange>]) -> Vec<PortRange> {
 }
 
 fn values_or_all(ranges: &[Sourced<PortRange>]) -> Vec<PortRange> {
-    if ranges.is_empty() { vec![PortRange::ALL] } else { values(ranges) }
+    if ranges.is_empty() {
+        vec![PortRange::ALL]
+    } else {
+        values(ranges)
+    }
 }
 
 fn any_contains(ranges: &[PortRange], port: u16) -> bool {

@@ -24,7 +24,6 @@ const OPTION_LSRR: u8 = 131;
 /// Option type: strict source and record route.
 const OPTION_SSRR: u8 = 137;
 
-#[inline]
 pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_>, Malformed> {
     let Some(header) = bytes.first_chunk::<HEADER>() else {
         return Err(Malformed::HeaderCut);

@@ -28,7 +28,6 @@ const HOST_IDENTITY: u8 = 139;
 /// Next header: shim6 (RFC 5533 §5.1).
 const SHIM6: u8 = 140;
 
-#[inline]
 pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_>, Malformed> {
     let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(Malformed::HeaderCut);

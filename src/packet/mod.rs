@@ -21,11 +21,13 @@
 mod fragment;
 mod ipv4;
 mod ipv6;
+mod plain;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use fragment::{FRAGMENT_LIFETIME, FragmentKey, FragmentTable};
+pub use plain::{PlainPacket, plain_ipv4, plain_ipv6};
 
 /// A transport protocol whose ports the rules look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -187,7 +189,6 @@ impl<'a> PacketView<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when no host would accept the header, or when the capture cut it.
-    #[inline]
     pub fn parse_captured(bytes: &'a [u8], length_on_wire: usize) -> Result<Self, Malformed> {
         let length_on_wire = length_on_wire.max(bytes.len());
         match bytes.first().map(|first| first >> 4) {
@@ -249,7 +250,6 @@ impl<'a> PacketView<'a> {
 }
 
 /// The ports at the start of `payload`, the same place for TCP (RFC 9293 §3.1) and UDP (RFC 768).
-#[inline]
 fn read_transport(protocol_number: u8, payload: &[u8]) -> Transport {
     let Some(protocol) = Protocol::from_number(protocol_number) else {
         return Transport::Other(protocol_number);

@@ -1,1 +1,343 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
+use etherparse::{
+    IpFragOffset, Ipv4Header, Ipv4Options, PacketBuilder, SlicedPacket, TransportSlice,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+const HERE: [u8; 4] = [172, 16, 1, 10];
+const THERE: [u8; 4] = [10, 1, 0, 20];
+
+fn udp4(source: u16, destination: u16) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ipv4(HERE, THERE, 64).udp(source, destination);
+    builder
+        .write(&mut bytes, &[0; 36])
+        .expect("writing to a vector cannot fail");
+    bytes
+}
+
+/// An IPv6 header whose payload is `chain`, and `next_header` its first header.
+fn ipv6(next_header: u8, chain: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x60, 0, 0, 0];
+    bytes.extend(
+        u16::try_from(chain.len())
+            .expect("a short chain")
+            .to_be_bytes(),
+    );
+    bytes.extend([next_header, 64]);
+    bytes.extend(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 10).octets());
+    bytes.extend(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 20).octets());
+    bytes.extend(chain);
+    bytes
+}
+
+/// Eight bytes of UDP header: from 50000 to 3478.
+const UDP: [u8; 8] = [0xc3, 0x50, 0x0d, 0x96, 0, 8, 0, 0];
+const TO_3478: Transport = Transport::Ports {
+    protocol: Protocol::Udp,
+    source: 50_000,
+    destination: 3478,
+};
+
+fn parse(bytes: &[u8]) -> PacketView<'_> {
+    PacketView::parse(bytes).expect("a well-formed packet")
+}
+
+#[test]
+fn addresses_and_ports_of_a_udp_packet_are_read() {
+    let bytes = udp4(50_000, 3478);
+    let packet = parse(&bytes);
+    assert_eq!(packet.addresses().source(), Ipv4Addr::from(HERE));
+    assert_eq!(packet.addresses().destination(), Ipv4Addr::from(THERE));
+    assert_eq!(packet.transport(), TO_3478);
+    assert_eq!(packet.fragment(), Fragment::Whole);
+    assert_eq!(packet.length(), 64);
+}
+
+#[test]
+fn padding_behind_the_total_length_is_not_part_of_the_packet() {
+    let mut bytes = udp4(50_000, 3478);
+    bytes.extend([0xff; 18]);
+    assert_eq!(parse(&bytes).bytes().len(), 64);
+}
+
+#[test]
+fn ports_are_not_read_from_padding() {
+    let mut bytes = udp4(50_000, 3478);
+    bytes[2..4].copy_from_slice(&22_u16.to_be_bytes());
+    assert_eq!(
+        parse(&bytes).transport(),
+        Transport::PortsCut(Protocol::Udp)
+    );
+}
+
+#[test]
+fn total_length_zero_is_a_super_packet() {
+    let mut bytes = udp4(50_000, 3478);
+    bytes[2..4].fill(0);
+    bytes.resize(90_000, 0);
+    let packet = parse(&bytes);
+    assert_eq!((packet.length(), packet.transport()), (90_000, TO_3478));
+}
+
+#[test]
+fn a_packet_cut_by_the_snap_length_is_read_as_far_as_it_goes() {
+    let bytes = udp4(50_000, 3478);
+    let packet = PacketView::parse_captured(&bytes[..24], 64).expect("the header is there");
+    assert_eq!((packet.length(), packet.transport()), (64, TO_3478));
+    assert_eq!(
+        PacketView::parse(&bytes[..24]).expect_err("cut on the wire"),
+        Malformed::Length
+    );
+}
+
+#[test]
+fn ports_stand_behind_the_options() {
+    let mut header =
+        Ipv4Header::new(8, 64, etherparse::IpNumber::UDP, HERE, THERE).expect("a short payload");
+    header.options = Ipv4Options::from([148, 4, 0, 0]); // router alert, RFC 2113
+    let mut bytes = header.to_bytes().to_vec();
+    bytes.extend(UDP);
+    let packet = parse(&bytes);
+    assert_eq!(packet.transport(), TO_3478);
+    assert!(!packet.is_source_routed());
+}
+
+#[test]
+fn a_source_route_counts_only_while_it_has_hops_left() {
+    let route = |kind: u8, pointer: u8| {
+        let mut header = Ipv4Header::new(8, 64, etherparse::IpNumber::UDP, HERE, THERE)
+            .expect("a short payload");
+        header.options = Ipv4Options::from([1, kind, 7, pointer, 192, 0, 2, 1]);
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.extend(UDP);
+        parse(&bytes).is_source_routed()
+    };
+    assert!(route(131, 4), "loose, first hop next");
+    assert!(route(137, 4), "strict, first hop next");
+    assert!(!route(131, 8), "loose, exhausted");
+    assert!(!route(7, 4), "record route");
+}
+
+#[test]
+fn only_the_first_fragment_has_ports() {
+    let fragment = |offset: u16, more: bool| {
+        let mut header = Ipv4Header::new(8, 64, etherparse::IpNumber::UDP, HERE, THERE)
+            .expect("a short payload");
+        header.identification = 77;
+        header.more_fragments = more;
+        header.fragment_offset = IpFragOffset::try_new(offset).expect("13 bits");
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.extend(UDP);
+        bytes
+    };
+    let (first, tail) = (fragment(0, true), fragment(1, false));
+    let (first, tail) = (parse(&first), parse(&tail));
+    assert_eq!(
+        (first.fragment(), first.transport()),
+        (Fragment::First { id: 77 }, TO_3478)
+    );
+    assert_eq!(
+        (tail.fragment(), tail.transport()),
+        (Fragment::Tail { id: 77 }, Transport::Tail(Protocol::Udp))
+    );
+    assert_eq!(first.fragment_key(), tail.fragment_key());
+    assert_eq!(
+        PacketView::parse(&fragment(0x1fff, false)).expect_err("past 65,535"),
+        Malformed::FragmentLength
+    );
+}
+
+#[test]
+fn bad_ipv4_headers_are_malformed() {
+    let good = udp4(1, 2);
+    let with = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        PacketView::parse(&bytes).expect_err("a header that no host accepts")
+    };
+    assert_eq!(with(0, 0x55), Malformed::Version(5));
+    assert_eq!(with(0, 0x44), Malformed::HeaderLength);
+    assert_eq!(with(3, 19), Malformed::Length);
+    assert_eq!(with(3, 65), Malformed::Length);
+    assert_eq!(
+        PacketView::parse(&good[..19]).expect_err("19 bytes"),
+        Malformed::HeaderCut
+    );
+    assert_eq!(
+        PacketView::parse(&[]).expect_err("0 bytes"),
+        Malformed::Empty
+    );
+}
+
+#[test]
+fn twelve_extension_headers_are_walked() {
+    let mut chain = Vec::new();
+    for header in 0..12 {
+        chain.extend([if header < 11 { 60 } else { 17 }, 0, 1, 4, 0, 0, 0, 0]);
+    }
+    chain.extend(UDP);
+    assert_eq!(parse(&ipv6(60, &chain)).transport(), TO_3478);
+}
+
+#[test]
+fn every_kind_of_extension_header_is_walked() {
+    for kind in [0, 43, 60, 135, 139, 140] {
+        let mut chain = vec![17, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        chain.extend(UDP);
+        assert_eq!(
+            parse(&ipv6(kind, &chain)).transport(),
+            TO_3478,
+            "next header {kind}"
+        );
+    }
+    let mut authenticated = vec![17, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+    authenticated.extend(UDP);
+    assert_eq!(
+        parse(&ipv6(51, &authenticated)).transport(),
+        TO_3478,
+        "authentication header"
+    );
+    assert_eq!(
+        parse(&ipv6(50, &[0; 32])).transport(),
+        Transport::Other(50),
+        "ESP hides what follows"
+    );
+}
+
+#[test]
+fn a_routing_header_counts_only_while_it_has_segments_left() {
+    let routed = |segments_left: u8| {
+        let mut chain = vec![17, 2, 0, segments_left, 0, 0, 0, 0];
+        chain.extend([0; 16]);
+        chain.extend(UDP);
+        let bytes = ipv6(43, &chain);
+        parse(&bytes).is_source_routed()
+    };
+    assert!(routed(1));
+    assert!(!routed(0));
+}
+
+#[test]
+fn an_atomic_fragment_is_a_whole_packet() {
+    let mut chain = vec![17, 0, 0, 0, 0, 0, 0, 9];
+    chain.extend(UDP);
+    let bytes = ipv6(44, &chain);
+    let packet = parse(&bytes);
+    assert_eq!(
+        (packet.fragment(), packet.transport()),
+        (Fragment::Whole, TO_3478)
+    );
+}
+
+#[test]
+fn an_ipv6_tail_does_not_believe_its_own_next_header() {
+    let mut chain = vec![58, 0, 0, 8, 0, 0, 0, 9];
+    chain.extend([0; 8]);
+    let bytes = ipv6(44, &chain);
+    let packet = parse(&bytes);
+    assert_eq!(
+        (packet.fragment(), packet.transport()),
+        (Fragment::Tail { id: 9 }, Transport::UnknownTail)
+    );
+}
+
+#[test]
+fn a_chain_that_ends_early_is_malformed_unless_more_fragments_follow() {
+    let chain = [60, 9, 0, 0, 0, 0, 0, 0];
+    assert_eq!(
+        PacketView::parse(&ipv6(60, &chain)).expect_err("runs past the end"),
+        Malformed::ExtensionChain
+    );
+    let mut first = vec![60, 0, 0, 1, 0, 0, 0, 9];
+    first.extend(chain);
+    let bytes = ipv6(44, &first);
+    let packet = parse(&bytes);
+    assert_eq!(
+        (packet.fragment(), packet.transport()),
+        (Fragment::First { id: 9 }, Transport::ChainCut)
+    );
+}
+
+#[test]
+fn an_ipv6_fragment_with_more_to_come_is_a_multiple_of_eight_bytes() {
+    let mut chain = vec![17, 0, 0, 1, 0, 0, 0, 9];
+    chain.extend([0; 9]);
+    assert_eq!(
+        PacketView::parse(&ipv6(44, &chain)).expect_err("9 bytes"),
+        Malformed::FragmentLength
+    );
+}
+
+#[test]
+fn a_table_forgets_after_thirty_seconds() {
+    let mut table = FragmentTable::new(16);
+    let key = FragmentKey::v4(HERE.into(), THERE.into(), 17, 1);
+    table.insert(key, Duration::from_secs(100), 'a');
+    assert_eq!(table.get(&key, Duration::from_secs(130)), Some('a'));
+    assert_eq!(table.get(&key, Duration::from_millis(130_001)), None);
+    assert_eq!(
+        table.get(&key, Duration::from_secs(1)),
+        Some('a'),
+        "a clock that goes back ages nothing"
+    );
+}
+
+#[test]
+fn a_full_table_forgets_the_oldest_and_counts_it() {
+    let mut table = FragmentTable::new(4);
+    let key = |id| FragmentKey::v4(HERE.into(), THERE.into(), 17, id);
+    for id in 0..5 {
+        table.insert(key(id), Duration::from_millis(id.into()), id);
+    }
+    assert_eq!(table.get(&key(0), Duration::from_millis(5)), None);
+    assert_eq!(table.get(&key(4), Duration::from_millis(5)), Some(4));
+    assert_eq!(table.evicted(), 1);
+}
+
+#[test]
+fn the_newest_first_fragment_of_an_id_counts() {
+    let mut table = FragmentTable::new(4);
+    let key = FragmentKey::v6(Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED, 7);
+    table.insert(key, Duration::ZERO, "old");
+    table.insert(key, Duration::from_secs(1), "new");
+    assert_eq!(table.get(&key, Duration::from_secs(2)), Some("new"));
+    assert_eq!(table.evicted(), 0);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), more in 0_usize..70_000) {
+        if let Ok(packet) = PacketView::parse_captured(&bytes, bytes.len() + more) {
+            prop_assert!(packet.bytes().len() <= bytes.len());
+            prop_assert!(packet.length() >= packet.bytes().len());
+        }
+    }
+
+    #[test]
+    fn etherparse_reads_the_same_ports(
+        tcp: bool, v6: bool, source: u16, destination: u16, payload in proptest::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let builder = if v6 { PacketBuilder::ipv6([1; 16], [2; 16], 9) } else { PacketBuilder::ipv4(HERE, THERE, 9) };
+        let mut bytes = Vec::new();
+        if tcp {
+            builder.tcp(source, destination, 1, 1024).write(&mut bytes, &payload).expect("a vector");
+        } else {
+            builder.udp(source, destination).write(&mut bytes, &payload).expect("a vector");
+        }
+        let sliced = SlicedPacket::from_ip(&bytes).expect("etherparse wrote it");
+        let theirs = match sliced.transport {
+            Some(TransportSlice::Tcp(tcp)) => Some((Protocol::Tcp, tcp.source_port(), tcp.destination_port())),
+            Some(TransportSlice::Udp(udp)) => Some((Protocol::Udp, udp.source_port(), udp.destination_port())),
+            _ => None,
+        };
+        let Transport::Ports { protocol, source, destination } = parse(&bytes).transport() else {
+            return Err(TestCaseError::fail("no ports"));
+        };
+        prop_assert_eq!(theirs, Some((protocol, source, destination)));
+    }
+}

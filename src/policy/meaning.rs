@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::packet::Protocol;
+
 /// A value and the line of the policy file (counted from 1) that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sourced<T> {
@@ -72,15 +74,6 @@ impl fmt::Display for PortRange {
             write!(out, "{}-{}", self.first, self.last)
         }
     }
-}
-
-/// A transport protocol whose ports the rules look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    /// IP protocol 6 (RFC 9293).
-    Tcp,
-    /// IP protocol 17 (RFC 768).
-    Udp,
 }
 
 /// The protocols an `[[allow]]` covers: at least one.

@@ -8,6 +8,6 @@ mod meaning;
 pub use meaning::{
     Allow, Corporate, DivertScope, DnsOptions, Endpoint, Expectation, FailMode, Feed, FeedFormat,
     FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch, MediaOptions, Policy,
-    PortRange, Protocol, ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord,
-    TunnelMode, UnknownSource, VpnOptions,
+    PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord, TunnelMode,
+    UnknownSource, VpnOptions,
 };

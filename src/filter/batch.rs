@@ -1,0 +1,170 @@
+//! [`Judge`]: batches of packets, judged in passes.
+//!
+//! One packet is a chain of loads that wait for each other: header, three steps of the trie, the table of ports. A batch
+//! is 64 such chains that do not. So the work goes in passes over the batch, each short enough that a core has many
+//! packets of it under way: read all headers, look all addresses up, then decide. Packets that are not plain (fragments,
+//! options, extension headers) are judged one by one on the way, in their order.
+
+use std::time::Duration;
+
+use super::{CompiledPolicy, Verdict};
+use crate::packet::{FragmentTable, PacketView, PlainPacket, Protocol, plain_ipv4, plain_ipv6};
+use crate::prefix::{ClassNumber, NO_CLASS};
+
+/// What a worker keeps between batches: the fragments it waits for, and room for the passes.
+#[derive(Debug)]
+pub struct Judge {
+    fragments: FragmentTable<Verdict>,
+    v4: Lanes<u32>,
+    v6: Lanes<u128>,
+}
+
+/// Packets that go through the passes together: enough to hide the latency of memory, few enough to stay in L1.
+const BATCH: usize = 64;
+
+impl Judge {
+    /// A judge that remembers `fragments` datagrams; allocates nothing after this.
+    pub fn new(fragments: usize) -> Self {
+        Self {
+            fragments: FragmentTable::new(fragments),
+            v4: Lanes::new(0),
+            v6: Lanes::new(0),
+        }
+    }
+
+    /// Judges `packets` by `policy`: `verdicts[n]` is that of `packets[n]`.
+    ///
+    /// `now` is a time since any fixed moment, for the lifetime of fragments. A batch and its packets one by one get the
+    /// same verdicts.
+    ///
+    /// # Panics
+    /// If the slices differ in length.
+    pub fn judge(
+        &mut self,
+        policy: &CompiledPolicy,
+        packets: &[&[u8]],
+        verdicts: &mut [Verdict],
+        now: Duration,
+    ) {
+        assert_eq!(packets.len(), verdicts.len(), "one verdict for each packet");
+        for (packets, verdicts) in packets.chunks(BATCH).zip(verdicts.chunks_mut(BATCH)) {
+            self.judge_chunk(policy, packets, verdicts, now);
+        }
+    }
+
+    /// The fragments it waits for.
+    pub fn fragments(&self) -> &FragmentTable<Verdict> {
+        &self.fragments
+    }
+
+    /// Judges one packet of `length_on_wire` bytes of which a capture kept only `packet`.
+    pub fn judge_captured(
+        &mut self,
+        policy: &CompiledPolicy,
+        packet: &[u8],
+        length_on_wire: usize,
+        now: Duration,
+    ) -> Verdict {
+        policy.judge(
+            PacketView::parse_captured(packet, length_on_wire),
+            &mut self.fragments,
+            now,
+        )
+    }
+
+    fn judge_chunk(
+        &mut self,
+        policy: &CompiledPolicy,
+        packets: &[&[u8]],
+        verdicts: &mut [Verdict],
+        now: Duration,
+    ) {
+        self.v4.count = 0;
+        self.v6.count = 0;
+        for (lane, packet) in packets.iter().enumerate() {
+            if let Some(plain) = plain_ipv4(packet) {
+                self.v4.push(lane, plain);
+            } else if let Some(plain) = plain_ipv6(packet) {
+                self.v6.push(lane, plain);
+            } else {
+                verdicts[lane] = policy.judge(PacketView::parse(packet), &mut self.fragments, now);
+            }
+        }
+        self.v4.decide(
+            policy,
+            |addresses, classes| policy.lookup_v4(addresses, classes),
+            verdicts,
+        );
+        self.v6.decide(
+            policy,
+            |addresses, classes| policy.lookup_v6(addresses, classes),
+            verdicts,
+        );
+    }
+}
+
+/// The plain packets of one family in a batch, a column for each fact.
+#[derive(Debug)]
+struct Lanes<Address> {
+    count: usize,
+    lanes: [usize; BATCH],
+    sources: [Address; BATCH],
+    destinations: [Address; BATCH],
+    protocols: [Protocol; BATCH],
+    source_ports: [u16; BATCH],
+    destination_ports: [u16; BATCH],
+    source_classes: [ClassNumber; BATCH],
+    destination_classes: [ClassNumber; BATCH],
+}
+
+impl<Address: Copy> Lanes<Address> {
+    fn new(zero: Address) -> Self {
+        Self {
+            count: 0,
+            lanes: [0; BATCH],
+            sources: [zero; BATCH],
+            destinations: [zero; BATCH],
+            protocols: [Protocol::Tcp; BATCH],
+            source_ports: [0; BATCH],
+            destination_ports: [0; BATCH],
+            source_classes: [NO_CLASS; BATCH],
+            destination_classes: [NO_CLASS; BATCH],
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, lane: usize, packet: PlainPacket<Address>) {
+        let at = self.count;
+        self.lanes[at] = lane;
+        self.sources[at] = packet.source;
+        self.destinations[at] = packet.destination;
+        self.protocols[at] = packet.protocol;
+        self.source_ports[at] = packet.source_port;
+        self.destination_ports[at] = packet.destination_port;
+        self.count = at + 1;
+    }
+
+    #[inline(always)]
+    fn decide(
+        &mut self,
+        policy: &CompiledPolicy,
+        lookup: impl Fn(&[Address], &mut [ClassNumber]),
+        verdicts: &mut [Verdict],
+    ) {
+        let count = self.count.min(BATCH);
+        lookup(&self.sources[..count], &mut self.source_classes[..count]);
+        lookup(
+            &self.destinations[..count],
+            &mut self.destination_classes[..count],
+        );
+        for at in 0..count {
+            verdicts[self.lanes[at]] = policy.judge_plain(
+                self.source_classes[at],
+                self.destination_classes[at],
+                self.protocols[at],
+                self.source_ports[at],
+                self.destination_ports[at],
+            );
+        }
+    }
+}
