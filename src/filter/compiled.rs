@@ -6,8 +6,7 @@ use super::class::{Class, Classes};
 use super::ports::{PortCompiler, PortFunction, PortFunctions};
 use super::{Reason, RuleTable, Verdict};
 use crate::packet::{
-    Addresses, Fragment, FragmentTable, Malformed, PacketView, Protocol, Transport, plain_ipv4,
-    plain_ipv6,
+    Addresses, Fragment, FragmentTable, Malformed, PacketView, Protocol, Transport,
 };
 use crate::policy::{LeakedPublic, Policy, UnknownSource};
 use crate::prefix::{ClassNumber, Ipv4Trie, Ipv6Trie};
@@ -234,15 +233,14 @@ impl Plan {
                 LeakedPublic::Forward => Verdict::forward(Reason::Public),
                 LeakedPublic::Drop => Verdict::drop(Reason::Public),
             };
-            return Self::of_one(class, verdict.by(rules.public(public as usize)), compiler);
+            return Self::of_one(verdict.by(rules.public(public as usize)), compiler);
         } else {
             [Protocol::Tcp, Protocol::Udp].map(|protocol| compiler.compile(class, protocol))
         };
         let other = Verdict::forward(Reason::Default);
-        let scope = match class.server {
-            Some(server) if !class.client && !class.corporate => rules.server(server as usize),
-            _ => rules.media(),
-        };
+        let scope = class
+            .server
+            .map_or(rules.media(), |server| rules.server(server as usize));
         let ports_cut = Verdict::drop(Reason::TinyFragment).by(scope);
         let uniform = (tcp.single == Some(other) && udp.single == tcp.single).then_some(other);
         let plan = Self {
@@ -260,11 +258,7 @@ impl Plan {
     }
 
     /// The plan of a class whose packets all get `verdict`.
-    fn of_one(
-        class: &Class,
-        verdict: Verdict,
-        compiler: &mut PortCompiler<'_>,
-    ) -> (Self, [PortFunction; 2]) {
+    fn of_one(verdict: Verdict, compiler: &mut PortCompiler<'_>) -> (Self, [PortFunction; 2]) {
         let plan = Self {
             single: [Some(verdict); 2],
             other: verdict,

@@ -1,10 +1,16 @@
 //! Policy and packet to verdict.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod agreement;
 mod batch;
 mod class;
 mod compiled;
 mod ports;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod reference;
 mod rule;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod strategy;
 mod verdict;
 
 pub use batch::Judge;

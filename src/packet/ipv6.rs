@@ -148,12 +148,15 @@ fn read_fragment(header: &[u8], length: usize) -> Result<Option<Fragment>, Malfo
     let offset = usize::from(offset_and_more & !7);
     let more = offset_and_more & 1 == 1;
     let id = u32::from_be_bytes([i0, i1, i2, i3]);
+    if offset == 0 && !more {
+        return Ok(None);
+    }
     if offset + length > DATAGRAM_MAX || (more && !length.is_multiple_of(8)) {
         return Err(Malformed::FragmentLength);
     }
-    Ok(match (offset, more) {
-        (0, false) => None,
-        (0, true) => Some(Fragment::First { id }),
-        _ => Some(Fragment::Tail { id }),
-    })
+    Ok(Some(if offset == 0 {
+        Fragment::First { id }
+    } else {
+        Fragment::Tail { id }
+    }))
 }

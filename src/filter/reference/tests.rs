@@ -1,0 +1,899 @@
+//! One policy, hand-written packets.
+
+use std::time::Duration;
+
+use super::ReferenceFilter;
+use crate::filter::{Action, Reason, RuleTable, Verdict};
+use crate::policy::{
+    Allow, Corporate, DnsOptions, FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch,
+    MediaOptions, Policy, PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced,
+    UnknownSource, VpnOptions,
+};
+
+// IPv4 addresses of the test policy.
+const CLIENT: [u8; 4] = [172, 16, 1, 7];
+const OTHER_CLIENT: [u8; 4] = [172, 16, 1, 8];
+const STRANGER: [u8; 4] = [192, 168, 0, 1];
+const CORPORATE: [u8; 4] = [10, 2, 3, 4];
+const SERVER: [u8; 4] = [10, 1, 0, 10];
+/// A server address whose port 443 an allow lifts.
+const LIFTED_SERVER: [u8; 4] = [10, 1, 0, 20];
+/// A server address that is not corporate.
+const OUTSIDE_SERVER: [u8; 4] = [198, 51, 100, 1];
+const PUBLIC: [u8; 4] = [167, 55, 49, 32];
+const INTERNET: [u8; 4] = [203, 0, 113, 1];
+
+// IPv6 addresses of the test policy, as the last two bytes of `fd00::/112`.
+const CLIENT6: u16 = 0x0107;
+const CORPORATE6: u16 = 0x0a01;
+const SERVER6: u16 = 0x0a10;
+const INTERNET6: u16 = 0xffff;
+const ROUTER6: u16 = 0xfffe;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMP: u8 = 1;
+
+/// MF, in the field of flags and offset.
+const MORE: u16 = 0x2000;
+
+fn at_line<T>(value: T) -> Sourced<T> {
+    Sourced { value, line: 1 }
+}
+
+fn prefixes(texts: &[&str]) -> Vec<Sourced<ipnet::IpNet>> {
+    let parse = |text: &&str| at_line(text.parse().expect("a prefix"));
+    texts.iter().map(parse).collect()
+}
+
+fn ports(first: u16, last: u16) -> Vec<Sourced<PortRange>> {
+    vec![at_line(PortRange::new(first, last).expect("a range"))]
+}
+
+fn server(name: &str, addresses: &[&str]) -> Server {
+    Server {
+        name: at_line(name.to_owned()),
+        addresses: prefixes(addresses),
+        hosts: Vec::new(),
+    }
+}
+
+fn allow(name: &str, to: &[&str], destination_ports: Vec<Sourced<PortRange>>) -> Allow {
+    Allow {
+        name: at_line(name.to_owned()),
+        to: prefixes(to),
+        protocols: ProtocolSet::Both,
+        ports: destination_ports,
+        from_ports: vec![at_line(PortRange::ALL)],
+        lifts: Lifts {
+            media: true,
+            servers: false,
+        },
+    }
+}
+
+fn test_policy() -> Policy {
+    Policy {
+        origin: "test.toml".to_owned(),
+        vpn: VpnOptions {
+            interfaces: vec![at_line("tun0".to_owned())],
+            client_subnets: prefixes(&["172.16.1.0/24", "fd00::100/120"]),
+        },
+        corporate: Corporate {
+            subnets: prefixes(&["10.0.0.0/8", "fd00::a00/120"]),
+            dns_servers: Vec::new(),
+        },
+        media: MediaOptions {
+            ports: ports(1024, 65535),
+            recognition: MediaMatch::Ports,
+        },
+        filter: FilterOptions::default(),
+        servers: vec![
+            server("pool", &["10.1.0.0/27", "198.51.100.1/32", "fd00::a10/128"]),
+            server("front end", &["10.1.0.10/32"]),
+            server("front end again", &["10.1.0.10/32"]),
+        ],
+        allows: vec![
+            allow("remote desktop", &["10.9.0.0/24"], ports(3389, 3389)),
+            Allow {
+                from_ports: ports(1, 1023),
+                ..allow("replies", &["10.9.0.0/24"], Vec::new())
+            },
+            Allow {
+                lifts: Lifts {
+                    media: false,
+                    servers: true,
+                },
+                protocols: ProtocolSet::Tcp,
+                ..allow("web of a server", &["10.1.0.20/32"], ports(443, 443))
+            },
+        ],
+        publics: vec![PublicService {
+            name: at_line("access edge".to_owned()),
+            addresses: prefixes(&["167.55.49.32/32"]),
+            hosts: Vec::new(),
+            srv: Vec::new(),
+        }],
+        feeds: Vec::new(),
+        routes: RouteOptions::default(),
+        dns: DnsOptions::default(),
+        gateway: GatewayOptions::default(),
+        endpoints: Vec::new(),
+        tests: Vec::new(),
+    }
+}
+
+/// An IPv4 packet with a header of 20 bytes, id 77 and a total length that fits.
+fn ipv4(to: [u8; 4], protocol: u8, flags_and_offset: u16, payload: &[u8]) -> Vec<u8> {
+    ipv4_with_options(to, protocol, flags_and_offset, &[], payload)
+}
+
+fn ipv4_with_options(
+    to: [u8; 4],
+    protocol: u8,
+    flags_and_offset: u16,
+    options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let total = (20 + options.len() + payload.len()) as u8;
+    let [high, low] = flags_and_offset.to_be_bytes();
+    let [a, b, c, d] = CLIENT;
+    let [e, f, g, h] = to;
+    let first = 0x45 + (options.len() / 4) as u8;
+    let mut packet = vec![
+        first, 0, 0, total, 0, 77, high, low, 64, protocol, 0, 0, a, b, c, d, e, f, g, h,
+    ];
+    packet.extend(options);
+    packet.extend(payload);
+    packet
+}
+
+fn ipv4_from(from: [u8; 4], mut packet: Vec<u8>) -> Vec<u8> {
+    packet[12..16].copy_from_slice(&from);
+    packet
+}
+
+/// An IPv6 packet from the client, with a payload length that fits.
+fn ipv6(to: u16, next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0, 0, payload.len() as u8, next_header, 64];
+    for last in [CLIENT6, to] {
+        let [high, low] = last.to_be_bytes();
+        packet.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, high, low]);
+    }
+    packet.extend(payload);
+    packet
+}
+
+/// A UDP header from port 60000, length 8, no checksum.
+fn udp(port: u16) -> [u8; 8] {
+    let [high, low] = port.to_be_bytes();
+    [0xea, 0x60, high, low, 0, 8, 0, 0]
+}
+
+/// A fragment header (RFC 8200 §4.5) of id 77.
+fn fragment(next_header: u8, offset: u16, more: u16) -> [u8; 8] {
+    let [high, low] = (offset | more).to_be_bytes();
+    [next_header, 0, high, low, 0, 0, 0, 77]
+}
+
+/// Destination options of 8 bytes (RFC 8200 §4.6): one PadN of 4.
+fn destination_options(next_header: u8) -> [u8; 8] {
+    [next_header, 0, 1, 4, 0, 0, 0, 0]
+}
+
+/// Routing header of 8 bytes (RFC 8200 §4.4).
+fn routing(next_header: u8, kind: u8, segments_left: u8) -> [u8; 8] {
+    [next_header, 0, kind, segments_left, 0, 0, 0, 0]
+}
+
+fn judge_under(policy: &Policy, packet: &[u8]) -> Verdict {
+    ReferenceFilter::new(policy).judge(packet, packet.len(), Duration::ZERO)
+}
+
+fn judge(packet: &[u8]) -> Verdict {
+    judge_under(&test_policy(), packet)
+}
+
+fn snapped(packet: &[u8], captured: usize) -> Verdict {
+    ReferenceFilter::new(&test_policy()).judge(&packet[..captured], packet.len(), Duration::ZERO)
+}
+
+/// The verdicts on `packets`, a second apart.
+fn judge_all(packets: &[Vec<u8>]) -> Vec<Verdict> {
+    let mut filter = ReferenceFilter::new(&test_policy());
+    let at = |(second, packet): (u64, &Vec<u8>)| {
+        filter.judge(packet, packet.len(), Duration::from_secs(second))
+    };
+    (0..).zip(packets).map(at).collect()
+}
+
+fn rules() -> RuleTable {
+    RuleTable::new(&test_policy())
+}
+
+fn media() -> Verdict {
+    Verdict::drop(Reason::Media).by(rules().media())
+}
+
+fn tiny() -> Verdict {
+    Verdict::drop(Reason::TinyFragment).by(rules().media())
+}
+
+const DEFAULT: Verdict = Verdict::forward(Reason::Default);
+const MALFORMED: Verdict = Verdict::drop(Reason::Malformed);
+const SOURCE_ROUTED: Verdict = Verdict::drop(Reason::SourceRouted);
+
+// The order of the verdicts.
+
+#[test]
+fn udp_and_tcp_to_a_media_port_of_a_corporate_host_are_media() {
+    assert_eq!(judge(&ipv4(CORPORATE, UDP, 0, &udp(50_000))), media());
+    assert_eq!(judge(&ipv4(CORPORATE, TCP, 0, &udp(50_000))), media());
+    assert_eq!(judge(&ipv6(CORPORATE6, UDP, &udp(50_000))), media());
+}
+
+#[test]
+fn a_media_port_of_another_client_is_a_hairpin() {
+    let verdict = judge(&ipv4(OTHER_CLIENT, UDP, 0, &udp(50_000)));
+
+    assert_eq!(verdict, Verdict::drop(Reason::Hairpin).by(rules().media()));
+}
+
+#[test]
+fn a_client_that_is_corporate_too_is_a_hairpin() {
+    let mut policy = test_policy();
+    policy.corporate.subnets = prefixes(&["172.16.0.0/12"]);
+
+    let verdict = judge_under(&policy, &ipv4(OTHER_CLIENT, UDP, 0, &udp(50_000)));
+
+    assert_eq!(verdict.reason, Reason::Hairpin);
+}
+
+#[test]
+fn a_packet_to_oneself_is_a_hairpin() {
+    assert_eq!(
+        judge(&ipv4(CLIENT, UDP, 0, &udp(50_000))).reason,
+        Reason::Hairpin
+    );
+}
+
+#[test]
+fn the_edges_of_the_media_ports_belong_to_them() {
+    for (port, expected) in [
+        (0, DEFAULT),
+        (1023, DEFAULT),
+        (1024, media()),
+        (65_535, media()),
+    ] {
+        assert_eq!(judge(&ipv4(CORPORATE, UDP, 0, &udp(port))), expected);
+    }
+}
+
+#[test]
+fn a_server_is_blocked_on_all_ports_and_the_longest_prefix_names_it() {
+    let front_end = Verdict::drop(Reason::Servers).by(rules().server(1));
+    let pool = Verdict::drop(Reason::Servers).by(rules().server(0));
+
+    assert_eq!(judge(&ipv4(SERVER, TCP, 0, &udp(443))), front_end);
+    assert_eq!(judge(&ipv4([10, 1, 0, 11], TCP, 0, &udp(443))), pool);
+    assert_eq!(judge(&ipv4(OUTSIDE_SERVER, UDP, 0, &udp(0))), pool);
+    assert_eq!(judge(&ipv6(SERVER6, UDP, &udp(53))), pool);
+}
+
+#[test]
+fn an_allow_that_lifts_servers_opens_its_ports_only() {
+    let lifted = Verdict::forward(Reason::Allow).by(rules().allow(2));
+    let dropped = Verdict::drop(Reason::Servers).by(rules().server(0));
+
+    assert_eq!(judge(&ipv4(LIFTED_SERVER, TCP, 0, &udp(443))), lifted);
+    assert_eq!(judge(&ipv4(LIFTED_SERVER, TCP, 0, &udp(444))), dropped);
+    assert_eq!(judge(&ipv4(LIFTED_SERVER, UDP, 0, &udp(443))), dropped);
+}
+
+#[test]
+fn a_server_that_an_allow_lifts_is_not_judged_as_media() {
+    let mut policy = test_policy();
+    policy.allows[2].ports = ports(5061, 5061);
+
+    let verdict = judge_under(&policy, &ipv4(LIFTED_SERVER, TCP, 0, &udp(5061)));
+
+    assert_eq!(verdict.reason, Reason::Allow);
+}
+
+#[test]
+fn the_first_allow_in_the_file_is_named() {
+    let to_jump_host = |source: u16, destination: u16| {
+        let [a, b] = source.to_be_bytes();
+        let [c, d] = destination.to_be_bytes();
+        judge(&ipv4([10, 9, 0, 1], TCP, 0, &[a, b, c, d]))
+    };
+    let allowed = |position| Verdict::forward(Reason::Allow).by(rules().allow(position));
+
+    assert_eq!(to_jump_host(445, 3389), allowed(0));
+    assert_eq!(to_jump_host(60_000, 3389), allowed(0));
+    assert_eq!(to_jump_host(1023, 3390), allowed(1));
+    assert_eq!(to_jump_host(1024, 3390), media());
+    assert_eq!(to_jump_host(445, 80), DEFAULT);
+}
+
+#[test]
+fn a_public_service_is_forwarded_whatever_the_protocol() {
+    let public = Verdict::forward(Reason::Public).by(rules().public(0));
+
+    assert_eq!(judge(&ipv4(PUBLIC, UDP, 0, &udp(3478))), public);
+    assert_eq!(judge(&ipv4(PUBLIC, ICMP, 0, &[8, 0, 0, 0])), public);
+    assert_eq!(judge(&ipv4(PUBLIC, UDP, MORE, &[])), public);
+    assert_eq!(judge(&ipv4(PUBLIC, UDP, 1, &[])), public);
+}
+
+#[test]
+fn a_leaked_public_packet_is_dropped_where_the_policy_says_so() {
+    let mut policy = test_policy();
+    policy.filter.leaked_public = LeakedPublic::Drop;
+
+    let verdict = judge_under(&policy, &ipv4(PUBLIC, UDP, 0, &udp(3478)));
+
+    assert_eq!(verdict.action, Action::Drop);
+    assert_eq!(verdict.reason, Reason::Public);
+}
+
+#[test]
+fn a_public_service_comes_before_a_server() {
+    let mut policy = test_policy();
+    policy.publics[0].addresses = prefixes(&["10.1.0.10/32"]);
+
+    let verdict = judge_under(&policy, &ipv4(SERVER, TCP, 0, &udp(443)));
+
+    assert_eq!(verdict.reason, Reason::Public);
+}
+
+#[test]
+fn a_stranger_is_forwarded_or_dropped_as_the_policy_says() {
+    let packet = ipv4_from(STRANGER, ipv4(SERVER, UDP, 0, &udp(50_000)));
+    let mut strict = test_policy();
+    strict.filter.unknown_source = UnknownSource::Drop;
+
+    assert_eq!(judge(&packet), Verdict::forward(Reason::NotAClient));
+    assert_eq!(
+        judge_under(&strict, &packet),
+        Verdict::drop(Reason::SpoofedSource)
+    );
+}
+
+#[test]
+fn a_malformed_packet_of_a_stranger_is_malformed() {
+    let mut packet = ipv4_from(STRANGER, ipv4(SERVER, UDP, 0, &udp(50_000)));
+    packet[3] = 200;
+
+    assert_eq!(judge(&packet), MALFORMED);
+}
+
+#[test]
+fn a_source_routed_packet_of_a_stranger_is_not_a_client() {
+    let options = [131, 7, 4, 10, 0, 0, 1, 0];
+    let packet = ipv4_with_options(PUBLIC, UDP, 0, &options, &udp(1));
+
+    assert_eq!(
+        judge(&ipv4_from(STRANGER, packet)),
+        Verdict::forward(Reason::NotAClient)
+    );
+}
+
+#[test]
+fn what_no_rule_speaks_of_is_forwarded() {
+    assert_eq!(judge(&ipv4(INTERNET, UDP, 0, &udp(50_000))), DEFAULT);
+    assert_eq!(judge(&ipv6(INTERNET6, UDP, &udp(50_000))), DEFAULT);
+    assert_eq!(judge(&ipv4([224, 0, 0, 251], UDP, 0, &udp(5353))), DEFAULT);
+}
+
+#[test]
+fn a_mapped_ipv4_address_is_an_ipv6_address() {
+    let mut packet = ipv6(CORPORATE6, UDP, &udp(50_000));
+    packet[24..40].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 0, 10]);
+
+    assert_eq!(judge(&packet), DEFAULT);
+}
+
+// P1-P6: IPv4 fragments.
+
+#[test]
+fn p1_a_tail_follows_its_first_fragment() {
+    let verdicts = judge_all(&[
+        ipv4(CORPORATE, UDP, MORE, &udp(50_000)),
+        ipv4(CORPORATE, UDP, 1, &udp(80)),
+    ]);
+
+    assert_eq!(verdicts, [media(), media()]);
+}
+
+#[test]
+fn p1_a_tail_of_another_protocol_or_id_does_not() {
+    let mut other_id = ipv4(CORPORATE, UDP, 1, &[0; 8]);
+    other_id[5] = 78;
+
+    let verdicts = judge_all(&[
+        ipv4(CORPORATE, UDP, MORE, &udp(50_000)),
+        ipv4(CORPORATE, TCP, 1, &[0; 8]),
+        other_id,
+    ]);
+
+    assert_eq!(verdicts, [media(), DEFAULT, DEFAULT]);
+}
+
+#[test]
+fn p1_a_tail_is_judged_by_its_first_for_30_seconds() {
+    let first = ipv4(CORPORATE, UDP, MORE, &udp(50_000));
+    let tail = ipv4(CORPORATE, UDP, 1, &[0; 8]);
+    let mut filter = ReferenceFilter::new(&test_policy());
+    let mut judge_at = |packet: &[u8], now| filter.judge(packet, packet.len(), now);
+    let begin = Duration::from_secs(100);
+
+    judge_at(&first, begin);
+
+    assert_eq!(judge_at(&tail, begin + Duration::from_secs(30)), media());
+    assert_eq!(
+        judge_at(&tail, begin + Duration::from_nanos(30_000_000_001)),
+        DEFAULT
+    );
+    assert_eq!(judge_at(&tail, Duration::ZERO), media());
+}
+
+#[test]
+fn p2_a_tail_before_its_first_is_forwarded() {
+    let verdicts = judge_all(&[
+        ipv4(CORPORATE, UDP, 1, &[0; 8]),
+        ipv4(CORPORATE, UDP, MORE, &udp(50_000)),
+    ]);
+
+    assert_eq!(verdicts, [DEFAULT, media()]);
+}
+
+#[test]
+fn p3_a_first_fragment_that_ends_before_its_ports_is_tiny() {
+    let by_server = Verdict::drop(Reason::Servers).by(rules().server(0));
+
+    assert_eq!(judge(&ipv4(CORPORATE, UDP, MORE, &udp(80)[..3])), tiny());
+    assert_eq!(judge(&ipv4(CORPORATE, TCP, 0, &[])), tiny());
+    assert_eq!(judge(&ipv4(CORPORATE, UDP, MORE, &udp(80)[..4])), DEFAULT);
+    assert_eq!(judge(&ipv4(INTERNET, UDP, MORE, &[])), DEFAULT);
+    // No port would change the verdict on this server, so it needs none.
+    assert_eq!(judge(&ipv4(OUTSIDE_SERVER, UDP, MORE, &[])), by_server);
+    assert_eq!(judge(&ipv4(CORPORATE, ICMP, MORE, &[])), DEFAULT);
+}
+
+#[test]
+fn p3_a_tiny_fragment_to_a_server_that_is_not_corporate_names_the_server() {
+    let mut policy = test_policy();
+    policy.allows[2].to = prefixes(&["198.51.100.0/24"]);
+
+    let verdict = judge_under(&policy, &ipv4(OUTSIDE_SERVER, TCP, MORE, &[]));
+
+    let expected = Verdict::drop(Reason::TinyFragment).by(RuleTable::new(&policy).server(0));
+    assert_eq!(verdict, expected);
+}
+
+#[test]
+fn p3_the_tails_of_a_tiny_fragment_follow_it() {
+    let verdicts = judge_all(&[
+        ipv4(CORPORATE, UDP, MORE, &[]),
+        ipv4(CORPORATE, UDP, 1, &[0; 8]),
+    ]);
+
+    assert_eq!(verdicts, [tiny(), tiny()]);
+}
+
+#[test]
+fn p4_each_first_fragment_is_judged_by_its_own_ports_and_the_newest_speaks_for_the_tails() {
+    let tail = ipv4(CORPORATE, UDP, 1, &[0; 8]);
+
+    let verdicts = judge_all(&[
+        ipv4(CORPORATE, UDP, MORE, &udp(80)),
+        tail.clone(),
+        ipv4(CORPORATE, UDP, MORE, &udp(50_000)),
+        tail.clone(),
+        ipv4(CORPORATE, UDP, MORE, &udp(80)),
+        tail,
+    ]);
+
+    assert_eq!(
+        verdicts,
+        [DEFAULT, DEFAULT, media(), media(), DEFAULT, DEFAULT]
+    );
+}
+
+#[test]
+fn p4_a_tail_to_a_server_needs_no_first() {
+    let verdict = judge(&ipv4(SERVER, UDP, 1, &[0; 8]));
+
+    assert_eq!(
+        verdict,
+        Verdict::drop(Reason::Servers).by(rules().server(1))
+    );
+}
+
+#[test]
+fn p5_a_first_fragment_that_stops_before_rule_4_is_not_remembered() {
+    let source_route = [131, 7, 4, 10, 0, 0, 1, 0];
+
+    let verdicts = judge_all(&[
+        ipv4(CORPORATE, UDP, MORE, &udp(50_000)),
+        ipv4_with_options(CORPORATE, UDP, MORE, &source_route, &udp(80)),
+        ipv4(CORPORATE, UDP, 1, &[0; 8]),
+    ]);
+
+    assert_eq!(verdicts, [media(), SOURCE_ROUTED, media()]);
+}
+
+#[test]
+fn p6_a_fragment_beyond_the_largest_datagram_is_malformed() {
+    assert_eq!(judge(&ipv4(INTERNET, ICMP, 8191, &[0; 8])), MALFORMED);
+    assert_eq!(judge(&ipv4(INTERNET, ICMP, 8191, &[0; 7])), DEFAULT);
+}
+
+#[test]
+fn p6_an_ipv4_fragment_of_any_length_is_judged() {
+    assert_eq!(judge(&ipv4(INTERNET, UDP, MORE, &[0; 13])), DEFAULT);
+    assert_eq!(judge(&ipv4(INTERNET, UDP, 1, &[])), DEFAULT);
+}
+
+// P7-P10: IPv6 extension headers and fragments, source routes.
+
+#[test]
+fn p7_extension_headers_are_walked_to_the_transport() {
+    let authentication = [UDP, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    for next_header in [0, 43, 60, 135, 139, 140] {
+        let packet = ipv6(
+            CORPORATE6,
+            next_header,
+            &[&[UDP, 0, 0, 0, 0, 0, 0, 0][..], &udp(50_000)].concat(),
+        );
+        assert_eq!(judge(&packet), media(), "header {next_header}");
+    }
+    let packet = ipv6(
+        CORPORATE6,
+        51,
+        &[&authentication[..], &udp(50_000)].concat(),
+    );
+    assert_eq!(judge(&packet), media());
+}
+
+#[test]
+fn p7_twelve_extension_headers_are_walked() {
+    let mut payload = [destination_options(60); 11].concat();
+    payload.extend(destination_options(UDP));
+    payload.extend(udp(50_000));
+
+    assert_eq!(judge(&ipv6(CORPORATE6, 60, &payload)), media());
+}
+
+#[test]
+fn p7_a_chain_that_runs_past_the_packet_is_malformed() {
+    let too_long = [UDP, 1, 1, 4, 0, 0, 0, 0];
+
+    assert_eq!(judge(&ipv6(INTERNET6, 60, &too_long)), MALFORMED);
+    assert_eq!(judge(&ipv6(INTERNET6, 60, &[])), MALFORMED);
+    assert_eq!(judge(&ipv6(INTERNET6, 44, &[UDP, 0, 0, 0])), MALFORMED);
+}
+
+#[test]
+fn p7_any_other_next_header_is_the_transport() {
+    for next_header in [4, 41, 47, 50, 58, 59, 132, 136, 253] {
+        let packet = ipv6(SERVER6, next_header, &udp(50_000));
+        assert_eq!(judge(&packet), DEFAULT, "header {next_header}");
+    }
+}
+
+#[test]
+fn p8_a_chain_that_a_first_fragment_cuts_is_tiny_where_it_could_be_blocked() {
+    let cut = [&fragment(60, 0, 1)[..], &[UDP, 1, 1, 12, 0, 0, 0, 0]].concat();
+
+    assert_eq!(judge(&ipv6(CORPORATE6, 44, &cut)), tiny());
+    assert_eq!(
+        judge(&ipv6(SERVER6, 44, &cut)).reason,
+        Reason::TinyFragment
+    );
+    assert_eq!(judge(&ipv6(INTERNET6, 44, &cut)), DEFAULT);
+    assert_eq!(judge(&ipv6(CORPORATE6, 44, &fragment(60, 0, 1))), tiny());
+}
+
+#[test]
+fn p8_the_tails_of_a_cut_chain_follow_it() {
+    let verdicts = judge_all(&[
+        ipv6(CORPORATE6, 44, &fragment(60, 0, 1)),
+        ipv6(CORPORATE6, 44, &[&fragment(60, 8, 0)[..], &[0; 8]].concat()),
+    ]);
+
+    assert_eq!(verdicts, [tiny(), tiny()]);
+}
+
+#[test]
+fn p9_an_atomic_fragment_is_an_ordinary_packet() {
+    let atomic = |port| [&fragment(UDP, 0, 0)[..], &udp(port)].concat();
+
+    let verdicts = judge_all(&[
+        ipv6(CORPORATE6, 44, &atomic(50_000)),
+        ipv6(
+            CORPORATE6,
+            44,
+            &[&fragment(UDP, 8, 0)[..], &[0; 8]].concat(),
+        ),
+    ]);
+
+    assert_eq!(verdicts, [media(), DEFAULT]);
+    assert_eq!(judge(&ipv6(CORPORATE6, 44, &atomic(80))), DEFAULT);
+}
+
+#[test]
+fn p1_an_ipv6_tail_follows_its_first_whatever_its_next_header() {
+    let verdicts = judge_all(&[
+        ipv6(SERVER6, 44, &[&fragment(UDP, 0, 1)[..], &udp(80)].concat()),
+        ipv6(SERVER6, 44, &[&fragment(59, 8, 0)[..], &[0; 5]].concat()),
+    ]);
+
+    let dropped = Verdict::drop(Reason::Servers).by(rules().server(0));
+    assert_eq!(verdicts, [dropped, dropped]);
+}
+
+#[test]
+fn p1_an_ipv6_tail_to_a_server_without_its_first_is_forwarded() {
+    let tail = [&fragment(UDP, 8, 0)[..], &[0; 5]].concat();
+
+    assert_eq!(judge(&ipv6(SERVER6, 44, &tail)), DEFAULT);
+}
+
+#[test]
+fn p1_the_last_of_several_fragment_headers_gives_the_key() {
+    let mut inner = fragment(UDP, 0, 1);
+    inner[7] = 78;
+    let tail = |id| {
+        let mut header = fragment(UDP, 8, 0);
+        header[7] = id;
+        ipv6(CORPORATE6, 44, &[&header[..], &[0; 8]].concat())
+    };
+
+    let verdicts = judge_all(&[
+        ipv6(
+            CORPORATE6,
+            44,
+            &[&fragment(44, 0, 1)[..], &inner, &udp(50_000)].concat(),
+        ),
+        tail(78),
+        tail(77),
+    ]);
+
+    assert_eq!(verdicts, [media(), media(), DEFAULT]);
+}
+
+#[test]
+fn p6_an_ipv6_fragment_with_more_to_come_is_a_multiple_of_8_long() {
+    let first = [&fragment(UDP, 0, 1)[..], &udp(80), &[0]].concat();
+    let last = [&fragment(UDP, 8, 0)[..], &[0]].concat();
+
+    assert_eq!(judge(&ipv6(INTERNET6, 44, &first)), MALFORMED);
+    assert_eq!(judge(&ipv6(INTERNET6, 44, &last)), DEFAULT);
+}
+
+#[test]
+fn p6_an_ipv6_fragment_beyond_the_largest_datagram_is_malformed() {
+    let tail = |length| [&fragment(UDP, 0xfff8, 0)[..], &vec![0; length]].concat();
+
+    assert_eq!(judge(&ipv6(INTERNET6, 44, &tail(8))), MALFORMED);
+    assert_eq!(judge(&ipv6(INTERNET6, 44, &tail(7))), DEFAULT);
+}
+
+#[test]
+fn p10_a_routing_header_of_any_type_with_segments_left_is_a_source_route() {
+    for kind in [0, 2, 3, 4, 253] {
+        let with_left = |left| [&routing(UDP, kind, left)[..], &udp(80)].concat();
+        assert_eq!(judge(&ipv6(ROUTER6, 43, &with_left(1))), SOURCE_ROUTED);
+        assert_eq!(judge(&ipv6(ROUTER6, 43, &with_left(0))), DEFAULT);
+    }
+}
+
+#[test]
+fn p10_a_source_route_before_a_broken_header_is_malformed_unless_a_fragment_may_mend_it() {
+    let broken = [UDP, 9, 0, 0, 0, 0, 0, 0];
+    let whole = [&routing(60, 0, 1)[..], &broken].concat();
+    let first = [&routing(44, 0, 1)[..], &fragment(60, 0, 1), &broken].concat();
+
+    assert_eq!(judge(&ipv6(INTERNET6, 43, &whole)), MALFORMED);
+    assert_eq!(judge(&ipv6(INTERNET6, 43, &first)), SOURCE_ROUTED);
+}
+
+#[test]
+fn p10_ipv4_source_routes_with_hops_left_are_dropped() {
+    let judge_options =
+        |options: &[u8]| judge(&ipv4_with_options(INTERNET, UDP, 0, options, &udp(1)));
+
+    // Loose, strict, behind other options, and in a tail.
+    assert_eq!(judge_options(&[131, 7, 4, 10, 0, 0, 1, 0]), SOURCE_ROUTED);
+    assert_eq!(judge_options(&[137, 7, 4, 10, 0, 0, 1, 0]), SOURCE_ROUTED);
+    assert_eq!(
+        judge_options(&[1, 148, 4, 0, 0, 131, 7, 4, 10, 0, 0, 1]),
+        SOURCE_ROUTED
+    );
+    let tail = ipv4_with_options(INTERNET, UDP, 1, &[131, 7, 4, 10, 0, 0, 1, 0], &[]);
+    assert_eq!(judge(&tail), SOURCE_ROUTED);
+}
+
+#[test]
+fn p10_options_without_hops_left_are_forwarded() {
+    for options in [
+        // The pointer is past the route.
+        [131, 7, 8, 10, 0, 0, 1, 0],
+        // The list ended before.
+        [0, 131, 7, 4, 10, 0, 0, 1],
+        // A length that leads nowhere hides what follows.
+        [148, 0, 131, 4, 4, 0, 0, 0],
+        [148, 1, 131, 4, 4, 0, 0, 0],
+        [148, 9, 131, 4, 4, 0, 0, 0],
+        // The route runs past the header.
+        [131, 11, 4, 10, 0, 0, 1, 0],
+        // No room for a pointer.
+        [131, 2, 0, 0, 0, 0, 0, 0],
+        // A record route is none.
+        [7, 7, 4, 10, 0, 0, 1, 0],
+    ] {
+        let packet = ipv4_with_options(INTERNET, UDP, 0, &options, &udp(1));
+        assert_eq!(judge(&packet), DEFAULT, "options {options:?}");
+    }
+}
+
+// P11-P16: lengths.
+
+#[test]
+fn p11_ports_come_after_the_options() {
+    let router_alert = [148, 4, 0, 0];
+
+    let packet = ipv4_with_options(CORPORATE, UDP, 0, &router_alert, &udp(50_000));
+
+    assert_eq!(judge(&packet), media());
+    let packet = ipv4_with_options(CORPORATE, UDP, 0, &router_alert, &udp(80));
+    assert_eq!(judge(&packet), DEFAULT);
+}
+
+#[test]
+fn p12_a_header_that_no_host_would_accept_is_malformed() {
+    let good = ipv4(INTERNET, UDP, 0, &udp(80));
+    let with = |at: usize, value: u8| {
+        let mut packet = good.clone();
+        packet[at] = value;
+        judge(&packet)
+    };
+
+    assert_eq!(judge(&[]), MALFORMED);
+    assert_eq!(judge(&good[..19]), MALFORMED);
+    assert_eq!(judge(&ipv6(INTERNET6, UDP, &[])[..39]), MALFORMED);
+    assert_eq!(with(0, 0x44), MALFORMED, "header length 16");
+    assert_eq!(with(0, 0x48), MALFORMED, "header length 32");
+    assert_eq!(with(0, 0x55), MALFORMED, "version 5");
+    assert_eq!(with(3, 19), MALFORMED, "total length 19");
+    assert_eq!(with(3, 29), MALFORMED, "total length past the end");
+    let mut packet = ipv6(INTERNET6, UDP, &udp(80));
+    packet[5] = 9;
+    assert_eq!(judge(&packet), MALFORMED, "payload length past the end");
+}
+
+#[test]
+fn p13_a_super_packet_without_a_length_is_judged_normally() {
+    let mut packet = ipv4(CORPORATE, UDP, 0, &udp(50_000));
+    packet[3] = 0;
+    assert_eq!(judge(&packet), media());
+
+    let mut packet = ipv6(CORPORATE6, UDP, &udp(50_000));
+    packet[5] = 0;
+    packet.extend(vec![0; 70_000]);
+    assert_eq!(judge(&packet), media());
+}
+
+#[test]
+fn p13_a_super_packet_is_not_a_fragment_too_long() {
+    let mut packet = ipv4(CORPORATE, UDP, 0, &udp(50_000));
+    packet[3] = 0;
+    let mut first = ipv4(CORPORATE, UDP, MORE, &udp(50_000));
+    first[3] = 0;
+    let mut filter = ReferenceFilter::new(&test_policy());
+
+    assert_eq!(filter.judge(&packet, 70_000, Duration::ZERO), media());
+    assert_eq!(filter.judge(&first, 70_000, Duration::ZERO), MALFORMED);
+}
+
+#[test]
+fn p12_ports_are_not_read_from_padding() {
+    let mut packet = ipv4(CORPORATE, UDP, 0, &udp(80));
+    packet[3] = 22;
+    assert_eq!(judge(&packet), tiny());
+
+    let mut packet = ipv6(CORPORATE6, UDP, &udp(80));
+    packet[5] = 2;
+    assert_eq!(judge(&packet), tiny());
+}
+
+#[test]
+fn p12_padding_changes_nothing() {
+    let mut packet = ipv4(CORPORATE, UDP, 0, &udp(80));
+    packet.extend([0; 18]);
+
+    assert_eq!(judge(&packet), DEFAULT);
+}
+
+#[test]
+fn p12_a_snap_length_that_takes_the_ports_makes_them_missing() {
+    let packet = ipv4(CORPORATE, UDP, 0, &udp(80));
+
+    assert_eq!(snapped(&packet, 24), DEFAULT);
+    assert_eq!(snapped(&packet, 23), tiny());
+    assert_eq!(snapped(&packet, 20), tiny());
+    assert_eq!(snapped(&packet, 19), MALFORMED);
+}
+
+#[test]
+fn p12_a_snap_length_that_takes_extension_headers_cuts_the_chain() {
+    let payload = [&destination_options(UDP)[..], &udp(80)].concat();
+    let packet = ipv6(CORPORATE6, 60, &payload);
+
+    assert_eq!(snapped(&packet, 52), DEFAULT);
+    assert_eq!(snapped(&packet, 48), tiny(), "ports are missing");
+    assert_eq!(snapped(&packet, 47), tiny(), "the chain is cut");
+    assert_eq!(snapped(&packet, 40), tiny(), "the chain is cut");
+    let elsewhere = ipv6(INTERNET6, 60, &payload);
+    assert_eq!(snapped(&elsewhere, 40), DEFAULT);
+}
+
+#[test]
+fn p16_the_length_in_a_udp_header_decides_nothing() {
+    for length in [[0, 0], [0, 4], [0xea, 0x60]] {
+        let mut header = udp(50_000);
+        header[4..6].copy_from_slice(&length);
+        assert_eq!(judge(&ipv4(CORPORATE, UDP, 0, &header)), media());
+    }
+}
+
+// P17-P30: other protocols, flags, fields that decide nothing.
+
+#[test]
+fn p17_other_protocols_to_servers_and_corporate_hosts_are_forwarded() {
+    for protocol in [0, 1, 4, 33, 41, 47, 50, 51, 58, 132, 136, 255] {
+        for to in [SERVER, CORPORATE, OTHER_CLIENT] {
+            let packet = ipv4(to, protocol, 0, &udp(50_000));
+            assert_eq!(judge(&packet), DEFAULT, "protocol {protocol}");
+        }
+    }
+}
+
+#[test]
+fn p19_an_error_that_quotes_a_blocked_packet_is_forwarded() {
+    let quoted = ipv4(CORPORATE, UDP, 0, &udp(50_000));
+
+    let error = [&[3, 4, 0, 0, 0, 0, 5, 0][..], &quoted].concat();
+
+    assert_eq!(judge(&ipv4(CORPORATE, ICMP, 0, &error)), DEFAULT);
+}
+
+#[test]
+fn p21_tcp_flags_decide_nothing() {
+    for flags in [0x00, 0x02, 0x03, 0x12, 0x29, 0xff] {
+        let segment = [
+            0xea, 0x60, 0xc3, 0x50, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 1, 0, 0, 0, 0, 0,
+        ];
+        assert_eq!(judge(&ipv4(CORPORATE, TCP, 0, &segment)), media());
+    }
+}
+
+#[test]
+fn p25_a_broadcast_inside_a_corporate_prefix_is_media() {
+    assert_eq!(
+        judge(&ipv4([10, 255, 255, 255], UDP, 0, &udp(5000))),
+        media()
+    );
+    assert_eq!(judge(&ipv4([255; 4], UDP, 0, &udp(5000))), DEFAULT);
+}
+
+#[test]
+fn p28_ttl_service_class_and_reserved_bits_decide_nothing() {
+    let mut packet = ipv4(CORPORATE, UDP, 0xc000, &udp(50_000));
+    packet[1] = 0xff;
+    packet[8] = 0;
+
+    assert_eq!(judge(&packet), media());
+}
