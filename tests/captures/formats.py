@@ -187,9 +187,9 @@ class Pcapng:
         record = struct.pack(self.order + "HH", 1, len(record)) + record + bytes(-len(record) % 4)
         self.block(4, record + bytes(4))
 
-    def custom(self) -> None:
-        """Custom block of a documentation enterprise number (RFC 5612): a block that nobody knows."""
-        self.block(0x0BAD, struct.pack(self.order + "I", 32473) + b"not a packet")
+    def unknown(self) -> None:
+        """A block type of the range for local use, which every reader but its author must step over."""
+        self.block(0x8000_0BAD, b"not a packet")
 
 
 def annotated(frames: list[Wire], comments: list[str]) -> bytes:

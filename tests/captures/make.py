@@ -950,7 +950,7 @@ def other_protocols() -> Capture:
         "IPv6 inside": Payload(IP6_IN_IP, inner6),
         "protocol 255": Payload(255, ports + bytes(12)),
         "protocol 253": Payload(253, ports + bytes(12)),
-        "IGMP": Payload(2, bytes.fromhex("1600000000000000")),
+        "IGMP": Payload(2, bytes.fromhex("1600e9ff00000000")),
         "OSPF": Payload(89, bytes(24)),
     }.items():
         rows += [
@@ -1082,7 +1082,7 @@ def broadcast_and_multicast() -> Capture:
         Row("address of the corporate network itself", to4("10.0.0.0", udp(40000, 5000)), "drop media"),
         Row("multicast DNS", to4("224.0.0.251", udp(5353, 5353)), "forward default"),
         Row("SSDP", to4("239.255.255.250", udp(40000, 1900)), "forward default"),
-        Row("all hosts, IGMP", to4("224.0.0.1", Payload(2, bytes.fromhex("1100000000000000")), options=b"\x94\x04\0\0", ttl=1), "forward default"),
+        Row("all hosts, IGMP", to4("224.0.0.1", Payload(2, bytes.fromhex("1100eeff00000000")), options=b"\x94\x04\0\0", ttl=1), "forward default"),
         Row("link-local", to4("169.254.7.7", udp(40000, 5000)), "forward default"),
         Row("loopback", to4("127.0.0.1", udp(40000, 5000)), "forward default"),
         Row("this network", to4("0.0.0.0", udp(40000, 5000)), "forward default"),
@@ -1187,7 +1187,7 @@ def file_formats() -> list[Capture]:
                 section.packet(wire(row, Link.RAW, formats.raw), index, 1, row.trick)
             else:
                 section.packet(wire(row), index, 0)
-            section.custom()
+            section.unknown()
         return section.file
 
     def simple_packets() -> bytes:
