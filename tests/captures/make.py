@@ -149,6 +149,19 @@ DROPS_UNKNOWN_SOURCES = SITE.replace('unknown_source = "forward"', 'unknown_sour
 DROPS_LEAKS = SITE.replace('leaked_public = "forward"', 'leaked_public = "drop"')
 FEW_MEDIA_PORTS = SITE.replace('"1024-65535"', '"0", "5350-5389", "65535"')
 
+# Enough for the files whose point is not the policy.
+SMALL = """\
+[vpn]
+client_subnets = ["172.16.1.0/24", "2001:db8:16::/64"]
+
+[corporate]
+subnets = ["10.0.0.0/8", "2001:db8:a::/48"]
+
+[[server]]
+name = "Front End pool"
+addresses = ["10.1.0.10", "2001:db8:a:1::10"]
+"""
+
 # The table language.
 
 
@@ -189,7 +202,7 @@ def theme(name: str, rows: list[Row], policy: str = SITE, link: Link = Link.ETHE
 def link_type(name: str, link: Link, layer: Callable[[bytes], bytes], rows: list[Row]) -> Capture:
     """The same packets on one link type, in a plain pcap file."""
     frames = [wire(row, link, layer) for row in rows]
-    return Capture(f"link-{name}.pcap", SITE, formats.pcap(frames), [row.verdict for row in rows])
+    return Capture(f"link-{name}.pcap", SMALL, formats.pcap(frames), [row.verdict for row in rows])
 
 
 # Short forms: a client's packet to somebody.
@@ -1215,18 +1228,18 @@ def file_formats() -> list[Capture]:
 
     plain = formats.pcap(ethernet)
     return [
-        Capture("format-microseconds-little-endian.pcap", SITE, plain, verdicts),
-        Capture("format-microseconds-big-endian.pcap", SITE, formats.pcap(ethernet, ">"), verdicts),
-        Capture("format-nanoseconds-little-endian.pcap", SITE, formats.pcap(ethernet, "<", nanoseconds=True), verdicts),
-        Capture("format-nanoseconds-big-endian.pcap", SITE, formats.pcap(ethernet, ">", nanoseconds=True), verdicts),
-        Capture("format-two-interfaces-little-endian.pcapng", SITE, two_interfaces("<"), [row.verdict for row in mixed]),
-        Capture("format-two-interfaces-big-endian.pcapng", SITE, two_interfaces(">"), [row.verdict for row in mixed]),
-        Capture("format-simple-packets.pcapng", SITE, simple_packets(), [*verdicts, "drop media"]),
-        Capture("format-packet-blocks.pcapng", SITE, every_packet_block(), verdicts * 2),
-        Capture("format-gzip.pcap.gz", SITE, formats.gzipped(plain), verdicts),
-        Capture("format-empty.pcap", SITE, plain[:24], []),
+        Capture("format-microseconds-little-endian.pcap", SMALL, plain, verdicts),
+        Capture("format-microseconds-big-endian.pcap", SMALL, formats.pcap(ethernet, ">"), verdicts),
+        Capture("format-nanoseconds-little-endian.pcap", SMALL, formats.pcap(ethernet, "<", nanoseconds=True), verdicts),
+        Capture("format-nanoseconds-big-endian.pcap", SMALL, formats.pcap(ethernet, ">", nanoseconds=True), verdicts),
+        Capture("format-two-interfaces-little-endian.pcapng", SMALL, two_interfaces("<"), [row.verdict for row in mixed]),
+        Capture("format-two-interfaces-big-endian.pcapng", SMALL, two_interfaces(">"), [row.verdict for row in mixed]),
+        Capture("format-simple-packets.pcapng", SMALL, simple_packets(), [*verdicts, "drop media"]),
+        Capture("format-packet-blocks.pcapng", SMALL, every_packet_block(), verdicts * 2),
+        Capture("format-gzip.pcap.gz", SMALL, formats.gzipped(plain), verdicts),
+        Capture("format-empty.pcap", SMALL, plain[:24], []),
         # The fourth record ends in the middle of its frame.
-        Capture("cut-off.pcap", SITE, plain[:-40], verdicts[:3]),
+        Capture("cut-off.pcap", SMALL, plain[:-40], verdicts[:3]),
     ]
 
 
