@@ -380,3 +380,169 @@ const ARPHRD_RADIOTAP: u16 = 803;
 const ARPHRD_NETLINK: u16 = 824;
 
 const NFULA_PAYLOAD: u16 = 9;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a frame of hexadecimal digits is: the offset of its IP packet, or the word for what it is instead.
+    fn read(link_type: LinkType, hex: &str) -> Result<usize, String> {
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let frame: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        match ip_packet(link_type, &frame) {
+            LinkPayload::Ip { packet, offset } => {
+                assert_eq!(packet, &frame[offset..]);
+                Ok(offset)
+            }
+            LinkPayload::NotIp { what } => Err(what.to_string()),
+        }
+    }
+
+    #[test]
+    fn ethernet_frames_are_read_by_their_ethertype() {
+        let cases = [
+            ("0800 45", Ok(14)),
+            ("86dd 60", Ok(14)),
+            ("0800", Ok(14)),
+            ("0806 0001", Err("ethertype-0806")),
+            ("8847 00001140 45", Err("ethertype-8847")),
+            ("8100 0005 0800 45", Ok(18)),
+            ("8100 0005 0806", Err("ethertype-0806")),
+            ("8100 0005 08", Err("cut-short")),
+            ("88a8 0005 8100 0006 86dd 60", Ok(22)),
+            ("9100 0005 8100 0006 8100 0007 0800 45", Ok(26)),
+            ("8864 1100 0001 0004 0021 45", Ok(22)),
+            ("8864 1100 0001 0004 0057 60", Ok(22)),
+            ("8864 1100 0001 0004 21 45", Ok(21)),
+            ("8864 1100 0001 0004 c021", Err("ppp-c021")),
+            ("8864 11a7 0001 0004 0021", Err("pppoe-code-a7")),
+            ("8100 0005 8864 1100 0001 0004 0021 45", Ok(26)),
+            ("0030 aaaa03 000000 0800 45", Ok(22)),
+            ("0030 aaaa03 0000f8 86dd 60", Ok(22)),
+            ("0030 aaaa03 000000 8100 0005 0800 45", Ok(26)),
+            ("8100 0005 0030 aaaa03 000000 0800 45", Ok(26)),
+            ("0030 aaaa03 00000c 2000", Err("snap-00000c-2000")),
+            ("0030 aaaa03 000000 0030", Err("snap-000000-0030")),
+            ("0030 060603 45", Ok(17)),
+            ("0026 424203", Err("llc-42-42")),
+            ("0026 4242", Err("cut-short")),
+            ("05dc e0e003", Err("llc-e0-e0")),
+            ("05dd aaaa03 000000 0800", Err("ethertype-05dd")),
+            ("aaaa aaaaaaaaaaaaaaaa", Err("ethertype-aaaa")),
+            ("08", Err("cut-short")),
+        ];
+        for (hex, expected) in cases {
+            let frame = format!("000000000001 000000000002 {hex}");
+            assert_eq!(
+                read(LinkType::ETHERNET, &frame),
+                expected.map_err(str::to_owned),
+                "{hex}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_links_are_read_by_their_headers() {
+        let cases = [
+            (101, "45", Ok(0)),
+            (12, "", Ok(0)),
+            (14, "60", Ok(0)),
+            (228, "45", Ok(0)),
+            (229, "00", Ok(0)),
+            (0, "02000000 45", Ok(4)),
+            (0, "00000002 45", Ok(4)),
+            (0, "1e000000 60", Ok(4)),
+            (0, "0000001c 60", Ok(4)),
+            (0, "18000000 60", Ok(4)),
+            (0, "0a000000 60", Ok(4)),
+            (0, "07000000", Err("family-7")),
+            (0, "020000", Err("cut-short")),
+            (108, "00000002 45", Ok(4)),
+            (113, "0000 0001 0006 0000000000000000 0800 45", Ok(16)),
+            (113, "0000 fffe 0000 0000000000000000 86dd 60", Ok(16)),
+            (
+                113,
+                "0000 0001 0006 0000000000000000 8100 0005 0800 45",
+                Ok(20),
+            ),
+            (
+                113,
+                "0000 0001 0006 0000000000000000 0004 aaaa03 000000 0800 45",
+                Ok(24),
+            ),
+            (
+                113,
+                "0000 0001 0006 0000000000000000 0004 424203",
+                Err("llc-42-42"),
+            ),
+            (
+                113,
+                "0000 0001 0006 0000000000000000 0001 ffff",
+                Err("ethertype-0001"),
+            ),
+            (
+                113,
+                "0000 0001 0006 0000000000000000 0806",
+                Err("ethertype-0806"),
+            ),
+            (
+                113,
+                "0000 0338 0006 0000000000000000 0800",
+                Err("hardware-824"),
+            ),
+            (
+                276,
+                "0800 0000 00000002 0001 00 06 0000000000000000 45",
+                Ok(20),
+            ),
+            (
+                276,
+                "8035 0000 00000002 0001 00 06 0000000000000000",
+                Err("ethertype-8035"),
+            ),
+            (9, "ff03 0021 45", Ok(4)),
+            (9, "ff03 21 45", Ok(3)),
+            (9, "0057 60", Ok(2)),
+            (9, "57 60", Ok(1)),
+            (9, "c021", Err("ppp-c021")),
+            (9, "ff03 00", Err("cut-short")),
+            (50, "ff03 0021 45", Ok(4)),
+            (50, "0f00 0800 45", Ok(4)),
+            (50, "8f00 8035", Err("ethertype-8035")),
+            (51, "1100 0001 0003 0021 45", Ok(8)),
+            (104, "0f00 86dd 60", Ok(4)),
+            (239, "02000000 0800 0100 08000100 0500 0900 45", Ok(16)),
+            (239, "02000000 0600 0a00 65740000 0500 0900 45", Ok(16)),
+            (239, "0a000000 0008 0001 00080100 0005 0009 60", Ok(16)),
+            (239, "02000000 0800 0100 08000100", Err("no-payload")),
+            (239, "02000000 0300 0100", Err("no-payload")),
+            (239, "02000000 ffff 0100 00", Err("no-payload")),
+            (239, "07000000 0500 0900 45", Err("family-7")),
+            (105, "0800", Err("link-type-105")),
+        ];
+        for (link_type, hex, expected) in cases {
+            assert_eq!(
+                read(LinkType(link_type), hex),
+                expected.map_err(str::to_owned),
+                "{link_type} {hex}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_of_any_link_type_are_read_without_panic(
+            link_type in prop::sample::select(vec![0, 1, 9, 50, 51, 101, 104, 108, 113, 239, 276]),
+            frame in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(8), Just(0xaa)], 0..80),
+        ) {
+            if let LinkPayload::Ip { packet, offset } = ip_packet(LinkType(link_type), &frame) {
+                prop_assert_eq!(Some(packet), frame.get(offset..));
+            }
+        }
+    }
+}

@@ -45,7 +45,7 @@ enum Resolution {
     /// Ten to the minus nine or coarser: nanoseconds in a unit.
     Nanoseconds(u64),
     /// Finer than nanoseconds: units in a nanosecond.
-    PerNanosecond(u64),
+    PerNanosecond(u128),
     /// Two to the minus this many seconds.
     BinaryFraction(u8),
 }
@@ -273,7 +273,7 @@ impl Interface {
     fn nanoseconds(&self, units: u64) -> u64 {
         let nanoseconds = match self.resolution {
             Resolution::Nanoseconds(in_unit) => units.saturating_mul(in_unit),
-            Resolution::PerNanosecond(units_in) => units / units_in,
+            Resolution::PerNanosecond(units_in) => (u128::from(units) / units_in) as u64,
             Resolution::BinaryFraction(shift) => {
                 let scaled = u128::from(units) * u128::from(NANOSECONDS_IN_SECOND);
                 u64::try_from(scaled >> shift).unwrap_or(u64::MAX)
@@ -299,8 +299,7 @@ impl Resolution {
         }
         match exponent {
             0..=9 => Self::Nanoseconds(10_u64.pow(9 - u32::from(exponent))),
-            // Beyond 10^-28 no 64-bit timestamp reaches a nanosecond.
-            finer => Self::PerNanosecond(10_u64.saturating_pow(u32::from(finer) - 9)),
+            finer => Self::PerNanosecond(10_u128.saturating_pow(u32::from(finer) - 9)),
         }
     }
 }
