@@ -1,5 +1,7 @@
 //! Captures made by hand, byte by byte: what the reader makes of each, of their beginnings, and of what is no capture.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::{Cursor, Read, Write};
 use std::time::Duration;
 
@@ -7,6 +9,9 @@ use offramp::capture::reference::{OwnedFrame, fuzz_reader, read_all};
 use offramp::capture::{CaptureReader, LinkType, gunzip};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
+
+/// Options of a pcapng block: codes and values.
+type Options<'a> = &'a [(u16, &'a [u8])];
 
 /// Writes numbers in one byte order.
 struct Bytes {
@@ -58,7 +63,7 @@ impl Bytes {
     }
 
     /// An interface with options, each a code and a value.
-    fn interface(&mut self, link_type: u16, snapshot: u32, options: &[(u16, &[u8])]) {
+    fn interface(&mut self, link_type: u16, snapshot: u32, options: Options) {
         self.block(1, |b| {
             b.u16(link_type);
             b.u16(0);
@@ -67,7 +72,7 @@ impl Bytes {
         });
     }
 
-    fn options(&mut self, options: &[(u16, &[u8])]) {
+    fn options(&mut self, options: Options) {
         for (code, value) in options {
             self.u16(*code);
             self.u16(value.len() as u16);
@@ -79,7 +84,7 @@ impl Bytes {
         }
     }
 
-    fn enhanced(&mut self, interface: u32, time: u64, packet: &[u8], options: &[(u16, &[u8])]) {
+    fn enhanced(&mut self, interface: u32, time: u64, packet: &[u8], options: Options) {
         self.block(6, |b| {
             let length = packet.len() as u32;
             b.words(&[
@@ -251,7 +256,7 @@ fn all_packet_blocks_of_all_sections_are_counted() {
 
 #[test]
 fn interfaces_tell_the_unit_and_the_offset_of_their_timestamps() {
-    let cases: [(&[(u16, &[u8])], u64, Duration); 7] = [
+    let cases: [(Options, u64, Duration); 7] = [
         (&[], 1_500_000, Duration::from_millis(1_500)),
         (&[(9, &[0])], 3, Duration::from_secs(3)),
         (

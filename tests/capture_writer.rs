@@ -1,5 +1,7 @@
 //! What the writer writes, our reader and Wireshark read.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::process::Command;
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //!
 //! The captures belong to others and are not part of this repository; without them the test says so and passes.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -389,10 +389,14 @@ mod tests {
 
     /// What a frame of hexadecimal digits is: the offset of its IP packet, or the word for what it is instead.
     fn read(link_type: LinkType, hex: &str) -> Result<usize, String> {
-        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let digits: Vec<u8> = hex
+            .chars()
+            .filter_map(|c| c.to_digit(16))
+            .map(|digit| digit as u8)
+            .collect();
         let frame: Vec<u8> = digits
             .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .map(|pair| pair[0] << 4 | pair[1])
             .collect();
         match ip_packet(link_type, &frame) {
             LinkPayload::Ip { packet, offset } => {
