@@ -255,6 +255,26 @@ fn all_packet_blocks_of_all_sections_are_counted() {
 }
 
 #[test]
+fn blocks_whose_length_leaves_out_their_padding_are_read() {
+    let mut b = Bytes {
+        bytes: Vec::new(),
+        big: false,
+    };
+    b.section();
+    b.interface(1, 0, &[]);
+    for _ in 0..2 {
+        b.words(&[6, 35, 0, 0, 0, 3, 3]);
+        b.bytes.extend(b"odd\0");
+        b.words(&[35]);
+    }
+
+    let (frames, error) = read(&b.bytes);
+
+    assert_eq!(error, None);
+    assert_eq!((frames.len(), &frames[1].bytes[..]), (2, &b"odd"[..]));
+}
+
+#[test]
 fn interfaces_tell_the_unit_and_the_offset_of_their_timestamps() {
     let cases: [(Options, u64, Duration); 7] = [
         (&[], 1_500_000, Duration::from_millis(1_500)),
@@ -445,8 +465,8 @@ fn damaged_blocks_are_named() {
             "type 0x6 has the impossible length 28",
         ),
         (
-            after_interface(|b| b.words(&[99, 13, 0])),
-            "type 0x63 has the impossible length 13",
+            after_interface(|b| b.words(&[99, 11, 0])),
+            "type 0x63 has the impossible length 11",
         ),
         (
             after_interface(|b| b.words(&[0x0a0d_0d0a, 28, 5, 0])),

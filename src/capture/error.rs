@@ -157,7 +157,7 @@ pub enum Damage {
         /// The length field.
         length: u64,
     },
-    /// A pcapng block is too short for its own fixed fields, or not a multiple of 4 bytes long.
+    /// A pcapng block is too short for its own fixed fields.
     #[error("block of type {block_type:#x} has the impossible length {length}")]
     BlockLength {
         /// Block type.
@@ -184,7 +184,7 @@ pub enum Damage {
     /// A pcapng section starts without a byte-order magic.
     #[error("section starts with the unknown byte-order magic {0:#010x}")]
     ByteOrder(u32),
-    /// The options of a pcapng interface description cannot be told apart.
+    /// A pcapng interface description is over 1 MiB long, or its fields do not fill it.
     #[error("interface description cannot be read")]
     InterfaceDescription,
     /// A pcapng packet names an interface that its section has not described.

@@ -30,6 +30,6 @@ mod writer;
 pub use error::{CaptureError, Damage, Foreign};
 pub use gzip::{Gunzip, gunzip};
 pub use link::{LinkPayload, LinkType, NotIp, ip_packet};
-pub use reader::{BUFFER_SIZE, Batch, CaptureReader, CapturedFrame};
+pub use reader::{BUFFER_SIZE, Batch, CaptureReader, CapturedFrame, Frames};
 pub use record::LARGEST_RECORD;
 pub use writer::PcapngWriter;

@@ -1,7 +1,7 @@
 //! [`Section`]: the pcapng format, a chain of blocks (draft-ietf-opsawg-pcapng §3, §4).
 //!
 //! ```text
-//!   block             type(4) length(4) body length again(4)       lengths are multiples of 4
+//!   block             type(4) length(4) body length again(4)       padded to a multiple of 4
 //!   section header    byte-order magic(4) major(2) minor(2) ...    starts anew: byte order, interfaces
 //!   interface         link type(2) reserved(2) snapshot(4) options
 //!   enhanced packet   interface(4) time(8) captured(4) original(4) frame, padded; options
@@ -91,7 +91,7 @@ impl Section {
                 IDB_MAGIC => 8,
                 _ => 0,
             };
-        if length < shortest || length % 4 != 0 {
+        if length < shortest {
             return Step::Damaged(Damage::BlockLength { block_type, length });
         }
         match block_type {
@@ -99,7 +99,7 @@ impl Section {
                 self.packet(block_type, length, unread)
             }
             IDB_MAGIC => self.describe_interface(length, unread),
-            _ => Step::Skip(length.into()),
+            _ => Step::Skip(stored(length)),
         }
     }
 
@@ -123,7 +123,7 @@ impl Section {
             return Step::Damaged(Damage::UnknownVersion { major, minor });
         }
         let length = endian.u32(length);
-        if length < FRAME_OF_BLOCK + 16 || !length.is_multiple_of(4) {
+        if length < FRAME_OF_BLOCK + 16 {
             return Step::Damaged(Damage::BlockLength {
                 block_type: SHB_MAGIC,
                 length,
@@ -131,15 +131,13 @@ impl Section {
         }
         self.endian = endian;
         self.interfaces.clear();
-        Step::Skip(length.into())
+        Step::Skip(stored(length))
     }
 
     #[cold]
     fn describe_interface(&mut self, length: u32, unread: &[u8]) -> Step {
         if length > LARGEST_DESCRIPTION {
-            return Step::Damaged(Damage::TooLarge {
-                length: length.into(),
-            });
+            return Step::Damaged(Damage::InterfaceDescription);
         }
         let Some(block) = unread.get(..length as usize) else {
             return Step::Need(length as usize);
@@ -168,8 +166,9 @@ impl Section {
                 length: length.into(),
             });
         }
-        let Some(block) = unread.get(..length as usize) else {
-            return Step::Need(length as usize);
+        let stored = stored(length) as usize;
+        let Some(block) = unread.get(..stored) else {
+            return Step::Need(stored);
         };
         let (Some((fixed, _)), Some((_, last))) = (
             block.split_first_chunk::<12>(),
@@ -198,7 +197,7 @@ impl Section {
             });
         };
         if block_type == SPB_MAGIC {
-            return Step::Frame(interface.simple_packet(first_word, length));
+            return Step::Frame(interface.simple_packet(first_word, length, stored));
         }
         let Some((fixed, _)) = block.split_first_chunk::<28>() else {
             return Step::Damaged(Damage::BlockLength { block_type, length });
@@ -213,12 +212,18 @@ impl Section {
         Step::Frame(Record {
             header: fixed.len(),
             captured: captured as usize,
-            length: length as usize,
+            length: stored,
             original_length,
             link_type: interface.link_type,
             nanoseconds: interface.nanoseconds(u64::from(high) << 32 | u64::from(low)),
         })
     }
+}
+
+/// Bytes of a block in the file. The format wants lengths to be multiples of 4; some programs write the length without the
+/// padding that they write, and Wireshark reads them.
+fn stored(length: u32) -> u64 {
+    u64::from(length).next_multiple_of(4)
 }
 
 impl Interface {
@@ -253,7 +258,7 @@ impl Interface {
 
     /// A simple packet has no captured length: it follows from the block, the packet and the snapshot length.
     #[cold]
-    fn simple_packet(&self, original_length: u32, length: u32) -> Record {
+    fn simple_packet(&self, original_length: u32, length: u32, stored: usize) -> Record {
         let room = length - FRAME_OF_BLOCK - 4;
         let snapshot_length = match self.snapshot_length {
             0 => u32::MAX,
@@ -262,7 +267,7 @@ impl Interface {
         Record {
             header: 12,
             captured: original_length.min(snapshot_length).min(room) as usize,
-            length: length as usize,
+            length: stored,
             original_length,
             link_type: self.link_type,
             nanoseconds: 0,
