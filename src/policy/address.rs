@@ -261,6 +261,9 @@ fn host_bits_problem(prefix: IpNet) -> Problem {
             let exact = 32 - u32::from(address).trailing_zeros();
             if exact <= 24 {
                 exact.next_multiple_of(8)
+            } else if exact == 31 {
+                // Nobody routes a pair of hosts to VPN clients: an even host address is one host.
+                32
             } else {
                 exact
             }

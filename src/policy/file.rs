@@ -1,7 +1,6 @@
 //! [`PolicyFile`]: the syntax of a policy file, every value with its span.
 //!
-//! A file with syntax errors still yields what can be made of it, so that wrong values beside a forgotten quote are
-//! reported in the same run.
+//! It borrows the text, and a [`Place`] in the policy's meaning leads back to the span that says it.
 
 use std::ops::Range;
 
@@ -9,8 +8,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::address::{parse_address, parse_prefix};
-use super::diagnostic::{Code, Collector, Diagnostic};
+use super::diagnostic::{Code, Diagnostic};
+use super::mend::{SyntaxError, SyntaxErrorKind};
 use super::port::parse_ports;
+use super::problem::shorten;
 use super::text::SourceText;
 
 /// A policy file as it is written.
@@ -33,32 +34,9 @@ pub(super) struct Place<'a> {
 }
 
 impl<'t> PolicyFile<'t> {
-    /// Parses `source`; syntax errors go to `out`, and what remains is the file.
-    pub(super) fn parse(
-        source: &'t str,
-        text: &SourceText<'_>,
-        out: &mut Collector<'_>,
-    ) -> Option<Self> {
-        let first_error = match DeTable::parse(source) {
-            Ok(root) => {
-                return Some(Self {
-                    root: root.into_inner(),
-                });
-            }
-            Err(error) => error,
-        };
-        if source.len() > RECOVERY_LIMIT {
-            out.add(
-                syntax_error(&first_error, source, text).with_help(
-                    "the file is large: what follows this place is read when it is mended",
-                ),
-            );
-            return None;
-        }
-        let (root, errors) = DeTable::parse_recoverable(source);
-        for error in &errors {
-            out.add(syntax_error(error, source, text));
-        }
+    /// Parses `source`, which must be TOML.
+    pub(super) fn parse(source: &'t str) -> Option<Self> {
+        let root = DeTable::parse(source).ok()?;
         Some(Self {
             root: root.into_inner(),
         })
@@ -104,44 +82,41 @@ impl<'t> PolicyFile<'t> {
     }
 }
 
-/// `source` with the lines of its syntax errors blanked, every other byte in its place.
-///
-/// TOML's parser gives up on what follows some errors; without the broken lines it reads the rest.
-pub(super) fn without_broken_lines(source: &str) -> Option<String> {
-    if source.len() > RECOVERY_LIMIT {
-        return None;
-    }
-    let (_, errors) = DeTable::parse_recoverable(source);
-    let mut bytes = source.as_bytes().to_vec();
-    for error in &errors {
-        let at = error.span()?.start.min(source.len());
-        let start = source.as_bytes()[..at]
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1);
-        for byte in bytes[start..].iter_mut().take_while(|byte| **byte != b'\n') {
-            *byte = b' ';
+/// What to say about a syntax error of `source`.
+pub(super) fn report(error: &SyntaxError, source: &str, text: &SourceText<'_>) -> Diagnostic {
+    let label = text.label(error.span.clone(), "");
+    let span = label.span();
+    match &error.kind {
+        SyntaxErrorKind::Duplicate => {
+            let message = format!("`{}` is given twice", shorten(&source[span.clone()]));
+            Diagnostic::error(Code::DuplicateKey, message)
+                .with_label(text.label(span, "given again"))
+                .with_help("keep one of them, or write one list with the values of both")
         }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn syntax_error(error: &toml::de::Error, source: &str, text: &SourceText<'_>) -> Diagnostic {
-    let span = error.span().unwrap_or(0..0);
-    let span = source.floor_char_boundary(span.start)..source.ceil_char_boundary(span.end);
-    let message = error.message();
-    if message == "duplicate key" {
-        let key = &source[span.clone()];
-        let label = text.label(span, "given before");
-        let message = format!("`{key}` is given twice");
-        let problem = Diagnostic::error(Code::DuplicateKey, message).with_label(label);
-        return problem.with_help("keep one of them, or write one list with both values");
-    }
-    let problem = Diagnostic::error(Code::Syntax, format!("not TOML: {message}"))
-        .with_label(text.label(span.clone(), ""));
-    match unquoted(source, span) {
-        Some(word) => problem.with_help(format!("write it in quotes: \"{word}\"")),
-        None => problem,
+        SyntaxErrorKind::Unending => {
+            let message =
+                "not TOML: the value that begins here has no end before the next key or section";
+            Diagnostic::error(Code::Syntax, message)
+                .with_label(text.label(span, "begins here"))
+                .with_help("close the list with `]`, the table with `}` or the text with its quote")
+        }
+        SyntaxErrorKind::Other(message) => {
+            if let Some(word) = unquoted(source, span.clone()) {
+                let message = format!("not TOML: {word} is not in quotes");
+                let problem = Diagnostic::error(Code::Syntax, message).with_label(label);
+                return problem.with_help(format!("write \"{word}\""));
+            }
+            let escapes = source[span].contains('\\');
+            let message = format!("not TOML: {}", message.replace('\n', " "));
+            let problem = Diagnostic::error(Code::Syntax, message).with_label(label);
+            if escapes {
+                problem.with_help(
+                    "in \"...\" a backslash begins an escape: write Windows paths in single quotes",
+                )
+            } else {
+                problem
+            }
+        }
     }
 }
 
@@ -158,8 +133,3 @@ fn unquoted(source: &str, span: Range<usize>) -> Option<&str> {
         parse_prefix(word).is_ok() || parse_address(word).is_ok() || parse_ports(word).is_ok();
     known.then_some(word)
 }
-
-/// Bytes up to which all syntax errors of a file are looked for; in a larger one, only the first.
-///
-/// Every byte of a file that is not TOML at all may be an error of some hundred bytes in memory.
-const RECOVERY_LIMIT: usize = 4 << 20;

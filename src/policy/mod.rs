@@ -19,6 +19,7 @@ mod file;
 mod lint;
 mod lint_ports;
 mod meaning;
+mod mend;
 mod name;
 mod port;
 mod print;
@@ -82,35 +83,22 @@ pub fn parse(origin: &str, text: &[u8]) -> Result<(Policy, Diagnostics), Diagnos
 }
 
 fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> Option<Policy> {
-    out.damaged = out.has_errors();
-    let file = PolicyFile::parse(text.as_str(), text, out)?;
-    if out.has_errors() {
-        out.damaged = true;
-        read_damaged(origin, &file, text, out);
-        return None;
+    if let Some(file) = PolicyFile::parse(text.as_str()) {
+        out.damaged = out.has_errors();
+        let policy = read::read_policy(origin, &file, out)?;
+        if !out.has_errors() {
+            lint::check(&policy, &file, out);
+        }
+        return Some(policy);
     }
-    let policy = read::read_policy(origin, &file, out)?;
-    if !out.has_errors() {
-        lint::check(&policy, &file, out);
+    out.damaged = true;
+    let (mended, errors) = mend::mend(text.as_str());
+    for error in &errors {
+        out.add(file::report(error, text.as_str(), text));
     }
-    Some(policy)
-}
-
-/// Looks for wrong values in a file that is not TOML throughout.
-fn read_damaged(
-    origin: &str,
-    file: &PolicyFile<'_>,
-    text: &SourceText<'_>,
-    out: &mut Collector<'_>,
-) {
-    let mended = file::without_broken_lines(text.as_str());
-    let mut ignored = Collector::new(text);
-    let reparsed = mended
-        .as_deref()
-        .and_then(|mended| PolicyFile::parse(mended, text, &mut ignored));
-    // The policy is refused already; only what reading it reports is of use.
-    let _ = match reparsed {
-        Some(reparsed) if !ignored.has_errors() => read::read_policy(origin, &reparsed, out),
-        Some(_) | None => read::read_policy(origin, file, out),
-    };
+    // The policy is refused; wrong values beside the syntax errors are worth reporting in the same run.
+    if let Some(file) = mended.as_deref().and_then(PolicyFile::parse) {
+        read::read_policy(origin, &file, out);
+    }
+    None
 }

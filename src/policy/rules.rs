@@ -350,13 +350,17 @@ fn parse_expected(text: &str) -> Result<Expected, Problem> {
         });
     }
     let reason = shorten(reason_text);
+    let done = match action {
+        ExpectedAction::Forward => "forwarded",
+        ExpectedAction::Drop => "dropped",
+    };
     let problem = Problem::new(
         Code::UnknownValue,
         match nearest(reason_text, &possible) {
-            Some(meant) => format!(
-                "nothing is {action_text} for the reason `{reason}`; did you mean `{meant}`?"
-            ),
-            None => format!("nothing is {action_text} for the reason `{reason}`"),
+            Some(meant) => {
+                format!("no packet is {done} for the reason `{reason}`; did you mean `{meant}`?")
+            }
+            None => format!("no packet is {done} for the reason `{reason}`"),
         },
     );
     Err(problem.help(format!(

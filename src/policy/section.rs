@@ -50,9 +50,12 @@ impl<'f, 't> Section<'f, 't> {
                 .text
                 .label(value.span(), format!("{kind}, where a table is wanted"));
             let problem = Diagnostic::error(Code::WrongType, message).with_label(label);
-            out.add(problem.with_help(format!(
-                "write {title} on a line of its own, and its keys below"
-            )));
+            let keys = known.join(" = ..., ");
+            out.add(problem.with_help(if title.starts_with('[') {
+                format!("write {title} on a line of its own, and its keys below")
+            } else {
+                format!("write {{ {keys} = ... }}")
+            }));
             return None;
         };
         let section = Self {
