@@ -127,6 +127,7 @@ fn a_mistake_on_a_line_of_a_megabyte_is_drawn_with_its_surroundings() {
     let text = format!("[vpn]\nclient_subnets = [{good}\"10.0.0.1/8\", {good}]\n");
     let report = refusal(text.as_bytes()).render(Style::Plain);
     assert!(report.contains("10.0.0.1/8"));
+    assert!(report.contains("(column 1400019 of the line)"), "{report}");
     assert!(report.len() < 64 << 10, "{} bytes", report.len());
 }
 

@@ -129,6 +129,10 @@ fn unquoted(source: &str, span: Range<usize>) -> Option<&str> {
     let start = source.ceil_char_boundary(start);
     let rest = source.get(start..)?;
     let word = &rest[..rest.find(outside).unwrap_or(rest.len())];
+    // Elsewhere something else is wrong, e.g. a key without `=`.
+    if !source[..start].trim_end().ends_with(['=', '[', ',']) {
+        return None;
+    }
     let known =
         parse_prefix(word).is_ok() || parse_address(word).is_ok() || parse_ports(word).is_ok();
     known.then_some(word)

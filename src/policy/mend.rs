@@ -90,24 +90,39 @@ fn best_repair(source: &str, error: &Error) -> Repair {
         return best;
     }
     let statement = statement_start(source, line.start);
-    for end in [line.start, line.end] {
-        if statement < line.start {
-            let first_line = line_around(source, statement);
-            let error = SyntaxError {
-                span: trimmed(source, first_line),
-                kind: SyntaxErrorKind::Unending,
-            };
-            let repair = Repair::new(source, statement..end, error);
-            if repair.reach() > best.reach() {
-                best = repair;
-            }
+    if statement == line.start {
+        return best;
+    }
+    let unending = |end| {
+        let error = SyntaxError {
+            span: trimmed(source, line_around(source, statement)),
+            kind: SyntaxErrorKind::Unending,
+        };
+        Repair::new(source, statement..end, error)
+    };
+    let above = unending(line.start);
+    // A sound statement is wrong from its first byte on only where the one above has no end.
+    let swallowed =
+        at == trimmed(source, line.clone()).start && begins_statement(&source[line.clone()]);
+    if swallowed && above.reach() > line.end {
+        return above;
+    }
+    for repair in [above, unending(line.end)] {
+        if repair.reach() > best.reach() {
+            best = repair;
         }
     }
     best
 }
 
+/// The error nearest to the beginning. The parser finds them in several passes, so its own first may be a consequence.
 fn first_error(source: &str) -> Option<Error> {
-    DeTable::parse(source).err()
+    let first_found = DeTable::parse(source).err()?;
+    if source.len() > SORTED_AT_MOST {
+        return Some(first_found);
+    }
+    let (_, errors) = DeTable::parse_recoverable(source);
+    errors.into_iter().min_by_key(start)
 }
 
 fn start(error: &Error) -> usize {
@@ -196,6 +211,9 @@ fn blanked(source: &str, range: Range<usize>) -> String {
 
 /// Syntax errors looked for in one file: more are no typing errors.
 const MOST_ERRORS: usize = 100;
+
+/// Bytes up to which all errors of a file are collected to find the nearest: each may take a hundred bytes of memory.
+const SORTED_AT_MOST: usize = 4 << 20;
 
 /// Bytes parsed, over all rounds, in search of further errors: about two seconds of work.
 const PARSED_AT_MOST: usize = 64 << 20;

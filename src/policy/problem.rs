@@ -76,8 +76,37 @@ pub(super) fn shorten(value: &str) -> String {
     short
 }
 
-/// Jaro-Winkler likeness from which a word counts as misspelt: `subnet` is 0.97 like `subnets`, `hosts` 0.6 like `ports`.
+/// Jaro-Winkler likeness from which a word counts as misspelt; the tests show both sides of it.
 const LIKENESS: f64 = 0.8;
 
 /// Characters of a value that a message repeats; the underlined text has the rest.
 const LONGEST_SHOWN: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_word_is_recognized_and_another_is_not() {
+        let known = [
+            "interfaces",
+            "client_subnets",
+            "sip_domains",
+            "hosts",
+            "addresses",
+        ];
+        assert_eq!(nearest("client_subnet", &known), Some("client_subnets"));
+        assert_eq!(nearest("client-subnets", &known), Some("client_subnets"));
+        assert_eq!(nearest("clientSubnets", &known), Some("client_subnets"));
+        assert_eq!(nearest("adresses", &known), Some("addresses"));
+        assert_eq!(nearest("host", &known), Some("hosts"));
+        assert_eq!(nearest("ports", &known), None);
+        assert_eq!(nearest("mtu", &known), None);
+    }
+
+    #[test]
+    fn a_long_value_is_cut_and_made_printable() {
+        assert_eq!(shorten("a\tb"), "a\\tb");
+        assert_eq!(shorten(&"x".repeat(200)).len(), LONGEST_SHOWN + 3);
+    }
+}

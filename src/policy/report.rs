@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 
@@ -52,26 +52,31 @@ impl Diagnostics {
     }
 
     /// The labels' own lines only: drawing must not cost more on a longer file.
-    fn snippets<'a>(
-        &'a self,
-        item: &'a Diagnostic,
-    ) -> Vec<Snippet<'a, annotate_snippets::Annotation<'a>>> {
-        let excerpts = item.labels.iter().enumerate().map(|(index, label)| {
+    fn snippets<'a>(&'a self, item: &'a Diagnostic) -> Vec<Snippet<'a, Annotation<'a>>> {
+        let mut snippets: Vec<(Range<usize>, Snippet<'a, Annotation<'a>>)> = Vec::new();
+        for (index, label) in item.labels.iter().enumerate() {
             let excerpt = excerpt(&self.source, label);
             let kind = if index == 0 {
                 AnnotationKind::Primary
             } else {
                 AnnotationKind::Context
             };
-            let span =
-                label.span.start - excerpt.start..label.span.end.min(excerpt.end) - excerpt.start;
-            let text = (!label.text.is_empty()).then_some(label.text.as_str());
-            Snippet::source(&self.source[excerpt])
-                .path(self.origin.as_str())
-                .line_start(label.line as usize)
-                .annotation(kind.span(span).label(text))
-        });
-        excerpts.collect()
+            let end = label.span.end.min(excerpt.end).max(label.span.start);
+            let span = label.span.start - excerpt.start..end - excerpt.start;
+            let annotation = kind
+                .span(span)
+                .label(label_text(label, &excerpt, &self.source));
+            match snippets.iter_mut().find(|(other, _)| *other == excerpt) {
+                Some((_, snippet)) => *snippet = snippet.clone().annotation(annotation),
+                None => {
+                    let snippet = Snippet::source(&self.source[excerpt.clone()])
+                        .path(self.origin.as_str())
+                        .line_start(label.line as usize);
+                    snippets.push((excerpt, snippet.annotation(annotation)));
+                }
+            }
+        }
+        snippets.into_iter().map(|(_, snippet)| snippet).collect()
     }
 
     fn write_summary(&self, out: &mut String) {
@@ -94,6 +99,19 @@ fn plural(count: usize, word: &str) -> Option<String> {
         1 => Some(format!("1 {word}")),
         _ => Some(format!("{count} {word}s")),
     }
+}
+
+/// A label's text; with its column where only a part of the line is shown, from which the drawing would count.
+fn label_text(label: &Label, excerpt: &Range<usize>, source: &str) -> Option<String> {
+    let whole_line = excerpt.start == 0 || source.as_bytes()[excerpt.start - 1] == b'\n';
+    let text = if whole_line {
+        label.text.clone()
+    } else {
+        format!("{} (column {} of the line)", label.text, label.column)
+            .trim_start()
+            .to_owned()
+    };
+    (!text.is_empty()).then_some(text)
 }
 
 /// The line on which a label begins; a label over several lines is drawn on its first.

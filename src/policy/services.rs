@@ -175,3 +175,25 @@ pub const SERVICES: &[Service] = &[
         Some("Active Directory, DFS, printing, DCOM"),
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_rises_by_port() {
+        let firsts: Vec<_> = SERVICES
+            .iter()
+            .map(|service| service.ports.first())
+            .collect();
+        assert!(firsts.is_sorted(), "{firsts:?}");
+    }
+
+    #[test]
+    fn a_port_has_the_name_of_its_protocol() {
+        assert_eq!(name(Protocol::Tcp, 443), Some("HTTPS"));
+        assert_eq!(name(Protocol::Udp, 443), Some("QUIC"));
+        assert_eq!(name(Protocol::Udp, 1433), None);
+        assert_eq!(name(Protocol::Tcp, 65535), Some("Windows RPC"));
+    }
+}
