@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Error};
 
 use super::address::{parse_address, parse_prefix};
 use super::diagnostic::{Code, Diagnostic};
@@ -35,9 +35,9 @@ pub(super) struct Place<'a> {
 
 impl<'t> PolicyFile<'t> {
     /// Parses `source`, which must be TOML.
-    pub(super) fn parse(source: &'t str) -> Option<Self> {
-        let root = DeTable::parse(source).ok()?;
-        Some(Self {
+    pub(super) fn parse(source: &'t str) -> Result<Self, Error> {
+        let root = DeTable::parse(source)?;
+        Ok(Self {
             root: root.into_inner(),
         })
     }

@@ -29,7 +29,12 @@ pub(super) enum SyntaxErrorKind {
 
 /// The source without its broken statements, and what is wrong with each of them; `None` instead of a source that
 /// could not be mended within the bounds.
-pub(super) fn mend(source: &str) -> (Option<Cow<'_, str>>, Vec<SyntaxError>) {
+///
+/// `found` is what the parser said first.
+pub(super) fn mend<'s>(source: &'s str, found: &Error) -> (Option<Cow<'s, str>>, Vec<SyntaxError>) {
+    if source.len() > MENDED_AT_MOST {
+        return (None, vec![syntax_error(found)]);
+    }
     let mut errors = Vec::new();
     let mut text = Cow::Borrowed(source);
     let mut failure = first_error(&text);
@@ -117,10 +122,6 @@ fn best_repair(source: &str, error: &Error) -> Repair {
 
 /// The error nearest to the beginning. The parser finds them in several passes, so its own first may be a consequence.
 fn first_error(source: &str) -> Option<Error> {
-    let first_found = DeTable::parse(source).err()?;
-    if source.len() > SORTED_AT_MOST {
-        return Some(first_found);
-    }
     let (_, errors) = DeTable::parse_recoverable(source);
     errors.into_iter().min_by_key(start)
 }
@@ -212,18 +213,26 @@ fn blanked(source: &str, range: Range<usize>) -> String {
 /// Syntax errors looked for in one file: more are no typing errors.
 const MOST_ERRORS: usize = 100;
 
-/// Bytes up to which all errors of a file are collected to find the nearest: each may take a hundred bytes of memory.
-const SORTED_AT_MOST: usize = 4 << 20;
+/// Bytes of a file up to which more than its first error is looked for.
+///
+/// In a file that is not TOML at all every byte may be an error, and the parser spends a microsecond and some hundred
+/// bytes of memory on each.
+pub(super) const MENDED_AT_MOST: usize = 256 << 10;
 
-/// Bytes parsed, over all rounds, in search of further errors: about two seconds of work.
-const PARSED_AT_MOST: usize = 64 << 20;
+/// Bytes parsed, over all rounds, in search of further errors: enough for 100 rounds on a policy of 20 KiB.
+const PARSED_AT_MOST: usize = 2 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn mended(source: &str) -> (Option<Cow<'_, str>>, Vec<SyntaxError>) {
+        let found = first_error(source).expect("the test's own text is broken");
+        mend(source, &found)
+    }
+
     fn causes(source: &str) -> Vec<&str> {
-        let (_, errors) = mend(source);
+        let (_, errors) = mended(source);
         errors
             .into_iter()
             .map(|error| &source[error.span])
@@ -234,7 +243,7 @@ mod tests {
     fn a_forgotten_quote_is_one_error() {
         let source = "[a]\nx = [\"1\", \"2]\n\n[b]\ny = [\"3\"]\nz = 4\n";
         assert_eq!(causes(source).len(), 1);
-        let (mended, _) = mend(source);
+        let (mended, _) = mended(source);
         let mended = mended.expect("one blanked line leaves TOML");
         assert_eq!(mended.len(), source.len());
         assert_eq!(
@@ -253,7 +262,7 @@ mod tests {
     #[test]
     fn a_broken_header_hides_its_section_but_not_the_next() {
         let source = "[a]\nx = 1\n[[b]\nx = 2\n[c]\ny 3\n";
-        let (mended, errors) = mend(source);
+        let (mended, errors) = mended(source);
         assert_eq!(errors.len(), 2, "{errors:?}");
         let mended = mended.expect("two blanked statements leave TOML");
         assert!(

@@ -65,14 +65,11 @@ use text::SourceText;
 pub fn parse(origin: &str, text: &[u8]) -> Result<(Policy, Diagnostics), Diagnostics> {
     let (text, problems) = SourceText::new(text);
     let mut out = Collector::new(&text);
-    let unreadable = problems
-        .iter()
-        .any(|problem| problem.code() != Code::NotUtf8 || problem.labels().is_empty());
     problems.into_iter().for_each(|problem| out.add(problem));
-    let policy = if unreadable {
-        None
-    } else {
+    let policy = if text.is_readable() {
         parse_text(origin, &text, &mut out)
+    } else {
+        None
     };
     let refused = out.has_errors();
     let diagnostics = out.finish(origin);
@@ -83,21 +80,31 @@ pub fn parse(origin: &str, text: &[u8]) -> Result<(Policy, Diagnostics), Diagnos
 }
 
 fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> Option<Policy> {
-    if let Some(file) = PolicyFile::parse(text.as_str()) {
-        out.damaged = out.has_errors();
-        let policy = read::read_policy(origin, &file, out)?;
-        if !out.has_errors() {
-            lint::check(&policy, &file, out);
+    let first_error = match PolicyFile::parse(text.as_str()) {
+        Ok(file) => {
+            out.damaged = out.has_errors();
+            let policy = read::read_policy(origin, &file, out)?;
+            if !out.has_errors() {
+                lint::check(&policy, &file, out);
+            }
+            return Some(policy);
         }
-        return Some(policy);
-    }
+        Err(error) => error,
+    };
     out.damaged = true;
-    let (mended, errors) = mend::mend(text.as_str());
+    let (mended, errors) = mend::mend(text.as_str(), &first_error);
     for error in &errors {
-        out.add(file::report(error, text.as_str(), text));
+        let report = file::report(error, text.as_str(), text);
+        out.add(if text.as_str().len() > mend::MENDED_AT_MOST {
+            report.with_help(
+                "the file is large: what else is wrong in it is looked for once it is TOML",
+            )
+        } else {
+            report
+        });
     }
     // The policy is refused; wrong values beside the syntax errors are worth reporting in the same run.
-    if let Some(file) = mended.as_deref().and_then(PolicyFile::parse) {
+    if let Some(Ok(file)) = mended.as_deref().map(PolicyFile::parse) {
         read::read_policy(origin, &file, out);
     }
     None

@@ -28,6 +28,7 @@ const MAX_ENCODING_ERRORS: usize = 16;
 pub(super) struct SourceText<'a> {
     text: Cow<'a, str>,
     line_starts: Vec<u32>,
+    readable: bool,
     /// Line found last: values are read in file order, so the next one is near.
     last_line: Cell<usize>,
 }
@@ -36,19 +37,22 @@ impl<'a> SourceText<'a> {
     /// Text of `bytes` and what is wrong with its encoding; where it is unreadable as a whole, the text is empty.
     pub(super) fn new(bytes: &'a [u8]) -> (Self, Vec<Diagnostic>) {
         if let Some(problem) = unreadable(bytes) {
-            return (Self::of(Cow::Borrowed("")), vec![problem]);
+            let mut text = Self::of(Cow::Borrowed(""));
+            text.readable = false;
+            return (text, vec![problem]);
         }
         let (mark, body) = match bytes.strip_prefix(BYTE_ORDER_MARK) {
             Some(body) => (BYTE_ORDER_MARK.len(), body),
             None => (0, bytes),
         };
-        let text = match std::str::from_utf8(body) {
+        let mut text = match std::str::from_utf8(body) {
             Ok(text) => Self::of(Cow::Borrowed(text)),
             Err(_) => Self::of(String::from_utf8_lossy(body)),
         };
         let mut problems = text.encoding_errors(body, mark);
         if let Some(at) = body.iter().position(|&byte| byte == 0) {
             problems.push(text.nul_error(body, at, mark));
+            text.readable = false;
         }
         (text, problems)
     }
@@ -61,8 +65,14 @@ impl<'a> SourceText<'a> {
         Self {
             text,
             line_starts,
+            readable: true,
             last_line: Cell::new(0),
         }
+    }
+
+    /// Whether it is worth parsing: text, but for a few wrong bytes.
+    pub(super) const fn is_readable(&self) -> bool {
+        self.readable
     }
 
     /// The whole text.
@@ -103,7 +113,7 @@ impl<'a> SourceText<'a> {
         }
     }
 
-    fn encoding_errors(&self, body: &[u8], mark: usize) -> Vec<Diagnostic> {
+    fn encoding_errors(&mut self, body: &[u8], mark: usize) -> Vec<Diagnostic> {
         let mut problems: Vec<Diagnostic> = Vec::new();
         let mut raw_offset = 0;
         let mut text_offset = 0;
@@ -115,6 +125,7 @@ impl<'a> SourceText<'a> {
                 continue;
             };
             if problems.len() == MAX_ENCODING_ERRORS {
+                self.readable = false;
                 problems.truncate(1);
                 problems[0].message = format!(
                     "the file is not UTF-8: more than {MAX_ENCODING_ERRORS} wrong bytes, the first at byte {}",
