@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ipnet::IpNet;
-use offramp::filter::{Action, CompiledPolicy, Generation, Reason, Verdict};
-use offramp::packet::{FragmentTable, PacketView, Transport};
+use offramp::filter::{Action, CompiledPolicy, Generation, Judge, Reason, Verdict};
+use offramp::packet::{PacketView, Transport};
 use prefix_trie::PrefixMap;
 use support::{Sets, packets, policy, sets};
 
@@ -101,16 +101,12 @@ const LENGTH: usize = 64;
 /// Packets of a batch, as the worker of the gateway judges them.
 const BATCH: usize = 64;
 
-fn judge_all(
-    policy: &CompiledPolicy,
-    packets: &[&[u8]],
-    fragments: &mut FragmentTable<Verdict>,
-) -> usize {
+fn judge_all(policy: &CompiledPolicy, packets: &[&[u8]], judge: &mut Judge) -> usize {
     let mut verdicts = [Verdict::drop(Reason::Malformed); BATCH];
     let mut dropped = 0;
     for batch in packets.chunks(BATCH) {
         let verdicts = &mut verdicts[..batch.len()];
-        policy.judge_batch(batch, verdicts, fragments, Duration::ZERO);
+        judge.judge(policy, batch, verdicts, Duration::ZERO);
         dropped += verdicts
             .iter()
             .filter(|verdict| verdict.action == Action::Drop)
@@ -135,12 +131,12 @@ fn classify(criterion: &mut Criterion) {
                 let packets: Vec<&[u8]> = ring.chunks_exact(LENGTH).collect();
                 let policy = CompiledPolicy::new(policy(&sets), Generation(1))
                     .expect("a policy of this size fits");
-                let mut fragments = FragmentTable::new(1024);
+                let mut judge = Judge::new(1024);
                 group.bench_with_input(
                     BenchmarkId::new("offramp", size),
                     &packets,
                     |bencher, packets| {
-                        bencher.iter(|| judge_all(black_box(&policy), packets, &mut fragments));
+                        bencher.iter(|| judge_all(black_box(&policy), packets, &mut judge));
                     },
                 );
                 if v6 {
@@ -151,7 +147,7 @@ fn classify(criterion: &mut Criterion) {
                     let packet = PacketView::parse(packet).expect("a well-formed packet");
                     obvious.classify(&packet) == Action::Drop
                 };
-                let ours = judge_all(&policy, &packets, &mut fragments);
+                let ours = judge_all(&policy, &packets, &mut judge);
                 assert_eq!(
                     packets.iter().filter(|packet| dropped(packet)).count(),
                     ours,

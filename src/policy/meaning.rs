@@ -8,14 +8,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::packet::Protocol;
+pub use crate::packet::Protocol;
 
-/// A value and the line of the policy file (counted from 1) that says so.
+/// A value and the line of the policy file that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sourced<T> {
     /// What is meant.
     pub value: T,
-    /// Line of the policy file, counted from 1.
+    /// Line of the policy file, counted from 1; 0 where the file leaves the value to its default.
     pub line: u32,
 }
 
@@ -125,9 +125,10 @@ pub struct Corporate {
 }
 
 /// How media is told from other traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MediaMatch {
     /// By destination port, as the article's Table 1 is written.
+    #[default]
     Ports,
 }
 
@@ -311,10 +312,89 @@ pub struct Endpoint {
     pub name: Sourced<String>,
     /// Paths of the programs; at least one.
     pub programs: Vec<Sourced<String>>,
-    /// Windows Firewall profile (`domain`, `private`, `public`, `any`).
-    pub profile: String,
-    /// Windows Firewall interface type (`remote-access`, `wired`, `wireless`, `any`).
-    pub interface_type: String,
+    /// The network profile under which its rules hold.
+    pub profile: FirewallProfile,
+    /// The kind of interface on which its rules hold.
+    pub interface_type: InterfaceType,
+}
+
+/// Windows Firewall's network profiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FirewallProfile {
+    /// Networks on which the computer reaches its domain.
+    Domain,
+    /// Networks marked as private.
+    Private,
+    /// All other networks.
+    Public,
+    /// Every network; the rules' local address keeps them to the VPN.
+    #[default]
+    Any,
+}
+
+/// Windows Firewall's kinds of interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum InterfaceType {
+    /// The VPN that Windows itself makes; third-party clients' adapters are not of this kind.
+    RemoteAccess,
+    /// Wired LAN, most third-party VPN adapters included.
+    Wired,
+    /// Wireless LAN.
+    Wireless,
+    /// Every interface; the rules' local address keeps them to the VPN.
+    #[default]
+    Any,
+}
+
+/// What a `[[test]]` expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Expected {
+    /// The action.
+    pub action: ExpectedAction,
+    /// Name of the reason, where the file gives one; one of [`Expected::REASONS`].
+    pub reason: Option<&'static str>,
+}
+
+/// The two actions of a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExpectedAction {
+    /// The packet passes.
+    Forward,
+    /// The packet is dropped.
+    Drop,
+}
+
+impl Expected {
+    /// The reasons a verdict can have, each with the actions it can come with.
+    pub const REASONS: &'static [(&'static str, &'static [ExpectedAction])] = {
+        use ExpectedAction::{Drop, Forward};
+        &[
+            ("malformed", &[Drop]),
+            ("not-a-client", &[Forward]),
+            ("spoofed-source", &[Drop]),
+            ("source-routed", &[Drop]),
+            ("public", &[Forward, Drop]),
+            ("servers", &[Drop]),
+            ("allow", &[Forward]),
+            ("media", &[Drop]),
+            ("hairpin", &[Drop]),
+            ("tiny-fragment", &[Drop]),
+            ("default", &[Forward]),
+        ]
+    };
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self.action {
+            ExpectedAction::Forward => "forward",
+            ExpectedAction::Drop => "drop",
+        })?;
+        match self.reason {
+            Some(reason) => write!(out, " {reason}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// `[[test]]`: a packet and the verdict it must get before the policy is taken.
@@ -328,8 +408,8 @@ pub struct Expectation {
     pub to: SocketAddr,
     /// IP protocol: `None` is ICMP.
     pub protocol: Option<Protocol>,
-    /// The verdict expected: `forward` or `drop`, with a reason where the file gives one, e.g. `drop media`.
-    pub expect: Sourced<String>,
+    /// The verdict expected.
+    pub expect: Sourced<Expected>,
 }
 
 /// What the operator wants: the meaning of one policy file.

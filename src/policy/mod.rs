@@ -2,12 +2,110 @@
 //!
 //! Three stages, three types. `PolicyFile` is syntax: what the TOML says, every value with its
 //! span. [`Policy`] is meaning: plain, comparable, valid by construction. The filter's `CompiledPolicy` is speed.
+//!
+//! ```text
+//!  bytes ──▶ SourceText ──▶ PolicyFile ──▶ Policy ──▶ lint
+//!  size      UTF-8, lines   TOML, spans    values     the whole
+//!    └───────────┴──────────────┴────────────┴──────────┴──▶ Diagnostics
+//! ```
+//!
+//! Every stage reports all it finds and hands on what is sound, so that one run names every mistake of a file.
+//! Nothing here reads files: [`parse`] takes the text and a name for messages.
 
+mod address;
+mod coverage;
+mod diagnostic;
+mod file;
+mod lint;
+mod lint_ports;
 mod meaning;
+mod mend;
+mod name;
+mod port;
+mod print;
+mod problem;
+mod read;
+pub mod reference;
+mod report;
+mod rules;
+mod section;
+pub mod services;
+mod text;
 
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Severity};
 pub use meaning::{
-    Allow, Corporate, DivertScope, DnsOptions, Endpoint, Expectation, FailMode, Feed, FeedFormat,
-    FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch, MediaOptions, Policy,
-    PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord, TunnelMode,
-    UnknownSource, VpnOptions,
+    Allow, Corporate, DivertScope, DnsOptions, Endpoint, Expectation, Expected, ExpectedAction,
+    FailMode, Feed, FeedFormat, FilterOptions, FirewallProfile, GatewayOptions, InterfaceType,
+    LeakedPublic, Lifts, MediaMatch, MediaOptions, Policy, PortRange, Protocol, ProtocolSet,
+    PublicService, RouteOptions, Server, Sourced, SrvRecord, TunnelMode, UnknownSource, VpnOptions,
 };
+pub use report::Style;
+pub use text::MAX_FILE_SIZE;
+
+use diagnostic::Collector;
+use file::PolicyFile;
+use text::SourceText;
+
+/// Reads the policy file `text`; `origin` names it in messages.
+///
+/// The diagnostics beside a policy are warnings.
+///
+/// # Errors
+///
+/// Every mistake of the file, when there is at least one.
+///
+/// ```
+/// use offramp::policy::{self, Style};
+///
+/// let text = b"[vpn]\nclient_subnets = [\"172.16.1.0/8\"]\n";
+/// let refused = policy::parse("policy.toml", text).unwrap_err();
+/// assert_eq!(refused.iter().count(), 1);
+/// println!("{}", refused.render(Style::Plain));
+/// ```
+pub fn parse(origin: &str, text: &[u8]) -> Result<(Policy, Diagnostics), Diagnostics> {
+    let (text, problems) = SourceText::new(text);
+    let mut out = Collector::new(&text);
+    problems.into_iter().for_each(|problem| out.add(problem));
+    let policy = if text.is_readable() {
+        parse_text(origin, &text, &mut out)
+    } else {
+        None
+    };
+    let refused = out.has_errors();
+    let diagnostics = out.finish(origin);
+    match policy {
+        Some(policy) if !refused => Ok((policy, diagnostics)),
+        Some(_) | None => Err(diagnostics),
+    }
+}
+
+fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> Option<Policy> {
+    let first_error = match PolicyFile::parse(text.as_str()) {
+        Ok(file) => {
+            out.damaged = out.has_errors();
+            let policy = read::read_policy(origin, &file, out)?;
+            if !out.has_errors() {
+                lint::check(&policy, &file, out);
+            }
+            return Some(policy);
+        }
+        Err(error) => error,
+    };
+    out.damaged = true;
+    let (mended, errors) = mend::mend(text.as_str(), &first_error);
+    for error in &errors {
+        let report = file::report(error, text.as_str(), text);
+        out.add(if text.as_str().len() > mend::MENDED_AT_MOST {
+            report.with_help(
+                "the file is large: what else is wrong in it is looked for once it is TOML",
+            )
+        } else {
+            report
+        });
+    }
+    // The policy is refused; wrong values beside the syntax errors are worth reporting in the same run.
+    if let Some(Ok(file)) = mended.as_deref().map(PolicyFile::parse) {
+        read::read_policy(origin, &file, out);
+    }
+    None
+}

@@ -588,10 +588,7 @@ fn p8_a_chain_that_a_first_fragment_cuts_is_tiny_where_it_could_be_blocked() {
     let cut = [&fragment(60, 0, 1)[..], &[UDP, 1, 1, 12, 0, 0, 0, 0]].concat();
 
     assert_eq!(judge(&ipv6(CORPORATE6, 44, &cut)), tiny());
-    assert_eq!(
-        judge(&ipv6(SERVER6, 44, &cut)).reason,
-        Reason::TinyFragment
-    );
+    assert_eq!(judge(&ipv6(SERVER6, 44, &cut)).reason, Reason::TinyFragment);
     assert_eq!(judge(&ipv6(INTERNET6, 44, &cut)), DEFAULT);
     assert_eq!(judge(&ipv6(CORPORATE6, 44, &fragment(60, 0, 1))), tiny());
 }

@@ -1,0 +1,398 @@
+//! [`Diagnostic`]: one mistake or doubt about a policy file, and [`Diagnostics`]: all of them.
+//!
+//! Plain data with accessors, so that a program can print them as JSON; [`Diagnostics::render`] draws them for people.
+
+use std::error::Error;
+use std::fmt;
+use std::ops::Range;
+
+use super::text::SourceText;
+
+/// Most diagnostics kept of one file; what is beyond is counted.
+///
+/// A list of a million wrong prefixes has one cause, and nobody reads ten thousand messages.
+pub const MAX_DIAGNOSTICS: usize = 10_000;
+
+/// How serious a diagnostic is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// The policy is refused.
+    Error,
+    /// The policy is taken; somebody should look.
+    Warning,
+}
+
+impl Severity {
+    /// Its name in output: `error` or `warning`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What kind of mistake a diagnostic is about; its name is stable, for programs that read `--json`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its stable name, e.g. `host-bits`.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The file is larger than any policy.
+    FileTooLarge = "file-too-large",
+    /// Bytes that are not UTF-8.
+    NotUtf8 = "not-utf8",
+    /// NUL bytes: a damaged file.
+    NulByte = "nul-byte",
+    /// Not TOML.
+    Syntax = "syntax",
+    /// A key or table that is given twice.
+    DuplicateKey = "duplicate-key",
+    /// A section that does not exist.
+    UnknownSection = "unknown-section",
+    /// A key that does not exist in its section.
+    UnknownKey = "unknown-key",
+    /// A required key or section that is absent.
+    MissingKey = "missing-key",
+    /// A value of another type than the key takes.
+    WrongType = "wrong-type",
+    /// An array that needs at least one value.
+    EmptyList = "empty-list",
+    /// A word that the key does not know.
+    UnknownValue = "unknown-value",
+    /// A word that is planned but does nothing in this version.
+    NotSupported = "not-supported",
+    /// Not an address.
+    BadAddress = "bad-address",
+    /// Not a prefix.
+    BadPrefix = "bad-prefix",
+    /// A number written with leading zeros.
+    LeadingZeros = "leading-zeros",
+    /// A prefix with bits set beyond its length.
+    HostBits = "host-bits",
+    /// An IPv4 address in IPv6 clothing.
+    MappedAddress = "mapped-address",
+    /// Not a port or a range of ports.
+    BadPort = "bad-port",
+    /// A range whose first port is above its last.
+    PortOrder = "port-order",
+    /// A name that is empty, too long or has control characters.
+    BadName = "bad-name",
+    /// Not a host name.
+    BadHost = "bad-host",
+    /// Not a service name.
+    BadService = "bad-service",
+    /// Not the name of a network interface.
+    BadInterface = "bad-interface",
+    /// Not a usable path.
+    BadPath = "bad-path",
+    /// A number outside its range.
+    OutOfRange = "out-of-range",
+    /// Two rules of one section with the same name.
+    DuplicateName = "duplicate-name",
+    /// A `[[test]]` that no packet can be.
+    ImpossibleTest = "impossible-test",
+    /// All addresses as client or corporate prefix.
+    WholeInternet = "whole-internet",
+    /// The DNS server would ask itself.
+    DnsLoop = "dns-loop",
+    /// Literal media ports that cover other services.
+    MediaPortsCoverServices = "media-ports-cover-services",
+    /// One service listed as internal and as public.
+    ServerAndPublic = "server-and-public",
+    /// An address family that one side lacks.
+    FamilyMissing = "family-missing",
+    /// No corporate prefix.
+    NoCorporate = "no-corporate",
+    /// Client addresses inside a public service.
+    ClientAndPublic = "client-and-public",
+    /// An `[[allow]]` that changes no verdict.
+    AllowWithoutEffect = "allow-without-effect",
+    /// A public service at a private address.
+    PublicIsPrivate = "public-is-private",
+    /// Prefixes of a feed that are not part of the policy file.
+    FeedNotLoaded = "feed-not-loaded",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// A place in the text that a diagnostic points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    pub(super) span: Range<usize>,
+    pub(super) line: u32,
+    pub(super) column: u32,
+    pub(super) text: String,
+}
+
+impl Label {
+    /// Bytes of the text, without a byte order mark.
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// Line, counted from 1.
+    pub const fn line(&self) -> u32 {
+        self.line
+    }
+
+    /// Column in characters, counted from 1.
+    pub const fn column(&self) -> u32 {
+        self.column
+    }
+
+    /// What stands beside the underline; may be empty.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// One mistake or doubt about a policy file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub(super) severity: Severity,
+    pub(super) code: Code,
+    pub(super) message: String,
+    pub(super) labels: Vec<Label>,
+    pub(super) help: Vec<String>,
+}
+
+impl Diagnostic {
+    pub(super) fn error(code: Code, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, message.into())
+    }
+
+    pub(super) fn warning(code: Code, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, code, message.into())
+    }
+
+    fn new(severity: Severity, code: Code, message: String) -> Self {
+        Self {
+            severity,
+            code,
+            message,
+            labels: Vec::new(),
+            help: Vec::new(),
+        }
+    }
+
+    pub(super) fn with_label(mut self, label: Label) -> Self {
+        self.labels.push(label);
+        self
+    }
+
+    pub(super) fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help.push(help.into());
+        self
+    }
+
+    /// Error or warning.
+    pub const fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// Its kind.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What is wrong, with the value, in one line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The places it is about, the main one first; none when it is about the whole file.
+    pub fn labels(&self) -> &[Label] {
+        &self.labels
+    }
+
+    /// What to write; each entry may have several lines.
+    pub fn help(&self) -> &[String] {
+        &self.help
+    }
+
+    /// Line of the main place, counted from 1.
+    pub fn line(&self) -> u32 {
+        self.labels.first().map_or(1, Label::line)
+    }
+
+    /// Column of the main place in characters, counted from 1.
+    pub fn column(&self) -> u32 {
+        self.labels.first().map_or(1, Label::column)
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.severity, self.message)
+    }
+}
+
+/// What one policy file earned, in file order; errors before warnings where they stand at one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostics {
+    pub(super) origin: String,
+    pub(super) source: String,
+    pub(super) items: Vec<Diagnostic>,
+    pub(super) omitted: usize,
+}
+
+impl Diagnostics {
+    /// Name of the file.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The text that the labels' spans point into: the file without a byte order mark, wrong bytes replaced by U+FFFD.
+    /// Empty when there is nothing to point at.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// All of them, in file order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.items.iter()
+    }
+
+    /// How many are kept; see [`MAX_DIAGNOSTICS`].
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether the file earned nothing.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many there were beyond [`MAX_DIAGNOSTICS`].
+    pub const fn omitted(&self) -> usize {
+        self.omitted
+    }
+
+    /// How many kept ones have this severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.iter().filter(|item| item.severity == severity).count()
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// One line each, `origin:line:column: severity: message`, for logs; [`Diagnostics::render`] has the pictures.
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, item) in self.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            let (line, column) = (item.line(), item.column());
+            write!(out, "{}:{line}:{column}: {item}", self.origin)?;
+        }
+        if self.omitted > 0 {
+            write!(out, "\n{}: and {} more", self.origin, self.omitted)?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Diagnostics {}
+
+/// Where the stages of reading put what they find.
+#[derive(Debug)]
+pub(super) struct Collector<'a> {
+    pub(super) text: &'a SourceText<'a>,
+    /// The file has syntax errors: what is absent from the tree may stand on a broken line.
+    pub(super) damaged: bool,
+    items: Vec<Diagnostic>,
+    errors: usize,
+    omitted: usize,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(text: &'a SourceText<'a>) -> Self {
+        Self {
+            text,
+            damaged: false,
+            items: Vec::new(),
+            errors: 0,
+            omitted: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, item: Diagnostic) {
+        self.errors += usize::from(item.severity == Severity::Error);
+        if self.items.len() < MAX_DIAGNOSTICS {
+            self.items.push(item);
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// Adds an error at `span`.
+    pub(super) fn error(
+        &mut self,
+        span: Range<usize>,
+        label: &str,
+        code: Code,
+        message: impl Into<String>,
+    ) {
+        let label = self.text.label(span, label);
+        self.add(Diagnostic::error(code, message).with_label(label));
+    }
+
+    pub(super) const fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    pub(super) fn finish(mut self, origin: &str) -> Diagnostics {
+        self.items.sort_by_key(|item| {
+            let start = item.labels.first().map_or(0, |label| label.span.start);
+            (start, item.severity, item.code)
+        });
+        let source = if self.items.iter().any(|item| !item.labels.is_empty()) {
+            self.text.as_str().to_owned()
+        } else {
+            String::new()
+        };
+        Diagnostics {
+            origin: origin.to_owned(),
+            source,
+            items: self.items,
+            omitted: self.omitted,
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Checks that need the whole policy: what contradicts itself, and what it will do that nobody may have wanted.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use ipnet::IpNet;
+
+use super::coverage::Coverage;
+use super::diagnostic::{Code, Collector, Diagnostic, Label};
+use super::file::{Place, PolicyFile};
+use super::lint_ports::check_media_ports;
+use super::meaning::{Allow, Policy, PortRange, Sourced};
+
+/// Adds what is to be said about a policy that could be read without errors.
+pub(super) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
+    let scope = Scope::new(policy);
+    check_whole_internet(policy, file, out);
+    check_dns_loop(policy, file, out);
+    check_corporate(policy, file, &scope, out);
+    check_media_ports(policy, file, out);
+    for (position, public) in policy.publics.iter().enumerate() {
+        let list = List {
+            section: "public",
+            position,
+            key: "addresses",
+            prefixes: &public.addresses,
+        };
+        check_public(&public.name.value, &list, file, &scope, out);
+    }
+    for (position, allow) in policy.allows.iter().enumerate() {
+        check_allow(allow, position, policy, file, &scope, out);
+    }
+    check_feeds(policy, file, out);
+}
+
+/// Who is where, for quick questions.
+struct Scope {
+    clients: Coverage,
+    corporate: Coverage,
+    servers: Coverage,
+    publics: Coverage,
+}
+
+impl Scope {
+    fn new(policy: &Policy) -> Self {
+        let values =
+            |list: &[Sourced<IpNet>]| list.iter().map(|prefix| prefix.value).collect::<Vec<_>>();
+        Self {
+            clients: Coverage::of(values(&policy.vpn.client_subnets)),
+            corporate: Coverage::of(values(&policy.corporate.subnets)),
+            servers: Coverage::of(
+                policy
+                    .servers
+                    .iter()
+                    .flat_map(|server| values(&server.addresses)),
+            ),
+            publics: Coverage::of(
+                policy
+                    .publics
+                    .iter()
+                    .flat_map(|public| values(&public.addresses)),
+            ),
+        }
+    }
+}
+
+/// A list of prefixes and where the file has it.
+struct List<'a> {
+    section: &'a str,
+    position: usize,
+    key: &'a str,
+    prefixes: &'a [Sourced<IpNet>],
+}
+
+impl List<'_> {
+    /// Prefixes for which `holds`, with their spans.
+    fn matching(
+        &self,
+        file: &PolicyFile<'_>,
+        holds: impl Fn(IpNet) -> bool,
+    ) -> Vec<(IpNet, Range<usize>)> {
+        let prefixes = self.prefixes.iter().enumerate();
+        let matching = prefixes.filter(|(_, prefix)| holds(prefix.value));
+        let spans = matching.map(|(item, prefix)| (prefix.value, file.span(self.place(item))));
+        spans.collect()
+    }
+
+    const fn place(&self, item: usize) -> Place<'_> {
+        Place {
+            section: self.section,
+            position: self.position,
+            key: self.key,
+            item,
+        }
+    }
+}
+
+/// The prefixes in prose, the first few by name.
+fn names(found: &[(IpNet, Range<usize>)]) -> String {
+    let shown: Vec<_> = found
+        .iter()
+        .take(SHOWN)
+        .map(|(prefix, _)| prefix.to_string())
+        .collect();
+    match found.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn labels(found: &[(IpNet, Range<usize>)], text: &str, out: &Collector<'_>) -> Vec<Label> {
+    let shown = found.iter().take(SHOWN);
+    shown
+        .map(|(_, span)| out.text.label(span.clone(), text))
+        .collect()
+}
+
+/// Prefixes named in one message; the rest is counted.
+const SHOWN: usize = 3;
+
+/// `0.0.0.0/0` as a place of traffic: refused where a gateway would act on it, doubted where captures are judged.
+fn check_whole_internet(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
+    let servers = policy.servers.iter().enumerate();
+    let servers = servers.map(|(position, server)| List {
+        section: "server",
+        position,
+        key: "addresses",
+        prefixes: &server.addresses,
+    });
+    let publics = policy.publics.iter().enumerate();
+    let publics = publics.map(|(position, public)| List {
+        section: "public",
+        position,
+        key: "addresses",
+        prefixes: &public.addresses,
+    });
+    let clients = List {
+        section: "vpn",
+        position: 0,
+        key: "client_subnets",
+        prefixes: &policy.vpn.client_subnets,
+    };
+    let corporate = List {
+        section: "corporate",
+        position: 0,
+        key: "subnets",
+        prefixes: &policy.corporate.subnets,
+    };
+    for list in [clients, corporate]
+        .into_iter()
+        .chain(servers)
+        .chain(publics)
+    {
+        for (prefix, span) in list.matching(file, |prefix| prefix.prefix_len() == 0) {
+            let message = format!(
+                "prefix {prefix} in `{}.{}` is every address there is",
+                list.section, list.key
+            );
+            let label = out.text.label(span, "everything");
+            out.add(if policy.vpn.interfaces.is_empty() {
+                Diagnostic::warning(Code::WholeInternet, message)
+                    .with_label(label)
+                    .with_help("fit to judge a capture; with `vpn.interfaces` such a policy is refused")
+            } else {
+                Diagnostic::error(Code::WholeInternet, message)
+                    .with_label(label)
+                    .with_help("write the prefixes it stands for, e.g. \"10.0.0.0/8\" or \"172.16.1.0/24\"")
+            });
+        }
+    }
+}
+
+fn check_dns_loop(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
+    for (item, server) in policy.corporate.dns_servers.iter().enumerate() {
+        let own = |listen: &&Sourced<std::net::SocketAddr>| {
+            listen.value.ip() == server.value && listen.value.port() == 53
+        };
+        if policy.dns.listen.iter().any(|listen| own(&listen)) {
+            let span = file.span(Place {
+                section: "corporate",
+                position: 0,
+                key: "dns_servers",
+                item,
+            });
+            let message = format!(
+                "DNS server {} is `dns.listen` itself: it would ask itself for ever",
+                server.value
+            );
+            let label = out.text.label(span, "listens here");
+            let problem = Diagnostic::error(Code::DnsLoop, message).with_label(label);
+            out.add(
+                problem
+                    .with_help("write the internal DNS server that answers what offramp does not"),
+            );
+        }
+    }
+}
+
+fn check_corporate(policy: &Policy, file: &PolicyFile<'_>, scope: &Scope, out: &mut Collector<'_>) {
+    let place = Place {
+        section: "corporate",
+        position: 0,
+        key: "subnets",
+        item: usize::MAX,
+    };
+    let span = file.span(place);
+    if policy.corporate.subnets.is_empty() {
+        let message = "no corporate subnets: media to offices is not dropped, only servers and media between clients";
+        let mut problem = Diagnostic::warning(Code::NoCorporate, message);
+        if !span.is_empty() {
+            problem = problem.with_label(out.text.label(span, ""));
+        }
+        out.add(
+            problem.with_help(
+                "write the internal prefixes, e.g. [corporate] subnets = [\"10.0.0.0/8\"]",
+            ),
+        );
+        return;
+    }
+    let families = [
+        ("IPv4", scope.clients.has_v4(), scope.corporate.has_v4()),
+        ("IPv6", scope.clients.has_v6(), scope.corporate.has_v6()),
+    ];
+    for (family, clients, corporate) in families {
+        let (message, key) = match (clients, corporate) {
+            (true, false) => (
+                format!(
+                    "clients have {family} addresses, but no corporate prefix is {family}: media over it is not dropped"
+                ),
+                "subnets",
+            ),
+            (false, true) => (
+                format!(
+                    "corporate prefixes are {family}, but no client subnet is: {family} from clients is not judged"
+                ),
+                "client_subnets",
+            ),
+            (true, true) | (false, false) => continue,
+        };
+        let section = if key == "subnets" { "corporate" } else { "vpn" };
+        let span = file.span(Place {
+            section,
+            key,
+            ..place
+        });
+        let label = out.text.label(span, format!("no {family} here"));
+        let problem = Diagnostic::warning(Code::FamilyMissing, message).with_label(label);
+        out.add(problem.with_help(format!("add the {family} prefixes, or ignore this where clients get no {family} through the tunnel")));
+    }
+}
+
+fn check_public(
+    name: &str,
+    list: &List<'_>,
+    file: &PolicyFile<'_>,
+    scope: &Scope,
+    out: &mut Collector<'_>,
+) {
+    let both = list.matching(file, |prefix| scope.servers.overlaps(prefix));
+    if !both.is_empty() {
+        let message = format!(
+            "public service \"{name}\" has addresses of a [[server]]: {}",
+            names(&both)
+        );
+        let mut problem = Diagnostic::warning(Code::ServerAndPublic, message);
+        problem.labels = labels(&both, "also a server", out);
+        out.add(
+            problem.with_help(
+                "public comes first, so these are forwarded; keep them in one of the two",
+            ),
+        );
+    }
+    let private = list.matching(file, is_private);
+    if !private.is_empty() {
+        let message = format!(
+            "public service \"{name}\" has private addresses: {}",
+            names(&private)
+        );
+        let mut problem = Diagnostic::warning(Code::PublicIsPrivate, message);
+        problem.labels = labels(&private, "not reachable from the Internet", out);
+        out.add(problem.with_help(
+            "behind NAT the translated, public address counts: clients reach it outside the tunnel",
+        ));
+    }
+    let clients = list.matching(file, |prefix| scope.clients.overlaps(prefix));
+    if !clients.is_empty() {
+        let message = format!(
+            "public service \"{name}\" has addresses of VPN clients: {}",
+            names(&clients)
+        );
+        let mut problem = Diagnostic::warning(Code::ClientAndPublic, message);
+        problem.labels = labels(&clients, "also in client_subnets", out);
+        out.add(
+            problem.with_help("public comes first, so media between these clients is forwarded"),
+        );
+    }
+}
+
+/// Whether no address of `prefix` is routed on the Internet.
+fn is_private(prefix: IpNet) -> bool {
+    let first = prefix.network();
+    let length = prefix.prefix_len();
+    match first {
+        IpAddr::V4(address) => {
+            let carrier_nat = u32::from(address) & 0xffc0_0000 == 0x6440_0000 && length >= 10;
+            (address.is_private() && length >= 8)
+                || carrier_nat
+                || (address.is_loopback() && length >= 8)
+                || (address.is_link_local() && length >= 16)
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback()
+                || (address.is_unique_local() && length >= 7)
+                || (address.is_unicast_link_local() && length >= 10)
+        }
+    }
+}
+
+fn check_allow(
+    allow: &Allow,
+    position: usize,
+    policy: &Policy,
+    file: &PolicyFile<'_>,
+    scope: &Scope,
+    out: &mut Collector<'_>,
+) {
+    let list = List {
+        section: "allow",
+        position,
+        key: "to",
+        prefixes: &allow.to,
+    };
+    let name = &allow.name.value;
+    for idle in Idle::ALL {
+        let found = list.matching(file, |prefix| scope.idle(allow, prefix) == Some(idle));
+        if !found.is_empty() {
+            let (why, help) = idle.explain();
+            let message = format!(
+                "[[allow]] \"{name}\" does nothing for {}: {why}",
+                names(&found)
+            );
+            let mut problem = Diagnostic::warning(Code::AllowWithoutEffect, message);
+            problem.labels = labels(&found, "no effect", out);
+            out.add(problem.with_help(help));
+        }
+    }
+    let ports_in_scope = allow.ports.is_empty()
+        || allow.ports.iter().any(|ports| {
+            let mut media = policy.media.ports.iter();
+            media.any(|media| intersect(media.value, ports.value))
+        });
+    if allow.lifts.media && !allow.lifts.servers && !ports_in_scope {
+        let span = file.span(Place {
+            key: "ports",
+            item: usize::MAX,
+            ..list.place(0)
+        });
+        let message =
+            format!("[[allow]] \"{name}\" does nothing: its ports are none of `media.ports`");
+        let label = out.text.label(span, "not dropped anyway");
+        let problem = Diagnostic::warning(Code::AllowWithoutEffect, message).with_label(label);
+        out.add(
+            problem.with_help(
+                "ports outside `media.ports` are forwarded; only a [[server]] drops them",
+            ),
+        );
+    }
+}
+
+/// Why an `[[allow]]` changes no verdict for a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    /// Order 4 decides before it.
+    Public,
+    /// Order 5 decides before it, and it lifts only order 6.
+    Server,
+    /// No rule that it lifts would drop the traffic.
+    OutOfReach,
+}
+
+impl Idle {
+    const ALL: [Self; 3] = [Self::Public, Self::Server, Self::OutOfReach];
+
+    const fn explain(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Public => (
+                "a [[public]] service has it",
+                "public services are forwarded before any [[allow]] is asked",
+            ),
+            Self::Server => (
+                "a [[server]] has it, and this does not lift servers",
+                "write lifts = [\"media\", \"servers\"] to let clients reach the server",
+            ),
+            Self::OutOfReach => (
+                "none of the rules it lifts reaches there",
+                "such traffic is forwarded without it: check the prefix, or take it out of the rule",
+            ),
+        }
+    }
+}
+
+impl Scope {
+    fn idle(&self, allow: &Allow, prefix: IpNet) -> Option<Idle> {
+        let internal = self.corporate.overlaps(prefix) || self.clients.overlaps(prefix);
+        let lifts = allow.lifts;
+        if self.publics.contains(prefix) {
+            Some(Idle::Public)
+        } else if !lifts.servers && self.servers.contains(prefix) {
+            Some(Idle::Server)
+        } else if (lifts.media && internal) || (lifts.servers && self.servers.overlaps(prefix)) {
+            None
+        } else {
+            Some(Idle::OutOfReach)
+        }
+    }
+}
+
+const fn intersect(left: PortRange, right: PortRange) -> bool {
+    left.first() <= right.last() && right.first() <= left.last()
+}
+
+fn check_feeds(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
+    for (position, feed) in policy.feeds.iter().enumerate() {
+        let message = format!(
+            "the prefixes of feed \"{}\" are not part of the policy file: packets to them are judged as public only where {} is loaded beside it",
+            feed.name.value, feed.file.value,
+        );
+        let span = file.span(Place {
+            section: "feed",
+            position,
+            key: "file",
+            item: 0,
+        });
+        let label = out.text.label(span, "");
+        out.add(Diagnostic::warning(Code::FeedNotLoaded, message).with_label(label));
+    }
+}

@@ -1,0 +1,112 @@
+//! [`Problem`]: why a string is not the value a key wants, and the nearest word for a misspelt one.
+
+use super::diagnostic::Code;
+
+/// Why one value is refused; the reader of the file adds the place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) code: Code,
+    pub(super) message: String,
+    /// What stands beside the underline.
+    pub(super) label: String,
+    pub(super) help: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            label: String::new(),
+            help: None,
+        }
+    }
+
+    pub(super) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// The word of `known` that `word` was most likely meant to be.
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    // Distance grows with the square of the length; no key is near this long.
+    if word.len() > 64 {
+        return None;
+    }
+    let word = word.to_ascii_lowercase().replace('-', "_");
+    known
+        .iter()
+        .map(|known| {
+            (
+                strsim::jaro_winkler(&word, &known.replace('-', "_")),
+                *known,
+            )
+        })
+        .filter(|&(likeness, _)| likeness >= LIKENESS)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, known)| known)
+}
+
+/// `words` as prose: `"a"`, `"a" or "b"`, `"a", "b" or "c"`.
+pub(super) fn quoted_list(words: &[&str]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        Some((last, _)) => last.clone(),
+        None => String::new(),
+    }
+}
+
+/// `value` short enough for a message, control characters escaped.
+pub(super) fn shorten(value: &str) -> String {
+    let mut short: String = value
+        .chars()
+        .take(LONGEST_SHOWN)
+        .flat_map(char::escape_debug)
+        .collect();
+    if value.chars().nth(LONGEST_SHOWN).is_some() {
+        short.push_str("...");
+    }
+    short
+}
+
+/// Jaro-Winkler likeness from which a word counts as misspelt; the tests show both sides of it.
+const LIKENESS: f64 = 0.8;
+
+/// Characters of a value that a message repeats; the underlined text has the rest.
+const LONGEST_SHOWN: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_word_is_recognized_and_another_is_not() {
+        let known = [
+            "interfaces",
+            "client_subnets",
+            "sip_domains",
+            "hosts",
+            "addresses",
+        ];
+        assert_eq!(nearest("client_subnet", &known), Some("client_subnets"));
+        assert_eq!(nearest("client-subnets", &known), Some("client_subnets"));
+        assert_eq!(nearest("clientSubnets", &known), Some("client_subnets"));
+        assert_eq!(nearest("adresses", &known), Some("addresses"));
+        assert_eq!(nearest("host", &known), Some("hosts"));
+        assert_eq!(nearest("ports", &known), None);
+        assert_eq!(nearest("mtu", &known), None);
+    }
+
+    #[test]
+    fn a_long_value_is_cut_and_made_printable() {
+        assert_eq!(shorten("a\tb"), "a\\tb");
+        assert_eq!(shorten(&"x".repeat(200)).len(), LONGEST_SHOWN + 3);
+    }
+}

@@ -1,0 +1,425 @@
+//! The sections of a policy file that repeat: servers, exceptions, public services, feeds, endpoints, tests.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use super::address::{parse_endpoint, parse_prefix};
+use super::diagnostic::{Code, Collector, Diagnostic};
+use super::file::PolicyFile;
+use super::meaning::{
+    Allow, Endpoint, Expectation, Expected, ExpectedAction, Feed, FeedFormat, FirewallProfile,
+    InterfaceType, Lifts, Protocol, ProtocolSet, PublicService, Server, Sourced, SrvRecord,
+};
+use super::name::{parse_host, parse_name, parse_path, parse_service};
+use super::port::parse_ports;
+use super::problem::{Problem, nearest, quoted_list, shorten};
+use super::read::repeated;
+use super::section::{Need, Section, parse_word};
+
+/// Reads every `[[server]]`.
+pub(super) fn read_servers(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Server> {
+    let mut names = Names::default();
+    let mut servers = Vec::new();
+    for section in repeated(file, "server", &["name", "addresses", "hosts"], out) {
+        let name = names.read(&section, "\"Front End pool\"", out);
+        let addresses = section.list(
+            "addresses",
+            Need::Required,
+            "[\"10.1.0.10\"]",
+            parse_prefix,
+            out,
+        );
+        let hosts = section.list(
+            "hosts",
+            Need::Optional,
+            "[\"pool01.contoso.com\"]",
+            parse_host,
+            out,
+        );
+        servers.extend(name.map(|name| Server {
+            name,
+            addresses,
+            hosts,
+        }));
+    }
+    servers
+}
+
+/// Reads every `[[allow]]`.
+pub(super) fn read_allows(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Allow> {
+    let keys = ["name", "to", "protocols", "ports", "from_ports", "lifts"];
+    let mut names = Names::default();
+    let mut allows = Vec::new();
+    for section in repeated(file, "allow", &keys, out) {
+        let name = names.read(&section, "\"Remote Desktop\"", out);
+        let to = section.list("to", Need::Required, "[\"10.9.0.0/24\"]", parse_prefix, out);
+        let protocols = read_protocols(&section, out);
+        let ports = section.list("ports", Need::NonEmpty, "[\"3389\"]", parse_ports, out);
+        let from_ports = section.list(
+            "from_ports",
+            Need::NonEmpty,
+            "[\"1-1023\"]",
+            parse_ports,
+            out,
+        );
+        let lifts = read_lifts(&section, out);
+        allows.extend(name.map(|name| Allow {
+            name,
+            to,
+            protocols,
+            ports,
+            from_ports,
+            lifts,
+        }));
+    }
+    allows
+}
+
+fn read_protocols(section: &Section<'_, '_>, out: &mut Collector<'_>) -> ProtocolSet {
+    let words = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    let parse = |text: &str| parse_word("protocols", text, &words);
+    let protocols = section.list(
+        "protocols",
+        Need::NonEmpty,
+        "[\"tcp\", \"udp\"]",
+        parse,
+        out,
+    );
+    let has = |protocol| protocols.iter().any(|item| item.value == protocol);
+    match (has(Protocol::Tcp), has(Protocol::Udp)) {
+        (true, false) => ProtocolSet::Tcp,
+        (false, true) => ProtocolSet::Udp,
+        (true, true) | (false, false) => ProtocolSet::Both,
+    }
+}
+
+fn read_lifts(section: &Section<'_, '_>, out: &mut Collector<'_>) -> Lifts {
+    let media = Lifts {
+        media: true,
+        servers: false,
+    };
+    let servers = Lifts {
+        media: false,
+        servers: true,
+    };
+    let words = [("media", media), ("servers", servers)];
+    let parse = |text: &str| parse_word("lifts", text, &words);
+    let lifts = section.list("lifts", Need::NonEmpty, "[\"media\"]", parse, out);
+    if lifts.is_empty() {
+        return media;
+    }
+    Lifts {
+        media: lifts.iter().any(|item| item.value.media),
+        servers: lifts.iter().any(|item| item.value.servers),
+    }
+}
+
+/// Reads every `[[public]]`.
+pub(super) fn read_publics(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<PublicService> {
+    let mut names = Names::default();
+    let mut publics = Vec::new();
+    for section in repeated(file, "public", &["name", "addresses", "hosts", "srv"], out) {
+        let name = names.read(&section, "\"Access Edge\"", out);
+        let addresses = section.list(
+            "addresses",
+            Need::Required,
+            "[\"167.55.49.32\"]",
+            parse_prefix,
+            out,
+        );
+        let hosts = section.list(
+            "hosts",
+            Need::Optional,
+            "[\"sip.contoso.com\"]",
+            parse_host,
+            out,
+        );
+        let srv = read_srv(&section, out);
+        publics.extend(name.map(|name| PublicService {
+            name,
+            addresses,
+            hosts,
+            srv,
+        }));
+    }
+    publics
+}
+
+fn read_srv(section: &Section<'_, '_>, out: &mut Collector<'_>) -> Vec<SrvRecord> {
+    let example =
+        "[{ name = \"_sip._tls.contoso.com\", target = \"sip.contoso.com\", port = 443 }]";
+    let items = section.items("srv", Need::Optional, example, out);
+    let mut records = Vec::new();
+    for item in items.unwrap_or_default() {
+        let keys = ["name", "target", "port"];
+        let Some(record) = Section::open("srv".to_owned(), item, &keys, out) else {
+            continue;
+        };
+        let name = record.required("name", "\"_sip._tls.contoso.com\"", parse_service, out);
+        let target = record.required("target", "\"sip.contoso.com\"", parse_host, out);
+        if record.value("port").is_none() {
+            record.missing("port", "443", out);
+        }
+        let port = record.integer("port", 1..=u16::MAX, out);
+        if let (Some(name), Some(target), Some(port)) = (name, target, port) {
+            records.push(SrvRecord {
+                name,
+                target: target.value,
+                port: port.value,
+            });
+        }
+    }
+    records
+}
+
+/// Reads every `[[feed]]`.
+pub(super) fn read_feeds(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Feed> {
+    let keys = ["name", "format", "file", "service_areas", "categories"];
+    let formats = [
+        ("microsoft-365", FeedFormat::Microsoft365),
+        ("prefixes", FeedFormat::Prefixes),
+    ];
+    let mut names = Names::default();
+    let mut feeds = Vec::new();
+    for section in repeated(file, "feed", &keys, out) {
+        let name = names.read(&section, "\"Microsoft 365\"", out);
+        let parse = |text: &str| parse_word("format", text, &formats);
+        let format = section.required("format", "\"microsoft-365\"", parse, out);
+        let path = section.required("file", "\"m365-worldwide.json\"", parse_path, out);
+        let service_areas = section.list(
+            "service_areas",
+            Need::Optional,
+            "[\"Skype\"]",
+            parse_name,
+            out,
+        );
+        let categories = section.list(
+            "categories",
+            Need::Optional,
+            "[\"Optimize\"]",
+            parse_category,
+            out,
+        );
+        if let (Some(name), Some(format), Some(path)) = (name, format, path) {
+            let format = format.value;
+            report_unused_choices(&section, format, out);
+            feeds.push(Feed {
+                name,
+                format,
+                file: path,
+                service_areas,
+                categories,
+            });
+        }
+    }
+    feeds
+}
+
+/// A list of prefixes has no service areas; a choice among them would be ignored.
+fn report_unused_choices(section: &Section<'_, '_>, format: FeedFormat, out: &mut Collector<'_>) {
+    if format != FeedFormat::Prefixes {
+        return;
+    }
+    for key in ["service_areas", "categories"] {
+        if let Some(value) = section.value(key) {
+            let message = format!("`{key}` has no meaning for a feed of the format \"prefixes\"");
+            out.error(value.span(), "", Code::UnknownKey, message);
+        }
+    }
+}
+
+/// The three categories of the Microsoft 365 endpoints web service.
+fn parse_category(text: &str) -> Result<String, Problem> {
+    let words = ["Optimize", "Allow", "Default"].map(|word| (word, word));
+    parse_word("categories", text, &words).map(str::to_owned)
+}
+
+/// Reads every `[[endpoint]]`.
+pub(super) fn read_endpoints(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Endpoint> {
+    let mut names = Names::default();
+    let mut endpoints = Vec::new();
+    for section in repeated(
+        file,
+        "endpoint",
+        &["name", "programs", "profile", "interface_type"],
+        out,
+    ) {
+        let name = names.read(&section, "\"Skype for Business\"", out);
+        let example = "['%ProgramFiles%\\Microsoft Office\\root\\Office16\\lync.exe']";
+        let programs = section.list("programs", Need::Required, example, parse_path, out);
+        let profile = section.word("profile", PROFILES, out);
+        let interface_type = section.word("interface_type", INTERFACE_TYPES, out);
+        endpoints.extend(name.map(|name| Endpoint {
+            name,
+            programs,
+            profile,
+            interface_type,
+        }));
+    }
+    endpoints
+}
+
+/// Reads every `[[test]]`.
+pub(super) fn read_tests(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Expectation> {
+    let mut names = Names::default();
+    let mut tests = Vec::new();
+    for section in repeated(
+        file,
+        "test",
+        &["name", "from", "to", "protocol", "expect"],
+        out,
+    ) {
+        let name = names.read(&section, "\"media to the office is dropped\"", out);
+        let from = section.required("from", "\"172.16.1.10:50000\"", parse_endpoint, out);
+        let to = section.required("to", "\"10.1.0.10:50000\"", parse_endpoint, out);
+        let parse = |text: &str| parse_word("protocol", text, PROTOCOLS);
+        let protocol = section.required("protocol", "\"udp\"", parse, out);
+        let expect = section.required("expect", "\"drop media\"", parse_expected, out);
+        let (Some(name), Some(from), Some(to), Some(protocol), Some(expect)) =
+            (name, from, to, protocol, expect)
+        else {
+            continue;
+        };
+        check_test(&section, from.value, to.value, protocol.value, out);
+        tests.push(Expectation {
+            name,
+            from: socket(from.value),
+            to: socket(to.value),
+            protocol: protocol.value,
+            expect,
+        });
+    }
+    tests
+}
+
+fn socket((address, port): (IpAddr, Option<u16>)) -> SocketAddr {
+    SocketAddr::new(address, port.unwrap_or(0))
+}
+
+fn check_test(
+    section: &Section<'_, '_>,
+    from: (IpAddr, Option<u16>),
+    to: (IpAddr, Option<u16>),
+    protocol: Option<Protocol>,
+    out: &mut Collector<'_>,
+) {
+    let span = |key: &str| section.value(key).map_or(0..0, toml::Spanned::span);
+    if from.0.is_ipv4() != to.0.is_ipv4() {
+        let message = format!(
+            "no packet goes from {} to {}: one is IPv4, the other IPv6",
+            from.0, to.0
+        );
+        out.error(span("to"), "", Code::ImpossibleTest, message);
+    }
+    for (key, port) in [("from", from.1), ("to", to.1)] {
+        if let (None, Some(port)) = (protocol, port) {
+            let message = format!("ICMP has no ports; `{key}` names port {port}");
+            out.error(span(key), "", Code::ImpossibleTest, message);
+        }
+    }
+}
+
+/// Reads `forward` or `drop`, optionally followed by a reason.
+fn parse_expected(text: &str) -> Result<Expected, Problem> {
+    let (action_text, reason_text) = match text.trim().split_once(char::is_whitespace) {
+        Some((action, reason)) => (action, Some(reason.trim())),
+        None => (text.trim(), None),
+    };
+    let actions = [
+        ("forward", ExpectedAction::Forward),
+        ("drop", ExpectedAction::Drop),
+    ];
+    let action = parse_word("expect", action_text, &actions)
+        .map_err(|problem| problem.help("a reason may follow, e.g. \"drop media\""))?;
+    let Some(reason_text) = reason_text else {
+        return Ok(Expected {
+            action,
+            reason: None,
+        });
+    };
+    let possible: Vec<_> = Expected::REASONS
+        .iter()
+        .filter(|(_, actions)| actions.contains(&action))
+        .map(|(reason, _)| *reason)
+        .collect();
+    if let Some(&reason) = possible.iter().find(|reason| **reason == reason_text) {
+        return Ok(Expected {
+            action,
+            reason: Some(reason),
+        });
+    }
+    let reason = shorten(reason_text);
+    let done = match action {
+        ExpectedAction::Forward => "forwarded",
+        ExpectedAction::Drop => "dropped",
+    };
+    let problem = Problem::new(
+        Code::UnknownValue,
+        match nearest(reason_text, &possible) {
+            Some(meant) => {
+                format!("no packet is {done} for the reason `{reason}`; did you mean `{meant}`?")
+            }
+            None => format!("no packet is {done} for the reason `{reason}`"),
+        },
+    );
+    Err(problem.help(format!(
+        "the reasons to {action_text} are {}",
+        quoted_list(&possible)
+    )))
+}
+
+/// The names given so far in one kind of section, and where.
+#[derive(Debug, Default)]
+struct Names {
+    seen: HashMap<String, Range<usize>>,
+}
+
+impl Names {
+    /// Reads the name of `section`, which no section of its kind may share.
+    fn read(
+        &mut self,
+        section: &Section<'_, '_>,
+        example: &str,
+        out: &mut Collector<'_>,
+    ) -> Option<Sourced<String>> {
+        let name = section.required("name", example, parse_name, out)?;
+        let span = section.value("name").map_or(0..0, toml::Spanned::span);
+        if let Some(first) = self.seen.get(&name.value) {
+            let message = format!(
+                "two {} are named \"{}\"",
+                section.title,
+                shorten(&name.value)
+            );
+            let problem = Diagnostic::error(Code::DuplicateName, message)
+                .with_label(out.text.label(span, "second"))
+                .with_label(out.text.label(first.clone(), "first"));
+            out.add(problem.with_help("a verdict names its rule: give each a name of its own"));
+        } else {
+            self.seen.insert(name.value.clone(), span);
+        }
+        Some(name)
+    }
+}
+
+const PROTOCOLS: &[(&str, Option<Protocol>)] = &[
+    ("tcp", Some(Protocol::Tcp)),
+    ("udp", Some(Protocol::Udp)),
+    ("icmp", None),
+];
+
+/// Names of the Windows Firewall profiles in a policy.
+pub(super) const PROFILES: &[(&str, FirewallProfile)] = &[
+    ("domain", FirewallProfile::Domain),
+    ("private", FirewallProfile::Private),
+    ("public", FirewallProfile::Public),
+    ("any", FirewallProfile::Any),
+];
+
+/// Names of the Windows Firewall interface types in a policy.
+pub(super) const INTERFACE_TYPES: &[(&str, InterfaceType)] = &[
+    ("remote-access", InterfaceType::RemoteAccess),
+    ("wired", InterfaceType::Wired),
+    ("wireless", InterfaceType::Wireless),
+    ("any", InterfaceType::Any),
+];

@@ -1,0 +1,174 @@
+//! Policies that are accepted: the examples in `config/`, with exactly the warnings they mean to earn, and what the
+//! format tolerates.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use offramp::policy::{self, Code, Diagnostics, Policy, PortRange, Severity, Style};
+
+fn accept(text: &[u8]) -> (Policy, Diagnostics) {
+    match policy::parse("policy.toml", text) {
+        Ok(accepted) => accepted,
+        Err(errors) => panic!("refused:\n{}", errors.render(Style::Plain)),
+    }
+}
+
+fn example(name: &str) -> (Policy, Diagnostics) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("config")
+        .join(name);
+    let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    accept(&text)
+}
+
+fn codes(diagnostics: &Diagnostics) -> Vec<Code> {
+    diagnostics.iter().map(policy::Diagnostic::code).collect()
+}
+
+/// The lines of a policy are not part of what is compared.
+fn assert_prints_itself(policy: &Policy) {
+    let printed = policy.to_string();
+    let (again, _) = accept(printed.as_bytes());
+    assert_eq!(again.to_string(), printed);
+}
+
+#[test]
+fn the_article_whole_is_accepted_with_its_exceptions() {
+    let (policy, warnings) = example("contoso.toml");
+    assert_eq!(
+        codes(&warnings),
+        [Code::MediaPortsCoverServices],
+        "{warnings}"
+    );
+    let help = warnings
+        .iter()
+        .next()
+        .map(|item| item.help().join("\n"))
+        .unwrap_or_default();
+    let left = "dropped: Oracle (tcp 1521), NFS (2049), MySQL (tcp 3306), PostgreSQL (tcp 5432), VNC (tcp 5900)\n";
+    assert!(help.starts_with(left), "{help}");
+    assert_eq!(policy.servers.len(), 5);
+    assert_eq!(policy.publics.len(), 5);
+    assert_eq!(policy.publics[0].srv[0].port, 443);
+    assert_eq!(
+        policy.vpn.client_subnets[0].value.to_string(),
+        "172.16.1.0/24"
+    );
+    assert_eq!(policy.vpn.client_subnets[0].line, 10);
+    assert_eq!(policy.tests[0].expect.value.to_string(), "drop media");
+    assert_prints_itself(&policy);
+}
+
+#[test]
+fn each_example_earns_exactly_the_warnings_it_means_to() {
+    let expected: [(&str, &[Code]); 5] = [
+        ("contoso.toml", &[Code::MediaPortsCoverServices]),
+        ("minimal.toml", &[Code::MediaPortsCoverServices]),
+        ("teams-only.toml", &[Code::FeedNotLoaded]),
+        ("dual-stack.toml", &[]),
+        ("ocserv-skype.toml", &[]),
+    ];
+    for (name, expected) in expected {
+        let (policy, warnings) = example(name);
+        assert_eq!(codes(&warnings), expected, "{name}: {warnings}");
+        assert_prints_itself(&policy);
+    }
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let files = fs::read_dir(directory).expect("config/ is part of the repository");
+    let policies = files.filter(|file| {
+        let path = file.as_ref().map(fs::DirEntry::path).unwrap_or_default();
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    assert_eq!(
+        policies.count(),
+        expected.len(),
+        "an example is not in this test"
+    );
+}
+
+#[test]
+fn one_section_is_enough() {
+    let (policy, warnings) = accept(b"[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n");
+    assert_eq!(codes(&warnings), [Code::NoCorporate]);
+    assert_eq!(
+        Some(policy.media.ports[0].value),
+        PortRange::new(1024, 65535)
+    );
+    assert_eq!(policy.media.ports[0].line, 0, "no line of the file says so");
+    assert_prints_itself(&policy);
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_change_nothing() {
+    let unix =
+        "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"fd00::/8\"]\n";
+    let windows = format!("\u{feff}{}", unix.replace('\n', "\r\n"));
+    let (plain, plain_warnings) = accept(unix.as_bytes());
+    let (marked, marked_warnings) = accept(windows.as_bytes());
+    assert_eq!(plain, marked);
+    let places = |warnings: &Diagnostics| -> Vec<_> {
+        let places = warnings
+            .iter()
+            .map(|item| (item.code(), item.line(), item.column()));
+        places.collect()
+    };
+    assert_eq!(places(&plain_warnings), places(&marked_warnings));
+}
+
+#[test]
+fn an_address_and_a_prefix_are_both_taken() {
+    let text = "[vpn]\nclient_subnets = [\"172.16.1.7\", \"2001:db8::7\", \"172.16.0.0/12\"]\n";
+    let (policy, _) = accept(text.as_bytes());
+    let written: Vec<_> = policy
+        .vpn
+        .client_subnets
+        .iter()
+        .map(|prefix| prefix.value.to_string())
+        .collect();
+    assert_eq!(
+        written,
+        ["172.16.1.7/32", "2001:db8::7/128", "172.16.0.0/12"]
+    );
+}
+
+#[test]
+fn host_names_are_taken_without_regard_to_case_and_final_dot() {
+    let text =
+        "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[dns]\nsip_domains = [\"Contoso.COM.\"]\n";
+    let (policy, _) = accept(text.as_bytes());
+    assert_eq!(policy.dns.sip_domains[0].value, "contoso.com");
+}
+
+#[test]
+fn whoever_made_the_captures_policies_gets_no_error() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
+    let Ok(files) = fs::read_dir(&directory) else {
+        eprintln!(
+            "SKIPPED: {} is not there, no capture's policy was read",
+            directory.display()
+        );
+        return;
+    };
+    let mut accepted = 0;
+    let mut earned = BTreeSet::new();
+    for file in files {
+        let path = file.map(|file| file.path()).unwrap_or_default();
+        if !path.to_string_lossy().ends_with(".policy.toml") {
+            continue;
+        }
+        let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        match policy::parse(&path.to_string_lossy(), &text) {
+            Ok((policy, warnings)) => {
+                assert_eq!(warnings.count(Severity::Error), 0);
+                earned.extend(codes(&warnings));
+                assert_prints_itself(&policy);
+            }
+            Err(errors) => panic!("{}", errors.render(Style::Plain)),
+        }
+        accepted += 1;
+    }
+    assert!(accepted >= 60, "only {accepted} policies found");
+    assert!(earned.contains(&Code::ServerAndPublic), "{earned:?}");
+}
