@@ -7,13 +7,15 @@
 
 use std::time::Duration;
 
-use super::{CompiledPolicy, Verdict};
+use super::{CompiledPolicy, Generation, Verdict};
 use crate::packet::{FragmentTable, PacketView, PlainPacket, Protocol, plain_ipv4, plain_ipv6};
 use crate::prefix::{ClassNumber, NO_CLASS};
 
 /// What a worker keeps between batches: the fragments it waits for, and room for the passes.
 #[derive(Debug)]
 pub struct Judge {
+    /// The policy whose verdicts `fragments` remembers: those of another name other rules.
+    generation: Option<Generation>,
     fragments: FragmentTable<Verdict>,
     v4: Lanes<u32>,
     v6: Lanes<u128>,
@@ -23,9 +25,14 @@ pub struct Judge {
 const BATCH: usize = 64;
 
 impl Judge {
+    /// Datagrams that a gateway should remember: 2,000 fragmented ones a second for the 30 s of
+    /// [`FRAGMENT_LIFETIME`](crate::packet::FRAGMENT_LIFETIME), in about 5 MiB.
+    pub const GATEWAY_FRAGMENTS: usize = 1 << 16;
+
     /// A judge that remembers `fragments` datagrams; allocates nothing after this.
     pub fn new(fragments: usize) -> Self {
         Self {
+            generation: None,
             fragments: FragmentTable::new(fragments),
             v4: Lanes::new(0),
             v6: Lanes::new(0),
@@ -47,6 +54,7 @@ impl Judge {
         now: Duration,
     ) {
         assert_eq!(packets.len(), verdicts.len(), "one verdict for each packet");
+        self.adopt(policy);
         for (packets, verdicts) in packets.chunks(BATCH).zip(verdicts.chunks_mut(BATCH)) {
             self.judge_chunk(policy, packets, verdicts, now);
         }
@@ -70,6 +78,14 @@ impl Judge {
             &mut self.fragments,
             now,
         )
+    }
+
+    /// Forgets the verdicts of another generation; tails of datagrams that it dropped may pass, and never complete.
+    fn adopt(&mut self, policy: &CompiledPolicy) {
+        if self.generation != Some(policy.generation()) {
+            self.fragments.clear();
+            self.generation = Some(policy.generation());
+        }
     }
 
     fn judge_chunk(

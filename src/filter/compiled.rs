@@ -59,8 +59,8 @@ struct Plan {
     single: [Option<Verdict>; 2],
     /// Protocols without ports.
     other: Verdict,
-    /// TCP or UDP whose ports would decide, but are cut off.
-    ports_cut: Verdict,
+    /// TCP or UDP whose ports are cut off, by [`Protocol`].
+    ports_cut: [Verdict; 2],
     /// A header chain that ends before it names the transport.
     chain_cut: Verdict,
     /// The one verdict of every protocol and port, where there is only one.
@@ -141,10 +141,8 @@ impl CompiledPolicy {
         if !self.clients[source] {
             return self.unknown_source;
         }
-        if packet.is_source_routed() {
-            return Verdict::drop(Reason::SourceRouted);
-        }
         let verdict = match packet.transport() {
+            _ if packet.is_source_routed() => Verdict::drop(Reason::SourceRouted),
             Transport::Ports {
                 protocol,
                 source,
@@ -153,9 +151,7 @@ impl CompiledPolicy {
                 .ports
                 .verdict(self.by_ports[class][protocol as usize], source, port),
             Transport::Other(_) => destination.other,
-            Transport::PortsCut(protocol) => {
-                destination.single[protocol as usize].unwrap_or(destination.ports_cut)
-            }
+            Transport::PortsCut(protocol) => destination.ports_cut[protocol as usize],
             Transport::ChainCut => destination.chain_cut,
             Transport::Tail(protocol) => destination.single[protocol as usize]
                 .unwrap_or_else(|| follow(packet, fragments, now)),
@@ -241,16 +237,17 @@ impl Plan {
         let scope = class
             .server
             .map_or(rules.media(), |server| rules.server(server as usize));
-        let ports_cut = Verdict::drop(Reason::TinyFragment).by(scope);
+        let tiny = Verdict::drop(Reason::TinyFragment).by(scope);
+        let ports_cut = [tcp, udp].map(|by| by.single.or(by.harmless).unwrap_or(tiny));
         let uniform = (tcp.single == Some(other) && udp.single == tcp.single).then_some(other);
         let plan = Self {
             single: [tcp.single, udp.single],
             other,
             ports_cut,
-            chain_cut: if tcp.may_drop || udp.may_drop {
-                ports_cut
-            } else {
+            chain_cut: if tcp.harmless.and(udp.harmless).is_some() {
                 other
+            } else {
+                tiny
             },
             uniform,
         };
@@ -262,7 +259,7 @@ impl Plan {
         let plan = Self {
             single: [Some(verdict); 2],
             other: verdict,
-            ports_cut: verdict,
+            ports_cut: [verdict; 2],
             chain_cut: verdict,
             uniform: Some(verdict),
         };

@@ -97,8 +97,8 @@ pub(super) struct Compiled {
     pub(super) function: PortFunction,
     /// The one verdict of all ports, where there is only one.
     pub(super) single: Option<Verdict>,
-    /// Whether any ports lead to a drop.
-    pub(super) may_drop: bool,
+    /// The verdict where the ports cannot be seen, if none of them leads to a drop.
+    pub(super) harmless: Option<Verdict>,
 }
 
 /// Builds the port functions of one policy.
@@ -153,16 +153,18 @@ impl<'a> PortCompiler<'a> {
             .iter()
             .chain(exceptions.iter().flat_map(|exception| &exception.ports));
         let starts = starts_of(ranges);
-        let mut may_drop = false;
+        let mut verdicts = vec![];
         let decisions = starts.iter().map(|&port| {
             if !any_contains(&blocked_ports, port) {
-                return Decision::Verdict(Verdict::forward(Reason::Default));
+                let default = Verdict::forward(Reason::Default);
+                verdicts.push(default);
+                return Decision::Verdict(default);
             }
             let matching: Vec<&Exception> = exceptions
                 .iter()
                 .filter(|exception| any_contains(&exception.ports, port))
                 .collect();
-            self.by_source(&matching, blocked, &mut may_drop)
+            self.by_source(&matching, blocked, &mut verdicts)
         });
         let decisions: Vec<Decision> = decisions.collect();
         let single = match decisions[0] {
@@ -171,10 +173,18 @@ impl<'a> PortCompiler<'a> {
             }
             _ => None,
         };
+        // An `allow` is named before `default`, the first of them in the file.
+        let drops = verdicts
+            .iter()
+            .any(|verdict| verdict.action == Action::Drop);
+        let first = verdicts
+            .iter()
+            .min_by_key(|verdict| (verdict.reason, verdict.rule));
+        let harmless = first.copied().filter(|_| !drops);
         Compiled {
             function: self.function(&starts, &decisions),
             single,
-            may_drop,
+            harmless,
         }
     }
 
@@ -208,7 +218,7 @@ impl<'a> PortCompiler<'a> {
         &mut self,
         exceptions: &[&Exception],
         blocked: Verdict,
-        may_drop: &mut bool,
+        all: &mut Vec<Verdict>,
     ) -> Decision {
         let starts = starts_of(
             exceptions
@@ -222,9 +232,7 @@ impl<'a> PortCompiler<'a> {
             first.map_or(blocked, |exception| exception.verdict)
         };
         let verdicts: Vec<Verdict> = starts.iter().map(|&port| verdict_of(port)).collect();
-        *may_drop |= verdicts
-            .iter()
-            .any(|verdict| verdict.action == Action::Drop);
+        all.extend(&verdicts);
         if verdicts.iter().all(|&verdict| verdict == verdicts[0]) {
             return Decision::Verdict(verdicts[0]);
         }

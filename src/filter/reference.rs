@@ -75,12 +75,9 @@ impl ReferenceFilter {
                 UnknownSource::Drop => Verdict::drop(Reason::SpoofedSource),
             };
         }
-        // 3. A source route with hops left.
-        if packet.source_routed {
-            return Verdict::drop(Reason::SourceRouted);
-        }
-        // 4. to 7., with as much of the transport header as there is.
+        // 3. A source route with hops left; then 4. to 7., with as much of the transport header as there is.
         let verdict = match packet.payload {
+            _ if packet.source_routed => Verdict::drop(Reason::SourceRouted),
             Payload::Whole(transport) => self.rules_4_to_7(packet.destination, transport),
             Payload::PortsCut(protocol) => self.ports_cut(packet.destination, protocol),
             Payload::ChainCut => self.chain_cut(packet.destination),
@@ -177,7 +174,13 @@ impl ReferenceFilter {
     /// TCP or UDP whose ports are not there: dropped wherever they would make a difference.
     fn ports_cut(&self, destination: IpAddr, protocol: Protocol) -> Verdict {
         let possible = self.possible_verdicts(destination, &[Some(protocol)]);
-        only(&possible).unwrap_or_else(|| self.tiny_fragment(destination))
+        if possible.iter().any(|it| it.action == Action::Drop) {
+            only(&possible).unwrap_or_else(|| self.tiny_fragment(destination))
+        } else {
+            // Nothing to drop: an `allow` is named before `default`, the first of them in the file.
+            let first = possible.into_iter().min_by_key(|it| (it.reason, it.rule));
+            first.unwrap_or(Verdict::forward(Reason::Default))
+        }
     }
 
     /// An IPv6 packet that does not come as far as its transport header: dropped where the transport could be blocked.

@@ -87,10 +87,6 @@ struct Entry<V> {
 const WAYS: usize = 4;
 
 impl<V: Copy> FragmentTable<V> {
-    /// Entries of a table that a gateway needs: at the 30 s of [`FRAGMENT_LIFETIME`], 2,000 fragmented datagrams a
-    /// second, in about 5 MiB.
-    pub const GATEWAY_CAPACITY: usize = 1 << 16;
-
     /// A table for `capacity` datagrams, rounded up to a power of two, 4 at least.
     pub fn new(capacity: usize) -> Self {
         let sets = capacity.div_ceil(WAYS).next_power_of_two();

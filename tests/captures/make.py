@@ -147,7 +147,7 @@ addresses = ["203.0.113.0/24", "10.1.0.30", "10.40.0.0/24", "2001:db8:ffff::/48"
 
 DROPS_UNKNOWN_SOURCES = SITE.replace('unknown_source = "forward"', 'unknown_source = "drop"')
 DROPS_LEAKS = SITE.replace('leaked_public = "forward"', 'leaked_public = "drop"')
-FEW_MEDIA_PORTS = SITE.replace('"1024-65535"', '"0", "5350-5389", "65535"')
+FEW_MEDIA_PORTS = SITE.replace('"1024-65535"', '"1", "5350-5389", "65535"')
 
 # Enough for the files whose point is not the policy.
 SMALL = """\
@@ -348,10 +348,10 @@ def table_1_ipv6() -> Capture:
 
 
 def media_ports() -> Capture:
-    """`media.ports` of single ports and a range, 0 and 65535 among them."""
+    """`media.ports` of single ports and a range, 1 and 65535 among them."""
     return theme("media-ports", [
-        Row("port 0, listed", to4(CORPORATE, udp(40000, 0)), "drop media"),
-        Row("port 1, not listed", to4(CORPORATE, udp(40000, 1)), "forward default"),
+        Row("port 0, which no policy lists", to4(CORPORATE, udp(40000, 0)), "forward default"),
+        Row("port 1, listed", to4(CORPORATE, udp(40000, 1)), "drop media"),
         Row("port 5349, below the range", to4(CORPORATE, udp(40000, 5349)), "forward default"),
         Row("port 5350, first of the range", to4(CORPORATE, udp(40000, 5350)), "drop media"),
         Row("port 5389, last of the range", to4(CORPORATE, tcp(40000, 5389)), "drop media"),
@@ -401,7 +401,7 @@ def ipv4_fragments() -> Capture:
         Row("reversed: the first", first(CORPORATE, media, 6), "drop media"),
         Row("reversed: a tail after the first", to4(CORPORATE, part(media, 16, 32), ident=6, offset=16, more=True), "drop media"),
         Row("tail without a first", tail(CORPORATE, media, 7), "forward default"),
-        # P3: firsts that do not hold the ports. A first that is no multiple of 8 is malformed, so this one is empty.
+        # P3: firsts that do not hold the ports. Empty, or shorter than the ports.
         Row("empty first", to4(CORPORATE, nothing, ident=8, more=True), "drop tiny-fragment"),
         Row("tail of the empty first", to4(CORPORATE, media, ident=8, offset=8), "drop tiny-fragment"),
         Row("empty first, hairpin", to4(NEIGHBOR, nothing, ident=8, more=True), "drop tiny-fragment"),
@@ -479,9 +479,10 @@ def ipv4_fragments() -> Capture:
         Row("oversized, not a client", ip4(CORPORATE, CLIENT, part(media, 0, 16), ident=79, offset=65528), "drop malformed"),
         Row("oversized, ICMP", to4(CORPORATE, part(echo, 0, 16), ident=79, offset=65528), "drop malformed"),
         Row("high offset that ends in time", to4(CORPORATE, part(media, 0, 16), ident=79, offset=65000), "forward default"),
-        Row("more fragments after 9 bytes", to4(CORPORATE, part(media, 0, 9), ident=90, more=True), "drop malformed"),
-        Row("more fragments after 3 bytes", to4(CORPORATE, part(media, 0, 3), ident=90, more=True), "drop malformed"),
-        Row("more fragments after 9 bytes of a tail", to4(CORPORATE, part(media, 16, 25), ident=90, offset=16, more=True), "drop malformed"),
+        # RFC 791 does not forbid it: Linux cuts the excess and reassembles, so the ports decide.
+        Row("more fragments after 9 bytes", to4(CORPORATE, part(media, 0, 9), ident=90, more=True), "drop media"),
+        Row("more fragments after 3 bytes", to4(CORPORATE, part(media, 0, 3), ident=90, more=True), "drop tiny-fragment"),
+        Row("more fragments after 9 bytes of a tail", to4(CORPORATE, part(media, 16, 25), ident=90, offset=16, more=True), "drop tiny-fragment"),
         Row("first, media port", first(CORPORATE, media, 91), "drop media"),
         Row("empty tail in the middle", to4(CORPORATE, nothing, ident=91, offset=16, more=True), "drop media"),
         Row("empty last tail", to4(CORPORATE, nothing, ident=91, offset=16), "drop media"),
