@@ -5,6 +5,8 @@ pub mod agreement;
 mod batch;
 mod class;
 mod compiled;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod leak;
 mod ports;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;

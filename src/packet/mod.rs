@@ -22,6 +22,8 @@ mod fragment;
 mod ipv4;
 mod ipv6;
 mod plain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod reference;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
