@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ipnet::IpNet;
 use offramp::filter::{Action, CompiledPolicy, Generation, Judge, Reason, Verdict};
-use offramp::packet::{PacketView, Transport};
+use offramp::packet::{PacketView, Received, Transport};
 use prefix_trie::PrefixMap;
 use support::{Sets, packets, policy, sets};
 
@@ -101,12 +101,12 @@ const LENGTH: usize = 64;
 /// Packets of a batch, as the worker of the gateway judges them.
 const BATCH: usize = 64;
 
-fn judge_all(policy: &CompiledPolicy, packets: &[&[u8]], judge: &mut Judge) -> usize {
+fn judge_all(policy: &CompiledPolicy, packets: &[Received<'_>], judge: &mut Judge) -> usize {
     let mut verdicts = [Verdict::drop(Reason::Malformed); BATCH];
     let mut dropped = 0;
     for batch in packets.chunks(BATCH) {
         let verdicts = &mut verdicts[..batch.len()];
-        judge.judge(policy, batch, verdicts, Duration::ZERO);
+        judge.judge(policy, batch, verdicts);
         dropped += verdicts
             .iter()
             .filter(|verdict| verdict.action == Action::Drop)
@@ -128,7 +128,10 @@ fn classify(criterion: &mut Criterion) {
             for size in [16, 1000, 10_000] {
                 let sets = sets(size, v6);
                 let ring = packets(&sets, count, LENGTH);
-                let packets: Vec<&[u8]> = ring.chunks_exact(LENGTH).collect();
+                let packets: Vec<Received<'_>> = ring
+                    .chunks_exact(LENGTH)
+                    .map(|packet| Received::whole(packet, Duration::ZERO))
+                    .collect();
                 let policy = CompiledPolicy::new(policy(&sets), Generation(1))
                     .expect("a policy of this size fits");
                 let mut judge = Judge::new(1024);
@@ -143,8 +146,8 @@ fn classify(criterion: &mut Criterion) {
                     continue;
                 }
                 let obvious = ObviousBuild::new(&sets);
-                let dropped = |packet: &&[u8]| {
-                    let packet = PacketView::parse(packet).expect("a well-formed packet");
+                let dropped = |packet: &Received<'_>| {
+                    let packet = packet.parse().expect("a well-formed packet");
                     obvious.classify(&packet) == Action::Drop
                 };
                 let ours = judge_all(&policy, &packets, &mut judge);

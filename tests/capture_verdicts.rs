@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use offramp::capture::{CaptureError, CaptureReader, LinkPayload, gunzip, ip_packet};
 use offramp::filter::{CompiledPolicy, Generation, Judge};
+use offramp::packet::Received;
 
 /// What the file beside a capture expects of one frame.
 struct Expected {
@@ -137,8 +138,12 @@ fn judge(capture: &Path, policy: &Path) -> Vec<(u64, String, String)> {
         let (verdict, reason) = match ip_packet(frame.link_type, frame.bytes) {
             LinkPayload::NotIp { what } => ("skip".to_owned(), what.to_string()),
             LinkPayload::Ip { packet, offset } => {
-                let on_wire = (frame.original_length as usize).saturating_sub(offset);
-                let verdict = judge.judge_captured(&policy, packet, on_wire, frame.timestamp);
+                let received = Received {
+                    bytes: packet,
+                    length_on_wire: (frame.original_length as usize).saturating_sub(offset),
+                    at: frame.timestamp,
+                };
+                let verdict = judge.judge_one(&policy, received);
                 (verdict.action.to_string(), verdict.reason.to_string())
             }
         };

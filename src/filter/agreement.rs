@@ -1,11 +1,9 @@
 //! Fast against slow: the compiled policy and the reference model give the same verdicts.
 
-use std::time::Duration;
-
 use super::reference::ReferenceFilter;
-use super::strategy::Scenario;
+use super::strategy::{Arrival, Scenario};
 use super::{CompiledPolicy, Generation, Judge, Reason, Verdict};
-use crate::packet::FRAGMENT_LIFETIME;
+use crate::packet::{FRAGMENT_LIFETIME, Received};
 
 /// Judges the packets of `scenario` by the compiled policy, one by one and in batches, and by the reference model.
 ///
@@ -14,41 +12,27 @@ use crate::packet::FRAGMENT_LIFETIME;
 pub fn assert_agreement(scenario: &Scenario) {
     let policy = CompiledPolicy::new(scenario.policy.clone(), Generation(1))
         .expect("a generated policy is small");
-    let mut reference = ReferenceFilter::new(&scenario.policy);
-    let mut judge = Judge::new(REMEMBERED);
-    for (number, arrival) in scenario.arrivals.iter().enumerate() {
-        let expected = reference.judge(&arrival.packet, arrival.length_on_the_wire, arrival.now);
-        let verdict = judge.judge_captured(
-            &policy,
-            &arrival.packet,
-            arrival.length_on_the_wire,
-            arrival.now,
-        );
-        assert_eq!(
-            verdict, expected,
-            "packet {number}: {arrival:02x?}\npolicy {:?}",
-            scenario.policy
-        );
-    }
-    assert_batches_agree(scenario, &policy);
-}
+    let packets: Vec<Received<'_>> = scenario.arrivals.iter().map(Arrival::received).collect();
+    let mut in_a_batch = vec![Verdict::drop(Reason::Malformed); packets.len()];
+    Judge::new(REMEMBERED).judge(&policy, &packets, &mut in_a_batch);
 
-/// A batch of n packets is n batches of one packet.
-fn assert_batches_agree(scenario: &Scenario, policy: &CompiledPolicy) {
-    let packets: Vec<&[u8]> = scenario
-        .arrivals
-        .iter()
-        .map(|arrival| &*arrival.packet)
-        .collect();
-    let mut whole = vec![Verdict::drop(Reason::Malformed); packets.len()];
-    Judge::new(REMEMBERED).judge(policy, &packets, &mut whole, Duration::ZERO);
     let mut judge = Judge::new(REMEMBERED);
-    for (packet, expected) in packets.iter().zip(&whole) {
-        let verdict = judge.judge_captured(policy, packet, packet.len(), Duration::ZERO);
+    let mut reference = ReferenceFilter::new(&scenario.policy);
+    for (packet, in_a_batch) in packets.iter().zip(in_a_batch) {
+        let expected = reference.judge(packet.bytes, packet.length_on_wire, packet.at);
+        let alone = judge.judge_one(&policy, *packet);
+        let context = || format!("{packet:02x?}\npolicy {:?}", scenario.policy);
         assert_eq!(
-            verdict, *expected,
-            "packet {packet:02x?}\npolicy {:?}",
-            scenario.policy
+            alone,
+            expected,
+            "compiled policy against reference: {}",
+            context()
+        );
+        assert_eq!(
+            in_a_batch,
+            expected,
+            "batch against reference: {}",
+            context()
         );
     }
 }

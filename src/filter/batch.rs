@@ -5,10 +5,8 @@
 //! packets of it under way: read all headers, look all addresses up, then decide. Packets that are not plain (fragments,
 //! options, extension headers) are judged one by one on the way, in their order.
 
-use std::time::Duration;
-
 use super::{CompiledPolicy, Generation, Verdict};
-use crate::packet::{FragmentTable, PacketView, PlainPacket, Protocol, plain_ipv4, plain_ipv6};
+use crate::packet::{FragmentTable, PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
 use crate::prefix::{ClassNumber, NO_CLASS};
 
 /// What a worker keeps between batches: the fragments it waits for, and room for the passes.
@@ -21,10 +19,10 @@ pub struct Judge {
     v6: Lanes<u128>,
 }
 
-/// Packets that go through the passes together: enough to hide the latency of memory, few enough to stay in L1.
-const BATCH: usize = 64;
-
 impl Judge {
+    /// Packets that go through the passes together: enough to hide the latency of memory, few enough to stay in L1.
+    pub const BATCH: usize = 64;
+
     /// Datagrams that a gateway should remember: 2,000 fragmented ones a second for the 30 s of
     /// [`FRAGMENT_LIFETIME`](crate::packet::FRAGMENT_LIFETIME), in about 5 MiB.
     pub const GATEWAY_FRAGMENTS: usize = 1 << 16;
@@ -41,43 +39,35 @@ impl Judge {
 
     /// Judges `packets` by `policy`: `verdicts[n]` is that of `packets[n]`.
     ///
-    /// `now` is a time since any fixed moment, for the lifetime of fragments. A batch and its packets one by one get the
-    /// same verdicts.
+    /// A batch and its packets one by one get the same verdicts.
     ///
     /// # Panics
     /// If the slices differ in length.
     pub fn judge(
         &mut self,
         policy: &CompiledPolicy,
-        packets: &[&[u8]],
+        packets: &[Received<'_>],
         verdicts: &mut [Verdict],
-        now: Duration,
     ) {
         assert_eq!(packets.len(), verdicts.len(), "one verdict for each packet");
         self.adopt(policy);
-        for (packets, verdicts) in packets.chunks(BATCH).zip(verdicts.chunks_mut(BATCH)) {
-            self.judge_chunk(policy, packets, verdicts, now);
+        for (packets, verdicts) in packets
+            .chunks(Self::BATCH)
+            .zip(verdicts.chunks_mut(Self::BATCH))
+        {
+            self.judge_chunk(policy, packets, verdicts);
         }
     }
 
-    /// The fragments it waits for.
-    pub fn fragments(&self) -> &FragmentTable<Verdict> {
-        &self.fragments
+    /// Judges one packet.
+    pub fn judge_one(&mut self, policy: &CompiledPolicy, packet: Received<'_>) -> Verdict {
+        self.adopt(policy);
+        policy.judge(packet.parse(), &mut self.fragments, packet.at)
     }
 
-    /// Judges one packet of `length_on_wire` bytes of which a capture kept only `packet`.
-    pub fn judge_captured(
-        &mut self,
-        policy: &CompiledPolicy,
-        packet: &[u8],
-        length_on_wire: usize,
-        now: Duration,
-    ) -> Verdict {
-        policy.judge(
-            PacketView::parse_captured(packet, length_on_wire),
-            &mut self.fragments,
-            now,
-        )
+    /// First fragments forgotten before their time, for lack of room: their tails are forwarded.
+    pub fn evicted_fragments(&self) -> u64 {
+        self.fragments.evicted()
     }
 
     /// Forgets the verdicts of another generation; tails of datagrams that it dropped may pass, and never complete.
@@ -91,19 +81,18 @@ impl Judge {
     fn judge_chunk(
         &mut self,
         policy: &CompiledPolicy,
-        packets: &[&[u8]],
+        packets: &[Received<'_>],
         verdicts: &mut [Verdict],
-        now: Duration,
     ) {
         self.v4.count = 0;
         self.v6.count = 0;
         for (lane, packet) in packets.iter().enumerate() {
-            if let Some(plain) = plain_ipv4(packet) {
+            if let Some(plain) = plain_ipv4(packet.bytes) {
                 self.v4.push(lane, plain);
-            } else if let Some(plain) = plain_ipv6(packet) {
+            } else if let Some(plain) = plain_ipv6(packet.bytes) {
                 self.v6.push(lane, plain);
             } else {
-                verdicts[lane] = policy.judge(PacketView::parse(packet), &mut self.fragments, now);
+                verdicts[lane] = policy.judge(packet.parse(), &mut self.fragments, packet.at);
             }
         }
         self.v4.decide(
@@ -123,28 +112,28 @@ impl Judge {
 #[derive(Debug)]
 struct Lanes<Address> {
     count: usize,
-    lanes: [usize; BATCH],
-    sources: [Address; BATCH],
-    destinations: [Address; BATCH],
-    protocols: [Protocol; BATCH],
-    source_ports: [u16; BATCH],
-    destination_ports: [u16; BATCH],
-    source_classes: [ClassNumber; BATCH],
-    destination_classes: [ClassNumber; BATCH],
+    lanes: [usize; Judge::BATCH],
+    sources: [Address; Judge::BATCH],
+    destinations: [Address; Judge::BATCH],
+    protocols: [Protocol; Judge::BATCH],
+    source_ports: [u16; Judge::BATCH],
+    destination_ports: [u16; Judge::BATCH],
+    source_classes: [ClassNumber; Judge::BATCH],
+    destination_classes: [ClassNumber; Judge::BATCH],
 }
 
 impl<Address: Copy> Lanes<Address> {
     fn new(zero: Address) -> Self {
         Self {
             count: 0,
-            lanes: [0; BATCH],
-            sources: [zero; BATCH],
-            destinations: [zero; BATCH],
-            protocols: [Protocol::Tcp; BATCH],
-            source_ports: [0; BATCH],
-            destination_ports: [0; BATCH],
-            source_classes: [NO_CLASS; BATCH],
-            destination_classes: [NO_CLASS; BATCH],
+            lanes: [0; Judge::BATCH],
+            sources: [zero; Judge::BATCH],
+            destinations: [zero; Judge::BATCH],
+            protocols: [Protocol::Tcp; Judge::BATCH],
+            source_ports: [0; Judge::BATCH],
+            destination_ports: [0; Judge::BATCH],
+            source_classes: [NO_CLASS; Judge::BATCH],
+            destination_classes: [NO_CLASS; Judge::BATCH],
         }
     }
 
@@ -167,7 +156,7 @@ impl<Address: Copy> Lanes<Address> {
         lookup: impl Fn(&[Address], &mut [ClassNumber]),
         verdicts: &mut [Verdict],
     ) {
-        let count = self.count.min(BATCH);
+        let count = self.count.min(Judge::BATCH);
         lookup(&self.sources[..count], &mut self.source_classes[..count]);
         lookup(
             &self.destinations[..count],

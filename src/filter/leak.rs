@@ -12,6 +12,7 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Result, Unstructured};
 
 use super::{Action, CompiledPolicy, Generation, Judge, Reason};
+use crate::packet::Received;
 use crate::policy;
 
 /// Fragments of a few datagrams between two hosts, in the order of their arrival.
@@ -127,14 +128,14 @@ pub fn assert_no_leak(sequence: &FragmentSequence) {
     let mut forwarded: Vec<&Fragment> = Vec::new();
     for fragment in &sequence.fragments {
         let bytes = sequence.packet(fragment);
-        let verdict = judge.judge_captured(policy, &bytes, bytes.len(), Duration::ZERO);
+        let verdict = judge.judge_one(policy, Received::whole(&bytes, Duration::ZERO));
         if verdict.action == Action::Drop {
             continue;
         }
         forwarded.push(fragment);
         for datagram in sequence.reassembled(&forwarded) {
             let verdict =
-                Judge::new(4).judge_captured(policy, &datagram, datagram.len(), Duration::ZERO);
+                Judge::new(4).judge_one(policy, Received::whole(&datagram, Duration::ZERO));
             let leaks = verdict.action == Action::Drop && verdict.reason != Reason::Malformed;
             assert!(
                 !leaks,

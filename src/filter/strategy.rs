@@ -13,6 +13,7 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use ipnet::IpNet;
 
+use crate::packet::Received;
 use crate::policy::{
     Allow, Corporate, DnsOptions, FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch,
     MediaOptions, Policy, PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced,
@@ -37,6 +38,18 @@ pub struct Arrival {
     pub length_on_the_wire: usize,
     /// When it arrives; time can go backwards from one arrival to the next.
     pub now: Duration,
+}
+
+impl Arrival {
+    /// The packet as the filter receives it.
+    pub fn received(&self) -> Received<'_> {
+        let length_on_wire = self.length_on_the_wire;
+        Received {
+            bytes: &self.packet,
+            length_on_wire,
+            at: self.now,
+        }
+    }
 }
 
 impl<'a> Arbitrary<'a> for Scenario {

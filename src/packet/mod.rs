@@ -27,6 +27,7 @@ pub mod reference;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 pub use fragment::{FRAGMENT_LIFETIME, FragmentKey, FragmentTable};
 pub use plain::{PlainPacket, plain_ipv4, plain_ipv6};
@@ -57,6 +58,36 @@ impl fmt::Display for Protocol {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
         })
+    }
+}
+
+/// An IP packet as it came in, before anything is known about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// Its bytes; link-layer padding may follow them.
+    pub bytes: &'a [u8],
+    /// Its length before a capture cut it to `bytes`; equal to theirs where none did.
+    pub length_on_wire: usize,
+    /// When it came: time since any fixed moment, for the lifetime of fragments.
+    pub at: Duration,
+}
+
+impl<'a> Received<'a> {
+    /// A whole packet that came at `at`.
+    pub fn whole(bytes: &'a [u8], at: Duration) -> Self {
+        Self {
+            bytes,
+            length_on_wire: bytes.len(),
+            at,
+        }
+    }
+
+    /// Reads its headers.
+    ///
+    /// # Errors
+    /// [`Malformed`] when no host would accept them.
+    pub fn parse(&self) -> Result<PacketView<'a>, Malformed> {
+        PacketView::parse_captured(self.bytes, self.length_on_wire)
     }
 }
 

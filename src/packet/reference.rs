@@ -149,7 +149,12 @@ fn ports_by_pnet(bytes: &[u8]) -> Option<Ports> {
     }
 }
 
+/// etherparse also walks an IPv4 authentication header; the filter takes AH over IPv4 for a protocol of its own.
 fn ports_by_etherparse(bytes: &[u8]) -> Option<Ports> {
+    const AUTHENTICATION_OVER_IPV4: (u8, u8) = (4, 51);
+    if (bytes.first()? >> 4, *bytes.get(9)?) == AUTHENTICATION_OVER_IPV4 {
+        return None;
+    }
     match SlicedPacket::from_ip(bytes).ok()?.transport? {
         TransportSlice::Tcp(tcp) => {
             Some((Protocol::Tcp, tcp.source_port(), tcp.destination_port()))

@@ -1,0 +1,41 @@
+//! [`CaptureBackend`]: packets out of a capture file.
+
+use std::io::Read;
+
+use super::backend::{Backend, BackendError, FrameSink, Progress, judge_frames};
+use crate::capture::CaptureReader;
+use crate::filter::{Judge, Verdict};
+use crate::packet::Received;
+
+/// Packets out of a capture; every frame of it goes to the sink.
+#[derive(Debug)]
+pub struct CaptureBackend<R, Sink> {
+    reader: CaptureReader<R>,
+    sink: Sink,
+}
+
+impl<R: Read, Sink: FrameSink> CaptureBackend<R, Sink> {
+    /// Reads frames from `reader` and tells `sink` what became of them.
+    pub fn new(reader: CaptureReader<R>, sink: Sink) -> Self {
+        Self { reader, sink }
+    }
+
+    /// What took note of the frames.
+    pub fn into_sink(self) -> Sink {
+        self.sink
+    }
+}
+
+impl<R: Read, Sink: FrameSink> Backend for CaptureBackend<R, Sink> {
+    fn exchange(
+        &mut self,
+        judge: impl FnMut(&[Received<'_>], &mut [Verdict]),
+    ) -> Result<Progress, BackendError> {
+        let batch = self.reader.next_batch(Judge::BATCH)?;
+        if batch.is_empty() {
+            return Ok(Progress::End);
+        }
+        judge_frames(batch.into_iter(), judge, &mut self.sink).map_err(BackendError::Sink)?;
+        Ok(Progress::More)
+    }
+}

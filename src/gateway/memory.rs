@@ -1,0 +1,56 @@
+//! [`MemoryBackend`]: packets out of memory and back into it, for tests and benchmarks.
+
+use std::time::Duration;
+
+use super::backend::{Backend, BackendError, Progress};
+use crate::filter::{Action, Judge, Reason, Verdict};
+use crate::packet::Received;
+
+/// Packets out of memory; what is forwarded is kept in its order.
+#[derive(Debug)]
+pub struct MemoryBackend<'a> {
+    packets: &'a [Vec<u8>],
+    next: usize,
+    forwarded: Vec<&'a [u8]>,
+}
+
+impl<'a> MemoryBackend<'a> {
+    /// Hands out `packets`, in batches, as if all came at once.
+    pub fn new(packets: &'a [Vec<u8>]) -> Self {
+        Self {
+            packets,
+            next: 0,
+            forwarded: Vec::with_capacity(packets.len()),
+        }
+    }
+
+    /// What was forwarded, in order.
+    pub fn forwarded(&self) -> &[&'a [u8]] {
+        &self.forwarded
+    }
+}
+
+impl Backend for MemoryBackend<'_> {
+    fn exchange(
+        &mut self,
+        mut judge: impl FnMut(&[Received<'_>], &mut [Verdict]),
+    ) -> Result<Progress, BackendError> {
+        let rest = &self.packets[self.next..];
+        let batch = &rest[..rest.len().min(Judge::BATCH)];
+        if batch.is_empty() {
+            return Ok(Progress::End);
+        }
+        let mut packets = [Received::whole(&[], Duration::ZERO); Judge::BATCH];
+        for (slot, packet) in packets.iter_mut().zip(batch) {
+            *slot = Received::whole(packet, Duration::ZERO);
+        }
+        let mut verdicts = [Verdict::drop(Reason::Malformed); Judge::BATCH];
+        judge(&packets[..batch.len()], &mut verdicts[..batch.len()]);
+        let judged = batch.iter().zip(&verdicts);
+        let passes = judged.filter(|(_, verdict)| verdict.action == Action::Forward);
+        self.forwarded
+            .extend(passes.map(|(packet, _)| packet.as_slice()));
+        self.next += batch.len();
+        Ok(Progress::More)
+    }
+}

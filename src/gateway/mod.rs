@@ -1,0 +1,18 @@
+//! Where packets come from and go to: the only floor with files, interfaces, threads and clocks.
+//!
+//! ```text
+//!              ┌───────────────── worker::run ─────────────────┐
+//!   Backend ──▶│ batch of packets ──▶ Judge ──▶ verdicts       │──▶ Backend
+//!   capture    └──────────────────────────────────────────────┘    records, forwards
+//!   interface
+//!   memory
+//! ```
+//!
+//! A [`Backend`] moves batches between a worker and the world; the worker and the judgement are the same for all of them.
+
+pub mod backend;
+pub mod capture;
+pub mod memory;
+pub mod worker;
+
+pub use backend::{Backend, BackendError, FrameSink, Outcome};
