@@ -1,6 +1,60 @@
-//! offramp keeps real-time media off the VPN.
+//! offramp keeps real-time media of Lync, Skype for Business and Teams off the VPN.
+//!
+//! It judges the packets of VPN clients by one policy file, as Microsoft's article "Enabling Lync Media to Bypass a VPN
+//! Tunnel" asks of a gateway: what goes to the Lync servers, and peer-to-peer media to internal hosts and to other
+//! clients, is dropped; the call then finds its way outside the tunnel, by the A/V Edge's public relay.
+//!
+//! # The map of the house
+//!
+//! A folder may use lower floors only. Everything below `gateway` is pure: no I/O, threads or clocks; bytes, policy and
+//! time come in as arguments, a value goes out. It builds alone, with `--no-default-features`.
+//!
+//! ```text
+//!  floor                                                                  needs
+//!    6   cli       one file a command                                   ┐ feature
+//!    5   gateway   captures, interfaces, the worker's loop              ┘ "gateway"
+//!    3   audit     what a policy would cut off: the operator's summary
+//!    2   filter    Policy → CompiledPolicy; packet → Verdict; explain
+//!    1   policy    TOML → Policy, or every mistake of the file
+//!    0   prefix    longest-prefix match: address → class
+//!    0   packet    bytes → PacketView; fragments
+//!    0   capture   pcap, pcapng, link headers
+//! ```
+//!
+//! # One packet, judged
+//!
+//! ```
+//! use std::time::Duration;
+//! use offramp::filter::{CompiledPolicy, Generation, Judge};
+//! use offramp::packet::Received;
+//!
+//! let text = br#"
+//!     [vpn]
+//!     client_subnets = ["172.16.1.0/24"]
+//!     [corporate]
+//!     subnets = ["10.0.0.0/8"]
+//! "#;
+//! let (policy, _warnings) = offramp::policy::parse("site.toml", text)?;
+//! let policy = CompiledPolicy::new(policy, Generation(1))?;
+//!
+//! // From 172.16.1.10, port 50000, to 10.2.0.20, port 50010: media that would take the tunnel.
+//! let mut bytes = Vec::new();
+//! etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 2, 0, 20], 64)
+//!     .udp(50_000, 50_010)
+//!     .write(&mut bytes, &[0; 160])?;
+//!
+//! let mut judge = Judge::new(Judge::GATEWAY_FRAGMENTS);
+//! let verdict = judge.judge_one(&policy, Received::whole(&bytes, Duration::ZERO));
+//! assert_eq!(verdict.to_string(), "drop media");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+#![forbid(unsafe_code)]
+
+pub mod audit;
 pub mod capture;
+#[cfg(feature = "gateway")]
+pub mod cli;
 pub mod filter;
 #[cfg(feature = "gateway")]
 pub mod gateway;

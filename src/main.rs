@@ -1,3 +1,7 @@
 //! The `offramp` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    offramp::cli::main()
+}

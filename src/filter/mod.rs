@@ -1,10 +1,27 @@
 //! Policy and packet to verdict.
+//!
+//! ```text
+//!  Policy ──▶ CompiledPolicy                                      explain
+//!               │  RuleTable   names and lines of the rules         ▲
+//!               │  tries       address → class                      │ asks the same
+//!               │  plans       class → what is left to ask          │ compiled policy
+//!               │  functions   ports → verdict                      │
+//!               ▼                                                   │
+//!  packets ──▶ Judge ──▶ Verdict { action, reason, rule } ──────────┘
+//!               fragments
+//! ```
+//!
+//! The order of the rules is the order of [`Reason`]. `class` tells why one lookup answers every question about an
+//! address, `ports` how a port decides, `batch` why packets are judged in passes. `reference` (feature `fuzzing`, and
+//! tests) is the same judgement written down like the specification, slow and without any of this; `agreement` compares
+//! the two, and `leak` proves that no blocked datagram completes behind the filter in pieces.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod agreement;
 mod batch;
 mod class;
 mod compiled;
+mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod leak;
 mod ports;
@@ -17,5 +34,6 @@ mod verdict;
 
 pub use batch::Judge;
 pub use compiled::{CompileError, CompiledPolicy, Generation};
+pub use explain::{Answer, BrokenExpectation, Explanation, Membership, Question, Set};
 pub use rule::{Rule, RuleKind, RuleTable};
 pub use verdict::{Action, Reason, RuleId, Verdict};

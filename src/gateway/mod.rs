@@ -12,6 +12,7 @@
 
 pub mod backend;
 pub mod capture;
+pub mod interface;
 pub mod memory;
 pub mod worker;
 

@@ -1,0 +1,179 @@
+//! `offramp check`: is this policy file in order?
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::error::CliError;
+use super::input::{compile, print_diagnostics, read_policy, refused};
+use crate::filter::{BrokenExpectation, CompiledPolicy};
+use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
+
+/// Check a policy file: every mistake at once, with what to write instead
+///
+/// Exit code 0 when the policy is in order (there may be warnings), 2 when it is refused: it has mistakes, or one of its
+/// [[test]] entries does not hold.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  offramp check config/contoso.toml")]
+pub(super) struct Options {
+    /// The policy file
+    #[arg(value_name = "POLICY")]
+    policy: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    let path = &options.policy;
+    let (policy, warnings) = match read_policy(path)? {
+        Ok(taken) => taken,
+        Err(errors) if options.json => {
+            print_json(&errors, None, &[])?;
+            return Ok(ExitCode::from(2));
+        }
+        Err(errors) => {
+            print_diagnostics(&errors);
+            return Err(refused(path, &errors));
+        }
+    };
+    let compiled = compile(path, policy)?;
+    let broken = compiled.broken_expectations();
+    if options.json {
+        print_json(&warnings, Some(&compiled), &broken)?;
+        return Ok(if broken.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(2)
+        });
+    }
+    print_diagnostics(&warnings);
+    if let [_, ..] = broken[..] {
+        let failures: String = broken
+            .iter()
+            .map(|it| failure(compiled.policy(), it))
+            .collect();
+        anstream::eprint!("{failures}");
+        let count = match broken.len() {
+            1 => "1 test that does not hold".to_owned(),
+            count => format!("{count} tests that do not hold"),
+        };
+        return Err(CliError::Refused(format!(
+            "{} is refused for {count}",
+            path.display()
+        )));
+    }
+    super::print(&summary(&compiled, &warnings))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a test expected, and what happens.
+fn failure(policy: &Policy, broken: &BrokenExpectation<'_>) -> String {
+    let BrokenExpectation { test, answer } = broken;
+    let because = match (&answer.matched, answer.rule) {
+        (Some(matched), _) => format!(
+            "{} {} in line {}",
+            matched.set, matched.prefix, matched.line
+        ),
+        (None, Some(rule)) => format!("rule \"{}\"", rule.name),
+        (None, None) => "no rule speaks of it".to_owned(),
+    };
+    format!(
+        "{origin}:{line}: test \"{name}\" does not hold\n  expected  {expected}\n  happens   {verdict}: {because}\n",
+        origin = policy.origin,
+        line = test.expect.line,
+        name = test.name.value,
+        expected = test.expect.value,
+        verdict = answer.verdict,
+    )
+}
+
+fn summary(compiled: &CompiledPolicy, warnings: &Diagnostics) -> String {
+    let policy = compiled.policy();
+    let mut text = format!("{} is in order", policy.origin);
+    match warnings.count(Severity::Warning) {
+        0 => text.push('\n'),
+        1 => text.push_str("; see the warning above\n"),
+        count => _ = writeln!(text, "; see the {count} warnings above"),
+    }
+    let prefixes = |lists: &mut dyn Iterator<Item = usize>| -> usize { lists.sum() };
+    let rows = [
+        ("clients", None, policy.vpn.client_subnets.len()),
+        ("corporate", None, policy.corporate.subnets.len()),
+        (
+            "servers",
+            Some(policy.servers.len()),
+            prefixes(&mut policy.servers.iter().map(|it| it.addresses.len())),
+        ),
+        (
+            "allows",
+            Some(policy.allows.len()),
+            prefixes(&mut policy.allows.iter().map(|it| it.to.len())),
+        ),
+        (
+            "public",
+            Some(policy.publics.len()),
+            prefixes(&mut policy.publics.iter().map(|it| it.addresses.len())),
+        ),
+    ];
+    for (name, entries, prefixes) in rows {
+        let entries = entries.map_or(String::new(), |count| {
+            plural(count, "entry", "entries") + ", "
+        });
+        _ = writeln!(
+            text,
+            "  {name:<10} {entries}{}",
+            plural(prefixes, "prefix", "prefixes")
+        );
+    }
+    if !policy.tests.is_empty() {
+        _ = writeln!(text, "  {:<10} {} hold", "tests", policy.tests.len());
+    }
+    _ = writeln!(
+        text,
+        "  {:<10} {} KiB",
+        "tables",
+        compiled.memory_bytes().div_ceil(1024)
+    );
+    text
+}
+
+fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+fn print_json(
+    diagnostics: &Diagnostics,
+    compiled: Option<&CompiledPolicy>,
+    broken: &[BrokenExpectation<'_>],
+) -> Result<(), CliError> {
+    let tests = broken.iter().map(|it| {
+        json!({
+            "name": it.test.name.value,
+            "line": it.test.expect.line,
+            "expected": it.test.expect.value.to_string(),
+            "verdict": it.answer.verdict.action.to_string(),
+            "reason": it.answer.verdict.reason.name(),
+        })
+    });
+    super::print_json(&json!({
+        "policy": diagnostics.origin(),
+        "in_order": compiled.is_some() && broken.is_empty(),
+        "diagnostics": diagnostics.iter().map(diagnostic_json).collect::<Vec<_>>(),
+        "broken_tests": tests.collect::<Vec<_>>(),
+        "table_bytes": compiled.map(CompiledPolicy::memory_bytes),
+    }))
+}
+
+fn diagnostic_json(diagnostic: &Diagnostic) -> serde_json::Value {
+    json!({
+        "severity": diagnostic.severity().as_str(),
+        "code": diagnostic.code().as_str(),
+        "line": diagnostic.line(),
+        "column": diagnostic.column(),
+        "message": diagnostic.message(),
+        "help": diagnostic.help(),
+    })
+}

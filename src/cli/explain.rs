@@ -1,0 +1,222 @@
+//! `offramp explain`: what becomes of a packet, and which line of the policy says so.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::error::CliError;
+use super::input::load_policy;
+use crate::filter::{Action, Answer, Explanation, Membership, Question};
+use crate::packet::Protocol;
+use crate::policy::Policy;
+
+/// Explain what becomes of a packet: the verdict, the rule, the line of the policy, the prefix that matched
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  offramp explain config/contoso.toml --from 172.16.1.10 --to 10.1.0.10:5061 --protocol tcp
+  offramp explain config/contoso.toml --from 172.16.1.10 --to 10.9.0.5 --protocol tcp
+  offramp explain config/dual-stack.toml --from 2001:db8:c::10 --to [2001:db8:a::5]:50000 --protocol udp
+
+Without a destination port, the answer is given for every range of ports. Without a source port,
+49152 is taken.")]
+pub(super) struct Options {
+    /// The policy file
+    #[arg(value_name = "POLICY")]
+    policy: PathBuf,
+    /// Source: an address, with a port where it matters
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end)]
+    from: End,
+    /// Destination: an address, with a port where it matters
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end)]
+    to: End,
+    /// Transport protocol
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: ProtocolName,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ProtocolName {
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+/// An address, and a port where one was given.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    address: IpAddr,
+    port: Option<u16>,
+}
+
+fn parse_end(text: &str) -> Result<End, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    if let Ok(address) = bare.parse() {
+        return Ok(End {
+            address,
+            port: None,
+        });
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(end) => Ok(End {
+            address: end.ip(),
+            port: Some(end.port()),
+        }),
+        Err(_) => Err(
+            "write an address, 10.1.0.10 or 2001:db8::1, or one with a port, 10.1.0.10:5061 or \
+                       [2001:db8::1]:5061"
+                .to_owned(),
+        ),
+    }
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    let protocol = match options.protocol {
+        ProtocolName::Tcp => Some(Protocol::Tcp),
+        ProtocolName::Udp => Some(Protocol::Udp),
+        ProtocolName::Icmp => None,
+    };
+    let (from, to) = (options.from, options.to);
+    if protocol.is_none() && (from.port.is_some() || to.port.is_some()) {
+        return Err(CliError::Usage(
+            "ICMP has no ports; leave them out".to_owned(),
+        ));
+    }
+    let question = Question {
+        from: from.address,
+        from_port: from.port,
+        to: to.address,
+        to_port: to.port,
+        protocol,
+    };
+    let compiled = load_policy(&options.policy)?;
+    let explanation = compiled.explain(&question).ok_or_else(|| {
+        CliError::Usage(format!(
+            "{} and {} are of two families; no packet goes from one to the other",
+            from.address, to.address
+        ))
+    })?;
+    if options.json {
+        super::print_json(&as_json(&explanation))?;
+    } else {
+        super::print(&as_text(compiled.policy(), &question, &explanation))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) -> String {
+    let mut text = String::new();
+    for answer in &explanation.answers {
+        let color = match answer.verdict.action {
+            Action::Forward => anstyle::AnsiColor::Green,
+            Action::Drop => anstyle::AnsiColor::Red,
+        };
+        let style = color.on_default().bold();
+        let verdict = answer.verdict;
+        let ports = match explanation.answers.len() {
+            1 => String::new(),
+            _ => format!("{:<13}", answer.ports.to_string()),
+        };
+        let because = because(policy, question, answer);
+        _ = writeln!(text, "{ports}{style}{verdict}{style:#}: {because}");
+    }
+    _ = writeln!(text);
+    list(
+        &mut text,
+        policy,
+        "source",
+        question.from,
+        &explanation.source,
+    );
+    list(
+        &mut text,
+        policy,
+        "destination",
+        question.to,
+        &explanation.destination,
+    );
+    text
+}
+
+/// The sentence that gives the reason of an answer.
+fn because(policy: &Policy, question: &Question, answer: &Answer<'_>) -> String {
+    use crate::filter::Reason;
+    let origin = &policy.origin;
+    let place = answer.matched.map_or(String::new(), |it| {
+        format!("{} holds {} ({origin}:{})", it.set, it.prefix, it.line)
+    });
+    let media = || match answer.rule.and_then(|rule| rule.line) {
+        Some(line) => format!("the port is one of media.ports ({origin}:{line})"),
+        None => "the port is one of media.ports (1024-65535 by default)".to_owned(),
+    };
+    match answer.verdict.reason {
+        Reason::NotAClient => {
+            format!(
+                "{} is in none of vpn.client_subnets; only clients are filtered",
+                question.from
+            )
+        }
+        Reason::SpoofedSource => {
+            format!(
+                "{} is in none of vpn.client_subnets, and filter.unknown_source is \"drop\"",
+                question.from
+            )
+        }
+        Reason::Public => format!("{place}; it should be reached outside the tunnel"),
+        Reason::Servers => format!("{place}; Table 1, row 2: all ports"),
+        Reason::Media => format!("{place}, and {}; Table 1, row 1", media()),
+        Reason::Hairpin => format!("{place}, and {}; media between clients", media()),
+        Reason::Allow => format!("{place}; it lifts the rule that would drop it"),
+        Reason::Default if question.protocol.is_none() => {
+            "the rules speak of TCP and UDP; ICMP passes".to_owned()
+        }
+        Reason::Default => "no rule speaks of it".to_owned(),
+        Reason::Malformed | Reason::SourceRouted | Reason::TinyFragment => {
+            "the header decides".to_owned()
+        }
+    }
+}
+
+fn list(text: &mut String, policy: &Policy, end: &str, address: IpAddr, found: &[Membership<'_>]) {
+    let label = format!("{end} {address}");
+    if found.is_empty() {
+        _ = writeln!(text, "{label:<28} is in no set of the policy");
+    }
+    for (at, membership) in found.iter().enumerate() {
+        let Membership { set, prefix, line } = membership;
+        let label = if at == 0 { &*label } else { "" };
+        _ = writeln!(
+            text,
+            "{label:<28} {:<20} {set} ({}:{line})",
+            prefix.to_string(),
+            policy.origin
+        );
+    }
+}
+
+fn as_json(explanation: &Explanation<'_>) -> serde_json::Value {
+    let membership = |it: &Membership<'_>| json!({ "set": it.set.to_string(), "prefix": it.prefix.to_string(), "line": it.line });
+    let answer = |it: &Answer<'_>| {
+        json!({
+            "ports": { "first": it.ports.first(), "last": it.ports.last() },
+            "verdict": it.verdict.action.to_string(),
+            "reason": it.verdict.reason.name(),
+            "rule": it.rule.map(|rule| json!({ "name": rule.name, "line": rule.line })),
+            "matched": it.matched.as_ref().map(membership),
+        })
+    };
+    json!({
+        "answers": explanation.answers.iter().map(answer).collect::<Vec<_>>(),
+        "source": explanation.source.iter().map(membership).collect::<Vec<_>>(),
+        "destination": explanation.destination.iter().map(membership).collect::<Vec<_>>(),
+    })
+}

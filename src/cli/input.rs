@@ -1,0 +1,102 @@
+//! The files that commands read: policies and captures.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use anstream::ColorChoice;
+
+use super::error::CliError;
+use crate::capture::{CaptureReader, Gunzip, gunzip};
+use crate::filter::{CompiledPolicy, Generation};
+use crate::policy::{self, Diagnostics, MAX_FILE_SIZE, Policy, Style};
+
+/// Reads and compiles the policy file at `path`; its warnings go to standard error.
+pub(super) fn load_policy(path: &Path) -> Result<CompiledPolicy, CliError> {
+    let (policy, warnings) = match read_policy(path)? {
+        Ok(taken) => taken,
+        Err(errors) => {
+            print_diagnostics(&errors);
+            return Err(refused(path, &errors));
+        }
+    };
+    print_diagnostics(&warnings);
+    compile(path, policy)
+}
+
+/// Compiles a policy that was read from `path`.
+pub(super) fn compile(path: &Path, policy: Policy) -> Result<CompiledPolicy, CliError> {
+    CompiledPolicy::new(policy, Generation(1))
+        .map_err(|error| CliError::Refused(format!("policy {}: {error}", path.display())))
+}
+
+/// The policy at `path` with its warnings, or its errors.
+pub(super) fn read_policy(
+    path: &Path,
+) -> Result<Result<(Policy, Diagnostics), Diagnostics>, CliError> {
+    let usage = |what: String| CliError::Usage(format!("policy {}: {what}", path.display()));
+    let open = open_regular(path).map_err(|error| usage(error.to_string()))?;
+    let mut text = Vec::new();
+    // One byte more than a policy may have: the parser says what to do about it.
+    let most = MAX_FILE_SIZE as u64 + 1;
+    open.take(most)
+        .read_to_end(&mut text)
+        .map_err(|error| usage(error.to_string()))?;
+    Ok(policy::parse(&path.display().to_string(), &text))
+}
+
+/// That the policy at `path` has errors.
+pub(super) fn refused(path: &Path, errors: &Diagnostics) -> CliError {
+    let count = errors.count(policy::Severity::Error) + errors.omitted();
+    let mistakes = if count == 1 {
+        "1 mistake".to_owned()
+    } else {
+        format!("{count} mistakes")
+    };
+    CliError::Refused(format!("{} is refused for {mistakes}", path.display()))
+}
+
+/// Draws `diagnostics` on standard error.
+pub(super) fn print_diagnostics(diagnostics: &Diagnostics) {
+    if !diagnostics.is_empty() {
+        let style = match anstream::AutoStream::choice(&io::stderr()) {
+            ColorChoice::Never => Style::Plain,
+            ColorChoice::Always | ColorChoice::AlwaysAnsi | ColorChoice::Auto => Style::Colored,
+        };
+        anstream::eprintln!("{}", diagnostics.render(style).trim_end());
+    }
+}
+
+/// A capture file that is being read.
+pub(super) struct Capture<R> {
+    pub(super) reader: CaptureReader<R>,
+    /// Bytes of the file, compressed or not.
+    pub(super) size: u64,
+}
+
+/// Opens the capture at `path`; `watch` sees its bytes go by, for a progress bar.
+pub(super) fn open_capture<W: Read>(
+    path: &Path,
+    watch: impl FnOnce(File) -> W,
+) -> Result<Capture<Gunzip<W>>, CliError> {
+    let file = open_regular(path).map_err(|error| CliError::file("capture", path, &error))?;
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    let bytes = gunzip(watch(file)).map_err(|error| CliError::file("capture", path, &error))?;
+    let reader = CaptureReader::new(bytes)
+        .map_err(|error| CliError::Failed(format!("capture {}: {error}", path.display())))?;
+    Ok(Capture { reader, size })
+}
+
+/// Opens a file that can be read to its end: a FIFO or a terminal would wait for ever.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::Error::other("it is a directory; name a file in it"));
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other(
+            "it is not a regular file; write its contents to one first",
+        ));
+    }
+    File::open(path)
+}

@@ -1,0 +1,133 @@
+//! The `offramp` command: arguments in, text or JSON out, one file a command.
+//!
+//! Results go to standard output, everything said about them to standard error. Exit codes: 0 fine, 1 failed, 2 usage or
+//! policy refused, 3 the check found something.
+
+mod check;
+mod error;
+mod explain;
+mod input;
+mod observe;
+mod replay;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use error::CliError;
+
+/// Keep Lync, Skype for Business and Teams media off the VPN
+///
+/// offramp judges the packets of VPN clients by one policy file: traffic to the Lync servers and peer-to-peer media to
+/// internal hosts and other clients is dropped, so that calls leave the tunnel and take the A/V Edge's public relay.
+#[derive(Debug, Parser)]
+#[command(
+    name = "offramp",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+struct Arguments {
+    /// When to use colors
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// When to use colors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Color {
+    /// On a terminal
+    Auto,
+    /// Also in a file or a pipe
+    Always,
+    /// Not at all
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Options),
+    Explain(explain::Options),
+    Replay(replay::Options),
+    Observe(observe::Options),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  offramp completions bash > /etc/bash_completion.d/offramp")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  offramp man > /usr/share/man/man1/offramp.1")]
+    Man,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and version are no errors; clap knows which stream each belongs to.
+        Err(error) => {
+            let code = if error.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
+            return error.print().map_or(ExitCode::FAILURE, |()| code);
+        }
+    };
+    match arguments.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let done = match arguments.command {
+        Command::Check(options) => check::run(&options),
+        Command::Explain(options) => explain::run(&options),
+        Command::Replay(options) => replay::run(&options),
+        Command::Observe(options) => observe::run(&options),
+        Command::Completions { shell } => print_completions(shell),
+        Command::Man => print_manual(),
+    };
+    done.unwrap_or_else(|error| error.report())
+}
+
+fn print_completions(shell: clap_complete::Shell) -> Result<ExitCode, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "offramp", &mut script);
+    io::stdout().write_all(&script).map_err(CliError::output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_manual() -> Result<ExitCode, CliError> {
+    let mut page = Vec::new();
+    let command = Arguments::command();
+    let manual = clap_mangen::Man::new(command.clone());
+    manual.render(&mut page).map_err(CliError::output)?;
+    for subcommand in command.get_subcommands() {
+        let manual = clap_mangen::Man::new(subcommand.clone());
+        manual
+            .render_description_section(&mut page)
+            .map_err(CliError::output)?;
+        manual
+            .render_options_section(&mut page)
+            .map_err(CliError::output)?;
+    }
+    io::stdout().write_all(&page).map_err(CliError::output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a result.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = anstream::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(CliError::output)
+}
+
+/// Prints a result for programs.
+fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
+    print(&format!("{value:#}\n"))
+}

@@ -1,0 +1,307 @@
+//! `offramp replay`: every packet of a capture, judged.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::error::{CliError, warn};
+use super::input::{Capture, load_policy, open_capture};
+use super::summary::{TextOptions, render};
+use crate::audit::Audit;
+use crate::capture::{CaptureError, CapturedFrame, PcapngWriter};
+use crate::filter::{Action, CompiledPolicy, Judge};
+use crate::gateway::backend::{BackendError, FrameSink, Outcome};
+use crate::gateway::capture::CaptureBackend;
+use crate::gateway::worker;
+
+/// Judge every packet of a capture: what would the policy drop, and what would it cut off?
+///
+/// Reads pcap and pcapng, both also compressed with gzip, of all common link types. A capture that is cut off in the
+/// middle is judged as far as it goes, with a warning and exit code 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  offramp replay config/contoso.toml office.pcapng
+  offramp replay config/contoso.toml office.pcap.gz --write-dropped dropped.pcapng
+  offramp replay config/contoso.toml office.pcap --verdicts - | grep ' drop '
+
+A line of --verdicts is `FRAME VERDICT REASON`: the number of the packet block from 1; forward, drop,
+or skip where the frame holds no IP packet; and why.")]
+pub(super) struct Options {
+    /// The policy file
+    #[arg(value_name = "POLICY")]
+    policy: PathBuf,
+    /// The capture
+    #[arg(value_name = "CAPTURE")]
+    capture: PathBuf,
+    /// Write a line for each frame to FILE, or to standard output (-), and no summary
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    verdicts: Option<PathBuf>,
+    /// Write the dropped packets to FILE (pcapng, the reason as packet comment)
+    #[arg(long, value_name = "FILE")]
+    write_dropped: Option<PathBuf>,
+    /// Write the forwarded packets to FILE (pcapng)
+    #[arg(long, value_name = "FILE")]
+    write_forwarded: Option<PathBuf>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    let policy = load_policy(&options.policy)?;
+    refuse_overwriting(options)?;
+    let progress = ProgressBar::hidden();
+    let watch = progress.clone();
+    let Capture { reader, size } = open_capture(&options.capture, |file| watch.wrap_read(file))?;
+    show(&progress, size);
+
+    let sink = Sink {
+        policy: &policy,
+        verdicts: options
+            .verdicts
+            .as_deref()
+            .map(VerdictLines::create)
+            .transpose()?,
+        dropped: options
+            .write_dropped
+            .as_deref()
+            .map(CaptureFile::create)
+            .transpose()?,
+        forwarded: options
+            .write_forwarded
+            .as_deref()
+            .map(CaptureFile::create)
+            .transpose()?,
+        audit: Audit::new(),
+    };
+    let mut backend = CaptureBackend::new(reader, sink);
+    let judged = worker::run(
+        &mut backend,
+        &policy,
+        &mut Judge::new(Judge::GATEWAY_FRAGMENTS),
+    );
+    progress.finish_and_clear();
+    // A capture that ends early is judged as far as it goes; everything up to there is kept.
+    let cut_off = match judged {
+        Ok(()) => None,
+        Err(BackendError::Capture(error)) => Some(error),
+        Err(BackendError::Sink(error)) => return Err(CliError::output(error)),
+        Err(error @ BackendError::Interface { .. }) => {
+            return Err(CliError::Failed(error.to_string()));
+        }
+    };
+    let audit = backend.into_sink().finish()?;
+    if options.verdicts.is_none() {
+        print_summary(&audit, &policy, options.json)?;
+    }
+    match cut_off {
+        None => Ok(ExitCode::SUCCESS),
+        Some(error @ CaptureError::Truncated { .. }) => {
+            warn(&format!("capture {}: {error}", options.capture.display()));
+            Ok(ExitCode::FAILURE)
+        }
+        Some(error) => Err(CliError::Failed(format!(
+            "capture {}: {error}",
+            options.capture.display()
+        ))),
+    }
+}
+
+/// Prints what an audit found out.
+pub(super) fn print_summary(
+    audit: &Audit,
+    policy: &CompiledPolicy,
+    json: bool,
+) -> Result<(), CliError> {
+    let report = audit.report(policy);
+    if json {
+        let report = serde_json::to_value(&report)
+            .map_err(|error| CliError::Failed(format!("cannot write the report: {error}")))?;
+        return super::print_json(&report);
+    }
+    super::print(&render(&report, &TextOptions::of_terminal()))
+}
+
+/// Shows a progress bar on a terminal while a capture of `size` bytes is read.
+fn show(progress: &ProgressBar, size: u64) {
+    if !io::stderr().is_terminal() || size < LONG_CAPTURE {
+        return;
+    }
+    let template = "judging {bar:30} {percent:>3} % of {total_bytes}, {bytes_per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
+    progress.set_style(style);
+    progress.set_length(size);
+    progress.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+}
+
+/// A capture of this many bytes takes long enough to look at a progress bar.
+const LONG_CAPTURE: u64 = 64 << 20;
+
+/// Nothing that is read may be written over, and no two outputs may share a file.
+fn refuse_overwriting(options: &Options) -> Result<(), CliError> {
+    let outputs = [
+        &options.verdicts,
+        &options.write_dropped,
+        &options.write_forwarded,
+    ];
+    let outputs: Vec<&Path> = outputs
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .filter(|path| *path != Path::new("-"))
+        .collect();
+    for (at, output) in outputs.iter().enumerate() {
+        let others = [options.policy.as_path(), options.capture.as_path()];
+        let others = others.iter().chain(&outputs[..at]);
+        if let Some(other) = others.copied().find(|other| is_same_file(output, other)) {
+            return Err(CliError::Usage(format!(
+                "{} would be written over {}; name another file",
+                output.display(),
+                other.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let resolve = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    resolve(one) == resolve(other)
+}
+
+/// Notes what becomes of each frame, wherever that was asked for.
+struct Sink<'a> {
+    policy: &'a CompiledPolicy,
+    verdicts: Option<VerdictLines>,
+    dropped: Option<CaptureFile>,
+    forwarded: Option<CaptureFile>,
+    audit: Audit,
+}
+
+impl FrameSink for Sink<'_> {
+    fn note(&mut self, frame: &CapturedFrame<'_>, outcome: Outcome<'_>) -> io::Result<()> {
+        let (packet, verdict) = match outcome {
+            Outcome::Judged(packet, verdict) => (packet, verdict),
+            Outcome::Skipped(what) => {
+                self.audit.skip();
+                return match &mut self.verdicts {
+                    Some(lines) => lines.write(format_args!("{} skip {what}", frame.number)),
+                    None => Ok(()),
+                };
+            }
+        };
+        if let Some(lines) = &mut self.verdicts {
+            lines.write(format_args!("{} {verdict}", frame.number))?;
+        } else {
+            self.audit
+                .record(verdict, packet.parse(), packet.length_on_wire);
+        }
+        match verdict.action {
+            Action::Forward => match &mut self.forwarded {
+                Some(file) => file.write(frame, None),
+                None => Ok(()),
+            },
+            Action::Drop => match &mut self.dropped {
+                Some(file) => {
+                    let rule = verdict.rule.and_then(|rule| self.policy.rules().rule(rule));
+                    let comment = match rule {
+                        Some(rule) => format!("{}: {}", verdict.reason, rule.name),
+                        None => verdict.reason.to_string(),
+                    };
+                    file.write(frame, Some(&comment))
+                }
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+impl Sink<'_> {
+    /// Writes out what is still in buffers.
+    fn finish(self) -> Result<Audit, CliError> {
+        if let Some(lines) = self.verdicts {
+            lines.finish()?;
+        }
+        for file in [self.dropped, self.forwarded].into_iter().flatten() {
+            file.finish()?;
+        }
+        Ok(self.audit)
+    }
+}
+
+/// Where verdict lines go.
+struct VerdictLines {
+    out: BufWriter<Box<dyn Write>>,
+    name: String,
+}
+
+impl VerdictLines {
+    fn create(path: &Path) -> Result<Self, CliError> {
+        let (out, name): (Box<dyn Write>, _) = if path == Path::new("-") {
+            (Box::new(io::stdout()), "standard output".to_owned())
+        } else {
+            let file = create(path).map_err(|error| CliError::file("verdicts", path, &error))?;
+            (Box::new(file), path.display().to_string())
+        };
+        Ok(Self {
+            out: BufWriter::with_capacity(1 << 16, out),
+            name,
+        })
+    }
+
+    fn write(&mut self, line: std::fmt::Arguments<'_>) -> io::Result<()> {
+        writeln!(self.out, "{line}").map_err(|error| named(&self.name, &error))
+    }
+
+    fn finish(mut self) -> Result<(), CliError> {
+        self.out
+            .flush()
+            .map_err(|error| CliError::output(named(&self.name, &error)))
+    }
+}
+
+/// A capture that packets are written to.
+struct CaptureFile {
+    writer: PcapngWriter<BufWriter<File>>,
+    name: String,
+}
+
+impl CaptureFile {
+    fn create(path: &Path) -> Result<Self, CliError> {
+        let failed = |error| CliError::file("capture", path, &error);
+        let file = create(path).map_err(failed)?;
+        let writer = PcapngWriter::new(BufWriter::with_capacity(1 << 16, file)).map_err(failed)?;
+        Ok(Self {
+            writer,
+            name: path.display().to_string(),
+        })
+    }
+
+    fn write(&mut self, frame: &CapturedFrame<'_>, comment: Option<&str>) -> io::Result<()> {
+        self.writer
+            .write_frame(frame, comment)
+            .map_err(|error| named(&self.name, &error))
+    }
+
+    fn finish(self) -> Result<(), CliError> {
+        let flushed = self.writer.finish().and_then(|mut file| file.flush());
+        flushed.map_err(|error| CliError::output(named(&self.name, &error)))
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+}
+
+/// The same error, with the name of the file in it.
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
+}

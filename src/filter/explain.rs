@@ -1,0 +1,383 @@
+//! Why a packet gets its verdict: [`CompiledPolicy::explain`] and the `[[test]]` entries of a policy.
+//!
+//! An explanation is asked of the compiled policy itself: it builds the packet in question, has it judged as any other,
+//! and then looks up in the policy what the verdict rests on.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use etherparse::PacketBuilder;
+use ipnet::IpNet;
+
+use super::{Action, CompiledPolicy, Judge, Reason, Rule, Verdict};
+use crate::packet::{Protocol, Received};
+use crate::policy::{Expectation, Expected, ExpectedAction, PortRange, Sourced};
+
+/// A packet that somebody asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// Source address.
+    pub from: IpAddr,
+    /// Source port; [`Question::EPHEMERAL_PORT`] where it is not given.
+    pub from_port: Option<u16>,
+    /// Destination address.
+    pub to: IpAddr,
+    /// Destination port; every port where it is not given.
+    pub to_port: Option<u16>,
+    /// TCP or UDP; `None` is ICMP.
+    pub protocol: Option<Protocol>,
+}
+
+/// What becomes of the packet in question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation<'a> {
+    /// The sets of the policy that the source belongs to, most specific prefix first.
+    pub source: Vec<Membership<'a>>,
+    /// The sets of the policy that the destination belongs to, most specific prefix first.
+    pub destination: Vec<Membership<'a>>,
+    /// The verdicts, by ranges of destination ports; one where a port was given or none matters.
+    pub answers: Vec<Answer<'a>>,
+}
+
+/// A verdict, and what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// The destination ports that get it.
+    pub ports: PortRange,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The rule that gave it.
+    pub rule: Option<&'a Rule>,
+    /// The prefix that led to it.
+    pub matched: Option<Membership<'a>>,
+}
+
+/// A prefix of the policy that holds an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership<'a> {
+    /// Which set the prefix belongs to.
+    pub set: Set<'a>,
+    /// The prefix.
+    pub prefix: IpNet,
+    /// Its line in the policy file.
+    pub line: u32,
+}
+
+/// A set of prefixes of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Set<'a> {
+    /// `vpn.client_subnets`
+    Clients,
+    /// `corporate.subnets`
+    Corporate,
+    /// A `[[server]]`, by its name.
+    Server(&'a str),
+    /// The `to` of an `[[allow]]`, by its name.
+    Allow(&'a str),
+    /// A `[[public]]` service, by its name.
+    Public(&'a str),
+}
+
+/// A `[[test]]` that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenExpectation<'a> {
+    /// The test.
+    pub test: &'a Expectation,
+    /// What happens.
+    pub answer: Answer<'a>,
+}
+
+impl Question {
+    /// Source port of a question that names none: Windows begins its dynamic range with it (RFC 6335 §6).
+    pub const EPHEMERAL_PORT: u16 = 49_152;
+}
+
+impl CompiledPolicy {
+    /// What becomes of the packet in question, and why; `None` when its addresses are of two families.
+    pub fn explain(&self, question: &Question) -> Option<Explanation<'_>> {
+        let source = self.memberships(question.from);
+        let destination = self.memberships(question.to);
+        let from = SocketAddr::new(
+            question.from,
+            question.from_port.unwrap_or(Question::EPHEMERAL_PORT),
+        );
+        let ports = match (question.to_port, question.protocol) {
+            (Some(port), _) => PortRange::single(port),
+            (None, Some(_)) => PortRange::ALL,
+            (None, None) => PortRange::single(0),
+        };
+        let mut answers: Vec<Answer<'_>> = Vec::new();
+        for port in ports.first()..=ports.last() {
+            let verdict = self.ask(from, SocketAddr::new(question.to, port), question.protocol)?;
+            if let Some(last) = answers.last_mut()
+                && last.verdict == verdict
+                && let Some(longer) = PortRange::new(last.ports.first(), port)
+            {
+                last.ports = longer;
+                continue;
+            }
+            answers.push(self.answer(PortRange::single(port), verdict, &destination));
+        }
+        Some(Explanation {
+            source,
+            destination,
+            answers,
+        })
+    }
+
+    /// The `[[test]]` entries of the policy that do not hold, in file order.
+    pub fn broken_expectations(&self) -> Vec<BrokenExpectation<'_>> {
+        self.policy()
+            .tests
+            .iter()
+            .filter_map(|test| self.broken(test))
+            .collect()
+    }
+
+    fn broken<'a>(&'a self, test: &'a Expectation) -> Option<BrokenExpectation<'a>> {
+        let verdict = self.ask(test.from, test.to, test.protocol)?;
+        let Expected { action, reason } = test.expect.value;
+        let action = match action {
+            ExpectedAction::Forward => Action::Forward,
+            ExpectedAction::Drop => Action::Drop,
+        };
+        let reason_fits = reason.is_none_or(|reason| reason == verdict.reason.name());
+        if verdict.action == action && reason_fits {
+            return None;
+        }
+        let destination = self.memberships(test.to.ip());
+        let answer = self.answer(PortRange::single(test.to.port()), verdict, &destination);
+        Some(BrokenExpectation { test, answer })
+    }
+
+    /// The verdict on a packet made for the purpose.
+    fn ask(&self, from: SocketAddr, to: SocketAddr, protocol: Option<Protocol>) -> Option<Verdict> {
+        const TTL: u8 = 64;
+        let builder = match (from.ip(), to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                PacketBuilder::ipv4(from.octets(), to.octets(), TTL)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                PacketBuilder::ipv6(from.octets(), to.octets(), TTL)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+        };
+        let mut bytes = Vec::new();
+        let written = match protocol {
+            Some(Protocol::Tcp) => builder
+                .tcp(from.port(), to.port(), 0, 0)
+                .write(&mut bytes, &[]),
+            Some(Protocol::Udp) => builder.udp(from.port(), to.port()).write(&mut bytes, &[]),
+            None if from.is_ipv4() => builder.icmpv4_echo_request(0, 0).write(&mut bytes, &[]),
+            None => builder.icmpv6_echo_request(0, 0).write(&mut bytes, &[]),
+        };
+        written.expect("an empty payload fits, and a vector takes every byte");
+        Some(Judge::new(0).judge_one(self, Received::whole(&bytes, Duration::ZERO)))
+    }
+
+    fn answer<'a>(
+        &'a self,
+        ports: PortRange,
+        verdict: Verdict,
+        destination: &[Membership<'a>],
+    ) -> Answer<'a> {
+        let rule = verdict.rule.and_then(|rule| self.rules().rule(rule));
+        let named = |set: &Set<'_>| {
+            set.name()
+                .is_none_or(|name| rule.is_some_and(|rule| rule.name == name))
+        };
+        let led_here = |set: &Set<'_>| match verdict.reason {
+            Reason::Public => matches!(set, Set::Public(_)),
+            Reason::Servers => matches!(set, Set::Server(_)),
+            Reason::Allow => matches!(set, Set::Allow(_)),
+            Reason::Media => *set == Set::Corporate,
+            Reason::Hairpin => *set == Set::Clients,
+            Reason::Malformed
+            | Reason::NotAClient
+            | Reason::SpoofedSource
+            | Reason::SourceRouted
+            | Reason::TinyFragment
+            | Reason::Default => false,
+        };
+        let matched = destination
+            .iter()
+            .find(|it| led_here(&it.set) && named(&it.set))
+            .copied();
+        Answer {
+            ports,
+            verdict,
+            rule,
+            matched,
+        }
+    }
+
+    /// The prefixes of the policy that hold `address`, most specific first, then in file order.
+    fn memberships(&self, address: IpAddr) -> Vec<Membership<'_>> {
+        let policy = self.policy();
+        let mut found = Vec::new();
+        let mut look = |set, prefixes: &[Sourced<IpNet>]| {
+            let holds = prefixes
+                .iter()
+                .filter(|prefix| prefix.value.contains(&address));
+            found.extend(holds.map(|it| Membership {
+                set,
+                prefix: it.value,
+                line: it.line,
+            }));
+        };
+        policy
+            .publics
+            .iter()
+            .for_each(|it| look(Set::Public(&it.name.value), &it.addresses));
+        policy
+            .servers
+            .iter()
+            .for_each(|it| look(Set::Server(&it.name.value), &it.addresses));
+        policy
+            .allows
+            .iter()
+            .for_each(|it| look(Set::Allow(&it.name.value), &it.to));
+        look(Set::Clients, &policy.vpn.client_subnets);
+        look(Set::Corporate, &policy.corporate.subnets);
+        found.sort_by_key(|membership| std::cmp::Reverse(membership.prefix.prefix_len()));
+        found
+    }
+}
+
+impl<'a> Set<'a> {
+    /// The operator's name for it, where it has one.
+    pub fn name(self) -> Option<&'a str> {
+        match self {
+            Self::Clients | Self::Corporate => None,
+            Self::Server(name) | Self::Allow(name) | Self::Public(name) => Some(name),
+        }
+    }
+}
+
+impl std::fmt::Display for Set<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Clients => out.write_str("vpn.client_subnets"),
+            Self::Corporate => out.write_str("corporate.subnets"),
+            Self::Server(name) => write!(out, "[[server]] \"{name}\""),
+            Self::Allow(name) => write!(out, "[[allow]] \"{name}\""),
+            Self::Public(name) => write!(out, "[[public]] \"{name}\""),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::Generation;
+    use crate::policy;
+
+    const POLICY: &[u8] = br#"
+[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8"]
+[[server]]
+name = "Front End pool"
+addresses = ["10.1.0.0/28", "10.1.0.10"]
+[[allow]]
+name = "Remote Desktop"
+to = ["10.9.0.0/24"]
+ports = ["3389"]
+[[test]]
+name = "SIP stays out of the tunnel"
+from = "172.16.1.10"
+to = "10.1.0.10:5061"
+protocol = "tcp"
+expect = "drop servers"
+[[test]]
+name = "wrong on purpose"
+from = "172.16.1.10"
+to = "10.2.0.1:50000"
+protocol = "udp"
+expect = "forward"
+"#;
+
+    fn compiled() -> CompiledPolicy {
+        let (policy, _) = policy::parse("explain.toml", POLICY).expect("a good policy");
+        CompiledPolicy::new(policy, Generation(1)).expect("a small policy")
+    }
+
+    fn question(to: &str, to_port: Option<u16>, protocol: Option<Protocol>) -> Question {
+        let from = IpAddr::from([172, 16, 1, 10]);
+        let to = to.parse().expect("an address");
+        Question {
+            from,
+            from_port: None,
+            to,
+            to_port,
+            protocol,
+        }
+    }
+
+    #[test]
+    fn the_most_specific_prefix_of_the_rule_is_named_with_its_line() {
+        let policy = compiled();
+        let explanation = policy.explain(&question("10.1.0.10", Some(5061), Some(Protocol::Tcp)));
+        let answers = explanation.expect("one family").answers;
+        let [answer] = &answers[..] else {
+            panic!("one port, one answer: {answers:?}")
+        };
+        assert_eq!(answer.verdict.to_string(), "drop servers");
+        assert_eq!(
+            answer.rule.map(|rule| (&*rule.name, rule.line)),
+            Some(("Front End pool", Some(7)))
+        );
+        let matched = answer.matched.expect("a prefix led to it");
+        assert_eq!(
+            (matched.prefix.to_string(), matched.line),
+            ("10.1.0.10/32".to_owned(), 8)
+        );
+    }
+
+    #[test]
+    fn without_a_port_every_range_is_answered() {
+        let policy = compiled();
+        let explanation = policy.explain(&question("10.9.0.5", None, Some(Protocol::Tcp)));
+        let answers = explanation.expect("one family").answers;
+        let lines: Vec<String> = answers
+            .iter()
+            .map(|answer| format!("{} {}", answer.ports, answer.verdict))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "0-1023 forward default",
+                "1024-3388 drop media",
+                "3389 forward allow",
+                "3390-65535 drop media"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_question_across_families_has_no_answer() {
+        assert_eq!(
+            compiled().explain(&question("2001:db8::1", Some(80), Some(Protocol::Tcp))),
+            None
+        );
+    }
+
+    #[test]
+    fn only_the_expectation_that_does_not_hold_is_reported() {
+        let policy = compiled();
+        let broken = policy.broken_expectations();
+        let [broken] = &broken[..] else {
+            panic!("one of the two: {broken:?}")
+        };
+        assert_eq!(broken.test.name.value, "wrong on purpose");
+        assert_eq!(broken.answer.verdict.to_string(), "drop media");
+    }
+
+    #[test]
+    fn the_reasons_that_a_policy_can_expect_are_those_of_the_filter() {
+        let expected: Vec<&str> = Expected::REASONS.iter().map(|(name, _)| *name).collect();
+        let ours: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(expected, ours);
+    }
+}

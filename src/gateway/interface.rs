@@ -1,0 +1,161 @@
+//! [`InterfaceBackend`]: frames of a live interface, seen and left alone.
+//!
+//! The packets are copies (AF_PACKET, through pnet): nothing here can hold one up or drop one.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use pnet_datalink::{Channel, ChannelType, Config, DataLinkReceiver};
+
+use super::backend::{Backend, BackendError, FrameSink, Progress, judge_frames};
+use crate::capture::{CapturedFrame, LinkType};
+use crate::filter::Verdict;
+use crate::packet::Received;
+
+/// Frames of a live interface; every one goes to the sink.
+pub struct InterfaceBackend<Sink> {
+    interface: String,
+    link_type: LinkType,
+    receiver: Box<dyn DataLinkReceiver>,
+    sink: Sink,
+    limits: Limits,
+    stop: Arc<AtomicBool>,
+    started: Instant,
+    frames: u64,
+}
+
+/// When to stop listening; without any of them, at the signal to stop.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// After this much time.
+    pub duration: Option<Duration>,
+    /// After this many frames.
+    pub frames: Option<u64>,
+}
+
+impl<Sink: FrameSink> InterfaceBackend<Sink> {
+    /// Listens on the interface called `interface` until `stop` is set or a limit is reached.
+    ///
+    /// # Errors
+    /// When there is no such interface, its frames are of a kind that is not understood, or listening is not allowed.
+    pub fn open(
+        interface: &str,
+        sink: Sink,
+        limits: Limits,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let found = pnet_datalink::interfaces()
+            .into_iter()
+            .find(|it| it.name == interface);
+        let device = found.ok_or_else(|| {
+            let names: Vec<String> = pnet_datalink::interfaces()
+                .into_iter()
+                .map(|it| it.name)
+                .collect();
+            io::Error::other(format!("no such interface; there are {}", names.join(", ")))
+        })?;
+        let config = Config {
+            read_buffer_size: 1 << 18, // a super-packet of BIG TCP, and the link header before it
+            read_timeout: Some(LOOK_UP),
+            channel_type: ChannelType::Layer2,
+            promiscuous: false,
+            ..Config::default()
+        };
+        let channel =
+            pnet_datalink::channel(&device, config).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => io::Error::new(
+                    error.kind(),
+                    "not allowed to listen; run as root, or with CAP_NET_RAW",
+                ),
+                _ => error,
+            })?;
+        let Channel::Ethernet(_, receiver) = channel else {
+            return Err(io::Error::other(
+                "this system gives no frames of the link layer",
+            ));
+        };
+        Ok(Self {
+            interface: interface.to_owned(),
+            link_type: link_type_of(interface)?,
+            receiver,
+            sink,
+            limits,
+            stop,
+            started: Instant::now(),
+            frames: 0,
+        })
+    }
+
+    /// What took note of the frames.
+    pub fn into_sink(self) -> Sink {
+        self.sink
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+            || self.limits.frames.is_some_and(|most| self.frames >= most)
+            || self
+                .limits
+                .duration
+                .is_some_and(|most| self.started.elapsed() >= most)
+    }
+}
+
+/// How often an idle listener looks whether it is to stop.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+impl<Sink: FrameSink> Backend for InterfaceBackend<Sink> {
+    fn exchange(
+        &mut self,
+        judge: impl FnMut(&[Received<'_>], &mut [Verdict]),
+    ) -> Result<Progress, BackendError> {
+        if self.is_over() {
+            return Ok(Progress::End);
+        }
+        let bytes = match self.receiver.next() {
+            Ok(bytes) => bytes,
+            Err(error) if is_idle(&error) => return Ok(Progress::More),
+            Err(source) => {
+                let interface = self.interface.clone();
+                return Err(BackendError::Interface { interface, source });
+            }
+        };
+        self.frames += 1;
+        let frame = CapturedFrame {
+            number: self.frames,
+            link_type: self.link_type,
+            timestamp: self.started.elapsed(),
+            bytes,
+            original_length: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        };
+        judge_frames(std::iter::once(frame), judge, &mut self.sink).map_err(BackendError::Sink)?;
+        Ok(Progress::More)
+    }
+}
+
+fn is_idle(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+/// The link type of an interface, by the hardware type that the kernel gives it (`ARPHRD_*`, linux/if_arp.h).
+fn link_type_of(interface: &str) -> io::Result<LinkType> {
+    const ETHERNET: u32 = 1;
+    const PPP: u32 = 512;
+    const LOOPBACK: u32 = 772;
+    const NONE: u32 = 65_534;
+    let path = format!("/sys/class/net/{interface}/type");
+    let text = fs::read_to_string(&path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+    match text.trim().parse() {
+        Ok(ETHERNET | LOOPBACK) => Ok(LinkType::ETHERNET),
+        Ok(NONE | PPP) => Ok(LinkType::RAW),
+        _ => Err(io::Error::other(format!(
+            "hardware type {} is not understood; listen on an Ethernet, PPP or tun interface",
+            text.trim()
+        ))),
+    }
+}
