@@ -84,34 +84,24 @@ impl Judge {
         packets: &[Received<'_>],
         verdicts: &mut [Verdict],
     ) {
-        self.v4.count = 0;
-        self.v6.count = 0;
+        let (mut v4, mut v6) = (0, 0);
         for (lane, packet) in packets.iter().enumerate() {
             if let Some(plain) = plain_ipv4(packet.bytes) {
-                self.v4.push(lane, plain);
+                v4 = self.v4.put(v4, lane, plain);
             } else if let Some(plain) = plain_ipv6(packet.bytes) {
-                self.v6.push(lane, plain);
+                v6 = self.v6.put(v6, lane, plain);
             } else {
                 verdicts[lane] = policy.judge(packet.parse(), &mut self.fragments, packet.at);
             }
         }
-        self.v4.decide(
-            policy,
-            |addresses, classes| policy.lookup_v4(addresses, classes),
-            verdicts,
-        );
-        self.v6.decide(
-            policy,
-            |addresses, classes| policy.lookup_v6(addresses, classes),
-            verdicts,
-        );
+        self.v4.decide(v4, policy, CompiledPolicy::lookup_v4, verdicts);
+        self.v6.decide(v6, policy, CompiledPolicy::lookup_v6, verdicts);
     }
 }
 
 /// The plain packets of one family in a batch, a column for each fact.
 #[derive(Debug)]
 struct Lanes<Address> {
-    count: usize,
     lanes: [usize; Judge::BATCH],
     sources: [Address; Judge::BATCH],
     destinations: [Address; Judge::BATCH],
@@ -125,7 +115,6 @@ struct Lanes<Address> {
 impl<Address: Copy> Lanes<Address> {
     fn new(zero: Address) -> Self {
         Self {
-            count: 0,
             lanes: [0; Judge::BATCH],
             sources: [zero; Judge::BATCH],
             destinations: [zero; Judge::BATCH],
@@ -137,28 +126,31 @@ impl<Address: Copy> Lanes<Address> {
         }
     }
 
+    /// Puts `packet` into row `at`; the row after it.
     #[inline(always)]
-    fn push(&mut self, lane: usize, packet: PlainPacket<Address>) {
-        let at = self.count;
+    fn put(&mut self, at: usize, lane: usize, packet: PlainPacket<Address>) -> usize {
         self.lanes[at] = lane;
         self.sources[at] = packet.source;
         self.destinations[at] = packet.destination;
         self.protocols[at] = packet.protocol;
         self.source_ports[at] = packet.source_port;
         self.destination_ports[at] = packet.destination_port;
-        self.count = at + 1;
+        at + 1
     }
 
+    /// Looks up the addresses of the first `count` rows, and writes the verdict of each to its lane.
     #[inline(always)]
     fn decide(
         &mut self,
+        count: usize,
         policy: &CompiledPolicy,
-        lookup: impl Fn(&[Address], &mut [ClassNumber]),
+        lookup: impl Fn(&CompiledPolicy, &[Address], &mut [ClassNumber]),
         verdicts: &mut [Verdict],
     ) {
-        let count = self.count.min(Judge::BATCH);
-        lookup(&self.sources[..count], &mut self.source_classes[..count]);
+        let count = count.min(Judge::BATCH);
+        lookup(policy, &self.sources[..count], &mut self.source_classes[..count]);
         lookup(
+            policy,
             &self.destinations[..count],
             &mut self.destination_classes[..count],
         );
