@@ -1,0 +1,28 @@
+//! Why a trie cannot be built.
+
+use super::ClassNumber;
+use ipnet::IpNet;
+
+/// Why a trie cannot be built from a list of prefixes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// One prefix is listed with two classes, so its class is unknown.
+    #[error("prefix {prefix} is given twice, with class {one} and with class {other}")]
+    Conflict {
+        /// The prefix, without host bits.
+        prefix: IpNet,
+        /// The lower of the two classes.
+        one: ClassNumber,
+        /// The higher of the two classes.
+        other: ClassNumber,
+    },
+    /// The prefixes cut the address space into more ranges than a cell can number.
+    #[error("the prefixes make {ranges} ranges of addresses; at most {limit} fit")]
+    TooManyRanges {
+        /// How many ranges the prefixes make.
+        ranges: usize,
+        /// How many fit.
+        limit: usize,
+    },
+}
