@@ -25,11 +25,13 @@
 
 mod error;
 mod ipv4;
+mod ipv6;
 mod ranges;
 pub mod reference;
 
 pub use error::BuildError;
 pub use ipv4::Ipv4Trie;
+pub use ipv6::Ipv6Trie;
 
 /// The number of an address class; [`NO_CLASS`] where no prefix matches.
 pub type ClassNumber = u16;

@@ -1,0 +1,186 @@
+//! Longest-prefix match, side by side: our tries, four crates, DIR-24-8, binary search.
+//!
+//! Throughput of independent lookups, because a worker has a batch of packets in its hands. Every
+//! answer of every peer is compared with an oracle before anything is timed. Criterion measures
+//! each row; then all peers of a row take turns, pass by pass, and the medians make the table of
+//! ratios: on a busy machine only numbers of one run compare.
+//!
+//! - `cargo bench --bench lookup` everything, a few minutes
+//! - `cargo bench --bench lookup -- ipv4/10k` the criterion rows that match, then the ratios
+//! - `LOOKUP=ratios cargo bench --bench lookup` the table of ratios only; `LOOKUP=criterion` the other half
+//! - `OFFRAMP_TABLES=DIR` where `bgp_v4.txt.gz` and `bgp_v6.txt.gz` lie
+
+mod oracle;
+mod peers;
+mod tables;
+
+use criterion::{Criterion, SamplingMode, Throughput};
+use oracle::{Oracle, Prefix};
+use peers::{Kind, Peer, peers_v4, peers_v6, time_pass};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::alloc::System;
+use std::time::Duration;
+use tables::Table;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Addresses of one pass: too many for a branch predictor to learn.
+const ADDRESSES: usize = 32_768;
+
+/// Passes of each peer in the table of ratios.
+const ROUNDS: usize = 41;
+
+fn main() {
+    let wanted = std::env::var("LOOKUP").unwrap_or_default();
+    let only_once = std::env::args().any(|argument| argument == "--test" || argument == "--list");
+    let mut run = Run {
+        criterion: (wanted != "ratios").then(|| {
+            Criterion::default()
+                .sample_size(10)
+                .warm_up_time(Duration::from_millis(100))
+                .measurement_time(Duration::from_millis(300))
+                .configure_from_args()
+        }),
+        ratios: wanted != "criterion" && !only_once,
+        report: Vec::new(),
+    };
+    let sizes = [("16", 16), ("1k", 1_000), ("10k", 10_000)];
+    for (size, count) in sizes {
+        run.family("ipv4", size, &tables::policy_v4(count), peers_v4);
+    }
+    if let Some(table) = tables::bgp("bgp_v4.txt.gz") {
+        run.family("ipv4", "bgp", &table, peers_v4);
+    }
+    for (size, count) in sizes {
+        run.family("ipv6", size, &tables::policy_v6(count), peers_v6);
+    }
+    if let Some(table) = tables::bgp("bgp_v6.txt.gz") {
+        run.family("ipv6", "bgp", &table, peers_v6);
+    }
+    if let Some(criterion) = &run.criterion {
+        criterion.final_summary();
+    }
+    for line in &run.report {
+        println!("{line}");
+    }
+}
+
+struct Run {
+    criterion: Option<Criterion>,
+    ratios: bool,
+    /// Kept for the end, after criterion's own lines.
+    report: Vec<String>,
+}
+
+impl Run {
+    fn family<Net: Prefix>(
+        &mut self,
+        family: &str,
+        size: &str,
+        table: &Table<Net>,
+        build_peers: impl Fn(&Table<Net>, &Oracle<Net>) -> Vec<Peer<Net::Address>>,
+    ) {
+        let oracle = Oracle::new(table);
+        let peers = build_peers(table, &oracle);
+        self.describe(family, size, table.len(), &peers);
+        let mixes = [
+            ("in-table", tables::in_table(table, ADDRESSES)),
+            ("missing", tables::missing(table, &oracle, ADDRESSES)),
+            ("skewed", tables::skewed(table, ADDRESSES)),
+        ];
+        for (mix, addresses) in mixes {
+            if addresses.len() < ADDRESSES {
+                eprintln!("SKIPPED: {family}/{size}/{mix}, the table matches nearly every address");
+                continue;
+            }
+            let row = format!("{family}/{size}/{mix}");
+            let expected: Vec<u16> = addresses.iter().map(|a| oracle.lookup(*a)).collect();
+            for peer in &peers {
+                let mut classes = vec![u16::MAX; ADDRESSES];
+                (peer.lookup_all)(&addresses, &mut classes);
+                assert!(classes == expected, "{row}: {} answers wrongly", peer.name);
+            }
+            if let Some(criterion) = &mut self.criterion {
+                measure(criterion, &row, &peers, &addresses);
+            }
+            if self.ratios {
+                self.compare(&row, &peers, &addresses);
+            }
+        }
+    }
+
+    /// A line a peer: memory and the time to build.
+    fn describe<A>(&mut self, family: &str, size: &str, prefixes: usize, peers: &[Peer<A>]) {
+        self.report.push(String::new());
+        self.report
+            .push(format!("{family}/{size}: {prefixes} prefixes"));
+        for peer in peers {
+            self.report.push(format!(
+                "  {:<18}{:>10} KiB {:>8.1} bytes/prefix   built in {:>9.2} ms",
+                peer.name,
+                peer.bytes / 1024,
+                peer.bytes as f64 / prefixes as f64,
+                peer.built_in.as_secs_f64() * 1e3,
+            ));
+        }
+        let names: String = peers
+            .iter()
+            .map(|peer| format!("{:>17}", peer.name))
+            .collect();
+        if self.ratios {
+            self.report.push(format!(
+                "  {:<20}{names}   batch is faster than",
+                "ns a lookup"
+            ));
+        }
+    }
+
+    /// All peers take turns; the medians and their ratios make one line.
+    fn compare<A>(&mut self, row: &str, peers: &[Peer<A>], addresses: &[A]) {
+        let mut passes = vec![Vec::with_capacity(ROUNDS); peers.len()];
+        let mut classes = vec![0; addresses.len()];
+        for _ in 0..ROUNDS {
+            for (peer, passes) in peers.iter().zip(&mut passes) {
+                // The first pass brings back what the other peers evicted, as steady traffic would.
+                time_pass(peer, addresses, &mut classes);
+                passes.push(time_pass(peer, addresses, &mut classes));
+            }
+        }
+        let medians: Vec<f64> = passes
+            .iter_mut()
+            .map(|passes| {
+                passes.sort_by(f64::total_cmp);
+                passes[ROUNDS / 2]
+            })
+            .collect();
+        let fastest = |kind| {
+            peers
+                .iter()
+                .zip(&medians)
+                .filter(|(peer, _)| peer.kind == kind)
+                .min_by(|(_, a), (_, b)| a.total_cmp(b))
+        };
+        let batch = medians[1];
+        let times: String = medians.iter().map(|time| format!("{time:>17.2}")).collect();
+        let ratios: String = [Kind::Crate, Kind::Textbook]
+            .into_iter()
+            .filter_map(fastest)
+            .map(|(peer, time)| format!("   {:>5.1}x {}", time / batch, peer.name))
+            .collect();
+        self.report.push(format!("  {row:<20}{times}{ratios}"));
+    }
+}
+
+fn measure<A>(criterion: &mut Criterion, row: &str, peers: &[Peer<A>], addresses: &[A]) {
+    let mut group = criterion.benchmark_group(row);
+    group.sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Elements(addresses.len() as u64));
+    let mut classes = vec![0; addresses.len()];
+    for peer in peers {
+        group.bench_function(peer.name, |bencher| {
+            bencher.iter(|| time_pass(peer, addresses, &mut classes));
+        });
+    }
+    group.finish();
+}
