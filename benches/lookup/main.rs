@@ -6,7 +6,7 @@
 //! ratios: on a busy machine only numbers of one run compare.
 //!
 //! - `cargo bench --bench lookup` everything, a few minutes
-//! - `cargo bench --bench lookup -- ipv4/10k` the criterion rows that match, then the ratios
+//! - `cargo bench --bench lookup -- ipv4/10k` the rows that start so
 //! - `LOOKUP=ratios cargo bench --bench lookup` the table of ratios only; `LOOKUP=criterion` the other half
 //! - `OFFRAMP_TABLES=DIR` where `bgp_v4.txt.gz` and `bgp_v6.txt.gz` lie
 
@@ -43,6 +43,9 @@ fn main() {
                 .configure_from_args()
         }),
         ratios: wanted != "criterion" && !only_once,
+        filter: std::env::args()
+            .skip(1)
+            .find(|argument| !argument.starts_with('-')),
         report: Vec::new(),
     };
     let sizes = [("16", 16), ("1k", 1_000), ("10k", 10_000)];
@@ -69,6 +72,8 @@ fn main() {
 struct Run {
     criterion: Option<Criterion>,
     ratios: bool,
+    /// Spares the building of tables whose rows are not asked for.
+    filter: Option<String>,
     /// Kept for the end, after criterion's own lines.
     report: Vec<String>,
 }
@@ -81,6 +86,12 @@ impl Run {
         table: &Table<Net>,
         build_peers: impl Fn(&Table<Net>, &Oracle<Net>) -> Vec<Peer<Net::Address>>,
     ) {
+        if let Some(filter) = &self.filter
+            && !filter.starts_with(&format!("{family}/{size}"))
+            && !format!("{family}/{size}").starts_with(filter.as_str())
+        {
+            return;
+        }
         let oracle = Oracle::new(table);
         let peers = build_peers(table, &oracle);
         self.describe(family, size, table.len(), &peers);

@@ -79,7 +79,7 @@ impl Ipv6Trie {
         } = builder;
         rows.shrink_to_fit();
 
-        let padding = 1 << most_steps;
+        let padding = WINDOW.max(1 << most_steps);
         let mut starts = Vec::with_capacity(ranges.len() + padding);
         let mut classes = Vec::with_capacity(ranges.len() + padding);
         for range in &ranges {
@@ -107,11 +107,7 @@ impl Ipv6Trie {
             cell = self.rows[cell.number()][usize::from(byte(address, depth))];
             depth += 1;
         }
-        let mut range = cell.number();
-        for step in (0..cell.steps()).rev() {
-            range = self.step(range, step, address);
-        }
-        self.classes[range]
+        self.search(cell, address)
     }
 
     /// Looks up each address and writes its class to the same place of `classes`.
@@ -152,15 +148,8 @@ impl Ipv6Trie {
             }
             depth += 1;
         }
-        let steps = cells.iter().fold(0, |most, cell| cell.steps().max(most));
-        let mut ranges = cells.map(Cell::number);
-        for step in (0..steps).rev() {
-            for (range, address) in ranges.iter_mut().zip(addresses) {
-                *range = self.step(*range, step, *address);
-            }
-        }
-        for (class, range) in classes.iter_mut().zip(ranges) {
-            *class = self.classes[range];
+        for ((class, cell), address) in classes.iter_mut().zip(cells).zip(addresses) {
+            *class = self.search(cell, *address);
         }
     }
 
@@ -169,20 +158,35 @@ impl Ipv6Trie {
         self.rows[usize::from(byte(address, 0))][usize::from(byte(address, 1))]
     }
 
+    /// The class of the last range that starts at or below the address, from a leaf of the trie on.
+    ///
+    /// The last steps are always the same number, at fixed distances, so they compile to
+    /// straight code without bounds checks. What a comparison says is added rather than chosen by:
+    /// the compiler would make a branch of a choice, and half of these would be mispredicted.
     #[inline(always)]
-    fn step(&self, range: usize, step: u32, address: u128) -> usize {
-        // Added rather than chosen: the compiler would make a branch of a choice, and half of
-        // them would be mispredicted.
-        let reached = self.starts[range + (1 << step)] <= address;
-        range + (usize::from(reached) << step)
+    fn search(&self, leaf: Cell, address: u128) -> ClassNumber {
+        let mut range = leaf.number();
+        for step in (WINDOW_STEPS..leaf.steps()).rev() {
+            let reached = self.starts[range + (1 << step)] <= address;
+            range += usize::from(reached) << step;
+        }
+        let window = self.starts[range..]
+            .first_chunk::<WINDOW>()
+            .expect("the padding is a window at least");
+        let mut at = usize::from(window[8] <= address) << 3;
+        at |= usize::from(window[at | 4] <= address) << 2;
+        at |= usize::from(window[at | 2] <= address) << 1;
+        at |= usize::from(window[at | 1] <= address);
+        self.classes[range + at]
     }
 }
 
 /// Addresses that walk together: enough to cover the latency of the caches, few enough for registers and L1.
 const LANES: usize = 16;
 
-/// Ranges that start inside a slot and are left to the search.
-const SEARCH_MAX: usize = 15;
+/// Ranges that the last steps of the search tell apart.
+const WINDOW: usize = 1 << WINDOW_STEPS;
+const WINDOW_STEPS: u32 = 4;
 
 /// Byte `depth` of an address, the first is 0.
 #[inline(always)]
@@ -284,5 +288,5 @@ fn deserves_row(inside: &[Range<u128>], depth: u32) -> bool {
     };
     let shared_bytes = (lowest.start ^ highest.start).leading_zeros() / 8;
     let idle_rows = shared_bytes.saturating_sub(depth);
-    inside.len() > SEARCH_MAX << idle_rows
+    inside.len() >= WINDOW << idle_rows
 }

@@ -1,12 +1,12 @@
 //! The tries against the table that is obviously right.
 
 use super::reference::LinearTable;
-use super::{BuildError, ClassNumber, Ipv4Trie};
-use ipnet::{IpNet, Ipv4Net};
+use super::{BuildError, ClassNumber, Ipv4Trie, Ipv6Trie};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 fn v4(text: &str) -> Ipv4Net {
     text.parse().expect("a literal prefix")
@@ -59,6 +59,63 @@ fn v4_prefixes() -> impl Strategy<Value = Vec<(Ipv4Net, ClassNumber)>> {
     })
 }
 
+fn v6(text: &str) -> Ipv6Net {
+    text.parse().expect("a literal prefix")
+}
+
+fn v6_edges(net: &Ipv6Net) -> [u128; 5] {
+    let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+    [
+        first,
+        last,
+        first.wrapping_sub(1),
+        last.wrapping_add(1),
+        first + (last - first) / 3,
+    ]
+}
+
+fn assert_v6_agrees(prefixes: &[(Ipv6Net, ClassNumber)], extra: &[u128]) {
+    let trie = Ipv6Trie::build(prefixes.iter().copied()).expect("no conflict");
+    let reference = LinearTable::new(prefixes.iter().copied());
+    let mut addresses = vec![0, 1, u128::MAX - 1, u128::MAX];
+    addresses.extend_from_slice(extra);
+    addresses.extend(prefixes.iter().flat_map(|(net, _)| v6_edges(net)));
+    let mut batch = vec![ClassNumber::MAX; addresses.len()];
+    trie.lookup_batch(&addresses, &mut batch);
+    for (address, from_batch) in addresses.iter().zip(batch) {
+        let expected = reference.lookup(*address);
+        let shown = Ipv6Addr::from_bits(*address);
+        assert_eq!(trie.lookup(*address), expected, "{shown}");
+        assert_eq!(from_batch, expected, "{shown} in a batch");
+    }
+}
+
+/// A few sites, subnets and dense hosts in one /32, random hosts, and prefixes at both ends.
+fn v6_prefixes(
+    count: std::ops::Range<usize>,
+) -> impl Strategy<Value = Vec<(Ipv6Net, ClassNumber)>> {
+    let near = (0u128..4, 0u128..4, 0u128..4, 0u128..300)
+        .prop_map(|(a, b, c, d)| 0x2001_0db8 << 96 | a << 85 | b << 70 | c << 62 | d);
+    let bits = prop_oneof![
+        4 => near,
+        1 => any::<u64>().prop_map(|host| 0x2001_0db8 << 96 | u128::from(host)),
+        1 => any::<u128>(),
+        1 => (0u128..300).prop_map(|below| u128::MAX - below),
+    ];
+    let class = prop_oneof![8 => 0..6u16, 1 => any::<u16>()];
+    let length = prop_oneof![2 => 0u8..=128, 2 => 120u8..=128, 1 => Just(64u8)];
+    vec((bits, length, class), count).prop_map(|list| {
+        let unique: BTreeMap<Ipv6Net, ClassNumber> = list
+            .into_iter()
+            .map(|(bits, length, class)| {
+                let net = Ipv6Net::new(Ipv6Addr::from_bits(bits), length).expect("length is valid");
+                (net.trunc(), class)
+            })
+            .collect();
+        unique.into_iter().collect()
+    })
+}
+
 proptest! {
     #[test]
     fn ipv4_agrees_with_the_reference(
@@ -66,6 +123,22 @@ proptest! {
         addresses in vec(any::<u32>(), 0..20),
     ) {
         assert_v4_agrees(&prefixes, &addresses);
+    }
+
+    #[test]
+    fn ipv6_agrees_with_the_reference(
+        prefixes in v6_prefixes(0..40).prop_shuffle(),
+        addresses in vec(any::<u128>(), 0..20),
+    ) {
+        assert_v6_agrees(&prefixes, &addresses);
+    }
+
+    #[test]
+    fn ipv6_agrees_with_the_reference_where_rows_are_built(
+        prefixes in v6_prefixes(100..300),
+        addresses in vec(any::<u128>(), 0..20),
+    ) {
+        assert_v6_agrees(&prefixes, &addresses);
     }
 }
 
@@ -130,4 +203,71 @@ fn ten_thousand_hosts_of_one_class_share_their_rows() {
     });
     let trie = Ipv4Trie::build(hosts).expect("no conflict");
     assert!(trie.memory_bytes() < 320 * 1024, "{}", trie.memory_bytes());
+}
+
+#[test]
+fn an_empty_ipv6_trie_knows_no_class() {
+    assert_v6_agrees(&[], &[0x2001_0db8 << 96]);
+}
+
+#[test]
+fn ipv6_default_route_and_hosts_at_both_ends() {
+    let all = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128";
+    assert_v6_agrees(
+        &[
+            (v6("::/0"), 9),
+            (v6("::/128"), 1),
+            (v6(all), 2),
+            (v6("ffff::/16"), 3),
+            (v6("::/1"), 4),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn ipv6_finds_each_of_many_hosts_at_the_end_of_the_address_space() {
+    let hosts: Vec<_> = (0..1_000u128)
+        .map(|i| Ipv6Net::new(Ipv6Addr::from_bits(u128::MAX - 2 * i), 128).expect("a host"))
+        .zip(1..)
+        .collect();
+    assert_v6_agrees(&hosts, &[]);
+}
+
+#[test]
+fn ipv6_prefix_may_repeat_only_with_its_class_host_bits_or_not() {
+    let twice = |other| Ipv6Trie::build([(v6("2001:db8::/32"), 1), (v6("2001:db8::7/32"), other)]);
+    assert_eq!(twice(1).expect("the same").lookup(0x2001_0db8 << 96), 1);
+    assert!(matches!(
+        twice(2),
+        Err(BuildError::Conflict {
+            one: 1,
+            other: 2,
+            ..
+        })
+    ));
+}
+
+/// The worst that interface identifiers can do: hosts far apart, or dense behind long runs of zeros.
+#[test]
+fn ten_thousand_ipv6_hosts_fit_2_mib_random_or_dense() {
+    let mut state = 1u64;
+    let mut random = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state
+    };
+    let spread = (0..10_000).map(|i| (0x2001_0db8 << 96) | (i % 50) << 64 | u128::from(random()));
+    let dense = (0..10_000).map(|i| (0x2001_0db8 << 96) | (i % 500) << 64 | (i / 500) * 2);
+    for hosts in [spread.collect::<Vec<u128>>(), dense.collect()] {
+        let hosts = hosts.into_iter().map(|bits| {
+            (
+                Ipv6Net::new(Ipv6Addr::from_bits(bits), 128).expect("a host"),
+                1,
+            )
+        });
+        let trie = Ipv6Trie::build(hosts).expect("one class");
+        assert!(trie.memory_bytes() < 2 << 20, "{}", trie.memory_bytes());
+    }
 }
