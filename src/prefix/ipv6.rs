@@ -107,7 +107,11 @@ impl Ipv6Trie {
             cell = self.rows[cell.number()][usize::from(byte(address, depth))];
             depth += 1;
         }
-        self.search(cell, address)
+        let mut range = cell.number();
+        for step in (WINDOW_STEPS..cell.steps()).rev() {
+            range = self.step(range, step, address);
+        }
+        self.finish(range, address)
     }
 
     /// Looks up each address and writes its class to the same place of `classes`.
@@ -148,8 +152,15 @@ impl Ipv6Trie {
             }
             depth += 1;
         }
-        for ((class, cell), address) in classes.iter_mut().zip(cells).zip(addresses) {
-            *class = self.search(cell, *address);
+        let mut ranges = cells.map(Cell::number);
+        let steps = cells.iter().fold(0, |most, cell| cell.steps().max(most));
+        for step in (WINDOW_STEPS..steps).rev() {
+            for (range, address) in ranges.iter_mut().zip(addresses) {
+                *range = self.step(*range, step, *address);
+            }
+        }
+        for ((class, range), address) in classes.iter_mut().zip(ranges).zip(addresses) {
+            *class = self.finish(range, *address);
         }
     }
 
@@ -158,18 +169,21 @@ impl Ipv6Trie {
         self.rows[usize::from(byte(address, 0))][usize::from(byte(address, 1))]
     }
 
-    /// The class of the last range that starts at or below the address, from a leaf of the trie on.
+    /// One halving of the search: `1 << step` ranges further, if that range starts at or below the address.
     ///
-    /// The last steps are always the same number, at fixed distances, so they compile to
-    /// straight code without bounds checks. What a comparison says is added rather than chosen by:
-    /// the compiler would make a branch of a choice, and half of these would be mispredicted.
+    /// What the comparison says is added rather than chosen by: the compiler would make a branch
+    /// of a choice, and half of these would be mispredicted.
     #[inline(always)]
-    fn search(&self, leaf: Cell, address: u128) -> ClassNumber {
-        let mut range = leaf.number();
-        for step in (WINDOW_STEPS..leaf.steps()).rev() {
-            let reached = self.starts[range + (1 << step)] <= address;
-            range += usize::from(reached) << step;
-        }
+    fn step(&self, range: usize, step: u32, address: u128) -> usize {
+        let reached = self.starts[range + (1 << step)] <= address;
+        range + (usize::from(reached) << step)
+    }
+
+    /// The class of the last of 16 ranges that starts at or below the address.
+    ///
+    /// Always the same steps at fixed distances: straight code without bounds checks.
+    #[inline(always)]
+    fn finish(&self, range: usize, address: u128) -> ClassNumber {
         let window = self.starts[range..]
             .first_chunk::<WINDOW>()
             .expect("the padding is a window at least");
@@ -279,14 +293,14 @@ impl Builder<'_> {
 
 /// Whether the ranges that start inside a slot are worth a row of their own.
 ///
-/// A row whose ranges all fall into one of its cells helps only the row below it. Each such
-/// row must pay with twice the ranges, so that a cluster of hosts with one interface identifier
-/// after another is searched, in a step or two more, rather than given a chain of empty rows.
+/// A row whose ranges all fall into one of its cells helps only the row below it. Each such row
+/// must pay with twice the ranges, up to eight times, so that a cluster of hosts behind a long run
+/// of zeros is searched in a step or three more, rather than given a chain of idle rows.
 fn deserves_row(inside: &[Range<u128>], depth: u32) -> bool {
     let [lowest, .., highest] = inside else {
         return false;
     };
     let shared_bytes = (lowest.start ^ highest.start).leading_zeros() / 8;
-    let idle_rows = shared_bytes.saturating_sub(depth);
+    let idle_rows = shared_bytes.saturating_sub(depth).min(3);
     inside.len() >= WINDOW << idle_rows
 }
