@@ -21,8 +21,9 @@
 //! ```
 //!
 //! A search that takes more steps than it needs is still right, because all later ranges start
-//! above the slot. So a batch takes, for all of its lanes at once, as many steps as the lane that
-//! needs most: no lane waits for another's memory, and nothing is left to predict but two loop counts.
+//! above the slot. So all lanes of a batch take as many steps as the lane that needs most, and never
+//! fewer than four, which are straight code over a window of 16 ranges. Lanes advance together, a
+//! step at a time: chains of dependent loads are short, and only two loop counts are left to predict.
 //!
 //! Sources: the direct index in front of a range search is from Lampson, Srinivasan and Varghese,
 //! "IP lookups using multiway and multicolumn search" (1998); rows by byte are the multibit trie of
@@ -206,7 +207,9 @@ fn halve(window: &[u128; WINDOW], at: usize, step: u32, address: u128) -> usize 
     at + (usize::from(reached) << step)
 }
 
-/// Addresses that walk together: enough to cover the latency of the caches, few enough for registers and L1.
+/// Addresses that walk together: enough to overlap their loads, few enough to stay in registers.
+///
+/// Measured: 16 lanes are a tenth slower on small tables.
 const LANES: usize = 8;
 
 /// Ranges that the last steps of the search tell apart.

@@ -259,7 +259,7 @@ fn ten_thousand_ipv6_hosts_fit_2_mib_random_or_dense() {
         state
     };
     let spread = (0..10_000).map(|i| (0x2001_0db8 << 96) | (i % 50) << 64 | u128::from(random()));
-    let dense = (0..10_000).map(|i| (0x2001_0db8 << 96) | (i % 500) << 64 | (i / 500) * 2);
+    let dense = (0..10_000).map(|i| (0x2001_0db8 << 96) | (i % 500) << 64 | ((i / 500) * 2));
     for hosts in [spread.collect::<Vec<u128>>(), dense.collect()] {
         let hosts = hosts.into_iter().map(|bits| {
             (
@@ -269,5 +269,47 @@ fn ten_thousand_ipv6_hosts_fit_2_mib_random_or_dense() {
         });
         let trie = Ipv6Trie::build(hosts).expect("one class");
         assert!(trie.memory_bytes() < 2 << 20, "{}", trie.memory_bytes());
+    }
+}
+
+/// The prefixes of a full routing table that lies beside the repository, else none.
+fn bgp<Net: std::str::FromStr>(file: &str) -> Vec<(Net, ClassNumber)> {
+    use std::io::{BufRead, BufReader};
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/tables/").to_owned() + file;
+    let Ok(compressed) = std::fs::File::open(&path) else {
+        eprintln!("skipped: no routing table at {path}");
+        return Vec::new();
+    };
+    BufReader::new(flate2::read::GzDecoder::new(compressed))
+        .lines()
+        .zip((1..=60).cycle())
+        .map(|(line, class)| {
+            let net = line.expect("readable").parse().ok();
+            (net.expect("one prefix a line"), class)
+        })
+        .collect()
+}
+
+#[test]
+fn a_full_ipv4_routing_table_agrees_with_the_reference() {
+    let table = bgp("bgp_v4.txt.gz");
+    let trie = Ipv4Trie::build(table.iter().copied()).expect("no conflict");
+    let reference = LinearTable::new(table.iter().copied());
+    for (net, _) in table.iter().step_by(90_001) {
+        for address in v4_edges(net) {
+            assert_eq!(trie.lookup(address), reference.lookup(address), "{net}");
+        }
+    }
+}
+
+#[test]
+fn a_full_ipv6_routing_table_agrees_with_the_reference() {
+    let table = bgp("bgp_v6.txt.gz");
+    let trie = Ipv6Trie::build(table.iter().copied()).expect("no conflict");
+    let reference = LinearTable::new(table.iter().copied());
+    for (net, _) in table.iter().step_by(8_001) {
+        for address in v6_edges(net) {
+            assert_eq!(trie.lookup(address), reference.lookup(address), "{net}");
+        }
     }
 }
