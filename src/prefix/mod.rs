@@ -18,7 +18,7 @@
 //!
 //! `ranges` does the first step for both families. The second differs: 32 bits are walked in three
 //! loads ([`Ipv4Trie`]), 128 bits are narrowed by a trie and finished by a short search
-//! ([`Ipv6Trie`]). [`reference`] is the slow and obviously right table that both are tested against.
+//! ([`Ipv6Trie`]). [`mod@reference`] is the slow and obviously right table that both are tested against.
 //!
 //! Lookups of a batch are independent of each other, so a core has many of them under way at once:
 //! prefer `lookup_batch` wherever there is more than one address.
