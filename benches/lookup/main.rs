@@ -12,11 +12,13 @@
 
 mod oracle;
 mod peers;
+mod report;
 mod tables;
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use oracle::{Oracle, Prefix};
-use peers::{Kind, Peer, peers_v4, peers_v6, time_pass};
+use peers::{Peer, peers_v4, peers_v6, time_pass};
+use report::{MIXES, Section};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
 use std::time::Duration;
@@ -46,7 +48,7 @@ fn main() {
         filter: std::env::args()
             .skip(1)
             .find(|argument| !argument.starts_with('-')),
-        report: Vec::new(),
+        sections: Vec::new(),
     };
     let sizes = [("16", 16), ("1k", 1_000), ("10k", 10_000)];
     for (size, count) in sizes {
@@ -64,8 +66,8 @@ fn main() {
     if let Some(criterion) = &run.criterion {
         criterion.final_summary();
     }
-    for line in &run.report {
-        println!("{line}");
+    if run.ratios {
+        report::print(&run.sections);
     }
 }
 
@@ -75,7 +77,7 @@ struct Run {
     /// Spares the building of tables whose rows are not asked for.
     filter: Option<String>,
     /// Kept for the end, after criterion's own lines.
-    report: Vec<String>,
+    sections: Vec<Section>,
 }
 
 impl Run {
@@ -94,18 +96,18 @@ impl Run {
         }
         let oracle = Oracle::new(table);
         let peers = build_peers(table, &oracle);
-        self.describe(family, size, table.len(), &peers);
+        let mut section = Section::new(format!("{family}/{size}"), table.len(), &peers);
         let mixes = [
-            ("in-table", tables::in_table(table, ADDRESSES)),
-            ("missing", tables::missing(table, &oracle, ADDRESSES)),
-            ("skewed", tables::skewed(table, ADDRESSES)),
+            tables::in_table(table, ADDRESSES),
+            tables::missing(table, &oracle, ADDRESSES),
+            tables::skewed(table, ADDRESSES),
         ];
-        for (mix, addresses) in mixes {
+        for (mix, addresses) in mixes.into_iter().enumerate() {
+            let row = format!("{family}/{size}/{}", MIXES[mix]);
             if addresses.len() < ADDRESSES {
-                eprintln!("SKIPPED: {family}/{size}/{mix}, the table matches nearly every address");
+                eprintln!("SKIPPED: {row}, the table matches nearly every address");
                 continue;
             }
-            let row = format!("{family}/{size}/{mix}");
             let expected: Vec<u16> = addresses.iter().map(|a| oracle.lookup(*a)).collect();
             for peer in &peers {
                 let mut classes = vec![u16::MAX; ADDRESSES];
@@ -116,71 +118,29 @@ impl Run {
                 measure(criterion, &row, &peers, &addresses);
             }
             if self.ratios {
-                self.compare(&row, &peers, &addresses);
+                section.set_times(mix, &medians(&peers, &addresses));
             }
         }
+        self.sections.push(section);
     }
+}
 
-    /// A line a peer: memory and the time to build.
-    fn describe<A>(&mut self, family: &str, size: &str, prefixes: usize, peers: &[Peer<A>]) {
-        self.report.push(String::new());
-        self.report
-            .push(format!("{family}/{size}: {prefixes} prefixes"));
-        for peer in peers {
-            self.report.push(format!(
-                "  {:<18}{:>10} KiB {:>8.1} bytes/prefix   built in {:>9.2} ms",
-                peer.name,
-                peer.bytes / 1024,
-                peer.bytes as f64 / prefixes as f64,
-                peer.built_in.as_secs_f64() * 1e3,
-            ));
-        }
-        let names: String = peers
-            .iter()
-            .map(|peer| format!("{:>17}", peer.name))
-            .collect();
-        if self.ratios {
-            self.report.push(format!(
-                "  {:<20}{names}   batch is faster than",
-                "ns a lookup"
-            ));
+/// Nanoseconds a lookup of each peer; all peers take turns, pass by pass.
+fn medians<A>(peers: &[Peer<A>], addresses: &[A]) -> Vec<f64> {
+    let mut passes = vec![Vec::with_capacity(ROUNDS); peers.len()];
+    let mut classes = vec![0; addresses.len()];
+    for _ in 0..ROUNDS {
+        for (peer, passes) in peers.iter().zip(&mut passes) {
+            // The first pass brings back what the other peers evicted, as steady traffic would.
+            time_pass(peer, addresses, &mut classes);
+            passes.push(time_pass(peer, addresses, &mut classes));
         }
     }
-
-    /// All peers take turns; the medians and their ratios make one line.
-    fn compare<A>(&mut self, row: &str, peers: &[Peer<A>], addresses: &[A]) {
-        let mut passes = vec![Vec::with_capacity(ROUNDS); peers.len()];
-        let mut classes = vec![0; addresses.len()];
-        for _ in 0..ROUNDS {
-            for (peer, passes) in peers.iter().zip(&mut passes) {
-                // The first pass brings back what the other peers evicted, as steady traffic would.
-                time_pass(peer, addresses, &mut classes);
-                passes.push(time_pass(peer, addresses, &mut classes));
-            }
-        }
-        let medians: Vec<f64> = passes
-            .iter_mut()
-            .map(|passes| {
-                passes.sort_by(f64::total_cmp);
-                passes[ROUNDS / 2]
-            })
-            .collect();
-        let fastest = |kind| {
-            peers
-                .iter()
-                .zip(&medians)
-                .filter(|(peer, _)| peer.kind == kind)
-                .min_by(|(_, a), (_, b)| a.total_cmp(b))
-        };
-        let batch = medians[1];
-        let times: String = medians.iter().map(|time| format!("{time:>17.2}")).collect();
-        let ratios: String = [Kind::Crate, Kind::Textbook]
-            .into_iter()
-            .filter_map(fastest)
-            .map(|(peer, time)| format!("   {:>5.1}x {}", time / batch, peer.name))
-            .collect();
-        self.report.push(format!("  {row:<20}{times}{ratios}"));
-    }
+    let median = |mut passes: Vec<f64>| {
+        passes.sort_by(f64::total_cmp);
+        passes[ROUNDS / 2]
+    };
+    passes.into_iter().map(median).collect()
 }
 
 fn measure<A>(criterion: &mut Criterion, row: &str, peers: &[Peer<A>], addresses: &[A]) {
