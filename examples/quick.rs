@@ -9,7 +9,10 @@ fn main() {
             for size in [16, 1000, 10000] {
                 let sets = support::sets(size, v6);
                 let ring = support::packets(&sets, count, 64);
-                let packets: Vec<Received> = ring.chunks_exact(64).map(|p| Received::whole(p, Duration::ZERO)).collect();
+                let packets: Vec<Received> = ring
+                    .chunks_exact(64)
+                    .map(|p| Received::whole(p, Duration::ZERO))
+                    .collect();
                 let t = Instant::now();
                 let policy = CompiledPolicy::new(support::policy(&sets), Generation(1)).unwrap();
                 let compile = t.elapsed();
@@ -25,8 +28,13 @@ fn main() {
                     }
                     best = best.min(t.elapsed().as_nanos() as f64 / count as f64);
                 }
-                println!("v6={v6} ring={count} size={size}: {best:.2} ns, memory {} compile {compile:?}", policy.memory_bytes());
-                if v6 && size > 100 { break; }
+                println!(
+                    "v6={v6} ring={count} size={size}: {best:.2} ns, memory {} compile {compile:?}",
+                    policy.memory_bytes()
+                );
+                if v6 && size > 100 {
+                    break;
+                }
             }
         }
     }

@@ -135,7 +135,7 @@ struct Rows<Middle, Leaf> {
 impl<Middle: Copy + Into<u32>, Leaf: Copy + Into<u16>> Rows<Middle, Leaf> {
     #[inline(always)]
     fn lookup(&self, address: u32) -> ClassNumber {
-        let [_, _, third, fourth] = address.to_be_bytes();
+        let (third, fourth) = ((address >> 8) as u8, address as u8);
         let middle = self.root[(address >> 16) as usize];
         let leaf: u32 = self.middle[usize::from(middle)][usize::from(third)].into();
         self.leaf[leaf as usize][usize::from(fourth)].into()

@@ -2,13 +2,13 @@
 //!
 //! A policy names many sets of prefixes that overlap. Its compiler gives each combination of sets
 //! that occurs a dense number, the *class*, and asks one question for each address of a packet:
-//! which class? [`Ipv4Trie`] and [`Ipv6Trie`] answer it. Both are immutable, hold their cells in
-//! a handful of vectors, allocate nothing on lookup, and answer [`NO_CLASS`] where no prefix matches.
+//! which class? [`Ipv4Trie`] and [`Ipv6Trie`] answer it. Both are immutable and made of a handful of
+//! vectors, allocate nothing on lookup, and answer [`NO_CLASS`] where no prefix matches.
 //!
 //! ```text
 //!   prefixes, any order        sorted ranges, no overlap       the trie
 //!   10.0.0.0/8    1            0.0.0.0     0
-//!   10.1.0.0/16   2     →      10.0.0.0    1            →      cells to walk
+//!   10.1.0.0/16   2     →      10.0.0.0    1            →      cells or keys
 //!   10.1.2.0/24   1            10.1.0.0    2
 //!                              10.1.2.0    1
 //!                              10.1.3.0    2
@@ -17,19 +17,21 @@
 //! ```
 //!
 //! `ranges` does the first step for both families. The second differs: 32 bits are walked in three
-//! loads ([`Ipv4Trie`]), 128 bits are narrowed by a trie and finished by a short search
-//! ([`Ipv6Trie`]). [`reference`] is the slow and obviously right table that both are tested against.
+//! loads ([`Ipv4Trie`]), 128 bits are searched in two halves ([`Ipv6Trie`]). [`mod@reference`] is the
+//! slow and obviously right table that both are tested against.
 //!
 //! Lookups of a batch are independent of each other, so a core has many of them under way at once:
 //! prefer `lookup_batch` wherever there is more than one address.
 
 mod error;
 mod ipv4;
+mod ipv6;
 mod ranges;
 pub mod reference;
 
 pub use error::BuildError;
 pub use ipv4::Ipv4Trie;
+pub use ipv6::Ipv6Trie;
 
 /// The number of an address class; [`NO_CLASS`] where no prefix matches.
 pub type ClassNumber = u16;

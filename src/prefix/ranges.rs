@@ -4,7 +4,7 @@ use super::{BuildError, ClassNumber, NO_CLASS};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The addresses from `start` up to the start of the next range, or to the end of the family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Range<Address> {
     pub(super) start: Address,
     pub(super) class: ClassNumber,

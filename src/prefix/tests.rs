@@ -1,12 +1,12 @@
 //! The tries against the table that is obviously right.
 
 use super::reference::LinearTable;
-use super::{BuildError, ClassNumber, Ipv4Trie};
-use ipnet::{IpNet, Ipv4Net};
+use super::{BuildError, ClassNumber, Ipv4Trie, Ipv6Trie};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 fn v4(text: &str) -> Ipv4Net {
     text.parse().expect("a literal prefix")
@@ -59,6 +59,63 @@ fn v4_prefixes() -> impl Strategy<Value = Vec<(Ipv4Net, ClassNumber)>> {
     })
 }
 
+fn v6(text: &str) -> Ipv6Net {
+    text.parse().expect("a literal prefix")
+}
+
+fn v6_edges(net: &Ipv6Net) -> [u128; 5] {
+    let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+    [
+        first,
+        last,
+        first.wrapping_sub(1),
+        last.wrapping_add(1),
+        first + (last - first) / 3,
+    ]
+}
+
+fn assert_v6_agrees(prefixes: &[(Ipv6Net, ClassNumber)], extra: &[u128]) {
+    let trie = Ipv6Trie::build(prefixes.iter().copied()).expect("no conflict");
+    let reference = LinearTable::new(prefixes.iter().copied());
+    let mut addresses = vec![0, 1, u128::MAX - 1, u128::MAX];
+    addresses.extend_from_slice(extra);
+    addresses.extend(prefixes.iter().flat_map(|(net, _)| v6_edges(net)));
+    let mut batch = vec![ClassNumber::MAX; addresses.len()];
+    trie.lookup_batch(&addresses, &mut batch);
+    for (address, from_batch) in addresses.iter().zip(batch) {
+        let expected = reference.lookup(*address);
+        let shown = Ipv6Addr::from_bits(*address);
+        assert_eq!(trie.lookup(*address), expected, "{shown}");
+        assert_eq!(from_batch, expected, "{shown} in a batch");
+    }
+}
+
+/// A few sites, subnets and dense hosts in one /32, random hosts, and prefixes at both ends.
+fn v6_prefixes(
+    count: std::ops::Range<usize>,
+) -> impl Strategy<Value = Vec<(Ipv6Net, ClassNumber)>> {
+    let near = (0u128..4, 0u128..4, 0u128..4, 0u128..300)
+        .prop_map(|(a, b, c, d)| 0x2001_0db8 << 96 | a << 85 | b << 70 | c << 62 | d);
+    let bits = prop_oneof![
+        4 => near,
+        1 => any::<u64>().prop_map(|host| 0x2001_0db8 << 96 | u128::from(host)),
+        1 => any::<u128>(),
+        1 => (0u128..300).prop_map(|below| u128::MAX - below),
+    ];
+    let class = prop_oneof![8 => 0..6u16, 1 => any::<u16>()];
+    let length = prop_oneof![2 => 0u8..=128, 2 => 120u8..=128, 1 => Just(64u8)];
+    vec((bits, length, class), count).prop_map(|list| {
+        let unique: BTreeMap<Ipv6Net, ClassNumber> = list
+            .into_iter()
+            .map(|(bits, length, class)| {
+                let net = Ipv6Net::new(Ipv6Addr::from_bits(bits), length).expect("length is valid");
+                (net.trunc(), class)
+            })
+            .collect();
+        unique.into_iter().collect()
+    })
+}
+
 proptest! {
     #[test]
     fn ipv4_agrees_with_the_reference(
@@ -66,6 +123,22 @@ proptest! {
         addresses in vec(any::<u32>(), 0..20),
     ) {
         assert_v4_agrees(&prefixes, &addresses);
+    }
+
+    #[test]
+    fn ipv6_agrees_with_the_reference(
+        prefixes in v6_prefixes(0..40).prop_shuffle(),
+        addresses in vec(any::<u128>(), 0..20),
+    ) {
+        assert_v6_agrees(&prefixes, &addresses);
+    }
+
+    #[test]
+    fn ipv6_agrees_with_the_reference_over_several_levels(
+        prefixes in v6_prefixes(100..300),
+        addresses in vec(any::<u128>(), 0..20),
+    ) {
+        assert_v6_agrees(&prefixes, &addresses);
     }
 }
 
@@ -130,4 +203,196 @@ fn ten_thousand_hosts_of_one_class_share_their_rows() {
     });
     let trie = Ipv4Trie::build(hosts).expect("no conflict");
     assert!(trie.memory_bytes() < 320 * 1024, "{}", trie.memory_bytes());
+}
+
+#[test]
+fn an_empty_ipv6_trie_knows_no_class() {
+    assert_v6_agrees(&[], &[0x2001_0db8 << 96]);
+}
+
+#[test]
+fn ipv6_default_route_and_hosts_at_both_ends() {
+    let all = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128";
+    assert_v6_agrees(
+        &[
+            (v6("::/0"), 9),
+            (v6("::/128"), 1),
+            (v6(all), 2),
+            (v6("ffff::/16"), 3),
+            (v6("::/1"), 4),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn ipv6_finds_each_of_many_hosts_at_the_end_of_the_address_space() {
+    let hosts: Vec<_> = (0..1_000u128)
+        .map(|i| Ipv6Net::new(Ipv6Addr::from_bits(u128::MAX - 2 * i), 128).expect("a host"))
+        .zip(1..)
+        .collect();
+    assert_v6_agrees(&hosts, &[]);
+}
+
+#[test]
+fn ipv6_prefix_may_repeat_only_with_its_class_host_bits_or_not() {
+    let twice = |other| Ipv6Trie::build([(v6("2001:db8::/32"), 1), (v6("2001:db8::7/32"), other)]);
+    assert_eq!(twice(1).expect("the same").lookup(0x2001_0db8 << 96), 1);
+    assert!(matches!(
+        twice(2),
+        Err(BuildError::Conflict {
+            one: 1,
+            other: 2,
+            ..
+        })
+    ));
+}
+
+/// Subnets side by side, of classes in turn: exactly `ranges` ranges of high halves.
+fn v6_subnets(ranges: usize) -> Vec<(Ipv6Net, ClassNumber)> {
+    // What lies before and behind them makes two.
+    (2..ranges)
+        .map(|i| {
+            let bits = (0x2001_0db8 << 32 | i as u128) << 64;
+            let net = Ipv6Net::new(Ipv6Addr::from_bits(bits), 64).expect("a subnet");
+            (net, (i % 3 + 1) as ClassNumber)
+        })
+        .collect()
+}
+
+/// Hosts of one subnet, each of a class of its own.
+fn v6_hosts(subnet: u64, hosts: impl IntoIterator<Item = u64>) -> Vec<(Ipv6Net, ClassNumber)> {
+    let net = |host| {
+        let bits = u128::from(subnet) << 64 | u128::from(host);
+        Ipv6Net::new(Ipv6Addr::from_bits(bits), 128).expect("a host")
+    };
+    hosts.into_iter().map(net).zip(1..).collect()
+}
+
+#[test]
+fn ipv6_levels_begin_and_end_where_they_should() {
+    for edge in [8, 16, 64, 72, 81, 128, 512] {
+        for ranges in edge - 1..=edge + 2 {
+            assert_v6_agrees(&v6_subnets(ranges), &[]);
+        }
+    }
+}
+
+#[test]
+fn ipv6_finds_1_to_100_hosts_of_a_subnet() {
+    let subnet = 0x2001_0db8 << 32 | 5;
+    for count in 1..=100 {
+        assert_v6_agrees(&v6_hosts(subnet, 0..count), &[]);
+        let apart = (1..=count).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        assert_v6_agrees(&v6_hosts(subnet, apart), &[]);
+    }
+}
+
+/// The lanes of a batch stop at different depths, in all orders.
+#[test]
+fn ipv6_lanes_of_a_batch_do_not_disturb_each_other() {
+    let mut prefixes = v6_subnets(100);
+    for (subnet, hosts) in [(7, 1), (8, 3), (20, 40), (21, 300)] {
+        prefixes.extend(v6_hosts(0x2001_0db8 << 32 | subnet, 0..hosts));
+    }
+    let trie = Ipv6Trie::build(prefixes.iter().copied()).expect("no conflict");
+    let addresses: Vec<u128> = (0..10_000u128)
+        .map(|i| ((0x2001_0db8 << 32) + i % 25) << 64 | (i * i % 310))
+        .collect();
+    for length in (0..40).chain([addresses.len()]) {
+        let addresses = &addresses[addresses.len() - length..];
+        let mut classes = vec![ClassNumber::MAX; length];
+        trie.lookup_batch(addresses, &mut classes);
+        let one_by_one: Vec<_> = addresses.iter().map(|a| trie.lookup(*a)).collect();
+        assert_eq!(classes, one_by_one);
+    }
+}
+
+#[test]
+fn ipv6_subnets_with_the_same_hosts_share_a_tree() {
+    let subnets = |count| {
+        let prefixes = (0..count).flat_map(|i| v6_hosts(2 * i, (0..50).map(|host| host * 7)));
+        let trie = Ipv6Trie::build(prefixes).expect("no conflict");
+        trie.memory_bytes()
+    };
+    // A subnet of its own adds a range, and another behind it, at 8 and 4 bytes.
+    let added = subnets(2_000) - subnets(1_000);
+    assert!(added < 1_000 * 2 * 16, "{added}");
+}
+
+#[test]
+fn ipv6_hosts_of_the_first_and_the_last_subnet_leave_their_neighbors_alone() {
+    let mut prefixes = v6_hosts(0, [0, 1, 9, u64::MAX]);
+    prefixes.extend(v6_hosts(1, [u64::MAX]));
+    prefixes.extend(v6_hosts(u64::MAX - 1, [0, 5, u64::MAX]));
+    prefixes.extend(v6_hosts(u64::MAX, [0, 5, 6, 7, u64::MAX]));
+    assert_v6_agrees(&prefixes, &[1 << 65, u128::MAX << 65]);
+    prefixes.push((v6("::/0"), 77));
+    assert_v6_agrees(&prefixes, &[1 << 65, u128::MAX << 65]);
+}
+
+/// The worst that interface identifiers can do: hosts far apart, or dense behind long runs of zeros.
+#[test]
+fn ten_thousand_ipv6_hosts_fit_512_kib_random_or_dense() {
+    let mut state = 1u64;
+    let mut random = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state
+    };
+    let spread = (0..10_000).map(|i| (0x2001_0db8 << 96) | (i % 50) << 64 | u128::from(random()));
+    let dense = (0..10_000).map(|i| (0x2001_0db8 << 96) | (i % 500) << 64 | ((i / 500) * 2));
+    for hosts in [spread.collect::<Vec<u128>>(), dense.collect()] {
+        let hosts = hosts.into_iter().map(|bits| {
+            (
+                Ipv6Net::new(Ipv6Addr::from_bits(bits), 128).expect("a host"),
+                1,
+            )
+        });
+        let trie = Ipv6Trie::build(hosts).expect("one class");
+        assert!(trie.memory_bytes() < 512 << 10, "{}", trie.memory_bytes());
+    }
+}
+
+/// The prefixes of a full routing table that lies beside the repository, else none.
+fn bgp<Net: std::str::FromStr>(file: &str) -> Vec<(Net, ClassNumber)> {
+    use std::io::{BufRead, BufReader};
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/tables/").to_owned() + file;
+    let Ok(compressed) = std::fs::File::open(&path) else {
+        eprintln!("skipped: no routing table at {path}");
+        return Vec::new();
+    };
+    BufReader::new(flate2::read::GzDecoder::new(compressed))
+        .lines()
+        .zip((1..=60).cycle())
+        .map(|(line, class)| {
+            let net = line.expect("readable").parse().ok();
+            (net.expect("one prefix a line"), class)
+        })
+        .collect()
+}
+
+#[test]
+fn a_full_ipv4_routing_table_agrees_with_the_reference() {
+    let table = bgp("bgp_v4.txt.gz");
+    let trie = Ipv4Trie::build(table.iter().copied()).expect("no conflict");
+    let reference = LinearTable::new(table.iter().copied());
+    for (net, _) in table.iter().step_by(90_001) {
+        for address in v4_edges(net) {
+            assert_eq!(trie.lookup(address), reference.lookup(address), "{net}");
+        }
+    }
+}
+
+#[test]
+fn a_full_ipv6_routing_table_agrees_with_the_reference() {
+    let table = bgp("bgp_v6.txt.gz");
+    let trie = Ipv6Trie::build(table.iter().copied()).expect("no conflict");
+    let reference = LinearTable::new(table.iter().copied());
+    for (net, _) in table.iter().step_by(8_001) {
+        for address in v6_edges(net) {
+            assert_eq!(trie.lookup(address), reference.lookup(address), "{net}");
+        }
+    }
 }

@@ -1,0 +1,269 @@
+//! Prefix tables to measure with, and addresses to ask them for.
+
+use crate::oracle::{Address, Oracle, Prefix};
+use flate2::read::GzDecoder;
+use ipnet::{Ipv4Net, Ipv6Net};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub(crate) type Table<Net> = Vec<(Net, u16)>;
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): the same tables and addresses in every run.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+
+    pub(crate) fn address(&mut self) -> u128 {
+        u128::from(self.next()) << 64 | u128::from(self.next())
+    }
+}
+
+/// Classes by what a prefix is for: a few for sites, more for subnets, servers and public services.
+fn class(random: &mut Random, kind: u64) -> u16 {
+    (kind * 15 + random.below(15) + 1) as u16
+}
+
+const SITE: u64 = 0;
+const SUBNET: u64 = 1;
+const SERVER: u64 = 2;
+const PUBLIC: u64 = 3;
+
+/// `count` prefixes of a company: private blocks, sites, subnets, servers, public services.
+pub(crate) fn policy_v4(count: usize) -> Table<Ipv4Net> {
+    let random = &mut Random(4);
+    let mut table = TableBuilder::new(count);
+    table.add(0x0a00_0000, 8, class(random, SITE));
+    table.add(0xac10_0000, 12, class(random, SITE));
+    table.add(0xc0a8_0000, 16, class(random, SITE));
+    while !table.full() {
+        let site = 0x0a00_0000 | (random.below(200) as u32) << 16;
+        let subnet = site | (random.below(256) as u32) << 8;
+        match random.below(100) {
+            0..10 => table.add(site, random.between(14, 20) as u8, class(random, SITE)),
+            10..50 => table.add(
+                subnet | random.below(256) as u32,
+                if random.below(4) > 0 {
+                    24
+                } else {
+                    random.between(22, 28) as u8
+                },
+                class(random, SUBNET),
+            ),
+            50..85 => table.add(subnet | random.below(256) as u32, 32, class(random, SERVER)),
+            85..95 => table.add(
+                random.between(0x0d00_0000, 0xdf00_0000) as u32,
+                random.between(12, 24) as u8,
+                class(random, PUBLIC),
+            ),
+            _ => table.add(
+                random.between(0x0d00_0000, 0xdf00_0000) as u32,
+                32,
+                class(random, PUBLIC),
+            ),
+        }
+    }
+    table.prefixes
+}
+
+/// The same for IPv6; about 42 % are longer than /64, some with random interface identifiers.
+pub(crate) fn policy_v6(count: usize) -> Table<Ipv6Net> {
+    let random = &mut Random(6);
+    let mut table = TableBuilder::new(count);
+    let corporate = 0x2001_0db8_u128 << 96;
+    let local = 0xfd12_3456_789a_u128 << 80;
+    table.add(corporate, 32, class(random, SITE));
+    table.add(local, 48, class(random, SITE));
+    while !table.full() {
+        let site = match random.below(10) {
+            0 => local,
+            _ => corporate | u128::from(random.below(300)) << 80,
+        };
+        let subnet = site | u128::from(random.below(16) << 8 | random.below(24)) << 64;
+        match random.below(100) {
+            0..10 => table.add(site, random.between(44, 52) as u8, class(random, SITE)),
+            10..45 => table.add(
+                subnet,
+                if random.below(4) > 0 { 64 } else { 56 },
+                class(random, SUBNET),
+            ),
+            45..60 => table.add(
+                subnet | u128::from(random.next()),
+                128,
+                class(random, SERVER),
+            ),
+            60..80 => table.add(
+                subnet | u128::from(random.below(200)),
+                128,
+                class(random, SERVER),
+            ),
+            80..87 => table.add(
+                subnet | u128::from(random.below(1 << 20)),
+                random.between(96, 124) as u8,
+                class(random, SERVER),
+            ),
+            _ => table.add(
+                1 << 125 | random.address() >> 3 & 0x0fff << 109 | random.address() >> 16,
+                random.between(24, 64) as u8,
+                class(random, PUBLIC),
+            ),
+        }
+    }
+    table.prefixes
+}
+
+struct TableBuilder<Net> {
+    prefixes: Table<Net>,
+    seen: std::collections::HashSet<Net>,
+    count: usize,
+}
+
+impl<Net: Prefix> TableBuilder<Net> {
+    fn new(count: usize) -> Self {
+        Self {
+            prefixes: Vec::with_capacity(count),
+            seen: std::collections::HashSet::new(),
+            count,
+        }
+    }
+
+    fn full(&self) -> bool {
+        self.prefixes.len() == self.count
+    }
+
+    fn add(&mut self, bits: Net::Address, length: u8, class: u16) {
+        let net = Net::with_length(bits, length);
+        if !self.full() && self.seen.insert(net) {
+            self.prefixes.push((net, class));
+        }
+    }
+}
+
+/// A full routing table, if it lies beside the repository (or where `OFFRAMP_TABLES` says).
+pub(crate) fn bgp<Net: FromStr>(file: &str) -> Option<Table<Net>> {
+    let folder = std::env::var_os("OFFRAMP_TABLES").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/tables")),
+        PathBuf::from,
+    );
+    let path = folder.join(file);
+    let Ok(compressed) = File::open(&path) else {
+        eprintln!(
+            "SKIPPED: no routing table at {}; its rows are missing below",
+            path.display()
+        );
+        return None;
+    };
+    let random = &mut Random(9);
+    let lines = BufReader::new(GzDecoder::new(compressed)).lines();
+    let prefixes = lines.map(|line| {
+        let net = line.ok()?.parse().ok()?;
+        Some((net, random.below(60) as u16 + 1))
+    });
+    Some(prefixes.collect::<Option<_>>().expect("one prefix a line"))
+}
+
+/// Addresses somewhere in a prefix, each prefix as likely as the other.
+pub(crate) fn in_table<Net: Prefix>(table: &Table<Net>, count: usize) -> Vec<Net::Address> {
+    let random = &mut Random(1);
+    let one = |_| {
+        let (net, _) = &table[random.below(table.len() as u64) as usize];
+        net.address_inside(random.address())
+    };
+    (0..count).map(one).collect()
+}
+
+/// Addresses that no prefix matches, near the table's where the family is too wide to hit by chance.
+pub(crate) fn missing<Net: Prefix>(
+    table: &Table<Net>,
+    oracle: &Oracle<Net>,
+    count: usize,
+) -> Vec<Net::Address> {
+    let random = &mut Random(2);
+    let mut addresses = Vec::with_capacity(count);
+    // A table with a default route has no such address.
+    for _ in 0..count * 1000 {
+        if addresses.len() == count {
+            break;
+        }
+        let (net, _) = &table[random.below(table.len() as u64) as usize];
+        let address = net.address_near(random.address());
+        if oracle.lookup(address) == 0 {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
+/// Nine lookups of ten go to 256 addresses, as a site's traffic goes to few servers.
+pub(crate) fn skewed<Net: Prefix>(table: &Table<Net>, count: usize) -> Vec<Net::Address> {
+    let random = &mut Random(3);
+    let addresses = in_table(table, count);
+    let one = |index: usize| match random.below(10) {
+        0 => addresses[index],
+        _ => addresses[random.below(256) as usize],
+    };
+    (0..count).map(one).collect()
+}
+
+impl Prefix for Ipv4Net {
+    type Address = u32;
+    fn with_length(bits: u32, length: u8) -> Self {
+        Self::new_assert(Ipv4Addr::from_bits(bits), length).trunc()
+    }
+    fn bits(&self) -> (u32, u8) {
+        (self.network().to_bits(), self.prefix_len())
+    }
+    fn last(&self) -> u32 {
+        self.broadcast().to_bits()
+    }
+}
+
+impl Prefix for Ipv6Net {
+    type Address = u128;
+    fn with_length(bits: u128, length: u8) -> Self {
+        Self::new_assert(Ipv6Addr::from_bits(bits), length).trunc()
+    }
+    fn bits(&self) -> (u128, u8) {
+        (self.network().to_bits(), self.prefix_len())
+    }
+    fn last(&self) -> u128 {
+        self.broadcast().to_bits()
+    }
+}
+
+impl Address for u32 {
+    const WIDTH: u8 = 32;
+    fn widen(self) -> u128 {
+        self.into()
+    }
+    fn narrow(wide: u128) -> Self {
+        wide as u32
+    }
+}
+
+impl Address for u128 {
+    const WIDTH: u8 = 128;
+    fn widen(self) -> u128 {
+        self
+    }
+    fn narrow(wide: u128) -> Self {
+        wide
+    }
+}
