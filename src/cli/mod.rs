@@ -7,8 +7,10 @@ mod check;
 mod error;
 mod explain;
 mod input;
+mod number;
 mod observe;
 mod replay;
+mod summary;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anstream::ColorChoice;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::error::{CliError, warn};
@@ -16,6 +17,7 @@ use crate::filter::{Action, CompiledPolicy, Judge};
 use crate::gateway::backend::{BackendError, FrameSink, Outcome};
 use crate::gateway::capture::CaptureBackend;
 use crate::gateway::worker;
+use crate::policy::Style;
 
 /// Judge every packet of a capture: what would the policy drop, and what would it cut off?
 ///
@@ -123,7 +125,19 @@ pub(super) fn print_summary(
             .map_err(|error| CliError::Failed(format!("cannot write the report: {error}")))?;
         return super::print_json(&report);
     }
-    super::print(&render(&report, &TextOptions::of_terminal()))
+    super::print(&render(&report, &text_options()))
+}
+
+/// Text as wide as the terminal, in colors that standard output takes.
+fn text_options() -> TextOptions {
+    let default = TextOptions::default();
+    TextOptions {
+        width: terminal_size::terminal_size().map_or(default.width, |(width, _)| width.0),
+        style: match anstream::AutoStream::choice(&io::stdout()) {
+            ColorChoice::Never => Style::Plain,
+            ColorChoice::Always | ColorChoice::AlwaysAnsi | ColorChoice::Auto => Style::Colored,
+        },
+    }
 }
 
 /// Shows a progress bar on a terminal while a capture of `size` bytes is read.

@@ -94,8 +94,10 @@ impl Judge {
                 verdicts[lane] = policy.judge(packet.parse(), &mut self.fragments, packet.at);
             }
         }
-        self.v4.decide(v4, policy, CompiledPolicy::lookup_v4, verdicts);
-        self.v6.decide(v6, policy, CompiledPolicy::lookup_v6, verdicts);
+        self.v4
+            .decide(v4, policy, CompiledPolicy::lookup_v4, verdicts);
+        self.v6
+            .decide(v6, policy, CompiledPolicy::lookup_v6, verdicts);
     }
 }
 
@@ -148,7 +150,11 @@ impl<Address: Copy> Lanes<Address> {
         verdicts: &mut [Verdict],
     ) {
         let count = count.min(Judge::BATCH);
-        lookup(policy, &self.sources[..count], &mut self.source_classes[..count]);
+        lookup(
+            policy,
+            &self.sources[..count],
+            &mut self.source_classes[..count],
+        );
         lookup(
             policy,
             &self.destinations[..count],

@@ -1,0 +1,149 @@
+//! The `[[allow]]` that keeps a service: what was seen, and nothing wider.
+
+use std::cmp::Reverse;
+use std::fmt::Write as _;
+
+use ipnet::IpNet;
+
+use super::conclude::Conclusion;
+use super::report::{CutService, Nature, Suggestion};
+use super::service::{Role, Scope};
+use crate::filter::CompiledPolicy;
+
+/// The entry that keeps the service of `conclusion`; `None` for what is media, or may be.
+///
+/// Its name is like none in `policy` and none of `earlier` suggestions.
+pub(super) fn suggest(
+    conclusion: &Conclusion,
+    policy: &CompiledPolicy,
+    earlier: &[Suggestion],
+) -> Option<Suggestion> {
+    let service = &conclusion.service;
+    match service.nature {
+        Nature::Service if !conclusion.hosts.is_empty() => {}
+        Nature::Service | Nature::Unclear | Nature::Media => return None,
+    }
+    let taken = |name: &str| {
+        let allows = &policy.policy().allows;
+        allows.iter().any(|allow| allow.name.value == name)
+            || earlier.iter().any(|suggestion| suggestion.name == name)
+    };
+    let name = free_name(&name(service), taken);
+    let (to, left_out) = prefixes(&conclusion.hosts);
+    Some(Suggestion {
+        toml: toml(service, &name, &to, left_out),
+        name,
+        to,
+        left_out,
+    })
+}
+
+/// What an operator would call it.
+fn name(service: &CutService) -> String {
+    let place = match (service.role, service.scope) {
+        (Role::Request, Scope::Corporate) => "",
+        (Role::Request, Scope::Client) => " between clients",
+        (Role::Reply, Scope::Corporate) => " on the clients",
+        (Role::Reply, Scope::Client) => " on the clients, for other clients",
+    };
+    let CutService {
+        protocol, ports, ..
+    } = service;
+    match service.name {
+        Some(name) => format!("{name}{place} ({protocol} {ports})"),
+        None => format!("{protocol} {ports}{place}"),
+    }
+}
+
+fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    let mut free = name.to_owned();
+    let mut number = 2;
+    while taken(&free) {
+        free = format!("{name}, {number}");
+        number += 1;
+    }
+    free
+}
+
+/// The fewest prefixes that hold all of `hosts` and no other address, at most [`MOST_PREFIXES`] of them, those with the
+/// most packets; and how many are left out.
+fn prefixes(hosts: &[(IpNet, u64)]) -> (Vec<IpNet>, usize) {
+    let mut prefixes = IpNet::aggregate(&hosts.iter().map(|&(host, _)| host).collect());
+    let left_out = prefixes.len().saturating_sub(MOST_PREFIXES);
+    if left_out > 0 {
+        let packets = |prefix: &IpNet| -> u64 {
+            let inside = hosts.iter().filter(|(host, _)| prefix.contains(host));
+            inside.map(|(_, packets)| packets).sum()
+        };
+        prefixes.sort_by_cached_key(|prefix| Reverse(packets(prefix)));
+        prefixes.truncate(MOST_PREFIXES);
+    }
+    prefixes.sort();
+    (prefixes, left_out)
+}
+
+fn toml(service: &CutService, name: &str, to: &[IpNet], left_out: usize) -> String {
+    let mut out = String::new();
+    if service.attempts_only {
+        out +=
+            "# Only attempts to connect were seen: nobody answers, or they are dropped already.\n";
+    }
+    if service.scope == Scope::Client {
+        out += "# These are addresses of VPN clients, which may be another's tomorrow.\n";
+    }
+    if service.name.is_none() {
+        out += "# The port has no name, but a server's callers. Find out what it is before you allow it.\n";
+    }
+    if !service.destinations.exact {
+        out += "# There were more hosts than an audit keeps: write the subnets they are in.\n";
+    } else if left_out > 0 {
+        let _ = writeln!(
+            out,
+            "# {left_out} more prefixes with less traffic are left out: write the subnets they are in."
+        );
+    }
+    let _ = writeln!(out, "[[allow]]\nname = \"{name}\"");
+    let hosts: Vec<String> = to.iter().map(host_or_prefix).collect();
+    write_list(&mut out, "to", &hosts);
+    let _ = writeln!(out, "protocols = [\"{}\"]", service.protocol);
+    let key = match service.role {
+        Role::Request => "ports",
+        Role::Reply => "from_ports",
+    };
+    let _ = writeln!(out, "{key} = [\"{}\"]", service.ports);
+    out
+}
+
+fn host_or_prefix(prefix: &IpNet) -> String {
+    if prefix.prefix_len() == prefix.max_prefix_len() {
+        prefix.addr().to_string()
+    } else {
+        prefix.to_string()
+    }
+}
+
+/// On one line where it fits, else filled.
+fn write_list(out: &mut String, key: &str, items: &[String]) {
+    let line = items.join("\", \"");
+    if line.len() + key.len() < LIST_WIDTH {
+        let _ = writeln!(out, "{key} = [\"{line}\"]");
+        return;
+    }
+    let _ = write!(out, "{key} = [");
+    let mut width = LIST_WIDTH;
+    for item in items {
+        if width + item.len() + 4 > LIST_WIDTH {
+            out.push_str("\n   ");
+            width = 3;
+        }
+        let _ = write!(out, " \"{item}\",");
+        width += item.len() + 4;
+    }
+    out.push_str("\n]\n");
+}
+
+/// Prefixes of one suggestion: more are no longer read by whoever decides.
+const MOST_PREFIXES: usize = 32;
+
+/// Columns of a list on one line.
+const LIST_WIDTH: usize = 72;
