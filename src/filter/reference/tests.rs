@@ -512,7 +512,7 @@ fn p4_a_tail_to_a_server_needs_no_first() {
 }
 
 #[test]
-fn p5_a_first_fragment_that_stops_before_rule_4_is_not_remembered() {
+fn p5_a_tail_follows_a_source_routed_first() {
     let source_route = [131, 7, 4, 10, 0, 0, 1, 0];
 
     let verdicts = judge_all(&[
@@ -521,7 +521,7 @@ fn p5_a_first_fragment_that_stops_before_rule_4_is_not_remembered() {
         ipv4(CORPORATE, UDP, 1, &[0; 8]),
     ]);
 
-    assert_eq!(verdicts, [media(), SOURCE_ROUTED, media()]);
+    assert_eq!(verdicts, [media(), SOURCE_ROUTED, SOURCE_ROUTED]);
 }
 
 #[test]
