@@ -115,6 +115,14 @@ pub fn sets(size: usize, v6: bool) -> Sets {
     sets
 }
 
+/// Destination ports that the policy's `[[allow]]` entries keep.
+pub const ALLOWED_PORTS: [u16; 2] = [3389, 1433];
+
+/// The entries of a policy that `prefixes` are spread over: eight, as far as they go.
+pub fn entries(prefixes: &[IpNet]) -> impl Iterator<Item = &[IpNet]> {
+    prefixes.chunks(prefixes.len().div_ceil(8).max(1))
+}
+
 /// The policy of these sets: servers and public services in entries of up to 50 prefixes, allows likewise.
 pub fn policy(sets: &Sets) -> Policy {
     let all = |prefixes: &[IpNet]| {
@@ -123,12 +131,7 @@ pub fn policy(sets: &Sets) -> Policy {
             .map(|&prefix| sourced(prefix))
             .collect::<Vec<_>>()
     };
-    let entries = |prefixes: &[IpNet]| {
-        prefixes
-            .chunks(prefixes.len().div_ceil(8).max(1))
-            .map(all)
-            .collect::<Vec<_>>()
-    };
+    let entries = |prefixes| entries(prefixes).map(all).collect::<Vec<_>>();
     let named = |kind: &str, at: usize| sourced(format!("{kind} {at}"));
     Policy {
         origin: "bench".to_owned(),
@@ -161,10 +164,9 @@ pub fn policy(sets: &Sets) -> Policy {
                 name: named("allow", at),
                 to,
                 protocols: ProtocolSet::Both,
-                ports: vec![
-                    sourced(PortRange::single(3389)),
-                    sourced(PortRange::single(1433)),
-                ],
+                ports: ALLOWED_PORTS
+                    .map(|port| sourced(PortRange::single(port)))
+                    .to_vec(),
                 from_ports: vec![],
                 lifts: Lifts {
                     media: true,
