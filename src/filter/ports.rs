@@ -38,7 +38,7 @@ enum Decision {
 const _: () = assert!(size_of::<Decision>() == size_of::<Verdict>());
 
 /// From a port to the number of the range it lies in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 struct PortMap {
     /// High byte of the port → row of [`PortFunctions::rows`].
     rows: [u32; 256],
@@ -106,7 +106,8 @@ pub(super) struct PortCompiler<'a> {
     policy: &'a Policy,
     rules: &'a RuleTable,
     functions: PortFunctions,
-    maps: HashMap<PortMap, u32>,
+    /// The starts of ranges and their numbers → the map that has them.
+    maps: HashMap<(Vec<u16>, Vec<u16>), u32>,
     rows: HashMap<Row, u32>,
     cells: HashMap<Vec<Decision>, u32>,
 }
@@ -263,7 +264,12 @@ impl<'a> PortCompiler<'a> {
         }
     }
 
+    /// The map whose ranges begin at `starts` and have the numbers `ranges`.
     fn map(&mut self, starts: &[u16], ranges: &[u16]) -> u32 {
+        let key = (starts.to_vec(), ranges.to_vec());
+        if let Some(map) = self.maps.get(&key) {
+            return *map;
+        }
         let mut map = PortMap { rows: [0; 256] };
         let mut range_of_port = starts.iter().zip(ranges).peekable();
         let mut range = 0;
@@ -276,9 +282,20 @@ impl<'a> PortCompiler<'a> {
                 }
                 row[usize::from(low)] = range;
             }
-            map.rows[usize::from(high)] = intern(&mut self.rows, &mut self.functions.rows, row);
+            map.rows[usize::from(high)] = self.row(row);
         }
-        intern(&mut self.maps, &mut self.functions.maps, map)
+        self.functions.maps.push(map);
+        let number = number(self.functions.maps.len() - 1);
+        self.maps.insert(key, number);
+        number
+    }
+
+    /// The place of `row` among the rows, where equal ones are stored once.
+    fn row(&mut self, row: Row) -> u32 {
+        *self.rows.entry(row).or_insert_with_key(|row| {
+            self.functions.rows.push(*row);
+            number(self.functions.rows.len() - 1)
+        })
     }
 
     fn cells(&mut self, cells: Vec<Decision>) -> u32 {
@@ -288,18 +305,6 @@ impl<'a> PortCompiler<'a> {
             number(all.len() - cells.len())
         })
     }
-}
-
-/// The place of `value` in `all`, where equal values are stored once.
-fn intern<T: Clone + Eq + std::hash::Hash>(
-    known: &mut HashMap<T, u32>,
-    all: &mut Vec<T>,
-    value: T,
-) -> u32 {
-    *known.entry(value).or_insert_with_key(|value| {
-        all.push(value.clone());
-        number(all.len() - 1)
-    })
 }
 
 fn number(position: usize) -> u32 {

@@ -154,13 +154,19 @@ impl<Leaf: Copy + Eq + Hash> Rows<u32, Leaf> {
         let mut leaf = RowPool::new();
         let mut root = Vec::with_capacity(ROOT);
         let mut cursor = Cursor { ranges, at: 0 };
+        // Neighboring slots are often of one class: they share the row without another look.
+        let mut neighbor = None;
         for slot in 0..ROOT as u32 {
-            let row = match cursor.class_throughout(slot << 16, 0xffff) {
-                Some(class) => {
+            let throughout = cursor.class_throughout(slot << 16, 0xffff);
+            let row = match (throughout, neighbor) {
+                (Some(class), Some((same, row))) if class == same => row,
+                (Some(class), _) => {
                     let leaf = leaf.uniform(class, cell(class));
-                    middle.uniform(class, leaf)
+                    let row = middle.uniform(class, leaf);
+                    neighbor = Some((class, row));
+                    row
                 }
-                None => {
+                (None, _) => {
                     let cells = std::array::from_fn(|third| {
                         let first = slot << 16 | (third as u32) << 8;
                         match cursor.class_throughout(first, 0xff) {

@@ -1244,12 +1244,74 @@ def file_formats() -> list[Capture]:
     ]
 
 
+def contoso_morning() -> Capture:
+    """Ten minutes on the tun of Contoso's concentrator before the filter is switched on, by config/contoso.toml.
+
+    Not a trick in it: what a network engineer would see, and what `offramp replay` makes of it.
+    """
+    policy = (HERE.parents[1] / "config" / "contoso.toml").read_text()
+    rows: list[Row] = []
+
+    def rtp(sequence: int, kind: int = 0) -> bytes:
+        header = struct.pack(">BBHII", 0x80, kind, sequence, sequence * 160, 0x0FF2A4B0)
+        return header + bytes((sequence * 7 + at) % 256 for at in range(160))
+
+    def stun(kind: int) -> bytes:
+        return struct.pack(">HHI12s", kind, 0, 0x2112A442, b"offramp-test")
+
+    def say(what: str, source: str, destination: str, payload: Payload, verdict: str) -> None:
+        rows.append(Row(what, ip4(source, destination, payload), verdict))
+
+    def stream(what: str, source: str, destination: str, ports: tuple[int, int], packets: int, verdict: str) -> None:
+        for kind in (0x0001, 0x0001):
+            say(f"{what}: connectivity check", source, destination, udp(*ports, stun(kind)), verdict)
+        for sequence in range(packets):
+            say(what, source, destination, udp(*ports, rtp(sequence)), verdict)
+
+    def session(what: str, source: str, destination: str, ports: tuple[int, int], packets: int, verdict: str) -> None:
+        say(f"{what}: opens", source, destination, tcp(*ports, flags=0x02), verdict)
+        for packet in range(packets):
+            say(what, source, destination, tcp(*ports, bytes([packet % 256]) * 90, flags=0x18), verdict)
+
+    ann, ben, eve, joe = (f"172.16.1.{host}" for host in (11, 12, 13, 14))
+    session("Ann registers at the Front End", ann, "10.1.0.10", (50101, 5061), 12, "drop servers")
+    session("Ben registers at the Front End", ben, "10.1.0.11", (50102, 5061), 9, "drop servers")
+    session("Ann asks for relay credentials at the Edge's internal side", ann, "10.2.0.5", (50103, 5062), 3, "drop servers")
+    stream("Ann calls a colleague in the office", ann, "10.20.7.31", (50012, 50018), 140, "drop media")
+    stream("Ben calls another", ben, "10.21.3.8", (50004, 50030), 90, "drop media")
+    stream("Ann and Eve talk, both on the VPN", ann, eve, (50014, 50022), 60, "drop hairpin")
+    stream("Eve answers Ann", eve, ann, (50022, 50014), 55, "drop hairpin")
+    stream("Joe's call goes by the A/V Edge, but through the tunnel", joe, "167.55.49.34", (50007, 3478), 75, "forward public")
+    session("Outlook talks to the published Exchange", joe, "167.55.49.36", (50201, 443), 30, "forward public")
+    session("intranet", ann, "10.5.1.20", (50301, 443), 80, "forward default")
+    session("file server", ben, "10.3.0.5", (50302, 445), 120, "forward default")
+    session("Remote Desktop to a jump host", eve, "10.9.0.5", (50303, 3389), 70, "forward allow")
+    session("directory", ann, "10.0.0.9", (50304, 389), 14, "forward default")
+    session("directory, dynamic RPC", ann, "10.0.0.9", (50305, 49668), 11, "forward allow")
+    for client, port in ((ann, 50306), (eve, 50307), (joe, 50308)):
+        session("Remote Desktop to a PC in the office", client, "10.20.7.40", (port, 3389), 35, "drop media")
+    session("Remote Desktop to the next PC", joe, "10.20.7.41", (50309, 3389), 28, "drop media")
+    session("the order system's Oracle", ben, "10.4.1.5", (50310, 1521), 44, "drop media")
+    session("the order system's Oracle", joe, "10.4.1.5", (50311, 1521), 21, "drop media")
+    session("NFS", eve, "10.3.0.6", (50312, 2049), 18, "drop media")
+    for packet in range(24):
+        say("helpdesk sees Eve's screen: replies of the client", eve, "10.6.0.30", tcp(3389, 50977, bytes(200), flags=0x18), "forward allow")
+    for number in range(40):
+        say("DNS", (ann, ben, eve, joe)[number % 4], "10.0.0.53", udp(50400 + number, 53, bytes(30)), "forward default")
+    for number in range(8):
+        say("ping", ann, "10.3.0.5", icmp(8, 0, struct.pack(">HH", 7, number) + bytes(48)), "forward default")
+
+    frames = [wire(row, Link.RAW, formats.raw) for row in rows]
+    file = formats.annotated(frames, [row.trick for row in rows])
+    return Capture("contoso-morning.pcapng", policy, file, [row.verdict for row in rows])
+
+
 def captures() -> list[Capture]:
     return [
         table_1_ipv4(), table_1_ipv6(), media_ports(), ipv4_fragments(), ipv6_fragments(), ipv6_extension_headers(),
         ipv4_options(), malformed_ipv4(), malformed_ipv6(), malformed_raw(), gso_and_jumbo(), snap_length(),
         checksums_and_lengths(), tcp_flags(), other_protocols(), unknown_sources(), spoofed_sources(), leaked_public(),
-        broadcast_and_multicast(), *link_types(), *file_formats(),
+        broadcast_and_multicast(), contoso_morning(), *link_types(), *file_formats(),
     ]  # fmt: skip
 
 
