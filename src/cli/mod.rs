@@ -103,22 +103,41 @@ fn print_completions(shell: clap_complete::Shell) -> Result<ExitCode, CliError> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// One page for all commands: what `--help` says of each, under a heading of its own.
 fn print_manual() -> Result<ExitCode, CliError> {
     let mut page = Vec::new();
-    let command = Arguments::command();
-    let manual = clap_mangen::Man::new(command.clone());
-    manual.render(&mut page).map_err(CliError::output)?;
-    for subcommand in command.get_subcommands() {
-        let manual = clap_mangen::Man::new(subcommand.clone());
-        manual
-            .render_description_section(&mut page)
-            .map_err(CliError::output)?;
-        manual
-            .render_options_section(&mut page)
-            .map_err(CliError::output)?;
-    }
+    write_manual(&mut page).map_err(CliError::output)?;
     io::stdout().write_all(&page).map_err(CliError::output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn write_manual(page: &mut Vec<u8>) -> io::Result<()> {
+    let mut command = Arguments::command();
+    command.build();
+    let manual = clap_mangen::Man::new(command.clone());
+    manual.render_title(page)?;
+    manual.render_name_section(page)?;
+    manual.render_synopsis_section(page)?;
+    manual.render_description_section(page)?;
+    manual.render_options_section(page)?;
+    for subcommand in command
+        .get_subcommands_mut()
+        .filter(|it| it.get_name() != "help")
+    {
+        let help = subcommand.render_long_help().to_string();
+        writeln!(
+            page,
+            ".SH \"OFFRAMP {}\"\n.nf",
+            subcommand.get_name().to_uppercase()
+        )?;
+        for line in help.lines() {
+            // In roff a backslash escapes, a hyphen is typographic, and a dot or quote in front is a request.
+            let line = line.replace('\\', "\\\\").replace('-', "\\-");
+            writeln!(page, "\\&{line}")?;
+        }
+        writeln!(page, ".fi")?;
+    }
+    Ok(())
 }
 
 /// Prints a result.

@@ -119,6 +119,8 @@ impl CompiledPolicy {
     pub fn memory_bytes(&self) -> usize {
         self.v4.memory_bytes()
             + self.v6.memory_bytes()
+            + self.clients.capacity() * size_of::<bool>()
+            + self.by_ports.capacity() * size_of::<[PortFunction; 2]>()
             + self.plans.capacity() * size_of::<Plan>()
             + self.ports.memory_bytes()
     }
@@ -126,7 +128,7 @@ impl CompiledPolicy {
     /// Judges one packet, as it was parsed: a header that is not in order is dropped as `malformed`.
     ///
     /// `now` is a time since any fixed moment; only `fragments` looks at it.
-    #[inline(never)]
+    #[inline(never)] // the way of rare packets: kept out of the loop over plain ones
     pub fn judge(
         &self,
         packet: Result<PacketView<'_>, Malformed>,
@@ -224,20 +226,20 @@ impl Plan {
         rules: &RuleTable,
         compiler: &mut PortCompiler<'_>,
     ) -> (Self, [PortFunction; 2]) {
-        let [tcp, udp] = if let Some(public) = class.public {
+        if let Some(public) = class.public {
             let verdict = match policy.filter.leaked_public {
                 LeakedPublic::Forward => Verdict::forward(Reason::Public),
                 LeakedPublic::Drop => Verdict::drop(Reason::Public),
             };
             return Self::of_one(verdict.by(rules.public(public as usize)), compiler);
-        } else {
-            [Protocol::Tcp, Protocol::Udp].map(|protocol| compiler.compile(class, protocol))
-        };
+        }
+        let [tcp, udp] =
+            [Protocol::Tcp, Protocol::Udp].map(|protocol| compiler.compile(class, protocol));
         let other = Verdict::forward(Reason::Default);
-        let scope = class
+        let would_decide = class
             .server
             .map_or(rules.media(), |server| rules.server(server as usize));
-        let tiny = Verdict::drop(Reason::TinyFragment).by(scope);
+        let tiny = Verdict::drop(Reason::TinyFragment).by(would_decide);
         let ports_cut = [tcp, udp].map(|by| by.single.or(by.harmless).unwrap_or(tiny));
         let uniform = (tcp.single == Some(other) && udp.single == tcp.single).then_some(other);
         let plan = Self {
