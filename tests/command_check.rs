@@ -1,5 +1,7 @@
 //! `offramp check`, as a user runs it: every class of mistake is refused with its place, and good policies are taken.
 
+#![cfg(feature = "gateway")]
+
 mod support;
 
 use std::fs;

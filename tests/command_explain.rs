@@ -1,5 +1,7 @@
 //! `offramp explain`: the verdict, the rule, the line of the policy and the prefix that matched.
 
+#![cfg(feature = "gateway")]
+
 mod support;
 
 use std::fs;

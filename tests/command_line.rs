@@ -1,5 +1,7 @@
 //! The command line itself: help, completions, the manual page, and what is no command.
 
+#![cfg(feature = "gateway")]
+
 mod support;
 
 use std::process::{Command, Stdio};

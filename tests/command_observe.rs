@@ -2,6 +2,8 @@
 //!
 //! A test starts itself again under `unshare`; what it builds there goes when it ends.
 
+#![cfg(feature = "gateway")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! `offramp replay`, as a user runs it: verdicts, captures and summaries that come out, and files that cannot be used.
 
+#![cfg(feature = "gateway")]
+
 mod support;
 
 use std::fs;
