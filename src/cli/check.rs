@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::error::CliError;
+use super::error::{CliError, say};
 use super::input::{compile, print_diagnostics, read_policy, refused};
 use crate::filter::{BrokenExpectation, CompiledPolicy};
 use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
@@ -55,7 +55,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             .iter()
             .map(|it| failure(compiled.policy(), it))
             .collect();
-        anstream::eprint!("{failures}");
+        say(format_args!("{failures}"));
         let count = match broken.len() {
             1 => "1 test that does not hold".to_owned(),
             count => format!("{count} tests that do not hold"),

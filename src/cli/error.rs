@@ -1,6 +1,7 @@
 //! [`CliError`]: why a command ends without its result, and the exit code that says so.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,7 +43,7 @@ impl CliError {
             Self::Usage(_) | Self::Refused(_) => ExitCode::from(2),
             Self::Failed(_) => ExitCode::FAILURE,
         };
-        anstream::eprintln!("{ERROR}error{ERROR:#}: {self}");
+        say(format_args!("{ERROR}error{ERROR:#}: {self}\n"));
         code
     }
 }
@@ -54,5 +55,10 @@ const WARNING: anstyle::Style = anstyle::AnsiColor::Yellow.on_default().bold();
 
 /// Prints a warning.
 pub(super) fn warn(message: &str) {
-    anstream::eprintln!("{WARNING}warning{WARNING:#}: {message}");
+    say(format_args!("{WARNING}warning{WARNING:#}: {message}\n"));
+}
+
+/// Prints to standard error. Where that cannot be written, the exit code says what there is to say.
+pub(super) fn say(text: fmt::Arguments<'_>) {
+    _ = anstream::stderr().write_fmt(text);
 }

@@ -19,7 +19,8 @@ use crate::policy::Policy;
 Examples:
   offramp explain config/contoso.toml --from 172.16.1.10 --to 10.1.0.10:5061 --protocol tcp
   offramp explain config/contoso.toml --from 172.16.1.10 --to 10.9.0.5 --protocol tcp
-  offramp explain config/dual-stack.toml --from 2001:db8:c::10 --to [2001:db8:a::5]:50000 --protocol udp
+  offramp explain config/dual-stack.toml --protocol udp \\
+      --from fd00:c0de:200::10 --to [2001:db8:c0de:40::7]:50020
 
 Without a destination port, the answer is given for every range of ports. Without a source port,
 49152 is taken.")]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anstream::ColorChoice;
 
-use super::error::CliError;
+use super::error::{CliError, say};
 use crate::capture::{CaptureReader, Gunzip, gunzip};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::policy::{self, Diagnostics, MAX_FILE_SIZE, Policy, Style};
@@ -63,7 +63,7 @@ pub(super) fn print_diagnostics(diagnostics: &Diagnostics) {
             ColorChoice::Never => Style::Plain,
             ColorChoice::Always | ColorChoice::AlwaysAnsi | ColorChoice::Auto => Style::Colored,
         };
-        anstream::eprintln!("{}", diagnostics.render(style).trim_end());
+        say(format_args!("{}\n", diagnostics.render(style).trim_end()));
     }
 }
 

@@ -72,12 +72,12 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         // Help and version are no errors; clap knows which stream each belongs to.
         Err(error) => {
-            let code = if error.use_stderr() {
-                ExitCode::from(2)
-            } else {
-                ExitCode::SUCCESS
+            let printed = error.print();
+            return match printed {
+                _ if error.use_stderr() => ExitCode::from(2),
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => CliError::output(error).report(),
             };
-            return error.print().map_or(ExitCode::FAILURE, |()| code);
         }
     };
     match arguments.color {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -182,9 +183,23 @@ fn refuse_overwriting(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Whether two paths lead to one file, be it by links or because both would create it.
 fn is_same_file(one: &Path, other: &Path) -> bool {
-    let resolve = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    resolve(one) == resolve(other)
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        (Err(_), Err(_)) => created(one) == created(other),
+        _ => false,
+    }
+}
+
+/// Where a file that is not there would be created.
+fn created(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    folder.join(path.file_name().unwrap_or_default())
 }
 
 /// Notes what becomes of each frame, wherever that was asked for.

@@ -1,0 +1,204 @@
+//! The packet path allocates nothing: neither the judgement of any packet nor, once it knows the flows, the audit.
+//!
+//! The packets are those of our own captures, which hold every trick we know.
+
+use std::alloc::System;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use offramp::audit::Audit;
+use offramp::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
+use offramp::filter::{CompiledPolicy, Generation, Judge, Reason, Verdict};
+use offramp::packet::Received;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// The allocator counts for all threads: one test at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// What kind of packets, and the capture that has them.
+const KINDS: [(&str, &str); 13] = [
+    ("IPv4 and IPv6, TCP and UDP", "link-raw-101.pcap"),
+    (
+        "ICMP, IPsec and what else has no ports",
+        "other-protocols.pcapng",
+    ),
+    (
+        "IPv4 with options, source routes among them",
+        "ipv4-options.pcapng",
+    ),
+    (
+        "IPv4 fragments, first ones and tails",
+        "ipv4-fragments.pcapng",
+    ),
+    (
+        "IPv6 with chains of extension headers",
+        "ipv6-extension-headers.pcapng",
+    ),
+    ("IPv6 fragments", "ipv6-fragments.pcapng"),
+    ("malformed IPv4", "malformed-ipv4.pcapng"),
+    ("malformed IPv6", "malformed-ipv6.pcapng"),
+    ("neither IPv4 nor IPv6", "malformed-raw.pcapng"),
+    ("GSO super-packets and jumbograms", "gso-and-jumbo.pcapng"),
+    ("cut by the snap length", "snap-length.pcapng"),
+    ("lengths that lie", "checksums-and-lengths.pcapng"),
+    ("broadcast and multicast", "broadcast-and-multicast.pcapng"),
+];
+
+/// A packet that owns its bytes.
+struct Packet {
+    bytes: Vec<u8>,
+    length_on_wire: usize,
+    at: Duration,
+}
+
+impl Packet {
+    fn received(&self) -> Received<'_> {
+        Received {
+            bytes: &self.bytes,
+            length_on_wire: self.length_on_wire,
+            at: self.at,
+        }
+    }
+}
+
+/// The policy and the IP packets of one of our captures.
+fn capture(file: &str) -> (CompiledPolicy, Vec<Packet>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/captures")
+        .join(file);
+    let text = std::fs::read(path.with_extension("policy.toml")).expect("a policy beside it");
+    let (policy, _) = offramp::policy::parse(file, &text).expect("a good policy");
+    let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
+    let bytes = gunzip(File::open(path).expect("a capture")).expect("a readable file");
+    let mut reader = CaptureReader::new(bytes).expect("a capture");
+    let mut packets = Vec::new();
+    while let Some(frame) = reader.next_frame().expect("a whole capture") {
+        if let LinkPayload::Ip { packet, offset } = ip_packet(frame.link_type, frame.bytes) {
+            packets.push(Packet {
+                bytes: packet.to_vec(),
+                length_on_wire: (frame.original_length as usize).saturating_sub(offset),
+                at: frame.timestamp,
+            });
+        }
+    }
+    assert!(!packets.is_empty(), "{file}");
+    (policy, packets)
+}
+
+/// How often `act` allocates, on what `prepare` makes.
+///
+/// The thread that runs the tests allocates when it feels like it. That can only add, so the least of several runs is
+/// taken, each with everything made afresh.
+fn allocations<T>(prepare: impl Fn() -> T, mut act: impl FnMut(&mut T)) -> usize {
+    let run = || {
+        let mut prepared = prepare();
+        let region = Region::new(ALLOCATOR);
+        act(&mut prepared);
+        let change = region.change();
+        change.allocations + change.reallocations
+    };
+    std::iter::repeat_with(run)
+        .take(5)
+        .min()
+        .expect("five runs")
+}
+
+fn judge() -> Judge {
+    Judge::new(1 << 10)
+}
+
+const UNJUDGED: Verdict = Verdict::drop(Reason::Malformed);
+
+#[test]
+fn the_allocations_of_a_known_culprit_are_counted() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = allocations(Vec::new, |list| list.extend([0_u8; 4096]));
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn judging_a_batch_allocates_nothing() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut reasons = BTreeSet::new();
+    for (kind, file) in KINDS {
+        let (policy, packets) = capture(file);
+        let received: Vec<Received<'_>> = packets.iter().map(Packet::received).collect();
+        let mut verdicts = vec![UNJUDGED; received.len()];
+        let count = allocations(judge, |judge| {
+            judge.judge(&policy, &received, &mut verdicts)
+        });
+        assert_eq!(count, 0, "{kind}");
+        reasons.extend(verdicts.iter().map(|verdict| verdict.reason.name()));
+    }
+    for rare in [
+        "malformed",
+        "source-routed",
+        "tiny-fragment",
+        "servers",
+        "hairpin",
+    ] {
+        assert!(
+            reasons.contains(rare),
+            "no packet is judged {rare}: {reasons:?}"
+        );
+    }
+}
+
+#[test]
+fn judging_one_packet_allocates_nothing() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for (kind, file) in KINDS {
+        let (policy, packets) = capture(file);
+        let count = allocations(judge, |judge| {
+            for packet in &packets {
+                std::hint::black_box(judge.judge_one(&policy, packet.received()));
+            }
+        });
+        assert_eq!(count, 0, "{kind}");
+    }
+}
+
+#[test]
+fn more_fragmented_datagrams_than_there_is_room_for_allocate_nothing() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (policy, packets) = capture("ipv4-fragments.pcapng");
+    let prepare = || (Judge::new(1), packets[0].bytes.clone());
+    let count = allocations(prepare, |(judge, _)| {
+        for packet in &packets {
+            std::hint::black_box(judge.judge_one(&policy, packet.received()));
+        }
+        assert!(judge.evicted_fragments() > 0, "the table overflows");
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn an_audit_that_knows_the_flows_allocates_nothing() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for (kind, file) in KINDS {
+        let (policy, packets) = capture(file);
+        let mut judge = judge();
+        let judged: Vec<(&Packet, Verdict)> = packets
+            .iter()
+            .map(|packet| (packet, judge.judge_one(&policy, packet.received())))
+            .collect();
+        let record = |audit: &mut Audit| {
+            for (packet, verdict) in &judged {
+                let received = packet.received();
+                audit.record(*verdict, received.parse(), received.length_on_wire);
+            }
+        };
+        let warm = || {
+            let mut audit = Audit::new();
+            record(&mut audit);
+            audit
+        };
+        assert_eq!(allocations(warm, record), 0, "{kind}");
+    }
+}

@@ -1,0 +1,294 @@
+//! `offramp explain`: the verdict, the rule, the line of the policy and the prefix that matched.
+
+#![cfg(feature = "gateway")]
+
+mod support;
+
+use std::fs;
+
+use serde_json::{Value, json};
+use support::{offramp, project};
+
+const CONTOSO: &str = "config/contoso.toml";
+
+fn explain(policy: &str, from: &str, to: &str, protocol: &str) -> String {
+    offramp(&[
+        "explain",
+        policy,
+        "--from",
+        from,
+        "--to",
+        to,
+        "--protocol",
+        protocol,
+    ])
+    .success()
+}
+
+fn explain_json(policy: &str, from: &str, to: &str, protocol: &str) -> Value {
+    let ends = ["--from", from, "--to", to, "--protocol", protocol, "--json"];
+    let ended = offramp(&[&["explain", policy], &ends[..]].concat());
+    let answer = ended.json();
+    ended.success();
+    answer
+}
+
+/// The number of the line of a policy that starts with `text`, behind the first line that starts with `after`.
+fn line(policy: &str, after: &str, text: &str) -> usize {
+    let lines = fs::read_to_string(project(policy)).expect("a policy of config/");
+    let mut lines = lines.lines().enumerate();
+    lines
+        .find(|(_, line)| line.starts_with(after))
+        .expect(after);
+    let (at, _) = lines.find(|(_, line)| line.starts_with(text)).expect(text);
+    at + 1
+}
+
+#[test]
+fn a_server_is_dropped_by_its_rule_line_and_prefix() {
+    let answer = explain(CONTOSO, "172.16.1.10:51000", "10.1.0.10:5061", "tcp");
+    let name = "name = \"Front End pool\"";
+    let server = line(CONTOSO, name, "addresses");
+    let clients = line(CONTOSO, "[vpn]", "client_subnets");
+    let (verdict, sets) = answer
+        .split_once("\n\n")
+        .expect("the verdict, then the sets");
+    assert!(verdict.starts_with("drop servers: "), "{answer}");
+    assert!(verdict.contains("Front End pool"), "{answer}");
+    assert!(
+        verdict.contains(&format!("holds 10.1.0.10/32 ({CONTOSO}:{server})")),
+        "{answer}"
+    );
+    assert!(
+        sets.contains(&format!("vpn.client_subnets ({CONTOSO}:{clients})")),
+        "{answer}"
+    );
+
+    let answer = explain_json(CONTOSO, "172.16.1.10:51000", "10.1.0.10:5061", "tcp");
+    let answers = answer["answers"].as_array().expect("a list of answers");
+    assert_eq!(answers.len(), 1, "{answer:#}");
+    let answer = &answers[0];
+    assert_eq!(
+        (&answer["verdict"], &answer["reason"]),
+        (&json!("drop"), &json!("servers"))
+    );
+    assert_eq!(answer["rule"]["name"], "Front End pool");
+    let named = line(CONTOSO, "[[server]]", name);
+    assert_eq!(answer["rule"]["line"], named);
+    assert_eq!(answer["matched"]["prefix"], "10.1.0.10/32");
+    assert_eq!(answer["matched"]["line"], server);
+    assert_eq!(answer["ports"], json!({ "first": 5061, "last": 5061 }));
+}
+
+#[test]
+fn media_to_an_office_is_dropped_by_the_ports_of_the_policy() {
+    let answer = explain(CONTOSO, "172.16.1.10:50000", "10.20.0.7:50020", "udp");
+    let corporate = line(CONTOSO, "[corporate]", "subnets");
+    let ports = line(CONTOSO, "[media]", "ports");
+    let holds = format!("corporate.subnets holds 10.0.0.0/8 ({CONTOSO}:{corporate})");
+    assert!(
+        answer.starts_with(&format!("drop media: {holds}")),
+        "{answer}"
+    );
+    assert!(
+        answer.contains(&format!("media.ports ({CONTOSO}:{ports})")),
+        "{answer}"
+    );
+}
+
+#[test]
+fn every_reason_of_contoso_is_told_apart() {
+    let cases = [
+        (
+            "172.16.1.10:50000",
+            "172.16.1.11:50020",
+            "udp",
+            "drop",
+            "hairpin",
+            Some("172.16.1.0/24"),
+        ),
+        (
+            "172.16.1.10:51000",
+            "167.55.49.32:443",
+            "tcp",
+            "forward",
+            "public",
+            Some("167.55.49.32/32"),
+        ),
+        (
+            "172.16.1.10:51000",
+            "10.9.0.4:3389",
+            "tcp",
+            "forward",
+            "allow",
+            Some("10.9.0.0/24"),
+        ),
+        (
+            "172.16.1.10:51000",
+            "10.5.0.2:443",
+            "tcp",
+            "forward",
+            "default",
+            None,
+        ),
+        (
+            "10.1.0.10:51000",
+            "10.5.0.2:8000",
+            "tcp",
+            "forward",
+            "not-a-client",
+            None,
+        ),
+    ];
+    for (from, to, protocol, verdict, reason, prefix) in cases {
+        let answer = &explain_json(CONTOSO, from, to, protocol)["answers"][0];
+        assert_eq!(answer["verdict"], verdict, "{from} {to}: {answer:#}");
+        assert_eq!(answer["reason"], reason, "{from} {to}: {answer:#}");
+        assert_eq!(
+            answer["matched"]["prefix"].as_str(),
+            prefix,
+            "{from} {to}: {answer:#}"
+        );
+    }
+}
+
+#[test]
+fn without_a_port_the_answer_is_given_by_ranges() {
+    let answer = explain(CONTOSO, "172.16.1.10", "10.9.0.4", "tcp");
+    let (verdicts, _) = answer
+        .split_once("\n\n")
+        .expect("the verdicts, then the sets");
+    let starts: Vec<String> = verdicts
+        .lines()
+        .map(|line| line.split_once(':').map_or(line, |(start, _)| start))
+        .map(|start| start.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        "0-1023 forward default",
+        "1024-3388 drop media",
+        "3389 forward allow",
+        "3390-65535 drop media",
+    ];
+    assert_eq!(starts, expected, "{answer}");
+
+    let answer = explain_json(CONTOSO, "172.16.1.10", "10.9.0.4", "tcp");
+    let answers = answer["answers"].as_array().expect("a list of answers");
+    let mut next = 0;
+    for answer in answers {
+        assert_eq!(answer["ports"]["first"], next, "ranges without a gap");
+        next = answer["ports"]["last"].as_u64().expect("a port") + 1;
+    }
+    assert_eq!(next, 65_536);
+}
+
+#[test]
+fn icmp_passes_and_has_no_ports() {
+    let answer = explain(CONTOSO, "172.16.1.10", "10.20.0.7", "icmp");
+    assert!(answer.starts_with("forward default: "), "{answer}");
+    assert!(answer.contains("ICMP"), "{answer}");
+    // No ranges of ports, where ports would matter.
+    let answer = explain_json(CONTOSO, "172.16.1.10", "10.1.0.10", "icmp");
+    assert_eq!(
+        answer["answers"].as_array().map(Vec::len),
+        Some(1),
+        "{answer:#}"
+    );
+
+    let ends = [
+        "--from",
+        "172.16.1.10",
+        "--to",
+        "10.20.0.7:80",
+        "--protocol",
+        "icmp",
+    ];
+    let message = offramp(&[&["explain", CONTOSO], &ends[..]].concat()).failure(2);
+    assert!(message.contains("ICMP has no ports"), "{message}");
+}
+
+#[test]
+fn ipv6_is_written_with_brackets_where_there_is_a_port() {
+    let policy = "config/dual-stack.toml";
+    for from in [
+        "fd00:c0de:200::10",
+        "[fd00:c0de:200::10]",
+        "[fd00:c0de:200::10]:50004",
+    ] {
+        let answer = explain_json(policy, from, "[2001:db8:c0de:40::7]:50020", "udp");
+        let answer = &answer["answers"][0];
+        assert_eq!(
+            (&answer["verdict"], &answer["reason"]),
+            (&json!("drop"), &json!("media"))
+        );
+        assert_eq!(answer["matched"]["prefix"], "2001:db8:c0de::/48", "{from}");
+        assert_eq!(
+            answer["matched"]["line"],
+            line(policy, "[corporate]", "subnets")
+        );
+    }
+}
+
+#[test]
+fn addresses_of_two_families_are_no_packet() {
+    let ends = [
+        "--from",
+        "172.16.1.10",
+        "--to",
+        "2001:db8::1",
+        "--protocol",
+        "udp",
+    ];
+    let message = offramp(&[&["explain", CONTOSO], &ends[..]].concat()).failure(2);
+    assert!(
+        message.contains("172.16.1.10 and 2001:db8::1 are of two families"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_is_no_address_is_refused_with_what_to_write() {
+    for wrong in [
+        "lync.contoso.com",
+        "10.1.0",
+        "10.1.0.10:",
+        "10.1.0.10:99999",
+        "10.1.0.10:-1",
+        "[2001:db8::1",
+        "2001:db8::g",
+        "",
+    ] {
+        let ends = ["--from", "172.16.1.10", "--to", wrong, "--protocol", "udp"];
+        let message = offramp(&[&["explain", CONTOSO], &ends[..]].concat()).failure(2);
+        assert!(message.contains("--to"), "{wrong}: {message}");
+        assert!(message.contains("10.1.0.10:5061"), "{wrong}: {message}");
+        assert!(message.contains("[2001:db8::1]:5061"), "{wrong}: {message}");
+    }
+    let ends = [
+        "--from",
+        "172.16.1.10",
+        "--to",
+        "10.1.0.10",
+        "--protocol",
+        "sctp",
+    ];
+    let message = offramp(&[&["explain", CONTOSO], &ends[..]].concat()).failure(2);
+    assert!(message.contains("tcp, udp, icmp"), "{message}");
+}
+
+#[test]
+fn a_refused_policy_explains_nothing() {
+    let ends = [
+        "--from",
+        "172.16.1.10",
+        "--to",
+        "10.1.0.10",
+        "--protocol",
+        "udp",
+        "--json",
+    ];
+    let policy = "tests/refused/host_bits_of_the_article.toml";
+    let ended = offramp(&[&["explain", policy], &ends[..]].concat());
+    assert_eq!(ended.stdout, "");
+    let message = ended.failure(2);
+    assert!(message.contains(&format!("{policy}:2:19")), "{message}");
+}

@@ -1,0 +1,340 @@
+//! `offramp replay`, as a user runs it: verdicts, captures and summaries that come out, and files that cannot be used.
+
+#![cfg(feature = "gateway")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use support::{Folder, OwnCapture, TIME_LIMIT, is_installed, offramp, program, project, run, wait};
+
+/// A capture of each kind of file, some link types, and the themes with the most reasons.
+const CAPTURES: [&str; 14] = [
+    "checksums-and-lengths.pcapng",
+    "format-gzip.pcap.gz",
+    "format-empty.pcap",
+    "format-microseconds-big-endian.pcap",
+    "format-nanoseconds-little-endian.pcap",
+    "format-packet-blocks.pcapng",
+    "format-simple-packets.pcapng",
+    "format-two-interfaces-big-endian.pcapng",
+    "ipv4-fragments.pcapng",
+    "ipv6-fragments.pcapng",
+    "leaked-public.pcapng",
+    "link-ethernet.pcap",
+    "link-sll2-276.pcap",
+    "other-protocols.pcapng",
+];
+
+/// A line of verdicts, as far as it is promised: why a frame holds no IP packet is not.
+fn promised(line: &str) -> &str {
+    match line.split_once(" skip ") {
+        Some((frame, _)) => &line[..frame.len() + " skip".len()],
+        None => line,
+    }
+}
+
+#[track_caller]
+fn assert_verdicts(printed: &str, own: &OwnCapture) {
+    let printed: Vec<&str> = printed.lines().map(promised).collect();
+    let expected: Vec<&str> = own.verdicts.iter().map(|line| promised(line)).collect();
+    assert_eq!(printed, expected, "{}", own.capture);
+}
+
+#[test]
+fn every_frame_gets_its_line_of_verdict_and_reason() {
+    for file in CAPTURES {
+        let own = OwnCapture::named(file);
+        let ended = offramp(&["replay", &own.policy, &own.capture, "--verdicts", "-"]);
+        assert_verdicts(&ended.success(), &own);
+    }
+}
+
+#[test]
+fn verdicts_in_a_file_are_those_of_standard_output() {
+    let folder = Folder::new("verdicts_in_a_file");
+    let own = OwnCapture::named("ipv4-options.pcapng");
+    let file = folder.write(
+        "verdicts",
+        "something longer that was there before\n".repeat(100),
+    );
+    let printed = offramp(&["replay", &own.policy, &own.capture, "--verdicts", &file]).success();
+    assert_eq!(printed, "");
+    assert_verdicts(&fs::read_to_string(&file).expect("verdicts"), &own);
+}
+
+#[test]
+fn a_capture_that_is_cut_off_is_judged_as_far_as_it_goes() {
+    let own = OwnCapture::named("cut-off.pcap");
+    assert!(own.verdicts.len() >= 3);
+    let ended = offramp(&["replay", &own.policy, &own.capture, "--verdicts", "-"]);
+    assert_verdicts(&ended.stdout, &own);
+    let warning = ended.error(1);
+    assert!(
+        warning.starts_with("warning: capture tests/captures/cut-off.pcap: "),
+        "{warning}"
+    );
+
+    let ended = offramp(&["replay", &own.policy, &own.capture, "--json"]);
+    assert_eq!(ended.json()["judged"]["packets"], own.verdicts.len());
+    ended.failure(1);
+}
+
+/// Number and comment of every packet of a capture, as tshark reads it.
+fn comments(capture: &str) -> Vec<String> {
+    let fields = ["-T", "fields", "-e", "frame.number", "-e", "frame.comment"];
+    let printed = run(Command::new("tshark").args(["-r", capture]).args(fields)).success();
+    printed
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
+}
+
+#[test]
+fn dropped_and_forwarded_packets_are_captures_that_tshark_reads() {
+    if !is_installed("tshark") {
+        return;
+    }
+    let folder = Folder::new("dropped_and_forwarded");
+    for file in [
+        "ipv4-fragments.pcapng",
+        "link-ethernet.pcap",
+        "link-null-big-endian.pcap",
+    ] {
+        let own = OwnCapture::named(file);
+        let (dropped, forwarded) = (
+            folder.path("dropped.pcapng"),
+            folder.path("forwarded.pcapng"),
+        );
+        let outputs = ["--write-dropped", &dropped, "--write-forwarded", &forwarded];
+        let arguments = [&["replay", &own.policy, &own.capture], &outputs[..]].concat();
+        offramp(&arguments).success();
+
+        let reasons = own
+            .verdicts
+            .iter()
+            .filter_map(|line| line.split_once(" drop "));
+        let expected = reasons.enumerate().map(|(at, (_, reason))| {
+            // A drop by a rule names the rule.
+            let comment = match reason {
+                "media" | "hairpin" | "tiny-fragment" => format!("{reason}: media"),
+                "servers" => "servers: Front End pool".to_owned(),
+                reason => reason.to_owned(),
+            };
+            format!("{}\t{comment}", at + 1)
+        });
+        assert_eq!(comments(&dropped), expected.collect::<Vec<_>>(), "{file}");
+        let expected = (1..=own.count("forward")).map(|number| number.to_string());
+        assert_eq!(comments(&forwarded), expected.collect::<Vec<_>>(), "{file}");
+    }
+}
+
+#[test]
+fn what_was_dropped_is_dropped_again_and_what_was_forwarded_passes_again() {
+    let folder = Folder::new("judged_again");
+    let own = OwnCapture::named("ipv4-options.pcapng");
+    let (dropped, forwarded) = (
+        folder.path("dropped.pcapng"),
+        folder.path("forwarded.pcapng"),
+    );
+    let outputs = ["--write-dropped", &dropped, "--write-forwarded", &forwarded];
+    offramp(&[&["replay", &own.policy, &own.capture], &outputs[..]].concat()).success();
+    for (capture, verdict) in [(&dropped, "drop"), (&forwarded, "forward")] {
+        let printed = offramp(&["replay", &own.policy, capture, "--verdicts", "-"]).success();
+        assert_eq!(printed.lines().count(), own.count(verdict));
+        for line in printed.lines() {
+            assert_eq!(line.split(' ').nth(1), Some(verdict), "{line}");
+        }
+    }
+}
+
+/// A capture with `times` the packets of one of ours: more verdicts than a pipe holds.
+fn long_capture(folder: &Folder, times: usize) -> String {
+    let bytes = fs::read(project("tests/captures/link-raw-101.pcap")).expect("a capture");
+    let (header, records) = bytes.split_at(24);
+    folder.write("long.pcap", [header, &records.repeat(times)].concat())
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let folder = Folder::new("a_reader_that_leaves_early");
+    let own = OwnCapture::named("link-raw-101.pcap");
+    let capture = long_capture(&folder, 30_000);
+    let mut child = program(&["replay", &own.policy, &capture, "--verdicts", "-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let stderr = support::read_all(child.stderr.take().expect("piped just above"));
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped just above"));
+    stdout.read_line(&mut line).expect("a line of verdicts");
+    drop(stdout);
+    let status = wait(&mut child, TIME_LIMIT).expect("it ends");
+    assert_eq!(line.trim_end(), own.verdicts[0]);
+    let stderr = stderr.join().expect("a reader does not panic");
+    assert!(
+        !stderr.contains("panicked") && !stderr.contains("error:"),
+        "{stderr}"
+    );
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn what_is_read_is_never_written_over() {
+    let folder = Folder::new("never_written_over");
+    let own = OwnCapture::named("link-ethernet.pcap");
+    let bytes = fs::read(project(&own.capture)).expect("a capture");
+    let text = fs::read(project(&own.policy)).expect("a policy");
+    let capture = folder.write("office.pcap", &bytes);
+    let policy = folder.write("policy.toml", &text);
+    let (link, hard_link) = (folder.path("link.pcap"), folder.path("hard-link.pcap"));
+    std::os::unix::fs::symlink(&capture, &link).expect("a symbolic link");
+    fs::hard_link(&capture, &hard_link).expect("a hard link");
+    let roundabout = folder.path("../never_written_over/office.pcap");
+    for option in ["--verdicts", "--write-dropped", "--write-forwarded"] {
+        for output in [&capture, &policy, &link, &hard_link, &roundabout] {
+            let message = offramp(&["replay", &policy, &capture, option, output]).error(2);
+            let expected = format!("error: {output} would be written over ");
+            assert!(message.starts_with(&expected), "{message}");
+            assert_eq!(
+                fs::read(&capture).expect("the capture"),
+                bytes,
+                "{option} {output}"
+            );
+            assert_eq!(
+                fs::read(&policy).expect("the policy"),
+                text,
+                "{option} {output}"
+            );
+        }
+    }
+}
+
+#[test]
+fn two_outputs_never_share_a_file() {
+    let folder = Folder::new("two_outputs");
+    let own = OwnCapture::named("link-ethernet.pcap");
+    let (one, other) = (
+        folder.path("out.pcapng"),
+        folder.path("../two_outputs/out.pcapng"),
+    );
+    for other in [&one, &other] {
+        let outputs = ["--write-dropped", &one, "--write-forwarded", other];
+        let ended = offramp(&[&["replay", &own.policy, &own.capture], &outputs[..]].concat());
+        let message = ended.error(2);
+        assert!(message.contains("would be written over"), "{message}");
+        assert!(
+            !fs::exists(&one).expect("a folder of ours"),
+            "nothing is created"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_names_the_file() {
+    let folder = Folder::new("a_full_disk");
+    let own = OwnCapture::named("link-raw-101.pcap");
+    // A short output fails when it is flushed, a long one in the middle.
+    for capture in [own.capture.clone(), long_capture(&folder, 3_000)] {
+        for option in ["--verdicts", "--write-dropped", "--write-forwarded"] {
+            let message =
+                offramp(&["replay", &own.policy, &capture, option, "/dev/full"]).failure(1);
+            assert!(
+                message.contains("/dev/full: No space left"),
+                "{option}: {message}"
+            );
+        }
+    }
+    let full = || {
+        fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full")
+    };
+    for arguments in [&["--verdicts", "-"][..], &["--json"], &[]] {
+        let arguments = [&["replay", &own.policy, &own.capture], arguments].concat();
+        let mut child = program(&arguments)
+            .stdout(full())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = support::read_all(child.stderr.take().expect("piped just above"));
+        let status = wait(&mut child, TIME_LIMIT).expect("it ends");
+        let stderr = stderr.join().expect("a reader does not panic");
+        let message = stderr.lines().last().unwrap_or_default();
+        assert!(
+            message.starts_with("error: cannot write the output: "),
+            "{stderr}"
+        );
+        assert_eq!(status.code(), Some(1));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_capture_is_called_what_it_is() {
+    let folder = Folder::new("no_capture");
+    let gzip = fs::read(project("tests/captures/format-gzip.pcap.gz")).expect("a capture");
+    let cases = [
+        (folder.path("missing.pcap"), "No such file"),
+        (folder.path(""), "it is a directory"),
+        (folder.fifo("fifo"), "it is not a regular file"),
+        (folder.write("empty.pcap", ""), "the file is empty"),
+        (
+            folder.write("text.pcap", "frame 1\nframe 2\n"),
+            "the file is text",
+        ),
+        (folder.write("broken.gz", &gzip[..12]), "deflate"),
+    ];
+    for (capture, expected) in cases {
+        let ended = offramp(&["replay", "config/minimal.toml", &capture]);
+        assert_eq!(ended.stdout, "");
+        let line = ended.error(1);
+        assert!(
+            line.starts_with(&format!("error: capture {capture}: ")),
+            "{line}"
+        );
+        assert!(line.contains(expected), "expected `{expected}`: {line}");
+    }
+}
+
+#[test]
+fn the_totals_of_the_json_summary_are_those_of_the_verdicts() {
+    for file in CAPTURES {
+        let own = OwnCapture::named(file);
+        let ended = offramp(&["replay", &own.policy, &own.capture, "--json"]);
+        let report = ended.json();
+        ended.success();
+        let (forwarded, dropped) = (own.count("forward"), own.count("drop"));
+        assert_eq!(report["judged"]["packets"], forwarded + dropped, "{file}");
+        assert_eq!(report["forwarded"]["packets"], forwarded, "{file}");
+        assert_eq!(report["dropped"]["packets"], dropped, "{file}");
+        assert_eq!(report["skipped"], own.count("skip"), "{file}");
+        let reasons = report["reasons"].as_array().expect("a list of reasons");
+        for reason in reasons {
+            let verdict = format!("{} {}", reason["action"], reason["reason"]).replace('"', "");
+            let has = |line: &&String| line.split_once(' ').is_some_and(|(_, it)| it == verdict);
+            let expected = own.verdicts.iter().filter(has).count();
+            assert_eq!(reason["packets"], expected, "{file}: {verdict}");
+        }
+    }
+}
+
+#[test]
+fn colors_are_for_terminals_and_those_who_ask_for_them() {
+    let own = OwnCapture::named("link-ethernet.pcap");
+    let summary = |color: &[&str]| {
+        offramp(&[&["replay", &own.policy, &own.capture], color].concat()).success()
+    };
+    let plain = summary(&[]);
+    assert!(
+        !plain.contains('\u{1b}') && plain.contains("media"),
+        "{plain}"
+    );
+    assert_eq!(summary(&["--color", "never"]), plain);
+    assert!(summary(&["--color", "always"]).contains("\u{1b}["));
+    let verdicts = offramp(&["replay", &own.policy, &own.capture, "--verdicts", "-"]).success();
+    assert!(!verdicts.contains('\u{1b}'), "{verdicts}");
+}

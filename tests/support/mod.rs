@@ -1,0 +1,213 @@
+//! What the tests of the commands share: the program run with a time limit, folders of their own, other programs.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// No command of a test takes nearly this long; one that does hangs.
+pub const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// How a command ended, and what it printed.
+#[derive(Debug)]
+pub struct Ended {
+    /// `None` where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Standard output of a command that has to succeed.
+    #[track_caller]
+    pub fn success(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self.stdout
+    }
+
+    /// Standard error of a command that has to fail with `code`, in words and not by a panic.
+    #[track_caller]
+    pub fn failure(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
+        self.stderr
+    }
+
+    /// The last line of standard error of a command that has to fail with `code`: the error, behind any warnings.
+    #[track_caller]
+    pub fn error(self, code: i32) -> String {
+        let message = self.failure(code);
+        message.lines().last().unwrap_or_default().to_owned()
+    }
+
+    /// Standard output as JSON, whatever the exit code.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// The program, to be started in the project's folder, with nothing of the environment that bears on colors.
+pub fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offramp"));
+    command
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR")
+        .env_remove("CLICOLOR_FORCE");
+    command
+}
+
+/// Runs `offramp` with `arguments`.
+#[track_caller]
+pub fn offramp(arguments: &[&str]) -> Ended {
+    run(&mut program(arguments))
+}
+
+/// Runs `command` to its end, which has to come within [`TIME_LIMIT`]; standard input is empty.
+#[track_caller]
+pub fn run(command: &mut Command) -> Ended {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let stdout = child.stdout.take().expect("piped just above");
+    let stderr = child.stderr.take().expect("piped just above");
+    let (stdout, stderr) = (read_all(stdout), read_all(stderr));
+    let status = wait(&mut child, TIME_LIMIT).unwrap_or_else(|| panic!("{command:?} hangs"));
+    let text = |reader: thread::JoinHandle<String>| reader.join().expect("a reader does not panic");
+    Ended {
+        code: status.code(),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
+}
+
+/// Reads a pipe to its end, beside the test.
+pub fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is what there is to show.
+        _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Waits until `child` ends; kills it after `limit`, and then there is no status.
+pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().expect("a child of this process") {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    _ = child.kill();
+    _ = child.wait();
+    None
+}
+
+/// The path of a file of the project.
+pub fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A capture of ours, by its file name: the policy to judge it by, the capture, and the verdicts it must get.
+pub struct OwnCapture {
+    pub policy: String,
+    pub capture: String,
+    pub verdicts: Vec<String>,
+}
+
+impl OwnCapture {
+    pub fn named(file: &str) -> Self {
+        let name = file.split('.').next().unwrap_or(file);
+        let beside = |end: &str| format!("tests/captures/{name}.{end}");
+        let verdicts = fs::read_to_string(project(&beside("verdicts"))).expect("verdicts");
+        Self {
+            policy: beside("policy.toml"),
+            capture: format!("tests/captures/{file}"),
+            verdicts: verdicts.lines().map(str::to_owned).collect(),
+        }
+    }
+
+    /// How many frames must get `verdict`.
+    pub fn count(&self, verdict: &str) -> usize {
+        let is = |line: &&String| line.split(' ').nth(1) == Some(verdict);
+        self.verdicts.iter().filter(is).count()
+    }
+}
+
+/// A folder for the files of one test, removed at its end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// `name` is that of the test: no other test has it.
+    pub fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self(path)
+    }
+
+    /// The path of a file in it, which need not be there.
+    pub fn path(&self, name: &str) -> String {
+        let path = self.0.join(name).into_os_string();
+        path.into_string()
+            .expect("the target folder's name is UTF-8")
+    }
+
+    /// Writes a file into it; its path.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        fs::write(&path, bytes).unwrap_or_else(|error| panic!("{path}: {error}"));
+        path
+    }
+
+    /// Makes a FIFO in it that nobody writes to; its path.
+    pub fn fifo(&self, name: &str) -> String {
+        let path = self.path(name);
+        run(Command::new("mkfifo").arg(&path)).success();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether the program `name` can be started. Where it cannot, the test says that it is skipped, and fails in CI, where
+/// `tests/run` installs what tests need.
+pub fn is_installed(name: impl AsRef<OsStr>) -> bool {
+    let name = name.as_ref();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    if !found {
+        skip(&format!("{} is not installed", name.display()));
+    }
+    found
+}
+
+/// Says that a test is skipped, and why; in CI nothing is.
+pub fn skip(why: &str) {
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "nothing is skipped in CI: {why}"
+    );
+    eprintln!("SKIPPED: {why}");
+}
