@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses a part of it")]
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -121,6 +122,62 @@ pub const ALLOWED_PORTS: [u16; 2] = [3389, 1433];
 /// The entries of a policy that `prefixes` are spread over: eight, as far as they go.
 pub fn entries(prefixes: &[IpNet]) -> impl Iterator<Item = &[IpNet]> {
     prefixes.chunks(prefixes.len().div_ceil(8).max(1))
+}
+
+/// Exactly `size` prefixes, at least 4, no two alike: the kinds and shares of [`sets`], spread wide enough for a million.
+pub fn distinct_sets(size: usize, v6: bool) -> Sets {
+    let mut random = Random::seeded(size as u64 + 5);
+    let net = |v4: u32, v6_bits: u128, v4_length: u8, v6_length: u8| -> IpNet {
+        if v6 {
+            let net = Ipv6Net::new_assert(Ipv6Addr::from_bits(v6_bits), v6_length);
+            net.trunc().into()
+        } else {
+            let net = Ipv4Net::new_assert(Ipv4Addr::from_bits(v4), v4_length);
+            net.trunc().into()
+        }
+    };
+    let mut sets = Sets {
+        clients: vec![net(0xac10_0100, 0x2001_0db8_00ff << 80, 24, 56)],
+        corporate: vec![net(0x0a00_0000, 0x2001_0db8 << 96, 8, 32)],
+        servers: vec![net(0x0a01_000a, 0x2001_0db8_0001 << 80 | 0x10, 32, 128)],
+        publics: vec![net(0x3470_0000, 0x2603_1063 << 96, 14, 38)],
+        allows: vec![],
+    };
+    let mut seen: HashSet<IpNet> = [&sets.clients, &sets.corporate, &sets.servers, &sets.publics]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
+    while seen.len() < size {
+        let (v4, low) = (random.next() as u32, random.next());
+        let inside = 0x0a00_0000 | v4 & 0x00ff_ffff;
+        let site = 0x2001_0db8_u128 << 96 | u128::from(low >> 32 & 0x7fff_ffff) << 64;
+        let host = site | u128::from(low & 0xffff);
+        let (set, prefix) = match random.below(100) {
+            0..30 => (&mut sets.servers, net(inside, host, 32, 128)),
+            30..40 => (&mut sets.servers, net(inside, host, 28, 120)),
+            40..60 => {
+                let length = 22 + random.below(7) as u8;
+                (&mut sets.corporate, net(inside, site, length, 64))
+            }
+            60..80 => {
+                let length = 26 + random.below(4) as u8;
+                (&mut sets.allows, net(inside, host, length, 64 + length))
+            }
+            _ => {
+                let cloud = 0x2603_u128 << 112 | u128::from(low) << 48;
+                let at = random.below(4);
+                let (v4_length, v6_length) = ([20, 24, 28, 32][at], [44, 48, 56, 64][at]);
+                // 128.0.0.0/2 holds nothing private.
+                let address = 0x8000_0000 | v4 >> 2;
+                (&mut sets.publics, net(address, cloud, v4_length, v6_length))
+            }
+        };
+        if seen.insert(prefix) {
+            set.push(prefix);
+        }
+    }
+    sets
 }
 
 /// The policy of these sets: servers and public services in entries of up to 50 prefixes, allows likewise.
