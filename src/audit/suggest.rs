@@ -69,14 +69,21 @@ fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
 /// most packets; and how many are left out.
 fn prefixes(hosts: &[(IpNet, u64)]) -> (Vec<IpNet>, usize) {
     let mut prefixes = IpNet::aggregate(&hosts.iter().map(|&(host, _)| host).collect());
+    prefixes.sort();
     let left_out = prefixes.len().saturating_sub(MOST_PREFIXES);
     if left_out > 0 {
-        let packets = |prefix: &IpNet| -> u64 {
-            let inside = hosts.iter().filter(|(host, _)| prefix.contains(host));
-            inside.map(|(_, packets)| packets).sum()
-        };
-        prefixes.sort_by_cached_key(|prefix| Reverse(packets(prefix)));
-        prefixes.truncate(MOST_PREFIXES);
+        let mut packets = vec![0; prefixes.len()];
+        for (host, count) in hosts {
+            // The prefixes are apart and hold every host: each is in the last that begins at or below it.
+            let after = prefixes.partition_point(|prefix| prefix <= host);
+            if let Some(at) = after.checked_sub(1) {
+                packets[at] += count;
+            }
+        }
+        let mut ranked: Vec<(u64, IpNet)> = packets.into_iter().zip(prefixes).collect();
+        ranked.sort_by_key(|(packets, _)| Reverse(*packets));
+        ranked.truncate(MOST_PREFIXES);
+        prefixes = ranked.into_iter().map(|(_, prefix)| prefix).collect();
     }
     prefixes.sort();
     (prefixes, left_out)
