@@ -13,8 +13,8 @@ use super::error::{CliError, warn};
 use super::input::{Capture, load_policy, open_capture};
 use super::summary::{TextOptions, render};
 use crate::audit::Audit;
-use crate::capture::{CaptureError, CapturedFrame, PcapngWriter};
-use crate::filter::{Action, CompiledPolicy, Judge};
+use crate::capture::{CaptureError, CapturedFrame, NotIp, PcapngWriter};
+use crate::filter::{Action, CompiledPolicy, Judge, Verdict};
 use crate::gateway::backend::{BackendError, FrameSink, Outcome};
 use crate::gateway::capture::CaptureBackend;
 use crate::gateway::worker;
@@ -218,13 +218,13 @@ impl FrameSink for Sink<'_> {
             Outcome::Skipped(what) => {
                 self.audit.skip();
                 return match &mut self.verdicts {
-                    Some(lines) => lines.write(format_args!("{} skip {what}", frame.number)),
+                    Some(lines) => lines.write_skipped(frame.number, what),
                     None => Ok(()),
                 };
             }
         };
         if let Some(lines) = &mut self.verdicts {
-            lines.write(format_args!("{} {verdict}", frame.number))?;
+            lines.write(frame.number, verdict)?;
         } else {
             self.audit
                 .record(verdict, packet.parse(), packet.length_on_wire);
@@ -282,8 +282,29 @@ impl VerdictLines {
         })
     }
 
-    fn write(&mut self, line: std::fmt::Arguments<'_>) -> io::Result<()> {
-        writeln!(self.out, "{line}").map_err(|error| named(&self.name, &error))
+    /// Writes a line in pieces: formatting it would take longer than judging the packet.
+    fn write(&mut self, frame: u64, verdict: Verdict) -> io::Result<()> {
+        let mut digits = [0; MOST_DIGITS];
+        let pieces = [
+            decimal(frame, &mut digits),
+            match verdict.action {
+                Action::Forward => b" forward ",
+                Action::Drop => b" drop ",
+            },
+            verdict.reason.name().as_bytes(),
+            b"\n",
+        ];
+        for piece in pieces {
+            self.out
+                .write_all(piece)
+                .map_err(|error| named(&self.name, &error))?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn write_skipped(&mut self, frame: u64, what: NotIp) -> io::Result<()> {
+        writeln!(self.out, "{frame} skip {what}").map_err(|error| named(&self.name, &error))
     }
 
     fn finish(mut self) -> Result<(), CliError> {
@@ -292,6 +313,23 @@ impl VerdictLines {
             .map_err(|error| CliError::output(named(&self.name, &error)))
     }
 }
+
+/// `number` in decimal, at the end of `digits`.
+fn decimal(mut number: u64, digits: &mut [u8; MOST_DIGITS]) -> &[u8] {
+    let mut start = MOST_DIGITS;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        start -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    &digits[start..]
+}
+
+/// Digits of [`u64::MAX`].
+const MOST_DIGITS: usize = 20;
 
 /// A capture that packets are written to.
 struct CaptureFile {
@@ -333,4 +371,50 @@ fn create(path: &Path) -> io::Result<File> {
 /// The same error, with the name of the file in it.
 fn named(name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{name}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::filter::Reason;
+
+    #[test]
+    fn numbers_are_written_as_display_writes_them() {
+        for number in [0, 1, 9, 10, 99, 100, 1_234_567_890, u64::MAX - 1, u64::MAX] {
+            let mut digits = [0; MOST_DIGITS];
+            assert_eq!(decimal(number, &mut digits), number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_line_is_the_number_and_what_the_verdict_displays() {
+        for reason in Reason::ALL {
+            for verdict in [Verdict::forward(reason), Verdict::drop(reason)] {
+                let written = Shared::default();
+                let mut lines = VerdictLines {
+                    out: BufWriter::new(Box::new(written.clone())),
+                    name: "memory".to_owned(),
+                };
+                lines.write(1_234, verdict).expect("memory takes it");
+                lines.finish().expect("memory takes it");
+                let text = written.0.lock().expect("nobody panicked").clone();
+                assert_eq!(String::from_utf8(text), Ok(format!("1234 {verdict}\n")));
+            }
+        }
+    }
+
+    /// Memory that is read after its writer is gone.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("nobody panicked").write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 }
