@@ -183,6 +183,27 @@ fn a_reader_that_leaves_early_is_no_error() {
 }
 
 #[test]
+fn a_capture_is_written_whole_though_the_reader_of_the_verdicts_has_gone() {
+    let folder = Folder::new("written_whole");
+    let own = OwnCapture::named("link-raw-101.pcap");
+    let capture = long_capture(&folder, 30_000);
+    let (whole, with_reader_gone) = (folder.path("whole.pcapng"), folder.path("gone.pcapng"));
+    offramp(&["replay", &own.policy, &capture, "--write-dropped", &whole]).success();
+    let mut child = program(&["replay", &own.policy, &capture, "--verdicts", "-"])
+        .args(["--write-dropped", &with_reader_gone])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    wait(&mut child, TIME_LIMIT).expect("it ends");
+    let read = |path: &str| fs::read(path).expect("a capture was written");
+    assert!(
+        read(&whole) == read(&with_reader_gone),
+        "packets are missing"
+    );
+}
+
+#[test]
 fn what_is_read_is_never_written_over() {
     let folder = Folder::new("never_written_over");
     let own = OwnCapture::named("link-ethernet.pcap");

@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| offramp::capture::reference::fuzz_reader(data));
+use offramp::capture::reference::fuzz_reader;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_reader(data));

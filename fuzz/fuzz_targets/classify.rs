@@ -1,3 +1,6 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: offramp::filter::strategy::Scenario| offramp::filter::agreement::assert_agreement(&data));
+use offramp::filter::agreement::assert_agreement;
+use offramp::filter::strategy::Scenario;
+
+libfuzzer_sys::fuzz_target!(|scenario: Scenario| assert_agreement(&scenario));

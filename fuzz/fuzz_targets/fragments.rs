@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: offramp::filter::leak::FragmentSequence| offramp::filter::leak::assert_no_leak(&data));
+use offramp::filter::leak::{FragmentSequence, assert_no_leak};
+
+libfuzzer_sys::fuzz_target!(|sequence: FragmentSequence| assert_no_leak(&sequence));

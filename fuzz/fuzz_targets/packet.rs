@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| offramp::packet::reference::fuzz_packet(data));
+use offramp::packet::reference::fuzz_packet;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_packet(data));

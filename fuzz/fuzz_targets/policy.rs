@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| offramp::policy::reference::fuzz_text(data));
+use offramp::policy::reference::fuzz_text;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_text(data));

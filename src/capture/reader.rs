@@ -78,7 +78,7 @@ struct Place {
 /// A frame of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapturedFrame<'a> {
-    /// Its number: packets of the file, counted from 1, as Wireshark numbers them.
+    /// Its number: packets of the file, counted from 1, as Wireshark numbers them where every block is a packet.
     pub number: u64,
     /// Link type of the interface it was captured on.
     pub link_type: LinkType,

@@ -1,7 +1,7 @@
 //! The `offramp` command: arguments in, text or JSON out, one file a command.
 //!
 //! Results go to standard output, everything said about them to standard error. Exit codes: 0 fine, 1 failed, 2 usage or
-//! policy refused, 3 the check found something.
+//! policy refused.
 
 mod check;
 mod error;

@@ -21,7 +21,8 @@ use crate::gateway::worker;
 
 /// Watch a live interface and tell what the policy would do: an audit before the switch-on
 ///
-/// Nothing is dropped or changed. Listens until it is interrupted (Ctrl-C), or as long as --seconds and --packets say,
+/// Nothing is dropped or changed. Packets in both directions are seen: those to clients count as `not-a-client`, and media
+/// between two clients counts as it enters and as it leaves. Listens until it is interrupted (Ctrl-C), or as long as --seconds and --packets say,
 /// and then prints the summary that `replay` prints. Needs root, or CAP_NET_RAW.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

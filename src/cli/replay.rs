@@ -31,8 +31,8 @@ Examples:
   offramp replay config/contoso.toml office.pcap.gz --write-dropped dropped.pcapng
   offramp replay config/contoso.toml office.pcap --verdicts - | grep ' drop '
 
-A line of --verdicts is `FRAME VERDICT REASON`: the number of the packet block from 1; forward, drop,
-or skip where the frame holds no IP packet; and why.")]
+A line of --verdicts is `FRAME VERDICT REASON`. FRAME counts packet blocks from 1; VERDICT is
+forward, drop, or skip where the frame holds no IP packet; REASON says why.")]
 pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY")]
@@ -217,18 +217,14 @@ impl FrameSink for Sink<'_> {
             Outcome::Judged(packet, verdict) => (packet, verdict),
             Outcome::Skipped(what) => {
                 self.audit.skip();
-                return match &mut self.verdicts {
-                    Some(lines) => lines.write_skipped(frame.number, what),
-                    None => Ok(()),
-                };
+                return self.line(|lines| lines.write_skipped(frame.number, what));
             }
         };
-        if let Some(lines) = &mut self.verdicts {
-            lines.write(frame.number, verdict)?;
-        } else {
+        if self.verdicts.is_none() {
             self.audit
                 .record(verdict, packet.parse(), packet.length_on_wire);
         }
+        self.line(|lines| lines.write(frame.number, verdict))?;
         match verdict.action {
             Action::Forward => match &mut self.forwarded {
                 Some(file) => file.write(frame, None),
@@ -250,13 +246,30 @@ impl FrameSink for Sink<'_> {
 }
 
 impl Sink<'_> {
+    /// Writes a verdict line, if they are wanted. When their reader has gone, captures that are being written go on.
+    fn line(&mut self, write: impl FnOnce(&mut VerdictLines) -> io::Result<()>) -> io::Result<()> {
+        let Some(lines) = &mut self.verdicts else {
+            return Ok(());
+        };
+        match write(lines) {
+            Err(error)
+                if error.kind() == io::ErrorKind::BrokenPipe
+                    && (self.dropped.is_some() || self.forwarded.is_some()) =>
+            {
+                self.verdicts = None;
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
     /// Writes out what is still in buffers.
     fn finish(self) -> Result<Audit, CliError> {
-        if let Some(lines) = self.verdicts {
-            lines.finish()?;
-        }
         for file in [self.dropped, self.forwarded].into_iter().flatten() {
             file.finish()?;
+        }
+        if let Some(lines) = self.verdicts {
+            lines.finish()?;
         }
         Ok(self.audit)
     }

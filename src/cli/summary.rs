@@ -244,7 +244,7 @@ impl Text {
         }
         if report.skipped > 0 {
             notes.push(format!(
-                "{} held no IP packet.",
+                "{} held no IP packet that can be read; --verdicts tells what they are.",
                 count(report.skipped, "frame")
             ));
         }

@@ -161,8 +161,14 @@ impl CompiledPolicy {
                 .uniform
                 .unwrap_or_else(|| follow(packet, fragments, now)),
         };
+        // Where every tail has the same verdict, or is known not to be TCP or UDP, none will ask.
+        let tails_ask = destination.uniform.is_none()
+            && !matches!(
+                (packet.addresses(), packet.transport()),
+                (Addresses::V4 { .. }, Transport::Other(_))
+            );
         if let Fragment::First { .. } = packet.fragment()
-            && destination.uniform.is_none()
+            && tails_ask
         {
             remember(packet, fragments, now, verdict);
         }

@@ -115,7 +115,7 @@ fn parse_fragment(
 
 /// Whether `options` hold a source route whose pointer has not passed its end.
 ///
-/// A list that no host would follow ends the search: the receiver discards such a packet (RFC 1122 §3.2.1.8).
+/// A list that is broken ends the search, and the packet is judged by its header: broken options route nothing.
 #[cold]
 fn has_hops_left(mut options: &[u8]) -> bool {
     loop {

@@ -216,7 +216,7 @@ fn mapped_problem(text: &str, what: &str, embedded: Ipv4Addr, length: Option<u8>
     Problem::new(
         Code::MappedAddress,
         format!(
-            "{what} {} is IPv4 in IPv6 clothing; write {meant}",
+            "{what} {} is an IPv4 one written as IPv6; write {meant}",
             shorten(text)
         ),
     )

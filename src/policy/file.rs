@@ -91,7 +91,7 @@ pub(super) fn report(error: &SyntaxError, source: &str, text: &SourceText<'_>) -
             let message = format!("`{}` is given twice", shorten(&source[span.clone()]));
             Diagnostic::error(Code::DuplicateKey, message)
                 .with_label(text.label(span, "given again"))
-                .with_help("keep one of them, or write one list with the values of both")
+                .with_help("keep one of them, with what both say")
         }
         SyntaxErrorKind::Unending => {
             let message =
