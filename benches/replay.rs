@@ -25,7 +25,8 @@ use etherparse::PacketBuilder;
 use offramp::capture::{CaptureReader, CapturedFrame};
 use offramp::filter::{Action, CompiledPolicy, Generation, Judge};
 use offramp::gateway::capture::CaptureBackend;
-use offramp::gateway::{FrameSink, Outcome, worker};
+use offramp::gateway::worker::{self, ByPolicy};
+use offramp::gateway::{FrameSink, Outcome};
 use support::Random;
 
 /// Bytes of the capture.
@@ -339,8 +340,7 @@ fn judge(path: &Path, policy: &CompiledPolicy) -> u64 {
     let file = File::open(path).expect("it was written");
     let reader = CaptureReader::new(file).expect("it is a capture");
     let mut backend = CaptureBackend::new(reader, Counter::default());
-    let mut judge = Judge::new(Judge::GATEWAY_FRAGMENTS);
-    worker::run(&mut backend, policy, &mut judge).expect("it is whole");
+    worker::run(&mut backend, &mut ByPolicy::new(policy)).expect("it is whole");
     let counter = backend.into_sink();
     assert!(counter.dropped > 0 && counter.dropped < counter.judged);
     counter.judged

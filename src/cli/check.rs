@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::error::{CliError, say};
 use super::input::{compile, print_diagnostics, read_policy, refused};
-use crate::filter::{BrokenExpectation, CompiledPolicy};
+use crate::filter::{BrokenExpectation, CompiledPolicy, Generation};
 use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
 
 /// Check a policy file: every mistake at once, with what to write instead
@@ -39,7 +39,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             return Err(refused(path, &errors));
         }
     };
-    let compiled = compile(path, policy)?;
+    let compiled = compile(path, policy, Generation(1))?;
     let broken = compiled.broken_expectations();
     if options.json {
         print_json(&warnings, Some(&compiled), &broken)?;

@@ -21,12 +21,16 @@ pub(super) fn load_policy(path: &Path) -> Result<CompiledPolicy, CliError> {
         }
     };
     print_diagnostics(&warnings);
-    compile(path, policy)
+    compile(path, policy, Generation(1))
 }
 
 /// Compiles a policy that was read from `path`.
-pub(super) fn compile(path: &Path, policy: Policy) -> Result<CompiledPolicy, CliError> {
-    CompiledPolicy::new(policy, Generation(1))
+pub(super) fn compile(
+    path: &Path,
+    policy: Policy,
+    generation: Generation,
+) -> Result<CompiledPolicy, CliError> {
+    CompiledPolicy::new(policy, generation)
         .map_err(|error| CliError::Refused(format!("policy {}: {error}", path.display())))
 }
 

@@ -7,9 +7,12 @@ mod check;
 mod error;
 mod explain;
 mod input;
+mod journal;
 mod number;
 mod observe;
 mod replay;
+mod run;
+mod status;
 mod summary;
 
 use std::io::{self, Write};
@@ -55,6 +58,8 @@ enum Command {
     Explain(explain::Options),
     Replay(replay::Options),
     Observe(observe::Options),
+    Run(run::Options),
+    Status(status::Options),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  offramp completions bash > /etc/bash_completion.d/offramp")]
     Completions {
@@ -90,6 +95,8 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Observe(options) => observe::run(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Status(options) => status::run(&options),
         Command::Completions { shell } => print_completions(shell),
         Command::Man => print_manual(),
     };

@@ -14,10 +14,10 @@ use super::input::load_policy;
 use super::replay::print_summary;
 use crate::audit::Audit;
 use crate::capture::CapturedFrame;
-use crate::filter::{Action, Judge};
+use crate::filter::Action;
 use crate::gateway::backend::{FrameSink, Outcome};
 use crate::gateway::interface::{InterfaceBackend, Limits};
-use crate::gateway::worker;
+use crate::gateway::worker::{self, ByPolicy};
 
 /// Watch a live interface and tell what the policy would do: an audit before the switch-on
 ///
@@ -68,11 +68,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         |error: io::Error| CliError::Failed(format!("interface {}: {error}", options.interface));
     let mut backend =
         InterfaceBackend::open(&options.interface, sink, limits, stop).map_err(failed)?;
-    let watched = worker::run(
-        &mut backend,
-        &policy,
-        &mut Judge::new(Judge::GATEWAY_FRAGMENTS),
-    );
+    let watched = worker::run(&mut backend, &mut ByPolicy::new(&policy));
     let sink = backend.into_sink();
     sink.ticker.finish_and_clear();
     print_summary(&sink.audit, &policy, options.json)?;

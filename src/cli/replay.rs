@@ -14,10 +14,10 @@ use super::input::{Capture, load_policy, open_capture};
 use super::summary::{TextOptions, render};
 use crate::audit::Audit;
 use crate::capture::{CaptureError, CapturedFrame, NotIp, PcapngWriter};
-use crate::filter::{Action, CompiledPolicy, Judge, Verdict};
+use crate::filter::{Action, CompiledPolicy, Verdict};
 use crate::gateway::backend::{BackendError, FrameSink, Outcome};
 use crate::gateway::capture::CaptureBackend;
-use crate::gateway::worker;
+use crate::gateway::worker::{self, ByPolicy};
 use crate::policy::Style;
 
 /// Judge every packet of a capture: what would the policy drop, and what would it cut off?
@@ -82,18 +82,14 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         audit: Audit::new(),
     };
     let mut backend = CaptureBackend::new(reader, sink);
-    let judged = worker::run(
-        &mut backend,
-        &policy,
-        &mut Judge::new(Judge::GATEWAY_FRAGMENTS),
-    );
+    let judged = worker::run(&mut backend, &mut ByPolicy::new(&policy));
     progress.finish_and_clear();
     // A capture that ends early is judged as far as it goes; everything up to there is kept.
     let cut_off = match judged {
         Ok(()) => None,
         Err(BackendError::Capture(error)) => Some(error),
         Err(BackendError::Sink(error)) => return Err(CliError::output(error)),
-        Err(error @ BackendError::Interface { .. }) => {
+        Err(error @ (BackendError::Interface { .. } | BackendError::Removed { .. })) => {
             return Err(CliError::Failed(error.to_string()));
         }
     };

@@ -4,7 +4,7 @@ use super::RuleId;
 use crate::policy::{Policy, Sourced};
 
 /// What kind of rule it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RuleKind {
     /// `[media]`: Table 1, row 1.
     Media,

@@ -10,15 +10,45 @@ use crate::packet::Received;
 pub trait Backend {
     /// Receives a batch, has it judged, and deals with each packet as its verdict says.
     ///
-    /// `judge` is called once, with at most [`Judge::BATCH`] packets and as many verdicts to fill in, or not at all where
-    /// there was nothing to judge. Returns whether there may be more.
+    /// [`Judgement::judge`] is called once, with at most [`Judge::BATCH`] packets, or not at all where there was nothing to
+    /// judge. Returns whether there may be more.
     ///
     /// # Errors
     /// [`BackendError`] when packets cannot be received or recorded.
-    fn exchange(
-        &mut self,
-        judge: impl FnMut(&[Received<'_>], &mut [Verdict]),
-    ) -> Result<Progress, BackendError>;
+    fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError>;
+}
+
+/// Judges batches of packets: a policy and what is to be remembered between packets.
+pub trait Judgement {
+    /// Fills in the verdict of each of `packets`; the slices are equally long.
+    fn judge(&mut self, packets: &[Received<'_>], verdicts: &mut [Verdict]);
+
+    /// Counts a verdict of the batch that was judged last; backends that record what they see leave it out.
+    fn count(&mut self, _verdict: Verdict, _traffic: Traffic) {}
+}
+
+/// What a packet amounts to on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Packets: more than one for a super-packet.
+    pub packets: u64,
+    /// Bytes of these packets, IP headers included.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// A packet without a byte.
+    pub const ONE_EMPTY: Self = Self {
+        packets: 1,
+        bytes: 0,
+    };
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.bytes += more.bytes;
+    }
 }
 
 /// Whether a backend may have more packets.
@@ -43,6 +73,12 @@ pub enum BackendError {
         interface: String,
         /// What the system says.
         source: io::Error,
+    },
+    /// The interface was removed while packets were read from it.
+    #[error("the interface {interface} was removed")]
+    Removed {
+        /// Its name.
+        interface: String,
     },
     /// What was decided cannot be written down.
     #[error(transparent)]
@@ -70,7 +106,7 @@ pub trait FrameSink {
 /// Has the IP packets of at most [`Judge::BATCH`] frames judged in one go, and tells `sink` what became of each frame.
 pub(super) fn judge_frames<'a>(
     frames: impl Iterator<Item = CapturedFrame<'a>> + Clone,
-    mut judge: impl FnMut(&[Received<'_>], &mut [Verdict]),
+    judgement: &mut impl Judgement,
     sink: &mut impl FrameSink,
 ) -> io::Result<()> {
     let mut packets = [Received::whole(&[], std::time::Duration::ZERO); Judge::BATCH];
@@ -86,7 +122,7 @@ pub(super) fn judge_frames<'a>(
         }
     }
     let mut verdicts = [Verdict::drop(Reason::Malformed); Judge::BATCH];
-    judge(&packets[..count], &mut verdicts[..count]);
+    judgement.judge(&packets[..count], &mut verdicts[..count]);
 
     let mut judged = packets.iter().zip(&verdicts);
     for frame in frames {

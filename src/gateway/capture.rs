@@ -2,10 +2,9 @@
 
 use std::io::Read;
 
-use super::backend::{Backend, BackendError, FrameSink, Progress, judge_frames};
+use super::backend::{Backend, BackendError, FrameSink, Judgement, Progress, judge_frames};
 use crate::capture::CaptureReader;
-use crate::filter::{Judge, Verdict};
-use crate::packet::Received;
+use crate::filter::Judge;
 
 /// Packets out of a capture; every frame of it goes to the sink.
 #[derive(Debug)]
@@ -27,15 +26,12 @@ impl<R: Read, Sink: FrameSink> CaptureBackend<R, Sink> {
 }
 
 impl<R: Read, Sink: FrameSink> Backend for CaptureBackend<R, Sink> {
-    fn exchange(
-        &mut self,
-        judge: impl FnMut(&[Received<'_>], &mut [Verdict]),
-    ) -> Result<Progress, BackendError> {
+    fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
         let batch = self.reader.next_batch(Judge::BATCH)?;
         if batch.is_empty() {
             return Ok(Progress::End);
         }
-        judge_frames(batch.into_iter(), judge, &mut self.sink).map_err(BackendError::Sink)?;
+        judge_frames(batch.into_iter(), judgement, &mut self.sink).map_err(BackendError::Sink)?;
         Ok(Progress::More)
     }
 }

@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 
 use pnet_datalink::{Channel, ChannelType, Config, DataLinkReceiver};
 
-use super::backend::{Backend, BackendError, FrameSink, Progress, judge_frames};
+use super::backend::{Backend, BackendError, FrameSink, Judgement, Progress, judge_frames};
 use crate::capture::{CapturedFrame, LinkType};
-use crate::filter::Verdict;
-use crate::packet::Received;
 
 /// Frames of a live interface; every one goes to the sink.
 pub struct InterfaceBackend<Sink> {
@@ -108,10 +106,7 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
 const LOOK_UP: Duration = Duration::from_millis(100);
 
 impl<Sink: FrameSink> Backend for InterfaceBackend<Sink> {
-    fn exchange(
-        &mut self,
-        judge: impl FnMut(&[Received<'_>], &mut [Verdict]),
-    ) -> Result<Progress, BackendError> {
+    fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
         if self.is_over() {
             return Ok(Progress::End);
         }
@@ -131,7 +126,8 @@ impl<Sink: FrameSink> Backend for InterfaceBackend<Sink> {
             bytes,
             original_length: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
         };
-        judge_frames(std::iter::once(frame), judge, &mut self.sink).map_err(BackendError::Sink)?;
+        judge_frames(std::iter::once(frame), judgement, &mut self.sink)
+            .map_err(BackendError::Sink)?;
         Ok(Progress::More)
     }
 }

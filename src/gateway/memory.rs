@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::backend::{Backend, BackendError, Progress};
+use super::backend::{Backend, BackendError, Judgement, Progress, Traffic};
 use crate::filter::{Action, Judge, Reason, Verdict};
 use crate::packet::Received;
 
@@ -31,10 +31,7 @@ impl<'a> MemoryBackend<'a> {
 }
 
 impl Backend for MemoryBackend<'_> {
-    fn exchange(
-        &mut self,
-        mut judge: impl FnMut(&[Received<'_>], &mut [Verdict]),
-    ) -> Result<Progress, BackendError> {
+    fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
         let rest = &self.packets[self.next..];
         let batch = &rest[..rest.len().min(Judge::BATCH)];
         if batch.is_empty() {
@@ -45,7 +42,11 @@ impl Backend for MemoryBackend<'_> {
             *slot = Received::whole(packet, Duration::ZERO);
         }
         let mut verdicts = [Verdict::drop(Reason::Malformed); Judge::BATCH];
-        judge(&packets[..batch.len()], &mut verdicts[..batch.len()]);
+        judgement.judge(&packets[..batch.len()], &mut verdicts[..batch.len()]);
+        for (packet, verdict) in batch.iter().zip(&verdicts) {
+            let bytes = packet.len() as u64;
+            judgement.count(*verdict, Traffic { packets: 1, bytes });
+        }
         let judged = batch.iter().zip(&verdicts);
         let passes = judged.filter(|(_, verdict)| verdict.action == Action::Forward);
         self.forwarded

@@ -2,18 +2,34 @@
 //!
 //! ```text
 //!              ┌───────────────── worker::run ─────────────────┐
-//!   Backend ──▶│ batch of packets ──▶ Judge ──▶ verdicts       │──▶ Backend
-//!   capture    └──────────────────────────────────────────────┘    records, forwards
-//!   interface
-//!   memory
+//!   Backend ──▶│ batch of packets ──▶ Judgement ──▶ verdicts   │──▶ Backend
+//!   tun        └───────────────────────▲───────────────────────┘    writes back, records
+//!   capture                            │ load, once a batch
+//!   interface                      Published ◀── reload ── control: signals, files, `status`
+//!   memory                                                    │
+//!                                  Installation ◀─────────────┘
+//!                                  marks, rules and routes of the kernel
 //! ```
 //!
 //! A [`Backend`] moves batches between a worker and the world; the worker and the judgement are the same for all of them.
+//! [`run`] is the live gateway: one thread for each queue of its tun device, and one for control, which is all that is
+//! asynchronous here.
 
 pub mod backend;
 pub mod capture;
+pub mod control;
+pub mod counters;
+pub mod divert;
 pub mod interface;
+pub mod lock;
 pub mod memory;
+pub mod preflight;
+pub mod publish;
+pub mod run;
+pub mod status;
+mod sys;
+pub mod tun;
+pub mod watch;
 pub mod worker;
 
 pub use backend::{Backend, BackendError, FrameSink, Outcome};

@@ -1,19 +1,42 @@
-//! The worker: the loop that judges what a backend brings.
+//! The worker: the loop that has judged what a backend brings.
 
-use super::backend::{Backend, BackendError, Progress};
-use crate::filter::{CompiledPolicy, Judge};
+use super::backend::{Backend, BackendError, Judgement, Progress};
+use crate::filter::{CompiledPolicy, Judge, Verdict};
+use crate::packet::Received;
 
-/// Judges the packets of `backend` by `policy` until it has no more.
+/// Has the packets of `backend` judged until it has no more.
 ///
 /// # Errors
 /// [`BackendError`] when packets cannot be received or dealt with.
-pub fn run(
-    backend: &mut impl Backend,
-    policy: &CompiledPolicy,
-    judge: &mut Judge,
-) -> Result<(), BackendError> {
-    while backend.exchange(|packets, verdicts| judge.judge(policy, packets, verdicts))?
-        == Progress::More
-    {}
+pub fn run(backend: &mut impl Backend, judgement: &mut impl Judgement) -> Result<(), BackendError> {
+    while backend.exchange(judgement)? == Progress::More {}
     Ok(())
+}
+
+/// Judgement by one policy: for captures, tests and benchmarks.
+#[derive(Debug)]
+pub struct ByPolicy<'a> {
+    policy: &'a CompiledPolicy,
+    judge: Judge,
+}
+
+impl<'a> ByPolicy<'a> {
+    /// Judges by `policy`, remembering as many datagrams as a gateway does.
+    pub fn new(policy: &'a CompiledPolicy) -> Self {
+        Self {
+            policy,
+            judge: Judge::new(Judge::GATEWAY_FRAGMENTS),
+        }
+    }
+
+    /// First fragments forgotten before their time, for lack of room.
+    pub fn evicted_fragments(&self) -> u64 {
+        self.judge.evicted_fragments()
+    }
+}
+
+impl Judgement for ByPolicy<'_> {
+    fn judge(&mut self, packets: &[Received<'_>], verdicts: &mut [Verdict]) {
+        self.judge.judge(self.policy, packets, verdicts);
+    }
 }

@@ -273,6 +273,9 @@ pub struct DnsOptions {
 }
 
 /// How much the gateway diverts from the kernel's path.
+///
+/// Whatever is left in the kernel is not judged. Under `Policy` that is what goes to none of the policy's prefixes;
+/// packets whose header does not name their final destination are diverted all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DivertScope {
     /// Everything that enters from the VPN.
@@ -292,17 +295,73 @@ pub enum FailMode {
     Closed,
 }
 
+/// Two adjacent bits of a packet's firewall mark, by which the kernel knows what to divert.
+///
+/// The lower bit says "look at it if it goes to a prefix of the policy", the upper one "look at it in any case". The
+/// other 30 bits belong to whoever else marks packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MarkBits {
+    mask: u32,
+}
+
+impl MarkBits {
+    /// Bits that the usual users of marks leave alone: Kubernetes, Calico, Tailscale and Docker keep to the lower half,
+    /// or to bits 14 to 23.
+    pub const DEFAULT: Self = Self { mask: 0x3000_0000 };
+
+    /// The two bits that are set in `mask`; `None` unless they are two, side by side.
+    pub const fn new(mask: u32) -> Option<Self> {
+        if mask != 0 && mask >> mask.trailing_zeros() == 0b11 {
+            Some(Self { mask })
+        } else {
+            None
+        }
+    }
+
+    /// Both bits.
+    pub const fn mask(self) -> u32 {
+        self.mask
+    }
+
+    /// The mark of a packet that is diverted if it goes to a prefix of the policy.
+    pub const fn by_prefix(self) -> u32 {
+        1 << self.mask.trailing_zeros()
+    }
+
+    /// The mark of a packet that is diverted in any case.
+    pub const fn always(self) -> u32 {
+        self.mask ^ self.by_prefix()
+    }
+}
+
 /// `[gateway]`: diversion, workers, fail mode, metrics address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewayOptions {
     /// `gateway.divert`.
     pub divert: DivertScope,
+    /// Name of the filter's tun device; `None` is [`GatewayOptions::DEVICE`].
+    pub device: Option<Sourced<String>>,
+    /// Bits of the firewall mark; `None` is [`MarkBits::DEFAULT`].
+    pub mark: Option<Sourced<MarkBits>>,
+    /// The first of the two route tables that lead to the filter; `None` is [`GatewayOptions::TABLE`].
+    pub table: Option<Sourced<u32>>,
     /// Worker threads; `None` lets the gateway choose.
     pub workers: Option<u16>,
     /// `gateway.on_failure`.
     pub on_failure: FailMode,
+    /// Path of the control socket; `None` is [`GatewayOptions::CONTROL`].
+    pub control: Option<Sourced<String>>,
     /// Address of the metrics endpoint; `None` switches it off.
     pub metrics: Option<Sourced<SocketAddr>>,
+}
+
+impl GatewayOptions {
+    /// The filter's tun device where the file names none.
+    pub const DEVICE: &'static str = "offramp0";
+    /// The first route table where the file names none; above the 256 that are usually given names.
+    pub const TABLE: u32 = 28_528;
+    /// The control socket where the file names none.
+    pub const CONTROL: &'static str = "/run/offramp/control.sock";
 }
 
 /// `[[endpoint]]`: a client program that Windows Firewall keeps off the tunnel.

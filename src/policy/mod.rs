@@ -36,8 +36,9 @@ pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Seve
 pub use meaning::{
     Allow, Corporate, DivertScope, DnsOptions, Endpoint, Expectation, Expected, ExpectedAction,
     FailMode, Feed, FeedFormat, FilterOptions, FirewallProfile, GatewayOptions, InterfaceType,
-    LeakedPublic, Lifts, MediaMatch, MediaOptions, Policy, PortRange, Protocol, ProtocolSet,
-    PublicService, RouteOptions, Server, Sourced, SrvRecord, TunnelMode, UnknownSource, VpnOptions,
+    LeakedPublic, Lifts, MarkBits, MediaMatch, MediaOptions, Policy, PortRange, Protocol,
+    ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord, TunnelMode,
+    UnknownSource, VpnOptions,
 };
 pub use report::Style;
 pub use text::MAX_FILE_SIZE;

@@ -122,6 +122,18 @@ pub(super) fn parse_interface(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
+/// Reads the name of one network interface that is to be made.
+pub(super) fn parse_device(text: &str) -> Result<String, Problem> {
+    if text.ends_with('*') {
+        return Err(Problem::new(
+            Code::BadInterface,
+            format!("device name `{}` has a `*`", shorten(text)),
+        )
+        .help("the filter makes one device of its own: name it, e.g. \"offramp0\""));
+    }
+    parse_interface(text)
+}
+
 /// Reads the path of a file or a program: any text without control characters.
 pub(super) fn parse_path(text: &str) -> Result<String, Problem> {
     if text.trim().is_empty() {

@@ -75,6 +75,18 @@ impl Policy {
             writeln!(out, "workers = {workers}")?;
         }
         pair(out, "on_failure", on_failure)?;
+        if let Some(device) = &self.gateway.device {
+            pair(out, "device", &device.value)?;
+        }
+        if let Some(mark) = self.gateway.mark {
+            writeln!(out, "mark = {:#x}", mark.value.mask())?;
+        }
+        if let Some(table) = self.gateway.table {
+            writeln!(out, "table = {}", table.value)?;
+        }
+        if let Some(control) = &self.gateway.control {
+            pair(out, "control", &control.value)?;
+        }
         match self.gateway.metrics {
             Some(address) => pair(out, "metrics", address.value),
             None => Ok(()),

@@ -1,5 +1,7 @@
 //! From [`PolicyFile`] to [`Policy`]: the sections that stand once. `rules` reads those that repeat.
 
+use std::ops::RangeInclusive;
+
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -8,10 +10,10 @@ use super::diagnostic::{Code, Collector, Diagnostic};
 use super::file::PolicyFile;
 use super::meaning::{
     Corporate, DivertScope, DnsOptions, FailMode, FilterOptions, GatewayOptions, LeakedPublic,
-    MediaMatch, MediaOptions, Policy, PortRange, RouteOptions, Sourced, TunnelMode, UnknownSource,
-    VpnOptions,
+    MarkBits, MediaMatch, MediaOptions, Policy, PortRange, RouteOptions, Sourced, TunnelMode,
+    UnknownSource, VpnOptions,
 };
-use super::name::{parse_host, parse_interface};
+use super::name::{parse_device, parse_host, parse_interface, parse_path};
 use super::port::parse_ports;
 use super::problem::{Problem, nearest, shorten};
 use super::rules;
@@ -255,12 +257,40 @@ fn read_gateway(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> GatewayOption
     let modes = [("open", FailMode::Open), ("closed", FailMode::Closed)];
     GatewayOptions {
         divert: section.word("divert", &scopes, out),
+        device: section.string("device", parse_device, out),
+        mark: section
+            .integer("mark", 0..=u32::MAX, out)
+            .and_then(|mark| read_mark(mark, &section, out)),
+        table: section.integer("table", TABLES, out),
         workers: section
             .integer("workers", 1..=MAX_WORKERS, out)
             .map(|workers| workers.value),
         on_failure: section.word("on_failure", &modes, out),
+        control: section.string("control", parse_path, out),
         metrics: section.string("metrics", parse_socket, out),
     }
+}
+
+/// The bits of the firewall mark that `mark` stands for.
+fn read_mark(
+    mark: Sourced<u32>,
+    section: &Section<'_, '_>,
+    out: &mut Collector<'_>,
+) -> Option<Sourced<MarkBits>> {
+    let bits = MarkBits::new(mark.value);
+    if bits.is_none() {
+        let span = section.value("mark").map(Spanned::span).unwrap_or_default();
+        let label = out.text.label(span, "not two bits side by side");
+        let message = format!("`mark` is {:#x}; it takes two adjacent bits", mark.value);
+        let problem = Diagnostic::error(Code::OutOfRange, message).with_label(label);
+        out.add(problem.with_help(
+            "choose two bits that nothing else on this host marks with, e.g. `mark = 0x30000000`",
+        ));
+    }
+    bits.map(|value| Sourced {
+        value,
+        line: mark.line,
+    })
 }
 
 /// Opens every section called `name`.
@@ -326,7 +356,16 @@ const MEDIA_KEYS: &[&str] = &["ports", "match"];
 const FILTER_KEYS: &[&str] = &["unknown_source", "leaked_public"];
 const ROUTES_KEYS: &[&str] = &["tunnel"];
 const DNS_KEYS: &[&str] = &["listen", "sip_domains"];
-const GATEWAY_KEYS: &[&str] = &["divert", "workers", "on_failure", "metrics"];
+const GATEWAY_KEYS: &[&str] = &[
+    "divert",
+    "device",
+    "mark",
+    "table",
+    "workers",
+    "on_failure",
+    "control",
+    "metrics",
+];
 
 /// Keys of the single sections, for those that stand before any header.
 const KEYS: &[(&str, &[&str])] = &[
@@ -344,6 +383,9 @@ pub(super) const DEFAULT_MEDIA_PORTS: PortRange = match PortRange::new(1024, 655
     Some(ports) => ports,
     None => PortRange::ALL,
 };
+
+/// Route tables for the filter: not the 256 that have names, and room for the second of the two.
+const TABLES: RangeInclusive<u32> = 256..=i32::MAX as u32 - 1;
 
 /// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one.
 const MAX_WORKERS: u16 = 256;

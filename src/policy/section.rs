@@ -2,6 +2,7 @@
 //!
 //! A reader reports what is wrong and returns what is right, so that one wrong value hides no other.
 
+use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
@@ -208,12 +209,12 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// Reads an optional whole number.
-    pub(super) fn integer(
+    pub(super) fn integer<T: TryFrom<i64> + PartialOrd + Display>(
         &self,
         key: &str,
-        bounds: RangeInclusive<u16>,
+        bounds: RangeInclusive<T>,
         out: &mut Collector<'_>,
-    ) -> Option<Sourced<u16>> {
+    ) -> Option<Sourced<T>> {
         let value = self.value(key)?;
         let span = value.span();
         let DeValue::Integer(integer) = value.get_ref() else {
@@ -221,7 +222,7 @@ impl<'f, 't> Section<'f, 't> {
             return None;
         };
         let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
-        let number = number.and_then(|number| u16::try_from(number).ok());
+        let number = number.and_then(|number| T::try_from(number).ok());
         match number.filter(|number| bounds.contains(number)) {
             Some(number) => Some(Sourced {
                 value: number,

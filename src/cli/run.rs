@@ -1,0 +1,173 @@
+//! `offramp run`: the live gateway.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::error::CliError;
+use super::input::{compile, load_policy, read_policy};
+use crate::filter::{CompiledPolicy, Generation};
+use crate::gateway::preflight::{Finding, Severity};
+use crate::gateway::run::{self as gateway, PolicySource, RunError};
+use crate::policy::Style;
+
+/// Enforce the policy on the traffic of a VPN, beside its daemon
+///
+/// Leads what clients send through a filter of its own: nftables marks what enters from `vpn.interfaces`, routing rules
+/// lead it to a tun device, and what the policy lets pass is written back and routed as before. Nothing of the daemon's is
+/// changed. SIGTERM and SIGINT (Ctrl-C) end it and remove all of it; SIGHUP, and any change of the policy file, reload the
+/// policy: one with mistakes changes nothing. What happens while it is away is `gateway.on_failure`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  offramp run /etc/offramp/policy.toml --dry-run    what it would do, and what stands in the way
+  offramp run /etc/offramp/policy.toml
+  offramp run --cleanup                             after kill -9, where it is not to be started again")]
+pub(super) struct Options {
+    /// The policy file
+    #[arg(value_name = "POLICY", required_unless_present = "cleanup")]
+    policy: Option<PathBuf>,
+    /// Print what would be done, and do nothing
+    #[arg(long, conflicts_with = "cleanup")]
+    dry_run: bool,
+    /// Remove what a killed one left in the kernel
+    #[arg(long, conflicts_with = "policy")]
+    cleanup: bool,
+    /// How to write the log
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    log: LogFormat,
+    /// Log decisions about reloads and devices, too
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// How to write the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// `journal` under systemd, else `text`
+    Auto,
+    /// A line each, with time and level
+    Text,
+    /// A JSON object a line
+    Json,
+    /// A line each, with the level as the journal reads it
+    Journal,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    let Some(path) = options.policy.as_deref() else {
+        gateway::clean_up().map_err(failed)?;
+        super::print("removed everything that offramp had added to the kernel\n")?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let source = PolicyPath(path);
+    let policy = load_policy(path)?;
+    check_tests(&policy).map_err(CliError::Refused)?;
+    if options.dry_run {
+        return rehearse(&policy);
+    }
+    start_log(options);
+    gateway::run(&source, policy).map_err(failed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn failed(error: RunError) -> CliError {
+    CliError::Failed(error.to_string())
+}
+
+fn rehearse(policy: &CompiledPolicy) -> Result<ExitCode, CliError> {
+    let (findings, diversion) = gateway::rehearse(policy.policy()).map_err(failed)?;
+    let mut text = String::new();
+    for Finding {
+        severity,
+        what,
+        advice,
+    } in &findings
+    {
+        let word = match severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        text.push_str(&format!("# {word}: {what}\n#   {advice}\n"));
+    }
+    if !findings.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&diversion.to_string());
+    super::print(&text)?;
+    let stands_in_the_way = findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error);
+    Ok(if stands_in_the_way {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// A policy file, read anew at each reload.
+struct PolicyPath<'a>(&'a Path);
+
+impl PolicySource for PolicyPath<'_> {
+    fn load(&self, generation: Generation) -> Result<CompiledPolicy, String> {
+        let policy = match read_policy(self.0).map_err(|error| error.to_string())? {
+            Ok((policy, _)) => policy,
+            Err(errors) => return Err(errors.render(Style::Plain)),
+        };
+        let policy = compile(self.0, policy, generation).map_err(|error| error.to_string())?;
+        check_tests(&policy)?;
+        Ok(policy)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.0.to_owned()]
+    }
+
+    fn name(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+/// A policy whose own tests do not hold is not taken.
+fn check_tests(policy: &CompiledPolicy) -> Result<(), String> {
+    let broken = policy.broken_expectations();
+    let [first, ..] = &broken[..] else {
+        return Ok(());
+    };
+    Err(format!(
+        "{} is refused: test \"{}\" expects {}, and the verdict is {}; `offramp check` tells more",
+        policy.policy().origin,
+        first.test.name.value,
+        first.test.expect.value,
+        first.answer.verdict
+    ))
+}
+
+/// Starts the log on standard error.
+fn start_log(options: &Options) {
+    let level = if options.verbose {
+        tracing::Level::DEBUG
+    } else {
+        tracing::Level::INFO
+    };
+    // Whatever logs through `tracing` beside us is not the operator's business.
+    let filter = tracing_subscriber::filter::Targets::new().with_target("offramp", level);
+    let format = match options.log {
+        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => LogFormat::Journal,
+        LogFormat::Auto => LogFormat::Text,
+        other => other,
+    };
+    use tracing_subscriber::prelude::*;
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal() && anstream::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Auto | LogFormat::Text => registry.with(lines).init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Journal => registry
+            .with(lines.with_ansi(false).event_format(super::journal::Lines))
+            .init(),
+    }
+}

@@ -1,0 +1,189 @@
+//! `offramp status`: what a running gateway tells about itself.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::error::CliError;
+use super::number;
+use crate::gateway::control;
+use crate::gateway::status::Status;
+use crate::policy::GatewayOptions;
+
+/// Tell what a running gateway has done: packets and bytes by reason and by rule
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  offramp status
+  offramp status --watch
+  offramp status --json | jq .generation")]
+pub(super) struct Options {
+    /// The control socket, where the policy names another ([gateway] control)
+    #[arg(long, value_name = "PATH", default_value = GatewayOptions::CONTROL)]
+    control: PathBuf,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print it again every second, until interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    let clears = options.watch && !options.json && io::stdout().is_terminal();
+    loop {
+        let status = control::ask(&options.control)
+            .map_err(|error| CliError::Failed(explained(&options.control, &error)))?;
+        if options.json {
+            let line = serde_json::to_string(&status)
+                .map_err(|error| CliError::Failed(error.to_string()))?;
+            super::print(&format!("{line}\n"))?;
+        } else {
+            let clear = if clears { CLEAR_SCREEN } else { "" };
+            super::print(&format!("{clear}{}", report(&status)))?;
+        }
+        if !options.watch {
+            return Ok(ExitCode::SUCCESS);
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn explained(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
+            "no gateway listens on {path}: start it with `offramp run`, or name its socket with --control"
+        ),
+        ErrorKind::PermissionDenied => {
+            format!("{path} is for the user that offramp runs as: ask as root")
+        }
+        _ => format!("{path}: {error}"),
+    }
+}
+
+/// The status, for people.
+fn report(status: &Status) -> String {
+    let mut text = format!(
+        "offramp {} has judged by {} for {} (process {}, generation {})\n",
+        status.version,
+        status.policy,
+        duration(status.uptime_seconds),
+        status.pid,
+        status.generation
+    );
+    let reloads = &status.reloads;
+    if reloads.taken + reloads.refused > 0 {
+        _ = writeln!(
+            text,
+            "reloads: {} taken, {} refused",
+            reloads.taken, reloads.refused
+        );
+    }
+    if let Some(why) = &reloads.last_error {
+        _ = writeln!(text, "the last one was refused:\n{}", why.trim_end());
+    }
+    let diversion = &status.diversion;
+    let diverted = match diversion.scope.as_str() {
+        "all" => "everything that enters".to_owned(),
+        _ => format!(
+            "what goes to {} prefixes",
+            number::whole(diversion.prefixes as u64)
+        ),
+    };
+    _ = writeln!(
+        text,
+        "diverted: {diverted}, into {}; on failure {}",
+        status.device.name, diversion.on_failure
+    );
+    for interface in &diversion.interfaces {
+        let present = match &interface.present[..] {
+            [] => "none at the moment: nothing is judged".to_owned(),
+            names => names.join(", "),
+        };
+        _ = writeln!(text, "  from {}: {present}", interface.pattern);
+    }
+
+    let verdicts = status.verdicts.iter().map(|verdict| {
+        [
+            verdict.action.clone(),
+            verdict.reason.clone(),
+            number::packets(verdict.packets),
+            number::bytes(verdict.bytes),
+        ]
+    });
+    push_table(
+        &mut text,
+        "Verdicts",
+        ["Action", "Reason", "Packets", "Bytes"],
+        verdicts.collect(),
+    );
+    let rules = status.rules.iter().map(|rule| {
+        [
+            format!("[[{}]]", rule.kind).replace("[[media]]", "[media]"),
+            rule.name.clone(),
+            number::packets(rule.packets),
+            number::bytes(rule.bytes),
+        ]
+    });
+    push_table(
+        &mut text,
+        "Rules",
+        ["Entry", "Name", "Packets", "Bytes"],
+        rules.collect(),
+    );
+
+    let losses = [
+        (
+            "lost because the filter did not keep up",
+            status.device.overload_drops,
+        ),
+        ("not taken back by the kernel", status.device.failed_writes),
+        (
+            "fragmented datagrams forgotten for lack of room",
+            status.evicted_fragments,
+        ),
+    ];
+    for (what, count) in losses {
+        if count > 0 {
+            _ = writeln!(text, "{what}: {}", number::whole(count));
+        }
+    }
+    text
+}
+
+fn push_table(text: &mut String, title: &str, head: [&str; 4], rows: Vec<[String; 4]>) {
+    if rows.is_empty() {
+        return;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(head);
+    table.add_rows(rows);
+    for column in [2, 3] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    _ = writeln!(text, "\n{title}");
+    for line in table.lines() {
+        _ = writeln!(text, " {}", line.trim_end());
+    }
+}
+
+/// `3 d 04:05:06`, without the days where there are none.
+fn duration(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let clock = format!("{}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60);
+    match days {
+        0 => clock,
+        days => format!("{days} d {clock}"),
+    }
+}
+
+/// Moves to the top of a terminal and clears it (ECMA-48: CUP, ED).
+const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";

@@ -1,0 +1,90 @@
+//! The control socket: who connects is told the [`Status`] and hung up on.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::status::Status;
+
+/// The socket that a running gateway listens on; removed when it is dropped.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Listens at `path`, whose folder is made if need be; a socket that a killed process left there is replaced.
+    ///
+    /// Only the user that the gateway runs as may connect.
+    ///
+    /// # Errors
+    /// When something else is at `path`, or it cannot be made.
+    pub fn listen(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path)?,
+            Ok(_) => return Err(io::Error::other("there is a file that is no socket")),
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Waits for the next who connects.
+    pub async fn accept(&self) -> UnixStream {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => return stream,
+                // No descriptor is free: one may be in a moment.
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Somebody else has removed it, or the next one to start will.
+        _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Tells `status` to who has connected.
+pub async fn tell(mut stream: UnixStream, status: Status) {
+    let Ok(mut line) = serde_json::to_vec(&status) else {
+        return;
+    };
+    line.push(b'\n');
+    // Who does not read in time gets half of it, and holds nobody up.
+    _ = tokio::time::timeout(PATIENCE, stream.write_all(&line)).await;
+}
+
+/// Asks the gateway that listens at `path`.
+///
+/// # Errors
+/// When none does, or it tells no status.
+pub fn ask(path: &Path) -> io::Result<Status> {
+    let mut stream = StdUnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    serde_json::from_slice(&answer).map_err(io::Error::from)
+}
+
+/// How long to wait for the other side.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for a free descriptor.
+const PAUSE: Duration = Duration::from_millis(100);

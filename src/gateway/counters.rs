@@ -1,0 +1,104 @@
+//! Counters: one writer each, local to its worker, summed by the reader.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::backend::Traffic;
+use crate::filter::{Action, Reason, Verdict};
+
+/// A number that one thread raises and others read.
+#[derive(Debug, Default)]
+struct Tally(AtomicU64);
+
+impl Tally {
+    /// Adds `more`; only ever called by the one thread that owns it, so a load and a store do what a locked addition would.
+    #[inline(always)]
+    fn add(&self, more: u64) {
+        let sum = self.0.load(Ordering::Relaxed).wrapping_add(more);
+        self.0.store(sum, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Packets and bytes.
+#[derive(Debug, Default)]
+pub struct TrafficTally {
+    packets: Tally,
+    bytes: Tally,
+}
+
+impl TrafficTally {
+    /// Adds `traffic`, on the thread that owns the tally.
+    #[inline(always)]
+    pub fn add(&self, traffic: Traffic) {
+        self.packets.add(traffic.packets);
+        self.bytes.add(traffic.bytes);
+    }
+
+    /// What was added.
+    pub fn read(&self) -> Traffic {
+        Traffic {
+            packets: self.packets.read(),
+            bytes: self.bytes.read(),
+        }
+    }
+}
+
+/// What one worker has decided since its start, by reason and action.
+#[derive(Debug, Default)]
+// Two cache lines: processors fetch them in pairs, and no other worker's counters may be among them.
+#[repr(align(128))]
+pub struct VerdictCounters {
+    by_reason: [[TrafficTally; 2]; Reason::ALL.len()],
+    evicted_fragments: AtomicU64,
+}
+
+impl VerdictCounters {
+    /// Counts a verdict, on the thread that owns the counters.
+    #[inline(always)]
+    pub fn add(&self, verdict: Verdict, traffic: Traffic) {
+        self.by_reason[verdict.reason as usize][verdict.action as usize].add(traffic);
+    }
+
+    /// Notes how many first fragments were forgotten so far for lack of room.
+    #[inline(always)]
+    pub fn note_evicted_fragments(&self, so_far: u64) {
+        self.evicted_fragments.store(so_far, Ordering::Relaxed);
+    }
+
+    /// First fragments that were forgotten for lack of room.
+    pub fn evicted_fragments(&self) -> u64 {
+        self.evicted_fragments.load(Ordering::Relaxed)
+    }
+
+    /// What was counted, for every reason and action that was.
+    pub fn read(&self) -> impl Iterator<Item = (Reason, Action, Traffic)> + '_ {
+        Reason::ALL.into_iter().flat_map(move |reason| {
+            [Action::Forward, Action::Drop].map(|action| {
+                let tally = &self.by_reason[reason as usize][action as usize];
+                (reason, action, tally.read())
+            })
+        })
+    }
+}
+
+/// What one worker met beside packets.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct IoCounters {
+    failed_writes: Tally,
+}
+
+impl IoCounters {
+    /// Counts a packet that was to pass and that the kernel did not take back, on the thread that owns the counters.
+    pub fn write_failed(&self) {
+        self.failed_writes.add(1);
+    }
+
+    /// Packets that were to pass and that the kernel did not take back.
+    pub fn failed_writes(&self) -> u64 {
+        self.failed_writes.read()
+    }
+}

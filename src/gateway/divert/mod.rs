@@ -1,0 +1,332 @@
+//! [`Diversion`]: what the kernel is told, so that packets of clients pass the filter.
+//!
+//! ```text
+//!  tun0, vpns*      nftables, prerouting          ip rules                 route tables
+//!  ───────────▶  marks what enters from    ──▶  900: by-prefix mark  ──▶  28528: 10.0.0.0/8  dev offramp0
+//!   a client's   vpn.interfaces                 901: always mark     ──▶  28529: default     dev offramp0
+//!   packet                                      32766: main
+//!                                                                              │ offramp0
+//!  eth1, tun0 ◀── routed by main, as before ◀── no mark: it entered ◀── Judge ◀┘
+//!                                               from offramp0
+//! ```
+//!
+//! A packet that goes to no prefix of the policy finds no route in the first table, and takes the main one: it never
+//! leaves the kernel. Packets whose header does not name their final destination (IPv4 options may be a source route,
+//! IPv6 extension headers too) get the mark that leads to the filter in any case. The kernel chooses what to look at; the
+//! verdict is the judge's.
+//!
+//! Why a mark, and not `ip rule iif`: interface names with a `*` match nothing there, and strict reverse path filters on
+//! the uplink would drop the answers. Why nothing looks at ports here: a fragment has none.
+//!
+//! What is left behind by a killed process is told by its owner: one nftables table by its name, routes and rules by the
+//! number of a routing protocol of their own.
+
+pub mod install;
+pub mod nft;
+pub mod route;
+
+use std::fmt;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::policy::{
+    DivertScope, FailMode, GatewayOptions, MarkBits, Policy, Sourced, UnknownSource,
+};
+
+/// What the kernel is told about one policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diversion {
+    /// Where clients' packets enter; a trailing `*` matches any rest.
+    pub interfaces: Vec<String>,
+    /// How much is diverted.
+    pub scope: DivertScope,
+    /// Destinations that are diverted under [`DivertScope::Policy`], as few prefixes as cover them; empty under
+    /// [`DivertScope::All`].
+    pub prefixes: Vec<IpNet>,
+    /// What happens to what is diverted, while nobody reads it.
+    pub on_failure: FailMode,
+    /// The filter's tun device.
+    pub device: String,
+    /// The bits of the firewall mark.
+    pub mark: MarkBits,
+    /// The route table of the by-prefix mark; the always mark has the one after it.
+    pub table: u32,
+}
+
+/// A rule of the routing policy database: what carries `mark` looks into `table`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MarkRule {
+    /// Where it stands among the rules; lower is earlier.
+    pub priority: u32,
+    /// The mark that it looks for, under [`Diversion::mark`].
+    pub mark: u32,
+    /// The table that it leads to.
+    pub table: u32,
+}
+
+/// A route into the filter, or into nothing while the filter is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DivertRoute {
+    /// The table that it stands in.
+    pub table: u32,
+    /// The destinations that it takes.
+    pub prefix: IpNet,
+    /// Where it leads.
+    pub leads: Leads,
+}
+
+/// Where a route of the diversion leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Leads {
+    /// To the filter's tun device; gone when the device is gone.
+    ToFilter,
+    /// To nothing, behind the route to the filter: what keeps a gateway closed when its process was killed.
+    Nowhere,
+}
+
+impl Diversion {
+    /// Priority of the first rule: after the table of local addresses (0), before everything that may route clients.
+    pub const FIRST_PRIORITY: u32 = 900;
+    /// Metric of the routes that lead nowhere: any other route to the same prefix is better.
+    pub const LAST_METRIC: u32 = 0xff00_0000;
+    /// The routing protocol number of our routes and rules (`RTPROT_*`): none of those that iproute2 has names for.
+    pub const PROTOCOL: u8 = 111;
+
+    /// What `policy` asks for.
+    pub fn of(policy: &Policy) -> Self {
+        let gateway = &policy.gateway;
+        // A packet of an unknown source may go anywhere.
+        let scope = match policy.filter.unknown_source {
+            UnknownSource::Forward => gateway.divert,
+            UnknownSource::Drop => DivertScope::All,
+        };
+        let prefixes = match scope {
+            DivertScope::All => Vec::new(),
+            DivertScope::Policy => aggregate(destinations(policy)),
+        };
+        Self {
+            interfaces: policy
+                .vpn
+                .interfaces
+                .iter()
+                .map(|name| name.value.clone())
+                .collect(),
+            scope,
+            prefixes,
+            on_failure: gateway.on_failure,
+            device: gateway.device.as_ref().map_or_else(
+                || GatewayOptions::DEVICE.to_owned(),
+                |device| device.value.clone(),
+            ),
+            mark: gateway
+                .mark
+                .map_or(MarkBits::DEFAULT, |sourced| sourced.value),
+            table: gateway
+                .table
+                .map_or(GatewayOptions::TABLE, |sourced| sourced.value),
+        }
+    }
+
+    /// The rules, the same for IPv4 and IPv6.
+    pub fn rules(&self) -> Vec<MarkRule> {
+        let by_prefix = MarkRule {
+            priority: Self::FIRST_PRIORITY,
+            mark: self.mark.by_prefix(),
+            table: self.table,
+        };
+        let always = MarkRule {
+            priority: Self::FIRST_PRIORITY + 1,
+            mark: self.mark.always(),
+            table: self.table + 1,
+        };
+        match self.scope {
+            DivertScope::All => vec![always],
+            DivertScope::Policy => vec![by_prefix, always],
+        }
+    }
+
+    /// The routes, sorted.
+    pub fn routes(&self) -> Vec<DivertRoute> {
+        let by_prefix = self.prefixes.iter().map(|prefix| (self.table, *prefix));
+        let always = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        let always = always.map(|prefix| (self.table + 1, prefix));
+        let leads: &[_] = match self.on_failure {
+            FailMode::Open => &[Leads::ToFilter],
+            FailMode::Closed => &[Leads::ToFilter, Leads::Nowhere],
+        };
+        let places = by_prefix.chain(always);
+        let mut routes: Vec<DivertRoute> = places
+            .flat_map(|(table, prefix)| {
+                leads.iter().map(move |&leads| DivertRoute {
+                    table,
+                    prefix,
+                    leads,
+                })
+            })
+            .collect();
+        routes.sort_unstable();
+        routes
+    }
+
+    /// Whether `name` is that of an interface where clients' packets enter.
+    pub fn watches(&self, name: &str) -> bool {
+        self.interfaces
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(stem) => name.starts_with(stem),
+                None => name == pattern,
+            })
+    }
+}
+
+/// Every destination that a rule of `policy` speaks of.
+fn destinations(policy: &Policy) -> Vec<IpNet> {
+    let servers = policy.servers.iter().flat_map(|server| &server.addresses);
+    let publics = policy.publics.iter().flat_map(|public| &public.addresses);
+    let all = (policy.corporate.subnets.iter())
+        .chain(&policy.vpn.client_subnets)
+        .chain(servers)
+        .chain(publics);
+    all.map(|Sourced { value, .. }| *value).collect()
+}
+
+/// As few prefixes as cover the same addresses.
+fn aggregate(prefixes: Vec<IpNet>) -> Vec<IpNet> {
+    IpNet::aggregate(&prefixes)
+}
+
+/// As `ip` takes it: what `--dry-run` prints.
+impl fmt::Display for Diversion {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "# the filter's device, from which everything else follows"
+        )?;
+        let device = &self.device;
+        writeln!(out, "ip tuntap add dev {device} mode tun vnet_hdr")?;
+        writeln!(
+            out,
+            "ip link set {device} mtu {} txqueuelen {} up",
+            route::DEVICE_MTU,
+            route::DEVICE_QUEUE
+        )?;
+        writeln!(
+            out,
+            "ip address add {}/32 dev {device}",
+            route::DEVICE_ADDRESS
+        )?;
+        for (key, value) in route::device_settings(device) {
+            writeln!(out, "sysctl -w {key}={value}")?;
+        }
+        writeln!(out, "\n# what is marked goes to the filter")?;
+        for DivertRoute {
+            table,
+            prefix,
+            leads,
+        } in self.routes()
+        {
+            let family = family_flag(prefix);
+            let protocol = Self::PROTOCOL;
+            match leads {
+                Leads::ToFilter => writeln!(
+                    out,
+                    "ip {family} route add {prefix} dev {device} table {table} protocol {protocol}"
+                )?,
+                Leads::Nowhere => writeln!(
+                    out,
+                    "ip {family} route add blackhole {prefix} metric {} table {table} protocol {protocol}",
+                    Self::LAST_METRIC
+                )?,
+            }
+        }
+        for family in ["-4", "-6"] {
+            for MarkRule {
+                priority,
+                mark,
+                table,
+            } in self.rules()
+            {
+                writeln!(
+                    out,
+                    "ip {family} rule add priority {priority} fwmark {mark:#x}/{:#x} table {table} protocol {}",
+                    self.mark.mask(),
+                    Self::PROTOCOL
+                )?;
+            }
+        }
+        writeln!(out, "\n# what enters from the VPN is marked (nft -f)")?;
+        out.write_str(&nft::text(self))
+    }
+}
+
+const fn family_flag(prefix: IpNet) -> &'static str {
+    match prefix {
+        IpNet::V4(_) => "-4",
+        IpNet::V6(_) => "-6",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diversion(options: &str) -> Diversion {
+        let text = format!(
+            "[vpn]\ninterfaces = [\"tun0\", \"vpns*\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
+             [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n\
+             [[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n\
+             [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.32\", \"167.55.49.33\"]\n{options}"
+        );
+        match crate::policy::parse("test.toml", text.as_bytes()) {
+            Ok((policy, _)) => Diversion::of(&policy),
+            Err(errors) => panic!("{errors}"),
+        }
+    }
+
+    #[test]
+    fn the_prefixes_of_the_policy_are_diverted_and_nothing_is_written_twice() {
+        let prefixes: Vec<String> = diversion("")
+            .prefixes
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let wanted = [
+            "10.0.0.0/8",
+            "167.55.49.32/31",
+            "172.16.1.0/24",
+            "fd00:1::/64",
+            "fd00:2::/48",
+        ];
+        assert_eq!(prefixes, wanted);
+    }
+
+    #[test]
+    fn all_that_enters_is_diverted_where_unknown_sources_are_dropped() {
+        let diversion = diversion("[filter]\nunknown_source = \"drop\"\n");
+        assert_eq!(diversion.scope, DivertScope::All);
+        assert_eq!(diversion.prefixes, []);
+    }
+
+    #[test]
+    fn a_closed_gateway_has_a_route_to_nowhere_behind_every_other() {
+        let open = diversion("").routes();
+        let closed = diversion("[gateway]\non_failure = \"closed\"\n").routes();
+        assert!(open.iter().all(|route| route.leads == Leads::ToFilter));
+        assert_eq!(closed.len(), 2 * open.len());
+        for route in open {
+            let leads = Leads::Nowhere;
+            assert!(
+                closed.contains(&DivertRoute { leads, ..route }),
+                "{route:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_interface_is_watched_by_its_name_or_by_its_stem() {
+        let diversion = diversion("");
+        let watched = ["tun0", "vpns", "vpns0", "vpns12", "tun1", "eth0", "xvpns0"]
+            .map(|name| diversion.watches(name));
+        assert_eq!(watched, [true, true, true, true, false, false, false]);
+    }
+}

@@ -1,0 +1,254 @@
+//! The nftables table that marks what enters from the VPN: one of our own, replaced as a whole.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use nftables::batch::Batch;
+use nftables::expr::{
+    BinaryOperation, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem,
+};
+use nftables::helper::{self, NftablesError};
+use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
+use nftables::stmt::{JumpTarget, Mangle, Match, Operator, Statement};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+
+use super::Diversion;
+use crate::policy::DivertScope;
+
+/// The name of the table; everything in it is ours.
+pub const TABLE: &str = "offramp";
+
+/// Why nftables did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum NftError {
+    /// There is no `nft` to be run.
+    #[error("cannot run nft: {0}; install it, on Debian with `apt-get install nftables`")]
+    Missing(std::io::Error),
+    /// It refused.
+    #[error("nft refused: {0}")]
+    Refused(String),
+}
+
+impl From<NftablesError> for NftError {
+    fn from(error: NftablesError) -> Self {
+        match error {
+            NftablesError::NftExecution { inner, .. } => Self::Missing(inner),
+            NftablesError::NftFailed { stderr, .. } => {
+                Self::Refused(stderr.lines().next().unwrap_or_default().to_owned())
+            }
+            other
+            @ (NftablesError::NftOutputEncoding { .. } | NftablesError::NftInvalidJson(_)) => {
+                Self::Refused(other.to_string())
+            }
+        }
+    }
+}
+
+/// Puts the table for `diversion` into the kernel, in place of any that is there, in one transaction.
+///
+/// # Errors
+/// [`NftError`]; the kernel then has what it had before.
+pub fn install(diversion: &Diversion) -> Result<(), NftError> {
+    Ok(helper::apply_ruleset(&ruleset(diversion))?)
+}
+
+/// Removes the table, if it is there.
+///
+/// # Errors
+/// [`NftError`].
+pub fn remove() -> Result<(), NftError> {
+    let mut batch = Batch::new();
+    // Deleting what is not there is an error; adding what is there is none.
+    batch.add(table());
+    batch.delete(table());
+    Ok(helper::apply_ruleset(&batch.to_nftables())?)
+}
+
+/// Everything that nftables has, as it prints it.
+///
+/// # Errors
+/// [`NftError`].
+pub fn everything() -> Result<serde_json::Value, NftError> {
+    let text = helper::get_current_ruleset_raw(helper::DEFAULT_NFT, helper::DEFAULT_ARGS)?;
+    serde_json::from_str(&text).map_err(|error| NftError::Refused(error.to_string()))
+}
+
+/// The transaction that replaces the table.
+fn ruleset(diversion: &Diversion) -> Nftables<'static> {
+    let mut batch = Batch::new();
+    batch.add(table());
+    batch.delete(table());
+    batch.add(table());
+    batch.add(NfListObject::Chain(Chain {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        name: MARKS.into(),
+        ..Chain::default()
+    }));
+    batch.add(NfListObject::Chain(Chain {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        name: ENTERS.into(),
+        _type: Some(NfChainType::Filter),
+        hook: Some(NfHook::Prerouting),
+        prio: Some(MANGLE),
+        policy: Some(NfChainPolicy::Accept),
+        ..Chain::default()
+    }));
+    for interface in &diversion.interfaces {
+        let enters = matches(
+            meta(MetaKey::Iifname),
+            Operator::EQ,
+            Expression::String(Cow::Owned(interface.clone())),
+        );
+        let target = JumpTarget {
+            target: MARKS.into(),
+        };
+        batch.add(rule(ENTERS, vec![enters, Statement::Goto(target)]));
+    }
+    for (condition, bit) in marks(diversion) {
+        let mut statements = condition.statements();
+        statements.push(mark_with(bit, diversion.mark.mask()));
+        batch.add(rule(MARKS, statements));
+    }
+    batch.to_nftables()
+}
+
+/// The same as text, for people.
+pub fn text(diversion: &Diversion) -> String {
+    let mut out = format!("table inet {TABLE} {{\n\tchain {MARKS} {{\n");
+    let keep = !diversion.mark.mask();
+    for (condition, bit) in marks(diversion) {
+        let condition = condition.text();
+        // Writing to a string cannot fail.
+        _ = writeln!(
+            out,
+            "\t\t{condition}meta mark set meta mark & {keep:#010x} | {bit:#010x}"
+        );
+    }
+    _ = writeln!(
+        out,
+        "\t}}\n\tchain {ENTERS} {{\n\t\ttype filter hook prerouting priority mangle; policy accept;"
+    );
+    for interface in &diversion.interfaces {
+        _ = writeln!(out, "\t\tiifname \"{interface}\" goto {MARKS}");
+    }
+    out.push_str("\t}\n}\n");
+    out
+}
+
+/// What gets which bit of the mark, in order; the last that applies wins.
+fn marks(diversion: &Diversion) -> Vec<(Condition, u32)> {
+    match diversion.scope {
+        DivertScope::All => vec![(Condition::Any, diversion.mark.always())],
+        DivertScope::Policy => vec![
+            (Condition::Any, diversion.mark.by_prefix()),
+            (Condition::Ipv4Options, diversion.mark.always()),
+            (Condition::Ipv6ExtensionHeaders, diversion.mark.always()),
+        ],
+    }
+}
+
+/// What a rule of the table asks of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    /// Nothing.
+    Any,
+    /// A header that is not 20 bytes long (RFC 791 §3.1); the kernel takes no shorter ones.
+    Ipv4Options,
+    /// A header behind the first that is none of TCP, UDP and ICMPv6 (RFC 8200 §4).
+    Ipv6ExtensionHeaders,
+}
+
+impl Condition {
+    fn statements(self) -> Vec<Statement<'static>> {
+        match self {
+            Self::Any => Vec::new(),
+            Self::Ipv4Options => vec![matches(
+                field("ip", "hdrlength"),
+                Operator::NEQ,
+                Expression::Number(5),
+            )],
+            Self::Ipv6ExtensionHeaders => {
+                let plain = PLAIN_NEXT_HEADERS.map(|(number, _)| Expression::Number(number));
+                let plain = plain.into_iter().map(SetItem::Element).collect();
+                vec![matches(
+                    field("ip6", "nexthdr"),
+                    Operator::NEQ,
+                    Expression::Named(NamedExpression::Set(plain)),
+                )]
+            }
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Any => String::new(),
+            Self::Ipv4Options => "ip hdrlength != 5 ".to_owned(),
+            Self::Ipv6ExtensionHeaders => {
+                let names = PLAIN_NEXT_HEADERS.map(|(_, name)| name).join(", ");
+                format!("ip6 nexthdr != {{ {names} }} ")
+            }
+        }
+    }
+}
+
+fn table() -> NfListObject<'static> {
+    NfListObject::Table(Table {
+        family: NfFamily::INet,
+        name: TABLE.into(),
+        ..Table::default()
+    })
+}
+
+fn rule(chain: &'static str, statements: Vec<Statement<'static>>) -> NfListObject<'static> {
+    NfListObject::Rule(Rule {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        chain: chain.into(),
+        expr: statements.into(),
+        ..Rule::default()
+    })
+}
+
+fn matches(
+    left: Expression<'static>,
+    op: Operator,
+    right: Expression<'static>,
+) -> Statement<'static> {
+    Statement::Match(Match { left, right, op })
+}
+
+fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+fn field(protocol: &'static str, field: &'static str) -> Expression<'static> {
+    let field = PayloadField {
+        protocol: protocol.into(),
+        field: field.into(),
+    };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+/// Sets `bit` among the bits of `mask`; the others stay as they are.
+fn mark_with(bit: u32, mask: u32) -> Statement<'static> {
+    let binary = |operation| Expression::BinaryOperation(Box::new(operation));
+    let kept = binary(BinaryOperation::AND(
+        meta(MetaKey::Mark),
+        Expression::Number(!mask),
+    ));
+    Statement::Mangle(Mangle {
+        key: meta(MetaKey::Mark),
+        value: binary(BinaryOperation::OR(vec![kept, Expression::Number(bit)])),
+    })
+}
+
+/// The chain at the hook.
+const ENTERS: &str = "enters_from_vpn";
+/// The chain that marks.
+const MARKS: &str = "mark_for_filter";
+/// The priority of the hook that nft calls `mangle`: before routing, after connection tracking.
+const MANGLE: i32 = -150;
+/// What may stand right behind an IPv6 header without a chain: numbers, and nft's names for them.
+const PLAIN_NEXT_HEADERS: [(u32, &str); 3] = [(6, "tcp"), (17, "udp"), (58, "ipv6-icmp")];

@@ -1,0 +1,500 @@
+//! The filter's device, and the routes and rules that lead to it, by rtnetlink.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::TryStreamExt;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType,
+};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use rtnetlink::{Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
+
+use super::{Diversion, DivertRoute, Leads, MarkRule};
+
+/// A conversation with the kernel about links, routes and rules.
+#[derive(Debug, Clone)]
+pub struct Netlink {
+    handle: Handle,
+}
+
+/// Why the kernel did not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {source}")]
+pub struct NetlinkError {
+    /// What was asked of it.
+    pub what: String,
+    /// What it answered.
+    pub source: io::Error,
+}
+
+/// What stands in the way of the diversion, or is none of its business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignRule {
+    /// Where it stands; lower is earlier.
+    pub priority: u32,
+    /// The mark it looks for and the bits of it that count, if any.
+    pub mark: Option<(u32, u32)>,
+    /// The rule leads to the table of local addresses.
+    pub is_local: bool,
+}
+
+impl Netlink {
+    /// Begins the conversation; it goes on in the tokio runtime that calls.
+    ///
+    /// # Errors
+    /// When the kernel has no rtnetlink socket for us.
+    pub fn new() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// The names of all interfaces.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn interfaces(&self) -> Result<Vec<String>, NetlinkError> {
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|error| failed("list the interfaces", error))?;
+        Ok(links.iter().filter_map(name_of).collect())
+    }
+
+    /// Packets that found the queue of the device called `name` full.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn dropped(&self, name: &str) -> Result<u64, NetlinkError> {
+        let link = self.link(name, "read the counters of").await?;
+        let dropped = link
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::Stats64(stats) => Some(stats.tx_dropped),
+                _ => None,
+            });
+        Ok(dropped.unwrap_or(0))
+    }
+
+    async fn link(&self, name: &str, doing: &str) -> Result<LinkMessage, NetlinkError> {
+        let what = format!("{doing} {name}");
+        let mut found = self
+            .handle
+            .link()
+            .get()
+            .match_name(name.to_owned())
+            .execute();
+        match found.try_next().await {
+            Ok(Some(link)) => Ok(link),
+            Ok(None) => Err(NetlinkError {
+                what,
+                source: io::ErrorKind::NotFound.into(),
+            }),
+            Err(error) => Err(failed(&what, error)),
+        }
+    }
+
+    /// Gives the device called `name` its address, size and queue, and switches it on; its index.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn set_up_device(&self, name: &str) -> Result<u32, NetlinkError> {
+        let what = format!("set up {name}");
+        let index = self.link(name, "set up").await?.header.index;
+        self.handle
+            .address()
+            .add(index, DEVICE_ADDRESS.into(), 32)
+            .replace()
+            .execute()
+            .await
+            .map_err(|error| failed(&what, error))?;
+        let change = LinkUnspec::new_with_index(index)
+            .mtu(DEVICE_MTU)
+            .append_extra_attribute(LinkAttribute::TxQueueLen(DEVICE_QUEUE))
+            .up()
+            .build();
+        self.handle
+            .link()
+            .change(change)
+            .execute()
+            .await
+            .map_err(|error| failed(&what, error))?;
+        Ok(index)
+    }
+
+    /// Makes the routes of the diversion what `wanted` says: first all that is missing is added, then what is too much
+    /// removed, so that nothing that is wanted before and after is ever without its route.
+    ///
+    /// # Errors
+    /// [`NetlinkError`]; routes that were added before stay.
+    pub async fn set_routes(
+        &self,
+        wanted: &[DivertRoute],
+        device: u32,
+    ) -> Result<(), NetlinkError> {
+        let present = self.our_routes().await?;
+        let wanted: BTreeSet<DivertRoute> = wanted.iter().copied().collect();
+        // Routes to nowhere first: a gateway that is to be closed is never open.
+        let missing = wanted.difference(&present).copied();
+        let (mut missing, nowhere): (Vec<_>, Vec<_>) =
+            missing.partition(|route| route.leads == Leads::ToFilter);
+        missing.splice(0..0, nowhere);
+        for route in missing {
+            let message = message_of(&route, device);
+            self.handle
+                .route()
+                .add(message)
+                .replace()
+                .execute()
+                .await
+                .map_err(|error| failed(&format!("add a route to {}", route.prefix), error))?;
+        }
+        for route in present.difference(&wanted) {
+            self.remove_route(route, device).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes every route of the diversion.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn remove_routes(&self) -> Result<usize, NetlinkError> {
+        let present = self.our_routes().await?;
+        for route in &present {
+            self.remove_route(route, 0).await?;
+        }
+        Ok(present.len())
+    }
+
+    async fn remove_route(&self, route: &DivertRoute, device: u32) -> Result<(), NetlinkError> {
+        let removed = self
+            .handle
+            .route()
+            .del(message_of(route, device))
+            .execute()
+            .await;
+        match removed.map_err(io_error) {
+            // It went with its device.
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
+            other => other.map_err(|source| NetlinkError {
+                what: format!("remove the route to {}", route.prefix),
+                source,
+            }),
+        }
+    }
+
+    /// The routes that carry our protocol number, whatever their table.
+    async fn our_routes(&self) -> Result<BTreeSet<DivertRoute>, NetlinkError> {
+        let protocol = RouteProtocol::Other(Diversion::PROTOCOL);
+        let mut found = BTreeSet::new();
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let messages = self.dump_routes(version, None, protocol).await?;
+            found.extend(messages.iter().filter_map(divert_route));
+        }
+        Ok(found)
+    }
+
+    /// How many routes in `table` are not of the diversion.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn foreign_routes(&self, table: u32) -> Result<usize, NetlinkError> {
+        let mut foreign = 0;
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let any = RouteProtocol::Unspec;
+            let messages = self.dump_routes(version, Some(table), any).await?;
+            let ours = RouteProtocol::Other(Diversion::PROTOCOL);
+            foreign += messages
+                .iter()
+                .filter(|message| message.header.protocol != ours)
+                .count();
+        }
+        Ok(foreign)
+    }
+
+    async fn dump_routes(
+        &self,
+        version: IpVersion,
+        table: Option<u32>,
+        protocol: RouteProtocol,
+    ) -> Result<Vec<RouteMessage>, NetlinkError> {
+        // The kernel filters by what the header names: a full table of the Internet need not be read.
+        let mut request = match version {
+            IpVersion::V4 => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            IpVersion::V6 => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        };
+        request.header.kind = RouteType::Unspec;
+        request.header.table = 0;
+        request.header.protocol = protocol;
+        if let Some(table) = table {
+            request.attributes.push(RouteAttribute::Table(table));
+        }
+        let routes = self.handle.route().get(request).execute();
+        match routes.try_collect().await.map_err(io_error) {
+            Ok(routes) => Ok(routes),
+            // A table without routes does not exist.
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENOENT) => Ok(Vec::new()),
+            Err(source) => Err(NetlinkError {
+                what: "list the routes".to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// Makes the rules of the diversion what `wanted` says; `mask` are the bits of the mark.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn set_rules(&self, wanted: &[MarkRule], mask: u32) -> Result<(), NetlinkError> {
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let present = self.our_rules(version.clone()).await?;
+            let is = |message: &RuleMessage, rule: &MarkRule| same_rule(message, rule, mask);
+            for rule in wanted {
+                if !present.iter().any(|message| is(message, rule)) {
+                    self.add_rule(version.clone(), rule, mask).await?;
+                }
+            }
+            for message in present {
+                if !wanted.iter().any(|rule| is(&message, rule)) {
+                    self.remove_rule(message).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_rule(
+        &self,
+        version: IpVersion,
+        rule: &MarkRule,
+        mask: u32,
+    ) -> Result<(), NetlinkError> {
+        let request = self
+            .handle
+            .rule()
+            .add()
+            .priority(rule.priority)
+            .table_id(rule.table)
+            .fw_mark(rule.mark)
+            .action(RuleAction::ToTable);
+        let own = [
+            RuleAttribute::FwMask(mask),
+            RuleAttribute::Protocol(RouteProtocol::Other(Diversion::PROTOCOL)),
+        ];
+        let added = match version {
+            IpVersion::V4 => {
+                let mut request = request.v4();
+                request.message_mut().attributes.extend(own);
+                request.execute().await
+            }
+            IpVersion::V6 => {
+                let mut request = request.v6();
+                request.message_mut().attributes.extend(own);
+                request.execute().await
+            }
+        };
+        added.map_err(|error| failed("add a routing rule", error))
+    }
+
+    async fn remove_rule(&self, message: RuleMessage) -> Result<(), NetlinkError> {
+        self.handle
+            .rule()
+            .del(message)
+            .execute()
+            .await
+            .map_err(|error| failed("remove a routing rule", error))
+    }
+
+    async fn our_rules(&self, version: IpVersion) -> Result<Vec<RuleMessage>, NetlinkError> {
+        let rules = self.all_rules(version).await?;
+        Ok(rules.into_iter().filter(is_ours).collect())
+    }
+
+    async fn all_rules(&self, version: IpVersion) -> Result<Vec<RuleMessage>, NetlinkError> {
+        let rules = self.handle.rule().get(version).execute();
+        rules
+            .try_collect()
+            .await
+            .map_err(|error| failed("list the routing rules", error))
+    }
+
+    /// The rules of both families that are not of the diversion.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn foreign_rules(&self) -> Result<Vec<ForeignRule>, NetlinkError> {
+        let mut foreign = Vec::new();
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let rules = self.all_rules(version).await?;
+            foreign.extend(rules.iter().filter(|rule| !is_ours(rule)).map(foreign_rule));
+        }
+        Ok(foreign)
+    }
+}
+
+/// The kernel settings that the filter's device needs, as paths under `/proc/sys`, and their values.
+///
+/// It forwards what is written back to it, whose sources are routed elsewhere (so no reverse path filter), and it speaks
+/// for itself in no protocol.
+pub fn device_settings(device: &str) -> [(String, &'static str); 5] {
+    [
+        (format!("net/ipv4/conf/{device}/rp_filter"), "0"),
+        (format!("net/ipv4/conf/{device}/forwarding"), "1"),
+        (format!("net/ipv6/conf/{device}/addr_gen_mode"), "1"),
+        (format!("net/ipv6/conf/{device}/accept_ra"), "0"),
+        (format!("net/ipv6/conf/{device}/forwarding"), "1"),
+    ]
+}
+
+fn name_of(link: &LinkMessage) -> Option<String> {
+    link.attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })
+}
+
+/// The message that means `route`; `device` is the index of the filter's device.
+fn message_of(route: &DivertRoute, device: u32) -> RouteMessage {
+    let mut message = match route.prefix {
+        IpNet::V4(prefix) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(prefix.addr(), prefix.prefix_len())
+            .table_id(route.table)
+            .build(),
+        IpNet::V6(prefix) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(prefix.addr(), prefix.prefix_len())
+            .table_id(route.table)
+            .build(),
+    };
+    message.header.protocol = RouteProtocol::Other(Diversion::PROTOCOL);
+    match route.leads {
+        Leads::ToFilter => {
+            if device != 0 {
+                message.attributes.push(RouteAttribute::Oif(device));
+            }
+        }
+        Leads::Nowhere => {
+            message.header.kind = RouteType::BlackHole;
+            let metric = RouteAttribute::Priority(Diversion::LAST_METRIC);
+            message.attributes.push(metric);
+        }
+    }
+    message
+}
+
+/// The route of the diversion that `message` tells of.
+fn divert_route(message: &RouteMessage) -> Option<DivertRoute> {
+    let length = message.header.destination_prefix_length;
+    let mut address = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    let mut table = u32::from(message.header.table);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(to)) => address = (*to).into(),
+            RouteAttribute::Destination(RouteAddress::Inet6(to)) => address = (*to).into(),
+            RouteAttribute::Table(number) => table = *number,
+            _ => {}
+        }
+    }
+    let prefix = match address {
+        IpAddr::V4(address) => Ipv4Net::new(address, length).ok()?.into(),
+        IpAddr::V6(address) => Ipv6Net::new(address, length).ok()?.into(),
+    };
+    let leads = match message.header.kind {
+        RouteType::BlackHole => Leads::Nowhere,
+        _ => Leads::ToFilter,
+    };
+    Some(DivertRoute {
+        table,
+        prefix,
+        leads,
+    })
+}
+
+fn is_ours(rule: &RuleMessage) -> bool {
+    let protocol = RouteProtocol::Other(Diversion::PROTOCOL);
+    rule.attributes.contains(&RuleAttribute::Protocol(protocol))
+}
+
+fn same_rule(message: &RuleMessage, rule: &MarkRule, mask: u32) -> bool {
+    let parts = rule_parts(message);
+    parts.priority == rule.priority
+        && parts.mark == Some((rule.mark, mask))
+        && parts.table == rule.table
+}
+
+fn foreign_rule(message: &RuleMessage) -> ForeignRule {
+    let parts = rule_parts(message);
+    ForeignRule {
+        priority: parts.priority,
+        mark: parts.mark,
+        is_local: parts.table == LOCAL_TABLE,
+    }
+}
+
+struct RuleParts {
+    priority: u32,
+    mark: Option<(u32, u32)>,
+    table: u32,
+}
+
+fn rule_parts(message: &RuleMessage) -> RuleParts {
+    let (mut priority, mut mark, mut mask) = (0, None, u32::MAX);
+    let mut table = u32::from(message.header.table);
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(value) => priority = *value,
+            RuleAttribute::FwMark(value) => mark = Some(*value),
+            RuleAttribute::FwMask(value) => mask = *value,
+            RuleAttribute::Table(value) => table = *value,
+            _ => {}
+        }
+    }
+    RuleParts {
+        priority,
+        mark: mark.map(|mark| (mark, mask)),
+        table,
+    }
+}
+
+fn failed(what: &str, error: rtnetlink::Error) -> NetlinkError {
+    NetlinkError {
+        what: what.to_owned(),
+        source: io_error(error),
+    }
+}
+
+fn io_error(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+/// The address of the filter's device: the IPv4 dummy address (RFC 7600 §4.8), which stands nowhere else. A device
+/// without one is no source for the kernel's reverse path check, and every packet written back would be lost.
+pub const DEVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+
+/// The largest packet: no VPN has a larger one, and none that came in must be refused here.
+pub const DEVICE_MTU: u32 = 65_535;
+
+/// Packets that the device queues for the filter: bursts overflow the usual 500.
+pub const DEVICE_QUEUE: u32 = 5_000;
+
+/// `RT_TABLE_LOCAL` (linux/rtnetlink.h).
+const LOCAL_TABLE: u32 = 255;

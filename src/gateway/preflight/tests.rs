@@ -1,0 +1,175 @@
+//! Each pitfall is found by its check, and a sound host passes all of them.
+
+use std::collections::HashMap;
+
+use super::*;
+
+fn policy(options: &str) -> Policy {
+    let text = format!(
+        "[vpn]\ninterfaces = [\"tun0\", \"vpns*\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
+         [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n{options}"
+    );
+    match crate::policy::parse("test.toml", text.as_bytes()) {
+        Ok((policy, _)) => policy,
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+/// What the settings of a host with `changes` to a sound one bring up.
+fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
+    let mut settings = HashMap::from([
+        ("ipv4/ip_forward", 1),
+        ("ipv6/conf/all/forwarding", 1),
+        ("ipv4/conf/all/rp_filter", 0),
+        ("ipv4/conf/default/rp_filter", 1),
+        ("ipv4/conf/tun0/rp_filter", 1),
+        ("ipv4/conf/all/src_valid_mark", 0),
+    ]);
+    settings.extend(changes.iter().copied());
+    let policy = policy("");
+    let diversion = Diversion::of(&policy);
+    let read = move |key: &str| settings.get(key).copied();
+    check_settings(&policy, &diversion, &Settings { read })
+}
+
+#[track_caller]
+fn assert_one(findings: &[Finding], severity: Severity, part: &str) {
+    assert!(
+        matches!(findings, [one] if one.severity == severity && one.what.contains(part)),
+        "{findings:#?}"
+    );
+}
+
+#[test]
+fn a_sound_host_has_nothing_to_change() {
+    assert_eq!(settings_found(&[]), []);
+    let diversion = Diversion::of(&policy(""));
+    let present = ["lo", "eth0", "tun0", "vpns3"].map(str::to_owned);
+    assert_eq!(check_interfaces(&diversion, &present), []);
+    let local = ForeignRule {
+        priority: 0,
+        mark: None,
+        is_local: true,
+    };
+    let main = ForeignRule {
+        priority: 32_766,
+        mark: None,
+        is_local: false,
+    };
+    assert_eq!(check_rules(&diversion, &[local, main]), []);
+}
+
+#[test]
+fn a_host_that_does_not_forward_is_told_how_to() {
+    let findings = settings_found(&[("ipv4/ip_forward", 0)]);
+    assert_one(&findings, Severity::Error, "does not forward IPv4");
+    let findings = settings_found(&[("ipv6/conf/all/forwarding", 0)]);
+    assert_one(&findings, Severity::Error, "does not forward IPv6");
+}
+
+#[test]
+fn a_strict_reverse_path_filter_for_all_interfaces_is_an_error() {
+    let findings = settings_found(&[("ipv4/conf/all/rp_filter", 1)]);
+    assert_one(&findings, Severity::Error, "rp_filter is 1");
+    assert_eq!(settings_found(&[("ipv4/conf/all/rp_filter", 2)]), []);
+}
+
+#[test]
+fn a_mark_in_the_reverse_path_check_is_an_error_where_it_is_strict() {
+    let marked = ("ipv4/conf/all/src_valid_mark", 1);
+    // Both entries: tun0 has a setting of its own, and what vpns* will get is the default.
+    let findings = settings_found(&[marked]);
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    let loose = [
+        marked,
+        ("ipv4/conf/tun0/rp_filter", 2),
+        ("ipv4/conf/default/rp_filter", 0),
+    ];
+    assert_eq!(settings_found(&loose), []);
+}
+
+#[test]
+fn an_interface_that_is_missing_is_named_with_those_there_are() {
+    let diversion = Diversion::of(&policy(""));
+    let present = ["lo", "eth0", "tun1", "vpns0"].map(str::to_owned);
+    let findings = check_interfaces(&diversion, &present);
+    assert_one(&findings, Severity::Warning, "no interface tun0 yet");
+    assert!(findings[0].advice.contains("lo, eth0, tun1, vpns0"));
+}
+
+#[test]
+fn the_device_must_be_no_other_interface_and_none_of_the_vpn() {
+    let diversion = Diversion::of(&policy(""));
+    let present = ["tun0", "vpns0", "offramp0"].map(str::to_owned);
+    let findings = check_interfaces(&diversion, &present);
+    assert_one(&findings, Severity::Error, "an interface offramp0 already");
+
+    let diversion = Diversion::of(&policy("[gateway]\ndevice = \"vpns99\"\n"));
+    let findings = check_interfaces(&diversion, &["tun0", "vpns0"].map(str::to_owned));
+    assert_one(&findings, Severity::Error, "the filter's own device");
+}
+
+#[test]
+fn a_mark_that_somebody_else_uses_is_found() {
+    let diversion = Diversion::of(&policy(""));
+    let rule = |mark, priority| ForeignRule {
+        priority,
+        mark,
+        is_local: false,
+    };
+    let shared = check_rules(&diversion, &[rule(Some((0x2000_0000, 0xf000_0000)), 5_210)]);
+    assert_one(&shared, Severity::Error, "shares bits");
+    let whole = check_rules(&diversion, &[rule(Some((0x1000_0001, u32::MAX)), 5_210)]);
+    assert_one(&whole, Severity::Error, "shares bits");
+    let other = check_rules(&diversion, &[rule(Some((0x8_0000, 0xff_0000)), 5_210)]);
+    assert_eq!(other, []);
+    let earlier = check_rules(&diversion, &[rule(None, 100)]);
+    assert_one(&earlier, Severity::Warning, "comes before");
+}
+
+#[test]
+fn capabilities_are_read_from_the_effective_set() {
+    let status = |mask: &str| format!("Name:\tx\nCapPrm:\t000001ffffffffff\nCapEff:\t{mask}\n");
+    assert!(has_net_admin(&status("000001ffffffffff")));
+    assert!(!has_net_admin(&status("0000000000000000")));
+    assert!(!has_net_admin(""));
+}
+
+#[test]
+fn a_firewall_that_drops_by_default_or_translates_everywhere_is_found() {
+    let diversion = Diversion::of(&policy(""));
+    let chain = |name: &str, hook: &str, policy: &str| serde_json::json!({"chain": {"family": "ip", "table": "filter", "name": name, "hook": hook, "policy": policy}});
+    let rule = |chain: &str, expr: Value| serde_json::json!({"rule": {"family": "ip", "table": "filter", "chain": chain, "expr": expr}});
+    let check = |objects: Vec<Value>| {
+        firewall::check(&serde_json::json!({ "nftables": objects }), &diversion)
+    };
+    let named = |key: &str, name: &str| serde_json::json!({"match": {"op": "==", "left": {"meta": {"key": key}}, "right": name}});
+
+    let dropping = check(vec![chain("FORWARD", "forward", "drop")]);
+    assert_one(&dropping, Severity::Warning, "sees each packet twice");
+    let thought_of = rule(
+        "FORWARD",
+        serde_json::json!([named("oifname", "offramp0"), {"accept": null}]),
+    );
+    assert_eq!(
+        check(vec![chain("FORWARD", "forward", "drop"), thought_of]),
+        []
+    );
+    assert_eq!(check(vec![chain("FORWARD", "forward", "accept")]), []);
+
+    let nat = chain("POSTROUTING", "postrouting", "accept");
+    let everywhere = rule("POSTROUTING", serde_json::json!([{"masquerade": null}]));
+    assert_one(
+        &check(vec![nat.clone(), everywhere]),
+        Severity::Error,
+        "translates source addresses",
+    );
+    let xt = serde_json::json!([{"xt": {"type": "target", "name": "MASQUERADE"}}]);
+    assert_one(
+        &check(vec![nat.clone(), rule("POSTROUTING", xt)]),
+        Severity::Error,
+        "translates",
+    );
+    let uplink = serde_json::json!([named("oifname", "eth0"), {"masquerade": null}]);
+    assert_eq!(check(vec![nat, rule("POSTROUTING", uplink)]), []);
+}

@@ -1,0 +1,574 @@
+//! The live gateway, from its start to its end.
+//!
+//! ```text
+//!  start   lock ─▶ checks ─▶ control socket ─▶ device ─▶ workers ─▶ routes, rules, marks ─▶ ready
+//!  reload  read ─▶ compile ─▶ routes, rules, marks ─▶ publish        (a mistake ends it at once, and changes nothing)
+//!  stop    marks ─▶ workers end with what was queued ─▶ rules, routes ─▶ device
+//! ```
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracing::{error, info, warn};
+
+use super::backend::{BackendError, Traffic};
+use super::control::{self, ControlSocket};
+use super::counters::{IoCounters, VerdictCounters};
+use super::divert::Diversion;
+use super::divert::install::{DivertError, Installation, remove_all};
+use super::divert::route::Netlink;
+use super::lock::{HostLock, LockError};
+use super::preflight::{self, Finding, Severity};
+use super::publish::{Live, Published};
+use super::status::{
+    DeviceStatus, DiversionStatus, InterfaceStatus, Reloads, RuleStatus, Status, VerdictStatus,
+};
+use super::tun::{StopSignal, TunBackend, TunDevice};
+use super::watch::FileWatch;
+use super::worker;
+use crate::filter::{CompiledPolicy, Generation, RuleKind};
+use crate::policy::{DivertScope, FailMode, GatewayOptions, Policy};
+
+/// Where policies come from.
+pub trait PolicySource {
+    /// The policy as it reads at the moment.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the log.
+    fn load(&self, generation: Generation) -> Result<CompiledPolicy, String>;
+
+    /// The files that it is made of.
+    fn files(&self) -> Vec<PathBuf>;
+
+    /// Its name, for messages.
+    fn name(&self) -> String;
+}
+
+/// Why a gateway did not start, or ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is one already.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Something would break it.
+    #[error("{0} in the way; `offramp run --dry-run` lists what it would do")]
+    Findings(String),
+    /// The kernel refuses its part.
+    #[error(transparent)]
+    Divert(#[from] DivertError),
+    /// The filter's device cannot be made.
+    #[error("cannot make the device {device}: {source}")]
+    Device {
+        /// Its name.
+        device: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The control socket cannot be made.
+    #[error("cannot listen on {}: {source}; name another place: [gateway] control = \"...\"", path.display())]
+    Control {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system has no thread, signal or socket for us.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it says.
+        source: io::Error,
+    },
+    /// A worker came to its end before it was told to.
+    #[error("traffic is not judged any more: {0}")]
+    Worker(String),
+}
+
+/// Runs a gateway with `first` as its policy until it is told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// [`RunError`]; the kernel is then left as the policy's fail mode wants it.
+pub fn run(source: &dyn PolicySource, first: CompiledPolicy) -> Result<(), RunError> {
+    runtime()?.block_on(async {
+        let lock = HostLock::take()?;
+        let netlink = connect()?;
+        let diversion = Diversion::of(first.policy());
+        let findings = preflight::check(first.policy(), &diversion, &netlink).await;
+        report(&findings)?;
+        let mut gateway = Gateway::start(source, first, diversion, netlink).await?;
+        let ended = gateway.serve(source).await;
+        let stopped = gateway.stop(&ended).await;
+        drop(lock);
+        ended.and(stopped)
+    })
+}
+
+/// What [`run`] would find and do, without doing it.
+///
+/// # Errors
+/// [`RunError::System`].
+pub fn rehearse(policy: &Policy) -> Result<(Vec<Finding>, Diversion), RunError> {
+    runtime()?.block_on(async {
+        let netlink = connect()?;
+        let diversion = Diversion::of(policy);
+        let findings = preflight::check(policy, &diversion, &netlink).await;
+        Ok((findings, diversion))
+    })
+}
+
+/// Removes what a killed gateway left in the kernel.
+///
+/// # Errors
+/// [`RunError::Lock`] while one runs; [`RunError::Divert`].
+pub fn clean_up() -> Result<(), RunError> {
+    runtime()?.block_on(async {
+        let _lock = HostLock::take()?;
+        remove_all(&connect()?).await?;
+        Ok(())
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| RunError::System {
+            what: "start the control thread",
+            source,
+        })
+}
+
+fn connect() -> Result<Netlink, RunError> {
+    Netlink::new().map_err(|source| RunError::System {
+        what: "speak to the kernel about routes (rtnetlink)",
+        source,
+    })
+}
+
+/// Logs what stands in the way; an error where it does.
+fn report(findings: &[Finding]) -> Result<(), RunError> {
+    let mut errors = 0;
+    for finding in findings {
+        let (what, advice) = (&finding.what, &finding.advice);
+        match finding.severity {
+            Severity::Error => {
+                errors += 1;
+                error!("{what}; {advice}");
+            }
+            Severity::Warning => warn!("{what}; {advice}"),
+        }
+    }
+    match errors {
+        0 => Ok(()),
+        1 => Err(RunError::Findings("1 thing stands".to_owned())),
+        count => Err(RunError::Findings(format!("{count} things stand"))),
+    }
+}
+
+/// A gateway that runs.
+struct Gateway {
+    installation: Installation,
+    netlink: Netlink,
+    published: Arc<Published>,
+    workers: Vec<Worker>,
+    ends: UnboundedReceiver<Result<(), String>>,
+    stop: StopSignal,
+    control: ControlSocket,
+    signals: Signals,
+    watch: FileWatch,
+    /// Of the files as they were last read.
+    fingerprint: u64,
+    reloads: Reloads,
+    name: String,
+    started: Instant,
+}
+
+/// A worker thread, and what it counts.
+struct Worker {
+    thread: JoinHandle<()>,
+    verdicts: Arc<VerdictCounters>,
+    io: Arc<IoCounters>,
+}
+
+/// The signals that are listened to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl Gateway {
+    async fn start(
+        source: &dyn PolicySource,
+        first: CompiledPolicy,
+        diversion: Diversion,
+        netlink: Netlink,
+    ) -> Result<Self, RunError> {
+        let system = |what| move |source| RunError::System { what, source };
+        let signals = Signals::new().map_err(system("listen for signals"))?;
+        let files = source.files();
+        let fingerprint = fingerprint(&files);
+        let watch = FileWatch::new(&files)
+            .map_err(io::Error::other)
+            .map_err(system("watch the policy file"))?;
+        let control = listen(&first.policy().gateway)?;
+        let stop = StopSignal::new().map_err(system("make an event file"))?;
+
+        let count = workers_wanted(&first.policy().gateway);
+        let device =
+            TunDevice::create(&diversion.device, count).map_err(|source| RunError::Device {
+                device: diversion.device.clone(),
+                source,
+            })?;
+        let published = Arc::new(Published::new(first, count));
+        let (sender, ends) = unbounded_channel();
+        let workers = device
+            .into_queues()
+            .into_iter()
+            .enumerate()
+            .map(|(number, queue)| {
+                let io = Arc::new(IoCounters::default());
+                let backend =
+                    TunBackend::new(queue, &diversion.device, stop.clone(), Arc::clone(&io));
+                let verdicts = Arc::new(VerdictCounters::default());
+                let live = Live::new(Arc::clone(&published), number, Arc::clone(&verdicts));
+                let thread = spawn_worker(number, backend, live, sender.clone())?;
+                Ok(Worker {
+                    thread,
+                    verdicts,
+                    io,
+                })
+            })
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(system("start a worker thread"))?;
+        let installation = Installation::install(netlink.clone(), diversion).await?;
+
+        info!(
+            generation = published.generation().0,
+            device = installation.diversion().device,
+            workers = count,
+            "ready: {} is in force",
+            source.name()
+        );
+        Ok(Self {
+            installation,
+            netlink,
+            published,
+            workers,
+            ends,
+            stop,
+            control,
+            signals,
+            watch,
+            fingerprint,
+            reloads: Reloads::default(),
+            name: source.name(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Serves until it is told to stop, or a worker ends.
+    async fn serve(&mut self, source: &dyn PolicySource) -> Result<(), RunError> {
+        loop {
+            tokio::select! {
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
+                _ = self.signals.hang_up.recv() => self.reload(source, Occasion::Signal).await,
+                () = self.watch.changed() => self.reload(source, Occasion::FileChange).await,
+                stream = self.control.accept() => {
+                    let status = self.status().await;
+                    tokio::spawn(control::tell(stream, status));
+                }
+                end = self.ends.recv() => {
+                    let why = match end {
+                        Some(Err(why)) => why,
+                        Some(Ok(())) | None => "a worker has ended".to_owned(),
+                    };
+                    return Err(RunError::Worker(why));
+                }
+            }
+        }
+        info!("stopping");
+        Ok(())
+    }
+
+    async fn reload(&mut self, source: &dyn PolicySource, occasion: Occasion) {
+        let files = source.files();
+        let read = fingerprint(&files);
+        if occasion == Occasion::FileChange && read == self.fingerprint {
+            return;
+        }
+        self.fingerprint = read;
+        self.watch.follow(&files);
+        let before = self.published.generation();
+        match self.exchange(source, Generation(before.0 + 1)).await {
+            Ok(()) => {
+                self.reloads.taken += 1;
+                self.reloads.last_error = None;
+                info!(
+                    generation = before.0 + 1,
+                    "reloaded: {} is in force",
+                    source.name()
+                );
+            }
+            Err(why) => {
+                error!(
+                    generation = before.0,
+                    "reload refused, the policy before stays in force: {why}"
+                );
+                self.reloads.refused += 1;
+                self.reloads.last_error = Some(why);
+            }
+        }
+    }
+
+    /// Puts the policy as it reads at the moment into force.
+    async fn exchange(
+        &mut self,
+        source: &dyn PolicySource,
+        generation: Generation,
+    ) -> Result<(), String> {
+        let policy = source.load(generation)?;
+        let wanted = Diversion::of(policy.policy());
+        if wanted.interfaces.is_empty() {
+            return Err("it names no interface of the VPN (vpn.interfaces)".to_owned());
+        }
+        for change in needs_restart(
+            self.installation.diversion(),
+            &wanted,
+            policy.policy(),
+            self.published.current().policy().policy(),
+        ) {
+            warn!("{change} takes effect at the next start of offramp");
+        }
+        let changed = self.installation.change(wanted).await;
+        changed.map_err(|error| error.to_string())?;
+        self.published.publish(policy);
+        Ok(())
+    }
+
+    async fn status(&self) -> Status {
+        let mut sums = BTreeMap::<_, Traffic>::new();
+        for worker in &self.workers {
+            for (reason, action, traffic) in worker.verdicts.read() {
+                *sums.entry((reason, action)).or_default() += traffic;
+            }
+        }
+        let given = sums.into_iter().filter(|(_, sum)| sum.packets > 0);
+        let verdicts = given.map(
+            |((reason, action), Traffic { packets, bytes })| VerdictStatus {
+                action: action.to_string(),
+                reason: reason.to_string(),
+                packets,
+                bytes,
+            },
+        );
+        let rules = self.published.rule_totals().into_iter();
+        let rules = rules.filter(|(_, traffic)| traffic.packets > 0);
+        let rules = rules.map(|((kind, name), Traffic { packets, bytes })| RuleStatus {
+            kind: kind_name(kind).to_owned(),
+            name,
+            packets,
+            bytes,
+        });
+        let diversion = self.installation.diversion();
+        let present = self.netlink.interfaces().await.unwrap_or_default();
+        let sum = |of: fn(&Worker) -> u64| self.workers.iter().map(of).sum();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            policy: self.name.clone(),
+            generation: self.published.generation().0,
+            reloads: self.reloads.clone(),
+            diversion: diversion_status(diversion, &present),
+            device: DeviceStatus {
+                name: diversion.device.clone(),
+                workers: self.workers.len(),
+                overload_drops: self.netlink.dropped(&diversion.device).await.unwrap_or(0),
+                failed_writes: sum(|worker| worker.io.failed_writes()),
+            },
+            verdicts: verdicts.collect(),
+            rules: rules.collect(),
+            evicted_fragments: sum(|worker| worker.verdicts.evicted_fragments()),
+        }
+    }
+
+    /// Ends the gateway: in order, or as its fail mode wants it where it failed.
+    async fn stop(self, ended: &Result<(), RunError>) -> Result<(), RunError> {
+        let fails_closed = self.installation.diversion().on_failure == FailMode::Closed;
+        if ended.is_err() && fails_closed {
+            // What is diverted finds the routes that lead nowhere.
+            return Ok(());
+        }
+        let stopped = self.installation.stop();
+        self.stop.give();
+        for worker in self.workers {
+            // Its panic, if it had one, was told when it ended.
+            _ = worker.thread.join();
+        }
+        self.installation.remove().await?;
+        stopped.map_err(DivertError::from)?;
+        if ended.is_ok() {
+            info!("stopped: everything that was added to the kernel is removed");
+        }
+        Ok(())
+    }
+}
+
+/// What a reload comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    /// Somebody wants it, whatever the files say.
+    Signal,
+    /// A file may read differently.
+    FileChange,
+}
+
+fn spawn_worker(
+    number: usize,
+    mut backend: TunBackend,
+    mut live: Live,
+    ends: UnboundedSender<Result<(), String>>,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(format!("offramp-{number}"))
+        .spawn(move || {
+            let run = AssertUnwindSafe(|| worker::run(&mut backend, &mut live));
+            let end = catch_unwind(run).unwrap_or_else(|_| {
+                Err(BackendError::Interface {
+                    interface: "worker".to_owned(),
+                    source: io::Error::other("it panicked"),
+                })
+            });
+            // Control has ended before: then nobody needs to know.
+            _ = ends.send(end.map_err(|error| error.to_string()));
+        })
+}
+
+fn listen(gateway: &GatewayOptions) -> Result<ControlSocket, RunError> {
+    let path = control_path(gateway);
+    ControlSocket::listen(path).map_err(|source| RunError::Control {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Where the gateway of this policy is to be asked.
+pub fn control_path(gateway: &GatewayOptions) -> &Path {
+    Path::new(
+        gateway
+            .control
+            .as_ref()
+            .map_or(GatewayOptions::CONTROL, |path| path.value.as_str()),
+    )
+}
+
+/// One queue while there are two cores or fewer: the sender of the packets needs one of them.
+fn workers_wanted(gateway: &GatewayOptions) -> usize {
+    gateway.workers.map_or(1, usize::from)
+}
+
+/// What of a new policy has to wait for a restart.
+fn needs_restart(
+    running: &Diversion,
+    wanted: &Diversion,
+    new: &Policy,
+    old: &Policy,
+) -> Vec<&'static str> {
+    let mut waiting = Vec::new();
+    let checks = [
+        ("gateway.device", running.device != wanted.device),
+        ("gateway.mark", running.mark != wanted.mark),
+        ("gateway.table", running.table != wanted.table),
+        (
+            "gateway.workers",
+            workers_wanted(&new.gateway) != workers_wanted(&old.gateway),
+        ),
+        (
+            "gateway.control",
+            control_path(&new.gateway) != control_path(&old.gateway),
+        ),
+    ];
+    waiting.extend(
+        checks
+            .iter()
+            .filter(|(_, changed)| *changed)
+            .map(|(key, _)| *key),
+    );
+    waiting
+}
+
+fn diversion_status(diversion: &Diversion, present: &[String]) -> DiversionStatus {
+    let interface = |pattern: &String| {
+        let one = Diversion {
+            interfaces: vec![pattern.clone()],
+            ..diversion.clone()
+        };
+        InterfaceStatus {
+            pattern: pattern.clone(),
+            present: present
+                .iter()
+                .filter(|name| one.watches(name))
+                .cloned()
+                .collect(),
+        }
+    };
+    DiversionStatus {
+        scope: match diversion.scope {
+            DivertScope::All => "all",
+            DivertScope::Policy => "policy",
+        }
+        .to_owned(),
+        on_failure: match diversion.on_failure {
+            FailMode::Open => "open",
+            FailMode::Closed => "closed",
+        }
+        .to_owned(),
+        prefixes: diversion.prefixes.len(),
+        interfaces: diversion.interfaces.iter().map(interface).collect(),
+    }
+}
+
+/// The name of a kind of rule in counters.
+const fn kind_name(kind: RuleKind) -> &'static str {
+    match kind {
+        RuleKind::Media => "media",
+        RuleKind::Server => "server",
+        RuleKind::Allow => "allow",
+        RuleKind::Public => "public",
+    }
+}
+
+/// Tells whether files read as they did: what cannot be read counts, too.
+fn fingerprint(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        match fs::read(file) {
+            Ok(bytes) => bytes.hash(&mut hasher),
+            Err(error) => error.raw_os_error().hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,102 @@
+//! [`Status`]: what a running gateway tells about itself.
+
+use serde::{Deserialize, Serialize};
+
+/// What a running gateway tells about itself: one JSON object, on the control socket and by `offramp status --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since traffic is judged.
+    pub uptime_seconds: u64,
+    /// The policy file.
+    pub policy: String,
+    /// Which of the policies since the start is in force, from 1.
+    pub generation: u64,
+    /// What became of later ones.
+    pub reloads: Reloads,
+    /// What is diverted.
+    pub diversion: DiversionStatus,
+    /// The filter's own device.
+    pub device: DeviceStatus,
+    /// Packets and bytes, for every reason and action that there was.
+    pub verdicts: Vec<VerdictStatus>,
+    /// Packets and bytes of every rule that decided any, of this and earlier policies.
+    pub rules: Vec<RuleStatus>,
+    /// First fragments forgotten before their time, for lack of room: their tails were forwarded.
+    pub evicted_fragments: u64,
+}
+
+/// What became of policies after the first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reloads {
+    /// In force, or replaced since.
+    pub taken: u64,
+    /// With mistakes: the one before stayed in force.
+    pub refused: u64,
+    /// Why the last one was refused; `null` once a later one was taken.
+    pub last_error: Option<String>,
+}
+
+/// What is diverted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiversionStatus {
+    /// `gateway.divert`, as it is in force.
+    pub scope: String,
+    /// `gateway.on_failure`.
+    pub on_failure: String,
+    /// Prefixes that lead to the filter; 0 where everything does.
+    pub prefixes: usize,
+    /// `vpn.interfaces`, and which there are of each.
+    pub interfaces: Vec<InterfaceStatus>,
+}
+
+/// One entry of `vpn.interfaces`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// As the policy writes it.
+    pub pattern: String,
+    /// The interfaces that it names at the moment.
+    pub present: Vec<String>,
+}
+
+/// The filter's own device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its queues, with a worker each.
+    pub workers: usize,
+    /// Packets that found its queue full, and were lost: the filter did not keep up.
+    pub overload_drops: u64,
+    /// Packets that were to pass and that the kernel did not take back.
+    pub failed_writes: u64,
+}
+
+/// How often a verdict was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictStatus {
+    /// `forward` or `drop`.
+    pub action: String,
+    /// The reason, as in verdict files.
+    pub reason: String,
+    /// Packets; a super-packet counts as what it is cut into.
+    pub packets: u64,
+    /// Bytes of these, IP headers included.
+    pub bytes: u64,
+}
+
+/// What a rule has decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// `media`, `server`, `allow` or `public`.
+    pub kind: String,
+    /// The operator's name for it.
+    pub name: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}

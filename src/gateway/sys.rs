@@ -1,0 +1,79 @@
+//! The calls that the compiler cannot check: the only `unsafe` of the crate.
+
+#![allow(
+    unsafe_code,
+    reason = "ioctls take what their number says, which no type tells the compiler"
+)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+
+use nix::libc::{self, c_int, c_short};
+
+mod ioctl {
+    use nix::libc::{c_int, ifreq};
+
+    // linux/if_tun.h. The kernel reads an `int` through the pointer of the first two; the third takes its flags as the
+    // argument itself.
+    nix::ioctl_write_ptr_bad!(
+        tun_set_iff,
+        nix::request_code_write!(b'T', 202, size_of::<c_int>()),
+        ifreq
+    );
+    nix::ioctl_write_ptr!(tun_set_vnet_hdr_size, b'T', 216, c_int);
+    nix::ioctl_write_int!(tun_set_offload, b'T', 208);
+}
+
+/// Takes the file out of a tun device that the `tun` crate has made; what else it has is closed.
+pub(super) fn into_file(device: impl IntoRawFd) -> File {
+    let fd = device.into_raw_fd();
+    // SAFETY: `into_raw_fd` gives the descriptor away, so it is open and nobody else closes it.
+    unsafe { File::from_raw_fd(fd) }
+}
+
+/// Attaches `file`, an open `/dev/net/tun`, as one more queue of the tun device `name`, which it makes if need be.
+///
+/// # Errors
+/// What the kernel says; a name that is too long is invalid.
+pub(super) fn attach_queue(file: &File, name: &str) -> io::Result<()> {
+    // SAFETY: `ifreq` is plain old data, for which all zeros are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays NUL.
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    request.ifr_ifru.ifru_flags = flags as c_short;
+    // SAFETY: the descriptor is open, as `file` owns it, and `request` is the `ifreq` that TUNSETIFF reads and writes.
+    unsafe { ioctl::tun_set_iff(file.as_raw_fd(), &raw const request) }?;
+    Ok(())
+}
+
+/// Has the kernel put a virtio header of `header_size` bytes before each packet, and hand over super-packets whole.
+///
+/// # Errors
+/// What the kernel says: before 6.2 it knows no UDP super-packets.
+pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<()> {
+    let size = c_int::try_from(header_size).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open, as `file` owns it, and `size` is the `int` that TUNSETVNETHDRSZ reads.
+    unsafe { ioctl::tun_set_vnet_hdr_size(file.as_raw_fd(), &raw const size) }?;
+    let set = |flags: libc::c_uint| {
+        // SAFETY: the descriptor is open, and TUNSETOFFLOAD takes its flags by value.
+        unsafe { ioctl::tun_set_offload(file.as_raw_fd(), flags.into()) }
+    };
+    match set(TCP_OFFLOAD | UDP_OFFLOAD) {
+        Err(nix::Error::EINVAL) => set(TCP_OFFLOAD)?,
+        other => other?,
+    };
+    Ok(())
+}
+
+/// `TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN` (linux/if_tun.h).
+const TCP_OFFLOAD: libc::c_uint = 0x01 | 0x02 | 0x04 | 0x08;
+/// `TUN_F_USO4 | TUN_F_USO6` (linux/if_tun.h).
+const UDP_OFFLOAD: libc::c_uint = 0x20 | 0x40;

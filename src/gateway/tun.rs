@@ -1,0 +1,373 @@
+//! [`TunBackend`]: what the kernel diverts, judged, and written back if it may pass.
+//!
+//! ```text
+//!  a slot    ┌──────────────────┬───────────────────────────────┐
+//!            │ virtio header    │ IP packet, up to 64 KiB       │
+//!            └──────────────────┴───────────────────────────────┘
+//!             read and written as one            judged
+//! ```
+//!
+//! The kernel hands over super-packets (GSO) whole: one header, one 5-tuple, so one verdict. They go back whole, with
+//! the virtio header they came with, and are cut where they leave the host. Nothing here changes a byte.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::backend::{Backend, BackendError, Judgement, Progress, Traffic};
+use super::counters::IoCounters;
+use super::sys;
+use crate::filter::{Action, Judge, Reason, Verdict};
+use crate::packet::Received;
+
+/// The filter's tun device: it lives as long as one of its queues is open.
+#[derive(Debug)]
+pub struct TunDevice {
+    queues: Vec<File>,
+}
+
+impl TunDevice {
+    /// Makes the device called `name` with `queues` queues, at least one.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn create(name: &str, queues: usize) -> io::Result<Self> {
+        let queues = if queues > 1 {
+            (0..queues).map(|_| open_queue(name)).collect()
+        } else {
+            make_device(name).map(|file| vec![file])
+        };
+        let device = Self { queues: queues? };
+        for queue in &device.queues {
+            sys::set_offload(queue, VIRTIO_HEADER)?;
+            set_nonblocking(queue)?;
+        }
+        Ok(device)
+    }
+
+    /// Its queues, one for each worker.
+    pub fn into_queues(self) -> Vec<File> {
+        self.queues
+    }
+}
+
+fn make_device(name: &str) -> io::Result<File> {
+    let mut configuration = tun::Configuration::default();
+    configuration.tun_name(name).layer(tun::Layer::L3);
+    configuration.platform_config(|platform| {
+        platform.vnet_hdr(true);
+        // Addresses, size and state are set by netlink, with everything else.
+        platform.ensure_root_privileges(false);
+    });
+    tun::create(&configuration)
+        .map(sys::into_file)
+        .map_err(io::Error::from)
+}
+
+/// One queue of a device with several, which the `tun` crate does not make.
+fn open_queue(name: &str) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_CLOEXEC)
+        .open(CLONE_DEVICE)?;
+    sys::attach_queue(&file, name)?;
+    Ok(file)
+}
+
+fn set_nonblocking(file: &File) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    fcntl(file.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Tells workers to stop; each sees it once what the kernel had queued for it is dealt with.
+#[derive(Debug, Clone)]
+pub struct StopSignal {
+    event: Arc<EventFd>,
+}
+
+impl StopSignal {
+    /// A signal that was not given.
+    ///
+    /// # Errors
+    /// When there are too many files open.
+    pub fn new() -> io::Result<Self> {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Self {
+            event: Arc::new(event),
+        })
+    }
+
+    /// Gives it, for good.
+    pub fn give(&self) {
+        // An event file takes 2^64 - 2 of these before it refuses one.
+        _ = self.event.write(1);
+    }
+}
+
+/// One queue of the filter's tun device.
+#[derive(Debug)]
+pub struct TunBackend {
+    queue: File,
+    device: String,
+    slots: Vec<u8>,
+    lengths: [usize; Judge::BATCH],
+    stop: StopSignal,
+    stopping: Option<Instant>,
+    started: Instant,
+    counters: Arc<IoCounters>,
+}
+
+impl TunBackend {
+    /// The worker's end of `queue`, a queue of the device called `device`.
+    pub fn new(queue: File, device: &str, stop: StopSignal, counters: Arc<IoCounters>) -> Self {
+        Self {
+            queue,
+            device: device.to_owned(),
+            slots: vec![0; SLOT * Judge::BATCH],
+            lengths: [0; Judge::BATCH],
+            stop,
+            stopping: None,
+            started: Instant::now(),
+            counters,
+        }
+    }
+
+    /// Reads what is there, at most a batch; how many packets that is.
+    fn receive(&mut self) -> io::Result<usize> {
+        let mut count = 0;
+        for (slot, length) in self.slots.chunks_exact_mut(SLOT).zip(&mut self.lengths) {
+            match (&self.queue).read(slot) {
+                Ok(read) => {
+                    *length = read;
+                    count += 1;
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) =>
+                {
+                    break;
+                }
+                // What came before it is judged; the error comes again.
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(count)
+    }
+
+    /// Waits until there is a packet, or the signal to stop.
+    fn wait(&mut self) -> io::Result<()> {
+        let mut files = [
+            PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.stop.event.as_fd(), PollFlags::POLLIN),
+        ];
+        match nix::poll::poll(&mut files, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [queue, stop] = files.map(|file| file.revents().unwrap_or(PollFlags::empty()));
+        if stop.contains(PollFlags::POLLIN) {
+            self.stopping.get_or_insert_with(Instant::now);
+        }
+        if queue.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
+            // The device was deleted: from here on the queue is ready at once, for ever, and holds nothing.
+            return Err(io::Error::from_raw_os_error(libc::EBADFD));
+        }
+        Ok(())
+    }
+
+    /// Whether it is time to end, with nothing left to read.
+    fn is_over(&mut self, received: usize) -> bool {
+        match self.stopping {
+            None => false,
+            Some(since) => received == 0 || since.elapsed() > LONGEST_FAREWELL,
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> BackendError {
+        let interface = self.device.clone();
+        match source.raw_os_error() {
+            Some(libc::EBADFD | libc::EFAULT | libc::EBADF) => BackendError::Removed { interface },
+            _ => BackendError::Interface { interface, source },
+        }
+    }
+}
+
+impl Backend for TunBackend {
+    fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
+        let count = self.receive().map_err(|error| self.failed(error))?;
+        if self.is_over(count) {
+            return Ok(Progress::End);
+        }
+        if count == 0 {
+            self.wait().map_err(|error| self.failed(error))?;
+            return Ok(Progress::More);
+        }
+
+        let at = self.started.elapsed();
+        let mut packets = [Received::whole(&[], Duration::ZERO); Judge::BATCH];
+        let frames = self.slots.chunks_exact(SLOT).zip(&self.lengths);
+        let frames = frames.map(|(slot, length)| &slot[..*length]).take(count);
+        for (packet, frame) in packets.iter_mut().zip(frames.clone()) {
+            // A frame shorter than its virtio header holds no packet: an empty one is malformed.
+            *packet = Received::whole(frame.get(VIRTIO_HEADER..).unwrap_or_default(), at);
+        }
+        let mut verdicts = [Verdict::drop(Reason::Malformed); Judge::BATCH];
+        judgement.judge(&packets[..count], &mut verdicts[..count]);
+
+        for (frame, verdict) in frames.zip(verdicts) {
+            judgement.count(verdict, traffic_of(frame));
+            match verdict.action {
+                Action::Drop => {}
+                Action::Forward => match (&self.queue).write(frame) {
+                    Ok(_) => {}
+                    Err(error) if is_gone(&error) => return Err(self.failed(error)),
+                    // The kernel has no room, or takes no such packet: it is lost, as on any queue that is full.
+                    Err(_) => self.counters.write_failed(),
+                },
+            }
+        }
+        Ok(Progress::More)
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EBADFD | libc::EBADF | libc::EFAULT)
+    )
+}
+
+/// What a frame amounts to on the wire: a super-packet stands for several packets, each with headers of its own.
+fn traffic_of(frame: &[u8]) -> Traffic {
+    let Some((header, packet)) = frame.split_first_chunk::<VIRTIO_HEADER>() else {
+        return Traffic::ONE_EMPTY;
+    };
+    let one = Traffic {
+        packets: 1,
+        bytes: packet.len() as u64,
+    };
+    let [
+        _,
+        gso_type,
+        _,
+        _,
+        size_low,
+        size_high,
+        start_low,
+        start_high,
+        ..,
+    ] = *header;
+    if gso_type == GSO_NONE {
+        return one;
+    }
+    let segment = u64::from(u16::from_ne_bytes([size_low, size_high]));
+    let transport = usize::from(u16::from_ne_bytes([start_low, start_high]));
+    let headers = match gso_type & !GSO_ECN {
+        GSO_UDP_L4 => transport + UDP_HEADER,
+        _ => match packet.get(transport + TCP_OFFSET) {
+            Some(offset) => transport + usize::from(offset >> 4) * 4,
+            None => return one,
+        },
+    };
+    let headers = headers as u64;
+    let payload = one.bytes.saturating_sub(headers);
+    if segment == 0 || payload == 0 {
+        return one;
+    }
+    let packets = payload.div_ceil(segment);
+    Traffic {
+        packets,
+        bytes: payload + packets * headers,
+    }
+}
+
+/// Opens `/dev/net/tun`, to see whether that is allowed.
+///
+/// # Errors
+/// What the kernel says.
+pub fn try_open() -> io::Result<()> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(CLONE_DEVICE)?;
+    // An open file that was attached to nothing leaves nothing.
+    debug_assert!(file.as_raw_fd() >= 0);
+    Ok(())
+}
+
+/// What makes tun devices.
+pub const CLONE_DEVICE: &str = "/dev/net/tun";
+
+/// `struct virtio_net_hdr` (linux/virtio_net.h): flags, gso_type, hdr_len, gso_size, csum_start, csum_offset.
+const VIRTIO_HEADER: usize = 10;
+/// `VIRTIO_NET_HDR_GSO_NONE`: an ordinary packet.
+const GSO_NONE: u8 = 0;
+/// `VIRTIO_NET_HDR_GSO_UDP_L4`.
+const GSO_UDP_L4: u8 = 5;
+/// `VIRTIO_NET_HDR_GSO_ECN`, beside a TCP type.
+const GSO_ECN: u8 = 0x80;
+/// RFC 768.
+const UDP_HEADER: usize = 8;
+/// Where a TCP header says how long it is (RFC 9293 §3.1).
+const TCP_OFFSET: usize = 12;
+
+/// Bytes from one slot to the next: the largest packet with its virtio header. The odd number of cache lines keeps the
+/// beginnings of 64 slots, all that small packets touch, out of each other's way in the cache.
+const SLOT: usize = 65_536 + 64 * 9;
+const _: () = assert!(SLOT >= 65_535 + VIRTIO_HEADER);
+
+/// How long a worker that is to stop goes on reading; nothing is diverted to it any more.
+const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(gso_type: u8, gso_size: u16, transport: u16, packet: &[u8]) -> Vec<u8> {
+        let mut frame = vec![1, gso_type, 0, 0];
+        frame.extend(gso_size.to_ne_bytes());
+        frame.extend(transport.to_ne_bytes());
+        frame.extend([0, 0]);
+        frame.extend(packet);
+        frame
+    }
+
+    #[test]
+    fn an_ordinary_packet_counts_once() {
+        let traffic = traffic_of(&frame(GSO_NONE, 0, 0, &[0; 100]));
+        assert_eq!((traffic.packets, traffic.bytes), (1, 100));
+    }
+
+    #[test]
+    fn a_super_packet_counts_as_what_it_is_cut_into() {
+        // 20 bytes of IPv4, 32 of TCP, and 3,000 of payload in segments of 1,400.
+        let mut packet = vec![0; 20 + 32 + 3_000];
+        packet[20 + TCP_OFFSET] = 8 << 4;
+        let traffic = traffic_of(&frame(1 | GSO_ECN, 1_400, 20, &packet));
+        assert_eq!((traffic.packets, traffic.bytes), (3, 3_000 + 3 * 52));
+
+        let traffic = traffic_of(&frame(GSO_UDP_L4, 1_200, 40, &[0; 40 + 8 + 12_000]));
+        assert_eq!((traffic.packets, traffic.bytes), (10, 12_000 + 10 * 48));
+    }
+
+    #[test]
+    fn headers_that_lie_count_as_one_packet() {
+        for (size, transport, length) in [(0, 20, 60), (1_400, 60_000, 60), (1_400, 20, 0)] {
+            let traffic = traffic_of(&frame(1, size, transport, &vec![0xff; length]));
+            assert_eq!((traffic.packets, traffic.bytes), (1, length as u64));
+        }
+        assert_eq!(traffic_of(&[0; 3]).packets, 1);
+    }
+}

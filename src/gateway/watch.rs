@@ -1,0 +1,183 @@
+//! [`FileWatch`]: tells when a file that a policy is made of may read differently.
+//!
+//! Editors write a new file and rename it over the old one; configuration management switches a symbolic link of a
+//! folder above it; others write in place, half of it now and half later. So the folders are watched that the path leads
+//! through, not the file, and a change counts once it has been quiet for a moment.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
+
+/// Watches files and the folders that their paths lead through.
+#[derive(Debug)]
+pub struct FileWatch {
+    watcher: RecommendedWatcher,
+    events: UnboundedReceiver<()>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl FileWatch {
+    /// Watches `files`.
+    ///
+    /// # Errors
+    /// When the kernel has no inotify instance for us.
+    pub fn new(files: &[PathBuf]) -> notify::Result<Self> {
+        let (sender, events) = unbounded_channel();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let matters = event.is_ok_and(|event| !event.kind.is_access());
+            if matters {
+                // The watch has gone when nobody listens.
+                _ = sender.send(());
+            }
+        })?;
+        let mut watch = Self {
+            watcher,
+            events,
+            folders: BTreeSet::new(),
+        };
+        watch.follow(files);
+        Ok(watch)
+    }
+
+    /// Watches where the paths of `files` lead at the moment, and nothing else.
+    pub fn follow(&mut self, files: &[PathBuf]) {
+        let folders: BTreeSet<PathBuf> = files.iter().flat_map(|file| folders_of(file)).collect();
+        for gone in self.folders.difference(&folders) {
+            // A folder that was removed is not watched any more, which is what is wanted.
+            _ = self.watcher.unwatch(gone);
+        }
+        for folder in &folders {
+            // Watched anew where it was watched: a folder of the same name may be another one.
+            _ = self.watcher.watch(folder, RecursiveMode::NonRecursive);
+        }
+        self.folders = folders;
+    }
+
+    /// Waits for a change, and then until there was none for [`QUIET`], or [`PATIENCE`] is over.
+    pub async fn changed(&mut self) {
+        if self.events.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let quiet = (Instant::now() + QUIET).min(patience);
+            match timeout_at(quiet, self.events.recv()).await {
+                Ok(Some(())) if Instant::now() < patience => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Every folder in which an entry decides what `path` leads to: its own, and those of symbolic links on the way.
+fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
+    let mut folders = BTreeSet::new();
+    let Ok(absolute) = std::path::absolute(path) else {
+        return folders;
+    };
+    let mut rest: Vec<PathBuf> = parts(&absolute);
+    let mut at = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        if part.as_os_str() == ".." {
+            at.pop();
+            continue;
+        }
+        let entry = at.join(&part);
+        match fs::read_link(&entry) {
+            Ok(target) if links < MOST_LINKS => {
+                links += 1;
+                folders.insert(at.clone());
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                rest.extend(parts(&target));
+            }
+            Ok(_) | Err(_) => {
+                if rest.is_empty() {
+                    folders.insert(at.clone());
+                }
+                at = entry;
+            }
+        }
+    }
+    folders
+}
+
+/// The names in `path`, the last one first.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(PathBuf::from(name)),
+        Component::ParentDir => Some(PathBuf::from("..")),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    let mut names: Vec<_> = names.collect();
+    names.reverse();
+    names
+}
+
+/// How long there must be no change: longer than an editor takes to write a file.
+const QUIET: Duration = Duration::from_millis(200);
+/// How long changes may go on before they are looked at all the same.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Symbolic links on one path, as the kernel follows them.
+const MOST_LINKS: u32 = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A folder of the test's own.
+    fn scratch(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("offramp-{}-{name}", std::process::id()));
+        _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a temporary folder");
+        folder.canonicalize().expect("it was just made")
+    }
+
+    #[test]
+    fn every_folder_in_which_a_link_can_be_switched_is_watched() {
+        let folder = scratch("links");
+        // As Kubernetes mounts a ConfigMap: policy.toml → ..data/policy.toml, ..data → ..2026/.
+        fs::create_dir(folder.join("..2026")).expect("a folder");
+        fs::write(folder.join("..2026/policy.toml"), "").expect("a file");
+        symlink("..2026", folder.join("..data")).expect("a link");
+        symlink("..data/policy.toml", folder.join("policy.toml")).expect("a link");
+        let away = scratch("away");
+        symlink(folder.join("policy.toml"), away.join("mine.toml")).expect("a link");
+
+        let watched = folders_of(&away.join("mine.toml"));
+        let wanted = BTreeSet::from([away.clone(), folder.clone(), folder.join("..2026")]);
+        assert_eq!(watched, wanted);
+        for folder in [folder, away] {
+            fs::remove_dir_all(folder).expect("it is ours");
+        }
+    }
+
+    #[test]
+    fn links_in_a_circle_end() {
+        let folder = scratch("circle");
+        symlink("b", folder.join("a")).expect("a link");
+        symlink("a", folder.join("b")).expect("a link");
+        assert!(folders_of(&folder.join("a")).contains(&folder));
+        fs::remove_dir_all(folder).expect("it is ours");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_renamed_into_place_is_a_change() {
+        let folder = scratch("rename");
+        let file = folder.join("policy.toml");
+        fs::write(&file, "one").expect("a file");
+        let mut watch = FileWatch::new(std::slice::from_ref(&file)).expect("inotify");
+        fs::write(folder.join("new"), "two").expect("a file");
+        fs::rename(folder.join("new"), &file).expect("both are there");
+        watch.changed().await;
+        fs::remove_dir_all(folder).expect("it is ours");
+    }
+}
