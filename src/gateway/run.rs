@@ -365,8 +365,9 @@ impl Gateway {
             }
             Err(why) => {
                 error!(
-                    generation = before.0,
-                    "reload refused, the policy before stays in force: {why}"
+                    "reload refused, generation {} stays in force: {}",
+                    before.0,
+                    why.trim_end()
                 );
                 self.reloads.refused += 1;
                 self.reloads.last_error = Some(why);

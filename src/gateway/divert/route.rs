@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType,
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -439,6 +439,9 @@ fn message_of(route: &DivertRoute, device: u32) -> RouteMessage {
         Leads::ToFilter => {
             if device != 0 {
                 message.attributes.push(RouteAttribute::Oif(device));
+            }
+            if matches!(route.prefix, IpNet::V4(_)) {
+                message.header.scope = RouteScope::Link;
             }
         }
         Leads::Nowhere => {
