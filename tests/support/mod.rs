@@ -152,6 +152,7 @@ impl OwnCapture {
 }
 
 /// A folder for the files of one test, removed at its end.
+#[derive(Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
