@@ -88,14 +88,19 @@ impl PlainSite {
 
     /// Starts the gateway with the policy that was written last.
     pub fn start_again(&self, log: &str) -> Daemon {
-        let mut gateway = Daemon::start(
+        let mut gateway = self.start_quietly(log);
+        gateway.wait_for_log(" ready: ");
+        gateway
+    }
+
+    /// The same, without waiting for it.
+    pub fn start_quietly(&self, log: &str) -> Daemon {
+        Daemon::start(
             &self.concentrator,
             "offramp run",
             self.folder.path(log),
             &mut program(&["run", &self.folder.path("policy.toml")]),
-        );
-        gateway.wait_for_log(" ready: ");
-        gateway
+        )
     }
 
     /// Runs the program on the concentrator.

@@ -49,7 +49,7 @@ impl From<NftablesError> for NftError {
 /// # Errors
 /// [`NftError`]; the kernel then has what it had before.
 pub fn install(diversion: &Diversion) -> Result<(), NftError> {
-    Ok(helper::apply_ruleset(&ruleset(diversion))?)
+    apply(&ruleset(diversion))
 }
 
 /// Removes the table, if it is there.
@@ -61,7 +61,7 @@ pub fn remove() -> Result<(), NftError> {
     // Deleting what is not there is an error; adding what is there is none.
     batch.add(table());
     batch.delete(table());
-    Ok(helper::apply_ruleset(&batch.to_nftables())?)
+    apply(&batch.to_nftables())
 }
 
 /// Everything that nftables has, as it prints it.
@@ -69,8 +69,28 @@ pub fn remove() -> Result<(), NftError> {
 /// # Errors
 /// [`NftError`].
 pub fn everything() -> Result<serde_json::Value, NftError> {
-    let text = helper::get_current_ruleset_raw(helper::DEFAULT_NFT, helper::DEFAULT_ARGS)?;
+    let text = helper::get_current_ruleset_raw(Some(program()), helper::DEFAULT_ARGS)?;
     serde_json::from_str(&text).map_err(|error| NftError::Refused(error.to_string()))
+}
+
+fn apply(ruleset: &Nftables<'_>) -> Result<(), NftError> {
+    let args = helper::DEFAULT_ARGS;
+    Ok(helper::apply_ruleset_with_args(
+        ruleset,
+        Some(program()),
+        args,
+    )?)
+}
+
+/// The `nft` to run: that of the search path, or the usual one, which the path of ordinary users leaves out.
+fn program() -> &'static str {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&path);
+    if folders.any(|folder| folder.join("nft").is_file()) {
+        "nft"
+    } else {
+        "/usr/sbin/nft"
+    }
 }
 
 /// The transaction that replaces the table.

@@ -1,0 +1,123 @@
+//! `offramp demo`, run as a new user runs it.
+
+#![cfg(feature = "gateway")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::{Ended, is_installed, offramp, program, run, skip};
+
+/// Runs the demo; `None` where the system has no part of it.
+fn demo(arguments: &[&str]) -> Option<Ended> {
+    if !["ip", "nft", "nsenter", "setpriv"].iter().all(is_installed) {
+        return None;
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        skip("this system has no /dev/net/tun");
+        return None;
+    }
+    Some(offramp(&[&["demo"][..], arguments].concat()))
+}
+
+/// What a demo must not leave behind, or touch.
+fn surroundings() -> String {
+    let list = |words: &[&str]| run(Command::new(words[0]).args(&words[1..])).stdout;
+    let temporary = std::fs::read_dir(std::env::temp_dir()).expect("there is one");
+    let demos = temporary
+        .flatten()
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("offramp-demo-")
+        })
+        .count();
+    [
+        list(&["ip", "-brief", "link"]),
+        list(&["ip", "rule"]),
+        list(&["ip", "netns"]),
+        demos.to_string(),
+    ]
+    .join("\n")
+}
+
+#[test]
+fn the_demo_shows_the_articles_traffic_before_and_after_and_leaves_nothing() {
+    let before = surroundings();
+    let Some(ended) = demo(&[]) else { return };
+    let steps = ended.stderr.clone();
+    let text = ended.success();
+    let row = |name: &str| {
+        let found = text.lines().find(|line| line.starts_with(name));
+        found.unwrap_or_else(|| panic!("{name}: {text}")).to_owned()
+    };
+    for dropped in [
+        "SIP to the Front End",
+        "media to an office",
+        "media to the other client",
+    ] {
+        assert!(row(dropped).contains("passes   no answer"), "{text}");
+    }
+    for passes in [
+        "media relayed by the A/V Edge",
+        "HTTPS",
+        "SMB",
+        "Remote Desktop",
+        "ping",
+    ] {
+        assert!(row(passes).contains("passes   passes"), "{text}");
+    }
+    assert!(text.contains("8 of 8 as the policy says"), "{text}");
+    assert!(
+        steps.contains("starting offramp run on the concentrator"),
+        "{steps}"
+    );
+    assert_eq!(surroundings(), before);
+}
+
+#[test]
+fn the_demo_is_also_for_programs() {
+    let Some(ended) = demo(&["--json"]) else {
+        return;
+    };
+    let result = ended.json();
+    ended.success();
+    let traffic = result["traffic"].as_array().expect("a list");
+    assert_eq!(traffic.len(), 8);
+    assert!(
+        traffic.iter().all(|case| case["as_expected"] == true),
+        "{result:#}"
+    );
+    let dropped = result["status"]["verdicts"].as_array().expect("a list");
+    for reason in ["servers", "media", "hairpin"] {
+        assert!(
+            dropped.iter().any(|verdict| verdict["reason"] == reason),
+            "{result:#}"
+        );
+    }
+}
+
+#[test]
+fn where_namespaces_are_forbidden_the_demo_says_what_to_do() {
+    if !["unshare", "setpriv"].iter().all(is_installed) {
+        return;
+    }
+    // Nobody's process, in a user namespace that allows no others.
+    let demo = program(&["demo"]);
+    let mut forbidden = Command::new("unshare");
+    forbidden
+        .args(["--user", "--map-root-user", "sh", "-c"])
+        .arg(format!(
+            "echo 0 > /proc/sys/user/max_user_namespaces && \
+         exec setpriv --bounding-set -all --inh-caps -all --no-new-privs {} demo",
+            demo.get_program().display()
+        ));
+    let ended = run(&mut forbidden);
+    if ended.stderr.contains("cannot open /proc/sys") || ended.stderr.contains("unshare") {
+        return skip("this system does not let user namespaces be limited");
+    }
+    let said = ended.failure(1);
+    assert!(said.contains("sudo offramp demo"), "{said}");
+}
