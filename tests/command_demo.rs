@@ -58,7 +58,7 @@ fn the_demo_shows_the_articles_traffic_before_and_after_and_leaves_nothing() {
         "media to an office",
         "media to the other client",
     ] {
-        assert!(row(dropped).contains("passes   no answer"), "{text}");
+        assert!(row(dropped).contains("passes  no answer"), "{text}");
     }
     for passes in [
         "media relayed by the A/V Edge",
@@ -67,7 +67,7 @@ fn the_demo_shows_the_articles_traffic_before_and_after_and_leaves_nothing() {
         "Remote Desktop",
         "ping",
     ] {
-        assert!(row(passes).contains("passes   passes"), "{text}");
+        assert!(row(passes).contains("passes  passes"), "{text}");
     }
     assert!(text.contains("8 of 8 as the policy says"), "{text}");
     assert!(
