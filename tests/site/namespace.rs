@@ -39,7 +39,7 @@ pub fn in_sandbox(name: &str, programs: &[&str], body: impl FnOnce()) {
         run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"])).success();
         return body();
     }
-    let always = ["setpriv", "unshare", "mount", "ip", "nft", "ping"];
+    let always = ["setpriv", "unshare", "mount", "ip", "ss", "nft", "ping"];
     if !always.iter().chain(programs).all(is_installed) {
         return;
     }
@@ -183,6 +183,15 @@ impl Host {
         let path = Path::new("/proc/sys/net").join(key);
         self.enter(|| fs::write(&path, value))
             .unwrap_or_else(|error| panic!("{}: {}: {error}", self.name, path.display()));
+    }
+
+    /// Whether a program in it listens on `socket`; `protocol` is the option of `ss`.
+    #[track_caller]
+    pub fn listens(&self, protocol: &str, socket: &str) -> bool {
+        let mut command = Command::new("ss");
+        command.args(["--no-header", "--numeric", "--listening", protocol]);
+        let listed = self.run(&mut command).success();
+        listed.split_whitespace().any(|word| word == socket)
     }
 
     /// The largest packet that an interface of it carries.

@@ -52,12 +52,10 @@ impl Vpn for Ocserv {
             path("ocserv.log"),
             &mut command,
         );
-        server.wait_until("it listens", |_| {
-            site.concentrator
-                .run(Command::new("ss").args(["-Hltn", "sport = 443"]))
-                .success()
-                .contains("443")
-        });
+        for protocol in ["--tcp", "--udp"] {
+            let listens = |_: &Daemon| site.concentrator.listens(protocol, "0.0.0.0:443");
+            server.wait_until("it listens", listens);
+        }
         Self {
             _server: server,
             clients: [None, None],
