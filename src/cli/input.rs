@@ -13,6 +13,15 @@ use crate::policy::{self, Diagnostics, MAX_FILE_SIZE, Policy, Style};
 
 /// Reads and compiles the policy file at `path`; its warnings go to standard error.
 pub(super) fn load_policy(path: &Path) -> Result<CompiledPolicy, CliError> {
+    load(path, print_diagnostics)
+}
+
+/// The same without its warnings.
+pub(super) fn load_policy_quietly(path: &Path) -> Result<CompiledPolicy, CliError> {
+    load(path, |_| {})
+}
+
+fn load(path: &Path, show: impl Fn(&Diagnostics)) -> Result<CompiledPolicy, CliError> {
     let (policy, warnings) = match read_policy(path)? {
         Ok(taken) => taken,
         Err(errors) => {
@@ -20,7 +29,7 @@ pub(super) fn load_policy(path: &Path) -> Result<CompiledPolicy, CliError> {
             return Err(refused(path, &errors));
         }
     };
-    print_diagnostics(&warnings);
+    show(&warnings);
     compile(path, policy, Generation(1))
 }
 

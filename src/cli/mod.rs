@@ -4,6 +4,7 @@
 //! policy refused.
 
 mod check;
+mod demo;
 mod error;
 mod explain;
 mod input;
@@ -59,6 +60,7 @@ enum Command {
     Replay(replay::Options),
     Observe(observe::Options),
     Run(run::Options),
+    Demo(demo::Options),
     Status(status::Options),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  offramp completions bash > /etc/bash_completion.d/offramp")]
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Replay(options) => replay::run(&options),
         Command::Observe(options) => observe::run(&options),
         Command::Run(options) => run::run(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Completions { shell } => print_completions(shell),
         Command::Man => print_manual(),

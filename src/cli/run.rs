@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::error::CliError;
-use super::input::{compile, load_policy, read_policy};
+use super::input::{compile, load_policy, load_policy_quietly, read_policy};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::preflight::{Finding, Severity};
 use crate::gateway::run::{self as gateway, PolicySource, RunError};
@@ -61,7 +61,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         return Ok(ExitCode::SUCCESS);
     };
     let source = PolicyPath(path);
-    let policy = load_policy(path)?;
+    // Drawn warnings are for people: a log has `offramp check` for them.
+    let policy = if io::stderr().is_terminal() || options.dry_run {
+        load_policy(path)?
+    } else {
+        load_policy_quietly(path)?
+    };
     check_tests(&policy).map_err(CliError::Refused)?;
     if options.dry_run {
         return rehearse(&policy);

@@ -78,13 +78,15 @@ pub async fn tell(mut stream: UnixStream, status: Status) {
 /// When none does, or it tells no status.
 pub fn ask(path: &Path) -> io::Result<Status> {
     let mut stream = StdUnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(LONG_PATIENCE))?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     serde_json::from_slice(&answer).map_err(io::Error::from)
 }
 
-/// How long to wait for the other side.
+/// How long a gateway under full load may take to answer.
+const LONG_PATIENCE: Duration = Duration::from_secs(15);
+/// How long who asks may take to read the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);

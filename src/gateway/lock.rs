@@ -3,6 +3,7 @@
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
@@ -32,9 +33,24 @@ pub enum LockError {
 impl HostLock {
     /// Takes the lock.
     ///
+    /// A process that was killed may hold it for a moment longer: its device takes the kernel a while, and the lock goes
+    /// after it. So this waits for as long before it gives up.
+    ///
     /// # Errors
     /// [`LockError::Held`] where another process has it.
     pub fn take() -> Result<Self, LockError> {
+        let deadline = Instant::now() + LAST_MOMENTS;
+        loop {
+            match Self::try_take() {
+                Err(LockError::Held { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE);
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    fn try_take() -> Result<Self, LockError> {
         let address = SocketAddr::from_abstract_name(NAME)?;
         match UnixListener::bind_addr(&address) {
             Ok(listener) => Ok(Self {
@@ -54,5 +70,9 @@ impl HostLock {
     }
 }
 
+/// How long the kernel may take to bury a process.
+const LAST_MOMENTS: Duration = Duration::from_millis(500);
+/// How long to wait before trying again.
+const PAUSE: Duration = Duration::from_millis(10);
 /// The name of the socket.
 const NAME: &str = "offramp/gateway";

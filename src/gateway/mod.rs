@@ -19,6 +19,7 @@ pub mod backend;
 pub mod capture;
 pub mod control;
 pub mod counters;
+pub mod demo;
 pub mod divert;
 pub mod interface;
 pub mod lock;

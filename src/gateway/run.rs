@@ -19,14 +19,14 @@ use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::backend::{BackendError, Traffic};
 use super::control::{self, ControlSocket};
 use super::counters::{IoCounters, VerdictCounters};
 use super::divert::Diversion;
 use super::divert::install::{DivertError, Installation, remove_all};
-use super::divert::route::Netlink;
+use super::divert::route::{LinkChange, LinkChanges, Netlink};
 use super::lock::{HostLock, LockError};
 use super::preflight::{self, Finding, Severity};
 use super::publish::{Live, Published};
@@ -187,6 +187,7 @@ struct Gateway {
     control: ControlSocket,
     signals: Signals,
     watch: FileWatch,
+    links: LinkChanges,
     /// Of the files as they were last read.
     fingerprint: u64,
     reloads: Reloads,
@@ -263,6 +264,7 @@ impl Gateway {
             .collect::<io::Result<Vec<_>>>()
             .map_err(system("start a worker thread"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
+        let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
 
         info!(
             generation = published.generation().0,
@@ -281,6 +283,7 @@ impl Gateway {
             control,
             signals,
             watch,
+            links,
             fingerprint,
             reloads: Reloads::default(),
             name: source.name(),
@@ -296,6 +299,7 @@ impl Gateway {
                 _ = self.signals.interrupt.recv() => break,
                 _ = self.signals.hang_up.recv() => self.reload(source, Occasion::Signal).await,
                 () = self.watch.changed() => self.reload(source, Occasion::FileChange).await,
+                change = self.links.next() => self.follow(change).await,
                 stream = self.control.accept() => {
                     let status = self.status().await;
                     tokio::spawn(control::tell(stream, status));
@@ -311,6 +315,33 @@ impl Gateway {
         }
         info!("stopping");
         Ok(())
+    }
+
+    /// Keeps the diversion whole when interfaces come and go.
+    async fn follow(&self, change: LinkChange) {
+        let diversion = self.installation.diversion();
+        match change {
+            // Its routes went when it was off.
+            LinkChange::Up(name) if name == diversion.device => {
+                if let Err(error) = self.installation.repair().await {
+                    error!("traffic is not diverted: {error}");
+                }
+            }
+            LinkChange::Down(name) if name == diversion.device => {
+                warn!(
+                    "{name} is off: traffic is not judged until it is on (`ip link set {name} up`)"
+                );
+            }
+            LinkChange::Gone(name) if diversion.interfaces.contains(&name) => {
+                warn!("interface {name} is gone: nothing is judged until it is back");
+            }
+            LinkChange::Up(name) if diversion.interfaces.contains(&name) => {
+                info!("interface {name} is there: what enters from it is judged");
+            }
+            LinkChange::Up(name) | LinkChange::Down(name) | LinkChange::Gone(name) => {
+                debug!("interface {name} has changed");
+            }
+        }
     }
 
     async fn reload(&mut self, source: &dyn PolicySource, occasion: Occasion) {
@@ -334,8 +365,9 @@ impl Gateway {
             }
             Err(why) => {
                 error!(
-                    generation = before.0,
-                    "reload refused, the policy before stays in force: {why}"
+                    "reload refused, generation {} stays in force: {}",
+                    before.0,
+                    why.trim_end()
                 );
                 self.reloads.refused += 1;
                 self.reloads.last_error = Some(why);

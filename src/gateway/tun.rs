@@ -42,7 +42,7 @@ impl TunDevice {
         let queues = if queues > 1 {
             (0..queues).map(|_| open_queue(name)).collect()
         } else {
-            make_device(name).map(|file| vec![file])
+            make_device(name, Framing::Virtio).map(|file| vec![file])
         };
         let device = Self { queues: queues? };
         for queue in &device.queues {
@@ -58,11 +58,28 @@ impl TunDevice {
     }
 }
 
-fn make_device(name: &str) -> io::Result<File> {
+/// Makes a tun device that hands over plain packets and waits for them, as VPN daemons have it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_plain_device(name: &str) -> io::Result<File> {
+    make_device(name, Framing::Plain)
+}
+
+/// What stands before each packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// Nothing.
+    Plain,
+    /// A virtio header.
+    Virtio,
+}
+
+fn make_device(name: &str, framing: Framing) -> io::Result<File> {
     let mut configuration = tun::Configuration::default();
     configuration.tun_name(name).layer(tun::Layer::L3);
     configuration.platform_config(|platform| {
-        platform.vnet_hdr(true);
+        platform.vnet_hdr(framing == Framing::Virtio);
         // Addresses, size and state are set by netlink, with everything else.
         platform.ensure_root_privileges(false);
     });

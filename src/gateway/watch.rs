@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 pub struct FileWatch {
     watcher: RecommendedWatcher,
     events: UnboundedReceiver<()>,
+    unrest: Option<Unrest>,
     folders: BTreeSet<PathBuf>,
 }
 
@@ -38,6 +39,7 @@ impl FileWatch {
         let mut watch = Self {
             watcher,
             events,
+            unrest: None,
             folders: BTreeSet::new(),
         };
         watch.follow(files);
@@ -59,18 +61,42 @@ impl FileWatch {
     }
 
     /// Waits for a change, and then until there was none for [`QUIET`], or [`PATIENCE`] is over.
+    ///
+    /// Nothing is lost when it is dropped before it is done, and called again.
     pub async fn changed(&mut self) {
-        if self.events.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
-        let patience = Instant::now() + PATIENCE;
         loop {
-            let quiet = (Instant::now() + QUIET).min(patience);
-            match timeout_at(quiet, self.events.recv()).await {
-                Ok(Some(())) if Instant::now() < patience => {}
-                Ok(_) | Err(_) => return,
+            let event = match self.unrest {
+                None => self.events.recv().await,
+                Some(unrest) => match timeout_at(unrest.ends(), self.events.recv()).await {
+                    Ok(event) => event,
+                    Err(_) => {
+                        self.unrest = None;
+                        return;
+                    }
+                },
+            };
+            if event.is_none() {
+                // The watcher lives as long as this, so its end of the channel does.
+                std::future::pending::<()>().await;
             }
+            let now = Instant::now();
+            let first = self.unrest.map_or(now, |unrest| unrest.first);
+            self.unrest = Some(Unrest { first, last: now });
         }
+    }
+}
+
+/// Changes that were not quiet for long enough yet.
+#[derive(Debug, Clone, Copy)]
+struct Unrest {
+    first: Instant,
+    last: Instant,
+}
+
+impl Unrest {
+    /// When it is over, if nothing more happens.
+    fn ends(self) -> Instant {
+        (self.last + QUIET).min(self.first + PATIENCE)
     }
 }
 
@@ -177,7 +203,11 @@ mod tests {
         let mut watch = FileWatch::new(std::slice::from_ref(&file)).expect("inotify");
         fs::write(folder.join("new"), "two").expect("a file");
         fs::rename(folder.join("new"), &file).expect("both are there");
-        watch.changed().await;
+        // As a loop that has other things to wait for calls it.
+        while tokio::time::timeout(QUIET / 10, watch.changed())
+            .await
+            .is_err()
+        {}
         fs::remove_dir_all(folder).expect("it is ours");
     }
 }

@@ -11,6 +11,12 @@
 //!                                                                     └ daemons, each in a Host
 //! ```
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::panic::resume_unwind;
@@ -202,6 +208,13 @@ impl Host {
         let mtu = links.json()[0]["mtu"].as_u64();
         mtu.expect("every interface has one") as usize
     }
+
+    /// Whether it has an interface of that name.
+    pub fn has_interface(&self, name: &str) -> bool {
+        self.run(Command::new("ip").args(["link", "show", name]))
+            .code
+            == Some(0)
+    }
 }
 
 /// A program that runs in a host until it is dropped; its output goes to a file, which is shown when the test fails.
@@ -246,6 +259,18 @@ impl Daemon {
     #[track_caller]
     pub fn wait_for_log(&mut self, text: &str) {
         self.wait_until(&format!("the line {text:?}"), |it| it.log().contains(text));
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it ends by itself; how it ended.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child, DEADLINE)
+            .unwrap_or_else(|| panic!("{} does not end: {}", self.name, self.log()))
     }
 
     /// Asks it to end (SIGTERM); how it ended.

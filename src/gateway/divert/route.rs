@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use futures_util::TryStreamExt;
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType,
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use rtnetlink::{Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, IpVersion, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 
 use super::{Diversion, DivertRoute, Leads, MarkRule};
 
@@ -41,6 +42,61 @@ pub struct ForeignRule {
     pub mark: Option<(u32, u32)>,
     /// The rule leads to the table of local addresses.
     pub is_local: bool,
+}
+
+/// A change of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkChange {
+    /// It is there, and on.
+    Up(String),
+    /// It is there, and off.
+    Down(String),
+    /// It is gone.
+    Gone(String),
+}
+
+/// Tells of changes of interfaces as they happen.
+pub struct LinkChanges {
+    messages: Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Unpin>,
+}
+
+impl LinkChanges {
+    /// Begins to listen; goes on in the tokio runtime that calls.
+    ///
+    /// # Errors
+    /// When the kernel has no rtnetlink socket for us.
+    pub fn new() -> io::Result<Self> {
+        let groups = [MulticastGroup::Link];
+        let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        Ok(Self {
+            messages: Box::new(messages.map(|(message, _)| message)),
+        })
+    }
+
+    /// Waits for the next change.
+    pub async fn next(&mut self) -> LinkChange {
+        loop {
+            let Some(message) = self.messages.next().await else {
+                // The socket has failed: there is nothing more to hear.
+                return std::future::pending().await;
+            };
+            let NetlinkPayload::InnerMessage(message) = message.payload else {
+                continue;
+            };
+            let (link, change): (_, fn(String) -> LinkChange) = match message {
+                RouteNetlinkMessage::DelLink(link) => (link, LinkChange::Gone),
+                RouteNetlinkMessage::NewLink(link) if link.header.flags.contains(LinkFlags::Up) => {
+                    (link, LinkChange::Up)
+                }
+                RouteNetlinkMessage::NewLink(link) => (link, LinkChange::Down),
+                _ => continue,
+            };
+            if let Some(name) = name_of(&link) {
+                return change(name);
+            }
+        }
+    }
 }
 
 impl Netlink {
@@ -383,6 +439,9 @@ fn message_of(route: &DivertRoute, device: u32) -> RouteMessage {
         Leads::ToFilter => {
             if device != 0 {
                 message.attributes.push(RouteAttribute::Oif(device));
+            }
+            if matches!(route.prefix, IpNet::V4(_)) {
+                message.header.scope = RouteScope::Link;
             }
         }
         Leads::Nowhere => {

@@ -1,0 +1,518 @@
+//! `offramp demo`: a site in a box, and what offramp does to its traffic.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::error::CliError;
+use crate::filter::{Action, CompiledPolicy, Generation, Question};
+use crate::gateway::control;
+use crate::gateway::demo::namespace::{SiteError, leave_the_world};
+use crate::gateway::demo::site::{
+    CLIENT_A, CLIENT_B, EDGE_INTERNAL, EDGE_PUBLIC, FRONT_END, HOME_A, JUMP_HOST, OFFICE, SERVER,
+    Site,
+};
+use crate::gateway::demo::traffic::{Probe, Wire, serve_relay, serve_tcp, serve_udp};
+use crate::gateway::status::Status;
+use crate::policy::{self, Protocol};
+
+/// Show on a site in a box what offramp does: the article's traffic, before and after
+///
+/// Builds homes, concentrator, corporate network and Edge in network namespaces of its own, runs `offramp run` there with
+/// the article's policy (config/contoso.toml), sends the traffic that the article speaks of, and compares what happens with
+/// what the policy says. Needs no root where user namespaces are allowed, touches nothing of this host, and leaves nothing
+/// behind. Exits with 1 if anything differs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  offramp demo")]
+pub(super) struct Options {
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Traffic that the demo sends, and how people call it.
+struct Case {
+    name: &'static str,
+    way: Way,
+    probe: Probe,
+}
+
+/// Which way it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Tunnel,
+    Outside,
+}
+
+/// What became of a case.
+struct Outcome<'a> {
+    case: &'a Case,
+    before: bool,
+    after: bool,
+    expected: Expected,
+}
+
+/// What the policy says.
+struct Expected {
+    passes: bool,
+    because: String,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    let steps = Steps::new();
+    leave_the_world().map_err(failed)?;
+    let folder = Folder::new()?;
+    let socket = folder.0.join("control.sock");
+    let text = POLICY.replacen(
+        "[gateway]",
+        &format!("[gateway]\ncontrol = '{}'", socket.display()),
+        1,
+    );
+    let file = folder.0.join("contoso.toml");
+    fs::write(&file, &text).map_err(|error| CliError::file("policy", &file, &error))?;
+    let compiled = compile(&text)?;
+
+    steps.begin("building homes, concentrator, corporate network and Edge");
+    let site = Site::build().map_err(failed)?;
+    serve(&site).map_err(failed)?;
+    let cases = cases();
+    steps.begin("sending the article's traffic, with nothing in its way");
+    let before = send(&site, &cases)?;
+    steps.begin("starting offramp run on the concentrator");
+    let mut gateway = Gateway::start(&site, &file)?;
+    steps.begin("sending the same traffic again");
+    let after = send(&site, &cases)?;
+    let status = control::ask(&socket)
+        .map_err(|error| CliError::Failed(format!("{}: {error}", socket.display())))?;
+    steps.begin("stopping it");
+    gateway.stop()?;
+    steps.end();
+
+    let outcomes: Vec<Outcome<'_>> = cases
+        .iter()
+        .zip(before.into_iter().zip(after))
+        .map(|(case, (before, after))| Outcome {
+            case,
+            before,
+            after,
+            expected: expectation(&compiled, case),
+        })
+        .collect();
+    if options.json {
+        super::print_json(&json(&outcomes, &status))?;
+    } else {
+        super::print(&report(&outcomes, &status))?;
+    }
+    let holds = outcomes.iter().all(Outcome::is_as_expected);
+    Ok(if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The article's policy, as it is shipped.
+const POLICY: &str = include_str!("../../config/contoso.toml");
+
+fn failed(error: SiteError) -> CliError {
+    CliError::Failed(error.to_string())
+}
+
+fn compile(text: &str) -> Result<CompiledPolicy, CliError> {
+    let refused = |why: String| CliError::Failed(format!("config/contoso.toml: {why}"));
+    let (policy, _) = policy::parse("config/contoso.toml", text.as_bytes())
+        .map_err(|errors| refused(errors.render(policy::Style::Plain)))?;
+    CompiledPolicy::new(policy, Generation(1)).map_err(|error| refused(error.to_string()))
+}
+
+fn cases() -> Vec<Case> {
+    use Way::{Outside, Tunnel};
+    use Wire::{Ping, Tcp, Udp};
+    let case = |name, way, wire, from: (Ipv4Addr, u16), to: (Ipv4Addr, u16)| Case {
+        name,
+        way,
+        probe: Probe {
+            wire,
+            from: from.into(),
+            to: to.into(),
+        },
+    };
+    vec![
+        case(
+            "SIP to the Front End",
+            Tunnel,
+            Tcp,
+            (CLIENT_A, 0),
+            (FRONT_END, 5061),
+        ),
+        case(
+            "media to an office",
+            Tunnel,
+            Udp,
+            (CLIENT_A, 50_000),
+            (OFFICE, 50_020),
+        ),
+        case(
+            "media to the other client",
+            Tunnel,
+            Udp,
+            (CLIENT_A, 50_002),
+            (CLIENT_B, 50_020),
+        ),
+        case(
+            "media relayed by the A/V Edge",
+            Outside,
+            Udp,
+            (HOME_A, 50_004),
+            (EDGE_PUBLIC, 3478),
+        ),
+        case("HTTPS", Tunnel, Tcp, (CLIENT_A, 0), (SERVER, 443)),
+        case("SMB", Tunnel, Tcp, (CLIENT_A, 0), (SERVER, 445)),
+        case(
+            "Remote Desktop, allowed",
+            Tunnel,
+            Tcp,
+            (CLIENT_A, 0),
+            (JUMP_HOST, 3389),
+        ),
+        case("ping", Tunnel, Ping, (CLIENT_A, 0), (OFFICE, 0)),
+    ]
+}
+
+/// Starts what answers.
+fn serve(site: &Site) -> Result<(), SiteError> {
+    for (address, port) in [
+        (FRONT_END, 5061),
+        (SERVER, 443),
+        (SERVER, 445),
+        (JUMP_HOST, 3389),
+    ] {
+        serve_tcp(&site.corporate, (address, port).into())?;
+    }
+    serve_udp(&site.corporate, (OFFICE, 50_020).into())?;
+    serve_udp(&site.home_b, (CLIENT_B, 50_020).into())?;
+    serve_relay(
+        &site.edge,
+        (EDGE_PUBLIC, 3478).into(),
+        (EDGE_INTERNAL, 50_100).into(),
+        (OFFICE, 50_020).into(),
+    )
+}
+
+/// Sends all of it at the same time, from the first home; whether each was answered.
+fn send(site: &Site, cases: &[Case]) -> Result<Vec<bool>, CliError> {
+    let sent: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = cases
+            .iter()
+            .map(|case| scope.spawn(|| (case.name, site.home_a.run(|| case.probe.is_answered()))))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    });
+    sent.into_iter()
+        .map(|(name, answered)| {
+            answered
+                .map_err(failed)?
+                .map_err(|error| CliError::Failed(format!("{name}: {error}")))
+        })
+        .collect()
+}
+
+/// What the policy says of a case: what goes outside the tunnel is none of the filter's business.
+fn expectation(policy: &CompiledPolicy, case: &Case) -> Expected {
+    if case.way == Way::Outside {
+        return Expected {
+            passes: true,
+            because: "not in the tunnel".to_owned(),
+        };
+    }
+    let Probe { wire, from, to } = case.probe;
+    let port = |address: SocketAddr| Some(address.port()).filter(|port| *port > 0);
+    let question = Question {
+        from: from.ip(),
+        from_port: port(from),
+        to: to.ip(),
+        to_port: port(to),
+        protocol: match wire {
+            Wire::Tcp => Some(Protocol::Tcp),
+            Wire::Udp => Some(Protocol::Udp),
+            Wire::Ping => None,
+        },
+    };
+    let explanation = policy.explain(&question);
+    let answer = explanation.as_ref().and_then(|it| it.answers.first());
+    let Some(answer) = answer else {
+        return Expected {
+            passes: true,
+            because: "no verdict".to_owned(),
+        };
+    };
+    let mut because = answer.verdict.to_string();
+    if let Some(rule) = answer.rule {
+        match rule.line {
+            // The line that the demo adds to the file stands below all rules.
+            Some(line) => _ = write!(because, ": \"{}\", line {line}", rule.name),
+            None => _ = write!(because, ": \"{}\"", rule.name),
+        }
+    }
+    Expected {
+        passes: answer.verdict.action == Action::Forward,
+        because,
+    }
+}
+
+impl Outcome<'_> {
+    /// Everything passes before, and what the policy says passes after.
+    fn is_as_expected(&self) -> bool {
+        self.before && self.after == self.expected.passes
+    }
+}
+
+fn report(outcomes: &[Outcome<'_>], status: &Status) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header([
+        "Traffic",
+        "Way",
+        "Before",
+        "With offramp",
+        "What the policy says",
+    ]);
+    let word = |passes| if passes { "passes" } else { "no answer" };
+    for outcome in outcomes {
+        let way = match outcome.case.way {
+            Way::Tunnel => "tunnel",
+            Way::Outside => "outside",
+        };
+        let differs = if outcome.is_as_expected() {
+            ""
+        } else {
+            "  <-- differs"
+        };
+        table.add_row([
+            outcome.case.name.to_owned(),
+            way.to_owned(),
+            word(outcome.before).to_owned(),
+            word(outcome.after).to_owned(),
+            format!("{}{differs}", outcome.expected.because),
+        ]);
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        _ = writeln!(text, "{}", line.trim());
+    }
+    let dropped: Vec<String> = status
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.action == "drop")
+        .map(|verdict| format!("{} {}", verdict.packets, verdict.reason))
+        .collect();
+    let right = outcomes.iter().filter(|it| it.is_as_expected()).count();
+    _ = writeln!(
+        text,
+        "\n{right} of {} as the policy says; dropped on the gateway: {} packets.",
+        outcomes.len(),
+        dropped.join(", ")
+    );
+    if right == outcomes.len() {
+        text.push_str("Calls leave the tunnel and take the Edge's public relay; everything else works as before.\n");
+    }
+    text
+}
+
+fn json(outcomes: &[Outcome<'_>], status: &Status) -> serde_json::Value {
+    let cases = outcomes.iter().map(|outcome| {
+        json!({
+            "traffic": outcome.case.name,
+            "in_tunnel": outcome.case.way == Way::Tunnel,
+            "to": outcome.case.probe.to.to_string(),
+            "passes_before": outcome.before,
+            "passes_with_offramp": outcome.after,
+            "policy": outcome.expected.because,
+            "as_expected": outcome.is_as_expected(),
+        })
+    });
+    json!({ "traffic": cases.collect::<Vec<_>>(), "status": status })
+}
+
+/// `offramp run` on the concentrator, ended with the demo.
+struct Gateway {
+    child: Child,
+}
+
+impl Gateway {
+    /// Starts it, and waits until it judges.
+    fn start(site: &Site, policy: &Path) -> Result<Self, CliError> {
+        let failed = |what: String| CliError::Failed(format!("offramp run: {what}"));
+        let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+        let mut child = Command::new("nsenter")
+            .arg(format!("--net={}", site.concentrator.path()))
+            // Whatever becomes of the demo, it does not outlive it.
+            .args(["--", "setpriv", "--pdeathsig", "TERM", "--"])
+            .arg(program)
+            .args(["run", "--log", "text"])
+            .arg(policy)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(format!("nsenter: {error}; install util-linux")))?;
+        let (lines, log) = mpsc::channel();
+        if let Some(stderr) = child.stderr.take() {
+            thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    // The demo has seen what it waited for.
+                    _ = lines.send(line);
+                }
+            });
+        }
+        let mut gateway = Self { child };
+        let mut said = String::new();
+        loop {
+            match log.recv_timeout(START) {
+                Ok(line) if line.contains(" ready: ") => return Ok(gateway),
+                Ok(line) => _ = writeln!(said, "{line}"),
+                Err(_) => {
+                    gateway.stop()?;
+                    return Err(failed(format!("it does not start\n{}", said.trim_end())));
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self) -> Result<(), CliError> {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // It may have ended by itself.
+            _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        self.child
+            .wait()
+            .map(|_| ())
+            .map_err(|error| CliError::Failed(format!("offramp run: {error}")))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // After `stop` there is nobody left to end.
+        _ = self.stop();
+    }
+}
+
+/// How long it may take until it judges.
+const START: Duration = Duration::from_secs(10);
+
+/// A folder for the policy and the socket, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, CliError> {
+        let path = std::env::temp_dir().join(format!("offramp-demo-{}", std::process::id()));
+        fs::create_dir_all(&path).map_err(|error| CliError::file("folder", &path, &error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Tells what is going on: a spinner on a terminal, a line each elsewhere.
+struct Steps {
+    spinner: ProgressBar,
+}
+
+impl Steps {
+    fn new() -> Self {
+        let spinner = if io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{spinner} {msg} …");
+            let spinner = ProgressBar::new_spinner();
+            spinner.set_style(style.unwrap_or(ProgressStyle::default_spinner()));
+            spinner
+        } else {
+            ProgressBar::hidden()
+        };
+        Self { spinner }
+    }
+
+    fn begin(&self, what: &'static str) {
+        if self.spinner.is_hidden() {
+            super::error::say(format_args!("{what} ...\n"));
+        } else {
+            // No thread of its own before the namespaces are left: every step draws once.
+            self.spinner.set_message(what);
+            self.spinner.tick();
+        }
+    }
+
+    fn end(&self) {
+        self.spinner.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_shows_what_the_article_speaks_of() {
+        let policy = compile(POLICY).expect("the shipped policy is in order");
+        let said: Vec<String> = cases()
+            .iter()
+            .map(|case| expectation(&policy, case).because)
+            .collect();
+        let verdicts: Vec<&str> = said
+            .iter()
+            .map(|text| text.split(':').next().unwrap_or_default())
+            .collect();
+        assert_eq!(
+            verdicts,
+            [
+                "drop servers",
+                "drop media",
+                "drop hairpin",
+                "not in the tunnel",
+                "forward default",
+                "forward default",
+                "forward allow",
+                "forward default",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_rule_of_the_shipped_policy_comes_after_the_line_that_is_added() {
+        let gateway = POLICY.lines().position(|line| line == "[gateway]");
+        let policy = compile(POLICY).expect("the shipped policy is in order");
+        let last = policy.rules().iter().filter_map(|rule| rule.line).max();
+        assert!(last < gateway.map(|line| line as u32));
+    }
+
+    #[test]
+    fn an_address_of_the_demo_is_one_of_its_policy() {
+        let policy = compile(POLICY).expect("the shipped policy is in order");
+        let clients = &policy.policy().vpn.client_subnets;
+        for client in [CLIENT_A, CLIENT_B].map(std::net::IpAddr::V4) {
+            assert!(clients.iter().any(|subnet| subnet.value.contains(&client)));
+        }
+    }
+}

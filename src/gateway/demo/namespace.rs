@@ -1,0 +1,184 @@
+//! [`Host`]: a network namespace that lives as long as something holds it.
+
+use std::fs::{self, File};
+use std::io;
+use std::process::{Command, Output};
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// A host of the site: a network namespace.
+#[derive(Debug)]
+pub struct Host {
+    name: &'static str,
+    namespace: File,
+}
+
+/// Why there is no site.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// Neither user namespaces nor root.
+    #[error(
+        "this system lets ordinary users make no network namespaces ({0}); run it as root: sudo offramp demo"
+    )]
+    Forbidden(io::Error),
+    /// A command that sets up a host failed.
+    #[error("on {host}: `{command}` failed: {why}")]
+    Command {
+        /// The host.
+        host: &'static str,
+        /// What was run.
+        command: String,
+        /// What it said.
+        why: String,
+    },
+    /// The system has no thread, socket or file for us.
+    #[error("on {host}: cannot {what}: {source}")]
+    System {
+        /// The host.
+        host: &'static str,
+        /// What was asked of the system.
+        what: String,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+/// Puts this process into a network namespace of its own, in a user namespace where it is not root; to be called before
+/// it has a second thread.
+///
+/// # Errors
+/// [`SiteError::Forbidden`].
+pub fn leave_the_world() -> Result<(), SiteError> {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let alone = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
+    match unshare(CloneFlags::CLONE_NEWUSER | alone) {
+        Ok(()) => {
+            let map = || -> io::Result<()> {
+                fs::write("/proc/self/setgroups", "deny")?;
+                fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+                fs::write("/proc/self/gid_map", format!("0 {group} 1"))
+            };
+            map().map_err(SiteError::Forbidden)
+        }
+        // A hardened system may still let root do it the plain way.
+        Err(_) if user.is_root() => {
+            unshare(alone).map_err(|error| SiteError::Forbidden(error.into()))
+        }
+        Err(error) => Err(SiteError::Forbidden(error.into())),
+    }
+}
+
+impl Host {
+    /// The namespace that this thread is in.
+    ///
+    /// # Errors
+    /// [`SiteError::System`].
+    pub fn here(name: &'static str) -> Result<Self, SiteError> {
+        let namespace = File::open(OWN_NAMESPACE).map_err(|source| SiteError::System {
+            host: name,
+            what: "open the network namespace".to_owned(),
+            source,
+        })?;
+        Ok(Self { name, namespace })
+    }
+
+    /// A new host, with nothing but a loopback interface.
+    ///
+    /// # Errors
+    /// [`SiteError::Forbidden`] where the system allows none.
+    pub fn new(name: &'static str) -> Result<Self, SiteError> {
+        let made = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET)
+                .map_err(|error| SiteError::Forbidden(error.into()))?;
+            Self::here(name)
+        });
+        let host = made
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        host.ip("link set lo up")?;
+        Ok(host)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The path of its namespace, for programs that take one.
+    pub fn path(&self) -> String {
+        use std::os::fd::AsRawFd;
+        format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            self.namespace.as_raw_fd()
+        )
+    }
+
+    /// Does `work` on a thread of this host; what it opens stays here.
+    ///
+    /// # Errors
+    /// [`SiteError::System`] when the thread cannot come here.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, SiteError> {
+        thread::scope(|scope| {
+            let done = scope.spawn(|| {
+                setns(&self.namespace, CloneFlags::CLONE_NEWNET).map_err(|error| {
+                    SiteError::System {
+                        host: self.name,
+                        what: "enter the network namespace".to_owned(),
+                        source: error.into(),
+                    }
+                })?;
+                Ok(work())
+            });
+            done.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs `ip` with these arguments here.
+    ///
+    /// # Errors
+    /// [`SiteError::Command`] with what it says.
+    pub fn ip(&self, arguments: &str) -> Result<(), SiteError> {
+        let mut command = Command::new("ip");
+        command.args(arguments.split_whitespace());
+        self.command(&format!("ip {arguments}"), command)
+    }
+
+    /// Sets a kernel setting of this host; `key` is a path under `/proc/sys`.
+    ///
+    /// # Errors
+    /// [`SiteError::System`].
+    pub fn set(&self, key: &str, value: &str) -> Result<(), SiteError> {
+        let path = format!("/proc/sys/{key}");
+        self.run(|| fs::write(path, value))?
+            .map_err(|source| SiteError::System {
+                host: self.name,
+                what: format!("set {key}"),
+                source,
+            })
+    }
+
+    fn command(&self, shown: &str, mut command: Command) -> Result<(), SiteError> {
+        let failed = |why: String| SiteError::Command {
+            host: self.name,
+            command: shown.to_owned(),
+            why,
+        };
+        let ended = self.run(move || command.output())?;
+        match ended {
+            Ok(Output { status, .. }) if status.success() => Ok(()),
+            Ok(Output { stderr, .. }) => {
+                Err(failed(String::from_utf8_lossy(&stderr).trim().to_owned()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(failed("there is no `ip`; install iproute2".to_owned()))
+            }
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+/// The network namespace of the thread that opens it.
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";

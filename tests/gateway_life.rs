@@ -1,0 +1,513 @@
+//! The gateway's life: start and stop, death and return, and what it refuses to begin with.
+
+#[path = "site/namespace.rs"]
+mod namespace;
+#[path = "site/plain.rs"]
+mod plain;
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use namespace::{Daemon, in_sandbox, poll};
+use plain::{CLIENT, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite, kill};
+use support::{program, run};
+
+#[test]
+fn a_clean_stop_removes_everything_it_added_and_nothing_else() {
+    in_sandbox(
+        "a_clean_stop_removes_everything_it_added_and_nothing_else",
+        &[],
+        || {
+            let site = PlainSite::new("clean_stop");
+            // Somebody else's rules, marks and routes.
+            site.concentrator.nft(
+            "table inet site { chain forward { type filter hook forward priority 0; ct state invalid drop; }; }",
+        );
+            site.concentrator.ip("
+            rule add priority 5210 fwmark 0x80000/0xff0000 table 52
+            route add 198.51.100.0/24 dev eth1 table 52");
+            let before = site.kernel();
+            for (address, port) in [
+                (OFFICE, MEDIA),
+                (OFFICE, DNS),
+                (OFFICE6, MEDIA),
+                (OFFICE6, DNS),
+            ] {
+                site.echo(address, port);
+                assert!(site.is_answered(address, port, 100));
+            }
+
+            for divert in ["policy", "all"] {
+                for on_failure in ["open", "closed"] {
+                    let options = format!("divert = \"{divert}\"\non_failure = \"{on_failure}\"");
+                    let mut gateway = site.start(&options);
+                    assert_ne!(site.kernel(), before);
+                    for address in [OFFICE, OFFICE6] {
+                        assert!(!site.is_answered(address, MEDIA, 100), "{options}");
+                        assert!(site.is_answered(address, DNS, 100), "{options}");
+                    }
+                    let ended = gateway.terminate();
+                    assert_eq!(ended.code(), Some(0), "{options}: {}", gateway.log());
+                    assert_eq!(site.kernel(), before, "{options}");
+                    assert!(site.is_answered(OFFICE, MEDIA, 100));
+                }
+            }
+            assert!(!fs::exists(site.folder.path("control.sock")).expect("a folder"));
+        },
+    );
+}
+
+#[test]
+fn a_packet_is_judged_once_and_comes_out_two_hops_on() {
+    in_sandbox(
+        "a_packet_is_judged_once_and_comes_out_two_hops_on",
+        &[],
+        || {
+            let site = PlainSite::new("once");
+            let _gateway = site.start("divert = \"all\"");
+            let ping = |more: &[&str]| {
+                let mut command = Command::new("ping");
+                command.args(["-c", "1", "-W", "5"]).args(more).arg(OFFICE);
+                site.client.run(&mut command)
+            };
+            ping(&[]).success();
+            assert_eq!(site.count("forward", "default"), 1);
+            // Forwarded into the filter and out of it: three hops is what it takes now.
+            ping(&["-t", "3"]).success();
+            assert_eq!(ping(&["-t", "2"]).code, Some(1));
+        },
+    );
+}
+
+#[test]
+fn kill_9_fails_open_and_the_next_start_takes_over() {
+    in_sandbox(
+        "kill_9_fails_open_and_the_next_start_takes_over",
+        &[],
+        || {
+            let site = PlainSite::new("open");
+            let before = site.kernel();
+            site.echo(OFFICE, MEDIA);
+            site.echo(OFFICE, DNS);
+            let gateway = site.start("on_failure = \"open\"");
+            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+
+            kill(&gateway);
+            site.wait_for_answer(OFFICE, DNS);
+            site.wait_for_answer(OFFICE, MEDIA);
+
+            let mut gateway = site.start_again("again.log");
+            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+            assert!(site.is_answered(OFFICE, DNS, 100));
+            assert_eq!(gateway.terminate().code(), Some(0));
+            assert_eq!(site.kernel(), before);
+        },
+    );
+}
+
+#[test]
+fn kill_9_fails_closed_for_what_is_diverted_until_it_is_back() {
+    in_sandbox(
+        "kill_9_fails_closed_for_what_is_diverted_until_it_is_back",
+        &[],
+        || {
+            let site = PlainSite::new("closed");
+            let before = site.kernel();
+            for (address, port) in [(OFFICE, DNS), (OFFICE6, DNS), (ELSEWHERE, DNS)] {
+                site.echo(address, port);
+            }
+            let gateway = site.start("on_failure = \"closed\"");
+            assert!(site.is_answered(OFFICE, DNS, 100));
+
+            kill(&gateway);
+            poll("the device to go", || {
+                (!site.concentrator.has_interface("offramp0")).then_some(())
+            });
+            for _ in 0..3 {
+                assert!(!site.is_answered(OFFICE, DNS, 100));
+                assert!(!site.is_answered(OFFICE6, DNS, 100));
+            }
+            assert!(
+                site.is_answered(ELSEWHERE, DNS, 100),
+                "it is not of the policy"
+            );
+
+            let mut gateway = site.start_again("again.log");
+            for address in [OFFICE, OFFICE6] {
+                assert!(site.is_answered(address, DNS, 100));
+            }
+            assert_eq!(gateway.terminate().code(), Some(0));
+            assert_eq!(site.kernel(), before);
+        },
+    );
+}
+
+#[test]
+fn cleanup_removes_what_a_killed_one_left_and_spares_a_running_one() {
+    in_sandbox(
+        "cleanup_removes_what_a_killed_one_left_and_spares_a_running_one",
+        &[],
+        || {
+            let site = PlainSite::new("cleanup");
+            let before = site.kernel();
+            let gateway = site.start("on_failure = \"closed\"");
+            let while_it_runs = site.kernel();
+            let refused = site.offramp(&["run", "--cleanup"]).error(1);
+            assert!(refused.contains("already runs"), "{refused}");
+            assert_eq!(site.kernel(), while_it_runs);
+
+            kill(&gateway);
+            poll("the device to go", || {
+                (!site.concentrator.has_interface("offramp0")).then_some(())
+            });
+            site.offramp(&["run", "--cleanup"]).success();
+            assert_eq!(site.kernel(), before);
+            // Where there is nothing, there is nothing to complain about.
+            site.offramp(&["run", "--cleanup"]).success();
+        },
+    );
+}
+
+#[test]
+fn a_second_instance_says_so_and_leaves_the_first_alone() {
+    in_sandbox(
+        "a_second_instance_says_so_and_leaves_the_first_alone",
+        &[],
+        || {
+            let site = PlainSite::new("second");
+            site.echo(OFFICE, MEDIA);
+            site.echo(OFFICE, DNS);
+            let gateway = site.start("");
+            let while_it_runs = site.kernel();
+            let refused = site
+                .offramp(&["run", &site.folder.path("policy.toml")])
+                .error(1);
+            let holder = format!("already runs on this host (process {})", gateway.pid());
+            assert!(refused.contains(&holder), "{refused}");
+            assert_eq!(site.kernel(), while_it_runs);
+            assert!(site.is_answered(OFFICE, DNS, 100));
+            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+            assert_eq!(site.status()["pid"], gateway.pid());
+        },
+    );
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_prints_what_a_run_does() {
+    in_sandbox(
+        "a_dry_run_changes_nothing_and_prints_what_a_run_does",
+        &[],
+        || {
+            let site = PlainSite::new("dry");
+            for options in ["", "divert = \"all\"\non_failure = \"closed\""] {
+                let policy = site
+                    .folder
+                    .write("policy.toml", plain::policy(&site.folder, options));
+                let before = site.kernel();
+                let printed = site.offramp(&["run", &policy, "--dry-run"]).success();
+                assert_eq!(site.kernel(), before);
+
+                let gateway = site.start_again("gateway.log");
+                let installed = site.kernel();
+                kill(&gateway);
+                poll("the device to go", || {
+                    (!site.concentrator.has_interface("offramp0")).then_some(())
+                });
+                site.offramp(&["run", "--cleanup"]).success();
+
+                // Its lines, done by hand, tell the kernel the same.
+                let (commands, table) = printed.split_once("(nft -f)\n").expect("both parts");
+                let mut by_hand = Command::new("sh");
+                by_hand.args(["-e", "-c", commands]);
+                site.concentrator.run(&mut by_hand).success();
+                site.concentrator.nft(table);
+                // A device without a reader has no carrier.
+                let by_hand = site.kernel().replace(" linkdown", "");
+                let names = |text: &str| {
+                    text.lines()
+                        .filter(|line| !line.starts_with("offramp0"))
+                        .map(|line| format!("{}\n", line.trim_end()))
+                        .collect::<String>()
+                };
+                assert_eq!(names(&by_hand), names(&installed));
+                site.concentrator.ip("link del offramp0");
+                site.offramp(&["run", "--cleanup"]).success();
+                assert_eq!(site.kernel(), before);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_device_that_is_deleted_ends_the_gateway_and_not_the_traffic() {
+    in_sandbox(
+        "a_device_that_is_deleted_ends_the_gateway_and_not_the_traffic",
+        &[],
+        || {
+            let site = PlainSite::new("deleted");
+            let before = site.kernel();
+            site.echo(OFFICE, DNS);
+            let mut gateway = site.start("");
+            site.concentrator.ip("link del offramp0");
+            let ended = gateway.wait();
+            assert_eq!(ended.code(), Some(1), "{}", gateway.log());
+            assert!(
+                gateway.log().contains("the interface offramp0 was removed"),
+                "{}",
+                gateway.log()
+            );
+            assert!(site.is_answered(OFFICE, DNS, 100));
+            assert_eq!(site.kernel(), before);
+        },
+    );
+}
+
+#[test]
+fn a_device_that_was_off_diverts_again() {
+    in_sandbox("a_device_that_was_off_diverts_again", &[], || {
+        let site = PlainSite::new("off");
+        for (address, port) in [
+            (OFFICE, MEDIA),
+            (OFFICE, DNS),
+            (OFFICE6, MEDIA),
+            (OFFICE6, DNS),
+        ] {
+            site.echo(address, port);
+        }
+        let mut gateway = site.start("");
+        site.concentrator.ip("link set offramp0 down");
+        gateway.wait_for_log("offramp0 is off");
+        site.concentrator.ip("link set offramp0 up");
+        for address in [OFFICE, OFFICE6] {
+            poll("media to be dropped again", || {
+                (!site.is_answered(address, MEDIA, 100)).then_some(())
+            });
+            site.wait_for_answer(address, DNS);
+        }
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn interfaces_that_come_later_are_watched_by_name_and_by_pattern() {
+    in_sandbox(
+        "interfaces_that_come_later_are_watched_by_name_and_by_pattern",
+        &[],
+        || {
+            let site = PlainSite::new("later");
+            site.echo(OFFICE, MEDIA);
+            site.echo(OFFICE, DNS);
+            // As ocserv does it: a device a client, after the gateway has started.
+            let text = plain::policy(&site.folder, "").replace("\"tun0\"", "\"vpns*\", \"tun9\"");
+            site.folder.write("policy.toml", text);
+            let gateway = site.start_again("gateway.log");
+            assert!(
+                gateway.log().contains("no interface tun9 yet"),
+                "{}",
+                gateway.log()
+            );
+            assert!(
+                site.is_answered(OFFICE, MEDIA, 100),
+                "tun0 is no interface of the policy"
+            );
+            for name in ["vpns0", "vpns7", "tun9"] {
+                site.concentrator.ip(&format!(
+                    "link set tun0 down\nlink set tun0 name {name}\nlink set {name} up"
+                ));
+                site.concentrator
+                    .ip(&format!("address replace fd00:1::1/64 dev {name}"));
+                site.wait_for_answer(OFFICE, DNS);
+                assert!(!site.is_answered(OFFICE, MEDIA, 100), "{name}");
+                site.concentrator.ip(&format!(
+                    "link set {name} down\nlink set {name} name tun0\nlink set tun0 up"
+                ));
+            }
+        },
+    );
+}
+
+#[test]
+fn strict_reverse_path_filters_of_other_interfaces_do_no_harm() {
+    in_sandbox(
+        "strict_reverse_path_filters_of_other_interfaces_do_no_harm",
+        &[],
+        || {
+            let site = PlainSite::new("strict");
+            site.echo(OFFICE, DNS);
+            for interface in ["tun0", "eth1", "default"] {
+                site.concentrator
+                    .set(&format!("ipv4/conf/{interface}/rp_filter"), "1");
+            }
+            for divert in ["policy", "all"] {
+                let mut gateway = site.start(&format!("divert = \"{divert}\""));
+                assert!(site.is_answered(OFFICE, DNS, 100), "{divert}");
+                gateway.terminate();
+            }
+        },
+    );
+}
+
+#[test]
+fn source_routes_are_diverted_wherever_they_claim_to_go() {
+    in_sandbox(
+        "source_routes_are_diverted_wherever_they_claim_to_go",
+        &["python3"],
+        || {
+            let site = PlainSite::new("source_routes");
+            // A kernel that was left as it comes drops them itself.
+            for interface in ["all", "tun0"] {
+                site.concentrator
+                    .set(&format!("ipv4/conf/{interface}/accept_source_route"), "1");
+            }
+            let _gateway = site.start("divert = \"policy\"");
+            // A loose source route (RFC 791 §3.1, option 131) by way of a host outside the policy to an office.
+            let send = format!(
+                "import socket\n\
+             s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)\n\
+             a = socket.inet_aton\n\
+             header = bytes([0x47,0,0,36, 0,1,0,0, 64,17,0,0]) + a('{CLIENT}') + a('{ELSEWHERE}')\n\
+             option = bytes([131,7,4]) + a('{OFFICE}') + bytes([0])\n\
+             s.sendto(header + option + bytes([0xc3,0x50, 0,53, 0,8,0,0]), ('{ELSEWHERE}', 0))\n"
+            );
+            site.client
+                .run(Command::new("python3").args(["-c", &send]))
+                .success();
+            poll("the packet to be judged", || {
+                (site.count("drop", "source-routed") == 1).then_some(())
+            });
+        },
+    );
+}
+
+/// What a start is refused for on a host that was changed by `spoil`.
+#[track_caller]
+fn refused(site: &PlainSite, options: &str) -> String {
+    let policy = site
+        .folder
+        .write("policy.toml", plain::policy(&site.folder, options));
+    let before = site.kernel();
+    let ended = site.offramp(&["run", &policy]);
+    assert_eq!(site.kernel(), before, "it has changed something");
+    let said = ended.failure(1);
+    // The rehearsal finds the same.
+    let rehearsed = site.offramp(&["run", &policy, "--dry-run"]);
+    assert_eq!(rehearsed.code, Some(1), "{rehearsed:#?}");
+    said
+}
+
+#[test]
+fn what_would_break_it_is_refused_with_advice_before_anything_is_changed() {
+    in_sandbox(
+        "what_would_break_it_is_refused_with_advice_before_anything_is_changed",
+        &[],
+        || {
+            let site = PlainSite::new("refused");
+            let concentrator = &site.concentrator;
+            let says = |options: &str, parts: [&str; 2]| {
+                let said = refused(&site, options);
+                for part in parts {
+                    assert!(said.contains(part), "{said}");
+                }
+            };
+
+            concentrator.set("ipv4/conf/all/rp_filter", "1");
+            says(
+                "",
+                [
+                    "net.ipv4.conf.all.rp_filter is 1",
+                    "sysctl -w net.ipv4.conf.all.rp_filter=0",
+                ],
+            );
+            concentrator.set("ipv4/conf/all/rp_filter", "0");
+
+            concentrator.set("ipv4/conf/all/src_valid_mark", "1");
+            concentrator.set("ipv4/conf/tun0/rp_filter", "1");
+            says(
+                "",
+                ["src_valid_mark is 1", "net.ipv4.conf.all.src_valid_mark=0"],
+            );
+            concentrator.set("ipv4/conf/all/src_valid_mark", "0");
+
+            concentrator.set("ipv4/ip_forward", "0");
+            says(
+                "",
+                ["does not forward IPv4", "sysctl -w net.ipv4.ip_forward=1"],
+            );
+            concentrator.set("ipv4/ip_forward", "1");
+            // Switching it resets the interfaces.
+            concentrator.set("ipv4/conf/all/rp_filter", "0");
+
+            concentrator.set("ipv6/conf/all/forwarding", "0");
+            says(
+                "",
+                ["does not forward IPv6", "net.ipv6.conf.all.forwarding=1"],
+            );
+            concentrator.set("ipv6/conf/all/forwarding", "1");
+
+            concentrator.ip("route add 198.51.100.0/24 dev eth1 table 28529");
+            says(
+                "",
+                [
+                    "route table 28529 holds routes of somebody else",
+                    "[gateway] table",
+                ],
+            );
+            concentrator.ip("route del 198.51.100.0/24 dev eth1 table 28529");
+
+            concentrator.ip("rule add priority 700 fwmark 0x20000000/0x20000000 table 52");
+            says(
+                "",
+                ["shares bits with the filter's 0x30000000", "[gateway] mark"],
+            );
+            concentrator.ip("rule del priority 700");
+
+            concentrator.ip("link add offramp0 type bridge");
+            says(
+                "",
+                ["there is an interface offramp0 already", "[gateway] device"],
+            );
+            concentrator.ip("link del offramp0");
+
+            concentrator.nft("table ip nat { chain post { type nat hook postrouting priority 100; ip saddr 172.16.1.0/24 masquerade; }; }");
+            says("", ["translates source addresses", "name the uplink"]);
+            concentrator.nft("delete table ip nat");
+
+            let policy = site
+                .folder
+                .write("policy.toml", plain::policy(&site.folder, ""));
+            let mut without = Command::new("setpriv");
+            let binary = env!("CARGO_BIN_EXE_offramp");
+            without.args([
+                "--bounding-set",
+                "-net_admin",
+                "--inh-caps",
+                "-net_admin",
+                binary,
+                "run",
+                &policy,
+            ]);
+            let said = concentrator.run(&mut without).failure(1);
+            assert!(
+                said.contains("may not change the network") && said.contains("CAP_NET_ADMIN"),
+                "{said}"
+            );
+
+            let said = concentrator
+                .run(program(&["run", &policy]).env("PATH", "/nowhere"))
+                .failure(1);
+            assert!(
+                said.contains("there is no nft") && said.contains("apt-get install nftables"),
+                "{said}"
+            );
+
+            // The sandbox has a mount namespace of its own.
+            run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/dev/net"])).success();
+            says("", ["cannot open /dev/net/tun", "modprobe tun"]);
+            run(Command::new("umount").arg("/dev/net")).success();
+
+            // And with all of it mended it starts.
+            let _gateway = site.start("");
+        },
+    );
+}

@@ -1,0 +1,197 @@
+//! The smallest site: a client, the concentrator and the corporate network, on two wires. The client's wire stands for the
+//! tunnel; what matters here is the gateway, not the daemon.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::namespace::{Daemon, Host, poll};
+use crate::support::{Ended, Folder, program, run};
+
+pub struct PlainSite {
+    pub client: Host,
+    pub concentrator: Host,
+    pub corporate: Host,
+    pub folder: Folder,
+}
+
+pub const CLIENT: &str = "172.16.1.10";
+pub const CLIENT6: &str = "fd00:1::10";
+/// A corporate host that media may not reach, and other traffic may.
+pub const OFFICE: &str = "10.20.0.7";
+pub const OFFICE6: &str = "fd00:2::7";
+/// Outside every prefix of the policy.
+pub const ELSEWHERE: &str = "192.0.2.7";
+pub const MEDIA: u16 = 50_020;
+pub const DNS: u16 = 53;
+
+/// A policy for the site; `gateway` is what stands under `[gateway]`.
+pub fn policy(folder: &Folder, gateway: &str) -> String {
+    format!(
+        "[vpn]\ninterfaces = [\"tun0\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
+         [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n\
+         [gateway]\ncontrol = \"{}\"\n{gateway}\n",
+        folder.path("control.sock")
+    )
+}
+
+impl PlainSite {
+    /// Builds it; `name` is that of the test.
+    pub fn new(name: &str) -> Self {
+        let site = Self {
+            client: Host::new("client"),
+            concentrator: Host::new("concentrator"),
+            corporate: Host::new("corporate"),
+            folder: Folder::new(name),
+        };
+        site.concentrator.ip("
+            link add tun0 type veth peer name tun0 netns client
+            link add eth1 type veth peer name eth1 netns corporate
+            address add 172.16.1.1/24 dev tun0
+            address add fd00:1::1/64 dev tun0
+            address add 10.0.0.1/8 dev eth1
+            address add 192.0.2.1/24 dev eth1
+            address add fd00:2::1/48 dev eth1
+            link set tun0 up
+            link set eth1 up");
+        site.client.ip("
+            address add 172.16.1.10/24 dev tun0
+            address add fd00:1::10/64 dev tun0
+            link set tun0 up
+            route add default via 172.16.1.1
+            route add default via fd00:1::1");
+        site.corporate.ip("
+            address add 10.20.0.7/8 dev eth1
+            address add 192.0.2.7/24 dev eth1
+            address add fd00:2::7/48 dev eth1
+            link set eth1 up
+            route add default via 10.0.0.1
+            route add default via fd00:2::1");
+        for (key, value) in [
+            ("ipv4/ip_forward", "1"),
+            ("ipv6/conf/all/forwarding", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+        ] {
+            site.concentrator.set(key, value);
+        }
+        site
+    }
+
+    /// Writes the policy, and starts the gateway with it; it judges when this returns.
+    pub fn start(&self, gateway: &str) -> Daemon {
+        self.folder
+            .write("policy.toml", policy(&self.folder, gateway));
+        self.start_again("gateway.log")
+    }
+
+    /// Starts the gateway with the policy that was written last.
+    pub fn start_again(&self, log: &str) -> Daemon {
+        let mut gateway = Daemon::start(
+            &self.concentrator,
+            "offramp run",
+            self.folder.path(log),
+            &mut program(&["run", &self.folder.path("policy.toml")]),
+        );
+        gateway.wait_for_log(" ready: ");
+        gateway
+    }
+
+    /// Runs the program on the concentrator.
+    pub fn offramp(&self, arguments: &[&str]) -> Ended {
+        self.concentrator.run(&mut program(arguments))
+    }
+
+    /// What the running gateway tells.
+    pub fn status(&self) -> Value {
+        let socket = self.folder.path("control.sock");
+        self.offramp(&["status", "--control", &socket, "--json"])
+            .json()
+    }
+
+    /// Packets that got this verdict.
+    pub fn count(&self, action: &str, reason: &str) -> u64 {
+        let status = self.status();
+        let verdicts = status["verdicts"].as_array().cloned().unwrap_or_default();
+        let matching = verdicts
+            .iter()
+            .filter(|verdict| verdict["action"] == action && verdict["reason"] == reason);
+        matching
+            .filter_map(|verdict| verdict["packets"].as_u64())
+            .sum()
+    }
+
+    /// Everything that the concentrator's kernel was told about the network.
+    pub fn kernel(&self) -> String {
+        let commands: [&[&str]; 6] = [
+            &["ip", "-4", "rule"],
+            &["ip", "-6", "rule"],
+            &["ip", "-4", "route", "show", "table", "all"],
+            &["ip", "-6", "route", "show", "table", "all"],
+            &["ip", "-brief", "link"],
+            &["nft", "list", "ruleset"],
+        ];
+        let outputs = commands.map(|words| {
+            let mut command = Command::new(words[0]);
+            self.concentrator.run(command.args(&words[1..])).success()
+        });
+        outputs.join("\n")
+    }
+
+    /// A socket of the corporate network that answers every datagram, for as long as the test runs.
+    pub fn echo(&self, address: &str, port: u16) {
+        let address: IpAddr = address.parse().expect("an address");
+        let bind = || UdpSocket::bind(SocketAddr::new(address, port));
+        let socket = self.corporate.enter(bind).expect("the address is there");
+        std::thread::spawn(move || {
+            let mut datagram = vec![0; 65_536];
+            while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+                _ = socket.send_to(&datagram[..length], from);
+            }
+        });
+    }
+
+    /// Whether a datagram of `length` bytes to the address is answered; asks several times before it says no.
+    pub fn is_answered(&self, address: &str, port: u16, length: usize) -> bool {
+        let to = SocketAddr::new(address.parse().expect("an address"), port);
+        let any = match to {
+            SocketAddr::V4(_) => "0.0.0.0:0",
+            SocketAddr::V6(_) => "[::]:0",
+        };
+        let socket = self
+            .client
+            .enter(|| UdpSocket::bind(any))
+            .expect("a free port");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .expect("a duration");
+        (0..5).any(|_| {
+            // Nobody listens, or there is no route: that is no answer.
+            _ = socket.send_to(&vec![7; length], to);
+            socket
+                .recv(&mut vec![0; 65_536])
+                .is_ok_and(|answered| answered == length)
+        })
+    }
+
+    /// Waits until a datagram is answered.
+    #[track_caller]
+    pub fn wait_for_answer(&self, address: &str, port: u16) {
+        poll("an answer", || {
+            self.is_answered(address, port, 100).then_some(())
+        });
+    }
+}
+
+/// Ends a process at once.
+pub fn kill(gateway: &Daemon) {
+    let pid = gateway.pid().to_string();
+    run(Command::new("kill").args(["-s", "KILL", &pid])).success();
+}
