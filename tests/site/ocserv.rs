@@ -19,7 +19,7 @@ impl Vpn for Ocserv {
         let folder = &site.folder;
         certificates::make(folder);
         let users = folder.path("users");
-        fs::create_dir(&users).expect("a folder of the test");
+        fs::create_dir_all(&users).expect("a folder of the test");
         for (name, address) in ["client1", "client2"].into_iter().zip(CLIENT) {
             folder.write(
                 &format!("users/{name}"),
