@@ -1,16 +1,15 @@
 //! The gateway's life: start and stop, death and return, and what it refuses to begin with.
 
-#[path = "site/namespace.rs"]
-mod namespace;
-#[path = "site/plain.rs"]
-mod plain;
+#![cfg(feature = "gateway")]
+
+mod site;
 mod support;
 
 use std::fs;
 use std::process::Command;
 
-use namespace::{Daemon, in_sandbox, poll};
-use plain::{CLIENT, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite, kill};
+use site::plain::{self, CLIENT, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite, kill};
+use site::{in_sandbox, poll};
 use support::{program, run};
 
 #[test]

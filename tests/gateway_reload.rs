@@ -1,9 +1,8 @@
 //! Reloads: what brings one about, what it must not change, and what becomes of the traffic meanwhile.
 
-#[path = "site/namespace.rs"]
-mod namespace;
-#[path = "site/plain.rs"]
-mod plain;
+#![cfg(feature = "gateway")]
+
+mod site;
 mod support;
 
 use std::fs;
@@ -14,8 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use namespace::{Daemon, in_sandbox, poll};
-use plain::{DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
+use site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
+use site::{Daemon, in_sandbox, poll};
 use support::{program, run};
 
 /// A policy that lets media through, or not; else the same.

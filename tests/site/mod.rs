@@ -25,6 +25,7 @@ pub mod filter;
 pub mod namespace;
 pub mod ocserv;
 pub mod openvpn;
+pub mod plain;
 pub mod table;
 pub mod traffic;
 pub mod wireguard;

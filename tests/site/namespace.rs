@@ -11,12 +11,6 @@
 //!                                                                     └ daemons, each in a Host
 //! ```
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses a part of it"
-)]
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::panic::resume_unwind;

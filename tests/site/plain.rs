@@ -1,19 +1,13 @@
 //! The smallest site: a client, the concentrator and the corporate network, on two wires. The client's wire stands for the
 //! tunnel; what matters here is the gateway, not the daemon.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses a part of it"
-)]
-
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::namespace::{Daemon, Host, poll};
+use super::{Daemon, Host, poll};
 use crate::support::{Ended, Folder, program, run};
 
 pub struct PlainSite {
