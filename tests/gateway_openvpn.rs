@@ -5,8 +5,14 @@
 mod site;
 mod support;
 
+use site::filter::Filter;
 use site::openvpn::OpenVpn;
-use site::table::{a_stop_restores_everything, everything_arrives, filter_holds, with_clients};
+use site::table::{
+    a_restarted_daemon_is_filtered, a_stop_restores_everything, everything_arrives, filter_holds,
+    media_is_dropped, with_clients, with_site,
+};
+use site::traffic::{datagram_arrives, udp};
+use site::{CLIENT, Family, Vpn};
 
 #[test]
 fn without_a_filter_all_media_takes_the_tunnel() {
@@ -31,4 +37,50 @@ fn the_same_is_dropped_when_everything_is_diverted() {
 #[test]
 fn a_stop_leaves_the_concentrator_as_it_was() {
     a_stop_restores_everything::<OpenVpn>("a_stop_leaves_the_concentrator_as_it_was");
+}
+
+#[test]
+fn a_restarted_daemon_is_filtered_again() {
+    a_restarted_daemon_is_filtered::<OpenVpn>("a_restarted_daemon_is_filtered_again");
+}
+
+/// With `client-to-client` the daemon forwards between its clients itself: no filter outside it sees their media. This
+/// test is here to say so; what can be done is to tell the operator.
+#[test]
+fn hairpin_inside_the_daemon_is_out_of_reach_and_the_operator_is_told() {
+    let name = "hairpin_inside_the_daemon_is_out_of_reach_and_the_operator_is_told";
+    with_site::<OpenVpn>(name, |site| {
+        let mut vpn = OpenVpn::start_with(site, "client-to-client");
+        vpn.connect(site, 0);
+        vpn.connect(site, 1);
+        let filter = Filter::start(site, OpenVpn::INTERFACES, "all");
+        for family in Family::BOTH {
+            let [sender, receiver] =
+                [0, 1].map(|client| udp(&site.clients[client], CLIENT[client].of(family), 50_020));
+            datagram_arrives(&sender, &receiver, 172);
+        }
+        let status = filter.status();
+        assert_eq!(status.dropped("hairpin"), 0, "{status:?}");
+        let log = filter.log();
+        let warning = log.lines().find(|line| line.contains("WARN"));
+        let warning = warning.unwrap_or_else(|| panic!("no warning: {log}"));
+        assert!(
+            warning.contains("hairpin media never leaves it"),
+            "{warning}"
+        );
+        assert!(warning.contains("remove client-to-client"), "{warning}");
+        filter.stop();
+    });
+}
+
+/// The daemon's own default, for which the warning would be false.
+#[test]
+fn without_client_to_client_there_is_no_warning() {
+    with_clients::<OpenVpn>("without_client_to_client_there_is_no_warning", |site, _| {
+        let filter = Filter::start(site, OpenVpn::INTERFACES, "all");
+        media_is_dropped::<OpenVpn>(site, &filter);
+        let log = filter.log();
+        assert!(!log.contains("WARN"), "{log}");
+        filter.stop();
+    });
 }

@@ -5,7 +5,10 @@
 mod site;
 mod support;
 
-use site::table::{a_stop_restores_everything, everything_arrives, filter_holds, with_clients};
+use site::table::{
+    a_restarted_daemon_is_filtered, a_stop_restores_everything, everything_arrives, filter_holds,
+    with_clients,
+};
 use site::wireguard::WireGuard;
 
 #[test]
@@ -31,4 +34,9 @@ fn the_same_is_dropped_when_everything_is_diverted() {
 #[test]
 fn a_stop_leaves_the_concentrator_as_it_was() {
     a_stop_restores_everything::<WireGuard>("a_stop_leaves_the_concentrator_as_it_was");
+}
+
+#[test]
+fn a_restarted_daemon_is_filtered_again() {
+    a_restarted_daemon_is_filtered::<WireGuard>("a_restarted_daemon_is_filtered_again");
 }

@@ -93,6 +93,16 @@ impl Status {
             .sum()
     }
 
+    /// The interfaces that it diverts from, of those that there are.
+    pub fn interfaces(&self) -> Vec<&str> {
+        let entries = self.0["diversion"]["interfaces"].as_array();
+        let names = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|it| it["present"].as_array());
+        names.flatten().filter_map(Value::as_str).collect()
+    }
+
     /// Packets that the filter lost: it did not keep up, or the kernel did not take them back.
     pub fn lost(&self) -> u64 {
         let of = |key: &str| self.0["device"][key].as_u64().expect("a number of packets");

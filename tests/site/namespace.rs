@@ -39,7 +39,7 @@ pub fn in_sandbox(name: &str, programs: &[&str], body: impl FnOnce()) {
         run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"])).success();
         return body();
     }
-    let always = ["setpriv", "unshare", "mount", "ip", "nft", "ping"];
+    let always = ["setpriv", "unshare", "mount", "ip", "ss", "nft", "ping"];
     if !always.iter().chain(programs).all(is_installed) {
         return;
     }
@@ -178,18 +178,20 @@ impl Host {
         );
     }
 
-    /// Whether it has an interface of that name.
-    pub fn has_interface(&self, name: &str) -> bool {
-        self.run(Command::new("ip").args(["link", "show", name]))
-            .code
-            == Some(0)
-    }
-
     /// Sets a value under `/proc/sys/net`.
     pub fn set(&self, key: &str, value: &str) {
         let path = Path::new("/proc/sys/net").join(key);
         self.enter(|| fs::write(&path, value))
             .unwrap_or_else(|error| panic!("{}: {}: {error}", self.name, path.display()));
+    }
+
+    /// Whether a program in it listens on `socket`; `protocol` is the option of `ss`.
+    #[track_caller]
+    pub fn listens(&self, protocol: &str, socket: &str) -> bool {
+        let mut command = Command::new("ss");
+        command.args(["--no-header", "--numeric", "--listening", protocol]);
+        let listed = self.run(&mut command).success();
+        listed.split_whitespace().any(|word| word == socket)
     }
 
     /// The largest packet that an interface of it carries.
@@ -199,6 +201,13 @@ impl Host {
         let links = self.run(command.args(["-json", "link", "show", interface]));
         let mtu = links.json()[0]["mtu"].as_u64();
         mtu.expect("every interface has one") as usize
+    }
+
+    /// Whether it has an interface of that name.
+    pub fn has_interface(&self, name: &str) -> bool {
+        self.run(Command::new("ip").args(["link", "show", name]))
+            .code
+            == Some(0)
     }
 }
 

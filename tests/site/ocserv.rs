@@ -19,7 +19,7 @@ impl Vpn for Ocserv {
         let folder = &site.folder;
         certificates::make(folder);
         let users = folder.path("users");
-        fs::create_dir(&users).expect("a folder of the test");
+        fs::create_dir_all(&users).expect("a folder of the test");
         for (name, address) in ["client1", "client2"].into_iter().zip(CLIENT) {
             folder.write(
                 &format!("users/{name}"),
@@ -52,12 +52,10 @@ impl Vpn for Ocserv {
             path("ocserv.log"),
             &mut command,
         );
-        server.wait_until("it listens", |_| {
-            site.concentrator
-                .run(Command::new("ss").args(["-Hltn", "sport = 443"]))
-                .success()
-                .contains("443")
-        });
+        for protocol in ["--tcp", "--udp"] {
+            let listens = |_: &Daemon| site.concentrator.listens(protocol, "0.0.0.0:443");
+            server.wait_until("it listens", listens);
+        }
         Self {
             _server: server,
             clients: [None, None],

@@ -174,17 +174,21 @@ impl Netlink {
             .execute()
             .await
             .map_err(|error| failed(&what, error))?;
-        let change = LinkUnspec::new_with_index(index)
+        // In two steps: in one the kernel switches the device on first, and takes its queue away for a moment to change
+        // its length. What the device itself says to the link in that moment would be counted as lost.
+        let sized = LinkUnspec::new_with_index(index)
             .mtu(DEVICE_MTU)
             .append_extra_attribute(LinkAttribute::TxQueueLen(DEVICE_QUEUE))
-            .up()
             .build();
-        self.handle
-            .link()
-            .change(change)
-            .execute()
-            .await
-            .map_err(|error| failed(&what, error))?;
+        let on = LinkUnspec::new_with_index(index).up().build();
+        for change in [sized, on] {
+            self.handle
+                .link()
+                .change(change)
+                .execute()
+                .await
+                .map_err(|error| failed(&what, error))?;
+        }
         Ok(index)
     }
 

@@ -1,0 +1,579 @@
+//! Real calls beside `offramp run`: two ICE agents, OpenVPN between them, and coturn as the A/V Edge.
+//!
+//! What the article promises, tried: without the filter the best path of a call is the tunnel; with it the call takes the
+//! relay of the Edge, or goes from home to home, and media arrives in both directions.
+//!
+//! The agents nominate once, when no check is under way any more, the valid pair of the highest priority, as the
+//! article's clients do: an agent in a hurry might take the relay by luck. Their tables are printed (`--nocapture`).
+
+#![cfg(feature = "gateway")]
+
+mod site;
+mod support;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Display};
+use std::net::IpAddr;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{Barrier, mpsc, oneshot};
+use tokio::time::timeout;
+use webrtc_ice::agent::Agent;
+use webrtc_ice::agent::agent_config::AgentConfig;
+use webrtc_ice::agent::agent_stats::CandidateStats;
+use webrtc_ice::candidate::candidate_base::unmarshal_candidate;
+use webrtc_ice::candidate::{Candidate, CandidatePairState, CandidateType};
+use webrtc_ice::mdns::MulticastDnsMode;
+use webrtc_ice::network_type::NetworkType;
+use webrtc_ice::url::Url;
+use webrtc_util::Conn;
+
+use site::filter::Filter;
+use site::openvpn::OpenVpn;
+use site::{CLIENT, DEADLINE, Daemon, EDGE_INSIDE, EDGE_PUBLIC, Family, HOME, Host, OFFICE, Site};
+use site::{Translation, Vpn, in_sandbox};
+
+/// A voice packet of 20 ms: RTP version 2, payload type 0 (RFC 3550 §5.1, RFC 3551 §6), and a second's worth of them.
+const VOICE: usize = 172;
+const RTP: [u8; 2] = [0x80, 0x00];
+const PACKETS: u16 = 50;
+
+/// When an agent nominates. A check that is never answered is given up after [`CHECKS`] and one more of
+/// [`CHECK_INTERVAL`]; [`Call::assert_settled`] proves that this was time enough.
+const SETTLED: Duration = Duration::from_secs(4);
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+const CHECKS: u16 = 7;
+
+#[test]
+fn a_client_calls_the_office_through_the_tunnel_without_a_filter() {
+    call(
+        "a_client_calls_the_office_through_the_tunnel_without_a_filter",
+        Translation::KeepsPorts,
+        |site| {
+            let call = Call::between(site, client(site, 0, IPV4), office(site, IPV4));
+            call.nominated(
+                CLIENT[0].v4,
+                CandidateType::Host,
+                OFFICE.v4,
+                CandidateType::Host,
+            );
+            // The answers leave by the same interface, and are not counted.
+            assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
+        },
+    );
+}
+
+#[test]
+fn a_client_calls_the_office_by_relay_with_the_filter() {
+    call(
+        "a_client_calls_the_office_by_relay_with_the_filter",
+        Translation::KeepsPorts,
+        |site| {
+            let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
+            let call = Call::between(site, client(site, 0, IPV4), office(site, IPV4));
+            // From home, outside the tunnel, to what the Edge relays for the office.
+            call.assert_relayed();
+            call.assert_outside_the_tunnel(&filter, "media");
+            filter.stop();
+        },
+    );
+}
+
+#[test]
+fn clients_call_each_other_through_the_tunnel_without_a_filter() {
+    call(
+        "clients_call_each_other_through_the_tunnel_without_a_filter",
+        Translation::KeepsPorts,
+        |site| {
+            let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
+            call.nominated(
+                CLIENT[0].v4,
+                CandidateType::Host,
+                CLIENT[1].v4,
+                CandidateType::Host,
+            );
+            assert_eq!(call.in_tunnel, 2 * u64::from(PACKETS), "{call}");
+        },
+    );
+}
+
+#[test]
+fn clients_call_each_other_from_home_to_home_with_the_filter() {
+    call(
+        "clients_call_each_other_from_home_to_home_with_the_filter",
+        Translation::KeepsPorts,
+        |site| {
+            let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
+            let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
+            let (_, remote) = call.best();
+            assert_eq!(remote.ip, HOME[1].v4.to_string(), "{call}");
+            call.assert_outside_the_tunnel(&filter, "hairpin");
+            filter.stop();
+        },
+    );
+}
+
+#[test]
+fn clients_call_each_other_by_relay_where_their_homes_do_not_permit_more() {
+    call(
+        "clients_call_each_other_by_relay_where_their_homes_do_not_permit_more",
+        Translation::RandomPorts,
+        |site| {
+            let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
+            let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
+            call.assert_relayed();
+            call.assert_outside_the_tunnel(&filter, "hairpin");
+            filter.stop();
+        },
+    );
+}
+
+#[test]
+fn ipv6_takes_the_tunnel_too_without_a_filter() {
+    call(
+        "ipv6_takes_the_tunnel_too_without_a_filter",
+        Translation::KeepsPorts,
+        |site| {
+            let call = Call::between(site, client(site, 0, BOTH), office(site, BOTH));
+            let is_valid = |family| {
+                let inner = [CLIENT[0], OFFICE].map(|it| it.of(family).to_string());
+                let mut valid = call
+                    .pairs
+                    .iter()
+                    .filter(|it| it.state == CandidatePairState::Succeeded);
+                valid.any(|it| [&it.local.ip, &it.remote.ip] == [&inner[0], &inner[1]])
+            };
+            assert!(Family::BOTH.into_iter().all(is_valid), "{call}");
+            assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
+        },
+    );
+}
+
+#[test]
+fn ipv6_is_no_way_around_the_filter() {
+    call(
+        "ipv6_is_no_way_around_the_filter",
+        Translation::KeepsPorts,
+        |site| {
+            let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
+            let call = Call::between(site, client(site, 0, BOTH), office(site, BOTH));
+            call.assert_relayed();
+            call.assert_outside_the_tunnel(&filter, "media");
+            filter.stop();
+        },
+    );
+}
+
+/// Runs `body` on a site with two clients of an OpenVPN and an A/V Edge.
+fn call(name: &str, translation: Translation, body: impl FnOnce(&Site)) {
+    let programs = [OpenVpn::PROGRAMS, &["turnserver"]].concat();
+    in_sandbox(name, &programs, || {
+        let site = Site::new(name, translation);
+        site.concentrator.nft(WITNESS);
+        let mut vpn = OpenVpn::start(&site);
+        vpn.connect(&site, 0);
+        vpn.connect(&site, 1);
+        let _edge = start_edge(&site);
+        body(&site);
+    });
+}
+
+/// Counts, in front of everything else, the media that comes out of the tunnel.
+const WITNESS: &str = "
+    table inet witness {
+        counter media { }
+        chain arriving {
+            type filter hook prerouting priority raw - 10;
+            iifname tun0 meta l4proto udp udp length 180 @th,64,16 0x8000 counter name media
+        }
+    }";
+
+/// The A/V Edge: a relay with a leg inside and a public one, whose relayed addresses are public.
+fn start_edge(site: &Site) -> Daemon {
+    let mut command = Command::new("turnserver");
+    command
+        .args([
+            "-n",
+            "--log-file",
+            "stdout",
+            "--no-cli",
+            "--no-tls",
+            "--no-dtls",
+        ])
+        .args(["--listening-ip", &EDGE_PUBLIC.v4.to_string()])
+        .args(["--listening-ip", &EDGE_INSIDE.v4.to_string()])
+        .args(["--relay-ip", &EDGE_PUBLIC.v4.to_string()])
+        .args(["--min-port", "50000", "--max-port", "59999"])
+        .args(["--lt-cred-mech", "--realm", "contoso.com"])
+        .args(["--user", &format!("{USER}:{PASSWORD}")])
+        .args(["--userdb", &site.folder.path("turndb")])
+        .args(["--pidfile", "/run/turnserver.pid"]);
+    let log = site.folder.path("turnserver.log");
+    let mut edge = Daemon::start(&site.edge, "turnserver", log, &mut command);
+    for address in [EDGE_PUBLIC, EDGE_INSIDE] {
+        let socket = format!("{}:3478", address.v4);
+        edge.wait_until("it listens", |_| site.edge.listens("--udp", &socket));
+    }
+    edge
+}
+
+const USER: &str = "user";
+const PASSWORD: &str = "password";
+
+/// Who takes part in a call.
+#[derive(Clone, Copy)]
+struct Party<'a> {
+    host: &'a Host,
+    /// The leg of the Edge that it reaches.
+    edge: IpAddr,
+    networks: &'a [NetworkType],
+}
+
+const IPV4: &[NetworkType] = &[NetworkType::Udp4];
+const BOTH: &[NetworkType] = &[NetworkType::Udp4, NetworkType::Udp6];
+
+/// A VPN client. Registered at the Access Edge, it is told of the public leg.
+fn client<'a>(site: &'a Site, number: usize, networks: &'a [NetworkType]) -> Party<'a> {
+    Party {
+        host: &site.clients[number],
+        edge: EDGE_PUBLIC.v4.into(),
+        networks,
+    }
+}
+
+/// A client of the corporate network.
+fn office<'a>(site: &'a Site, networks: &'a [NetworkType]) -> Party<'a> {
+    Party {
+        host: &site.office,
+        edge: EDGE_INSIDE.v4.into(),
+        networks,
+    }
+}
+
+/// Media packets that have come out of the tunnel at the concentrator.
+fn media_in_tunnel(site: &Site) -> u64 {
+    let mut list = Command::new("nft");
+    list.args(["-j", "list", "counter", "inet", "witness", "media"]);
+    let listed = site.concentrator.run(&mut list).json();
+    let objects = listed["nftables"].as_array().expect("a list");
+    let counter = objects.iter().find_map(|object| object.get("counter"));
+    let packets = counter.and_then(|counter| counter["packets"].as_u64());
+    packets.expect("a counter of packets")
+}
+
+/// How a call went, as its caller saw it.
+struct Call {
+    pairs: Vec<Pair>,
+    /// Media packets that came out of the tunnel.
+    in_tunnel: u64,
+}
+
+/// Whether a candidate is an address of the tunnel or of the corporate network.
+fn is_inner(candidate: &CandidateStats) -> bool {
+    let inner = [CLIENT[0], CLIENT[1], OFFICE];
+    let mut addresses = inner
+        .iter()
+        .flat_map(|it| Family::BOTH.map(|family| it.of(family)));
+    addresses.any(|address| address.to_string() == candidate.ip)
+}
+
+/// A pair of candidates.
+struct Pair {
+    local: CandidateStats,
+    remote: CandidateStats,
+    state: CandidatePairState,
+    nominated: bool,
+}
+
+impl Pair {
+    /// RFC 8445 §6.1.2.3; the caller controls.
+    fn priority(&self) -> u64 {
+        let (controlling, controlled) = (self.local.priority, self.remote.priority);
+        let (low, high) = (controlling.min(controlled), controlling.max(controlled));
+        (u64::from(low) << 32) + 2 * u64::from(high) + u64::from(controlling > controlled)
+    }
+}
+
+impl Call {
+    /// Makes the call, and proves that its media arrives both ways.
+    #[track_caller]
+    fn between(site: &Site, caller: Party, called: Party) -> Self {
+        let (to_called, from_caller) = oneshot::channel();
+        let (to_caller, from_called) = oneshot::channel();
+        let end = Barrier::new(2);
+        let pairs = thread::scope(|scope| {
+            let called = scope.spawn(|| {
+                let answer = Negotiation {
+                    role: Role::Called,
+                    send: to_caller,
+                    receive: from_caller,
+                    end: &end,
+                };
+                take_part(called, answer)
+            });
+            let offer = Negotiation {
+                role: Role::Caller,
+                send: to_called,
+                receive: from_called,
+                end: &end,
+            };
+            let pairs = take_part(caller, offer);
+            called.join().expect("the called agent does not panic");
+            pairs
+        });
+        let call = Self {
+            pairs,
+            in_tunnel: media_in_tunnel(site),
+        };
+        println!("{} calls {}:\n{call}", caller.host.name, called.host.name);
+        call.assert_settled();
+        call
+    }
+
+    /// What was nominated is the best there is, and nothing else might have come.
+    #[track_caller]
+    fn assert_settled(&self) {
+        let settled = |pair: &Pair| {
+            matches!(
+                pair.state,
+                CandidatePairState::Succeeded | CandidatePairState::Failed
+            )
+        };
+        assert!(self.pairs.iter().all(settled), "{self}");
+        let valid = |pair: &&Pair| pair.state == CandidatePairState::Succeeded;
+        let highest = self.pairs.iter().filter(valid).map(Pair::priority).max();
+        let nominated = self.pairs.iter().find(|pair| pair.nominated);
+        assert_eq!(nominated.map(Pair::priority), highest, "{self}");
+    }
+
+    /// The nominated pair.
+    #[track_caller]
+    fn best(&self) -> (&CandidateStats, &CandidateStats) {
+        let mut nominated = self.pairs.iter().filter(|pair| pair.nominated);
+        let (Some(best), None) = (nominated.next(), nominated.next()) else {
+            panic!("one pair is nominated: {self}");
+        };
+        (&best.local, &best.remote)
+    }
+
+    #[track_caller]
+    fn nominated(
+        &self,
+        local: impl Into<IpAddr>,
+        local_type: CandidateType,
+        remote: impl Into<IpAddr>,
+        remote_type: CandidateType,
+    ) {
+        let (best_local, best_remote) = self.best();
+        let best = [best_local, best_remote];
+        let addresses = best.map(|it| it.ip.parse::<IpAddr>().expect("an address"));
+        assert_eq!(addresses, [local.into(), remote.into()], "{self}");
+        let types = best.map(|it| it.candidate_type);
+        assert_eq!(types, [local_type, remote_type], "{self}");
+    }
+
+    #[track_caller]
+    fn assert_relayed(&self) {
+        let (local, remote) = self.best();
+        let is_relayed = [local, remote].iter().any(|it| {
+            it.candidate_type == CandidateType::Relay && it.ip == EDGE_PUBLIC.v4.to_string()
+        });
+        assert!(is_relayed, "{self}");
+    }
+
+    /// Neither did the checks succeed in the tunnel, nor was there media in it, and the filter was the reason.
+    #[track_caller]
+    fn assert_outside_the_tunnel(&self, filter: &Filter, reason: &str) {
+        let (local, remote) = self.best();
+        assert!(!is_inner(local) && !is_inner(remote), "{self}");
+        for pair in &self.pairs {
+            let is_inside = is_inner(&pair.local) && is_inner(&pair.remote);
+            assert!(
+                !is_inside || pair.state == CandidatePairState::Failed,
+                "{self}"
+            );
+        }
+        assert_eq!(self.in_tunnel, 0, "{self}");
+        let status = filter.status();
+        assert!(status.dropped(reason) >= u64::from(CHECKS), "{status:?}");
+    }
+}
+
+impl Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = |it: &CandidateStats| format!("{:5} {}:{}", it.candidate_type, it.ip, it.port);
+        for pair in &self.pairs {
+            let (local, remote) = (end(&pair.local), end(&pair.remote));
+            let nominated = if pair.nominated { ", nominated" } else { "" };
+            writeln!(f, "  {local:28} {remote:28} {}{nominated}", pair.state)?;
+        }
+        writeln!(f, "  media packets out of the tunnel: {}", self.in_tunnel)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Caller,
+    Called,
+}
+
+/// What an agent tells the other by signaling.
+#[derive(Debug)]
+struct Description {
+    credentials: (String, String),
+    candidates: Vec<String>,
+}
+
+struct Negotiation<'a> {
+    role: Role,
+    send: oneshot::Sender<Description>,
+    receive: oneshot::Receiver<Description>,
+    /// Reached by both when both have received everything: who leaves earlier takes its relay along.
+    end: &'a Barrier,
+}
+
+/// Runs an agent in its host until the call is over; what it found.
+fn take_part(party: Party, negotiation: Negotiation<'_>) -> Vec<Pair> {
+    party.host.enter(|| {
+        // One thread: what it opens belongs to the host that the thread has entered.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(talk(party, negotiation))
+    })
+}
+
+async fn talk(party: Party<'_>, negotiation: Negotiation<'_>) -> Vec<Pair> {
+    let agent = Agent::new(agent_config(party)).await.expect("an agent");
+    let candidates = gather(&agent).await;
+    let offer = Description {
+        credentials: agent.get_local_user_credentials().await,
+        candidates,
+    };
+    negotiation
+        .send
+        .send(offer)
+        .expect("the other waits for it");
+    let received = timeout(DEADLINE, negotiation.receive).await;
+    let Description {
+        credentials: (fragment, password),
+        candidates,
+    } = received.expect("in time").expect("the other sends it");
+    for candidate in candidates {
+        let candidate = unmarshal_candidate(&candidate).expect("as the other wrote it");
+        let candidate: Arc<dyn Candidate + Send + Sync> = Arc::new(candidate);
+        agent.add_remote_candidate(&candidate).expect("an agent");
+    }
+    let (_cancel, cancelled) = mpsc::channel(1);
+    let pairs = match negotiation.role {
+        Role::Caller => {
+            let dialed = timeout(DEADLINE, agent.dial(cancelled, fragment, password)).await;
+            let media = dialed.expect("a pair, in time").expect("a pair");
+            let pairs = pair_table(&agent).await;
+            exchange_media(media.as_ref()).await;
+            pairs
+        }
+        Role::Called => {
+            let accepted = timeout(DEADLINE, agent.accept(cancelled, fragment, password)).await;
+            let media = accepted.expect("a pair, in time").expect("a pair");
+            exchange_media(media.as_ref()).await;
+            Vec::new()
+        }
+    };
+    let ended = timeout(DEADLINE, negotiation.end.wait()).await;
+    ended.expect("the other receives everything, too");
+    agent.close().await.expect("an agent");
+    pairs
+}
+
+fn agent_config(party: Party) -> AgentConfig {
+    let mut turn =
+        Url::parse_url(&format!("turn:{}:3478?transport=udp", party.edge)).expect("a URL");
+    turn.username = USER.to_owned();
+    turn.password = PASSWORD.to_owned();
+    AgentConfig {
+        urls: vec![turn],
+        network_types: party.networks.to_vec(),
+        ip_filter: Arc::new(Some(Box::new(is_routed))),
+        multicast_dns_mode: MulticastDnsMode::Disabled,
+        check_interval: CHECK_INTERVAL,
+        max_binding_requests: Some(CHECKS),
+        host_acceptance_min_wait: Some(SETTLED),
+        srflx_acceptance_min_wait: Some(SETTLED),
+        prflx_acceptance_min_wait: Some(SETTLED),
+        relay_acceptance_min_wait: Some(SETTLED),
+        ..AgentConfig::default()
+    }
+}
+
+/// Whether an address means something beyond its link.
+fn is_routed(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+    }
+}
+
+/// Gathers all candidates of an agent.
+async fn gather(agent: &Agent) -> Vec<String> {
+    let (done, mut is_done) = mpsc::channel(1);
+    agent.on_candidate(Box::new(move |candidate| {
+        let done = done.clone();
+        Box::pin(async move {
+            if candidate.is_none() {
+                _ = done.send(()).await;
+            }
+        })
+    }));
+    agent.gather_candidates().expect("an agent");
+    let gathered = timeout(DEADLINE, is_done.recv()).await;
+    gathered.expect("the Edge answers").expect("it ends once");
+    let candidates = agent.get_local_candidates().await.expect("an agent");
+    candidates.iter().map(|it| it.marshal()).collect()
+}
+
+async fn pair_table(agent: &Agent) -> Vec<Pair> {
+    let by_id = |stats: Vec<CandidateStats>| -> HashMap<String, CandidateStats> {
+        stats.into_iter().map(|it| (it.id.clone(), it)).collect()
+    };
+    let locals = by_id(agent.get_local_candidates_stats().await);
+    let remotes = by_id(agent.get_remote_candidates_stats().await);
+    let pairs = agent.get_candidate_pairs_stats().await.into_iter();
+    let pair = pairs.map(|it| Pair {
+        local: locals[&it.local_candidate_id].clone(),
+        remote: remotes[&it.remote_candidate_id].clone(),
+        state: it.state,
+        nominated: it.nominated,
+    });
+    pair.collect()
+}
+
+/// Sends voice, and must receive as much.
+async fn exchange_media(media: &impl Conn) {
+    let send = async {
+        for sequence in 0..PACKETS {
+            let mut packet = [0; VOICE];
+            packet[..2].copy_from_slice(&RTP);
+            packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+            media.send(&packet).await.expect("a path");
+            tokio::task::yield_now().await;
+        }
+    };
+    let receive = async {
+        let mut missing: HashSet<u16> = (0..PACKETS).collect();
+        let mut bytes = [0; 2_048];
+        while !missing.is_empty() {
+            let length = media.recv(&mut bytes).await.expect("a path");
+            assert_eq!((length, &bytes[..2]), (VOICE, &RTP[..]));
+            missing.remove(&u16::from_be_bytes([bytes[2], bytes[3]]));
+        }
+    };
+    let exchanged = async { tokio::join!(send, receive) };
+    timeout(DEADLINE, exchanged)
+        .await
+        .expect("all media arrives");
+}
