@@ -9,6 +9,7 @@
 //! the registers of a core with three others spills them; and it writes its answers to columns, and to no more than the
 //! next pass reads.
 
+use super::ports::PortFunction;
 use super::{CompiledPolicy, Generation, Verdict};
 use crate::packet::{FragmentTable, PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
 use crate::prefix::{ClassNumber, FewRanges, NO_CLASS, Number};
@@ -210,8 +211,25 @@ impl<Address: Copy> Lanes<Address> {
     }
 
     /// Writes the verdict of each of the first `count` rows to its lane.
-    #[inline(never)]
     fn decide(&self, count: usize, policy: &CompiledPolicy, verdicts: &mut [Verdict]) {
+        let ports = policy.ports();
+        match ports.shared_map() {
+            Some(map) => self.decide_by(count, policy, |_, port| map.range(port), verdicts),
+            None => {
+                let range = |function, port| ports.range(function, port);
+                self.decide_by(count, policy, range, verdicts);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn decide_by(
+        &self,
+        count: usize,
+        policy: &CompiledPolicy,
+        range: impl Fn(PortFunction, u16) -> usize,
+        verdicts: &mut [Verdict],
+    ) {
         for at in 0..count.min(Judge::BATCH) {
             let ports = self.ports[at];
             verdicts[usize::from(self.lanes[at])] = policy.judge_plain(
@@ -219,7 +237,7 @@ impl<Address: Copy> Lanes<Address> {
                 self.classes[at],
                 self.protocols[at],
                 (ports >> 16) as u16,
-                ports as u16,
+                |function| range(function, ports as u16),
             );
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::class::{Class, Classes};
-use super::ports::{PortCompiler, PortFunction, PortFunctions};
+use super::ports::{FunctionNumber, PortCompiler, PortFunction, PortFunctions};
 use super::{Reason, RuleTable, Verdict};
 use crate::packet::{
     Addresses, Fragment, FragmentTable, Malformed, PacketView, Protocol, Transport,
@@ -62,15 +62,23 @@ pub enum CompileError {
 pub(super) struct Bounds {
     /// Ranges of client addresses that a source is compared with. A comparison takes a tenth of a lookup.
     pub(super) client_ranges: usize,
+    /// Cells of port functions that share one map: 256 KiB, of which traffic touches little.
+    pub(super) shared_cells: usize,
 }
 
 impl Bounds {
     /// What pays.
-    pub(super) const USUAL: Self = Self { client_ranges: 8 };
+    pub(super) const USUAL: Self = Self {
+        client_ranges: 8,
+        shared_cells: 1 << 15,
+    };
 
     /// No policy fits: the oracle of the quicker ways.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(super) const NOTHING: Self = Self { client_ranges: 0 };
+    pub(super) const NOTHING: Self = Self {
+        client_ranges: 0,
+        shared_cells: 0,
+    };
 }
 
 /// What follows from the class of an address.
@@ -109,9 +117,13 @@ impl CompiledPolicy {
         let v6 = Ipv6Trie::build(classes.v6)?;
         let mut compiler = PortCompiler::new(&policy, &rules);
         let plan = |class| Plan::new(class, &policy, &rules, &mut compiler);
-        let (plans, by_ports) = classes.classes.iter().map(plan).unzip();
+        let (plans, by_ports): (_, Vec<_>) = classes.classes.iter().map(plan).unzip();
         let clients = classes.classes.iter().map(|class| class.client).collect();
-        let ports = compiler.finish();
+        let (ports, functions) = compiler.finish(bounds.shared_cells);
+        let by_ports = by_ports
+            .into_iter()
+            .map(|numbers: [FunctionNumber; 2]| numbers.map(|number| functions[number as usize]))
+            .collect();
         let unknown_source = match policy.filter.unknown_source {
             UnknownSource::Forward => Verdict::forward(Reason::NotAClient),
             UnknownSource::Drop => Verdict::drop(Reason::SpoofedSource),
@@ -243,7 +255,12 @@ impl CompiledPolicy {
         self.clients[usize::from(class)]
     }
 
-    /// The verdict of a plain packet to an address of this class.
+    /// What the ports decide.
+    pub(super) fn ports(&self) -> &PortFunctions {
+        &self.ports
+    }
+
+    /// The verdict of a plain packet to an address of this class; `range` is that of its destination port.
     #[inline(always)]
     pub(super) fn judge_plain(
         &self,
@@ -251,13 +268,14 @@ impl CompiledPolicy {
         destination: ClassNumber,
         protocol: Protocol,
         source_port: u16,
-        destination_port: u16,
+        range: impl Fn(PortFunction) -> usize,
     ) -> Verdict {
         if !is_from_client {
             return self.unknown_source;
         }
         let function = self.by_ports[usize::from(destination)][protocol as usize];
-        self.ports.verdict(function, source_port, destination_port)
+        self.ports
+            .verdict_of_range(function, range(function), source_port)
     }
 
     fn classes(&self, addresses: Addresses) -> (usize, usize) {
@@ -287,7 +305,7 @@ impl Plan {
         policy: &Policy,
         rules: &RuleTable,
         compiler: &mut PortCompiler<'_>,
-    ) -> (Self, [PortFunction; 2]) {
+    ) -> (Self, [FunctionNumber; 2]) {
         if let Some(public) = class.public {
             let verdict = match policy.filter.leaked_public {
                 LeakedPublic::Forward => Verdict::forward(Reason::Public),
@@ -319,7 +337,7 @@ impl Plan {
     }
 
     /// The plan of a class whose packets all get `verdict`.
-    fn of_one(verdict: Verdict, compiler: &mut PortCompiler<'_>) -> (Self, [PortFunction; 2]) {
+    fn of_one(verdict: Verdict, compiler: &mut PortCompiler<'_>) -> (Self, [FunctionNumber; 2]) {
         let plan = Self {
             single: [Some(verdict); 2],
             other: verdict,
