@@ -154,7 +154,7 @@ struct Lanes<Address> {
     lanes: [u8; Judge::BATCH],
     sources: [Address; Judge::BATCH],
     destinations: [Address; Judge::BATCH],
-    protocols: [Protocol; Judge::BATCH],
+    protocols: [Option<Protocol>; Judge::BATCH],
     /// Source ports above, destination ports below: one word, as the packet has them.
     ports: [u32; Judge::BATCH],
     /// 0 where the source is no client: as wide as an IPv4 address, for the vectors of the comparison.
@@ -168,7 +168,7 @@ impl<Address: Copy> Lanes<Address> {
             lanes: [0; Judge::BATCH],
             sources: [zero; Judge::BATCH],
             destinations: [zero; Judge::BATCH],
-            protocols: [Protocol::Tcp; Judge::BATCH],
+            protocols: [None; Judge::BATCH],
             ports: [0; Judge::BATCH],
             from_clients: [0; Judge::BATCH],
             classes: [NO_CLASS; Judge::BATCH],

@@ -30,8 +30,8 @@ pub struct CompiledPolicy {
     few_clients_v6: Option<FewRanges<u128>>,
     /// Of each class: whether it is a client's. Kept apart from the plans, so that a source costs one byte of cache.
     clients: Vec<bool>,
-    /// Of each class: what the ports decide, by [`Protocol`].
-    by_ports: Vec<[PortFunction; 2]>,
+    /// Of each class: what the ports decide, by [`Protocol`]; behind them what other protocols get, by any "ports".
+    by_ports: Vec<[PortFunction; 3]>,
     /// Of each class: what is decided without ports.
     plans: Vec<Plan>,
     ports: PortFunctions,
@@ -122,7 +122,7 @@ impl CompiledPolicy {
         let (ports, functions) = compiler.finish(bounds.shared_cells);
         let by_ports = by_ports
             .into_iter()
-            .map(|numbers: [FunctionNumber; 2]| numbers.map(|number| functions[number as usize]))
+            .map(|numbers: [FunctionNumber; 3]| numbers.map(|number| functions[number as usize]))
             .collect();
         let unknown_source = match policy.filter.unknown_source {
             UnknownSource::Forward => Verdict::forward(Reason::NotAClient),
@@ -175,7 +175,7 @@ impl CompiledPolicy {
         self.v4.memory_bytes()
             + self.v6.memory_bytes()
             + self.clients.capacity() * size_of::<bool>()
-            + self.by_ports.capacity() * size_of::<[PortFunction; 2]>()
+            + self.by_ports.capacity() * size_of::<[PortFunction; 3]>()
             + self.plans.capacity() * size_of::<Plan>()
             + self.ports.memory_bytes()
     }
@@ -206,7 +206,7 @@ impl CompiledPolicy {
                 destination: port,
             } => self
                 .ports
-                .verdict(self.by_ports[class][protocol as usize], source, port),
+                .verdict(self.by_ports[class][place(Some(protocol))], source, port),
             Transport::Other(_) => destination.other,
             Transport::PortsCut(protocol) => destination.ports_cut[protocol as usize],
             Transport::ChainCut => destination.chain_cut,
@@ -266,14 +266,14 @@ impl CompiledPolicy {
         &self,
         is_from_client: bool,
         destination: ClassNumber,
-        protocol: Protocol,
+        protocol: Option<Protocol>,
         source_port: u16,
         range: impl Fn(PortFunction) -> usize,
     ) -> Verdict {
         if !is_from_client {
             return self.unknown_source;
         }
-        let function = self.by_ports[usize::from(destination)][protocol as usize];
+        let function = self.by_ports[usize::from(destination)][place(protocol)];
         self.ports
             .verdict_of_range(function, range(function), source_port)
     }
@@ -305,7 +305,7 @@ impl Plan {
         policy: &Policy,
         rules: &RuleTable,
         compiler: &mut PortCompiler<'_>,
-    ) -> (Self, [FunctionNumber; 2]) {
+    ) -> (Self, [FunctionNumber; 3]) {
         if let Some(public) = class.public {
             let verdict = match policy.filter.leaked_public {
                 LeakedPublic::Forward => Verdict::forward(Reason::Public),
@@ -333,11 +333,11 @@ impl Plan {
             },
             uniform,
         };
-        (plan, [tcp.function, udp.function])
+        (plan, [tcp.function, udp.function, compiler.constant(other)])
     }
 
     /// The plan of a class whose packets all get `verdict`.
-    fn of_one(verdict: Verdict, compiler: &mut PortCompiler<'_>) -> (Self, [FunctionNumber; 2]) {
+    fn of_one(verdict: Verdict, compiler: &mut PortCompiler<'_>) -> (Self, [FunctionNumber; 3]) {
         let plan = Self {
             single: [Some(verdict); 2],
             other: verdict,
@@ -345,7 +345,16 @@ impl Plan {
             chain_cut: verdict,
             uniform: Some(verdict),
         };
-        (plan, [compiler.constant(verdict); 2])
+        (plan, [compiler.constant(verdict); 3])
+    }
+}
+
+/// Where the function of a protocol stands among those of a class.
+#[inline(always)]
+const fn place(protocol: Option<Protocol>) -> usize {
+    match protocol {
+        Some(protocol) => protocol as usize,
+        None => 2,
     }
 }
 

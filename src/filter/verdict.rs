@@ -102,6 +102,7 @@ impl RuleId {
 
 /// What happens to one packet, why, and by which rule of the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub struct Verdict {
     /// Forward or drop.
     pub action: Action,
