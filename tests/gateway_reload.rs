@@ -299,7 +299,7 @@ fn a_hundred_reloads_lose_double_and_reorder_none_of_a_million_packets() {
                             // Rules, prefixes and scope change; that these packets may pass does not.
                             let divert = if reload % 3 == 0 { "all" } else { "policy" };
                             media(&site, reload % 2 == 0)
-                                .replace("[gateway]", &format!("[gateway]\ndivert = \"{divert}\""))
+                                .replace("\"policy\"", &format!("\"{divert}\""))
                         };
                         site.folder.write("policy.toml", text);
                         hang_up(&gateway);

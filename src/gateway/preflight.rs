@@ -71,7 +71,7 @@ pub async fn check(policy: &Policy, diversion: &Diversion, netlink: &Netlink) ->
         Ok(rules) => findings.extend(check_rules(diversion, &rules)),
         Err(error) => findings.push(no_netlink(&error)),
     }
-    for table in [diversion.table, diversion.table + 1] {
+    for table in diversion.rules().iter().map(|rule| rule.table) {
         match netlink.foreign_routes(table).await {
             Ok(0) => {}
             Ok(_) => findings.push(table_in_use(table)),
@@ -296,7 +296,7 @@ fn check_rules(diversion: &Diversion, rules: &[ForeignRule]) -> Vec<Finding> {
 fn table_in_use(table: u32) -> Finding {
     Finding::error(
         format!("route table {table} holds routes of somebody else"),
-        "choose two tables in a row that nothing uses: [gateway] table = 28600",
+        "choose three tables in a row that nothing uses: [gateway] table = 28600",
     )
 }
 

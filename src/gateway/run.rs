@@ -571,6 +571,7 @@ fn diversion_status(diversion: &Diversion, present: &[String]) -> DiversionStatu
         scope: match diversion.scope {
             DivertScope::All => "all",
             DivertScope::Policy => "policy",
+            DivertScope::Suspects => "suspects",
         }
         .to_owned(),
         on_failure: match diversion.on_failure {
@@ -578,7 +579,7 @@ fn diversion_status(diversion: &Diversion, present: &[String]) -> DiversionStatu
             FailMode::Closed => "closed",
         }
         .to_owned(),
-        prefixes: diversion.prefixes.len(),
+        prefixes: diversion.destinations.len(),
         interfaces: diversion.interfaces.iter().map(interface).collect(),
     }
 }

@@ -47,7 +47,7 @@ pub struct DiversionStatus {
     pub scope: String,
     /// `gateway.on_failure`.
     pub on_failure: String,
-    /// Prefixes that lead to the filter; 0 where everything does.
+    /// Prefixes that can lead to the filter; 0 where everything does.
     pub prefixes: usize,
     /// `vpn.interfaces`, and which there are of each.
     pub interfaces: Vec<InterfaceStatus>,

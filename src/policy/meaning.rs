@@ -274,15 +274,18 @@ pub struct DnsOptions {
 
 /// How much the gateway diverts from the kernel's path.
 ///
-/// Whatever is left in the kernel is not judged. Under `Policy` that is what goes to none of the policy's prefixes;
-/// packets whose header does not name their final destination are diverted all the same.
+/// Whatever is left in the kernel is not judged, and not counted. Fragments, and packets with IP options or extension headers,
+/// are diverted under every scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DivertScope {
     /// Everything that enters from the VPN.
     All,
     /// Packets to the policy's destination prefixes.
-    #[default]
     Policy,
+    /// Packets that a rule could drop or count: to servers and public services, to media ports at corporate and client
+    /// addresses, and to those whatever hides its ports.
+    #[default]
+    Suspects,
 }
 
 /// What happens to traffic while the filter is not running.
@@ -297,8 +300,8 @@ pub enum FailMode {
 
 /// Two adjacent bits of a packet's firewall mark, by which the kernel knows what to divert.
 ///
-/// The lower bit says "look at it if it goes to a prefix of the policy", the upper one "look at it in any case". The
-/// other 30 bits belong to whoever else marks packets.
+/// The three values that are not 0 each lead to a route table of their own. The other 30 bits belong to whoever else marks
+/// packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MarkBits {
     mask: u32,
@@ -323,14 +326,19 @@ impl MarkBits {
         self.mask
     }
 
-    /// The mark of a packet that is diverted if it goes to a prefix of the policy.
-    pub const fn by_prefix(self) -> u32 {
+    /// A packet of which nothing special is known.
+    pub const fn ordinary(self) -> u32 {
         1 << self.mask.trailing_zeros()
     }
 
-    /// The mark of a packet that is diverted in any case.
-    pub const fn always(self) -> u32 {
-        self.mask ^ self.by_prefix()
+    /// A packet that goes to the filter wherever it goes.
+    pub const fn anywhere(self) -> u32 {
+        self.mask ^ self.ordinary()
+    }
+
+    /// A packet that may be media.
+    pub const fn may_be_media(self) -> u32 {
+        self.mask
     }
 }
 
@@ -343,7 +351,7 @@ pub struct GatewayOptions {
     pub device: Option<Sourced<String>>,
     /// Bits of the firewall mark; `None` is [`MarkBits::DEFAULT`].
     pub mark: Option<Sourced<MarkBits>>,
-    /// The first of the two route tables that lead to the filter; `None` is [`GatewayOptions::TABLE`].
+    /// The first of the three route tables that lead to the filter; `None` is [`GatewayOptions::TABLE`].
     pub table: Option<Sourced<u32>>,
     /// Worker threads; `None` lets the gateway choose.
     pub workers: Option<u16>,

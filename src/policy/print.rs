@@ -53,6 +53,7 @@ impl Policy {
         let divert = match self.gateway.divert {
             DivertScope::All => "all",
             DivertScope::Policy => "policy",
+            DivertScope::Suspects => "suspects",
         };
         let on_failure = match self.gateway.on_failure {
             FailMode::Open => "open",

@@ -253,7 +253,11 @@ fn read_gateway(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> GatewayOption
     let Some(section) = single(file, "gateway", GATEWAY_KEYS, out) else {
         return GatewayOptions::default();
     };
-    let scopes = [("all", DivertScope::All), ("policy", DivertScope::Policy)];
+    let scopes = [
+        ("suspects", DivertScope::Suspects),
+        ("policy", DivertScope::Policy),
+        ("all", DivertScope::All),
+    ];
     let modes = [("open", FailMode::Open), ("closed", FailMode::Closed)];
     GatewayOptions {
         divert: section.word("divert", &scopes, out),
@@ -384,8 +388,8 @@ pub(super) const DEFAULT_MEDIA_PORTS: PortRange = match PortRange::new(1024, 655
     None => PortRange::ALL,
 };
 
-/// Route tables for the filter: not the 256 that have names, and room for the second of the two.
-const TABLES: RangeInclusive<u32> = 256..=i32::MAX as u32 - 1;
+/// Route tables for the filter: not the 256 that have names, and room for the second and the third.
+const TABLES: RangeInclusive<u32> = 256..=i32::MAX as u32 - 2;
 
 /// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one.
 const MAX_WORKERS: u16 = 256;

@@ -28,11 +28,18 @@ pub const MEDIA: u16 = 50_020;
 pub const DNS: u16 = 53;
 
 /// A policy for the site; `gateway` is what stands under `[gateway]`.
+///
+/// Unless it says otherwise, all that goes to a prefix of the policy is diverted, so that tests can count it.
 pub fn policy(folder: &Folder, gateway: &str) -> String {
+    let divert = if gateway.contains("divert") {
+        ""
+    } else {
+        "divert = \"policy\""
+    };
     format!(
         "[vpn]\ninterfaces = [\"tun0\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
          [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n\
-         [gateway]\ncontrol = \"{}\"\n{gateway}\n",
+         [gateway]\ncontrol = \"{}\"\n{divert}\n{gateway}\n",
         folder.path("control.sock")
     )
 }

@@ -1,23 +1,28 @@
 //! [`Diversion`]: what the kernel is told, so that packets of clients pass the filter.
 //!
 //! ```text
-//!  tun0, vpns*      nftables, prerouting          ip rules                 route tables
-//!  ───────────▶  marks what enters from    ──▶  900: by-prefix mark  ──▶  28528: 10.0.0.0/8  dev offramp0
-//!   a client's   vpn.interfaces                 901: always mark     ──▶  28529: default     dev offramp0
-//!   packet                                      32766: main
-//!                                                                              │ offramp0
-//!  eth1, tun0 ◀── routed by main, as before ◀── no mark: it entered ◀── Judge ◀┘
+//!  tun0, vpns*    nftables, prerouting           ip rules               route tables
+//!  ──────────▶  marks what enters from   ──▶  900: ordinary      ──▶  28528: 10.1.0.10   dev offramp0
+//!  a client's   vpn.interfaces                901: anywhere      ──▶  28529: default     dev offramp0
+//!  packet                                     902: may be media  ──▶  28530: 10.0.0.0/8  dev offramp0
+//!                                             32766: main
+//!                                                                             │ offramp0
+//!  eth1, tun0 ◀── routed by main, as before ◀── no mark: it entered ◀─ Judge ◀┘
 //!                                               from offramp0
 //! ```
 //!
-//! A packet that goes to no prefix of the policy finds no route in the first table, and takes the main one: it never
-//! leaves the kernel. What is on its way to the filter is not tracked, so that connection tracking and address translation
-//! see it once, behind the filter. Packets whose header does not name their final destination (IPv4 options may be a source route,
-//! IPv6 extension headers too) get the mark that leads to the filter in any case. The kernel chooses what to look at; the
-//! verdict is the judge's.
+//! Ports belong into the marks, where one comparison tells them, and prefixes into the routes, where thousands cost what
+//! one does. Under [`DivertScope::Suspects`] a packet to a media port may be media, and so may one too short to have ports.
+//! It goes to the filter if a rule speaks of its destination at all. An ordinary packet goes there only where every port
+//! matters: to servers, and to public services, which are counted. What cannot be told from its first header goes there in
+//! any case: fragments, IPv4 options and IPv6 extension headers, which may be source routes.
+//!
+//! A packet that finds no route in its table takes the main one: it never leaves the kernel. What is on its way to the
+//! filter is not tracked, so that connection tracking and address translation see it once, behind the filter. The kernel
+//! chooses what to look at; the verdict is the judge's.
 //!
 //! Why a mark, and not `ip rule iif`: interface names with a `*` match nothing there, and strict reverse path filters on
-//! the uplink would drop the answers. Why nothing looks at ports here: a fragment has none.
+//! the uplink would drop the answers. Why not `ip rule dport`: it sees no port on any fragment, not even the first.
 //!
 //! What is left behind by a killed process is told by its owner: one nftables table by its name, routes and rules by the
 //! number of a routing protocol of their own.
@@ -31,7 +36,7 @@ use std::fmt;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::policy::{
-    DivertScope, FailMode, GatewayOptions, MarkBits, Policy, Sourced, UnknownSource,
+    DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, Sourced, UnknownSource,
 };
 
 /// What the kernel is told about one policy.
@@ -41,16 +46,19 @@ pub struct Diversion {
     pub interfaces: Vec<String>,
     /// How much is diverted.
     pub scope: DivertScope,
-    /// Destinations that are diverted under [`DivertScope::Policy`], as few prefixes as cover them; empty under
-    /// [`DivertScope::All`].
-    pub prefixes: Vec<IpNet>,
+    /// Every destination that a rule speaks of, as few prefixes as cover them; empty under [`DivertScope::All`].
+    pub destinations: Vec<IpNet>,
+    /// Those where every port matters: servers and public services; empty but under [`DivertScope::Suspects`].
+    pub on_every_port: Vec<IpNet>,
+    /// The ports of media, in rising order, no two of them adjacent; empty but under [`DivertScope::Suspects`].
+    pub media_ports: Vec<PortRange>,
     /// What happens to what is diverted, while nobody reads it.
     pub on_failure: FailMode,
     /// The filter's tun device.
     pub device: String,
     /// The bits of the firewall mark.
     pub mark: MarkBits,
-    /// The route table of the by-prefix mark; the always mark has the one after it.
+    /// The route table of ordinary packets; those that may go anywhere have the next, those that may be media the one after.
     pub table: u32,
 }
 
@@ -101,9 +109,22 @@ impl Diversion {
             UnknownSource::Forward => gateway.divert,
             UnknownSource::Drop => DivertScope::All,
         };
-        let prefixes = match scope {
+        let destinations = match scope {
             DivertScope::All => Vec::new(),
-            DivertScope::Policy => aggregate(destinations(policy)),
+            DivertScope::Policy | DivertScope::Suspects => {
+                let internal = policy.corporate.subnets.iter();
+                let internal = internal
+                    .chain(&policy.vpn.client_subnets)
+                    .map(|it| it.value);
+                IpNet::aggregate(&internal.chain(on_every_port(policy)).collect())
+            }
+        };
+        let (on_every_port, media_ports) = match scope {
+            DivertScope::All | DivertScope::Policy => (Vec::new(), Vec::new()),
+            DivertScope::Suspects => (
+                IpNet::aggregate(&on_every_port(policy).collect()),
+                merged(&policy.media.ports),
+            ),
         };
         Self {
             interfaces: policy
@@ -113,7 +134,9 @@ impl Diversion {
                 .map(|name| name.value.clone())
                 .collect(),
             scope,
-            prefixes,
+            destinations,
+            on_every_port,
+            media_ports,
             on_failure: gateway.on_failure,
             device: gateway.device.as_ref().map_or_else(
                 || GatewayOptions::DEVICE.to_owned(),
@@ -130,41 +153,44 @@ impl Diversion {
 
     /// The rules, the same for IPv4 and IPv6.
     pub fn rules(&self) -> Vec<MarkRule> {
-        let by_prefix = MarkRule {
-            priority: Self::FIRST_PRIORITY,
-            mark: self.mark.by_prefix(),
-            table: self.table,
+        let rule = |number, mark| MarkRule {
+            priority: Self::FIRST_PRIORITY + number,
+            mark,
+            table: self.table + number,
         };
-        let always = MarkRule {
-            priority: Self::FIRST_PRIORITY + 1,
-            mark: self.mark.always(),
-            table: self.table + 1,
-        };
+        let ordinary = rule(0, self.mark.ordinary());
+        let anywhere = rule(1, self.mark.anywhere());
+        let may_be_media = rule(2, self.mark.may_be_media());
         match self.scope {
-            DivertScope::All => vec![always],
-            DivertScope::Policy => vec![by_prefix, always],
+            DivertScope::All => vec![anywhere],
+            DivertScope::Policy => vec![ordinary, anywhere],
+            DivertScope::Suspects => vec![ordinary, anywhere, may_be_media],
         }
     }
 
     /// The routes, sorted.
     pub fn routes(&self) -> Vec<DivertRoute> {
-        let by_prefix = self.prefixes.iter().map(|prefix| (self.table, *prefix));
-        let always = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
-        let always = always.map(|prefix| (self.table + 1, prefix));
+        let everywhere = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        let (ordinary, may_be_media): (&[IpNet], &[IpNet]) = match self.scope {
+            DivertScope::All => (&[], &[]),
+            DivertScope::Policy => (&self.destinations, &[]),
+            DivertScope::Suspects => (&self.on_every_port, &self.destinations),
+        };
+        let tables = [ordinary, &everywhere, may_be_media];
         let leads: &[_] = match self.on_failure {
             FailMode::Open => &[Leads::ToFilter],
             FailMode::Closed => &[Leads::ToFilter, Leads::Nowhere],
         };
-        let places = by_prefix.chain(always);
-        let mut routes: Vec<DivertRoute> = places
-            .flat_map(|(table, prefix)| {
-                leads.iter().map(move |&leads| DivertRoute {
+        let mut routes = Vec::new();
+        for (table, prefixes) in (self.table..).zip(tables) {
+            for &prefix in prefixes {
+                routes.extend(leads.iter().map(|&leads| DivertRoute {
                     table,
                     prefix,
                     leads,
-                })
-            })
-            .collect();
+                }));
+            }
+        }
         routes.sort_unstable();
         routes
     }
@@ -180,20 +206,28 @@ impl Diversion {
     }
 }
 
-/// Every destination that a rule of `policy` speaks of.
-fn destinations(policy: &Policy) -> Vec<IpNet> {
+/// The destinations at which every port matters: a server's are dropped, a public service's counted.
+fn on_every_port(policy: &Policy) -> impl Iterator<Item = IpNet> {
     let servers = policy.servers.iter().flat_map(|server| &server.addresses);
     let publics = policy.publics.iter().flat_map(|public| &public.addresses);
-    let all = (policy.corporate.subnets.iter())
-        .chain(&policy.vpn.client_subnets)
-        .chain(servers)
-        .chain(publics);
-    all.map(|Sourced { value, .. }| *value).collect()
+    servers.chain(publics).map(|address| address.value)
 }
 
-/// As few prefixes as cover the same addresses.
-fn aggregate(prefixes: Vec<IpNet>) -> Vec<IpNet> {
-    IpNet::aggregate(&prefixes)
+/// The same ports in as few ranges as there are, in rising order.
+fn merged(ports: &[Sourced<PortRange>]) -> Vec<PortRange> {
+    let mut ranges: Vec<PortRange> = ports.iter().map(|range| range.value).collect();
+    ranges.sort_unstable();
+    let mut merged: Vec<PortRange> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.first() <= last.last().saturating_add(1) => {
+                let end = last.last().max(range.last());
+                *last = PortRange::new(last.first(), end).unwrap_or(*last);
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
 }
 
 /// As `ip` takes it: what `--dry-run` prints.
@@ -287,7 +321,7 @@ mod tests {
     #[test]
     fn the_prefixes_of_the_policy_are_diverted_and_nothing_is_written_twice() {
         let prefixes: Vec<String> = diversion("")
-            .prefixes
+            .destinations
             .iter()
             .map(ToString::to_string)
             .collect();
@@ -305,7 +339,27 @@ mod tests {
     fn all_that_enters_is_diverted_where_unknown_sources_are_dropped() {
         let diversion = diversion("[filter]\nunknown_source = \"drop\"\n");
         assert_eq!(diversion.scope, DivertScope::All);
-        assert_eq!(diversion.prefixes, []);
+        assert_eq!(diversion.destinations, []);
+    }
+
+    #[test]
+    fn media_ports_are_written_in_as_few_ranges_as_there_are() {
+        let options = "[media]\nports = [\"5000-5099\", \"50000\", \"5100-6000\", \"5050-5060\", \"65535\"]\n";
+        let ranges = diversion(options).media_ports;
+        let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+        assert_eq!(ranges, ["5000-6000", "50000", "65535"]);
+    }
+
+    #[test]
+    fn an_ordinary_packet_is_a_suspect_only_where_every_port_matters() {
+        let diversion = diversion("");
+        let prefixes: Vec<String> = diversion
+            .routes()
+            .iter()
+            .filter(|route| route.table == diversion.table)
+            .map(|route| route.prefix.to_string())
+            .collect();
+        assert_eq!(prefixes, ["10.1.0.10/32", "167.55.49.32/31"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use nftables::batch::Batch;
 use nftables::expr::{
     BinaryOperation, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload,
-    PayloadField, SetItem,
+    PayloadField, Range, SetItem,
 };
 use nftables::helper::{self, NftablesError};
 use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
@@ -21,7 +21,7 @@ use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde_json::{Value, json};
 
 use super::Diversion;
-use crate::policy::DivertScope;
+use crate::policy::{DivertScope, PortRange};
 
 /// The name of the table; everything in it is ours.
 pub const TABLE: &str = "offramp";
@@ -195,16 +195,31 @@ pub fn text(diversion: &Diversion) -> String {
     out
 }
 
-/// What gets which bit of the mark, in order; the last that applies wins.
+/// What gets which mark, in order; the last that applies wins.
 fn marks(diversion: &Diversion) -> Vec<(Condition, u32)> {
+    let mark = diversion.mark;
+    let mut marks = Vec::new();
     match diversion.scope {
-        DivertScope::All => vec![(Condition::Any, diversion.mark.always())],
-        DivertScope::Policy => vec![
-            (Condition::Any, diversion.mark.by_prefix()),
-            (Condition::Ipv4Options, diversion.mark.always()),
-            (Condition::Ipv6ExtensionHeaders, diversion.mark.always()),
-        ],
+        DivertScope::All => return vec![(Condition::Any, mark.anywhere())],
+        DivertScope::Policy => marks.push((Condition::Any, mark.ordinary())),
+        DivertScope::Suspects => {
+            marks.push((Condition::Any, mark.ordinary()));
+            // A rule for each range: a set of ranges is a tree, and a few comparisons are cheaper.
+            let ports = diversion.media_ports.iter();
+            marks.extend(ports.map(|ports| (Condition::Port(*ports), mark.may_be_media())));
+            for without_ports in [Condition::Ipv4WithoutPorts, Condition::Ipv6WithoutPorts] {
+                marks.push((without_ports, mark.may_be_media()));
+            }
+        }
     }
+    for may_go_anywhere in [
+        Condition::Ipv4Fragment,
+        Condition::Ipv4Options,
+        Condition::Ipv6ExtensionHeader,
+    ] {
+        marks.push((may_go_anywhere, mark.anywhere()));
+    }
+    marks
 }
 
 /// What a rule of the table asks of a packet.
@@ -212,40 +227,93 @@ fn marks(diversion: &Diversion) -> Vec<(Condition, u32)> {
 enum Condition {
     /// Nothing.
     Any,
+    /// TCP or UDP to one of these ports.
+    Port(PortRange),
+    /// More fragments to come, or an offset (RFC 791 §3.1); without connection tracking they arrive as they are.
+    Ipv4Fragment,
+    /// A total length that has no room for ports behind a header of 20 bytes, or 0, as super-packets may have it.
+    Ipv4WithoutPorts,
+    /// A payload length (RFC 8200 §3) that has no room for ports, or 0, as jumbograms have it.
+    Ipv6WithoutPorts,
     /// A header that is not 20 bytes long (RFC 791 §3.1); the kernel takes no shorter ones.
     Ipv4Options,
-    /// A header behind the first that is none of TCP, UDP and ICMPv6 (RFC 8200 §4).
-    Ipv6ExtensionHeaders,
+    /// A header behind the first that is none of TCP, UDP and ICMPv6 (RFC 8200 §4): fragments, too.
+    Ipv6ExtensionHeader,
 }
 
 impl Condition {
     fn statements(self) -> Vec<Statement<'static>> {
         match self {
             Self::Any => Vec::new(),
+            Self::Port(ports) => vec![
+                matches(
+                    meta(MetaKey::L4proto),
+                    Operator::EQ,
+                    numbers([TCP, UDP].map(|(number, _)| number)),
+                ),
+                matches(
+                    field("th", "dport"),
+                    Operator::EQ,
+                    range((ports.first(), ports.last())),
+                ),
+            ],
+            Self::Ipv4Fragment => {
+                let parts = binary(BinaryOperation::AND(
+                    field("ip", "frag-off"),
+                    Expression::Number(FRAGMENT_BITS),
+                ));
+                vec![matches(parts, Operator::NEQ, Expression::Number(0))]
+            }
+            Self::Ipv4WithoutPorts => {
+                vec![matches(
+                    field("ip", "length"),
+                    Operator::EQ,
+                    range(IPV4_TOO_SHORT),
+                )]
+            }
+            Self::Ipv6WithoutPorts => {
+                vec![matches(
+                    field("ip6", "length"),
+                    Operator::EQ,
+                    range(IPV6_TOO_SHORT),
+                )]
+            }
             Self::Ipv4Options => vec![matches(
                 field("ip", "hdrlength"),
                 Operator::NEQ,
                 Expression::Number(5),
             )],
-            Self::Ipv6ExtensionHeaders => {
-                let plain = PLAIN_NEXT_HEADERS.map(|(number, _)| Expression::Number(number));
-                let plain = plain.into_iter().map(SetItem::Element).collect();
-                vec![matches(
-                    field("ip6", "nexthdr"),
-                    Operator::NEQ,
-                    Expression::Named(NamedExpression::Set(plain)),
-                )]
-            }
+            Self::Ipv6ExtensionHeader => vec![matches(
+                field("ip6", "nexthdr"),
+                Operator::NEQ,
+                numbers([TCP, UDP, ICMPV6].map(|(number, _)| number)),
+            )],
         }
     }
 
     fn text(self) -> String {
+        let names = |headers: &[(u32, &str)]| {
+            let names: Vec<&str> = headers.iter().map(|(_, name)| *name).collect();
+            names.join(", ")
+        };
         match self {
             Self::Any => String::new(),
+            Self::Port(ports) => format!(
+                "meta l4proto {{ {} }} th dport {ports} ",
+                names(&[TCP, UDP])
+            ),
+            Self::Ipv4Fragment => format!("ip frag-off & {FRAGMENT_BITS:#06x} != 0 "),
+            Self::Ipv4WithoutPorts => {
+                let (first, last) = IPV4_TOO_SHORT;
+                format!("ip length {first}-{last} ")
+            }
+            Self::Ipv6WithoutPorts => {
+                let (first, last) = IPV6_TOO_SHORT;
+                format!("ip6 length {first}-{last} ")
+            }
             Self::Ipv4Options => "ip hdrlength != 5 ".to_owned(),
-            Self::Ipv6ExtensionHeaders => {
-                let names = PLAIN_NEXT_HEADERS.map(|(_, name)| name).join(", ");
-                format!("ip6 nexthdr != {{ {names} }} ")
+            Self::Ipv6ExtensionHeader => {
+                format!("ip6 nexthdr != {{ {} }} ", names(&[TCP, UDP, ICMPV6]))
             }
         }
     }
@@ -289,9 +357,26 @@ fn field(protocol: &'static str, field: &'static str) -> Expression<'static> {
     Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
 }
 
+fn binary(operation: BinaryOperation<'static>) -> Expression<'static> {
+    Expression::BinaryOperation(Box::new(operation))
+}
+
+fn numbers<const COUNT: usize>(numbers: [u32; COUNT]) -> Expression<'static> {
+    let items = numbers.map(|number| SetItem::Element(Expression::Number(number)));
+    Expression::Named(NamedExpression::Set(items.into()))
+}
+
+fn range((first, last): (u16, u16)) -> Expression<'static> {
+    let [from, to] = [first, last].map(|end| Expression::Number(end.into()));
+    if first == last {
+        from
+    } else {
+        Expression::Range(Box::new(Range { range: [from, to] }))
+    }
+}
+
 /// Sets `bit` among the bits of `mask`; the others stay as they are.
 fn mark_with(bit: u32, mask: u32) -> Statement<'static> {
-    let binary = |operation| Expression::BinaryOperation(Box::new(operation));
     let kept = binary(BinaryOperation::AND(
         meta(MetaKey::Mark),
         Expression::Number(!mask),
@@ -308,5 +393,13 @@ const ENTERS: &str = "enters_from_vpn";
 const MARKS: &str = "mark_for_filter";
 /// The priority of the hook that nft calls `raw`: before connection tracking, which is to leave out what is diverted.
 const RAW: i32 = -300;
-/// What may stand right behind an IPv6 header without a chain: numbers, and nft's names for them.
-const PLAIN_NEXT_HEADERS: [(u32, &str); 3] = [(6, "tcp"), (17, "udp"), (58, "ipv6-icmp")];
+/// Headers by number and by nft's name for them.
+const TCP: (u32, &str) = (6, "tcp");
+const UDP: (u32, &str) = (17, "udp");
+const ICMPV6: (u32, &str) = (58, "ipv6-icmp");
+/// The bits of the third word of an IPv4 header that a whole datagram has not: more fragments, and the offset.
+const FRAGMENT_BITS: u32 = 0x3fff;
+/// First and last of the lengths that leave less than four bytes behind a header of 20.
+const IPV4_TOO_SHORT: (u16, u16) = (0, 23);
+/// First and last of the lengths that are less than four bytes.
+const IPV6_TOO_SHORT: (u16, u16) = (0, 3);
