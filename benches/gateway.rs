@@ -291,7 +291,7 @@ fn start_obvious_filter(gateway: &Host) {
 async fn filter_obviously(device: File, policy: &CompiledPolicy) {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     fcntl(&device, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("an open file");
-    let device = AsyncFd::new(device).expect("a device that can be waited for");
+    let device = AsyncFd::register(device).expect("a device that can be waited for");
     let mut judge = Judge::new(Judge::GATEWAY_FRAGMENTS);
     let start = Instant::now();
     let mut packet = vec![0; 65_536];

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use site::plain::{self, CLIENT, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite, kill};
-use site::{in_sandbox, poll};
-use support::run;
+use site::{Daemon, in_sandbox, poll};
+use support::{program, run};
 
 #[test]
 fn a_clean_stop_removes_everything_it_added_and_nothing_else() {
@@ -49,7 +49,10 @@ fn a_clean_stop_removes_everything_it_added_and_nothing_else() {
                         assert!(!site.is_answered(address, MEDIA, 100), "{options}");
                         assert!(site.is_answered(address, DNS, 100), "{options}");
                     }
+                    let begin = Instant::now();
                     let ended = gateway.terminate();
+                    let time = begin.elapsed();
+                    assert!(time < Duration::from_secs(2), "{options}: {time:?}");
                     assert_eq!(ended.code(), Some(0), "{options}: {}", gateway.log());
                     assert_eq!(site.kernel(), before, "{options}");
                     assert!(site.is_answered(OFFICE, MEDIA, 100));
@@ -448,6 +451,155 @@ fn strict_reverse_path_filters_of_other_interfaces_do_no_harm() {
 }
 
 #[test]
+fn several_workers_share_the_device() {
+    in_sandbox("several_workers_share_the_device", &[], || {
+        let site = PlainSite::new("workers");
+        for (address, port) in [
+            (OFFICE, MEDIA),
+            (OFFICE, DNS),
+            (OFFICE6, MEDIA),
+            (OFFICE6, DNS),
+        ] {
+            site.echo(address, port);
+        }
+        let before = site.kernel();
+        let mut gateway = site.start("workers = 3");
+        assert_eq!(site.status()["device"]["workers"], 3);
+        // Every flow has a source port of its own, and with it a queue.
+        for _ in 0..20 {
+            for address in [OFFICE, OFFICE6] {
+                assert!(site.is_answered(address, DNS, 100));
+                assert!(site.is_answered(address, DNS, 4_000));
+            }
+        }
+        for address in [OFFICE, OFFICE6] {
+            assert!(!site.is_answered(address, MEDIA, 100));
+            assert!(!site.is_answered(address, MEDIA, 4_000));
+        }
+        assert!(site.count("drop", "media") >= 10);
+        assert_eq!(gateway.terminate().code(), Some(0));
+        assert_eq!(site.kernel(), before);
+    });
+}
+
+#[test]
+fn the_device_takes_the_largest_packets_and_queues_thousands() {
+    in_sandbox(
+        "the_device_takes_the_largest_packets_and_queues_thousands",
+        &[],
+        || {
+            let site = PlainSite::new("device");
+            site.echo(OFFICE, DNS);
+            for (host, interface) in [
+                (&site.client, "tun0"),
+                (&site.concentrator, "tun0"),
+                (&site.concentrator, "eth1"),
+                (&site.corporate, "eth1"),
+            ] {
+                host.ip(&format!("link set {interface} mtu 9000"));
+            }
+            let gateway = site.start("");
+            assert!(site.is_answered(OFFICE, DNS, 8_900));
+            assert_eq!(site.count("forward", "default"), 1, "it came in one piece");
+
+            // A reader that stands still: what the queue does not hold is counted as lost.
+            let pid = gateway.pid().to_string();
+            let signal = |name| run(Command::new("kill").args(["-s", name, &pid])).success();
+            signal("STOP");
+            let sender = site
+                .client
+                .enter(|| UdpSocket::bind("0.0.0.0:0"))
+                .expect("a free port");
+            for _ in 0..6_000 {
+                sender.send_to(&[0; 64], (OFFICE, DNS)).expect("a route");
+            }
+            signal("CONT");
+            let lost = poll("the queue to be read", || {
+                let judged = site.count("forward", "default");
+                let lost = site.status()["device"]["overload_drops"].as_u64()?;
+                (judged + lost == 6_001).then_some(lost)
+            });
+            assert!((950..=1_050).contains(&lost), "{lost}");
+        },
+    );
+}
+
+#[test]
+fn addresses_are_translated_where_packets_leave() {
+    in_sandbox("addresses_are_translated_where_packets_leave", &[], || {
+        let site = PlainSite::new("translated");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        // As sites with full tunnels have it; and a filter that knows connections.
+        site.concentrator.nft(
+            "table ip nat { chain post { type nat hook postrouting priority 100; oifname \"eth1\" masquerade; }; }
+             table inet site { chain forward { type filter hook forward priority 0; policy drop;
+                 ct state invalid drop; ct state established,related accept; iifname \"tun0\" accept; iifname \"offramp0\" accept; }; }",
+        );
+        site.corporate.ip("route del default");
+        for divert in ["policy", "all"] {
+            let mut gateway = site.start(&format!("divert = \"{divert}\""));
+            assert!(site.is_answered(OFFICE, DNS, 100), "{divert}");
+            assert!(!site.is_answered(OFFICE, MEDIA, 100), "{divert}");
+            assert!(!gateway.log().contains("WARN"), "{}", gateway.log());
+            gateway.terminate();
+        }
+    });
+}
+
+#[test]
+fn the_log_is_for_people_for_programs_or_for_the_journal() {
+    in_sandbox(
+        "the_log_is_for_people_for_programs_or_for_the_journal",
+        &[],
+        || {
+            let site = PlainSite::new("log");
+            let policy = site
+                .folder
+                .write("policy.toml", plain::policy(&site.folder, ""));
+            let log_of = |name: &str, arguments: &[&str], journal: bool| {
+                let mut command = program(&[&["run", &policy][..], arguments].concat());
+                command.env_remove("JOURNAL_STREAM");
+                if journal {
+                    command.env("JOURNAL_STREAM", "8:1");
+                }
+                let log = site.folder.path(name);
+                let mut gateway =
+                    Daemon::start(&site.concentrator, "offramp run", log, &mut command);
+                gateway.wait_for_log("ready: ");
+                gateway.terminate();
+                gateway.log()
+            };
+            let text = log_of("text.log", &[], false);
+            assert!(
+                text.lines().any(|line| line.contains("Z  INFO ready: ")),
+                "{text}"
+            );
+            assert!(!text.contains('\u{1b}'), "no colors in a file: {text}");
+
+            let json = log_of("json.log", &["--log", "json"], false);
+            let lines: Vec<serde_json::Value> = json
+                .lines()
+                .map(|line| {
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+                })
+                .collect();
+            assert!(lines.iter().any(|line| line["generation"] == 1), "{json}");
+
+            let journal = log_of("journal.log", &[], true);
+            assert!(
+                journal.lines().any(|line| line.starts_with("<6>ready: ")),
+                "{journal}"
+            );
+            assert!(
+                journal.lines().all(|line| line.starts_with('<')),
+                "{journal}"
+            );
+        },
+    );
+}
+
+#[test]
 fn source_routes_are_diverted_wherever_they_claim_to_go() {
     in_sandbox(
         "source_routes_are_diverted_wherever_they_claim_to_go",
@@ -567,10 +719,6 @@ fn what_would_break_it_is_refused_with_advice_before_anything_is_changed() {
                 ["there is an interface offramp0 already", "[gateway] device"],
             );
             concentrator.ip("link del offramp0");
-
-            concentrator.nft("table ip nat { chain post { type nat hook postrouting priority 100; ip saddr 172.16.1.0/24 masquerade; }; }");
-            says("", ["translates source addresses", "name the uplink"]);
-            concentrator.nft("delete table ip nat");
 
             let policy = site
                 .folder

@@ -23,7 +23,7 @@ Examples:
   offramp status --watch
   offramp status --json | jq .generation")]
 pub(super) struct Options {
-    /// The control socket, where the policy names another ([gateway] control)
+    /// The control socket, where the policy names another under `gateway.control`
     #[arg(long, value_name = "PATH", default_value = GatewayOptions::CONTROL)]
     control: PathBuf,
     /// Print it as JSON

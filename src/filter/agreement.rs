@@ -1,5 +1,6 @@
 //! Fast against slow: the compiled policy and the reference model give the same verdicts.
 
+use super::compiled::Bounds;
 use super::reference::ReferenceFilter;
 use super::strategy::{Arrival, Scenario};
 use super::{CompiledPolicy, Generation, Judge, Reason, Verdict};
@@ -7,10 +8,17 @@ use crate::packet::{FRAGMENT_LIFETIME, Received};
 
 /// Judges the packets of `scenario` by the compiled policy, one by one and in batches, and by the reference model.
 ///
+/// Twice: with the quicker ways that a policy of its size gets, and without them, as a large one is judged.
+///
 /// # Panics
 /// Where two of them differ: this is the oracle of property tests and fuzzing.
 pub fn assert_agreement(scenario: &Scenario) {
-    let policy = CompiledPolicy::new(scenario.policy.clone(), Generation(1))
+    assert_agreement_within(Bounds::USUAL, scenario);
+    assert_agreement_within(Bounds::NOTHING, scenario);
+}
+
+fn assert_agreement_within(bounds: Bounds, scenario: &Scenario) {
+    let policy = CompiledPolicy::within(bounds, scenario.policy.clone(), Generation(1))
         .expect("a generated policy is small");
     let packets: Vec<Received<'_>> = scenario.arrivals.iter().map(Arrival::received).collect();
     let mut in_a_batch = vec![Verdict::drop(Reason::Malformed); packets.len()];
@@ -21,7 +29,7 @@ pub fn assert_agreement(scenario: &Scenario) {
     for (packet, in_a_batch) in packets.iter().zip(in_a_batch) {
         let expected = reference.judge(packet.bytes, packet.length_on_wire, packet.at);
         let alone = judge.judge_one(&policy, *packet);
-        let context = || format!("{packet:02x?}\npolicy {:?}", scenario.policy);
+        let context = || format!("{packet:02x?}\n{bounds:?}, policy {:?}", scenario.policy);
         assert_eq!(
             alone,
             expected,

@@ -3,11 +3,16 @@
 //! One packet is a chain of loads that wait for each other: header, three steps of the trie, the table of ports. A batch
 //! is 64 such chains that do not. So the work goes in passes over the batch, each short enough that a core has many
 //! packets of it under way: read all headers, look all addresses up, then decide. Packets that are not plain (fragments,
-//! options, extension headers) are judged one by one on the way, in their order.
+//! options, extension headers) are set aside by the first pass, and judged one by one, in their order.
+//!
+//! What is left is instructions, so a pass does as few as it can. It is a function of its own, because a loop that shares
+//! the registers of a core with three others spills them; and it writes its answers to columns, and to no more than the
+//! next pass reads.
 
+use super::ports::PortFunction;
 use super::{CompiledPolicy, Generation, Verdict};
 use crate::packet::{FragmentTable, PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
-use crate::prefix::{ClassNumber, NO_CLASS};
+use crate::prefix::{ClassNumber, FewRanges, NO_CLASS, Number};
 
 /// What a worker keeps between batches: the fragments it waits for, and room for the passes.
 #[derive(Debug)]
@@ -17,6 +22,15 @@ pub struct Judge {
     fragments: FragmentTable<Verdict>,
     v4: Lanes<u32>,
     v6: Lanes<u128>,
+    /// Lanes of the packets of a batch that are not plain.
+    rare: [u8; Self::BATCH],
+}
+
+/// How many packets of a batch are of each kind.
+struct Counts {
+    v4: usize,
+    v6: usize,
+    rare: usize,
 }
 
 impl Judge {
@@ -34,6 +48,7 @@ impl Judge {
             fragments: FragmentTable::new(fragments),
             v4: Lanes::new(0),
             v6: Lanes::new(0),
+            rare: [0; Self::BATCH],
         }
     }
 
@@ -84,34 +99,67 @@ impl Judge {
         packets: &[Received<'_>],
         verdicts: &mut [Verdict],
     ) {
-        let (mut v4, mut v6) = (0, 0);
+        let counts = self.read(packets);
+        for &lane in &self.rare[..counts.rare] {
+            let packet = packets[usize::from(lane)];
+            verdicts[usize::from(lane)] =
+                policy.judge(packet.parse(), &mut self.fragments, packet.at);
+        }
+        if counts.v4 > 0 {
+            self.v4.look_up(
+                counts.v4,
+                policy,
+                policy.few_clients_v4(),
+                CompiledPolicy::lookup_v4,
+            );
+            self.v4.decide(counts.v4, policy, verdicts);
+        }
+        if counts.v6 > 0 {
+            self.v6.look_up(
+                counts.v6,
+                policy,
+                policy.few_clients_v6(),
+                CompiledPolicy::lookup_v6,
+            );
+            self.v6.decide(counts.v6, policy, verdicts);
+        }
+    }
+
+    /// Reads the headers of up to [`BATCH`](Self::BATCH) packets.
+    #[inline(never)]
+    fn read(&mut self, packets: &[Received<'_>]) -> Counts {
+        let (mut v4, mut v6, mut rare) = (0, 0, 0);
         for (lane, packet) in packets.iter().enumerate() {
+            let lane = lane as u8;
             if let Some(plain) = plain_ipv4(packet.bytes) {
-                v4 = self.v4.put(v4, lane, plain);
+                self.v4.put(v4, lane, plain);
+                v4 += 1;
             } else if let Some(plain) = plain_ipv6(packet.bytes) {
-                v6 = self.v6.put(v6, lane, plain);
+                self.v6.put(v6, lane, plain);
+                v6 += 1;
             } else {
-                verdicts[lane] = policy.judge(packet.parse(), &mut self.fragments, packet.at);
+                self.rare[rare] = lane;
+                rare += 1;
             }
         }
-        self.v4
-            .decide(v4, policy, CompiledPolicy::lookup_v4, verdicts);
-        self.v6
-            .decide(v6, policy, CompiledPolicy::lookup_v6, verdicts);
+        Counts { v4, v6, rare }
     }
 }
 
-/// The plain packets of one family in a batch, a column for each fact.
+const _: () = assert!(Judge::BATCH <= 1 << u8::BITS, "a lane is a byte");
+
+/// The plain packets of one family in a batch, a row for each, a column for each fact.
 #[derive(Debug)]
 struct Lanes<Address> {
-    lanes: [usize; Judge::BATCH],
+    lanes: [u8; Judge::BATCH],
     sources: [Address; Judge::BATCH],
     destinations: [Address; Judge::BATCH],
-    protocols: [Protocol; Judge::BATCH],
-    source_ports: [u16; Judge::BATCH],
-    destination_ports: [u16; Judge::BATCH],
-    source_classes: [ClassNumber; Judge::BATCH],
-    destination_classes: [ClassNumber; Judge::BATCH],
+    protocols: [Option<Protocol>; Judge::BATCH],
+    /// Source ports above, destination ports below: one word, as the packet has them.
+    ports: [u32; Judge::BATCH],
+    /// 0 where the source is no client: as wide as an IPv4 address, for the vectors of the comparison.
+    from_clients: [u32; Judge::BATCH],
+    classes: [ClassNumber; Judge::BATCH],
 }
 
 impl<Address: Copy> Lanes<Address> {
@@ -120,53 +168,76 @@ impl<Address: Copy> Lanes<Address> {
             lanes: [0; Judge::BATCH],
             sources: [zero; Judge::BATCH],
             destinations: [zero; Judge::BATCH],
-            protocols: [Protocol::Tcp; Judge::BATCH],
-            source_ports: [0; Judge::BATCH],
-            destination_ports: [0; Judge::BATCH],
-            source_classes: [NO_CLASS; Judge::BATCH],
-            destination_classes: [NO_CLASS; Judge::BATCH],
+            protocols: [None; Judge::BATCH],
+            ports: [0; Judge::BATCH],
+            from_clients: [0; Judge::BATCH],
+            classes: [NO_CLASS; Judge::BATCH],
         }
     }
 
-    /// Puts `packet` into row `at`; the row after it.
+    /// Puts `packet` into row `at`.
     #[inline(always)]
-    fn put(&mut self, at: usize, lane: usize, packet: PlainPacket<Address>) -> usize {
+    fn put(&mut self, at: usize, lane: u8, packet: PlainPacket<Address>) {
         self.lanes[at] = lane;
         self.sources[at] = packet.source;
         self.destinations[at] = packet.destination;
         self.protocols[at] = packet.protocol;
-        self.source_ports[at] = packet.source_port;
-        self.destination_ports[at] = packet.destination_port;
-        at + 1
+        self.ports[at] = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
     }
 
-    /// Looks up the addresses of the first `count` rows, and writes the verdict of each to its lane.
-    #[inline(always)]
-    fn decide(
+    /// Tells clients from strangers, and finds the classes of the destinations, in the first `count` rows.
+    fn look_up(
         &mut self,
         count: usize,
         policy: &CompiledPolicy,
+        few_clients: Option<&FewRanges<Address>>,
         lookup: impl Fn(&CompiledPolicy, &[Address], &mut [ClassNumber]),
+    ) where
+        Address: Number,
+    {
+        let sources = &self.sources[..count];
+        let classes = &mut self.classes[..count];
+        let from_clients = &mut self.from_clients[..count];
+        match few_clients {
+            Some(clients) => clients.contains_batch(sources, from_clients),
+            None => {
+                lookup(policy, sources, classes);
+                for (class, from_client) in classes.iter().zip(from_clients) {
+                    *from_client = policy.is_client(*class).into();
+                }
+            }
+        }
+        lookup(policy, &self.destinations[..count], classes);
+    }
+
+    /// Writes the verdict of each of the first `count` rows to its lane.
+    fn decide(&self, count: usize, policy: &CompiledPolicy, verdicts: &mut [Verdict]) {
+        let ports = policy.ports();
+        match ports.shared_map() {
+            Some(map) => self.decide_by(count, policy, |_, port| map.range(port), verdicts),
+            None => {
+                let range = |function, port| ports.range(function, port);
+                self.decide_by(count, policy, range, verdicts);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn decide_by(
+        &self,
+        count: usize,
+        policy: &CompiledPolicy,
+        range: impl Fn(PortFunction, u16) -> usize,
         verdicts: &mut [Verdict],
     ) {
-        let count = count.min(Judge::BATCH);
-        lookup(
-            policy,
-            &self.sources[..count],
-            &mut self.source_classes[..count],
-        );
-        lookup(
-            policy,
-            &self.destinations[..count],
-            &mut self.destination_classes[..count],
-        );
-        for at in 0..count {
-            verdicts[self.lanes[at]] = policy.judge_plain(
-                self.source_classes[at],
-                self.destination_classes[at],
+        for at in 0..count.min(Judge::BATCH) {
+            let ports = self.ports[at];
+            verdicts[usize::from(self.lanes[at])] = policy.judge_plain(
+                self.from_clients[at] != 0,
+                self.classes[at],
                 self.protocols[at],
-                self.source_ports[at],
-                self.destination_ports[at],
+                (ports >> 16) as u16,
+                |function| range(function, ports as u16),
             );
         }
     }

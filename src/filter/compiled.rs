@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::class::{Class, Classes};
-use super::ports::{PortCompiler, PortFunction, PortFunctions};
+use super::ports::{FunctionNumber, PortCompiler, PortFunction, PortFunctions};
 use super::{Reason, RuleTable, Verdict};
 use crate::packet::{
     Addresses, Fragment, FragmentTable, Malformed, PacketView, Protocol, Transport,
 };
 use crate::policy::{LeakedPublic, Policy, UnknownSource};
-use crate::prefix::{ClassNumber, Ipv4Trie, Ipv6Trie};
+use crate::prefix::{ClassNumber, FewRanges, Ipv4Trie, Ipv6Trie};
 
 /// A policy that judges packets; immutable, and shared between threads.
 ///
-/// Two lookups find the classes of source and destination, a table what the class of the destination makes of the
-/// protocol, and, only where they matter, a search over a few port ranges the verdict: the cost does not grow with the
-/// number of rules.
+/// A few comparisons tell whether the source is a client, a lookup finds the class of the destination, and a table what
+/// that class makes of the protocol and of the range that the port lies in: the cost does not grow with the number of
+/// rules. A policy with many client pools or port ranges takes a second lookup and a longer way to the range.
 #[derive(Debug)]
 pub struct CompiledPolicy {
     policy: Policy,
@@ -23,10 +25,13 @@ pub struct CompiledPolicy {
     rules: RuleTable,
     v4: Ipv4Trie,
     v6: Ipv6Trie,
+    /// The clients' addresses, where they are few ranges.
+    few_clients_v4: Option<FewRanges<u32>>,
+    few_clients_v6: Option<FewRanges<u128>>,
     /// Of each class: whether it is a client's. Kept apart from the plans, so that a source costs one byte of cache.
     clients: Vec<bool>,
-    /// Of each class: what the ports decide, by [`Protocol`].
-    by_ports: Vec<[PortFunction; 2]>,
+    /// Of each class: what the ports decide, by [`Protocol`]; behind them what other protocols get, by any "ports".
+    by_ports: Vec<[PortFunction; 3]>,
     /// Of each class: what is decided without ports.
     plans: Vec<Plan>,
     ports: PortFunctions,
@@ -52,6 +57,30 @@ pub enum CompileError {
     Prefixes(#[from] crate::prefix::BuildError),
 }
 
+/// What a policy may take to be judged by the quicker ways; beyond that it is judged by those that know no bounds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Ranges of client addresses that a source is compared with. Eight comparisons take as long as an IPv4 lookup.
+    pub(super) client_ranges: usize,
+    /// Cells of port functions that share one map: 256 KiB, of which traffic touches little.
+    pub(super) shared_cells: usize,
+}
+
+impl Bounds {
+    /// What pays.
+    pub(super) const USUAL: Self = Self {
+        client_ranges: 8,
+        shared_cells: 1 << 15,
+    };
+
+    /// No policy fits: the oracle of the quicker ways.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) const NOTHING: Self = Self {
+        client_ranges: 0,
+        shared_cells: 0,
+    };
+}
+
 /// What follows from the class of an address.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
@@ -73,25 +102,51 @@ impl CompiledPolicy {
     /// # Errors
     /// [`CompileError`] when the policy is too large for the tables.
     pub fn new(policy: Policy, generation: Generation) -> Result<Self, CompileError> {
+        Self::within(Bounds::USUAL, policy, generation)
+    }
+
+    /// Compiles `policy` to the ways that `bounds` allow: the verdicts are the same.
+    pub(super) fn within(
+        bounds: Bounds,
+        policy: Policy,
+        generation: Generation,
+    ) -> Result<Self, CompileError> {
         let rules = RuleTable::new(&policy);
         let classes = Classes::of(&policy).map_err(|_| CompileError::TooManyClasses)?;
         let v4 = Ipv4Trie::build(classes.v4)?;
         let v6 = Ipv6Trie::build(classes.v6)?;
         let mut compiler = PortCompiler::new(&policy, &rules);
         let plan = |class| Plan::new(class, &policy, &rules, &mut compiler);
-        let (plans, by_ports) = classes.classes.iter().map(plan).unzip();
+        let (plans, by_ports): (_, Vec<_>) = classes.classes.iter().map(plan).unzip();
         let clients = classes.classes.iter().map(|class| class.client).collect();
-        let ports = compiler.finish();
+        let (ports, functions) = compiler.finish(bounds.shared_cells);
+        let by_ports = by_ports
+            .into_iter()
+            .map(|numbers: [FunctionNumber; 3]| numbers.map(|number| functions[number as usize]))
+            .collect();
         let unknown_source = match policy.filter.unknown_source {
             UnknownSource::Forward => Verdict::forward(Reason::NotAClient),
             UnknownSource::Drop => Verdict::drop(Reason::SpoofedSource),
         };
+        let pools = || policy.vpn.client_subnets.iter().map(|pool| pool.value);
+        let pools_v4 = pools().filter_map(|pool| match pool {
+            IpNet::V4(pool) => Some(pool),
+            IpNet::V6(_) => None,
+        });
+        let pools_v6 = pools().filter_map(|pool| match pool {
+            IpNet::V4(_) => None,
+            IpNet::V6(pool) => Some(pool),
+        });
+        let few_clients_v4 = FewRanges::of(pools_v4, bounds.client_ranges);
+        let few_clients_v6 = FewRanges::of(pools_v6, bounds.client_ranges);
         Ok(Self {
             policy,
             generation,
             rules,
             v4,
             v6,
+            few_clients_v4,
+            few_clients_v6,
             clients,
             by_ports,
             plans,
@@ -120,7 +175,7 @@ impl CompiledPolicy {
         self.v4.memory_bytes()
             + self.v6.memory_bytes()
             + self.clients.capacity() * size_of::<bool>()
-            + self.by_ports.capacity() * size_of::<[PortFunction; 2]>()
+            + self.by_ports.capacity() * size_of::<[PortFunction; 3]>()
             + self.plans.capacity() * size_of::<Plan>()
             + self.ports.memory_bytes()
     }
@@ -151,7 +206,7 @@ impl CompiledPolicy {
                 destination: port,
             } => self
                 .ports
-                .verdict(self.by_ports[class][protocol as usize], source, port),
+                .verdict(self.by_ports[class][place(Some(protocol))], source, port),
             Transport::Other(_) => destination.other,
             Transport::PortsCut(protocol) => destination.ports_cut[protocol as usize],
             Transport::ChainCut => destination.chain_cut,
@@ -176,32 +231,51 @@ impl CompiledPolicy {
     }
 
     /// The classes of IPv4 addresses.
-    #[inline(always)]
     pub(super) fn lookup_v4(&self, addresses: &[u32], classes: &mut [ClassNumber]) {
         self.v4.lookup_batch(addresses, classes);
     }
 
     /// The classes of IPv6 addresses.
-    #[inline(always)]
     pub(super) fn lookup_v6(&self, addresses: &[u128], classes: &mut [ClassNumber]) {
         self.v6.lookup_batch(addresses, classes);
     }
 
-    /// The verdict of a plain packet between addresses of these classes.
+    /// The clients' IPv4 addresses, where a comparison finds them.
+    pub(super) fn few_clients_v4(&self) -> Option<&FewRanges<u32>> {
+        self.few_clients_v4.as_ref()
+    }
+
+    /// The clients' IPv6 addresses, where a comparison finds them.
+    pub(super) fn few_clients_v6(&self) -> Option<&FewRanges<u128>> {
+        self.few_clients_v6.as_ref()
+    }
+
+    /// Whether addresses of this class are clients'.
+    pub(super) fn is_client(&self, class: ClassNumber) -> bool {
+        self.clients[usize::from(class)]
+    }
+
+    /// What the ports decide.
+    pub(super) fn ports(&self) -> &PortFunctions {
+        &self.ports
+    }
+
+    /// The verdict of a plain packet to an address of this class; `range` is that of its destination port.
     #[inline(always)]
     pub(super) fn judge_plain(
         &self,
-        source: ClassNumber,
+        is_from_client: bool,
         destination: ClassNumber,
-        protocol: Protocol,
+        protocol: Option<Protocol>,
         source_port: u16,
-        destination_port: u16,
+        range: impl Fn(PortFunction) -> usize,
     ) -> Verdict {
-        if !self.clients[usize::from(source)] {
+        if !is_from_client {
             return self.unknown_source;
         }
-        let function = self.by_ports[usize::from(destination)][protocol as usize];
-        self.ports.verdict(function, source_port, destination_port)
+        let function = self.by_ports[usize::from(destination)][place(protocol)];
+        self.ports
+            .verdict_of_range(function, range(function), source_port)
     }
 
     fn classes(&self, addresses: Addresses) -> (usize, usize) {
@@ -231,7 +305,7 @@ impl Plan {
         policy: &Policy,
         rules: &RuleTable,
         compiler: &mut PortCompiler<'_>,
-    ) -> (Self, [PortFunction; 2]) {
+    ) -> (Self, [FunctionNumber; 3]) {
         if let Some(public) = class.public {
             let verdict = match policy.filter.leaked_public {
                 LeakedPublic::Forward => Verdict::forward(Reason::Public),
@@ -259,11 +333,11 @@ impl Plan {
             },
             uniform,
         };
-        (plan, [tcp.function, udp.function])
+        (plan, [tcp.function, udp.function, compiler.constant(other)])
     }
 
     /// The plan of a class whose packets all get `verdict`.
-    fn of_one(verdict: Verdict, compiler: &mut PortCompiler<'_>) -> (Self, [PortFunction; 2]) {
+    fn of_one(verdict: Verdict, compiler: &mut PortCompiler<'_>) -> (Self, [FunctionNumber; 3]) {
         let plan = Self {
             single: [Some(verdict); 2],
             other: verdict,
@@ -271,7 +345,16 @@ impl Plan {
             chain_cut: verdict,
             uniform: Some(verdict),
         };
-        (plan, [compiler.constant(verdict); 2])
+        (plan, [compiler.constant(verdict); 3])
+    }
+}
+
+/// Where the function of a protocol stands among those of a class.
+#[inline(always)]
+const fn place(protocol: Option<Protocol>) -> usize {
+    match protocol {
+        Some(protocol) => protocol as usize,
+        None => 2,
     }
 }
 

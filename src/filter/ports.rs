@@ -2,18 +2,22 @@
 //!
 //! For one class of destinations and one protocol, the rules are a function from the destination port to a decision.
 //! It is kept as a *map* from the port to the number of the range it lies in, and *cells*, one decision for each range.
-//! The map is a trie of two strides of 8 bits with equal rows stored once, so it answers in two loads without a branch;
-//! classes whose rules break at the same ports share it, and bring only cells of their own.
+//! Ports that no rule of the policy tells apart are one range, so policies have few ranges, and one map serves all
+//! functions: a table of one byte a port, of which traffic touches a few cache lines. A port is a load, and no step of
+//! it waits for the address.
 //!
 //! ```text
-//!   media 1024-65535, allow 3389      map: high byte → row   rows: low byte → range          cells
-//!                                     0x00-0x03 → a          a: 0 0 0 … 0                    0  forward default
-//!   range   0: 0-1023                 0x04-0x0c → b          b: 1 1 1 … 1                    1  drop media
-//!           1: 1024-3388, 3390-65535  0x0d      → c          c: 1 1 … 2 … 1   (0x0d3d=3389)  2  forward allow
-//!           2: 3389                   0x0e-0xff → b
+//!   media 1024-65535, allow 3389      map: port → range            cells of one function
+//!                                     0-1023                → 0    0  forward default
+//!                                     1024-3388, 3390-65535 → 1    1  drop media
+//!                                     3389                  → 2    2  forward allow
 //! ```
+//!
+//! Where a policy has too many ranges for that, each function has a map of its own: a trie of two strides of 8 bits with
+//! equal rows stored once. Functions of the source port, which few policies have, always do.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use super::{Action, RuleTable, Verdict, class::Class, verdict::Reason};
 use crate::packet::Protocol;
@@ -22,6 +26,7 @@ use crate::policy::{Allow, Policy, PortRange, Sourced};
 /// A function from a port to a decision: a map, and where its cells start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PortFunction {
+    /// Its own map; the one that all share goes before it.
     map: u32,
     cells: u32,
 }
@@ -37,7 +42,11 @@ enum Decision {
 // A cell is as small as a verdict: the number of the function sits where a rule would.
 const _: () = assert!(size_of::<Decision>() == size_of::<Verdict>());
 
-/// From a port to the number of the range it lies in.
+/// From each port to the number of the range it lies in, for all functions.
+#[derive(Debug)]
+pub(super) struct SharedMap(Box<[u8; PORTS]>);
+
+/// From a port to the number of the range it lies in, for functions with the same ranges.
 #[derive(Debug, Clone)]
 struct PortMap {
     /// High byte of the port → row of [`PortFunctions::rows`].
@@ -47,36 +56,69 @@ struct PortMap {
 /// Low byte of a port → range.
 type Row = [u16; 256];
 
+/// All ports.
+const PORTS: usize = 1 << 16;
+
 /// The port functions of a policy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PortFunctions {
+    shared: Option<SharedMap>,
     maps: Vec<PortMap>,
     rows: Vec<Row>,
     cells: Vec<Decision>,
     by_source: Vec<PortFunction>,
 }
 
+impl SharedMap {
+    /// The range of `port`.
+    #[inline(always)]
+    pub(super) fn range(&self, port: u16) -> usize {
+        self.0[usize::from(port)].into()
+    }
+}
+
 impl PortFunctions {
     /// The verdict of `function` for these ports.
-    #[inline(always)]
     pub(super) fn verdict(&self, function: PortFunction, source: u16, destination: u16) -> Verdict {
-        match self.decision(function, destination) {
+        let range = match &self.shared {
+            Some(map) => map.range(destination),
+            None => self.range(function, destination),
+        };
+        self.verdict_of_range(function, range, source)
+    }
+
+    /// The map that serves all functions of destination ports, where one does.
+    pub(super) fn shared_map(&self) -> Option<&SharedMap> {
+        self.shared.as_ref()
+    }
+
+    /// The range of `port` in the map of `function`, where no map is shared.
+    #[inline(always)]
+    pub(super) fn range(&self, function: PortFunction, port: u16) -> usize {
+        let map = &self.maps[function.map as usize];
+        let row = map.rows[usize::from(port >> 8)];
+        self.rows[row as usize][usize::from(port & 0xff)].into()
+    }
+
+    /// The verdict of `function` for this range of destination ports, and this source port.
+    #[inline(always)]
+    pub(super) fn verdict_of_range(
+        &self,
+        function: PortFunction,
+        range: usize,
+        source: u16,
+    ) -> Verdict {
+        match self.cells[function.cells as usize + range] {
             Decision::Verdict(verdict) => verdict,
             Decision::SourcePort(function) => self.by_source(function, source),
         }
     }
 
-    #[inline(always)]
-    fn decision(&self, function: PortFunction, port: u16) -> Decision {
-        let [high, low] = port.to_be_bytes();
-        let row = self.maps[function.map as usize].rows[usize::from(high)];
-        let range = self.rows[row as usize][usize::from(low)];
-        self.cells[function.cells as usize + usize::from(range)]
-    }
-
     #[cold]
     fn by_source(&self, function: u32, source: u16) -> Verdict {
-        match self.decision(self.by_source[function as usize], source) {
+        let function = self.by_source[function as usize];
+        let range = self.range(function, source);
+        match self.cells[function.cells as usize + range] {
             Decision::Verdict(verdict) => verdict,
             Decision::SourcePort(_) => unreachable!("the compiler nests functions once"),
         }
@@ -84,17 +126,21 @@ impl PortFunctions {
 
     /// Bytes that the functions take.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.maps.capacity() * size_of::<PortMap>()
+        self.shared.as_ref().map_or(0, |map| size_of_val(&*map.0))
+            + self.maps.capacity() * size_of::<PortMap>()
             + self.rows.capacity() * size_of::<Row>()
             + self.cells.capacity() * size_of::<Decision>()
             + self.by_source.capacity() * size_of::<PortFunction>()
     }
 }
 
+/// Position of a function in what [`PortCompiler::finish`] returns.
+pub(super) type FunctionNumber = u32;
+
 /// A port function as the compiler of the policy knows it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Compiled {
-    pub(super) function: PortFunction,
+    pub(super) function: FunctionNumber,
     /// The one verdict of all ports, where there is only one.
     pub(super) single: Option<Verdict>,
     /// The verdict where the ports cannot be seen, if none of them leads to a drop.
@@ -105,27 +151,52 @@ pub(super) struct Compiled {
 pub(super) struct PortCompiler<'a> {
     policy: &'a Policy,
     rules: &'a RuleTable,
-    functions: PortFunctions,
-    /// The starts of ranges and their numbers → the map that has them.
-    maps: HashMap<(Vec<u16>, Vec<u16>), u32>,
-    rows: HashMap<Row, u32>,
-    cells: HashMap<Vec<Decision>, u32>,
+    /// Functions of destination ports, each once.
+    functions: Vec<Steps>,
+    numbers: HashMap<Steps, FunctionNumber>,
+    /// Functions of source ports, each once, in tables already.
+    by_source: Vec<PortFunction>,
+    by_source_numbers: HashMap<PortFunction, u32>,
+    tables: Tables,
 }
+
+/// A function from a port to a decision: its starts ascend from 0, and from each on it has the decision beside it.
+type Steps = Vec<(u16, Decision)>;
 
 impl<'a> PortCompiler<'a> {
     pub(super) fn new(policy: &'a Policy, rules: &'a RuleTable) -> Self {
         Self {
             policy,
             rules,
-            functions: PortFunctions::default(),
-            maps: HashMap::new(),
-            rows: HashMap::new(),
-            cells: HashMap::new(),
+            functions: Vec::new(),
+            numbers: HashMap::new(),
+            by_source: Vec::new(),
+            by_source_numbers: HashMap::new(),
+            tables: Tables::default(),
         }
     }
 
-    pub(super) fn finish(self) -> PortFunctions {
-        self.functions
+    /// The tables, and each function by its number; one map serves all of them if they take up to `shared_cells` cells.
+    pub(super) fn finish(mut self, shared_cells: usize) -> (PortFunctions, Vec<PortFunction>) {
+        let shared = share_map(&self.functions, shared_cells);
+        let functions = match &shared {
+            Some((_, cells)) => {
+                let cells = cells.iter().map(|cells| self.tables.cells(cells.clone()));
+                cells.map(|cells| PortFunction { map: 0, cells }).collect()
+            }
+            None => {
+                let functions = self.functions.iter();
+                functions.map(|steps| self.tables.function(steps)).collect()
+            }
+        };
+        let ports = PortFunctions {
+            shared: shared.map(|(map, _)| map),
+            maps: self.tables.maps,
+            rows: self.tables.rows,
+            cells: self.tables.cells,
+            by_source: self.by_source,
+        };
+        (ports, functions)
     }
 
     /// What decides about packets of `protocol` to an address of `class`: rules 5 to 7 of the verdict order.
@@ -183,15 +254,22 @@ impl<'a> PortCompiler<'a> {
             .min_by_key(|verdict| (verdict.reason, verdict.rule));
         let harmless = first.copied().filter(|_| !drops);
         Compiled {
-            function: self.function(&starts, &decisions),
+            function: self.number(starts.into_iter().zip(decisions).collect()),
             single,
             harmless,
         }
     }
 
     /// The function that has the same verdict for every port.
-    pub(super) fn constant(&mut self, verdict: Verdict) -> PortFunction {
-        self.function(&[0], &[Decision::Verdict(verdict)])
+    pub(super) fn constant(&mut self, verdict: Verdict) -> FunctionNumber {
+        self.number(vec![(0, Decision::Verdict(verdict))])
+    }
+
+    fn number(&mut self, steps: Steps) -> FunctionNumber {
+        *self.numbers.entry(steps).or_insert_with_key(|steps| {
+            self.functions.push(steps.clone());
+            number(self.functions.len() - 1)
+        })
     }
 
     /// The ports that a rule blocks at addresses of `class`, and the verdict it gives.
@@ -237,29 +315,72 @@ impl<'a> PortCompiler<'a> {
         if verdicts.iter().all(|&verdict| verdict == verdicts[0]) {
             return Decision::Verdict(verdicts[0]);
         }
-        let decisions: Vec<Decision> = verdicts.into_iter().map(Decision::Verdict).collect();
-        let function = self.function(&starts, &decisions);
-        self.functions.by_source.push(function);
-        Decision::SourcePort(number(self.functions.by_source.len() - 1))
-    }
-
-    /// The function that has `decisions` from each of `starts` on; `starts` ascend from 0.
-    fn function(&mut self, starts: &[u16], decisions: &[Decision]) -> PortFunction {
-        let mut cells: Vec<Decision> = Vec::new();
-        let ranges: Vec<u16> = decisions
-            .iter()
-            .map(|decision| {
-                let known = cells.iter().position(|cell| cell == decision);
-                let range = known.unwrap_or_else(|| {
-                    cells.push(*decision);
-                    cells.len() - 1
-                });
-                u16::try_from(range)
-                    .expect("ranges start at different ports, of which there are 2^16")
-            })
+        let steps: Steps = starts
+            .into_iter()
+            .zip(verdicts.into_iter().map(Decision::Verdict))
             .collect();
+        let function = self.tables.function(&steps);
+        let number = self.by_source_numbers.entry(function).or_insert_with(|| {
+            self.by_source.push(function);
+            number(self.by_source.len() - 1)
+        });
+        Decision::SourcePort(*number)
+    }
+}
+
+/// One map for all of `functions`, and the cells of each, if these are few enough.
+///
+/// Ports that no function tells apart are one range of it.
+fn share_map(functions: &[Steps], most_cells: usize) -> Option<(SharedMap, Vec<Vec<Decision>>)> {
+    let mut starts: Vec<u16> = functions
+        .iter()
+        .flatten()
+        .map(|(start, _)| *start)
+        .collect();
+    starts.sort_unstable();
+    starts.dedup();
+    if starts.len().saturating_mul(functions.len()) > most_cells {
+        return None;
+    }
+    let columns = starts.iter().map(|start| {
+        let decision = |steps: &Steps| {
+            let behind = steps.partition_point(|(first, _)| first <= start);
+            steps[behind - 1].1
+        };
+        functions.iter().map(decision).collect::<Vec<_>>()
+    });
+    let (ranges, columns) = numbered(columns);
+    let mut map = Vec::with_capacity(PORTS);
+    let ends = starts.iter().skip(1).map(|&start| usize::from(start));
+    for (range, end) in ranges.into_iter().zip(ends.chain([PORTS])) {
+        map.resize(end, u8::try_from(range).ok()?);
+    }
+    let map = map
+        .try_into()
+        .expect("the last range ends with the last port");
+    let cells_of = |function| columns.iter().map(|column| column[function]).collect();
+    Some((SharedMap(map), (0..functions.len()).map(cells_of).collect()))
+}
+
+/// Maps, rows and cells under construction, equal ones stored once.
+#[derive(Default)]
+struct Tables {
+    maps: Vec<PortMap>,
+    rows: Vec<Row>,
+    cells: Vec<Decision>,
+    /// The starts of ranges and their numbers → the map that has them.
+    map_of: HashMap<(Vec<u16>, Vec<u16>), u32>,
+    row_of: HashMap<Row, u32>,
+    cells_of: HashMap<Vec<Decision>, u32>,
+}
+
+impl Tables {
+    /// A function with a map of its own, or that of another with the same ranges.
+    fn function(&mut self, steps: &[(u16, Decision)]) -> PortFunction {
+        let starts: Vec<u16> = steps.iter().map(|(start, _)| *start).collect();
+        let (ranges, cells) = numbered(steps.iter().map(|(_, decision)| *decision));
         PortFunction {
-            map: self.map(starts, &ranges),
+            map: self.map(&starts, &ranges),
             cells: self.cells(cells),
         }
     }
@@ -267,7 +388,7 @@ impl<'a> PortCompiler<'a> {
     /// The map whose ranges begin at `starts` and have the numbers `ranges`.
     fn map(&mut self, starts: &[u16], ranges: &[u16]) -> u32 {
         let key = (starts.to_vec(), ranges.to_vec());
-        if let Some(map) = self.maps.get(&key) {
+        if let Some(map) = self.map_of.get(&key) {
             return *map;
         }
         let mut map = PortMap { rows: [0; 256] };
@@ -284,23 +405,23 @@ impl<'a> PortCompiler<'a> {
             }
             map.rows[usize::from(high)] = self.row(row);
         }
-        self.functions.maps.push(map);
-        let number = number(self.functions.maps.len() - 1);
-        self.maps.insert(key, number);
+        self.maps.push(map);
+        let number = number(self.maps.len() - 1);
+        self.map_of.insert(key, number);
         number
     }
 
     /// The place of `row` among the rows, where equal ones are stored once.
     fn row(&mut self, row: Row) -> u32 {
-        *self.rows.entry(row).or_insert_with_key(|row| {
-            self.functions.rows.push(*row);
-            number(self.functions.rows.len() - 1)
+        *self.row_of.entry(row).or_insert_with_key(|row| {
+            self.rows.push(*row);
+            number(self.rows.len() - 1)
         })
     }
 
     fn cells(&mut self, cells: Vec<Decision>) -> u32 {
-        let all = &mut self.functions.cells;
-        *self.cells.entry(cells).or_insert_with_key(|cells| {
+        let all = &mut self.cells;
+        *self.cells_of.entry(cells).or_insert_with_key(|cells| {
             all.extend(cells);
             number(all.len() - cells.len())
         })
@@ -309,6 +430,21 @@ impl<'a> PortCompiler<'a> {
 
 fn number(position: usize) -> u32 {
     u32::try_from(position).expect("2^16 classes of two protocols need fewer cells")
+}
+
+/// The number of each item among the different ones, and these.
+fn numbered<Item: Clone + Eq + Hash>(items: impl Iterator<Item = Item>) -> (Vec<u16>, Vec<Item>) {
+    let mut different: Vec<Item> = Vec::new();
+    let mut numbers: HashMap<Item, u16> = HashMap::new();
+    let number = |item: Item| {
+        *numbers.entry(item).or_insert_with_key(|item| {
+            different.push(item.clone());
+            u16::try_from(different.len() - 1)
+                .expect("ranges start at different ports, of which there are 2^16")
+        })
+    };
+    let of_each = items.map(number).collect();
+    (of_each, different)
 }
 
 /// An `[[allow]]` as it concerns one class and protocol.
@@ -341,4 +477,42 @@ fn starts_of<'r>(ranges: impl Iterator<Item = &'r PortRange>) -> Vec<u16> {
     starts.sort_unstable();
     starts.dedup();
     starts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPEN: Decision = Decision::Verdict(Verdict::forward(Reason::Default));
+    const BLOCKED: Decision = Decision::Verdict(Verdict::drop(Reason::Media));
+
+    #[test]
+    fn ports_that_no_function_tells_apart_are_one_range() {
+        let functions = [
+            vec![(0, OPEN), (1024, BLOCKED), (3389, OPEN), (3390, BLOCKED)],
+            vec![(0, OPEN)],
+        ];
+        let (map, cells) = share_map(&functions, usize::MAX).expect("two ranges");
+        assert_eq!(
+            [0, 1023, 1024, 3388, 3389, 3390, 65_535].map(|port| map.range(port)),
+            [0, 0, 1, 1, 0, 1, 1]
+        );
+        assert_eq!(cells, [[OPEN, BLOCKED], [OPEN, OPEN]]);
+    }
+
+    #[test]
+    fn functions_beyond_the_bounds_share_no_map() {
+        let function = vec![(0, OPEN), (1024, BLOCKED)];
+        assert!(share_map(std::slice::from_ref(&function), 2).is_some());
+        assert!(share_map(&[function], 1).is_none());
+        let each_port_its_own = |ports: u16| {
+            let decision = |port: u16| (port, Decision::SourcePort(port.into()));
+            [(0..ports).map(decision).collect()]
+        };
+        assert!(share_map(&each_port_its_own(256), usize::MAX).is_some());
+        assert!(
+            share_map(&each_port_its_own(257), usize::MAX).is_none(),
+            "the number of a range is a byte"
+        );
+    }
 }

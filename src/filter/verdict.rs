@@ -101,7 +101,9 @@ impl RuleId {
 }
 
 /// What happens to one packet, why, and by which rule of the policy.
+// In this order: the tables of `ports` tell a verdict from another decision by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub struct Verdict {
     /// Forward or drop.
     pub action: Action,

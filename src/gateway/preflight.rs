@@ -7,8 +7,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::divert::Diversion;
 use super::divert::nft::{self, NftError};
 use super::divert::route::{ForeignRule, Netlink, NetlinkError};
@@ -300,24 +298,6 @@ fn table_in_use(table: u32) -> Finding {
         format!("route table {table} holds routes of somebody else"),
         "choose two tables in a row that nothing uses: [gateway] table = 28600",
     )
-}
-
-/// The strings of a JSON tree under `key`, wherever they stand.
-fn strings_under<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
-    match value {
-        Value::Object(map) => {
-            for (name, inner) in map {
-                if name == key {
-                    found.push(inner);
-                }
-                strings_under(inner, key, found);
-            }
-        }
-        Value::Array(list) => list
-            .iter()
-            .for_each(|inner| strings_under(inner, key, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }
 
 #[cfg(test)]

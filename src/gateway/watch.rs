@@ -60,7 +60,7 @@ impl FileWatch {
         self.folders = folders;
     }
 
-    /// Waits for a change, and then until there was none for [`QUIET`], or [`PATIENCE`] is over.
+    /// Waits for a change, and then until there was none for a fifth of a second, or two seconds are over.
     ///
     /// Nothing is lost when it is dropped before it is done, and called again.
     pub async fn changed(&mut self) {

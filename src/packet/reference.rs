@@ -85,7 +85,10 @@ fn check_plain(data: &[u8], packet: Option<&PacketView<'_>>) {
     };
     let packet = packet.expect("a plain packet is well-formed");
     assert_eq!(packet.addresses(), addresses);
-    assert_eq!(ports_of(packet), Some(ports));
+    assert_eq!(
+        ports_of(packet),
+        ports.0.map(|protocol| (protocol, ports.1, ports.2))
+    );
     assert_eq!(packet.fragment(), Fragment::Whole);
     assert!(!packet.is_source_routed());
 }

@@ -20,16 +20,20 @@
 //! loads ([`Ipv4Trie`]), 128 bits are searched in two halves ([`Ipv6Trie`]). [`mod@reference`] is the
 //! slow and obviously right table that both are tested against.
 //!
+//! `few` answers a smaller question, whether an address is in a set of a few ranges, by comparison alone.
+//!
 //! Lookups of a batch are independent of each other, so a core has many of them under way at once:
 //! prefer `lookup_batch` wherever there is more than one address.
 
 mod error;
+mod few;
 mod ipv4;
 mod ipv6;
 mod ranges;
 pub mod reference;
 
 pub use error::BuildError;
+pub(crate) use few::{FewRanges, Number};
 pub use ipv4::Ipv4Trie;
 pub use ipv6::Ipv6Trie;
 

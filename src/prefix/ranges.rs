@@ -11,7 +11,7 @@ pub(super) struct Range<Address> {
 }
 
 /// A prefix as the span of addresses that it covers.
-pub(super) trait Prefix: Copy + Into<IpNet> {
+pub(crate) trait Prefix: Copy + Into<IpNet> {
     type Address: Copy + Ord;
     const ZERO: Self::Address;
     fn first(self) -> Self::Address;

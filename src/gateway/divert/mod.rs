@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A packet that goes to no prefix of the policy finds no route in the first table, and takes the main one: it never
-//! leaves the kernel. Packets whose header does not name their final destination (IPv4 options may be a source route,
+//! leaves the kernel. What is on its way to the filter is not tracked, so that connection tracking and address translation
+//! see it once, behind the filter. Packets whose header does not name their final destination (IPv4 options may be a source route,
 //! IPv6 extension headers too) get the mark that leads to the filter in any case. The kernel chooses what to look at; the
 //! verdict is the judge's.
 //!

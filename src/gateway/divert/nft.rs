@@ -1,16 +1,24 @@
 //! The nftables table that marks what enters from the VPN: one of our own, replaced as a whole.
+//!
+//! What is on its way to the filter is not tracked (`notrack`). Connection tracking would take the packet that comes back
+//! from the filter for one that it knows, and which address translation has decided to leave alone: clients behind a
+//! masquerade on the uplink would reach nothing. So it sees each packet once, when the filter has let it pass. Whether a
+//! marked packet is on that way is asked of the routes themselves, so that this holds for as long as they lead there.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use nftables::batch::Batch;
 use nftables::expr::{
-    BinaryOperation, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem,
+    BinaryOperation, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload,
+    PayloadField, SetItem,
 };
 use nftables::helper::{self, NftablesError};
 use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
 use nftables::stmt::{JumpTarget, Mangle, Match, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+use serde_json::{Value, json};
 
 use super::Diversion;
 use crate::policy::DivertScope;
@@ -33,6 +41,9 @@ impl From<NftablesError> for NftError {
     fn from(error: NftablesError) -> Self {
         match error {
             NftablesError::NftExecution { inner, .. } => Self::Missing(inner),
+            NftablesError::NftFailed { stderr, .. } if stderr.trim().is_empty() => {
+                Self::Refused("its own words stand above".to_owned())
+            }
             NftablesError::NftFailed { stderr, .. } => {
                 Self::Refused(stderr.lines().next().unwrap_or_default().to_owned())
             }
@@ -68,18 +79,34 @@ pub fn remove() -> Result<(), NftError> {
 ///
 /// # Errors
 /// [`NftError`].
-pub fn everything() -> Result<serde_json::Value, NftError> {
+pub fn everything() -> Result<Value, NftError> {
     let text = helper::get_current_ruleset_raw(Some(program()), helper::DEFAULT_ARGS)?;
     serde_json::from_str(&text).map_err(|error| NftError::Refused(error.to_string()))
 }
 
 fn apply(ruleset: &Nftables<'_>) -> Result<(), NftError> {
-    let args = helper::DEFAULT_ARGS;
-    Ok(helper::apply_ruleset_with_args(
-        ruleset,
-        Some(program()),
-        args,
-    )?)
+    let refused = |error: serde_json::Error| NftError::Refused(error.to_string());
+    let mut json = serde_json::to_value(ruleset).map_err(refused)?;
+    spell_notrack(&mut json);
+    helper::apply_ruleset_raw(&json.to_string(), Some(program()), helper::DEFAULT_ARGS)?;
+    Ok(())
+}
+
+/// Writes `"notrack"` as `{"notrack": null}`, the only form that nft reads and not the one that the crate writes.
+fn spell_notrack(json: &mut Value) {
+    match json {
+        Value::Array(items) => items.iter_mut().for_each(spell_notrack),
+        Value::Object(fields) => {
+            // The statements of a rule; elsewhere the word may be a name.
+            if let Some(Value::Array(statements)) = fields.get_mut("expr") {
+                for statement in statements.iter_mut().filter(|it| *it == "notrack") {
+                    *statement = json!({ "notrack": null });
+                }
+            }
+            fields.values_mut().for_each(spell_notrack);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The `nft` to run: that of the search path, or the usual one, which the path of ordinary users leaves out.
@@ -111,7 +138,7 @@ fn ruleset(diversion: &Diversion) -> Nftables<'static> {
         name: ENTERS.into(),
         _type: Some(NfChainType::Filter),
         hook: Some(NfHook::Prerouting),
-        prio: Some(MANGLE),
+        prio: Some(RAW),
         policy: Some(NfChainPolicy::Accept),
         ..Chain::default()
     }));
@@ -131,6 +158,15 @@ fn ruleset(diversion: &Diversion) -> Nftables<'static> {
         statements.push(mark_with(bit, diversion.mark.mask()));
         batch.add(rule(MARKS, statements));
     }
+    let is_diverted = matches(
+        Expression::Named(NamedExpression::Fib(Fib {
+            result: FibResult::Oifname,
+            flags: HashSet::from([FibFlag::Daddr, FibFlag::Mark]),
+        })),
+        Operator::EQ,
+        Expression::String(Cow::Owned(diversion.device.clone())),
+    );
+    batch.add(rule(MARKS, vec![is_diverted, Statement::Notrack]));
     batch.to_nftables()
 }
 
@@ -146,9 +182,11 @@ pub fn text(diversion: &Diversion) -> String {
             "\t\t{condition}meta mark set meta mark & {keep:#010x} | {bit:#010x}"
         );
     }
+    let device = &diversion.device;
     _ = writeln!(
         out,
-        "\t}}\n\tchain {ENTERS} {{\n\t\ttype filter hook prerouting priority mangle; policy accept;"
+        "\t\tfib daddr . mark oifname \"{device}\" notrack\n\t}}\n\
+         \tchain {ENTERS} {{\n\t\ttype filter hook prerouting priority raw; policy accept;"
     );
     for interface in &diversion.interfaces {
         _ = writeln!(out, "\t\tiifname \"{interface}\" goto {MARKS}");
@@ -268,7 +306,7 @@ fn mark_with(bit: u32, mask: u32) -> Statement<'static> {
 const ENTERS: &str = "enters_from_vpn";
 /// The chain that marks.
 const MARKS: &str = "mark_for_filter";
-/// The priority of the hook that nft calls `mangle`: before routing, after connection tracking.
-const MANGLE: i32 = -150;
+/// The priority of the hook that nft calls `raw`: before connection tracking, which is to leave out what is diverted.
+const RAW: i32 = -300;
 /// What may stand right behind an IPv6 header without a chain: numbers, and nft's names for them.
 const PLAIN_NEXT_HEADERS: [(u32, &str); 3] = [(6, "tcp"), (17, "udp"), (58, "ipv6-icmp")];

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Finding, strings_under};
+use super::Finding;
 use crate::gateway::divert::{Diversion, nft};
 
 /// Looks through `rules`, everything that nftables has (iptables' rules among it).
@@ -21,33 +21,18 @@ pub(super) fn check(rules: &Value, diversion: &Diversion) -> Vec<Finding> {
                      and from {device} on"
                 ),
                 format!(
-                    "accept the first of the two (`oifname \"{device}\" accept`), and let the rules for the VPN's \
-                     interfaces hold for `iifname \"{device}\"` too"
+                    "accept the first of the two, which is not tracked (`oifname \"{device}\" accept`), and let the rules \
+                     for the VPN's interfaces hold for `iifname \"{device}\"` too"
                 ),
-            ));
-        }
-    }
-    for rule in objects.iter().filter_map(|object| object.get("rule")) {
-        if translates_source(rule) && !names_output(rule) && is_in_nat_chain(objects, rule) {
-            findings.push(Finding::error(
-                format!(
-                    "a rule in chain {} translates source addresses whatever the interface: on the way to {device}, too, \
-                     where clients would no longer be known",
-                    name_of(rule)
-                ),
-                "name the uplink in it, e.g. `oifname \"eth0\" masquerade` (iptables: `-o eth0`)",
             ));
         }
     }
     findings
 }
 
-fn name_of(object: &Value) -> String {
-    let part = |key: &str| object[key].as_str().unwrap_or("?").to_owned();
-    let chain = object
-        .get("chain")
-        .map_or_else(|| part("name"), |_| part("chain"));
-    format!("{} {} {chain}", part("family"), part("table"))
+fn name_of(chain: &Value) -> String {
+    let part = |key: &str| chain[key].as_str().unwrap_or("?");
+    format!("{} {} {}", part("family"), part("table"), part("name"))
 }
 
 /// Whether a rule of the chain speaks of the filter's device: then the operator has thought of it.
@@ -62,38 +47,4 @@ fn accepts_device(objects: &[Value], chain: &Value, device: &str) -> bool {
         .filter_map(|object| object.get("rule"))
         .filter(same);
     rules.any(|rule| rule.to_string().contains(&format!("\"{device}\"")))
-}
-
-fn translates_source(rule: &Value) -> bool {
-    let Some(statements) = rule["expr"].as_array() else {
-        return false;
-    };
-    statements.iter().any(|statement| {
-        let foreign = statement["xt"]["name"].as_str();
-        statement.get("masquerade").is_some()
-            || statement.get("snat").is_some()
-            || matches!(foreign, Some("MASQUERADE" | "SNAT"))
-    })
-}
-
-fn names_output(rule: &Value) -> bool {
-    let mut keys = Vec::new();
-    strings_under(&rule["expr"], "key", &mut keys);
-    keys.iter().any(|key| {
-        matches!(
-            key.as_str(),
-            Some("oif" | "oifname" | "oiftype" | "oifgroup")
-        )
-    })
-}
-
-/// Whether a rule stands in a chain at the postrouting hook; chains that others jump to are left to their callers.
-fn is_in_nat_chain(objects: &[Value], rule: &Value) -> bool {
-    let mut chains = objects.iter().filter_map(|object| object.get("chain"));
-    chains.any(|chain| {
-        chain["hook"] == "postrouting"
-            && chain["family"] == rule["family"]
-            && chain["table"] == rule["table"]
-            && chain["name"] == rule["chain"]
-    })
 }
