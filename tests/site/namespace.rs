@@ -120,7 +120,8 @@ impl Host {
             name,
             namespace: File::open(Path::new("/run/netns").join(name)).expect("made just above"),
         };
-        // Addresses of tests are nobody else's: there is nothing to detect, and nothing to wait for.
+        // Addresses of tests are nobody else's: there is nothing to detect. An address added with `nodad` can be used at
+        // once; without, the kernel still takes a moment to see that it need not ask.
         for family in ["all", "default"] {
             host.set(&format!("ipv6/conf/{family}/accept_dad"), "0");
         }
