@@ -10,7 +10,6 @@
 //!  offramp     `offramp run` with divert = "all"
 //! ```
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -23,10 +22,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use offramp::filter::{Action, CompiledPolicy, Generation, Judge};
 use offramp::gateway::demo::namespace::{Host, leave_the_world};
-use offramp::gateway::tun::make_plain_device;
 use offramp::packet::Received;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// Rounds, in each of which every variant has its turn.
 const ROUNDS: usize = 9;
@@ -265,8 +261,21 @@ fn start_server(host: &Host) -> &'static AtomicU64 {
 
 /// The obvious filter, which waits for packets as long as the benchmark runs.
 fn start_obvious_filter(gateway: &Host) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .expect("a runtime");
+    let mut configuration = tun::Configuration::default();
+    configuration
+        .tun_name("plain0")
+        .platform_config(|platform| {
+            platform.ensure_root_privileges(false);
+        });
     let device = gateway
-        .run(|| make_plain_device("plain0"))
+        .run(|| {
+            let _reactor = runtime.enter();
+            tun::create_as_async(&configuration)
+        })
         .expect("the namespace is there")
         .expect("a tun device");
     for line in [
@@ -278,33 +287,20 @@ fn start_obvious_filter(gateway: &Host) {
     }
     let (policy, _) = offramp::policy::parse("bench.toml", POLICY.as_bytes()).expect("a policy");
     let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small one");
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(filter_obviously(device, &policy))
-    });
+    thread::spawn(move || runtime.block_on(filter_obviously(device, &policy)));
 }
 
-/// Reads, judges and writes back a packet at a time, as `tun`'s asynchronous device has it done.
-async fn filter_obviously(device: File, policy: &CompiledPolicy) {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    fcntl(&device, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("an open file");
-    let device = AsyncFd::register(device).expect("a device that can be waited for");
+/// Reads, judges and writes back a packet at a time.
+async fn filter_obviously(device: tun::AsyncDevice, policy: &CompiledPolicy) {
     let mut judge = Judge::new(Judge::GATEWAY_FRAGMENTS);
     let start = Instant::now();
     let mut packet = vec![0; 65_536];
-    loop {
-        let read = device.async_io(Interest::READABLE, |mut file| file.read(&mut packet));
-        let Ok(length) = read.await else { return };
+    while let Ok(length) = device.recv(&mut packet).await {
         let packet = &packet[..length];
         let verdict = judge.judge_one(policy, Received::whole(packet, start.elapsed()));
         if verdict.action == Action::Forward {
             // A full device loses packets, as any does.
-            _ = device
-                .async_io(Interest::WRITABLE, |mut file| file.write(packet))
-                .await;
+            _ = device.send(packet).await;
         }
     }
 }
