@@ -5,11 +5,11 @@
 mod site;
 mod support;
 
-use site::filter::Filter;
+use site::filter::{Filter, KernelState};
 use site::openvpn::OpenVpn;
 use site::table::{
     a_restarted_daemon_is_filtered, a_stop_restores_everything, everything_arrives, filter_holds,
-    media_is_dropped, with_clients, with_site,
+    media_is_dropped, the_table_holds, with_clients, with_site,
 };
 use site::traffic::{datagram_arrives, udp};
 use site::{CLIENT, Family, Vpn};
@@ -43,6 +43,35 @@ fn a_stop_leaves_the_concentrator_as_it_was() {
 fn a_restarted_daemon_is_filtered_again() {
     a_restarted_daemon_is_filtered::<OpenVpn>("a_restarted_daemon_is_filtered_again");
 }
+
+/// It tracks connections, drops what belongs to none, and translates what leaves for the Internet: a datagram in fragments
+/// is put together and cut again on its way, and a packet that comes back from the filter is seen a second time.
+#[test]
+fn the_same_is_dropped_beside_a_stateful_firewall() {
+    let name = "the_same_is_dropped_beside_a_stateful_firewall";
+    with_clients::<OpenVpn>(name, |site, _| {
+        site.concentrator.nft(FIREWALL);
+        for divert in ["policy", "all"] {
+            let before = KernelState::of(&site.concentrator);
+            let filter = Filter::start(site, OpenVpn::INTERFACES, divert);
+            the_table_holds::<OpenVpn>(site, &filter);
+            filter.stop();
+            assert_eq!(KernelState::of(&site.concentrator), before);
+        }
+    });
+}
+
+const FIREWALL: &str = "
+    table inet firewall {
+        chain forward {
+            type filter hook forward priority filter; policy accept;
+            ct state invalid drop
+        }
+        chain translate {
+            type nat hook postrouting priority srcnat;
+            oifname wan masquerade
+        }
+    }";
 
 /// With `client-to-client` the daemon forwards between its clients itself: no filter outside it sees their media. This
 /// test is here to say so; what can be done is to tell the operator.

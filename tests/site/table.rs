@@ -1,11 +1,11 @@
 //! What passes a VPN, and what must not: the article's Table 1 as traffic.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::filter::{Filter, KernelState, Status};
 use super::traffic::{
     Attempt, connection_carries, connection_carries_from, datagram_arrives, is_alone, is_empty,
-    listen, packets_of, ping, udp,
+    listen, packets_of, payload, ping, udp,
 };
 use super::{
     Addresses, CLIENT, DNS, EDGE_INSIDE, EDGE_PUBLIC, FRONT_END, Family, HOME, INTRANET, JUMP_HOST,
@@ -239,7 +239,7 @@ impl Row {
                 let receiver = udp(host, to.ip(), to.port());
                 let sender = udp(client, bound, 0);
                 let before = filter.status().dropped(reason);
-                let sent = crate::site::traffic::payload(length);
+                let sent = payload(length);
                 sender.send_to(&sent, to).expect("a route leads there");
                 let mtu = client.mtu(V::interface(0));
                 let expected = before + packets_of(length, to.ip(), mtu);
@@ -281,9 +281,9 @@ fn helpdesk_reaches_a_client(site: &Site) {
     }
 }
 
-fn unspecified(family: Family) -> std::net::IpAddr {
+const fn unspecified(family: Family) -> IpAddr {
     match family {
-        Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        Family::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
