@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 use std::net::UdpSocket;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -600,6 +601,124 @@ fn the_log_is_for_people_for_programs_or_for_the_journal() {
 }
 
 #[test]
+fn what_others_take_out_of_the_kernel_comes_back() {
+    in_sandbox("what_others_take_out_of_the_kernel_comes_back", &[], || {
+        let site = PlainSite::new("taken");
+        site.echo(OFFICE, MEDIA);
+        let mut gateway = site.start("divert = \"suspects\"");
+        let installed = site.kernel();
+        let takes = [
+            // The first line of Debian's /etc/nftables.conf.
+            ("nft flush ruleset", "the nftables table"),
+            ("ip rule del priority 902", "1 routing rules"),
+            ("ip route flush table 28530", "2 routes"),
+        ];
+        for (take, missing) in takes {
+            let words: Vec<&str> = take.split(' ').collect();
+            site.concentrator
+                .run(Command::new(words[0]).args(&words[1..]))
+                .success();
+            assert_ne!(site.kernel(), installed, "{take}");
+            gateway.wait_for_log(&format!("somebody has removed {missing}"));
+            assert_eq!(site.kernel(), installed, "{take}");
+            assert!(!site.is_answered(OFFICE, MEDIA, 100), "{take}");
+        }
+    });
+}
+
+#[test]
+fn it_stops_also_while_packets_never_cease() {
+    in_sandbox("it_stops_also_while_packets_never_cease", &[], || {
+        let site = PlainSite::new("ceaseless");
+        let mut gateway = site.start("");
+        let before_load = site.count("forward", "default");
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
+                let sender = sender.expect("a free port");
+                let over = &over;
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        _ = sender.send_to(&[0; 64], (OFFICE, DNS));
+                    }
+                });
+            }
+            poll("load", || {
+                (site.count("forward", "default") > before_load + 10_000).then_some(())
+            });
+            // Marks that cannot be removed keep the packets coming.
+            let nft = run(Command::new("sh").args(["-c", "command -v nft"])).success();
+            run(Command::new("mount").args(["--bind", "/bin/false", nft.trim()])).success();
+            let ended = gateway.terminate();
+            run(Command::new("umount").arg(nft.trim())).success();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(
+                ended.code(),
+                Some(1),
+                "it says that the marks are left: {}",
+                gateway.log()
+            );
+        });
+        let rules = site
+            .concentrator
+            .run(Command::new("ip").arg("rule"))
+            .success();
+        assert!(
+            !rules.contains("28528"),
+            "the rules are gone all the same: {rules}"
+        );
+    });
+}
+
+#[test]
+fn hosts_that_have_switched_ipv6_off_are_no_exception() {
+    in_sandbox(
+        "hosts_that_have_switched_ipv6_off_are_no_exception",
+        &[],
+        || {
+            let site = PlainSite::new("without_ipv6");
+            for interface in ["all", "default"] {
+                site.concentrator
+                    .set(&format!("ipv6/conf/{interface}/disable_ipv6"), "1");
+            }
+            site.echo(OFFICE, DNS);
+            site.echo(OFFICE, MEDIA);
+            let text = plain::policy(&site.folder, "");
+            let text = text
+                .replace(", \"fd00:1::/64\"", "")
+                .replace(", \"fd00:2::/48\"", "");
+            site.folder.write("policy.toml", text);
+            let _gateway = site.start_again("gateway.log");
+            assert!(site.is_answered(OFFICE, DNS, 100));
+            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        },
+    );
+}
+
+#[test]
+fn the_control_socket_of_somebody_else_is_left_alone() {
+    in_sandbox(
+        "the_control_socket_of_somebody_else_is_left_alone",
+        &[],
+        || {
+            let site = PlainSite::new("socket");
+            let path = site.folder.path("control.sock");
+            let other = std::os::unix::net::UnixListener::bind(&path).expect("a free place");
+            let policy = plain::policy(&site.folder, "");
+            let policy = site.folder.write("policy.toml", policy);
+            let said = site.offramp(&["run", &policy]).failure(1);
+            assert!(said.contains("another program listens there"), "{said}");
+            assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+            drop(other);
+            // What nobody listens on any more is replaced.
+            let _gateway = site.start("");
+            assert_eq!(site.status()["generation"], 1);
+        },
+    );
+}
+
+#[test]
 fn source_routes_are_diverted_wherever_they_claim_to_go() {
     in_sandbox(
         "source_routes_are_diverted_wherever_they_claim_to_go",
@@ -719,6 +838,16 @@ fn what_would_break_it_is_refused_with_advice_before_anything_is_changed() {
                 ["there is an interface offramp0 already", "[gateway] device"],
             );
             concentrator.ip("link del offramp0");
+
+            concentrator.nft(
+                "table inet fw { chain forward { type filter hook forward priority 0; \
+                 iifname \"tun0\" accept; ct state established accept; reject; }; }",
+            );
+            says(
+                "",
+                ["stops what it does not know", "oifname \"offramp0\" accept"],
+            );
+            concentrator.nft("delete table inet fw");
 
             let policy = site
                 .folder

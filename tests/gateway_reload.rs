@@ -120,10 +120,27 @@ fn a_file_with_mistakes_changes_nothing_and_says_so() {
             }
             gateway.wait_for_log("reload refused, generation 1 stays in force");
 
+            // Packets would go round in circles, which a start refuses, too.
+            site.folder.write(
+                "policy.toml",
+                good.replace("[\"tun0\"]", "[\"tun0\", \"offramp*\"]"),
+            );
+            poll("the refusal", || {
+                (site.status()["reloads"]["refused"] == 6).then_some(())
+            });
+            assert!(site.is_answered(OFFICE, DNS, 100));
+
+            // A FIFO would have to be waited for.
+            fs::remove_file(site.folder.path("policy.toml")).expect("it is there");
+            site.folder.fifo("policy.toml");
+            poll("the refusal", || {
+                (site.status()["reloads"]["refused"] == 7).then_some(())
+            });
+
             fs::remove_file(site.folder.path("policy.toml")).expect("it is there");
             hang_up(&gateway);
             poll("the refusal", || {
-                (site.status()["reloads"]["refused"] == 6).then_some(())
+                (site.status()["reloads"]["refused"] == 8).then_some(())
             });
             site.folder.write("policy.toml", good);
             wait_for_generation(&site, 2);

@@ -331,7 +331,8 @@ struct Bed {
     vpn: File,
     out: File,
     filter: File,
-    installation: Installation,
+    /// Held as long as the diversion is.
+    _installation: Installation,
     netlink: Netlink,
     runtime: tokio::runtime::Runtime,
 }
@@ -353,7 +354,7 @@ impl Bed {
             vpn: nonblocking(make_plain_device("vpn0").expect("a tun device")),
             out: nonblocking(make_plain_device("out0").expect("a tun device")),
             filter: device.into_queues().remove(0),
-            installation,
+            _installation: installation,
             netlink,
             runtime,
         }
@@ -377,9 +378,9 @@ impl Bed {
     }
 
     fn take_down(self) {
-        self.installation.stop().expect("nft");
+        let netlink = self.netlink;
         self.runtime
-            .block_on(remove_all(&self.netlink))
+            .block_on(remove_all(&netlink))
             .expect("a namespace of ours");
     }
 }

@@ -1,9 +1,10 @@
 //! `offramp demo`: a site in a box, and what offramp does to its traffic.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -425,7 +426,11 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Result<Self, CliError> {
         let path = std::env::temp_dir().join(format!("offramp-demo-{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(|error| CliError::file("folder", &path, &error))?;
+        // One that is there already is somebody else's, and so may be what is in it.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| CliError::file("folder", &path, &error))?;
         Ok(Self(path))
     }
 }

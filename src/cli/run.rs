@@ -72,12 +72,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         return rehearse(&policy);
     }
     start_log(options);
-    gateway::run(&source, policy).map_err(failed)?;
+    gateway::run(&source).map_err(failed)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn failed(error: RunError) -> CliError {
-    CliError::Failed(error.to_string())
+    match error {
+        RunError::Policy(why) => CliError::Refused(why),
+        other => CliError::Failed(other.to_string()),
+    }
 }
 
 fn rehearse(policy: &CompiledPolicy) -> Result<ExitCode, CliError> {

@@ -1,12 +1,13 @@
 //! The control socket: who connects is told the [`Status`] and hung up on.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::stat::{Mode, umask};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -17,6 +18,8 @@ use super::status::Status;
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and inode, by which it is told from what somebody else puts in its place.
+    identity: (u64, u64),
 }
 
 impl ControlSocket {
@@ -28,18 +31,35 @@ impl ControlSocket {
     /// When something else is at `path`, or it cannot be made.
     pub fn listen(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(folder)?;
         }
         match fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path)?,
+            Ok(metadata) if metadata.file_type().is_socket() => {
+                match StdUnixStream::connect(path) {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        fs::remove_file(path)?;
+                    }
+                    Ok(_) | Err(_) => {
+                        return Err(io::Error::other("another program listens there"));
+                    }
+                }
+            }
             Ok(_) => return Err(io::Error::other("there is a file that is no socket")),
             Err(_) => {}
         }
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        // Nobody else may connect, not even in the moment before the mode is set.
+        let before = umask(Mode::S_IRWXG | Mode::S_IRWXO | Mode::S_IXUSR);
+        let bound = UnixListener::bind(path);
+        umask(before);
+        let listener = bound?;
+        let metadata = fs::symlink_metadata(path)?;
         Ok(Self {
             listener,
             path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
         })
     }
 
@@ -57,8 +77,12 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Somebody else has removed it, or the next one to start will.
-        _ = fs::remove_file(&self.path);
+        let is_ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        if is_ours {
+            // Where it cannot be removed, the next one to start finds that nobody listens.
+            _ = fs::remove_file(&self.path);
+        }
     }
 }
 

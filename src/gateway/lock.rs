@@ -1,11 +1,13 @@
 //! [`HostLock`]: one gateway at a time in a network namespace.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 
 /// The right to divert traffic on this host; held until it is dropped, or the process is gone.
 ///
@@ -20,10 +22,10 @@ pub struct HostLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
-    #[error("offramp already runs on this host{}; stop it first, or ask it with `offramp status`", pid.map_or(String::new(), |pid| format!(" (process {pid})")))]
+    #[error("offramp already runs on this host{}; stop it first, or ask it with `offramp status`", named(*holder))]
     Held {
-        /// That process, where the kernel tells.
-        pid: Option<i32>,
+        /// That process and its user, where the kernel tells.
+        holder: Option<(i32, u32)>,
     },
     /// The kernel has no socket for us.
     #[error("cannot make sure that offramp runs once only: {0}")]
@@ -45,6 +47,7 @@ impl HostLock {
                 Err(LockError::Held { .. }) if Instant::now() < deadline => {
                     std::thread::sleep(PAUSE);
                 }
+                Err(LockError::Held { .. }) => return Err(LockError::Held { holder: holder() }),
                 taken => return taken,
             }
         }
@@ -57,16 +60,29 @@ impl HostLock {
                 _listener: listener,
             }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let stream = UnixStream::connect_addr(&address);
-                let holder = stream
-                    .ok()
-                    .and_then(|stream| getsockopt(&stream, PeerCredentials).ok());
-                Err(LockError::Held {
-                    pid: holder.map(|holder| holder.pid()),
-                })
+                Err(LockError::Held { holder: None })
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// The process that holds the lock, and its user.
+fn holder() -> Option<(i32, u32)> {
+    // It need not answer, and what does not answer must not keep us waiting.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+    let address = UnixAddr::new_abstract(NAME.as_bytes()).ok()?;
+    connect(stream.as_raw_fd(), &address).ok()?;
+    let holder = getsockopt(&stream, PeerCredentials).ok()?;
+    Some((holder.pid(), holder.uid()))
+}
+
+fn named(holder: Option<(i32, u32)>) -> String {
+    match holder {
+        None => String::new(),
+        Some((pid, 0)) => format!(" (process {pid})"),
+        Some((pid, user)) => format!(" (process {pid} of user {user})"),
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::divert::Diversion;
 use super::divert::nft::{self, NftError};
 use super::divert::route::{ForeignRule, Netlink, NetlinkError};
+use super::lock::LockError;
 use super::tun;
 use crate::policy::Policy;
 
@@ -45,6 +46,14 @@ impl Finding {
         }
     }
 
+    /// That a gateway runs already.
+    pub fn running(held: &LockError) -> Self {
+        Self::error(
+            held.to_string(),
+            "SIGHUP has it take a policy that has changed",
+        )
+    }
+
     fn warning(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
@@ -62,15 +71,14 @@ pub async fn check(policy: &Policy, diversion: &Diversion, netlink: &Netlink) ->
             "add it under [vpn], e.g. interfaces = [\"tun0\"] for OpenVPN, [\"vpns*\"] for ocserv, [\"wg0\"] for WireGuard",
         ));
     }
-    findings.extend(check_settings(policy, diversion, &Settings::of_host()));
     match netlink.interfaces().await {
-        Ok(interfaces) => findings.extend(check_interfaces(diversion, &interfaces)),
+        Ok(interfaces) if interfaces.contains(&diversion.device) => {
+            findings.push(device_exists(diversion));
+        }
+        Ok(_) => {}
         Err(error) => findings.push(no_netlink(&error)),
     }
-    match netlink.foreign_rules().await {
-        Ok(rules) => findings.extend(check_rules(diversion, &rules)),
-        Err(error) => findings.push(no_netlink(&error)),
-    }
+    findings.extend(check_change(policy, diversion, netlink).await);
     for table in diversion.rules().iter().map(|rule| rule.table) {
         match netlink.foreign_routes(table).await {
             Ok(0) => {}
@@ -93,6 +101,31 @@ pub async fn check(policy: &Policy, diversion: &Diversion, netlink: &Netlink) ->
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings.dedup();
     findings
+}
+
+/// Looks for what would break `policy` on this host once it is diverted for: what a reload can bring, too.
+pub async fn check_change(
+    policy: &Policy,
+    diversion: &Diversion,
+    netlink: &Netlink,
+) -> Vec<Finding> {
+    let mut findings = check_settings(policy, diversion, &Settings::of_host());
+    match netlink.interfaces().await {
+        Ok(interfaces) => findings.extend(check_interfaces(diversion, &interfaces)),
+        Err(error) => findings.push(no_netlink(&error)),
+    }
+    match netlink.foreign_rules().await {
+        Ok(rules) => findings.extend(check_rules(diversion, &rules)),
+        Err(error) => findings.push(no_netlink(&error)),
+    }
+    findings
+}
+
+fn device_exists(diversion: &Diversion) -> Finding {
+    Finding::error(
+        format!("there is an interface {} already", diversion.device),
+        "remove it if nothing uses it, or give the filter's another name: [gateway] device = \"offramp1\"",
+    )
 }
 
 fn no_netlink(error: &NetlinkError) -> Finding {
@@ -203,6 +236,20 @@ fn check_settings<Read: Fn(&str) -> Option<i64>>(
              net.ipv4.conf.eth0.rp_filter=1; offramp sets its own device's",
         ));
     }
+    // An answer of the gateway itself would inherit the filter's mark, and be led away from the client.
+    for key in [
+        "ipv4/tcp_fwmark_accept",
+        "ipv4/fwmark_reflect",
+        "ipv6/fwmark_reflect",
+    ] {
+        if settings.get(key) == Some(1) {
+            let name = key.replace('/', ".");
+            findings.push(Finding::error(
+                format!("net.{name} is 1: answers of this host to clients would carry the filter's mark, and be lost"),
+                format!("sysctl -w net.{name}=0"),
+            ));
+        }
+    }
     for interface in &diversion.interfaces {
         let name = interface.strip_suffix('*').unwrap_or(interface);
         if settings.src_valid_mark(name) && settings.rp_filter(name) == STRICT {
@@ -223,12 +270,6 @@ fn check_settings<Read: Fn(&str) -> Option<i64>>(
 
 fn check_interfaces(diversion: &Diversion, present: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if present.contains(&diversion.device) {
-        findings.push(Finding::error(
-            format!("there is an interface {} already", diversion.device),
-            "remove it if nothing uses it, or give the filter's another name: [gateway] device = \"offramp1\"",
-        ));
-    }
     for pattern in &diversion.interfaces {
         let one = Diversion {
             interfaces: vec![pattern.clone()],
@@ -277,6 +318,20 @@ fn check_rules(diversion: &Diversion, rules: &[ForeignRule]) -> Vec<Finding> {
                     rule.priority
                 ),
                 "choose two other bits: [gateway] mark = 0x0c000000",
+            ));
+        } else if let Some((mark @ 1.., u32::MAX)) = rule.mark
+            && !rule.is_inverted
+        {
+            findings.push(Finding::warning(
+                format!(
+                    "the routing rule of priority {} wants mark {mark:#x} and nothing beside it: it does not match what \
+                     carries the filter's bits too",
+                    rule.priority
+                ),
+                format!(
+                    "if it is for VPN clients, have it look at its own bits only: fwmark {mark:#x}/{:#x}",
+                    !bits
+                ),
             ));
         } else if rule.priority < Diversion::FIRST_PRIORITY && rule.mark.is_none() && !rule.is_local
         {

@@ -6,20 +6,22 @@
 //!  stop    marks ─▶ workers end with what was queued ─▶ rules, routes ─▶ device
 //! ```
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
-use std::fs;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::OpenOptions;
 use std::hash::{Hash, Hasher};
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tracing::{debug, error, info, warn};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
 
 use super::backend::{BackendError, Traffic};
 use super::control::{self, ControlSocket};
@@ -63,6 +65,9 @@ pub enum RunError {
     /// Something would break it.
     #[error("{0} in the way; `offramp run --dry-run` lists what it would do")]
     Findings(String),
+    /// The policy cannot be used.
+    #[error("{0}")]
+    Policy(String),
     /// The kernel refuses its part.
     #[error(transparent)]
     Divert(#[from] DivertError),
@@ -95,18 +100,20 @@ pub enum RunError {
     Worker(String),
 }
 
-/// Runs a gateway with `first` as its policy until it is told to stop (SIGTERM, SIGINT).
+/// Runs a gateway by the policy of `source` until it is told to stop (SIGTERM, SIGINT).
 ///
 /// # Errors
 /// [`RunError`]; the kernel is then left as the policy's fail mode wants it.
-pub fn run(source: &dyn PolicySource, first: CompiledPolicy) -> Result<(), RunError> {
-    runtime()?.block_on(async {
+pub fn run(source: &dyn PolicySource) -> Result<(), RunError> {
+    in_runtime(async {
         let lock = HostLock::take()?;
         let netlink = connect()?;
+        // What is written from here on is a change.
+        let read = fingerprint(&source.files());
+        let first = source.load(Generation(1)).map_err(RunError::Policy)?;
         let diversion = Diversion::of(first.policy());
-        let findings = preflight::check(first.policy(), &diversion, &netlink).await;
-        report(&findings)?;
-        let mut gateway = Gateway::start(source, first, diversion, netlink).await?;
+        report(&preflight::check(first.policy(), &diversion, &netlink).await)?;
+        let mut gateway = Gateway::start(source, first, read, diversion, netlink).await?;
         let ended = gateway.serve(source).await;
         let stopped = gateway.stop(&ended).await;
         drop(lock);
@@ -119,10 +126,14 @@ pub fn run(source: &dyn PolicySource, first: CompiledPolicy) -> Result<(), RunEr
 /// # Errors
 /// [`RunError::System`].
 pub fn rehearse(policy: &Policy) -> Result<(Vec<Finding>, Diversion), RunError> {
-    runtime()?.block_on(async {
+    in_runtime(async {
         let netlink = connect()?;
         let diversion = Diversion::of(policy);
-        let findings = preflight::check(policy, &diversion, &netlink).await;
+        let findings = match HostLock::take() {
+            Ok(_lock) => preflight::check(policy, &diversion, &netlink).await,
+            // The device and whatever else it has is no obstacle, but it.
+            Err(held) => vec![Finding::running(&held)],
+        };
         Ok((findings, diversion))
     })
 }
@@ -132,21 +143,26 @@ pub fn rehearse(policy: &Policy) -> Result<(Vec<Finding>, Diversion), RunError> 
 /// # Errors
 /// [`RunError::Lock`] while one runs; [`RunError::Divert`].
 pub fn clean_up() -> Result<(), RunError> {
-    runtime()?.block_on(async {
+    in_runtime(async {
         let _lock = HostLock::take()?;
         remove_all(&connect()?).await?;
         Ok(())
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
-    tokio::runtime::Builder::new_current_thread()
+/// Does `work` on this thread, with timers, signals and sockets to wait for.
+fn in_runtime<T>(work: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| RunError::System {
             what: "start the control thread",
             source,
-        })
+        })?;
+    let done = runtime.block_on(work);
+    // A program that hangs is left to itself.
+    runtime.shutdown_background();
+    done
 }
 
 fn connect() -> Result<Netlink, RunError> {
@@ -188,6 +204,10 @@ struct Gateway {
     signals: Signals,
     watch: FileWatch,
     links: LinkChanges,
+    /// Whether the interfaces that matter are on, as far as was told.
+    known_links: HashMap<String, bool>,
+    /// `[gateway]` as it was at the start.
+    options: GatewayOptions,
     /// Of the files as they were last read.
     fingerprint: u64,
     reloads: Reloads,
@@ -223,20 +243,21 @@ impl Gateway {
     async fn start(
         source: &dyn PolicySource,
         first: CompiledPolicy,
+        fingerprint: u64,
         diversion: Diversion,
         netlink: Netlink,
     ) -> Result<Self, RunError> {
         let system = |what| move |source| RunError::System { what, source };
         let signals = Signals::new().map_err(system("listen for signals"))?;
-        let files = source.files();
-        let fingerprint = fingerprint(&files);
-        let watch = FileWatch::new(&files)
+        let watch = FileWatch::new(&source.files())
             .map_err(io::Error::other)
             .map_err(system("watch the policy file"))?;
         let control = listen(&first.policy().gateway)?;
+        let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
         let stop = StopSignal::new().map_err(system("make an event file"))?;
 
-        let count = workers_wanted(&first.policy().gateway);
+        let options = first.policy().gateway.clone();
+        let count = workers_wanted(&options);
         let device =
             TunDevice::create(&diversion.device, count).map_err(|source| RunError::Device {
                 device: diversion.device.clone(),
@@ -264,7 +285,10 @@ impl Gateway {
             .collect::<io::Result<Vec<_>>>()
             .map_err(system("start a worker thread"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
-        let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
+        let present = netlink.interfaces().await.unwrap_or_default();
+        let known_links = installation.diversion().interfaces.iter();
+        let known_links = known_links.map(|name| (name.clone(), present.contains(name)));
+        let known_links = known_links.collect();
 
         info!(
             generation = published.generation().0,
@@ -284,6 +308,8 @@ impl Gateway {
             signals,
             watch,
             links,
+            known_links,
+            options,
             fingerprint,
             reloads: Reloads::default(),
             name: source.name(),
@@ -293,8 +319,13 @@ impl Gateway {
 
     /// Serves until it is told to stop, or a worker ends.
     async fn serve(&mut self, source: &dyn PolicySource) -> Result<(), RunError> {
+        let mut look_after = tokio::time::interval(LOOK_AFTER);
+        look_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The policy may have been written while everything was set up.
+        self.reload(source, Occasion::FileChange).await;
         loop {
             tokio::select! {
+                _ = look_after.tick() => self.look_after().await,
                 _ = self.signals.terminate.recv() => break,
                 _ = self.signals.interrupt.recv() => break,
                 _ = self.signals.hang_up.recv() => self.reload(source, Occasion::Signal).await,
@@ -317,30 +348,49 @@ impl Gateway {
         Ok(())
     }
 
+    /// Brings back what somebody else has taken out of the kernel.
+    async fn look_after(&self) {
+        match self.installation.repair().await {
+            Ok(None) => {}
+            Ok(Some(missing)) => error!(
+                "somebody has removed {missing} of the diversion; it is back, and meanwhile traffic was not judged"
+            ),
+            Err(error) => error!("traffic is not diverted as it should be: {error}"),
+        }
+    }
+
     /// Keeps the diversion whole when interfaces come and go.
-    async fn follow(&self, change: LinkChange) {
+    async fn follow(&mut self, change: LinkChange) {
+        let (name, is_on) = match change {
+            LinkChange::Untold => return self.look_after().await,
+            LinkChange::Up(name) => (name, true),
+            LinkChange::Down(name) | LinkChange::Gone(name) => (name, false),
+        };
         let diversion = self.installation.diversion();
-        match change {
+        let is_ours = name == diversion.device;
+        if !is_ours && !diversion.interfaces.contains(&name) {
+            return;
+        }
+        // The kernel tells of much that is no change of this kind. The first news of the device are of its birth.
+        let before = self.known_links.insert(name.clone(), is_on);
+        if before.is_none_or(|before| before == is_on) {
+            return;
+        }
+        match (is_ours, is_on) {
             // Its routes went when it was off.
-            LinkChange::Up(name) if name == diversion.device => {
-                if let Err(error) = self.installation.repair().await {
-                    error!("traffic is not diverted: {error}");
-                }
+            (true, true) => match self.installation.repair().await {
+                Ok(_) => info!("{name} is on again: traffic is judged"),
+                Err(error) => error!("traffic is not diverted as it should be: {error}"),
+            },
+            (true, false) => {
+                let meanwhile = match diversion.on_failure {
+                    FailMode::Open => "traffic passes and is not judged",
+                    FailMode::Closed => "what is diverted is stopped",
+                };
+                error!("{name} is off: {meanwhile} until it is on (`ip link set {name} up`)");
             }
-            LinkChange::Down(name) if name == diversion.device => {
-                warn!(
-                    "{name} is off: traffic is not judged until it is on (`ip link set {name} up`)"
-                );
-            }
-            LinkChange::Gone(name) if diversion.interfaces.contains(&name) => {
-                warn!("interface {name} is gone: nothing is judged until it is back");
-            }
-            LinkChange::Up(name) if diversion.interfaces.contains(&name) => {
-                info!("interface {name} is there: what enters from it is judged");
-            }
-            LinkChange::Up(name) | LinkChange::Down(name) | LinkChange::Gone(name) => {
-                debug!("interface {name} has changed");
-            }
+            (false, true) => info!("interface {name} is there: what enters from it is judged"),
+            (false, false) => warn!("interface {name} is gone or off: nothing enters from it"),
         }
     }
 
@@ -386,13 +436,17 @@ impl Gateway {
         if wanted.interfaces.is_empty() {
             return Err("it names no interface of the VPN (vpn.interfaces)".to_owned());
         }
-        for change in needs_restart(
-            self.installation.diversion(),
-            &wanted,
-            policy.policy(),
-            self.published.current().policy().policy(),
-        ) {
-            warn!("{change} takes effect at the next start of offramp");
+        let findings = preflight::check_change(policy.policy(), &wanted, &self.netlink).await;
+        report(&findings).map_err(|_| {
+            let errors = findings.iter().filter(|it| it.severity == Severity::Error);
+            let errors: Vec<String> = errors
+                .map(|it| format!("{}; {}", it.what, it.advice))
+                .collect();
+            errors.join("\n")
+        })?;
+        let running = self.installation.diversion();
+        for key in needs_restart(running, &wanted, &policy.policy().gateway, &self.options) {
+            warn!("{key} takes effect at the next start of offramp");
         }
         let changed = self.installation.change(wanted).await;
         changed.map_err(|error| error.to_string())?;
@@ -449,22 +503,19 @@ impl Gateway {
 
     /// Ends the gateway: in order, or as its fail mode wants it where it failed.
     async fn stop(self, ended: &Result<(), RunError>) -> Result<(), RunError> {
-        let fails_closed = self.installation.diversion().on_failure == FailMode::Closed;
-        if ended.is_err() && fails_closed {
-            // What is diverted finds the routes that lead nowhere.
-            return Ok(());
+        if ended.is_err() {
+            self.stop.give();
+            return Ok(self.installation.abandon().await?);
         }
-        let stopped = self.installation.stop();
+        let stopped = self.installation.stop().await;
         self.stop.give();
         for worker in self.workers {
             // Its panic, if it had one, was told when it ended.
             _ = worker.thread.join();
         }
-        self.installation.remove().await?;
-        stopped.map_err(DivertError::from)?;
-        if ended.is_ok() {
-            info!("stopped: everything that was added to the kernel is removed");
-        }
+        let removed = self.installation.remove().await;
+        stopped.and(removed)?;
+        info!("stopped: everything that was added to the kernel is removed");
         Ok(())
     }
 }
@@ -526,30 +577,24 @@ fn workers_wanted(gateway: &GatewayOptions) -> usize {
 fn needs_restart(
     running: &Diversion,
     wanted: &Diversion,
-    new: &Policy,
-    old: &Policy,
+    new: &GatewayOptions,
+    started: &GatewayOptions,
 ) -> Vec<&'static str> {
-    let mut waiting = Vec::new();
     let checks = [
         ("gateway.device", running.device != wanted.device),
         ("gateway.mark", running.mark != wanted.mark),
         ("gateway.table", running.table != wanted.table),
         (
             "gateway.workers",
-            workers_wanted(&new.gateway) != workers_wanted(&old.gateway),
+            workers_wanted(new) != workers_wanted(started),
         ),
         (
             "gateway.control",
-            control_path(&new.gateway) != control_path(&old.gateway),
+            control_path(new) != control_path(started),
         ),
     ];
-    waiting.extend(
-        checks
-            .iter()
-            .filter(|(_, changed)| *changed)
-            .map(|(key, _)| *key),
-    );
-    waiting
+    let waiting = checks.iter().filter(|(_, changed)| *changed);
+    waiting.map(|(key, _)| *key).collect()
 }
 
 fn diversion_status(diversion: &Diversion, present: &[String]) -> DiversionStatus {
@@ -598,10 +643,29 @@ const fn kind_name(kind: RuleKind) -> &'static str {
 fn fingerprint(files: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for file in files {
-        match fs::read(file) {
+        match read_file(file) {
             Ok(bytes) => bytes.hash(&mut hasher),
-            Err(error) => error.raw_os_error().hash(&mut hasher),
+            Err(error) => error.kind().hash(&mut hasher),
         }
     }
     hasher.finish()
 }
+
+/// The bytes of a regular file, as far as a policy or a feed may go: nothing here waits for a FIFO, or reads a device.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Larger than any policy or feed that is taken.
+const LARGEST_FILE: u64 = 64 << 20;
+/// How often to look whether the kernel's part is as it was left: `nft` costs milliseconds.
+const LOOK_AFTER: Duration = Duration::from_secs(5);

@@ -15,6 +15,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -108,7 +109,10 @@ fn set_nonblocking(file: &File) -> io::Result<()> {
 /// Tells workers to stop; each sees it once what the kernel had queued for it is dealt with.
 #[derive(Debug, Clone)]
 pub struct StopSignal {
+    /// Wakes a worker that waits.
     event: Arc<EventFd>,
+    /// Seen by a worker that never has to wait.
+    given: Arc<AtomicBool>,
 }
 
 impl StopSignal {
@@ -120,11 +124,13 @@ impl StopSignal {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Self {
             event: Arc::new(event),
+            given: Arc::default(),
         })
     }
 
     /// Gives it, for good.
     pub fn give(&self) {
+        self.given.store(true, Ordering::Relaxed);
         // An event file takes 2^64 - 2 of these before it refuses one.
         _ = self.event.write(1);
     }
@@ -193,10 +199,7 @@ impl TunBackend {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [queue, stop] = files.map(|file| file.revents().unwrap_or(PollFlags::empty()));
-        if stop.contains(PollFlags::POLLIN) {
-            self.stopping.get_or_insert_with(Instant::now);
-        }
+        let [queue, _] = files.map(|file| file.revents().unwrap_or(PollFlags::empty()));
         if queue.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
             // The device was deleted: from here on the queue is ready at once, for ever, and holds nothing.
             return Err(io::Error::from_raw_os_error(libc::EBADFD));
@@ -206,6 +209,9 @@ impl TunBackend {
 
     /// Whether it is time to end, with nothing left to read.
     fn is_over(&mut self, received: usize) -> bool {
+        if self.stop.given.load(Ordering::Relaxed) {
+            self.stopping.get_or_insert_with(Instant::now);
+        }
         match self.stopping {
             None => false,
             Some(since) => received == 0 || since.elapsed() > LONGEST_FAREWELL,

@@ -3,10 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use super::Diversion;
 use super::nft::{self, NftError};
 use super::route::{Netlink, NetlinkError, device_settings};
+use super::{Diversion, Leads};
 use crate::policy::FailMode;
 
 /// A diversion that the kernel knows of.
@@ -53,7 +54,8 @@ impl Installation {
         match installation.install_all().await {
             Ok(()) => Ok(installation),
             Err(error) => {
-                installation.abandon().await;
+                // The first error is the one to tell.
+                _ = installation.abandon().await;
                 Err(error)
             }
         }
@@ -72,7 +74,8 @@ impl Installation {
         self.netlink
             .set_rules(&diversion.rules(), diversion.mark.mask())
             .await?;
-        Ok(nft::install(diversion)?)
+        let diversion = diversion.clone();
+        Ok(run_nft(move || nft::install(&diversion)).await?)
     }
 
     /// What the kernel was told.
@@ -94,9 +97,6 @@ impl Installation {
             table: before.table,
             ..wanted
         };
-        if wanted == *before {
-            return Ok(());
-        }
         match self.change_to(&wanted).await {
             Ok(()) => {
                 self.installed = wanted;
@@ -119,7 +119,11 @@ impl Installation {
         rules.dedup();
         self.netlink.set_routes(&routes, self.device).await?;
         self.netlink.set_rules(&rules, mask).await?;
-        nft::install(wanted)?;
+        run_nft({
+            let wanted = wanted.clone();
+            move || nft::install(&wanted)
+        })
+        .await?;
         self.netlink.set_rules(&wanted.rules(), mask).await?;
         self.netlink
             .set_routes(&wanted.routes(), self.device)
@@ -127,21 +131,45 @@ impl Installation {
         Ok(())
     }
 
-    /// Brings back the routes that went when the device was down for a while.
+    /// Brings back what somebody else has taken away: routes go when the device is off, rules and tables when others
+    /// reload theirs as if they were alone. What was missing, in words; `None` where nothing was.
     ///
     /// # Errors
     /// [`DivertError`].
-    pub async fn repair(&self) -> Result<(), DivertError> {
-        let routes = self.installed.routes();
-        Ok(self.netlink.set_routes(&routes, self.device).await?)
+    pub async fn repair(&self) -> Result<Option<String>, DivertError> {
+        let diversion = &self.installed;
+        let routes = self
+            .netlink
+            .set_routes(&diversion.routes(), self.device)
+            .await?;
+        let rules = self
+            .netlink
+            .set_rules(&diversion.rules(), diversion.mark.mask())
+            .await?;
+        let mut missing = Vec::new();
+        if !run_nft(nft::is_installed).await? {
+            let diversion = diversion.clone();
+            run_nft(move || nft::install(&diversion)).await?;
+            missing.push("the nftables table".to_owned());
+        }
+        for (count, what) in [(rules, "routing rules"), (routes, "routes")] {
+            if count > 0 {
+                missing.push(format!("{count} {what}"));
+            }
+        }
+        Ok((!missing.is_empty()).then(|| missing.join(", ")))
     }
 
     /// Ends the diversion: from here on nothing more is led to the device.
     ///
     /// # Errors
-    /// [`NftError`].
-    pub fn stop(&self) -> Result<(), NftError> {
-        nft::remove()
+    /// [`DivertError`], with everything tried: either of marks and rules is enough to end it.
+    pub async fn stop(&self) -> Result<(), DivertError> {
+        let marks = run_nft(nft::remove).await;
+        let rules = self.netlink.set_rules(&[], 0).await;
+        marks?;
+        rules?;
+        Ok(())
     }
 
     /// Removes everything else that was added; the device goes with its last reader.
@@ -153,25 +181,56 @@ impl Installation {
     }
 
     /// Leaves the kernel as the operator wants it while the filter is away against its will.
-    pub async fn abandon(&self) {
-        match self.installed.on_failure {
-            FailMode::Open => {
-                // Whatever is left leads to a device that is gone: it diverts nothing.
-                _ = remove_all(&self.netlink).await;
+    ///
+    /// # Errors
+    /// [`DivertError`] where it does not take it.
+    pub async fn abandon(&self) -> Result<(), DivertError> {
+        let diversion = &self.installed;
+        match diversion.on_failure {
+            FailMode::Open => remove_all(&self.netlink).await.map(|_| ()),
+            FailMode::Closed => {
+                let routes = diversion.routes().into_iter();
+                let nowhere: Vec<_> = routes.filter(|it| it.leads == Leads::Nowhere).collect();
+                self.netlink.set_routes(&nowhere, 0).await?;
+                self.netlink
+                    .set_rules(&diversion.rules(), diversion.mark.mask())
+                    .await?;
+                let diversion = diversion.clone();
+                Ok(run_nft(move || nft::install(&diversion)).await?)
             }
-            FailMode::Closed => {}
         }
     }
 }
+
+/// Has `nft` run beside the control task, which does not wait for it for ever.
+async fn run_nft<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NftError> + Send + 'static,
+) -> Result<T, NftError> {
+    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(failed)) => Err(NftError::Refused(failed.to_string())),
+        Err(_) => Err(NftError::Refused(format!(
+            "it has not ended within {} seconds",
+            PATIENCE.as_secs()
+        ))),
+    }
+}
+
+/// How long `nft` may take: a table of ours takes it milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Removes everything that any process of ours has added, but for devices; how much that was.
 ///
 /// # Errors
 /// [`DivertError`].
 pub async fn remove_all(netlink: &Netlink) -> Result<usize, DivertError> {
-    nft::remove()?;
-    netlink.set_rules(&[], 0).await?;
-    Ok(netlink.remove_routes().await?)
+    // Each is tried, whatever became of the others.
+    let marks = run_nft(nft::remove).await;
+    let rules = netlink.set_rules(&[], 0).await;
+    let routes = netlink.remove_routes().await?;
+    marks?;
+    rules?;
+    Ok(routes)
 }
 
 fn set(key: &str, value: &str) -> Result<(), DivertError> {

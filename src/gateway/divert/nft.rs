@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::io;
 
 use nftables::batch::Batch;
 use nftables::expr::{
@@ -31,7 +32,7 @@ pub const TABLE: &str = "offramp";
 pub enum NftError {
     /// There is no `nft` to be run.
     #[error("cannot run nft: {0}; install it, on Debian with `apt-get install nftables`")]
-    Missing(std::io::Error),
+    Missing(io::Error),
     /// It refused.
     #[error("nft refused: {0}")]
     Refused(String),
@@ -40,6 +41,11 @@ pub enum NftError {
 impl From<NftablesError> for NftError {
     fn from(error: NftablesError) -> Self {
         match error {
+            NftablesError::NftExecution { inner, .. }
+                if inner.kind() == io::ErrorKind::BrokenPipe =>
+            {
+                Self::Refused("it ended before it had read everything".to_owned())
+            }
             NftablesError::NftExecution { inner, .. } => Self::Missing(inner),
             NftablesError::NftFailed { stderr, .. } if stderr.trim().is_empty() => {
                 Self::Refused("its own words stand above".to_owned())
@@ -73,6 +79,19 @@ pub fn remove() -> Result<(), NftError> {
     batch.add(table());
     batch.delete(table());
     apply(&batch.to_nftables())
+}
+
+/// Whether the table is there.
+///
+/// # Errors
+/// [`NftError::Missing`].
+pub fn is_installed() -> Result<bool, NftError> {
+    let list = ["list", "table", "inet", TABLE];
+    match helper::get_current_ruleset_raw(Some(program()), list) {
+        Ok(_) => Ok(true),
+        Err(NftablesError::NftFailed { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Everything that nftables has, as it prints it.
@@ -392,7 +411,7 @@ const ENTERS: &str = "enters_from_vpn";
 /// The chain that marks.
 const MARKS: &str = "mark_for_filter";
 /// The priority of the hook that nft calls `raw`: before connection tracking, which is to leave out what is diverted.
-const RAW: i32 = -300;
+pub const RAW: i32 = -300;
 /// Headers by number and by nft's name for them.
 const TCP: (u32, &str) = (6, "tcp");
 const UDP: (u32, &str) = (17, "udp");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -11,7 +12,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, IpVersion, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 
@@ -42,6 +43,8 @@ pub struct ForeignRule {
     pub mark: Option<(u32, u32)>,
     /// The rule leads to the table of local addresses.
     pub is_local: bool,
+    /// It applies to what it does not match (`ip rule add not …`).
+    pub is_inverted: bool,
 }
 
 /// A change of an interface.
@@ -53,6 +56,8 @@ pub enum LinkChange {
     Down(String),
     /// It is gone.
     Gone(String),
+    /// So much has changed that the kernel had no room to tell all of it.
+    Untold,
 }
 
 /// Tells of changes of interfaces as they happen.
@@ -81,8 +86,10 @@ impl LinkChanges {
                 // The socket has failed: there is nothing more to hear.
                 return std::future::pending().await;
             };
-            let NetlinkPayload::InnerMessage(message) = message.payload else {
-                continue;
+            let message = match message.payload {
+                NetlinkPayload::InnerMessage(message) => message,
+                NetlinkPayload::Overrun(_) => return LinkChange::Untold,
+                _ => continue,
             };
             let (link, change): (_, fn(String) -> LinkChange) = match message {
                 RouteNetlinkMessage::DelLink(link) => (link, LinkChange::Gone),
@@ -193,7 +200,7 @@ impl Netlink {
     }
 
     /// Makes the routes of the diversion what `wanted` says: first all that is missing is added, then what is too much
-    /// removed, so that nothing that is wanted before and after is ever without its route.
+    /// removed, so that nothing that is wanted before and after is ever without its route. How many were missing.
     ///
     /// # Errors
     /// [`NetlinkError`]; routes that were added before stay.
@@ -201,14 +208,19 @@ impl Netlink {
         &self,
         wanted: &[DivertRoute],
         device: u32,
-    ) -> Result<(), NetlinkError> {
+    ) -> Result<usize, NetlinkError> {
         let present = self.our_routes().await?;
-        let wanted: BTreeSet<DivertRoute> = wanted.iter().copied().collect();
+        let has_ipv6 = families().contains(&IpVersion::V6);
+        let wanted = wanted.iter().copied();
+        let wanted: BTreeSet<DivertRoute> = wanted
+            .filter(|route| has_ipv6 || matches!(route.prefix, IpNet::V4(_)))
+            .collect();
         // Routes to nowhere first: a gateway that is to be closed is never open.
         let missing = wanted.difference(&present).copied();
         let (mut missing, nowhere): (Vec<_>, Vec<_>) =
             missing.partition(|route| route.leads == Leads::ToFilter);
         missing.splice(0..0, nowhere);
+        let added = missing.len();
         for route in missing {
             let message = message_of(&route, device);
             self.handle
@@ -222,7 +234,7 @@ impl Netlink {
         for route in present.difference(&wanted) {
             self.remove_route(route, device).await?;
         }
-        Ok(())
+        Ok(added)
     }
 
     /// Removes every route of the diversion.
@@ -258,7 +270,7 @@ impl Netlink {
     async fn our_routes(&self) -> Result<BTreeSet<DivertRoute>, NetlinkError> {
         let protocol = RouteProtocol::Other(Diversion::PROTOCOL);
         let mut found = BTreeSet::new();
-        for version in [IpVersion::V4, IpVersion::V6] {
+        for version in families() {
             let messages = self.dump_routes(version, None, protocol).await?;
             found.extend(messages.iter().filter_map(divert_route));
         }
@@ -271,7 +283,7 @@ impl Netlink {
     /// [`NetlinkError`].
     pub async fn foreign_routes(&self, table: u32) -> Result<usize, NetlinkError> {
         let mut foreign = 0;
-        for version in [IpVersion::V4, IpVersion::V6] {
+        for version in families() {
             let any = RouteProtocol::Unspec;
             let messages = self.dump_routes(version, Some(table), any).await?;
             let ours = RouteProtocol::Other(Diversion::PROTOCOL);
@@ -312,17 +324,19 @@ impl Netlink {
         }
     }
 
-    /// Makes the rules of the diversion what `wanted` says; `mask` are the bits of the mark.
+    /// Makes the rules of the diversion what `wanted` says; `mask` are the bits of the mark. How many were missing.
     ///
     /// # Errors
     /// [`NetlinkError`].
-    pub async fn set_rules(&self, wanted: &[MarkRule], mask: u32) -> Result<(), NetlinkError> {
-        for version in [IpVersion::V4, IpVersion::V6] {
+    pub async fn set_rules(&self, wanted: &[MarkRule], mask: u32) -> Result<usize, NetlinkError> {
+        let mut added = 0;
+        for version in families() {
             let present = self.our_rules(version.clone()).await?;
             let is = |message: &RuleMessage, rule: &MarkRule| same_rule(message, rule, mask);
             for rule in wanted {
                 if !present.iter().any(|message| is(message, rule)) {
                     self.add_rule(version.clone(), rule, mask).await?;
+                    added += 1;
                 }
             }
             for message in present {
@@ -331,7 +345,7 @@ impl Netlink {
                 }
             }
         }
-        Ok(())
+        Ok(added)
     }
 
     async fn add_rule(
@@ -395,7 +409,7 @@ impl Netlink {
     /// [`NetlinkError`].
     pub async fn foreign_rules(&self) -> Result<Vec<ForeignRule>, NetlinkError> {
         let mut foreign = Vec::new();
-        for version in [IpVersion::V4, IpVersion::V6] {
+        for version in families() {
             let rules = self.all_rules(version).await?;
             foreign.extend(rules.iter().filter(|rule| !is_ours(rule)).map(foreign_rule));
         }
@@ -407,14 +421,25 @@ impl Netlink {
 ///
 /// It forwards what is written back to it, whose sources are routed elsewhere (so no reverse path filter), and it speaks
 /// for itself in no protocol.
-pub fn device_settings(device: &str) -> [(String, &'static str); 5] {
+pub fn device_settings(device: &str) -> [(String, &'static str); 6] {
     [
+        // The default may be to have no IPv6, and then no route leads there.
+        (format!("net/ipv6/conf/{device}/disable_ipv6"), "0"),
         (format!("net/ipv4/conf/{device}/rp_filter"), "0"),
         (format!("net/ipv4/conf/{device}/forwarding"), "1"),
         (format!("net/ipv6/conf/{device}/addr_gen_mode"), "1"),
         (format!("net/ipv6/conf/{device}/accept_ra"), "0"),
         (format!("net/ipv6/conf/{device}/forwarding"), "1"),
     ]
+}
+
+/// The families that the kernel has: it may have been started without IPv6.
+fn families() -> Vec<IpVersion> {
+    let mut families = vec![IpVersion::V4];
+    if Path::new("/proc/sys/net/ipv6").exists() {
+        families.push(IpVersion::V6);
+    }
+    families
 }
 
 fn name_of(link: &LinkMessage) -> Option<String> {
@@ -507,6 +532,7 @@ fn foreign_rule(message: &RuleMessage) -> ForeignRule {
         priority: parts.priority,
         mark: parts.mark,
         is_local: parts.table == LOCAL_TABLE,
+        is_inverted: message.header.flags.contains(RuleFlags::Invert),
     }
 }
 

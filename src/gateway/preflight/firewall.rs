@@ -1,28 +1,46 @@
-//! Rules of other tables that meet a packet twice, because it is forwarded twice.
+//! Rules of other tables that a packet meets on its way to the filter and back.
 
 use serde_json::Value;
 
 use super::Finding;
 use crate::gateway::divert::{Diversion, nft};
 
-/// Looks through `rules`, everything that nftables has (iptables' rules among it).
+/// Looks through `rules`, everything that nftables has (those of iptables-nft among it).
 pub(super) fn check(rules: &Value, diversion: &Diversion) -> Vec<Finding> {
-    let mut findings = Vec::new();
     let objects = rules["nftables"].as_array().map_or(&[][..], Vec::as_slice);
     let device = &diversion.device;
-    for chain in objects.iter().filter_map(|object| object.get("chain")) {
-        let is_dropping =
-            chain["hook"] == "forward" && chain["policy"] == "drop" && chain["table"] != nft::TABLE;
-        if is_dropping && !accepts_device(objects, chain, device) {
-            let name = name_of(chain);
-            findings.push(Finding::warning(
+    let chains = objects.iter().filter_map(|object| object.get("chain"));
+    let mut findings = Vec::new();
+    for chain in chains.filter(|chain| chain["table"] != nft::TABLE) {
+        let name = name_of(chain);
+        let stops_what_it_does_not_know = chain["policy"] == "drop"
+            || rules_of(objects, chain).any(|rule| is_unconditional_stop(&rule["expr"]));
+        if chain["hook"] == "forward"
+            && stops_what_it_does_not_know
+            && !knows_device(objects, chain, device)
+        {
+            findings.push(Finding::error(
                 format!(
-                    "chain {name} drops what it does not know, and sees each packet twice: from the VPN to {device}, \
+                    "chain {name} stops what it does not know, and would see each packet twice: from the VPN to {device}, \
                      and from {device} on"
                 ),
                 format!(
                     "accept the first of the two, which is not tracked (`oifname \"{device}\" accept`), and let the rules \
                      for the VPN's interfaces hold for `iifname \"{device}\"` too"
+                ),
+            ));
+        }
+        if chain["hook"] == "prerouting"
+            && chain["prio"].as_i64() > Some(nft::RAW.into())
+            && rules_of(objects, chain).any(|rule| sets_mark(&rule["expr"]))
+        {
+            findings.push(Finding::warning(
+                format!(
+                    "a rule of chain {name} sets packet marks behind the filter's: what it applies to may not be judged"
+                ),
+                format!(
+                    "have it keep the filter's bits: meta mark set meta mark & {:#010x} | …",
+                    diversion.mark.mask()
                 ),
             ));
         }
@@ -35,16 +53,48 @@ fn name_of(chain: &Value) -> String {
     format!("{} {} {}", part("family"), part("table"), part("name"))
 }
 
-/// Whether a rule of the chain speaks of the filter's device: then the operator has thought of it.
-fn accepts_device(objects: &[Value], chain: &Value, device: &str) -> bool {
-    let same = |rule: &&Value| {
+fn rules_of<'a>(objects: &'a [Value], chain: &'a Value) -> impl Iterator<Item = &'a Value> {
+    let rules = objects.iter().filter_map(|object| object.get("rule"));
+    rules.filter(|rule| {
         rule["family"] == chain["family"]
             && rule["table"] == chain["table"]
             && rule["chain"] == chain["name"]
-    };
-    let mut rules = objects
-        .iter()
-        .filter_map(|object| object.get("rule"))
-        .filter(same);
-    rules.any(|rule| rule.to_string().contains(&format!("\"{device}\"")))
+    })
+}
+
+/// Whether a rule of the chain's table speaks of the filter's device: then the operator has thought of it.
+fn knows_device(objects: &[Value], chain: &Value, device: &str) -> bool {
+    let named = format!("\"{device}\"");
+    let mut rules = objects.iter().filter_map(|object| object.get("rule"));
+    rules.any(|rule| {
+        rule["family"] == chain["family"]
+            && rule["table"] == chain["table"]
+            && rule.to_string().contains(&named)
+    })
+}
+
+/// Whether statements drop or reject whatever comes to them, as the last rule of a chain does.
+fn is_unconditional_stop(statements: &Value) -> bool {
+    let statements = statements.as_array().map_or(&[][..], Vec::as_slice);
+    let is = |statement: &Value, key: &str| statement.get(key).is_some();
+    let stops = statements.iter().any(|statement| {
+        is(statement, "drop")
+            || is(statement, "reject")
+            || matches!(statement["xt"]["name"].as_str(), Some("REJECT" | "DROP"))
+    });
+    let has_condition = statements.iter().any(|statement| {
+        is(statement, "match")
+            || is(statement, "limit")
+            || is(statement, "vmap")
+            || statement["xt"]["type"] == "match"
+    });
+    stops && !has_condition
+}
+
+fn sets_mark(statements: &Value) -> bool {
+    let statements = statements.as_array().map_or(&[][..], Vec::as_slice);
+    statements.iter().any(|statement| {
+        statement["mangle"]["key"]["meta"]["key"] == "mark"
+            || matches!(statement["xt"]["name"].as_str(), Some("MARK" | "CONNMARK"))
+    })
 }

@@ -52,11 +52,13 @@ fn a_sound_host_has_nothing_to_change() {
         priority: 0,
         mark: None,
         is_local: true,
+        is_inverted: false,
     };
     let main = ForeignRule {
         priority: 32_766,
         mark: None,
         is_local: false,
+        is_inverted: false,
     };
     assert_eq!(check_rules(&diversion, &[local, main]), []);
 }
@@ -100,15 +102,25 @@ fn an_interface_that_is_missing_is_named_with_those_there_are() {
 }
 
 #[test]
-fn the_device_must_be_no_other_interface_and_none_of_the_vpn() {
-    let diversion = Diversion::of(&policy(""));
-    let present = ["tun0", "vpns0", "offramp0"].map(str::to_owned);
-    let findings = check_interfaces(&diversion, &present);
-    assert_one(&findings, Severity::Error, "an interface offramp0 already");
-
+fn the_device_must_be_none_of_the_vpn() {
     let diversion = Diversion::of(&policy("[gateway]\ndevice = \"vpns99\"\n"));
     let findings = check_interfaces(&diversion, &["tun0", "vpns0"].map(str::to_owned));
     assert_one(&findings, Severity::Error, "the filter's own device");
+}
+
+#[test]
+fn answers_of_the_host_that_would_inherit_the_mark_are_an_error() {
+    for key in [
+        "ipv4/tcp_fwmark_accept",
+        "ipv4/fwmark_reflect",
+        "ipv6/fwmark_reflect",
+    ] {
+        assert_one(
+            &settings_found(&[(key, 1)]),
+            Severity::Error,
+            &key.replace('/', "."),
+        );
+    }
 }
 
 #[test]
@@ -118,6 +130,7 @@ fn a_mark_that_somebody_else_uses_is_found() {
         priority,
         mark,
         is_local: false,
+        is_inverted: false,
     };
     let shared = check_rules(&diversion, &[rule(Some((0x2000_0000, 0xf000_0000)), 5_210)]);
     assert_one(&shared, Severity::Error, "shares bits");
@@ -125,6 +138,13 @@ fn a_mark_that_somebody_else_uses_is_found() {
     assert_one(&whole, Severity::Error, "shares bits");
     let other = check_rules(&diversion, &[rule(Some((0x8_0000, 0xff_0000)), 5_210)]);
     assert_eq!(other, []);
+    let alone = check_rules(&diversion, &[rule(Some((0x1, u32::MAX)), 5_210)]);
+    assert_one(&alone, Severity::Warning, "nothing beside it");
+    let wireguard = ForeignRule {
+        is_inverted: true,
+        ..rule(Some((0xca6c, u32::MAX)), 32_764)
+    };
+    assert_eq!(check_rules(&diversion, &[wireguard]), []);
     let earlier = check_rules(&diversion, &[rule(None, 100)]);
     assert_one(&earlier, Severity::Warning, "comes before");
 }
@@ -138,7 +158,7 @@ fn capabilities_are_read_from_the_effective_set() {
 }
 
 #[test]
-fn a_firewall_that_drops_by_default_is_found() {
+fn a_firewall_that_stops_by_default_or_sets_marks_is_found() {
     let diversion = Diversion::of(&policy(""));
     let chain = |name: &str, hook: &str, policy: &str| serde_json::json!({"chain": {"family": "ip", "table": "filter", "name": name, "hook": hook, "policy": policy}});
     let rule = |chain: &str, expr: Value| serde_json::json!({"rule": {"family": "ip", "table": "filter", "chain": chain, "expr": expr}});
@@ -147,8 +167,20 @@ fn a_firewall_that_drops_by_default_is_found() {
     };
     let named = |key: &str, name: &str| serde_json::json!({"match": {"op": "==", "left": {"meta": {"key": key}}, "right": name}});
 
+    let stopped = "stops what it does not know";
     let dropping = check(vec![chain("FORWARD", "forward", "drop")]);
-    assert_one(&dropping, Severity::Warning, "sees each packet twice");
+    assert_one(&dropping, Severity::Error, stopped);
+    let last = rule(
+        "FORWARD",
+        serde_json::json!([{"counter": {}}, {"reject": null}]),
+    );
+    let rejecting = check(vec![chain("FORWARD", "forward", "accept"), last]);
+    assert_one(&rejecting, Severity::Error, stopped);
+    let some = rule(
+        "FORWARD",
+        serde_json::json!([named("iifname", "eth9"), {"drop": null}]),
+    );
+    assert_eq!(check(vec![chain("FORWARD", "forward", "accept"), some]), []);
     let thought_of = rule(
         "FORWARD",
         serde_json::json!([named("oifname", "offramp0"), {"accept": null}]),
@@ -158,4 +190,16 @@ fn a_firewall_that_drops_by_default_is_found() {
         []
     );
     assert_eq!(check(vec![chain("FORWARD", "forward", "accept")]), []);
+
+    let mut mangle = chain("PREROUTING", "prerouting", "accept");
+    mangle["chain"]["prio"] = (-150).into();
+    let set = rule(
+        "PREROUTING",
+        serde_json::json!([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}]),
+    );
+    assert_one(
+        &check(vec![mangle, set]),
+        Severity::Warning,
+        "sets packet marks",
+    );
 }
