@@ -184,8 +184,8 @@ fn what_is_diverted_follows_the_policy() {
         wait_for_generation(&site, 2);
         assert!(site.kernel().contains("192.0.2.0/24 dev offramp0"));
         write(text.replace(
-            "[gateway]",
-            "[gateway]\ndivert = \"all\"\non_failure = \"closed\"",
+            "divert = \"policy\"",
+            "divert = \"all\"\non_failure = \"closed\"",
         ));
         wait_for_generation(&site, 3);
         let all = site.kernel();
