@@ -1,0 +1,23 @@
+//! [`diverted`]: the destinations that selective diversion has to send through the filter.
+
+use crate::policy::Policy;
+use crate::prefix::PrefixSet;
+
+/// Destinations whose packets a rule of the policy speaks of: public services (a leak is counted there), servers,
+/// corporate hosts and other clients. A packet to any other address is forwarded as `default`, if its source is a client
+/// and it is neither malformed nor source-routed, so a kernel that forwards it unseen changes no verdict.
+pub fn diverted(policy: &Policy) -> PrefixSet {
+    let lists = [&policy.vpn.client_subnets, &policy.corporate.subnets];
+    let servers = policy.servers.iter().map(|server| &server.addresses);
+    let publics = policy.publics.iter().map(|public| &public.addresses);
+    let written: PrefixSet = lists
+        .into_iter()
+        .chain(servers)
+        .chain(publics)
+        .flatten()
+        .map(|prefix| prefix.value)
+        .collect();
+    let feeds = policy.feeds.iter().flat_map(|feed| feed.prefixes.iter());
+    let published: PrefixSet = feeds.flatten().map(|taken| taken.prefix).collect();
+    written.union(&published)
+}
