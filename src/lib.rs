@@ -66,4 +66,4 @@ pub mod packet;
 pub mod plan;
 pub mod policy;
 pub mod prefix;
-//pub mod render;
+pub mod render;

@@ -81,7 +81,11 @@ struct Written {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, expecting = "prefixes and names, { ... }")]
+#[serde(
+    rename_all = "camelCase",
+    default,
+    expecting = "prefixes and names, { ... }"
+)]
 struct WrittenPart {
     effective_date: Option<String>,
     ips: Vec<String>,

@@ -205,7 +205,7 @@ mod tests {
             ),
             (
                 format!("{0}[{0}", "[".repeat(100_000)),
-                "line 1, column 1: invalid type: sequence, expected an endpoint set, { ... }",
+                "line 1, column 2: invalid type: sequence, expected u32",
             ),
         ];
         for (text, message) in refusals {

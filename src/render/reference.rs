@@ -1,0 +1,60 @@
+//! What must hold of every rendering; the property tests and the fuzzer call it.
+
+use super::{Form, Options, RenderError, Target, read, render};
+use crate::plan::RoutePlan;
+use crate::prefix::PrefixSet;
+
+/// Writes `plan` for every target in every form it has, reads each file back, and compares addresses.
+///
+/// # Panics
+/// When a file says something else than the plan.
+pub fn check_all(plan: &RoutePlan) {
+    for target in Target::ALL {
+        for form in [None, Some(Form::Include), Some(Form::Exclude)] {
+            let options = Options {
+                form,
+                via: Some(std::net::Ipv4Addr::new(172, 16, 1, 1)),
+                name: None,
+            };
+            match render(target, plan, &options) {
+                Ok(rendered) => {
+                    let pushed = read(target, &rendered.text)
+                        .unwrap_or_else(|error| panic!("{target}: {error}\n{}", rendered.text));
+                    check(target, plan, &pushed.tunnel());
+                }
+                Err(RenderError::Refused(_)) => assert!(plan.error().is_some()),
+                Err(
+                    RenderError::NoSuchForm { .. }
+                    | RenderError::OverBudget { .. }
+                    | RenderError::NoVia { .. }
+                    | RenderError::BadName { .. },
+                ) => {}
+            }
+        }
+    }
+}
+
+fn check(target: Target, plan: &RoutePlan, read: &PrefixSet) {
+    let read = if target.says_v6() {
+        read.clone()
+    } else {
+        // The other family is pushed by another way.
+        read.only_v4().union(&plan.tunnel.only_v6())
+    };
+    if let Some(difference) = plan.differs(&read) {
+        panic!("{target}: the file differs from the plan: {difference:?}");
+    }
+}
+
+/// Reads any text as the file of every target: none may panic, and what they read they read as prefixes.
+pub fn fuzz_read(text: &str) {
+    for target in Target::ALL {
+        if let Ok(pushed) = read(target, text) {
+            for prefix in pushed.includes.iter().chain(&pushed.excludes) {
+                assert_eq!(prefix.trunc(), *prefix, "{target}: {prefix} has host bits");
+            }
+            let tunnel = pushed.tunnel();
+            assert!(tunnel.prefixes().all(|prefix| tunnel.covers(prefix)));
+        }
+    }
+}
