@@ -1,15 +1,18 @@
 //! The `offramp` command: arguments in, text or JSON out, one file a command.
 //!
 //! Results go to standard output, everything said about them to standard error. Exit codes: 0 fine, 1 failed, 2 usage or
-//! policy refused.
+//! policy refused, 3 the check found something.
 
 mod check;
 mod error;
 mod explain;
+mod feed;
 mod input;
 mod number;
 mod observe;
+mod render;
 mod replay;
+mod routes;
 mod summary;
 
 use std::io::{self, Write};
@@ -55,6 +58,10 @@ enum Command {
     Explain(explain::Options),
     Replay(replay::Options),
     Observe(observe::Options),
+    Render(render::Options),
+    Routes(routes::Options),
+    #[command(subcommand)]
+    Feed(feed::Command),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  offramp completions bash > /etc/bash_completion.d/offramp")]
     Completions {
@@ -90,6 +97,9 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Observe(options) => observe::run(&options),
+        Command::Render(options) => render::run(&options),
+        Command::Routes(options) => routes::run(&options),
+        Command::Feed(command) => feed::run(&command),
         Command::Completions { shell } => print_completions(shell),
         Command::Man => print_manual(),
     };

@@ -8,10 +8,15 @@
 //!   memory
 //! ```
 //!
+//! `feeds` reads the files that a policy's `[[feed]]` entries name, `fetch` gets them from their publishers.
+//!
 //! A [`Backend`] moves batches between a worker and the world; the worker and the judgement are the same for all of them.
 
+pub mod atomic;
 pub mod backend;
 pub mod capture;
+pub mod feeds;
+pub mod fetch;
 pub mod interface;
 pub mod memory;
 pub mod worker;

@@ -9,6 +9,7 @@
 //! in the words of each VPN server.
 
 mod diversion;
+mod effects;
 mod entry;
 mod remark;
 mod routes;
@@ -16,6 +17,7 @@ mod source;
 mod widen;
 
 pub use diversion::diverted;
+pub use effects::{Effects, VerdictChange};
 pub use entry::Entry;
 pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
 pub use source::{Source, SourceKind};

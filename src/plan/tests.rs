@@ -186,7 +186,7 @@ fn widening_joins_neighbors_lists_what_it_adds_and_never_takes_internal_addresse
     );
     assert!(
         !plan
-            .widened(&widening)
+            .excluding(&widening.excluded)
             .tunnel
             .contains("167.55.49.39".parse().expect("an address"))
     );

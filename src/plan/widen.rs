@@ -62,14 +62,13 @@ impl RoutePlan {
         Ok(Widening { excluded, extra })
     }
 
-    /// The plan with `widening` in force.
+    /// The plan with `excluded` left out of the tunnel, which has at least what this plan leaves out.
     #[must_use]
-    pub fn widened(&self, widening: &Widening) -> Self {
+    pub fn excluding(&self, excluded: &PrefixSet) -> Self {
         let mut plan = self.clone();
-        plan.tunnel = self.tunnel.subtract(&widening.excluded);
-        plan.excludes = super::entry::entries(&widening.excluded, &self.sources, |source| {
-            source.kind.is_public()
-        });
+        plan.tunnel = self.tunnel.subtract(excluded);
+        plan.excludes =
+            super::entry::entries(excluded, &self.sources, |source| source.kind.is_public());
         plan.includes = super::entry::entries(&plan.tunnel, &self.sources, |source| {
             !source.kind.is_public()
         });

@@ -325,6 +325,13 @@ impl Remark {
         self
     }
 
+    /// The same as something to look at, for who does not act on it.
+    #[must_use]
+    pub const fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
     /// Whether it is an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
@@ -384,6 +391,14 @@ impl Diagnostics {
     /// How many there were beyond [`MAX_DIAGNOSTICS`].
     pub const fn omitted(&self) -> usize {
         self.omitted
+    }
+
+    /// The same file without what it earned so far, for a stage that has nothing to do with the rest.
+    #[must_use]
+    pub fn cleared(mut self) -> Self {
+        self.items.clear();
+        self.omitted = 0;
+        self
     }
 
     /// Adds what a later stage says, with the lines it is about underlined, and puts it in its place.

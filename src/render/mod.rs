@@ -37,7 +37,8 @@ pub use budget::{Limit, Measure, Measures};
 pub use pushed::{Pushed, ReadError};
 pub use target::{Form, Target};
 
-use crate::plan::RoutePlan;
+use crate::plan::{PlanDifference, RoutePlan};
+use crate::prefix::PrefixSet;
 
 /// What a rendering leaves to the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -139,6 +140,27 @@ pub fn render(
         }
     }
     Ok(rendered)
+}
+
+/// The size of `plan` as `target` counts, whatever its limits.
+///
+/// # Errors
+/// [`RenderError`] where the target cannot say it.
+pub fn measures(
+    target: Target,
+    plan: &RoutePlan,
+    options: &Options,
+) -> Result<Measures, RenderError> {
+    write(target, plan, options).map(|rendered| rendered.measures)
+}
+
+/// How a file that sends `tunnel` into the tunnel differs from `plan`, in what `target` can say.
+pub fn difference(target: Target, plan: &RoutePlan, tunnel: &PrefixSet) -> Option<PlanDifference> {
+    if target.says_v6() {
+        return plan.differs(tunnel);
+    }
+    // The other family is pushed by another way.
+    plan.differs(&tunnel.only_v4().union(&plan.tunnel.only_v6()))
 }
 
 /// The text, whatever its size.

@@ -1,6 +1,6 @@
 //! What must hold of every rendering; the property tests and the fuzzer call it.
 
-use super::{Form, Options, RenderError, Target, read, render};
+use super::{Form, Options, RenderError, Target, difference, read, render};
 use crate::plan::RoutePlan;
 use crate::prefix::PrefixSet;
 
@@ -35,13 +35,7 @@ pub fn check_all(plan: &RoutePlan) {
 }
 
 fn check(target: Target, plan: &RoutePlan, read: &PrefixSet) {
-    let read = if target.says_v6() {
-        read.clone()
-    } else {
-        // The other family is pushed by another way.
-        read.only_v4().union(&plan.tunnel.only_v6())
-    };
-    if let Some(difference) = plan.differs(&read) {
+    if let Some(difference) = difference(target, plan, read) {
         panic!("{target}: the file differs from the plan: {difference:?}");
     }
 }
