@@ -9,24 +9,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::lists::{Gateways, Lists, head, measures};
+use super::ocserv::form_of_clients;
 use super::pushed::{code_lines, masked, read_prefix, shorten};
 use super::{Form, Options, Pushed, ReadError, RenderError, Rendered, Target};
 use crate::plan::RoutePlan;
-use crate::policy::TunnelMode;
 
 pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let target = Target::CiscoAsa;
-    let form = match (plan.mode, options.form) {
-        (TunnelMode::Split, Some(Form::Exclude)) => {
-            return Err(RenderError::NoSuchForm {
-                target,
-                form: Form::Exclude,
-                why: "a group policy is tunnelspecified or excludespecified, and this tunnel is split",
-            });
-        }
-        (TunnelMode::Split, Some(Form::Include) | None) => Form::Include,
-        (TunnelMode::Full, form) => form.unwrap_or(Form::Exclude),
-    };
+    let form = form_of_clients(target, plan, options)?;
     let name = options.name.as_deref().unwrap_or("OFFRAMP");
     let is_word = !name.is_empty()
         && name.len() <= LONGEST_NAME

@@ -1,7 +1,7 @@
 //! ocserv: `route` and `no-route`, in the global file, a group's or a user's.
 //!
 //! AnyConnect clients take includes or excludes, not both: a split tunnel has the include form, a full one `route =
-//! default` and `no-route`. Clients keep a route of their own to the gateway. A group's list replaces the global one.
+//! default` and `no-route`, and no other (see [`form_of_clients`]). Clients keep a route of their own to the gateway. A group's list replaces the global one.
 
 use std::fmt::Write as _;
 
@@ -14,17 +14,7 @@ use crate::plan::RoutePlan;
 use crate::policy::TunnelMode;
 
 pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
-    let form = match (plan.mode, options.form) {
-        (TunnelMode::Split, Some(Form::Exclude)) => {
-            return Err(RenderError::NoSuchForm {
-                target: Target::Ocserv,
-                form: Form::Exclude,
-                why: "AnyConnect clients take `route` or `no-route`, not both, and this tunnel is split",
-            });
-        }
-        (TunnelMode::Split, _) => Form::Include,
-        (TunnelMode::Full, form) => form.unwrap_or(Form::Exclude),
-    };
+    let form = form_of_clients(Target::Ocserv, plan, options)?;
     let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
     let measures = measures(lists.all());
     let what = format!(
@@ -34,13 +24,13 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
     );
     let [first, second] = head(plan, &what);
     let mut text = format!("# {first}\n# {second}\n");
-    // `default` stands for both families; ocserv gives each to clients that have addresses of it.
-    if lists.include_everything(plan) {
-        text.push_str("route = default\n");
-    } else {
-        for line in lists.includes_in_halves() {
-            write_line(&mut text, "route", &line);
-        }
+    match form {
+        // Of each family of which clients have addresses.
+        Form::Exclude => text.push_str("route = default\n"),
+        Form::Include => lists
+            .includes
+            .iter()
+            .for_each(|line| write_line(&mut text, "route", line)),
     }
     for line in &lists.excludes {
         write_line(&mut text, "no-route", line);
@@ -51,6 +41,28 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
         measures,
         warnings: Vec::new(),
     })
+}
+
+/// The one form that AnyConnect clients and openconnect take for the plan.
+pub(super) fn form_of_clients(
+    target: Target,
+    plan: &RoutePlan,
+    options: &Options,
+) -> Result<Form, RenderError> {
+    let no_such_form = |form, why| Err(RenderError::NoSuchForm { target, form, why });
+    match (plan.mode, options.form) {
+        (TunnelMode::Split, Some(Form::Exclude)) => no_such_form(
+            Form::Exclude,
+            "clients take includes or excludes, not both, and this tunnel is split",
+        ),
+        (TunnelMode::Split, Some(Form::Include) | None) => Ok(Form::Include),
+        // vpnc-script compares the address alone: 0.0.0.0/3, with which every complement begins, is the default route to it.
+        (TunnelMode::Full, Some(Form::Include)) => no_such_form(
+            Form::Include,
+            "openconnect takes a prefix that begins at 0.0.0.0 for the default route",
+        ),
+        (TunnelMode::Full, Some(Form::Exclude) | None) => Ok(Form::Exclude),
+    }
 }
 
 fn write_line(text: &mut String, key: &str, line: &Line) {
