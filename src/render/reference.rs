@@ -40,6 +40,36 @@ fn check(target: Target, plan: &RoutePlan, read: &PrefixSet) {
     }
 }
 
+/// Plans the routes of any policy, and checks the plan against the rule for one address and every file against the plan;
+/// what is left of `data` is read as the file of every target.
+///
+/// # Panics
+/// When one of them says something else.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn fuzz_routes(data: &[u8]) {
+    let mut bytes = arbitrary::Unstructured::new(data);
+    let Ok(mut policy) = crate::filter::strategy::policy(&mut bytes) else {
+        return;
+    };
+    if bytes.arbitrary().unwrap_or(false) {
+        policy.routes.tunnel = crate::policy::TunnelMode::Full;
+    }
+    if let Ok(octets) = bytes.arbitrary::<[u8; 4]>() {
+        policy.routes.gateways.push(crate::policy::Sourced {
+            value: octets.into(),
+            line: 1,
+        });
+    }
+    let plan = RoutePlan::new(&policy);
+    let sources: Vec<_> = plan.sources.iter().map(|source| source.prefix).collect();
+    for address in crate::prefix::set::reference::edges(&sources) {
+        let enters = crate::plan::enters_tunnel(&policy, address);
+        assert_eq!(plan.tunnel.contains(address), enters, "{address}");
+    }
+    check_all(&plan);
+    fuzz_read(&String::from_utf8_lossy(bytes.take_rest()));
+}
+
 /// Reads any text as the file of every target: none may panic, and what they read they read as prefixes.
 pub fn fuzz_read(text: &str) {
     for target in Target::ALL {
