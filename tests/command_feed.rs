@@ -17,11 +17,14 @@ use support::{Ended, Folder, offramp, program, run};
 /// An answer: status, further header lines, body.
 type Answer = (u16, String, Vec<u8>);
 
+/// The answer to the path of a request.
+type Answers = Box<dyn Fn(&str) -> Answer + Send>;
+
 /// A server that answers by the path of the request, and remembers what it was asked.
 struct Publisher {
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
-    answers: Arc<Mutex<Box<dyn Fn(&str) -> Answer + Send>>>,
+    answers: Arc<Mutex<Answers>>,
 }
 
 impl Publisher {
@@ -67,7 +70,7 @@ impl Publisher {
 fn answer(
     stream: &mut (impl Read + Write),
     asked: &Mutex<Vec<String>>,
-    answers: &Mutex<Box<dyn Fn(&str) -> Answer + Send>>,
+    answers: &Mutex<Answers>,
 ) -> std::io::Result<()> {
     let mut first = String::new();
     {

@@ -1,4 +1,4 @@
-//! [`write`]: a file that is there whole or not at all.
+//! [`write()`]: a file that is there whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

@@ -21,7 +21,7 @@ pub struct Widening {
 /// No widening is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "at most {least} entries can be reached by widening: more would take internal addresses out of the tunnel"
+    "widening reaches {least} entries at the fewest: more would take internal addresses out of the tunnel"
 )]
 pub struct TooNarrow {
     /// The fewest entries that can be reached.

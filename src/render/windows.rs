@@ -166,8 +166,9 @@ pub(super) fn read_powershell(text: &str) -> Result<Pushed, ReadError> {
         if words.next() != Some("Add-VpnConnectionRoute") {
             continue;
         }
-        let after = words.skip_while(|word| !word.eq_ignore_ascii_case("-DestinationPrefix"));
-        let Some(prefix) = after.skip(1).next() else {
+        // The word behind the name of the parameter.
+        _ = words.find(|word| word.eq_ignore_ascii_case("-DestinationPrefix"));
+        let Some(prefix) = words.next() else {
             return Err(ReadError::new(number, "a route without -DestinationPrefix"));
         };
         let prefix = prefix.trim_matches(['\'', '"']);

@@ -84,7 +84,7 @@ pub fn in_namespace(name: &str, programs: &[&str], body: impl FnOnce()) {
         return body();
     }
     let needed = ["unshare", "nsenter", "ip", "mount"];
-    if !needed.iter().chain(programs).all(|name| is_installed(name)) {
+    if !needed.iter().chain(programs).all(is_installed) {
         return;
     }
     let can = run(Command::new("unshare").args(["--net", "--mount", "true"]));

@@ -153,8 +153,8 @@ proptest! {
         prop_assert_eq!(a.union(&b), b.union(&a));
         prop_assert_eq!(a.subtract(&b), a.intersect(&b.complement()));
         prop_assert_eq!(a.union(&b).complement(), a.complement().intersect(&b.complement()));
-        prop_assert_eq!(a.subtract(&b).union(&a.intersect(&b)), a.clone());
-        prop_assert_eq!(a.complement().complement(), a.clone());
+        prop_assert_eq!(&a.subtract(&b).union(&a.intersect(&b)), &a);
+        prop_assert_eq!(&a.complement().complement(), &a);
         prop_assert_eq!(a.only_v4().union(&a.only_v6()), a);
     }
 
@@ -163,7 +163,7 @@ proptest! {
         let set: PrefixSet = list.iter().copied().collect();
         let prefixes: Vec<IpNet> = set.prefixes().collect();
         prop_assert_eq!(&prefixes.iter().copied().collect::<PrefixSet>(), &set);
-        prop_assert_eq!(IpNet::aggregate(&prefixes), prefixes.clone());
+        prop_assert_eq!(&IpNet::aggregate(&prefixes), &prefixes);
         let mut aggregated = IpNet::aggregate(&list);
         aggregated.sort();
         prop_assert_eq!(prefixes, aggregated);
