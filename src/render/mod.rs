@@ -71,6 +71,14 @@ pub enum RenderError {
     /// The plan must not be used.
     #[error("{0}")]
     Refused(String),
+    /// An empty list would be taken for everything.
+    #[error(
+        "no address that {target} can say enters the tunnel, and programs take an empty list for everything"
+    )]
+    NothingEnters {
+        /// The target.
+        target: Target,
+    },
     /// The target has no such form.
     #[error("{target} has no {form} form: {why}")]
     NoSuchForm {
@@ -126,6 +134,15 @@ pub fn render(
 ) -> Result<Rendered, RenderError> {
     if let Some(error) = plan.error() {
         return Err(RenderError::Refused(error.message().to_owned()));
+    }
+    // ocserv gives a client without routes the default route, an ASA's empty list is refused, an empty selector is any.
+    let says_nothing = if target.says_v6() {
+        plan.tunnel.is_empty()
+    } else {
+        !plan.tunnel.has_v4()
+    };
+    if says_nothing {
+        return Err(RenderError::NothingEnters { target });
     }
     let mut rendered = write(target, plan, options)?;
     budget::check(target, plan, options, &mut rendered)?;

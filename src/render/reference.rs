@@ -24,7 +24,8 @@ pub fn check_all(plan: &RoutePlan) {
                 }
                 Err(RenderError::Refused(_)) => assert!(plan.error().is_some()),
                 Err(
-                    RenderError::NoSuchForm { .. }
+                    RenderError::NothingEnters { .. }
+                    | RenderError::NoSuchForm { .. }
                     | RenderError::OverBudget { .. }
                     | RenderError::NoVia { .. }
                     | RenderError::BadName { .. },

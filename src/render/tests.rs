@@ -111,6 +111,26 @@ fn past_a_strict_limit_nothing_is_written_and_it_is_said_what_would_help() {
 }
 
 #[test]
+fn nothing_is_written_where_nothing_enters_the_tunnel() {
+    let nothing = FULL
+        .replace("\"172.16.1.0/24\", \"fd00:1::/64\"", "\"203.0.113.10/32\"")
+        .replace("\"10.0.0.0/8\", \"2001:db8::/32\"", "")
+        .replace("\"full\"", "\"split\"");
+    let only_v6 = FULL.replace("\"172.16.1.0/24\", ", "");
+    for target in Target::ALL {
+        let error =
+            render(target, &plan(&nothing), &options()).expect_err("an empty list is everything");
+        assert_eq!(error, RenderError::NothingEnters { target });
+        let of_v4 = render(target, &plan(&only_v6), &options());
+        assert_eq!(
+            of_v4 == Err(RenderError::NothingEnters { target }),
+            !target.says_v6(),
+            "{target}"
+        );
+    }
+}
+
+#[test]
 fn a_name_that_would_break_out_of_its_place_is_refused_or_quoted() {
     let named = |target, name: &str| {
         let options = Options {
