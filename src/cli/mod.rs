@@ -60,7 +60,10 @@ enum Command {
     Observe(observe::Options),
     Render(render::Options),
     Routes(routes::Options),
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  offramp feed fetch /etc/offramp/site.toml"
+    )]
     Feed(feed::Command),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  offramp completions bash > /etc/bash_completion.d/offramp")]
