@@ -188,8 +188,14 @@ fn widen(
     let refused = |error: String| CliError::Refused(error);
     // What the target cannot say at all is worth saying before any widening.
     render::measures(target, plan, choices).map_err(|error| refused(error.to_string()))?;
+    // Whose addresses they are does not bear on their number.
+    let bare = RoutePlan {
+        sources: Vec::new(),
+        unneeded: Vec::new(),
+        ..plan.clone()
+    };
     let entries = |excluded: &PrefixSet| {
-        let widened = plan.excluding(excluded);
+        let widened = bare.excluding(excluded);
         render::measures(target, &widened, choices).map_or(usize::MAX, |measures| {
             measures.v4_entries + measures.v6_entries
         })

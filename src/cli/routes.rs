@@ -1,5 +1,6 @@
 //! `offramp routes`: which addresses enter the tunnel, as a table for people.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,18 +95,12 @@ fn entries(out: &mut String, title: &str, entries: &[Entry], plan: &RoutePlan, m
             .iter()
             .filter_map(|&at| plan.sources.get(at))
             .collect();
-        let mut names: Vec<String> = Vec::new();
-        let mut lines: Vec<String> = Vec::new();
-        for source in &sources {
-            for (list, word) in [
-                (&mut names, source.kind.to_string()),
-                (&mut lines, source.line.to_string()),
-            ] {
-                if !list.contains(&word) {
-                    list.push(word);
-                }
-            }
-        }
+        let once = |words: &mut dyn Iterator<Item = String>| -> Vec<String> {
+            let mut said = HashSet::new();
+            words.filter(|word| said.insert(word.clone())).collect()
+        };
+        let names = once(&mut sources.iter().map(|source| source.kind.to_string()));
+        let lines = once(&mut sources.iter().map(|source| source.line.to_string()));
         let mut name = few(&names);
         if entry.is_aggregated(&plan.sources) {
             name.push_str(&match sources.len() {

@@ -1,5 +1,7 @@
 //! [`Lists`]: a plan as the prefixes that a target lists, each with its origin.
 
+use std::collections::HashSet;
+
 use ipnet::IpNet;
 
 use super::{Form, Measures};
@@ -136,13 +138,11 @@ fn bare(set: &PrefixSet, is_v6: bool) -> Vec<Line> {
 
 /// The sources of an entry, each name once, the first few.
 fn origin(plan: &RoutePlan, entry: &Entry) -> String {
-    let mut names: Vec<String> = Vec::new();
-    for source in entry.sources.iter().filter_map(|&at| plan.sources.get(at)) {
-        let name = format!("{} (line {})", source.kind, source.line);
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
+    // One entry may be made of thousands.
+    let mut said = HashSet::new();
+    let sources = entry.sources.iter().filter_map(|&at| plan.sources.get(at));
+    let names = sources.map(|source| format!("{} (line {})", source.kind, source.line));
+    let mut names: Vec<String> = names.filter(|name| said.insert(name.clone())).collect();
     let more = names.len().saturating_sub(SHOWN);
     names.truncate(SHOWN);
     let mut text = names.join(", ");
