@@ -13,10 +13,13 @@
 //!  floor                                                                  needs
 //!    6   cli       one file a command                                   ┐ feature
 //!    5   gateway   captures, interfaces, the worker's loop              ┘ "gateway"
+//!    4   render    a plan → the file that another program reads, one file a target
+//!    3   plan      what follows from a policy: which addresses enter the tunnel
 //!    3   audit     what a policy would cut off: the operator's summary
 //!    2   filter    Policy → CompiledPolicy; packet → Verdict; explain
 //!    1   policy    TOML → Policy, or every mistake of the file
-//!    0   prefix    longest-prefix match: address → class
+//!    0   prefix    longest-prefix match: address → class; sets of addresses
+//!    0   feed      prefixes that somebody else publishes
 //!    0   packet    bytes → PacketView; fragments
 //!    0   capture   pcap, pcapng, link headers
 //! ```
@@ -55,9 +58,12 @@ pub mod audit;
 pub mod capture;
 #[cfg(feature = "gateway")]
 pub mod cli;
+pub mod feed;
 pub mod filter;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 pub mod packet;
+pub mod plan;
 pub mod policy;
 pub mod prefix;
+pub mod render;

@@ -230,5 +230,6 @@ fn rule_kind<S: Serializer>(kind: &RuleKind, serializer: S) -> Result<S::Ok, S::
         RuleKind::Server => "server",
         RuleKind::Allow => "allow",
         RuleKind::Public => "public",
+        RuleKind::Feed => "feed",
     })
 }

@@ -9,7 +9,8 @@ use serde_json::json;
 use super::error::{CliError, say};
 use super::input::{compile, print_diagnostics, read_policy, refused};
 use crate::filter::{BrokenExpectation, CompiledPolicy, Generation};
-use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
+use crate::plan::RoutePlan;
+use crate::policy::{Code, Diagnostic, Diagnostics, Policy, Severity};
 
 /// Check a policy file: every mistake at once, with what to write instead
 ///
@@ -28,7 +29,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let path = &options.policy;
-    let (policy, warnings) = match read_policy(path)? {
+    let (policy, mut warnings) = match read_policy(path)? {
         Ok(taken) => taken,
         Err(errors) if options.json => {
             print_json(&errors, None, &[])?;
@@ -39,6 +40,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             return Err(refused(path, &errors));
         }
     };
+    // What the routes leave to say; whether a feed is loaded was said with the feed.
+    let plan = RoutePlan::new(&policy);
+    for remark in plan
+        .remarks
+        .iter()
+        .filter(|it| it.code() != Code::FeedNotLoaded)
+    {
+        warnings.remark(&remark.clone().as_warning());
+    }
     let compiled = compile(path, policy, Generation(1))?;
     let broken = compiled.broken_expectations();
     if options.json {
@@ -117,7 +127,21 @@ fn summary(compiled: &CompiledPolicy, warnings: &Diagnostics) -> String {
             Some(policy.publics.len()),
             prefixes(&mut policy.publics.iter().map(|it| it.addresses.len())),
         ),
+        (
+            "feeds",
+            Some(policy.feeds.len()),
+            prefixes(
+                &mut policy
+                    .feeds
+                    .iter()
+                    .map(|it| it.prefixes.iter().flatten().count()),
+            ),
+        ),
     ];
+    // A site without feeds has nothing to read about them.
+    let rows = rows
+        .into_iter()
+        .filter(|(name, entries, _)| *name != "feeds" || *entries != Some(0));
     for (name, entries, prefixes) in rows {
         let entries = entries.map_or(String::new(), |count| {
             plural(count, "entry", "entries") + ", "

@@ -3,13 +3,16 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::SystemTime;
 
 use anstream::ColorChoice;
 
 use super::error::{CliError, say};
 use crate::capture::{CaptureReader, Gunzip, gunzip};
 use crate::filter::{CompiledPolicy, Generation};
-use crate::policy::{self, Diagnostics, MAX_FILE_SIZE, Policy, Style};
+use crate::gateway::feeds;
+use crate::plan::RoutePlan;
+use crate::policy::{self, Code, Diagnostics, MAX_FILE_SIZE, Policy, Remark, Style};
 
 /// Reads and compiles the policy file at `path`; its warnings go to standard error.
 pub(super) fn load_policy(path: &Path) -> Result<CompiledPolicy, CliError> {
@@ -43,10 +46,25 @@ pub(super) fn compile(
         .map_err(|error| CliError::Refused(format!("policy {}: {error}", path.display())))
 }
 
-/// The policy at `path` with its warnings, or its errors.
-pub(super) fn read_policy(
-    path: &Path,
-) -> Result<Result<(Policy, Diagnostics), Diagnostics>, CliError> {
+/// The policy at `path` without its feeds; errors go to standard error, and warnings nowhere.
+pub(super) fn read_policy_alone(path: &Path) -> Result<Policy, CliError> {
+    match parse_policy(path)? {
+        Ok((policy, _)) => Ok(policy),
+        Err(errors) => {
+            print_diagnostics(&errors);
+            Err(refused(path, &errors))
+        }
+    }
+}
+
+/// The policy at `path` without its feeds, if it can be read and is in order; nothing is said of it.
+pub(super) fn peek_policy(path: &Path) -> Option<Policy> {
+    let (policy, _) = parse_policy(path).ok()?.ok()?;
+    Some(policy)
+}
+
+/// The policy at `path` without its feeds, with its warnings, or its errors.
+fn parse_policy(path: &Path) -> Result<Result<(Policy, Diagnostics), Diagnostics>, CliError> {
     let usage = |what: String| CliError::Usage(format!("policy {}: {what}", path.display()));
     let open = open_regular(path).map_err(|error| usage(error.to_string()))?;
     let mut text = Vec::new();
@@ -56,6 +74,69 @@ pub(super) fn read_policy(
         .read_to_end(&mut text)
         .map_err(|error| usage(error.to_string()))?;
     Ok(policy::parse(&path.display().to_string(), &text))
+}
+
+/// The policy at `path`, its feeds loaded, with its warnings, or its errors.
+pub(super) fn read_policy(
+    path: &Path,
+) -> Result<Result<(Policy, Diagnostics), Diagnostics>, CliError> {
+    Ok(match parse_policy(path)? {
+        Ok((policy, diagnostics)) => load_feeds(path, policy, diagnostics),
+        Err(errors) => Err(errors),
+    })
+}
+
+fn load_feeds(
+    path: &Path,
+    mut policy: Policy,
+    mut diagnostics: Diagnostics,
+) -> Result<(Policy, Diagnostics), Diagnostics> {
+    let remarks = feeds::load(&mut policy, path, SystemTime::now());
+    remarks.iter().for_each(|remark| diagnostics.remark(remark));
+    if remarks.iter().any(Remark::is_error) {
+        Err(diagnostics)
+    } else {
+        Ok((policy, diagnostics))
+    }
+}
+
+/// A policy with the routes that follow from it.
+pub(super) struct Planned {
+    pub(super) policy: Policy,
+    pub(super) plan: RoutePlan,
+}
+
+/// Reads the policy file at `path` and plans its routes; what there is to say about feeds and routes goes to standard
+/// error, and what the filter would do is another command's business.
+pub(super) fn load_plan(path: &Path) -> Result<Planned, CliError> {
+    let taken = match parse_policy(path)? {
+        Ok((policy, diagnostics)) => load_feeds(path, policy, diagnostics.cleared()),
+        Err(errors) => Err(errors),
+    };
+    let (policy, mut diagnostics) = match taken {
+        Ok(taken) => taken,
+        Err(errors) => {
+            print_diagnostics(&errors);
+            return Err(refused(path, &errors));
+        }
+    };
+    let plan = RoutePlan::new(&policy);
+    for remark in plan
+        .remarks
+        .iter()
+        .filter(|it| it.code() != Code::FeedNotLoaded)
+    {
+        diagnostics.remark(remark);
+    }
+    print_diagnostics(&diagnostics);
+    if let Some(error) = plan.error() {
+        return Err(CliError::Refused(format!(
+            "no routes follow from {}: {}",
+            path.display(),
+            error.message()
+        )));
+    }
+    Ok(Planned { policy, plan })
 }
 
 /// That the policy at `path` has errors.

@@ -1,17 +1,20 @@
 //! The `offramp` command: arguments in, text or JSON out, one file a command.
 //!
 //! Results go to standard output, everything said about them to standard error. Exit codes: 0 fine, 1 failed, 2 usage or
-//! policy refused.
+//! policy refused, 3 the check found something.
 
 mod check;
 mod demo;
 mod error;
 mod explain;
+mod feed;
 mod input;
 mod journal;
 mod number;
 mod observe;
+mod render;
 mod replay;
+mod routes;
 mod run;
 mod status;
 mod summary;
@@ -62,6 +65,13 @@ enum Command {
     Run(run::Options),
     Demo(demo::Options),
     Status(status::Options),
+    Render(render::Options),
+    Routes(routes::Options),
+    #[command(
+        subcommand,
+        after_help = "Example:\n  offramp feed fetch /etc/offramp/site.toml"
+    )]
+    Feed(feed::Command),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  offramp completions bash > /etc/bash_completion.d/offramp")]
     Completions {
@@ -100,6 +110,9 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Render(options) => render::run(&options),
+        Command::Routes(options) => routes::run(&options),
+        Command::Feed(command) => feed::run(&command),
         Command::Completions { shell } => print_completions(shell),
         Command::Man => print_manual(),
     };

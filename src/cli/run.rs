@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::error::CliError;
-use super::input::{compile, load_policy, load_policy_quietly, read_policy};
+use super::input::{compile, load_policy, load_policy_quietly, peek_policy, read_policy};
 use crate::filter::{CompiledPolicy, Generation};
+use crate::gateway::feeds;
 use crate::gateway::preflight::{Finding, Severity};
 use crate::gateway::run::{self as gateway, PolicySource, RunError};
-use crate::policy::Style;
+use crate::policy::{Code, Style};
 
 /// Enforce the policy on the traffic of a VPN, beside its daemon
 ///
@@ -119,6 +120,13 @@ struct PolicyPath<'a>(&'a Path);
 impl PolicySource for PolicyPath<'_> {
     fn load(&self, generation: Generation) -> Result<CompiledPolicy, String> {
         let policy = match read_policy(self.0).map_err(|error| error.to_string())? {
+            // A feed that is not there yet must not keep a gateway from starting; one that has gone keeps what it had.
+            Ok((_, warnings))
+                if generation > Generation(1)
+                    && warnings.iter().any(|it| it.code() == Code::FeedNotLoaded) =>
+            {
+                return Err(warnings.render(Style::Plain));
+            }
             Ok((policy, _)) => policy,
             Err(errors) => return Err(errors.render(Style::Plain)),
         };
@@ -128,7 +136,12 @@ impl PolicySource for PolicyPath<'_> {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        vec![self.0.to_owned()]
+        let mut files = vec![self.0.to_owned()];
+        // A policy that cannot be read names none; what it is mended to will.
+        if let Some(policy) = peek_policy(self.0) {
+            files.extend(policy.feeds.iter().map(|feed| feeds::path(self.0, feed)));
+        }
+        files
     }
 
     fn name(&self) -> String {

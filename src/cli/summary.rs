@@ -49,7 +49,7 @@ pub(super) fn render(report: &Report, options: &TextOptions) -> String {
     text.rules(
         "Leaks: meant to be reached outside the tunnel",
         &report.rules,
-        &[RuleKind::Public],
+        &[RuleKind::Public, RuleKind::Feed],
     );
     text.rules(
         "Servers and allow entries",
@@ -146,6 +146,7 @@ impl Text {
                 RuleKind::Server => "[[server]]",
                 RuleKind::Allow => "[[allow]]",
                 RuleKind::Public => "[[public]]",
+                RuleKind::Feed => "[[feed]]",
             };
             let line = rule.line.map(|line| line.to_string());
             add(

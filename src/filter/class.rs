@@ -29,7 +29,7 @@ pub(super) struct Class {
     pub(super) corporate: bool,
     /// Position of the `[[server]]` whose most specific prefix covers it.
     pub(super) server: Option<u32>,
-    /// Position of the `[[public]]` service whose most specific prefix covers it.
+    /// Position of the `[[public]]` service, or of the feed behind them, whose most specific prefix covers it.
     pub(super) public: Option<u32>,
     /// Positions of the `[[allow]]` entries whose `to` covers it, ascending.
     pub(super) allows: Vec<u32>,
@@ -93,6 +93,9 @@ fn memberships(policy: &Policy) -> impl Iterator<Item = (IpNet, Membership)> {
     };
     let servers = policy.servers.iter().enumerate().rev();
     let publics = policy.publics.iter().enumerate().rev();
+    // Feeds are numbered behind the public services, as in the rule table.
+    let feeds = policy.feeds.iter().enumerate().rev();
+    let first_feed = policy.publics.len();
     let allows = policy.allows.iter().enumerate();
     each(&policy.vpn.client_subnets, Membership::Client)
         .chain(each(&policy.corporate.subnets, Membership::Corporate))
@@ -100,6 +103,11 @@ fn memberships(policy: &Policy) -> impl Iterator<Item = (IpNet, Membership)> {
             servers
                 .flat_map(move |(at, rule)| each(&rule.addresses, Membership::Server(number(at)))),
         )
+        .chain(feeds.flat_map(move |(at, feed)| {
+            let membership = Membership::Public(number(first_feed + at));
+            let prefixes = feed.prefixes.iter().flatten();
+            prefixes.map(move |taken| (taken.prefix, membership))
+        }))
         .chain(
             publics
                 .flat_map(move |(at, rule)| each(&rule.addresses, Membership::Public(number(at)))),

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::{Action, CompiledPolicy, Judge, Reason, Rule, Verdict};
 use crate::packet::{Protocol, Received};
-use crate::policy::{Expectation, Expected, ExpectedAction, PortRange, Sourced};
+use crate::policy::{EntryKey, Expectation, Expected, ExpectedAction, PortRange, Sourced};
 
 /// A packet that somebody asks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub enum Set<'a> {
     Allow(&'a str),
     /// A `[[public]]` service, by its name.
     Public(&'a str),
+    /// A `[[feed]]`, by its name, and the entry of it.
+    Feed(&'a str, EntryKey),
 }
 
 /// A `[[test]]` that does not hold.
@@ -187,7 +189,7 @@ impl CompiledPolicy {
                 .is_none_or(|name| rule.is_some_and(|rule| rule.name == name))
         };
         let led_here = |set: &Set<'_>| match verdict.reason {
-            Reason::Public => matches!(set, Set::Public(_)),
+            Reason::Public => matches!(set, Set::Public(_) | Set::Feed(..)),
             Reason::Servers => matches!(set, Set::Server(_)),
             Reason::Allow => matches!(set, Set::Allow(_)),
             Reason::Media => *set == Set::Corporate,
@@ -239,6 +241,15 @@ impl CompiledPolicy {
             .for_each(|it| look(Set::Allow(&it.name.value), &it.to));
         look(Set::Clients, &policy.vpn.client_subnets);
         look(Set::Corporate, &policy.corporate.subnets);
+        for feed in &policy.feeds {
+            let prefixes = feed.prefixes.iter().flatten();
+            let holds = prefixes.filter(|taken| taken.prefix.contains(&address));
+            found.extend(holds.map(|taken| Membership {
+                set: Set::Feed(&feed.name.value, taken.entry),
+                prefix: taken.prefix,
+                line: feed.file.line,
+            }));
+        }
         found.sort_by_key(|membership| std::cmp::Reverse(membership.prefix.prefix_len()));
         found
     }
@@ -249,7 +260,9 @@ impl<'a> Set<'a> {
     pub fn name(self) -> Option<&'a str> {
         match self {
             Self::Clients | Self::Corporate => None,
-            Self::Server(name) | Self::Allow(name) | Self::Public(name) => Some(name),
+            Self::Server(name) | Self::Allow(name) | Self::Public(name) | Self::Feed(name, _) => {
+                Some(name)
+            }
         }
     }
 }
@@ -262,6 +275,7 @@ impl std::fmt::Display for Set<'_> {
             Self::Server(name) => write!(out, "[[server]] \"{name}\""),
             Self::Allow(name) => write!(out, "[[allow]] \"{name}\""),
             Self::Public(name) => write!(out, "[[public]] \"{name}\""),
+            Self::Feed(name, entry) => write!(out, "[[feed]] \"{name}\" {entry}"),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! 1. a header that no host would accept → drop `malformed`
 //! 2. source outside `vpn.client_subnets` → forward `not-a-client`, or drop `spoofed-source`
 //! 3. a source route with hops left → drop `source-routed`
-//! 4. destination in a `[[public]]` service → forward `public`, or drop it
+//! 4. destination in a `[[public]]` service or a feed → forward `public`, or drop it
 //! 5. TCP or UDP to a `[[server]]` → drop `servers`, unless an `[[allow]]` lifts it → forward `allow`
 //! 6. TCP or UDP to a media port of a client → drop `hairpin`, of a corporate host → drop `media`, unless an
 //!    `[[allow]]` lifts it → forward `allow`
@@ -100,8 +100,19 @@ impl ReferenceFilter {
 
     /// Rule 4: whatever the protocol.
     fn rule_4_public(&self, destination: IpAddr) -> Option<Verdict> {
-        let services = self.policy.publics.iter().map(|it| &it.addresses[..]);
-        let rule = self.rules.public(longest_match(services, destination)?);
+        // Feeds come behind the services, in the rule table and where both have a prefix.
+        let services = self.policy.publics.iter().map(|it| it.addresses.clone());
+        let feeds = self.policy.feeds.iter().map(|feed| {
+            let prefixes = feed.prefixes.iter().flatten();
+            let sourced = prefixes.map(|taken| Sourced {
+                value: taken.prefix,
+                line: 0,
+            });
+            sourced.collect()
+        });
+        let lists: Vec<Vec<Sourced<IpNet>>> = services.chain(feeds).collect();
+        let position = longest_match(lists.iter().map(Vec::as_slice), destination)?;
+        let rule = self.rules.public(position);
         let verdict = match self.policy.filter.leaked_public {
             LeakedPublic::Forward => Verdict::forward(Reason::Public),
             LeakedPublic::Drop => Verdict::drop(Reason::Public),

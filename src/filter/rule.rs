@@ -14,6 +14,8 @@ pub enum RuleKind {
     Allow,
     /// A `[[public]]` service.
     Public,
+    /// A `[[feed]]`.
+    Feed,
 }
 
 /// One rule of a policy.
@@ -29,7 +31,7 @@ pub struct Rule {
     pub line: Option<u32>,
 }
 
-/// The rules of one policy: `[media]`, then servers, allows and public services, each in file order.
+/// The rules of one policy: `[media]`, then servers, allows, public services and feeds, each in file order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleTable {
     rules: Vec<Rule>,
@@ -63,8 +65,14 @@ impl RuleTable {
             .publics
             .iter()
             .map(|rule| (RuleKind::Public, &rule.name));
+        let feeds = policy.feeds.iter().map(|rule| (RuleKind::Feed, &rule.name));
         let mut rules = vec![media];
-        for named in [numbered(servers), numbered(allows), numbered(publics)] {
+        for named in [
+            numbered(servers),
+            numbered(allows),
+            numbered(publics),
+            numbered(feeds),
+        ] {
             rules.extend(named);
         }
         Self {
@@ -89,7 +97,7 @@ impl RuleTable {
         RuleId::from_index(1 + self.servers + position)
     }
 
-    /// The `[[public]]` at `position` in file order.
+    /// The `[[public]]` at `position` in file order; the feeds follow the last of them.
     pub fn public(&self, position: usize) -> RuleId {
         RuleId::from_index(1 + self.servers + self.allows + position)
     }

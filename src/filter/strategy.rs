@@ -119,6 +119,9 @@ impl Places {
         for public in &policy.publics {
             destinations.extend(values(&public.addresses));
         }
+        for feed in &policy.feeds {
+            destinations.extend(feed.prefixes.iter().flatten().map(|taken| taken.prefix));
+        }
         let allowed = policy
             .allows
             .iter()

@@ -11,16 +11,21 @@
 //!                                  marks, rules and routes of the kernel
 //! ```
 //!
+//! `feeds` reads the files that a policy's `[[feed]]` entries name, `fetch` gets them from their publishers.
+//!
 //! A [`Backend`] moves batches between a worker and the world; the worker and the judgement are the same for all of them.
 //! [`run`] is the live gateway: one thread for each queue of its tun device, and one for control, which is all that is
 //! asynchronous here.
 
+pub mod atomic;
 pub mod backend;
 pub mod capture;
 pub mod control;
 pub mod counters;
 pub mod demo;
 pub mod divert;
+pub mod feeds;
+pub mod fetch;
 pub mod interface;
 pub mod lock;
 pub mod memory;

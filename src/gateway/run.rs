@@ -636,6 +636,7 @@ const fn kind_name(kind: RuleKind) -> &'static str {
         RuleKind::Server => "server",
         RuleKind::Allow => "allow",
         RuleKind::Public => "public",
+        RuleKind::Feed => "feed",
     }
 }
 

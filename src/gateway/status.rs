@@ -91,7 +91,7 @@ pub struct VerdictStatus {
 /// What a rule has decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleStatus {
-    /// `media`, `server`, `allow` or `public`.
+    /// `media`, `server`, `allow`, `public` or `feed`.
     pub kind: String,
     /// The operator's name for it.
     pub name: String,

@@ -108,6 +108,8 @@ codes! {
     BadService = "bad-service",
     /// Not the name of a network interface.
     BadInterface = "bad-interface",
+    /// Not an address that a feed can be fetched from.
+    BadUrl = "bad-url",
     /// Not a usable path.
     BadPath = "bad-path",
     /// A number outside its range.
@@ -134,8 +136,30 @@ codes! {
     AllowWithoutEffect = "allow-without-effect",
     /// A public service at a private address.
     PublicIsPrivate = "public-is-private",
-    /// Prefixes of a feed that are not part of the policy file.
+    /// A feed whose file is not there.
     FeedNotLoaded = "feed-not-loaded",
+    /// A feed whose file has a mistake.
+    FeedRefused = "feed-refused",
+    /// A feed whose file is older than its `max_age_days`.
+    FeedOld = "feed-old",
+    /// A feed that writes something in an unusual way.
+    FeedSpelling = "feed-spelling",
+    /// A prefix named by hand that a feed has withdrawn.
+    FeedWithdrawn = "feed-withdrawn",
+    /// A server that the routes would leave outside the tunnel.
+    ServerOutsideTunnel = "server-outside-tunnel",
+    /// An internal prefix that a public one covers.
+    InternalKept = "internal-kept",
+    /// A public prefix inside an internal one.
+    PublicInCorporate = "public-in-corporate",
+    /// A DNS server that a public prefix covers.
+    DnsKept = "dns-kept",
+    /// A VPN gateway inside an internal prefix.
+    GatewayInside = "gateway-inside",
+    /// A family that a full tunnel does not carry.
+    FamilyOutside = "family-outside",
+    /// Routes that lead no address into the tunnel.
+    NothingPushed = "nothing-pushed",
 }
 
 impl fmt::Display for Code {
@@ -256,6 +280,79 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// Something to say about a policy by who knows its meaning alone: lines instead of spans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    severity: Severity,
+    code: Code,
+    message: String,
+    lines: Vec<u32>,
+    help: Option<String>,
+}
+
+impl Remark {
+    /// Something that forbids to act on the policy.
+    pub fn error(code: Code, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, message.into())
+    }
+
+    /// Something that somebody should look at.
+    pub fn warning(code: Code, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, code, message.into())
+    }
+
+    const fn new(severity: Severity, code: Code, message: String) -> Self {
+        Self {
+            severity,
+            code,
+            message,
+            lines: Vec::new(),
+            help: None,
+        }
+    }
+
+    /// The same, about a line of the policy file too.
+    #[must_use]
+    pub fn at(mut self, line: u32) -> Self {
+        self.lines.push(line);
+        self
+    }
+
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same as something to look at, for who does not act on it.
+    #[must_use]
+    pub const fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// Whether it is an error.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// Its kind.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What is wrong, with the value, in one line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The lines of the policy file that it is about.
+    pub fn lines(&self) -> &[u32] {
+        &self.lines
+    }
+}
+
 /// What one policy file earned, in file order; errors before warnings where they stand at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics {
@@ -272,7 +369,6 @@ impl Diagnostics {
     }
 
     /// The text that the labels' spans point into: the file without a byte order mark, wrong bytes replaced by U+FFFD.
-    /// Empty when there is nothing to point at.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -295,6 +391,63 @@ impl Diagnostics {
     /// How many there were beyond [`MAX_DIAGNOSTICS`].
     pub const fn omitted(&self) -> usize {
         self.omitted
+    }
+
+    /// The same file without what it earned so far, for a stage that has nothing to do with the rest.
+    #[must_use]
+    pub fn cleared(mut self) -> Self {
+        self.items.clear();
+        self.omitted = 0;
+        self
+    }
+
+    /// Adds what a later stage says, with the lines it is about underlined, and puts it in its place.
+    pub fn remark(&mut self, remark: &Remark) {
+        if self.items.len() >= MAX_DIAGNOSTICS {
+            self.omitted += 1;
+            return;
+        }
+        let mut item = Diagnostic::new(remark.severity, remark.code, remark.message.clone());
+        item.labels = remark
+            .lines
+            .iter()
+            .filter_map(|&line| self.line_label(line))
+            .collect();
+        item.help.extend(remark.help.clone());
+        let start = |item: &Diagnostic| {
+            let first = item.labels.first();
+            (first.map_or(0, |label| label.span.start), item.severity)
+        };
+        let at = self
+            .items
+            .partition_point(|other| start(other) <= start(&item));
+        self.items.insert(at, item);
+    }
+
+    /// A label that underlines `line`, without its indent and its comment; none for a line that is not there.
+    fn line_label(&self, line: u32) -> Option<Label> {
+        let wanted = usize::try_from(line).ok()?.checked_sub(1)?;
+        let mut from = 0;
+        let mut lines = self.source.split_inclusive('\n');
+        for before in lines.by_ref().take(wanted) {
+            from += before.len();
+        }
+        let text = lines.next()?;
+        let indent = text.len() - text.trim_start().len();
+        let code = match text.find(" #") {
+            Some(comment) if !text[..comment].trim().is_empty() => &text[..comment],
+            Some(_) | None => text,
+        };
+        let code = code.trim();
+        // A machine-made line may be megabytes long.
+        let length = code.floor_char_boundary(code.len().min(LONGEST_UNDERLINED));
+        let start = from + indent;
+        Some(Label {
+            span: start..start + length,
+            line,
+            column: u32::try_from(text[..indent].chars().count()).ok()? + 1,
+            text: String::new(),
+        })
     }
 
     /// How many kept ones have this severity.
@@ -330,6 +483,9 @@ impl fmt::Display for Diagnostics {
 }
 
 impl Error for Diagnostics {}
+
+/// Bytes of a line that a remark underlines.
+const LONGEST_UNDERLINED: usize = 120;
 
 /// Where the stages of reading put what they find.
 #[derive(Debug)]
@@ -383,14 +539,9 @@ impl<'a> Collector<'a> {
             let start = item.labels.first().map_or(0, |label| label.span.start);
             (start, item.severity, item.code)
         });
-        let source = if self.items.iter().any(|item| !item.labels.is_empty()) {
-            self.text.as_str().to_owned()
-        } else {
-            String::new()
-        };
         Diagnostics {
             origin: origin.to_owned(),
-            source,
+            source: self.text.as_str().to_owned(),
             items: self.items,
             omitted: self.omitted,
         }

@@ -30,7 +30,6 @@ pub(super) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<
     for (position, allow) in policy.allows.iter().enumerate() {
         check_allow(allow, position, policy, file, &scope, out);
     }
-    check_feeds(policy, file, out);
 }
 
 /// Who is where, for quick questions.
@@ -417,21 +416,4 @@ impl Scope {
 
 const fn intersect(left: PortRange, right: PortRange) -> bool {
     left.first() <= right.last() && right.first() <= left.last()
-}
-
-fn check_feeds(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
-    for (position, feed) in policy.feeds.iter().enumerate() {
-        let message = format!(
-            "the prefixes of feed \"{}\" are not part of the policy file: packets to them are judged as public only where {} is loaded beside it",
-            feed.name.value, feed.file.value,
-        );
-        let span = file.span(Place {
-            section: "feed",
-            position,
-            key: "file",
-            item: 0,
-        });
-        let label = out.text.label(span, "");
-        out.add(Diagnostic::warning(Code::FeedNotLoaded, message).with_label(label));
-    }
 }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+pub use crate::feed::EntryKey;
 pub use crate::packet::Protocol;
 
 /// A value and the line of the policy file that says so.
@@ -244,6 +245,50 @@ pub struct Feed {
     pub service_areas: Vec<Sourced<String>>,
     /// Categories to take; all when empty.
     pub categories: Vec<Sourced<String>>,
+    /// Whether entries are taken that the publisher calls optional.
+    pub entries: EntryChoice,
+    /// Where `offramp feed fetch` gets the file; the publisher's own address where the format has one.
+    pub url: Option<Sourced<String>>,
+    /// Age of the file from which `offramp check` warns.
+    pub max_age_days: u16,
+    /// What happens to prefixes so wide that they would empty the tunnel.
+    pub wide_prefixes: WidePrefixes,
+    /// What the file says, once [`Policy::take_feed`] has read it. No part of the policy file, so printing leaves it out.
+    pub prefixes: Option<Vec<FeedPrefix>>,
+}
+
+impl Feed {
+    /// `max_age_days` where the file leaves it open: Microsoft announces additions 30 days ahead.
+    pub const DEFAULT_MAX_AGE_DAYS: u16 = 30;
+}
+
+/// A prefix that a feed publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FeedPrefix {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The entry of the feed that has it.
+    pub entry: EntryKey,
+}
+
+/// Which entries of a Microsoft 365 feed are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum EntryChoice {
+    /// All that the service areas and categories leave.
+    #[default]
+    All,
+    /// Only those that Microsoft calls required.
+    Required,
+}
+
+/// What happens to a feed with prefixes so wide that they would empty the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WidePrefixes {
+    /// The feed is refused.
+    #[default]
+    Refuse,
+    /// They are taken as they are.
+    Accept,
 }
 
 /// Which addresses enter the tunnel.
@@ -257,10 +302,12 @@ pub enum TunnelMode {
 }
 
 /// `[routes]`: what the VPN pushes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteOptions {
     /// `routes.tunnel`.
     pub tunnel: TunnelMode,
+    /// Public addresses of the concentrator, to which clients connect: never inside the tunnel that they carry.
+    pub gateways: Vec<Sourced<IpAddr>>,
 }
 
 /// `[dns]`: the pin-point DNS server.

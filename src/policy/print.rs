@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Write as _};
 use std::net::SocketAddr;
 
 use super::meaning::{
-    DivertScope, Expectation, FailMode, FeedFormat, LeakedPublic, MediaMatch, Policy, Protocol,
-    ProtocolSet, Sourced, TunnelMode, UnknownSource,
+    DivertScope, EntryChoice, Expectation, FailMode, FeedFormat, LeakedPublic, MediaMatch, Policy,
+    Protocol, ProtocolSet, Sourced, TunnelMode, UnknownSource, WidePrefixes,
 };
 use super::rules::{INTERFACE_TYPES, PROFILES};
 
@@ -63,6 +63,7 @@ impl Policy {
         pair(out, "leaked_public", leaked_public)?;
         writeln!(out, "\n[routes]")?;
         pair(out, "tunnel", tunnel)?;
+        list(out, "gateways", values(&self.routes.gateways))?;
         writeln!(out, "\n[dns]")?;
         list(out, "listen", values(&self.dns.listen))?;
         list(
@@ -159,6 +160,15 @@ impl Policy {
             };
             pair(out, "format", format)?;
             pair(out, "file", &feed.file.value)?;
+            if let Some(url) = &feed.url {
+                pair(out, "url", &url.value)?;
+            }
+            writeln!(out, "max_age_days = {}", feed.max_age_days)?;
+            let wide_prefixes = match feed.wide_prefixes {
+                WidePrefixes::Refuse => "refuse",
+                WidePrefixes::Accept => "accept",
+            };
+            pair(out, "wide_prefixes", wide_prefixes)?;
             if feed.format == FeedFormat::Microsoft365 {
                 list(
                     out,
@@ -170,6 +180,11 @@ impl Policy {
                     "categories",
                     feed.categories.iter().map(|category| &category.value),
                 )?;
+                let entries = match feed.entries {
+                    EntryChoice::All => "all",
+                    EntryChoice::Required => "required",
+                };
+                pair(out, "entries", entries)?;
             }
         }
         for endpoint in &self.endpoints {

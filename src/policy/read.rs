@@ -224,6 +224,13 @@ fn read_routes(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> RouteOptions {
     let words = [("split", TunnelMode::Split), ("full", TunnelMode::Full)];
     RouteOptions {
         tunnel: section.word("tunnel", &words, out),
+        gateways: section.list(
+            "gateways",
+            Need::Optional,
+            "[\"203.0.113.10\"]",
+            parse_address,
+            out,
+        ),
     }
 }
 
@@ -358,7 +365,7 @@ const VPN_KEYS: &[&str] = &["interfaces", "client_subnets"];
 const CORPORATE_KEYS: &[&str] = &["subnets", "dns_servers"];
 const MEDIA_KEYS: &[&str] = &["ports", "match"];
 const FILTER_KEYS: &[&str] = &["unknown_source", "leaked_public"];
-const ROUTES_KEYS: &[&str] = &["tunnel"];
+const ROUTES_KEYS: &[&str] = &["tunnel", "gateways"];
 const DNS_KEYS: &[&str] = &["listen", "sip_domains"];
 const GATEWAY_KEYS: &[&str] = &[
     "divert",

@@ -8,8 +8,9 @@ use super::address::{parse_endpoint, parse_prefix};
 use super::diagnostic::{Code, Collector, Diagnostic};
 use super::file::PolicyFile;
 use super::meaning::{
-    Allow, Endpoint, Expectation, Expected, ExpectedAction, Feed, FeedFormat, FirewallProfile,
-    InterfaceType, Lifts, Protocol, ProtocolSet, PublicService, Server, Sourced, SrvRecord,
+    Allow, Endpoint, EntryChoice, Expectation, Expected, ExpectedAction, Feed, FeedFormat,
+    FirewallProfile, InterfaceType, Lifts, Protocol, ProtocolSet, PublicService, Server, Sourced,
+    SrvRecord, WidePrefixes,
 };
 use super::name::{parse_host, parse_name, parse_path, parse_service};
 use super::port::parse_ports;
@@ -175,7 +176,25 @@ fn read_srv(section: &Section<'_, '_>, out: &mut Collector<'_>) -> Vec<SrvRecord
 
 /// Reads every `[[feed]]`.
 pub(super) fn read_feeds(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Feed> {
-    let keys = ["name", "format", "file", "service_areas", "categories"];
+    let keys = [
+        "name",
+        "format",
+        "file",
+        "url",
+        "max_age_days",
+        "wide_prefixes",
+        "service_areas",
+        "categories",
+        "entries",
+    ];
+    let choices = [
+        ("all", EntryChoice::All),
+        ("required", EntryChoice::Required),
+    ];
+    let wide = [
+        ("refuse", WidePrefixes::Refuse),
+        ("accept", WidePrefixes::Accept),
+    ];
     let formats = [
         ("microsoft-365", FeedFormat::Microsoft365),
         ("prefixes", FeedFormat::Prefixes),
@@ -201,6 +220,12 @@ pub(super) fn read_feeds(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<
             parse_category,
             out,
         );
+        let entries = section.word("entries", &choices, out);
+        let url = section.string("url", parse_url, out);
+        let max_age_days = section
+            .integer("max_age_days", 1..=MOST_AGE_DAYS, out)
+            .map_or(Feed::DEFAULT_MAX_AGE_DAYS, |days| days.value);
+        let wide_prefixes = section.word("wide_prefixes", &wide, out);
         if let (Some(name), Some(format), Some(path)) = (name, format, path) {
             let format = format.value;
             report_unused_choices(&section, format, out);
@@ -210,6 +235,11 @@ pub(super) fn read_feeds(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<
                 file: path,
                 service_areas,
                 categories,
+                entries,
+                url,
+                max_age_days,
+                wide_prefixes,
+                prefixes: None,
             });
         }
     }
@@ -221,13 +251,50 @@ fn report_unused_choices(section: &Section<'_, '_>, format: FeedFormat, out: &mu
     if format != FeedFormat::Prefixes {
         return;
     }
-    for key in ["service_areas", "categories"] {
+    for key in ["service_areas", "categories", "entries"] {
         if let Some(value) = section.value(key) {
             let message = format!("`{key}` has no meaning for a feed of the format \"prefixes\"");
             out.error(value.span(), "", Code::UnknownKey, message);
         }
     }
 }
+
+/// Reads the address that a feed is fetched from.
+fn parse_url(text: &str) -> Result<String, Problem> {
+    let bad = |why: &str| {
+        Problem::new(Code::BadUrl, format!("`{}` {why}", shorten(text)))
+            .help("write e.g. \"https://assets.zoom.us/docs/ipranges/Zoom.txt\"")
+    };
+    let rest = match text.split_once("://") {
+        Some(("https", rest)) => rest,
+        Some(("http", rest)) => {
+            // What anybody on the way can change decides where calls go: without TLS only this machine is trusted.
+            let host = rest.split(['/', '?']).next().unwrap_or_default();
+            let host = host
+                .rsplit_once(':')
+                .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+                .map_or(host, |(host, _)| host);
+            let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+            if !address.is_ok_and(|address| address.is_loopback()) {
+                return Err(bad(
+                    "is not https: anybody on the way could change the routes",
+                ));
+            }
+            rest
+        }
+        Some(_) | None => return Err(bad("is not an https address")),
+    };
+    if rest.is_empty()
+        || rest.starts_with('/')
+        || text.contains(|char: char| char.is_control() || char.is_whitespace())
+    {
+        return Err(bad("is not an https address"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Ten years: beyond it, nobody meant to be warned.
+const MOST_AGE_DAYS: u16 = 3_650;
 
 /// The three categories of the Microsoft 365 endpoints web service.
 fn parse_category(text: &str) -> Result<String, Problem> {

@@ -24,6 +24,8 @@
 //!
 //! Lookups of a batch are independent of each other, so a core has many of them under way at once:
 //! prefer `lookup_batch` wherever there is more than one address.
+//!
+//! [`PrefixSet`] is the other question: which addresses are left when some are taken away, in the fewest prefixes.
 
 mod error;
 mod few;
@@ -31,11 +33,13 @@ mod ipv4;
 mod ipv6;
 mod ranges;
 pub mod reference;
+pub mod set;
 
 pub use error::BuildError;
 pub(crate) use few::{FewRanges, Number};
 pub use ipv4::Ipv4Trie;
 pub use ipv6::Ipv6Trie;
+pub use set::{PrefixSet, more_specific};
 
 /// The number of an address class; [`NO_CLASS`] where no prefix matches.
 pub type ClassNumber = u16;

@@ -7,9 +7,10 @@ use ipnet::IpNet;
 
 use super::{beside, inside, net, one_in};
 use crate::policy::{
-    Allow, Corporate, DnsOptions, FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch,
-    MediaOptions, Policy, PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced,
-    UnknownSource, VpnOptions,
+    Allow, Corporate, DnsOptions, EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix,
+    FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch, MediaOptions, Policy,
+    PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced, UnknownSource,
+    VpnOptions, WidePrefixes,
 };
 
 /// A small policy whose prefixes and port ranges overlap.
@@ -53,6 +54,26 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
             srv: Vec::new(),
         });
     }
+    let mut feeds = Vec::new();
+    for number in 0..*bytes.choose(&[0, 0, 1, 2])? {
+        let prefixes = prefixes(bytes, &mut known, &mut lines, Kin::Many, 1..=3)?;
+        let taken = (1..).zip(prefixes).map(|(line, prefix)| FeedPrefix {
+            prefix: prefix.value,
+            entry: EntryKey::Line(line),
+        });
+        feeds.push(Feed {
+            name: lines.next(format!("feed {number}")),
+            format: FeedFormat::Prefixes,
+            file: lines.next(format!("feed-{number}.txt")),
+            service_areas: Vec::new(),
+            categories: Vec::new(),
+            entries: EntryChoice::All,
+            url: None,
+            max_age_days: Feed::DEFAULT_MAX_AGE_DAYS,
+            wide_prefixes: WidePrefixes::Accept,
+            prefixes: Some(taken.collect()),
+        });
+    }
     Ok(Policy {
         origin: "generated.toml".to_owned(),
         vpn: VpnOptions {
@@ -71,7 +92,7 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
         servers,
         allows,
         publics,
-        feeds: Vec::new(),
+        feeds,
         routes: RouteOptions::default(),
         dns: DnsOptions::default(),
         gateway: GatewayOptions::default(),

@@ -35,9 +35,11 @@ use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::plan::{diverted, diverted_on_every_port};
 use crate::policy::{
     DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, Sourced, UnknownSource,
 };
+use crate::prefix::PrefixSet;
 
 /// What the kernel is told about one policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,21 +112,12 @@ impl Diversion {
             UnknownSource::Drop => DivertScope::All,
         };
         let destinations = match scope {
-            DivertScope::All => Vec::new(),
-            DivertScope::Policy | DivertScope::Suspects => {
-                let internal = policy.corporate.subnets.iter();
-                let internal = internal
-                    .chain(&policy.vpn.client_subnets)
-                    .map(|it| it.value);
-                IpNet::aggregate(&internal.chain(on_every_port(policy)).collect())
-            }
+            DivertScope::All => PrefixSet::default(),
+            DivertScope::Policy | DivertScope::Suspects => diverted(policy),
         };
         let (on_every_port, media_ports) = match scope {
-            DivertScope::All | DivertScope::Policy => (Vec::new(), Vec::new()),
-            DivertScope::Suspects => (
-                IpNet::aggregate(&on_every_port(policy).collect()),
-                merged(&policy.media.ports),
-            ),
+            DivertScope::All | DivertScope::Policy => (PrefixSet::default(), Vec::new()),
+            DivertScope::Suspects => (diverted_on_every_port(policy), merged(&policy.media.ports)),
         };
         Self {
             interfaces: policy
@@ -134,8 +127,8 @@ impl Diversion {
                 .map(|name| name.value.clone())
                 .collect(),
             scope,
-            destinations,
-            on_every_port,
+            destinations: destinations.prefixes().collect(),
+            on_every_port: on_every_port.prefixes().collect(),
             media_ports,
             on_failure: gateway.on_failure,
             device: gateway.device.as_ref().map_or_else(
@@ -204,13 +197,6 @@ impl Diversion {
                 None => name == pattern,
             })
     }
-}
-
-/// The destinations at which every port matters: a server's are dropped, a public service's counted.
-fn on_every_port(policy: &Policy) -> impl Iterator<Item = IpNet> {
-    let servers = policy.servers.iter().flat_map(|server| &server.addresses);
-    let publics = policy.publics.iter().flat_map(|public| &public.addresses);
-    servers.chain(publics).map(|address| address.value)
 }
 
 /// The same ports in as few ranges as there are, in rising order.

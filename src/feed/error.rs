@@ -1,0 +1,164 @@
+//! [`FeedError`]: why a feed is refused, and [`Note`]: what was taken though it is written in an unusual way.
+
+use ipnet::IpNet;
+
+use super::EntryKey;
+
+/// Why a feed is refused; always whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeedError {
+    /// More bytes than any feed has.
+    #[error("it has {bytes} bytes; {most} is the most", most = super::MAX_FEED_SIZE)]
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Nothing in it.
+    #[error("it is empty: the download was cut off, or there is nothing at its address")]
+    Empty,
+    /// Bytes that are not UTF-8.
+    #[error("byte {offset} is not UTF-8")]
+    NotUtf8 {
+        /// Offset of the byte.
+        offset: usize,
+    },
+    /// A web page, as sign-in portals and proxies put in the place of a file.
+    #[error("it is a web page, not a feed: a proxy or a sign-in page answered in its place")]
+    WebPage,
+    /// Not the JSON that the format has.
+    #[error("line {line}, column {column}: {message}")]
+    Json {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A document without entries.
+    #[error("it has no entries")]
+    NoEntries,
+    /// Two entries with one id.
+    #[error("two entries have the id {id}")]
+    DuplicateId {
+        /// The id.
+        id: u32,
+    },
+    /// A value that is not a prefix.
+    #[error("{entry}: `{text}` {why}")]
+    BadPrefix {
+        /// Where.
+        entry: EntryKey,
+        /// The value.
+        text: String,
+        /// Why not.
+        why: String,
+    },
+    /// A value that is not a list of ports.
+    #[error("{entry}: `{text}` is not a list of ports, such as \"443,3478-3481\"")]
+    BadPorts {
+        /// Where.
+        entry: EntryKey,
+        /// The value.
+        text: String,
+    },
+    /// A value that is not a date.
+    #[error("change {id}: `{text}` is not a date, such as \"20260630\"")]
+    BadDate {
+        /// Id of the change.
+        id: u32,
+        /// The value.
+        text: String,
+    },
+    /// A change of no known kind.
+    #[error(
+        "change {id}: `{text}` is no disposition; there are \"add\", \"change\" and \"remove\""
+    )]
+    BadDisposition {
+        /// Id of the change.
+        id: u32,
+        /// The value.
+        text: String,
+    },
+    /// Space that no public service has.
+    #[error("{entry}: {prefix} is {what}: no public service has it")]
+    NotPublic {
+        /// Where.
+        entry: EntryKey,
+        /// The prefix.
+        prefix: IpNet,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A prefix that would empty the tunnel.
+    #[error(
+        "{entry}: {prefix} is wider than /{limit}: it would take most of the tunnel's traffic out; \
+         wide_prefixes = \"accept\" takes it all the same"
+    )]
+    TooWide {
+        /// Where.
+        entry: EntryKey,
+        /// The prefix.
+        prefix: IpNet,
+        /// The shortest length that is taken.
+        limit: u8,
+    },
+    /// Prefixes that would empty the tunnel together.
+    #[error(
+        "its {family} prefixes are a {share} of the whole address space: they would take most of the tunnel's traffic \
+         out; wide_prefixes = \"accept\" takes them all the same"
+    )]
+    TooMuch {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+        /// The share, in words.
+        share: String,
+    },
+    /// No entry has what the policy selects.
+    #[error("no entry has {wanted}; the feed has {offered}")]
+    NothingSelected {
+        /// What the policy selects.
+        wanted: String,
+        /// What there is.
+        offered: String,
+    },
+    /// Entries, but not one prefix.
+    #[error("the entries that the policy selects have no prefixes")]
+    NoPrefixes,
+}
+
+/// Something written in an unusual way that means one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// A prefix that is written otherwise than it is usual.
+    Spelling {
+        /// Where.
+        entry: EntryKey,
+        /// As it is written.
+        text: String,
+        /// As it was taken.
+        taken: IpNet,
+    },
+    /// A category that is none of the three.
+    Category {
+        /// Where.
+        entry: EntryKey,
+        /// As it is written.
+        text: String,
+    },
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Spelling { entry, text, taken } => {
+                write!(out, "{entry}: `{text}` is taken as {taken}")
+            }
+            Self::Category { entry, text } => write!(
+                out,
+                "{entry}: `{text}` is no known category; it is taken where a policy names no categories"
+            ),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Lists of prefixes, one a line, as Zoom and others publish them.
+
+use super::prefix::parse_prefix;
+use super::{Category, Document, Entry, EntryKey, FeedError, MAX_FEED_SIZE};
+
+/// Reads a list: one prefix or address a line; `#`, `;` and `//` begin comments, empty lines are skipped.
+///
+/// # Errors
+/// [`FeedError`] at the first line that is anything else.
+pub fn parse_list(bytes: &[u8]) -> Result<Document, FeedError> {
+    let text = read_text(bytes)?;
+    let mut document = Document::default();
+    for (index, line) in text.lines().enumerate() {
+        let end = ["#", ";", "//"]
+            .iter()
+            .filter_map(|mark| line.find(mark))
+            .min()
+            .unwrap_or(line.len());
+        let value = line[..end].trim();
+        if value.is_empty() {
+            continue;
+        }
+        let number = u32::try_from(index + 1).expect("a feed of 16 MiB has fewer lines than 2^32");
+        let key = EntryKey::Line(number);
+        let prefix = parse_prefix(key, value, &mut document.notes)?;
+        document.entries.push(Entry {
+            key,
+            service_area: String::new(),
+            service_area_name: String::new(),
+            urls: Vec::new(),
+            prefixes: vec![prefix],
+            tcp_ports: Vec::new(),
+            udp_ports: Vec::new(),
+            express_route: false,
+            category: Category::Default,
+            required: false,
+            notes: String::new(),
+        });
+    }
+    if document.entries.is_empty() {
+        return Err(FeedError::NoEntries);
+    }
+    Ok(document)
+}
+
+/// The text of a feed, without a byte order mark.
+pub(super) fn read_text(bytes: &[u8]) -> Result<&str, FeedError> {
+    if bytes.len() > MAX_FEED_SIZE {
+        return Err(FeedError::TooLarge { bytes: bytes.len() });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| FeedError::NotUtf8 {
+        offset: error.valid_up_to(),
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let trimmed = text.trim_start();
+    if trimmed.is_empty() {
+        return Err(FeedError::Empty);
+    }
+    if trimmed.starts_with('<') {
+        return Err(FeedError::WebPage);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_blank_lines_and_line_ends_of_windows_are_skipped() {
+        let list = "\u{feff}# Zoom\r\n3.7.35.0/25\r\n\r\n3.21.137.128/25 ; east\r\n// end\n2001:db8::/32\t# v6\n";
+        let document = parse_list(list.as_bytes()).expect("a good list");
+        let lines: Vec<(String, String)> = document
+            .entries
+            .iter()
+            .map(|entry| (entry.key.to_string(), entry.prefixes[0].to_string()))
+            .collect();
+        let expected = [
+            ("line 2", "3.7.35.0/25"),
+            ("line 4", "3.21.137.128/25"),
+            ("line 6", "2001:db8::/32"),
+        ];
+        assert_eq!(
+            lines,
+            expected.map(|(key, net)| (key.to_owned(), net.to_owned()))
+        );
+        assert!(document.notes.is_empty());
+    }
+
+    #[test]
+    fn an_unusual_spelling_is_taken_and_said() {
+        let document =
+            parse_list(b"2001:4860:4864:5::0/64\n3.7.35.9/25\n74.125.250.1\n2001:DB8::/32\n");
+        let notes: Vec<String> = document
+            .expect("each means one prefix")
+            .notes
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            notes,
+            [
+                "line 1: `2001:4860:4864:5::0/64` is taken as 2001:4860:4864:5::/64",
+                "line 2: `3.7.35.9/25` is taken as 3.7.35.0/25",
+                "line 4: `2001:DB8::/32` is taken as 2001:db8::/32",
+            ]
+        );
+    }
+
+    #[test]
+    fn one_wrong_line_refuses_the_list() {
+        let refusals = [
+            (
+                "",
+                "it is empty: the download was cut off, or there is nothing at its address",
+            ),
+            ("# only\n\n", "it has no entries"),
+            (
+                "<!DOCTYPE html><html>",
+                "it is a web page, not a feed: a proxy or a sign-in page answered in its place",
+            ),
+            ("3.7.35.0/25\n3.7.36.0/2", ""),
+            ("3.7.35.0/25\n3.7.36", "line 2: `3.7.36` is not a prefix"),
+            (
+                "3.7.35.0/33",
+                "line 1: `3.7.35.0/33` has no valid length; /32 is the longest",
+            ),
+            (
+                "3.7.35.0/+8",
+                "line 1: `3.7.35.0/+8` has no valid length; /32 is the longest",
+            ),
+            ("03.7.35.0/24", "line 1: `03.7.35.0/24` is not a prefix"),
+            (
+                "::ffff:3.7.35.0/120",
+                "line 1: `::ffff:3.7.35.0/120` is an IPv4 prefix written as IPv6",
+            ),
+        ];
+        for (list, message) in refusals {
+            match parse_list(list.as_bytes()) {
+                Err(error) => assert_eq!(error.to_string(), message, "{list}"),
+                // Widths are the guard's business, not the reader's.
+                Ok(document) => assert_eq!((message, document.entries.len()), ("", 2), "{list}"),
+            }
+        }
+        assert_eq!(
+            parse_list(b"3.7.35.0/25\n\xff")
+                .expect_err("not text")
+                .to_string(),
+            "byte 12 is not UTF-8"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Feed files: read from beside the policy that names them.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::feed::{Document, MAX_FEED_SIZE};
+use crate::policy::{Code, Feed, Policy, Remark};
+
+/// The path of the file of `feed`, which stands relative to the policy file at `policy`.
+pub fn path(policy: &Path, feed: &Feed) -> PathBuf {
+    let folder = policy.parent().unwrap_or_else(|| Path::new("."));
+    folder.join(&feed.file.value)
+}
+
+/// The bytes of a regular file, at most one more than a feed may have.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        // A FIFO or a terminal would wait for ever.
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_FEED_SIZE as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Loads every feed of `policy`, which was read from `path`, and tells what there is to say about them. A file that is not
+/// there leaves its feed without prefixes, with a warning; with an error among the remarks the policy must not be taken.
+pub fn load(policy: &mut Policy, path: &Path, now: SystemTime) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    for position in 0..policy.feeds.len() {
+        load_one(policy, position, path, now, &mut remarks);
+    }
+    remarks
+}
+
+fn load_one(
+    policy: &mut Policy,
+    position: usize,
+    policy_path: &Path,
+    now: SystemTime,
+    remarks: &mut Vec<Remark>,
+) {
+    let feed = &policy.feeds[position];
+    let (name, line) = (feed.name.value.clone(), feed.file.line);
+    let file = path(policy_path, feed);
+    let bytes = match read(&file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let message = format!(
+                "feed \"{name}\" is not loaded: {} is not there; packets to it are not public",
+                file.display()
+            );
+            let remark = Remark::warning(Code::FeedNotLoaded, message).at(line);
+            remarks.push(remark.help("get it with `offramp feed fetch`, or save it by hand"));
+            return;
+        }
+        Err(error) => {
+            let message = format!("feed \"{name}\": {}: {error}", file.display());
+            remarks.push(Remark::error(Code::FeedRefused, message).at(line));
+            return;
+        }
+    };
+    let max_age_days = u64::from(feed.max_age_days);
+    let document = match policy.take_feed(position, &bytes) {
+        Ok(document) => document,
+        Err(error) => {
+            let message = format!("feed \"{name}\" is refused: {}: {error}", file.display());
+            let remark = Remark::error(Code::FeedRefused, message).at(line);
+            remarks.push(remark.help("the file is taken whole or not at all; `offramp feed fetch` gets it again, and keeps the one before beside it"));
+            return;
+        }
+    };
+    remark_spellings(&name, line, &document, remarks);
+    let age = fs::metadata(&file)
+        .and_then(|metadata| metadata.modified())
+        .ok()
+        .and_then(|modified| now.duration_since(modified).ok());
+    if let Some(days) = age.map(|age| age.as_secs() / SECONDS_OF_A_DAY)
+        && days > max_age_days
+    {
+        let message = format!("feed \"{name}\" is {days} days old; {max_age_days} are the most");
+        let remark = Remark::warning(Code::FeedOld, message).at(line);
+        remarks.push(remark.help("`offramp feed fetch` asks whether there is a later one"));
+    }
+    for withdrawn in policy.withdrawn(&document) {
+        let message = format!(
+            "{} of [[public]] \"{}\" is not in feed \"{name}\" any more, but for {}",
+            withdrawn.prefix.value, withdrawn.service, withdrawn.still_there
+        );
+        let remark = Remark::warning(Code::FeedWithdrawn, message).at(withdrawn.prefix.line);
+        remarks
+            .push(remark.help("take it out of the service: the feed keeps its prefixes current"));
+    }
+}
+
+fn remark_spellings(name: &str, line: u32, document: &Document, remarks: &mut Vec<Remark>) {
+    let notes = &document.notes;
+    if notes.is_empty() {
+        return;
+    }
+    let shown: Vec<String> = notes.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = match notes.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let message = format!(
+        "feed \"{name}\" has unusual spellings: {}{more}",
+        shown.join("; ")
+    );
+    remarks.push(Remark::warning(Code::FeedSpelling, message).at(line));
+}
+
+/// Notes of a feed that one remark has.
+const SHOWN: usize = 3;
+const SECONDS_OF_A_DAY: u64 = 86_400;

@@ -1,0 +1,363 @@
+//! [`fetch`]: getting a feed from its publisher, by the publisher's rules.
+//!
+//! Microsoft asks its clients to name themselves with one id for ever, to ask for the version first, at most once an hour,
+//! and to stay away for an hour after a 429. What is asked of Microsoft is done for every publisher. The proxy comes from
+//! the environment (`HTTPS_PROXY`, `NO_PROXY`), the certificates from the system (and `SSL_CERT_FILE`).
+//!
+//! ```text
+//!  too soon? ──▶ version ──▶ the same? ──▶ the file is as of today
+//!                   └──▶ endpoints ──▶ read, select, guard ──▶ old file beside, new file in its place
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use ureq::tls::{RootCerts, TlsConfig};
+
+use super::{atomic, feeds};
+use crate::feed::{Document, FeedError, MAX_FEED_SIZE};
+use crate::policy::{Feed, FeedFormat};
+
+/// What came of asking for a feed.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The publisher was asked less than an hour ago, or asked to be left alone: no question was sent.
+    TooSoon {
+        /// How long until it may be asked.
+        wait: Duration,
+    },
+    /// The file in place is the publisher's latest.
+    Unchanged {
+        /// Its version, where the publisher has versions.
+        version: Option<String>,
+    },
+    /// There is another file in place.
+    Updated {
+        /// Its version, where the publisher has versions.
+        version: Option<String>,
+        /// What was in place before, if it was in order.
+        before: Option<Document>,
+        /// What is in place.
+        after: Document,
+    },
+}
+
+/// Why a feed was not fetched; the file in place is as it was.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// A list has no address of its own.
+    #[error("it has no `url` to be fetched from")]
+    NoUrl,
+    /// The address is not one of the web service's.
+    #[error(
+        "`{url}` is not an address of the endpoints web service, https://.../endpoints/INSTANCE"
+    )]
+    NotAnEndpointsUrl {
+        /// The address.
+        url: String,
+    },
+    /// No answer.
+    #[error("{url}: {message}")]
+    NoAnswer {
+        /// The address.
+        url: String,
+        /// Why not.
+        message: String,
+    },
+    /// An answer that is not the document.
+    #[error("{url} answered {status}")]
+    Status {
+        /// The address.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// Asked too often.
+    #[error("{url} answered 429: it asks to be left alone for {} minutes", .wait.as_secs().div_ceil(60))]
+    TooMany {
+        /// The address.
+        url: String,
+        /// For how long.
+        wait: Duration,
+    },
+    /// The version document has another shape.
+    #[error("{url} did not answer with a version")]
+    NoVersion {
+        /// The address.
+        url: String,
+    },
+    /// The document has a mistake.
+    #[error("what {url} answered is refused: {error}")]
+    Refused {
+        /// The address.
+        url: String,
+        /// The mistake.
+        error: FeedError,
+    },
+    /// A file cannot be written.
+    #[error("{}: {error}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+/// What is remembered between fetches, beside the policy.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct FetchState {
+    /// The id that this machine names itself with, for ever.
+    #[serde(default)]
+    client_request_id: String,
+    /// By the feed's file.
+    #[serde(default)]
+    feeds: BTreeMap<String, FeedState>,
+}
+
+/// What is remembered of one feed; times are seconds since 1970.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct FeedState {
+    version: Option<String>,
+    url: Option<String>,
+    asked_at: u64,
+    not_before: u64,
+}
+
+impl FetchState {
+    /// The path of the state for the policy at `policy`.
+    pub fn path(policy: &Path) -> PathBuf {
+        let folder = policy.parent().unwrap_or_else(|| Path::new("."));
+        folder.join(".offramp-feeds.json")
+    }
+
+    /// Reads the state at `path`; one that is not there or is damaged is begun anew.
+    pub fn read(path: &Path) -> Self {
+        let read = feeds::read(path).ok();
+        read.and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
+    }
+
+    /// Writes the state to `path`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        atomic::write(path, &text, 0o644)
+    }
+
+    /// The id of this machine; made where there is none.
+    fn client_request_id(&mut self) -> io::Result<String> {
+        if self.client_request_id.is_empty() {
+            // A random one (RFC 9562 version 4), from the kernel.
+            let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+            self.client_request_id = id.trim().to_owned();
+        }
+        Ok(self.client_request_id.clone())
+    }
+}
+
+/// Gets the file of `feed` at `path`, if its publisher has another one; `state` remembers, and is to be written whatever
+/// comes of it.
+///
+/// # Errors
+/// [`FetchError`], and then the file in place is as it was.
+pub fn fetch(
+    feed: &Feed,
+    path: &Path,
+    state: &mut FetchState,
+    now: SystemTime,
+) -> Result<Fetched, FetchError> {
+    let file_error = |error| FetchError::File {
+        path: path.to_owned(),
+        error,
+    };
+    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let known = state
+        .feeds
+        .get(&feed.file.value)
+        .cloned()
+        .unwrap_or_default();
+    let free_at = known
+        .not_before
+        .max(known.asked_at.saturating_add(HOUR.as_secs()));
+    // A clock that went back must not keep the feed away for longer than the rule does.
+    if free_at > seconds && known.asked_at <= seconds {
+        let wait = Duration::from_secs(free_at - seconds);
+        return Ok(Fetched::TooSoon { wait });
+    }
+    let id = match feed.format {
+        FeedFormat::Microsoft365 => state.client_request_id().map_err(file_error)?,
+        FeedFormat::Prefixes => String::new(),
+    };
+    let mut asked = FeedState {
+        asked_at: seconds,
+        ..known
+    };
+    let done = ask(feed, path, &id, &mut asked);
+    if let Err(FetchError::TooMany { wait, .. }) = &done {
+        asked.not_before = seconds.saturating_add(wait.as_secs());
+    }
+    state.feeds.insert(feed.file.value.clone(), asked);
+    done
+}
+
+fn ask(feed: &Feed, path: &Path, id: &str, asked: &mut FeedState) -> Result<Fetched, FetchError> {
+    let written = feed.url.as_ref().map(|url| url.value.as_str());
+    let (url, version) = match feed.format {
+        FeedFormat::Prefixes => (written.ok_or(FetchError::NoUrl)?.to_owned(), None),
+        FeedFormat::Microsoft365 => {
+            let endpoints = written.unwrap_or(ENDPOINTS);
+            let version = version(endpoints, id)?;
+            (with_id(endpoints, id), Some(version))
+        }
+    };
+    let in_place = feeds::read(path).ok();
+    let before = in_place.as_deref().and_then(|bytes| feed.read(bytes).ok());
+    let same_address = asked.url.as_deref() == Some(&url);
+    if version.is_some() && version == asked.version && same_address && before.is_some() {
+        touch(path)?;
+        return Ok(Fetched::Unchanged { version });
+    }
+    let bytes = get(&url)?;
+    let refused = |error| FetchError::Refused {
+        url: url.clone(),
+        error,
+    };
+    let after = feed.read(&bytes).map_err(refused)?;
+    // What the policy would refuse must not take the place of what it took.
+    feed.select(&after).map_err(refused)?;
+    asked.version.clone_from(&version);
+    asked.url = Some(url);
+    if in_place.as_deref() == Some(&bytes[..]) {
+        touch(path)?;
+        return Ok(Fetched::Unchanged { version });
+    }
+    replace(path, in_place.as_deref(), &bytes)?;
+    Ok(Fetched::Updated {
+        version,
+        before,
+        after,
+    })
+}
+
+/// Asks for the version of the endpoints at `endpoints`.
+fn version(endpoints: &str, id: &str) -> Result<String, FetchError> {
+    #[derive(Deserialize)]
+    struct Version {
+        latest: String,
+    }
+    let not_one = || FetchError::NotAnEndpointsUrl {
+        url: endpoints.to_owned(),
+    };
+    let (base, instance) = endpoints.rsplit_once("/endpoints/").ok_or_else(not_one)?;
+    let url = with_id(&format!("{base}/version/{instance}"), id);
+    let bytes = get(&url)?;
+    let version = serde_json::from_slice::<Version>(&bytes).ok();
+    // Ten digits: the day, and a number.
+    let version = version.map(|version| version.latest);
+    let is_version =
+        |text: &String| text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit());
+    version
+        .filter(is_version)
+        .ok_or(FetchError::NoVersion { url })
+}
+
+fn with_id(url: &str, id: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}ClientRequestId={id}")
+}
+
+/// The body of the answer to one question.
+fn get(url: &str) -> Result<Vec<u8>, FetchError> {
+    let no_answer = |error: ureq::Error| FetchError::NoAnswer {
+        url: url.to_owned(),
+        message: error.to_string(),
+    };
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .build();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .tls_config(tls)
+        // A policy may name http only for this machine; a redirect must not lead out of that.
+        .https_only(url.starts_with("https://"))
+        .max_redirects(if url.starts_with("https://") {
+            MOST_REDIRECTS
+        } else {
+            0
+        })
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .user_agent(concat!("offramp/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    let mut response = agent.get(url).call().map_err(no_answer)?;
+    match response.status().as_u16() {
+        200 => {}
+        429 => {
+            let header = response.headers().get("retry-after");
+            let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let wait = Duration::from_secs(seconds.unwrap_or(0)).clamp(HOUR, LONGEST_WAIT);
+            return Err(FetchError::TooMany {
+                url: url.to_owned(),
+                wait,
+            });
+        }
+        status => {
+            return Err(FetchError::Status {
+                url: url.to_owned(),
+                status,
+            });
+        }
+    }
+    let body = response.body_mut().with_config();
+    // One byte more than a feed may have would be one too many for the reader's words, not for this limit.
+    body.limit(MAX_FEED_SIZE as u64)
+        .read_to_vec()
+        .map_err(no_answer)
+}
+
+/// The file in place is as of now.
+fn touch(path: &Path) -> Result<(), FetchError> {
+    let touched = File::options()
+        .append(true)
+        .open(path)
+        .and_then(|file| file.set_modified(SystemTime::now()));
+    touched.map_err(|error| FetchError::File {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Puts `bytes` in place, and what was there beside it.
+fn replace(path: &Path, before: Option<&[u8]>, bytes: &[u8]) -> Result<(), FetchError> {
+    let write = |path: PathBuf, bytes: &[u8]| {
+        atomic::write(&path, bytes, 0o644).map_err(|error| FetchError::File { path, error })
+    };
+    if let Some(before) = before {
+        write(previous(path), before)?;
+    }
+    write(path.to_owned(), bytes)
+}
+
+/// Where the file that was in place before is kept.
+pub fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    PathBuf::from(name)
+}
+
+/// Microsoft's endpoints for everybody but sovereign clouds.
+const ENDPOINTS: &str = "https://endpoints.office.com/endpoints/Worldwide";
+const HOUR: Duration = Duration::from_secs(3_600);
+/// The longest that a publisher may ask to be left alone.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+/// One answer takes no longer, or it is none.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MOST_REDIRECTS: u32 = 3;

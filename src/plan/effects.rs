@@ -1,0 +1,229 @@
+//! [`Effects`]: what a policy with another version of a feed would do otherwise.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::RoutePlan;
+use crate::filter::{CompileError, CompiledPolicy, Generation, Question, Set};
+use crate::packet::Protocol;
+use crate::policy::{Policy, PortRange};
+use crate::prefix::PrefixSet;
+
+/// What changes between two policies that differ in their feeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effects {
+    /// Addresses that enter the tunnel and did not.
+    pub enters: PrefixSet,
+    /// Addresses that do not enter the tunnel and did.
+    pub leaves: PrefixSet,
+    /// Verdicts that change, by what they were and what they become.
+    pub verdicts: Vec<VerdictChange>,
+}
+
+/// Addresses whose packets get another verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerdictChange {
+    /// The addresses.
+    pub addresses: PrefixSet,
+    /// What happened to packets of a client to them: `forward default`, `tcp 1024-65535 drop media, ...`.
+    pub before: String,
+    /// What happens to them.
+    pub after: String,
+}
+
+impl Effects {
+    /// What changes when `after` takes the place of `before`.
+    ///
+    /// # Errors
+    /// [`CompileError`] where one of the two is too large for the filter.
+    pub fn between(before: &Policy, after: &Policy) -> Result<Self, CompileError> {
+        let (old, new) = (RoutePlan::new(before).tunnel, RoutePlan::new(after).tunnel);
+        let verdicts = verdict_changes(before, after)?;
+        Ok(Self {
+            enters: new.subtract(&old),
+            leaves: old.subtract(&new),
+            verdicts,
+        })
+    }
+}
+
+fn verdict_changes(before: &Policy, after: &Policy) -> Result<Vec<VerdictChange>, CompileError> {
+    let feeds = |policy: &Policy| -> PrefixSet {
+        let feeds = policy.feeds.iter().map(crate::policy::Feed::addresses);
+        feeds.fold(PrefixSet::EMPTY, |all, feed| all.union(&feed))
+    };
+    let (old, new) = (feeds(before), feeds(after));
+    let changed = old.subtract(&new).union(&new.subtract(&old));
+    let cuts = cuts(before);
+    let (before, after) = (Judged::new(before.clone())?, Judged::new(after.clone())?);
+    let mut answers: (Memo, Memo) = Default::default();
+    let mut found: Vec<VerdictChange> = Vec::new();
+    for piece in pieces(&changed, &cuts) {
+        let address = piece.network();
+        let was = before.verdicts(address, &mut answers.0);
+        let becomes = after.verdicts(address, &mut answers.1);
+        let (Some(was), Some(becomes)) = (was, becomes) else {
+            continue;
+        };
+        if was == becomes {
+            continue;
+        }
+        let addresses = PrefixSet::from_iter([piece]);
+        let same = found
+            .iter_mut()
+            .find(|change| change.before == was && change.after == becomes);
+        match same {
+            Some(change) => change.addresses = change.addresses.union(&addresses),
+            None => found.push(VerdictChange {
+                addresses,
+                before: was,
+                after: becomes,
+            }),
+        }
+    }
+    Ok(found)
+}
+
+/// Every prefix at whose edges a verdict can change beside those of the feeds.
+fn cuts(policy: &Policy) -> Vec<IpNet> {
+    let servers = policy.servers.iter().flat_map(|server| &server.addresses);
+    let allows = policy.allows.iter().flat_map(|allow| &allow.to);
+    let publics = policy.publics.iter().flat_map(|public| &public.addresses);
+    let internal = policy
+        .vpn
+        .client_subnets
+        .iter()
+        .chain(&policy.corporate.subnets);
+    let all = internal.chain(servers).chain(allows).chain(publics);
+    all.map(|prefix| prefix.value).collect()
+}
+
+/// The prefixes of `set`, cut so that each lies inside or outside every one of `cuts`.
+fn pieces(set: &PrefixSet, cuts: &[IpNet]) -> Vec<IpNet> {
+    let mut parts = vec![set.clone()];
+    for cut in cuts.iter().filter(|cut| set.overlaps(**cut)) {
+        let cut = PrefixSet::from_iter([*cut]);
+        parts = parts
+            .iter()
+            .flat_map(|part| [part.intersect(&cut), part.subtract(&cut)])
+            .filter(|part| !part.is_empty())
+            .collect();
+    }
+    parts
+        .iter()
+        .flat_map(|part| part.prefixes().collect::<Vec<_>>())
+        .collect()
+}
+
+/// Verdicts by the sets that an address belongs to: the same sets, the same verdicts.
+type Memo = HashMap<String, Option<String>>;
+
+/// A compiled policy, and a client of each family to ask for.
+struct Judged {
+    policy: CompiledPolicy,
+}
+
+impl Judged {
+    fn new(policy: Policy) -> Result<Self, CompileError> {
+        let policy = CompiledPolicy::new(policy, Generation(1))?;
+        Ok(Self { policy })
+    }
+
+    /// The verdicts on packets to `address`; none where no client has its family.
+    fn verdicts(&self, address: IpAddr, memo: &mut Memo) -> Option<String> {
+        let clients = &self.policy.policy().vpn.client_subnets;
+        let same_family = |net: &IpNet| net.addr().is_ipv4() == address.is_ipv4();
+        let from = clients.iter().map(|it| it.value).find(same_family)?.addr();
+        let question = |protocol, to_port| Question {
+            from,
+            from_port: None,
+            to: address,
+            to_port,
+            protocol,
+        };
+        let sets = self.policy.explain(&question(None, None))?.destination;
+        let sets: Vec<String> = sets.iter().map(|it| set_name(it.set)).collect();
+        let key = format!("{} {}", address.is_ipv4(), sets.join(", "));
+        if let Some(known) = memo.get(&key) {
+            return known.clone();
+        }
+        let by_protocol = [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+            let explanation = self.policy.explain(&question(Some(protocol), None))?;
+            let answers = explanation.answers.iter();
+            let answers: Vec<String> = answers
+                .map(|it| match it.ports {
+                    PortRange::ALL => it.verdict.to_string(),
+                    ports => format!("{ports} {}", it.verdict),
+                })
+                .collect();
+            Some(answers.join(", "))
+        });
+        let said = match by_protocol {
+            [Some(tcp), Some(udp)] if tcp == udp => Some(tcp),
+            [Some(tcp), Some(udp)] => Some(format!("tcp {tcp}; udp {udp}")),
+            [None, _] | [_, None] => None,
+        };
+        memo.insert(key, said.clone());
+        said
+    }
+}
+
+/// The set without what does not bear on verdicts: the entry of a feed.
+fn set_name(set: Set<'_>) -> String {
+    match set {
+        Set::Feed(name, _) => format!("[[feed]] {name}"),
+        Set::Clients | Set::Corporate | Set::Server(_) | Set::Allow(_) | Set::Public(_) => {
+            set.to_string()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy;
+
+    const POLICY: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8", "52.120.0.0/16"]
+[routes]
+tunnel = "full"
+[[feed]]
+name = "Microsoft 365"
+format = "prefixes"
+file = "m365.txt"
+"#;
+
+    #[test]
+    fn an_added_and_a_withdrawn_prefix_change_routes_and_verdicts() {
+        let (policy, _) = policy::parse("policy.toml", POLICY.as_bytes()).expect("a good policy");
+        let with = |list: &str| {
+            let mut policy = policy.clone();
+            policy.take_feed(0, list.as_bytes()).expect("a good feed");
+            policy
+        };
+        let effects = Effects::between(
+            &with("52.112.0.0/14\n52.120.3.0/24\n"),
+            &with("52.112.0.0/14\n52.122.0.0/15\n"),
+        );
+        let effects = effects.expect("small policies");
+        assert_eq!(effects.enters.to_string(), "52.120.3.0/24");
+        assert_eq!(effects.leaves.to_string(), "52.122.0.0/15");
+        let said: Vec<String> = effects
+            .verdicts
+            .iter()
+            .map(|it| format!("{}: {} -> {}", it.addresses, it.before, it.after))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "52.120.3.0/24: forward public -> 0-1023 forward default, 1024-65535 drop media",
+                "52.122.0.0/15: forward default -> forward public",
+            ]
+        );
+    }
+}

@@ -1,0 +1,27 @@
+//! What follows from a policy, for others to carry out.
+//!
+//! ```text
+//!  Policy ──▶ RoutePlan     which addresses enter the tunnel: what the VPN pushes
+//!         ──▶ diverted      which destinations the filter has to see
+//! ```
+//!
+//! A plan is a value: sets of addresses, where each came from, and what there is to say about them. `render` writes it
+//! in the words of each VPN server.
+
+mod diversion;
+mod effects;
+mod entry;
+mod remark;
+mod routes;
+mod source;
+mod widen;
+
+pub use diversion::{diverted, diverted_on_every_port};
+pub use effects::{Effects, VerdictChange};
+pub use entry::Entry;
+pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
+pub use source::{Source, SourceKind};
+pub use widen::{TooNarrow, Widening};
+
+#[cfg(test)]
+mod tests;

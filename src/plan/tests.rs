@@ -1,0 +1,307 @@
+//! The plan against the rule for one address, and what it says about itself.
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::{RoutePlan, enters_tunnel};
+use crate::filter::strategy;
+use crate::filter::{CompiledPolicy, Generation, Question, Reason};
+use crate::policy::{self, Code, Policy, Protocol, Remark, Sourced, TunnelMode};
+use crate::prefix::PrefixSet;
+use crate::prefix::set::reference::edges;
+
+fn parsed(text: &str) -> Policy {
+    let (policy, _) = policy::parse("plan.toml", text.as_bytes()).expect("a good policy");
+    policy
+}
+
+fn plan(text: &str) -> RoutePlan {
+    RoutePlan::new(&parsed(text))
+}
+
+fn excludes(plan: &RoutePlan) -> Vec<String> {
+    plan.excludes
+        .iter()
+        .map(|entry| entry.prefix.to_string())
+        .collect()
+}
+
+fn includes(plan: &RoutePlan) -> Vec<String> {
+    plan.includes
+        .iter()
+        .map(|entry| entry.prefix.to_string())
+        .collect()
+}
+
+fn codes(plan: &RoutePlan) -> Vec<Code> {
+    plan.remarks.iter().map(Remark::code).collect()
+}
+
+const CONTOSO: &str = include_str!("../../config/contoso.toml");
+
+const FULL: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8"]
+[routes]
+tunnel = "full"
+gateways = ["203.0.113.10"]
+[dns]
+listen = ["172.16.1.1:53"]
+[[public]]
+name = "Edge"
+addresses = ["167.55.49.32", "167.55.49.33", "167.55.49.34", "167.55.49.35", "167.55.49.36"]
+"#;
+
+#[test]
+fn a_split_tunnel_of_the_article_pushes_two_prefixes_and_no_exclusion() {
+    let plan = plan(CONTOSO);
+    assert_eq!(includes(&plan), ["10.0.0.0/8", "172.16.1.0/24"]);
+    assert_eq!(excludes(&plan), [""; 0]);
+    assert_eq!(
+        plan.unneeded.len(),
+        5,
+        "nothing that is pushed covers the five services"
+    );
+    assert_eq!(codes(&plan), []);
+}
+
+#[test]
+fn the_five_addresses_of_the_article_are_two_exclusions_each_with_its_origin() {
+    let plan = plan(FULL);
+    assert_eq!(excludes(&plan), ["167.55.49.32/30", "167.55.49.36/32"]);
+    assert_eq!(plan.excludes[0].sources.len(), 4);
+    assert!(plan.excludes[0].is_aggregated(&plan.sources));
+    assert!(!plan.excludes[1].is_aggregated(&plan.sources));
+    let source = &plan.sources[plan.excludes[1].sources[0]];
+    assert_eq!(
+        (source.kind.to_string(), source.line),
+        ("Edge".to_owned(), 13)
+    );
+    assert_eq!(codes(&plan), [Code::FamilyOutside]);
+}
+
+#[test]
+fn a_gateway_is_outside_the_tunnel_and_no_exclusion_of_its_own() {
+    let gateway: IpAddr = "203.0.113.10".parse().expect("an address");
+    let plan = plan(FULL);
+    assert!(!plan.tunnel.contains(gateway));
+    assert!(!plan.excluded().contains(gateway));
+    assert!(plan.included_but_gateways().contains(gateway));
+    assert_eq!(plan.differs(&plan.included_but_gateways()), None);
+    // Inside something public it is part of it.
+    let around = FULL.replace("\"167.55.49.36\"", "\"203.0.113.0/24\"");
+    assert_eq!(
+        excludes(&RoutePlan::new(&parsed(&around))),
+        ["167.55.49.32/30", "203.0.113.0/24"]
+    );
+    // As the whole of something public, the client's own route is enough.
+    let same = FULL.replace("\"167.55.49.36\"", "\"203.0.113.10\"");
+    assert_eq!(
+        excludes(&RoutePlan::new(&parsed(&same))),
+        ["167.55.49.32/30"]
+    );
+}
+
+#[test]
+fn public_addresses_inside_a_corporate_prefix_leave_the_tunnel_and_it_is_said() {
+    let text = FULL
+        .replace("full", "split")
+        .replace("10.0.0.0/8", "167.55.0.0/16");
+    let plan = plan(&text);
+    assert_eq!(excludes(&plan), ["167.55.49.32/30", "167.55.49.36/32"]);
+    assert_eq!(codes(&plan), [Code::PublicInCorporate; 5]);
+    assert!(
+        !plan
+            .tunnel
+            .contains("167.55.49.34".parse().expect("an address"))
+    );
+}
+
+#[test]
+fn a_corporate_prefix_inside_a_public_one_stays_in_the_tunnel() {
+    let plan = plan(&FULL.replace("\"167.55.49.36\"", "\"10.0.0.0/7\""));
+    assert!(
+        plan.tunnel
+            .contains("10.1.2.3".parse().expect("an address"))
+    );
+    assert!(
+        !plan
+            .tunnel
+            .contains("11.1.2.3".parse().expect("an address"))
+    );
+    assert!(codes(&plan).contains(&Code::InternalKept));
+}
+
+#[test]
+fn a_dns_server_stays_in_the_tunnel_whatever_covers_it() {
+    let text = FULL.replace("172.16.1.1:53", "167.55.49.34:53");
+    let plan = plan(&text);
+    assert!(
+        plan.tunnel
+            .contains("167.55.49.34".parse().expect("an address"))
+    );
+    assert!(codes(&plan).contains(&Code::DnsKept));
+}
+
+#[test]
+fn a_server_among_the_public_addresses_is_an_error() {
+    let text = format!(
+        "{FULL}[[server]]\nname = \"Edge, internal interface\"\naddresses = [\"167.55.49.35\"]\n"
+    );
+    let plan = plan(&text);
+    let error = plan.error().expect("the plan must not be used");
+    assert_eq!(error.code(), Code::ServerOutsideTunnel);
+    assert_eq!(error.lines(), [13, 16]);
+}
+
+#[test]
+fn a_feed_that_is_not_loaded_is_an_error() {
+    let text =
+        format!("{FULL}[[feed]]\nname = \"Zoom\"\nformat = \"prefixes\"\nfile = \"zoom.txt\"\n");
+    assert_eq!(
+        plan(&text).error().map(Remark::code),
+        Some(Code::FeedNotLoaded)
+    );
+    let mut policy = parsed(&text);
+    policy.take_feed(0, b"3.7.35.0/25\n").expect("a good feed");
+    let plan = RoutePlan::new(&policy);
+    assert_eq!(plan.error(), None);
+    let source = &plan.sources[plan.excludes[0].sources[0]];
+    assert_eq!(source.kind.to_string(), "Zoom, line 1");
+}
+
+#[test]
+fn widening_joins_neighbors_lists_what_it_adds_and_never_takes_internal_addresses() {
+    let policy = parsed(FULL);
+    let plan = RoutePlan::new(&policy);
+    let count = |set: &PrefixSet| set.prefixes().count();
+    let widening = plan.widen(&policy, 1, count).expect("two become one");
+    assert_eq!(widening.excluded.to_string(), "167.55.49.32/29");
+    assert_eq!(
+        widening.extra.to_string(),
+        "167.55.49.37/32, 167.55.49.38/31"
+    );
+    assert!(
+        !plan
+            .excluding(&widening.excluded)
+            .tunnel
+            .contains("167.55.49.39".parse().expect("an address"))
+    );
+    assert_eq!(
+        plan.widen(&policy, 0, count).map_err(|error| error.least),
+        Err(1)
+    );
+    let apart = parsed(&FULL.replace("\"167.55.49.36\"", "\"10.0.0.0/7\"")); // leaves 11.0.0.0/8
+    let plan = RoutePlan::new(&apart);
+    let widening = plan.widen(&apart, 1, count);
+    assert_eq!(widening.map_err(|error| error.least), Err(2));
+}
+
+/// Any policy of the filter's generator, in either mode, with gateways and DNS servers anywhere.
+fn policies() -> impl Strategy<Value = Policy> {
+    let bytes = proptest::collection::vec(any::<u8>(), 2_000);
+    (
+        bytes,
+        any::<bool>(),
+        any::<[prop::sample::Index; 2]>(),
+        0..3_usize,
+    )
+        .prop_map(|(bytes, full, picks, extras)| {
+            let mut unstructured = arbitrary::Unstructured::new(&bytes);
+            let mut policy = strategy::policy(&mut unstructured).expect("bytes enough");
+            if full {
+                policy.routes.tunnel = TunnelMode::Full;
+            }
+            let addresses = edges(&all_prefixes(&policy));
+            let pick = |index: &prop::sample::Index| Sourced {
+                value: *index.get(&addresses),
+                line: 900,
+            };
+            if extras > 0 {
+                policy.routes.gateways.push(pick(&picks[0]));
+            }
+            if extras > 1 {
+                policy.corporate.dns_servers.push(pick(&picks[1]));
+            }
+            policy
+        })
+}
+
+fn all_prefixes(policy: &Policy) -> Vec<ipnet::IpNet> {
+    let mut prefixes: Vec<ipnet::IpNet> = super::source::sources(policy)
+        .iter()
+        .map(|source| source.prefix)
+        .collect();
+    let servers = policy.servers.iter().flat_map(|server| &server.addresses);
+    prefixes.extend(servers.map(|address| address.value));
+    prefixes
+}
+
+proptest! {
+    #[test]
+    fn the_plan_has_an_address_exactly_when_the_policy_says_so(policy in policies()) {
+        let plan = RoutePlan::new(&policy);
+        let included: PrefixSet = plan.includes.iter().map(|entry| entry.prefix).collect();
+        prop_assert_eq!(&included, &plan.tunnel);
+        let excluded = plan.excluded();
+        for address in edges(&all_prefixes(&policy)) {
+            let enters = enters_tunnel(&policy, address);
+            prop_assert_eq!(plan.tunnel.contains(address), enters, "{}", address);
+            // The exclude form says the same, but for gateways.
+            let by_exclusion = plan.base.contains(address) && !excluded.contains(address);
+            prop_assert!(by_exclusion == enters || plan.gateways.contains(address), "{}", address);
+        }
+    }
+
+    #[test]
+    fn no_address_outside_the_tunnel_is_one_to_drop_unless_the_plan_says_so(policy in policies()) {
+        let plan = RoutePlan::new(&policy);
+        for address in edges(&all_prefixes(&policy)) {
+            let kept_out = plan.base.contains(address) && !plan.tunnel.contains(address);
+            let mut servers = policy.servers.iter().flat_map(|server| &server.addresses);
+            let mut internal = policy.corporate.subnets.iter().chain(&policy.vpn.client_subnets);
+            let server = servers.any(|it| it.value.contains(&address));
+            let internal = internal.any(|it| it.value.contains(&address));
+            let gateway = plan.gateways.contains(address);
+            if kept_out && server && !gateway {
+                prop_assert!(plan.error().is_some(), "{}", address);
+            }
+            if kept_out && internal {
+                let said = [Code::PublicInCorporate, Code::GatewayInside];
+                prop_assert!(codes(&plan).iter().any(|code| said.contains(code)), "{}", address);
+            }
+        }
+    }
+
+    #[test]
+    fn every_entry_names_what_it_was_made_of(policy in policies()) {
+        let plan = RoutePlan::new(&policy);
+        for entry in &plan.excludes {
+            let made_of: PrefixSet = entry.sources.iter().map(|&at| plan.sources[at].prefix).collect();
+            prop_assert!(made_of.covers(entry.prefix));
+        }
+        for &at in &plan.unneeded {
+            prop_assert!(!plan.base.overlaps(plan.sources[at].prefix));
+        }
+    }
+
+    #[test]
+    fn what_is_not_diverted_is_no_business_of_the_filter(policy in policies(), port in any::<u16>()) {
+        let diverted = super::diverted(&policy);
+        let addresses = edges(&all_prefixes(&policy));
+        let from = policy.vpn.client_subnets[0].value.network();
+        let compiled = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
+        for to in addresses.into_iter().filter(|to| !diverted.contains(*to)) {
+            for protocol in [Some(Protocol::Tcp), Some(Protocol::Udp), None] {
+                let question = Question { from, from_port: None, to, to_port: Some(port), protocol };
+                // None where the two are of different families.
+                if let Some(explanation) = compiled.explain(&question) {
+                    prop_assert_eq!(explanation.answers[0].verdict.reason, Reason::Default);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! [`Policy::take_feed`]: the prefixes of a feed become part of the policy.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ipnet::IpNet;
+
+use super::meaning::{EntryChoice, Feed, FeedFormat, FeedPrefix, Policy, Sourced, WidePrefixes};
+use crate::feed::{
+    Category, Document, Entry, EntryKey, FeedError, guard, parse_list, parse_microsoft,
+};
+use crate::prefix::PrefixSet;
+
+impl Feed {
+    /// Reads `bytes` as a file of this feed's format.
+    ///
+    /// # Errors
+    /// [`FeedError`] at the first mistake.
+    pub fn read(&self, bytes: &[u8]) -> Result<Document, FeedError> {
+        match self.format {
+            FeedFormat::Microsoft365 => parse_microsoft(bytes),
+            FeedFormat::Prefixes => parse_list(bytes),
+        }
+    }
+
+    /// The prefixes of `document` that the policy selects, each once, ascending; none that [`guard`] refuses.
+    ///
+    /// A prefix that stands under several categories counts as of the weightiest.
+    ///
+    /// # Errors
+    /// [`FeedError`] where nothing is selected, or something that no public feed has.
+    pub fn select(&self, document: &Document) -> Result<Vec<FeedPrefix>, FeedError> {
+        let mut weightiest: HashMap<IpNet, Category> = HashMap::new();
+        for entry in &document.entries {
+            for prefix in &entry.prefixes {
+                let category = weightiest.entry(*prefix).or_insert(entry.category);
+                *category = (*category).max(entry.category);
+            }
+        }
+        let selected: Vec<&Entry> = document
+            .entries
+            .iter()
+            .filter(|entry| self.takes(entry))
+            .collect();
+        if selected.is_empty() {
+            return Err(self.nothing_selected(document));
+        }
+        let pairs = selected.iter().flat_map(|entry| {
+            let of_its_category = entry
+                .prefixes
+                .iter()
+                .filter(|prefix| weightiest.get(prefix) == Some(&entry.category));
+            of_its_category.map(|prefix| (entry.key, *prefix))
+        });
+        let pairs: Vec<(EntryKey, IpNet)> = pairs.collect();
+        if pairs.is_empty() {
+            return Err(FeedError::NoPrefixes);
+        }
+        // The widths first: of 0.0.0.0/0 there is more to say than that some of it is private.
+        match self.wide_prefixes {
+            WidePrefixes::Refuse => guard::refuse_wide(&pairs)?,
+            WidePrefixes::Accept => {}
+        }
+        guard::refuse_private(&pairs)?;
+        let mut prefixes: Vec<FeedPrefix> = pairs
+            .into_iter()
+            .map(|(entry, prefix)| FeedPrefix { prefix, entry })
+            .collect();
+        prefixes.sort_unstable();
+        prefixes.dedup_by_key(|taken| taken.prefix);
+        Ok(prefixes)
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        let names = |list: &[Sourced<String>], name: &str| {
+            list.is_empty()
+                || list
+                    .iter()
+                    .any(|wanted| wanted.value.eq_ignore_ascii_case(name))
+        };
+        let required = match self.entries {
+            EntryChoice::All => true,
+            EntryChoice::Required => entry.required,
+        };
+        names(&self.service_areas, &entry.service_area)
+            && names(&self.categories, entry.category.name())
+            && required
+    }
+
+    fn nothing_selected(&self, document: &Document) -> FeedError {
+        let quoted = |names: &mut dyn Iterator<Item = &str>| {
+            let names: BTreeSet<String> = names.map(|name| format!("\"{name}\"")).collect();
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        };
+        let mut wanted = Vec::new();
+        for (what, list) in [
+            ("service area", &self.service_areas),
+            ("category", &self.categories),
+        ] {
+            if !list.is_empty() {
+                let names = quoted(&mut list.iter().map(|name| name.value.as_str()));
+                wanted.push(format!("the {what} {names}"));
+            }
+        }
+        if self.entries == EntryChoice::Required {
+            wanted.push("the mark \"required\"".to_owned());
+        }
+        let entries = &document.entries;
+        let areas = quoted(&mut entries.iter().map(|entry| entry.service_area.as_str()));
+        let categories = quoted(&mut entries.iter().map(|entry| entry.category.name()));
+        FeedError::NothingSelected {
+            wanted: wanted.join(" and "),
+            offered: format!("the service areas {areas} and the categories {categories}"),
+        }
+    }
+
+    /// The addresses that it takes out of the tunnel; none before it is loaded.
+    pub fn addresses(&self) -> PrefixSet {
+        let prefixes = self.prefixes.iter().flatten();
+        prefixes.map(|taken| taken.prefix).collect()
+    }
+}
+
+impl Policy {
+    /// Takes the file `bytes` of the feed at `position`: its prefixes are public from then on. What it replaces is lost
+    /// only where the file is in order.
+    ///
+    /// # Errors
+    /// [`FeedError`] where the file has a mistake; the policy is as it was.
+    ///
+    /// # Panics
+    /// Where the policy has no feed at `position`.
+    pub fn take_feed(&mut self, position: usize, bytes: &[u8]) -> Result<Document, FeedError> {
+        let feed = &mut self.feeds[position];
+        let document = feed.read(bytes)?;
+        feed.prefixes = Some(feed.select(&document)?);
+        Ok(document)
+    }
+
+    /// Addresses that a `[[public]]` entry names by hand where `document` has only a part of them: what was copied from
+    /// an earlier version of the feed, and has been withdrawn or cut since.
+    pub fn withdrawn(&self, document: &Document) -> Vec<Withdrawn<'_>> {
+        let entries = document.entries.iter();
+        let published: PrefixSet = entries
+            .flat_map(|entry| entry.prefixes.iter().copied())
+            .collect();
+        let mut found = Vec::new();
+        for public in &self.publics {
+            for prefix in &public.addresses {
+                let by_hand = PrefixSet::from_iter([prefix.value]);
+                let still_there = by_hand.intersect(&published);
+                if !still_there.is_empty() && still_there != by_hand {
+                    found.push(Withdrawn {
+                        service: &public.name.value,
+                        prefix: *prefix,
+                        still_there,
+                    });
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A prefix that the policy names by hand and a feed has only in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawn<'a> {
+    /// Name of the `[[public]]` service.
+    pub service: &'a str,
+    /// The prefix, and its line.
+    pub prefix: Sourced<IpNet>,
+    /// What of it the feed still has.
+    pub still_there: PrefixSet,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::policy;
+
+    const POLICY: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8"]
+[[public]]
+name = "Teams, by hand"
+addresses = ["52.120.0.0/14", "52.112.0.0/14"]
+[[feed]]
+name = "Microsoft 365"
+format = "microsoft-365"
+file = "m365.json"
+service_areas = ["Skype"]
+categories = ["Optimize"]
+"#;
+
+    const FEED: &str = r#"[
+{"id": 11, "serviceArea": "Skype", "category": "Optimize", "required": true, "ips": ["52.112.0.0/14", "52.122.0.0/15", "2603:1063::/38"]},
+{"id": 12, "serviceArea": "Skype", "category": "Allow", "required": true, "ips": ["52.112.0.0/14", "52.238.119.141/32"]},
+{"id": 1, "serviceArea": "Exchange", "category": "Optimize", "required": true, "ips": ["40.96.0.0/13"]}]"#;
+
+    fn taken(change: impl Fn(&str) -> String) -> Result<Vec<String>, String> {
+        let (mut policy, _) =
+            policy::parse("feed.toml", change(POLICY).as_bytes()).expect("a good policy");
+        policy
+            .take_feed(0, FEED.as_bytes())
+            .map_err(|error| error.to_string())?;
+        let prefixes = policy.feeds[0].prefixes.iter().flatten();
+        Ok(prefixes
+            .map(|taken| format!("{} {}", taken.prefix, taken.entry))
+            .collect())
+    }
+
+    #[test]
+    fn only_the_selected_entries_are_taken_each_with_its_id() {
+        assert_eq!(
+            taken(str::to_owned).expect("a good feed"),
+            [
+                "52.112.0.0/14 id 11",
+                "52.122.0.0/15 id 11",
+                "2603:1063::/38 id 11"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_prefix_of_two_categories_counts_as_of_the_weightier() {
+        let allow = taken(|policy| policy.replace("Optimize", "Allow"));
+        assert_eq!(allow.expect("a good feed"), ["52.238.119.141/32 id 12"]);
+    }
+
+    #[test]
+    fn a_selection_that_selects_nothing_says_what_there_is() {
+        let error =
+            taken(|policy| policy.replace("\"Skype\"", "\"Teams\"")).expect_err("no such area");
+        assert_eq!(
+            error,
+            "no entry has the service area \"Teams\" and the category \"Optimize\"; the feed has the service areas \
+             \"Exchange\", \"Skype\" and the categories \"Allow\", \"Optimize\""
+        );
+    }
+
+    #[test]
+    fn what_the_feed_has_withdrawn_of_a_prefix_named_by_hand_is_found() {
+        let (mut policy, _) = policy::parse("feed.toml", POLICY.as_bytes()).expect("a good policy");
+        let document = policy.take_feed(0, FEED.as_bytes()).expect("a good feed");
+        let withdrawn = policy.withdrawn(&document);
+        let [old] = &withdrawn[..] else {
+            panic!("one of the two: {withdrawn:?}")
+        };
+        assert_eq!(old.prefix.value.to_string(), "52.120.0.0/14");
+        assert_eq!(old.still_there.to_string(), "52.122.0.0/15");
+    }
+
+    #[test]
+    fn a_feed_that_is_refused_leaves_the_policy_as_it_was() {
+        let (mut policy, _) = policy::parse("feed.toml", POLICY.as_bytes()).expect("a good policy");
+        policy.take_feed(0, FEED.as_bytes()).expect("a good feed");
+        let before = policy.clone();
+        let wide = FEED.replace("52.122.0.0/15", "0.0.0.0/0");
+        let error = policy.take_feed(0, wide.as_bytes()).expect_err("too wide");
+        assert!(
+            error
+                .to_string()
+                .starts_with("id 11: 0.0.0.0/0 is wider than /8"),
+            "{error}"
+        );
+        assert_eq!(policy, before);
+    }
+}

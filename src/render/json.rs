@@ -1,0 +1,96 @@
+//! JSON: both forms, with the origin of every entry, for programs of one's own.
+
+use serde_json::{Value, json};
+
+use super::pushed::{read_prefix, shorten};
+use super::{Form, Measures, Options, Pushed, ReadError, RenderError, Rendered};
+use crate::plan::{Entry, RoutePlan, Source, SourceKind};
+use crate::policy::TunnelMode;
+
+pub(super) fn write(plan: &RoutePlan, _options: &Options) -> Result<Rendered, RenderError> {
+    let count = |v6: bool| {
+        let includes = plan.includes.iter();
+        includes
+            .filter(|it| it.prefix.addr().is_ipv6() == v6)
+            .count()
+    };
+    let measures = Measures {
+        v4_entries: count(false),
+        v6_entries: count(true),
+        bytes: 0,
+        messages: None,
+    };
+    Ok(Rendered {
+        text: format!("{:#}\n", plan.to_json()),
+        form: Form::Include,
+        measures,
+        warnings: Vec::new(),
+    })
+}
+
+impl RoutePlan {
+    /// The plan for programs.
+    pub fn to_json(&self) -> Value {
+        let prefixes = |set: &crate::prefix::PrefixSet| -> Vec<String> {
+            set.prefixes().map(|prefix| prefix.to_string()).collect()
+        };
+        let entries = |entries: &[Entry]| -> Vec<Value> {
+            let entry = |entry: &Entry| {
+                let sources = entry.sources.iter().filter_map(|&at| self.sources.get(at));
+                json!({
+                    "prefix": entry.prefix.to_string(),
+                    "sources": sources.map(source_json).collect::<Vec<_>>(),
+                })
+            };
+            entries.iter().map(entry).collect()
+        };
+        let unneeded = self.unneeded.iter().filter_map(|&at| self.sources.get(at));
+        json!({
+            "policy": self.origin,
+            "tunnel": match self.mode {
+                TunnelMode::Split => "split",
+                TunnelMode::Full => "full",
+            },
+            "base": prefixes(&self.base),
+            "gateways": prefixes(&self.gateways),
+            "includes": entries(&self.includes),
+            "excludes": entries(&self.excludes),
+            "needs_no_entry": unneeded.map(source_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn source_json(source: &Source) -> Value {
+    let mut value = json!({
+        "kind": source.kind.name(),
+        "prefix": source.prefix.to_string(),
+        "line": source.line,
+    });
+    match &source.kind {
+        SourceKind::Public(name) => value["name"] = json!(name),
+        SourceKind::Feed(name, entry) => {
+            value["name"] = json!(name);
+            value["entry"] = json!(entry.to_string());
+        }
+        SourceKind::Clients
+        | SourceKind::Corporate
+        | SourceKind::PinPointDns
+        | SourceKind::DnsServer
+        | SourceKind::Gateway => {}
+    }
+    value
+}
+
+pub(super) fn read(text: &str) -> Result<Pushed, ReadError> {
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| ReadError::new(error.line(), shorten(&error.to_string())))?;
+    let mut pushed = Pushed::default();
+    let includes = value.get("includes").and_then(Value::as_array);
+    let includes = includes.ok_or_else(|| ReadError::new(1, "there is no list `includes`"))?;
+    for entry in includes {
+        let prefix = entry.get("prefix").and_then(Value::as_str);
+        let prefix = prefix.ok_or_else(|| ReadError::new(1, "an entry without `prefix`"))?;
+        pushed.includes.push(read_prefix(1, prefix)?);
+    }
+    Ok(pushed)
+}

@@ -1,0 +1,174 @@
+//! [`Lists`]: a plan as the prefixes that a target lists, each with its origin.
+
+use std::collections::HashSet;
+
+use ipnet::IpNet;
+
+use super::{Form, Measures};
+use crate::plan::{Entry, RoutePlan};
+use crate::policy::TunnelMode;
+use crate::prefix::PrefixSet;
+
+/// What a target lists.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lists {
+    pub(super) includes: Vec<Line>,
+    pub(super) excludes: Vec<Line>,
+}
+
+/// A prefix, and where it comes from.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) prefix: IpNet,
+    /// In words, one line of text; empty where there is nothing to say.
+    pub(super) origin: String,
+}
+
+/// Who keeps the VPN gateway's own address out of the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gateways {
+    /// The VPN client, by a route of its own.
+    LeftToClient,
+    /// The list, by a hole.
+    Carved,
+}
+
+impl Lists {
+    /// The lists of `plan`, IPv4 and IPv6 each in its form.
+    pub(super) fn of(plan: &RoutePlan, v4: Form, v6: Form, gateways: Gateways) -> Self {
+        let mut lists = Self::default();
+        for (form, is_v6) in [(v4, false), (v6, true)] {
+            let of_family = |entries: &[Entry]| -> Vec<Line> {
+                let entries = entries
+                    .iter()
+                    .filter(|it| it.prefix.addr().is_ipv6() == is_v6);
+                // Below one comment stands everything that it is about.
+                let mut said = String::new();
+                let line = |entry: &Entry| {
+                    let mut origin = origin(plan, entry);
+                    if origin == said {
+                        origin.clear();
+                    } else {
+                        said.clone_from(&origin);
+                    }
+                    Line {
+                        prefix: entry.prefix,
+                        origin,
+                    }
+                };
+                entries.map(line).collect()
+            };
+            match form {
+                Form::Include => {
+                    let included = match gateways {
+                        Gateways::Carved => plan.tunnel.clone(),
+                        Gateways::LeftToClient => plan.included_but_gateways(),
+                    };
+                    // What is left of everything came from nowhere.
+                    if included == plan.tunnel && plan.mode == TunnelMode::Split {
+                        lists.includes.extend(of_family(&plan.includes));
+                    } else {
+                        lists.includes.extend(bare(&included, is_v6));
+                    }
+                }
+                Form::Exclude => {
+                    lists.includes.extend(bare(&plan.base, is_v6));
+                    lists.excludes.extend(of_family(&plan.excludes));
+                }
+            }
+        }
+        lists
+    }
+
+    /// Whether everything enters the tunnel in each family of which clients have addresses.
+    pub(super) fn include_everything(&self, plan: &RoutePlan) -> bool {
+        let has_all = |v6: bool| {
+            let mut whole = self
+                .includes
+                .iter()
+                .filter(|line| line.prefix.prefix_len() == 0);
+            whole.any(|line| line.prefix.addr().is_ipv6() == v6)
+        };
+        (has_all(false) || !plan.families.has_v4()) && (has_all(true) || !plan.families.has_v6())
+    }
+
+    /// The includes, a whole family as its halves: what stands for all of it in one family would do so in both.
+    pub(super) fn includes_in_halves(&self) -> Vec<Line> {
+        let halves = |line: &Line| match line.prefix.prefix_len() {
+            0 => line.prefix.subnets(1).map(|halves| halves.collect()),
+            _ => Ok(vec![line.prefix]),
+        };
+        let mut lines = Vec::new();
+        for line in &self.includes {
+            let prefixes: Vec<IpNet> = halves(line).unwrap_or_else(|_| vec![line.prefix]);
+            lines.extend(prefixes.into_iter().map(|prefix| Line {
+                prefix,
+                origin: line.origin.clone(),
+            }));
+        }
+        lines
+    }
+
+    /// Every line.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Line> {
+        self.includes.iter().chain(&self.excludes)
+    }
+}
+
+/// How many prefixes of each family the lines have.
+pub(super) fn measures<'l>(lines: impl IntoIterator<Item = &'l Line>) -> Measures {
+    let mut measures = Measures::default();
+    for line in lines {
+        match line.prefix {
+            IpNet::V4(_) => measures.v4_entries += 1,
+            IpNet::V6(_) => measures.v6_entries += 1,
+        }
+    }
+    measures
+}
+
+fn bare(set: &PrefixSet, is_v6: bool) -> Vec<Line> {
+    let half = if is_v6 { set.only_v6() } else { set.only_v4() };
+    let line = |prefix| Line {
+        prefix,
+        origin: String::new(),
+    };
+    half.prefixes().map(line).collect()
+}
+
+/// The sources of an entry, each name once, the first few.
+fn origin(plan: &RoutePlan, entry: &Entry) -> String {
+    // One entry may be made of thousands.
+    let mut said = HashSet::new();
+    let sources = entry.sources.iter().filter_map(|&at| plan.sources.get(at));
+    let names = sources.map(|source| format!("{} (line {})", source.kind, source.line));
+    let mut names: Vec<String> = names.filter(|name| said.insert(name.clone())).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let mut text = names.join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
+/// The two lines at the head of a file: what it is, and what it says.
+pub(super) fn head(plan: &RoutePlan, what: &str) -> [String; 2] {
+    let mode = match plan.mode {
+        TunnelMode::Split => "split tunnel",
+        TunnelMode::Full => "full tunnel",
+    };
+    // The name of a file may have any character.
+    let origin: String = plan
+        .origin
+        .chars()
+        .map(|char| if char.is_control() { '?' } else { char })
+        .collect();
+    [
+        format!("Written by offramp from {origin}; changes here are lost."),
+        format!("{mode}: {what}"),
+    ]
+}
+
+/// Sources that a comment names.
+const SHOWN: usize = 3;

@@ -1,0 +1,97 @@
+//! ocserv: `route` and `no-route`, in the global file, a group's or a user's.
+//!
+//! AnyConnect clients take includes or excludes, not both: a split tunnel has the include form, a full one `route =
+//! default` and `no-route`, and no other (see [`form_of_clients`]). Clients keep a route of their own to the gateway. A group's list replaces the global one.
+
+use std::fmt::Write as _;
+
+use ipnet::IpNet;
+
+use super::lists::{Gateways, Line, Lists, head, measures};
+use super::pushed::{code_lines, read_prefix};
+use super::{Form, Options, Pushed, ReadError, RenderError, Rendered, Target};
+use crate::plan::RoutePlan;
+use crate::policy::TunnelMode;
+
+pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
+    let form = form_of_clients(Target::Ocserv, plan, options)?;
+    let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
+    let measures = measures(lists.all());
+    let what = format!(
+        "{} routes, {} exclusions",
+        lists.includes.len(),
+        lists.excludes.len()
+    );
+    let [first, second] = head(plan, &what);
+    let mut text = format!("# {first}\n# {second}\n");
+    match form {
+        // Of each family of which clients have addresses.
+        Form::Exclude => text.push_str("route = default\n"),
+        Form::Include => lists
+            .includes
+            .iter()
+            .for_each(|line| write_line(&mut text, "route", line)),
+    }
+    for line in &lists.excludes {
+        write_line(&mut text, "no-route", line);
+    }
+    Ok(Rendered {
+        text,
+        form,
+        measures,
+        warnings: Vec::new(),
+    })
+}
+
+/// The one form that AnyConnect clients and openconnect take for the plan.
+pub(super) fn form_of_clients(
+    target: Target,
+    plan: &RoutePlan,
+    options: &Options,
+) -> Result<Form, RenderError> {
+    let no_such_form = |form, why| Err(RenderError::NoSuchForm { target, form, why });
+    match (plan.mode, options.form) {
+        (TunnelMode::Split, Some(Form::Exclude)) => no_such_form(
+            Form::Exclude,
+            "clients take includes or excludes, not both, and this tunnel is split",
+        ),
+        (TunnelMode::Split, Some(Form::Include) | None) => Ok(Form::Include),
+        // vpnc-script compares the address alone: 0.0.0.0/3, with which every complement begins, is the default route to it.
+        (TunnelMode::Full, Some(Form::Include)) => no_such_form(
+            Form::Include,
+            "openconnect takes a prefix that begins at 0.0.0.0 for the default route",
+        ),
+        (TunnelMode::Full, Some(Form::Exclude) | None) => Ok(Form::Exclude),
+    }
+}
+
+fn write_line(text: &mut String, key: &str, line: &Line) {
+    if !line.origin.is_empty() {
+        _ = writeln!(text, "# {}", line.origin);
+    }
+    _ = match line.prefix {
+        IpNet::V4(net) => writeln!(text, "{key} = {}/{}", net.addr(), net.netmask()),
+        IpNet::V6(net) => writeln!(text, "{key} = {net}"),
+    };
+}
+
+pub(super) fn read(text: &str) -> Result<Pushed, ReadError> {
+    let mut pushed = Pushed::default();
+    for (number, line) in code_lines(text, &['#']) {
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
+        let value = value.trim();
+        match key.trim() {
+            "route" if value == "default" => {
+                pushed
+                    .includes
+                    .extend([false, true].map(Pushed::everything));
+            }
+            "route" => pushed.includes.push(read_prefix(number, value)?),
+            "no-route" => pushed.excludes.push(read_prefix(number, value)?),
+            _ => {}
+        }
+    }
+    Ok(pushed)
+}

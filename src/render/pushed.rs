@@ -1,0 +1,110 @@
+//! [`Pushed`]: what a file of a target says, in prefixes.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use thiserror::Error;
+
+use crate::prefix::{PrefixSet, more_specific};
+
+/// What a file sends into the tunnel and keeps out of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pushed {
+    /// What enters the tunnel, where nothing more specific says otherwise.
+    pub includes: Vec<IpNet>,
+    /// What does not, where nothing more specific says otherwise.
+    pub excludes: Vec<IpNet>,
+}
+
+impl Pushed {
+    /// The addresses that enter the tunnel: the most specific prefix decides, as in a route table.
+    pub fn tunnel(&self) -> PrefixSet {
+        more_specific(self.includes.iter().copied(), self.excludes.iter().copied())
+    }
+
+    /// Everything of a family.
+    pub(super) fn everything(v6: bool) -> IpNet {
+        if v6 {
+            IpNet::V6(ipnet::Ipv6Net::default())
+        } else {
+            IpNet::V4(Ipv4Net::default())
+        }
+    }
+}
+
+/// A route without a meaning.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("line {line}: {message}")]
+pub struct ReadError {
+    /// Line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl ReadError {
+    pub(super) fn new(line: usize, message: impl Into<String>) -> Self {
+        Self {
+            line,
+            message: message.into(),
+        }
+    }
+}
+
+/// Reads `A/LENGTH`, `A/MASK` or an address alone; host bits are an error, as programs differ in what they make of them.
+pub(super) fn read_prefix(line: usize, text: &str) -> Result<IpNet, ReadError> {
+    let wrong = || ReadError::new(line, format!("`{}` is not a prefix", shorten(text)));
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    match (address, length) {
+        (address, None) => Ok(IpNet::from(address)),
+        (IpAddr::V4(address), Some(mask)) if mask.contains('.') => {
+            let mask: Ipv4Addr = mask.parse().map_err(|_| wrong())?;
+            masked(line, address, mask)
+        }
+        (address, Some(length)) => {
+            let length = length.parse().map_err(|_| wrong())?;
+            let net = IpNet::new(address, length).map_err(|_| wrong())?;
+            without_host_bits(line, net)
+        }
+    }
+}
+
+/// The prefix of an address and its netmask.
+pub(super) fn masked(line: usize, address: Ipv4Addr, mask: Ipv4Addr) -> Result<IpNet, ReadError> {
+    let net = Ipv4Net::with_netmask(address, mask)
+        .map_err(|_| ReadError::new(line, format!("{mask} is not a netmask")))?;
+    without_host_bits(line, IpNet::V4(net))
+}
+
+fn without_host_bits(line: usize, net: IpNet) -> Result<IpNet, ReadError> {
+    if net.trunc() == net {
+        Ok(net)
+    } else {
+        Err(ReadError::new(line, format!("{net} has host bits set")))
+    }
+}
+
+/// A value short enough for a message, control characters escaped.
+pub(super) fn shorten(value: &str) -> String {
+    let printable = value
+        .chars()
+        .map(|char| if char.is_control() { '?' } else { char });
+    printable.take(80).collect()
+}
+
+/// The lines of a text with their numbers, without what follows `comment` and without empty ones.
+pub(super) fn code_lines<'t>(
+    text: &'t str,
+    comment: &'t [char],
+) -> impl Iterator<Item = (usize, &'t str)> {
+    let numbered = text.lines().enumerate();
+    let code = numbered.map(move |(index, line)| {
+        let end = line.find(comment).unwrap_or(line.len());
+        (index + 1, line[..end].trim())
+    });
+    code.filter(|(_, line)| !line.is_empty())
+}

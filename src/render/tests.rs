@@ -1,0 +1,231 @@
+//! Every target against the plan, and against its limits.
+
+use proptest::prelude::*;
+
+use super::{Form, Measure, Options, RenderError, Target, read, reference, render};
+use crate::filter::strategy;
+use crate::plan::RoutePlan;
+use crate::policy::{self, Policy, TunnelMode};
+
+const FULL: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24", "fd00:1::/64"]
+[corporate]
+subnets = ["10.0.0.0/8", "2001:db8::/32"]
+[routes]
+tunnel = "full"
+gateways = ["203.0.113.10"]
+[[public]]
+name = "Teams -- media"
+addresses = ["52.112.0.0/14", "52.122.0.0/15", "2603:1063::/38"]
+"#;
+
+fn parsed(text: &str) -> Policy {
+    policy::parse("policy.toml", text.as_bytes())
+        .expect("a good policy")
+        .0
+}
+
+fn plan(text: &str) -> RoutePlan {
+    RoutePlan::new(&parsed(text))
+}
+
+fn options() -> Options {
+    Options {
+        via: Some("172.16.1.1".parse().expect("an address")),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn every_target_is_written_as_its_program_reads_it() {
+    for (mode, text) in [
+        ("full", FULL.to_owned()),
+        ("split", FULL.replace("\"full\"", "\"split\"")),
+    ] {
+        let plan = plan(&text);
+        for target in Target::ALL {
+            let name = format!("{mode}-{target}");
+            match render(target, &plan, &options()) {
+                Ok(rendered) => insta::assert_snapshot!(name, rendered.text),
+                Err(error) => insta::assert_snapshot!(name, error.to_string()),
+            }
+        }
+    }
+}
+
+#[test]
+fn teams_takes_two_ipv4_exclusions_or_fifteen_inclusions() {
+    let text = FULL.replace("gateways = [\"203.0.113.10\"]\n", "");
+    let count = |form, target| {
+        let options = Options {
+            form: Some(form),
+            ..options()
+        };
+        render(target, &plan(&text), &options)
+            .expect("within limits")
+            .measures
+            .v4_entries
+    };
+    assert_eq!(count(Form::Include, Target::OpenVpn), 15);
+    assert_eq!(count(Form::Include, Target::WireGuard), 15);
+    // The default route, and two exceptions.
+    assert_eq!(count(Form::Exclude, Target::OpenVpn), 3);
+    assert_eq!(count(Form::Exclude, Target::CiscoAsa), 2);
+}
+
+#[test]
+fn past_a_strict_limit_nothing_is_written_and_it_is_said_what_would_help() {
+    let many: Vec<String> = (0..130).map(|at| format!("\"52.{at}.0.0/24\"")).collect();
+    let text = FULL.replace("\"52.122.0.0/15\"", &many.join(", "));
+    let plan = plan(&text);
+    let refused =
+        render(Target::StrongSwan, &plan, &options()).expect_err("more than 255 selectors");
+    let RenderError::OverBudget {
+        measure,
+        most,
+        count,
+        ..
+    } = refused.clone()
+    else {
+        panic!("{refused}")
+    };
+    assert_eq!((measure, most), (Measure::Entries, 255));
+    assert!(count > 255);
+    assert!(refused.to_string().contains("--widen-to 255"), "{refused}");
+    let refused = render(Target::OpenVpnPushUpdate, &plan, &options()).expect_err("one parameter");
+    assert!(
+        refused.to_string().contains("takes 256 bytes at most"),
+        "{refused}"
+    );
+    let warned = render(Target::OpenVpn, &plan, &options()).expect("no limit on the server");
+    assert!(
+        warned
+            .warnings
+            .iter()
+            .any(|it| it.contains("clients before OpenVPN 2.4")),
+        "{:?}",
+        warned.warnings
+    );
+    assert_eq!(warned.measures.messages, Some(7));
+}
+
+#[test]
+fn nothing_is_written_where_nothing_enters_the_tunnel() {
+    let nothing = FULL
+        .replace("\"172.16.1.0/24\", \"fd00:1::/64\"", "\"203.0.113.10/32\"")
+        .replace("\"10.0.0.0/8\", \"2001:db8::/32\"", "")
+        .replace("\"full\"", "\"split\"");
+    let only_v6 = FULL.replace("\"172.16.1.0/24\", ", "");
+    for target in Target::ALL {
+        let error =
+            render(target, &plan(&nothing), &options()).expect_err("an empty list is everything");
+        assert_eq!(error, RenderError::NothingEnters { target });
+        let of_v4 = render(target, &plan(&only_v6), &options());
+        assert_eq!(
+            of_v4 == Err(RenderError::NothingEnters { target }),
+            !target.says_v6(),
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_would_break_out_of_its_place_is_refused_or_quoted() {
+    let named = |target, name: &str| {
+        let options = Options {
+            name: Some(name.to_owned()),
+            ..options()
+        };
+        render(target, &plan(FULL), &options)
+    };
+    assert!(named(Target::CiscoAsa, "X permit").is_err());
+    assert!(named(Target::WindowsPowerShell, "a\nb").is_err());
+    let quoted = named(Target::WindowsPowerShell, "it's; Remove-Item").expect("a name");
+    assert!(
+        quoted.text.contains("$connection = 'it''s; Remove-Item'"),
+        "{}",
+        quoted.text
+    );
+}
+
+#[test]
+fn a_file_that_people_edited_is_read_by_its_meaning() {
+    let edited = "# ours\nport 1194\npush \"route 10.0.0.0 255.128.0.0\"\n\tpush  \"route 10.128.0.0 255.128.0.0 vpn_gateway 5\"\n\
+                  push \"route-ipv6 2001:db8::/32\" # office\npush \"dhcp-option DNS 10.0.0.53\"\n";
+    let pushed = read(Target::OpenVpn, edited).expect("routes");
+    assert_eq!(pushed.tunnel().to_string(), "10.0.0.0/8, 2001:db8::/32");
+    let error =
+        read(Target::OpenVpn, "\npush \"route 10.0.0.0 255.0.255.0\"").expect_err("no netmask");
+    assert_eq!(error.to_string(), "line 2: 255.0.255.0 is not a netmask");
+    let overlapping =
+        "route = default\nno-route = 13.107.0.0/255.255.0.0\nroute = 13.107.64.0/24\n";
+    let pushed = read(Target::Ocserv, overlapping).expect("routes").tunnel();
+    assert!(pushed.contains("13.107.64.1".parse().expect("an address")));
+    assert!(!pushed.contains("13.107.65.1".parse().expect("an address")));
+}
+
+/// Policies of the filter's generator, whose routes are small enough for most targets.
+fn policies() -> impl Strategy<Value = Policy> {
+    let bytes = proptest::collection::vec(any::<u8>(), 2_000);
+    (bytes, any::<bool>(), any::<Option<[u8; 4]>>()).prop_map(|(bytes, full, gateway)| {
+        let mut unstructured = arbitrary::Unstructured::new(&bytes);
+        let mut policy = strategy::policy(&mut unstructured).expect("bytes enough");
+        if full {
+            policy.routes.tunnel = TunnelMode::Full;
+        }
+        policy
+            .routes
+            .gateways
+            .extend(gateway.map(|octets| policy::Sourced {
+                value: octets.into(),
+                line: 7,
+            }));
+        // Servers anywhere would have most plans refused.
+        policy.servers.clear();
+        policy
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_file_is_read_back_as_the_plan(policy in policies()) {
+        reference::check_all(&RoutePlan::new(&policy));
+    }
+
+    #[test]
+    fn no_text_makes_a_reader_panic(text in "[ -~\n]{0,200}", words in prop::collection::vec(0..WORDS.len(), 0..12)) {
+        reference::fuzz_read(&text);
+        let mixed: Vec<&str> = words.iter().map(|&at| WORDS[at]).collect();
+        reference::fuzz_read(&mixed.join(" "));
+    }
+}
+
+const WORDS: &[&str] = &[
+    "push",
+    "\"route",
+    "\"route-ipv6",
+    "10.0.0.0",
+    "255.0.0.0",
+    "net_gateway\"\n",
+    "route =",
+    "no-route =",
+    "default\n",
+    "AllowedIPs =",
+    "local_ts =",
+    "split-exclude =",
+    "2603:1063::/38",
+    ",",
+    "dhcp-option=121,",
+    "access-list X extended permit ip",
+    "any4\n",
+    "host",
+    "<Route><Address>",
+    "</Address>",
+    "Add-VpnConnectionRoute",
+    "-DestinationPrefix",
+    "\n",
+    "[{\"code\": 121,",
+    "\"data\": \"080a\"}]",
+    "push-update-broad \"",
+];

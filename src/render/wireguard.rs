@@ -1,0 +1,67 @@
+//! WireGuard: `AllowedIPs` of the peer in a client's configuration; there is nothing that a server could push.
+//!
+//! Only includes. The peer's own address must not be among them: wg-quick keeps the tunnel's packets out of the tunnel
+//! only where the list has a whole family.
+
+use std::fmt::Write as _;
+
+use super::lists::{Gateways, Lists, head, measures};
+use super::pushed::{code_lines, read_prefix};
+use super::{Form, Options, Pushed, ReadError, RenderError, Rendered, Target};
+use crate::plan::RoutePlan;
+use crate::policy::TunnelMode;
+
+pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
+    if options.form == Some(Form::Exclude) {
+        return Err(RenderError::NoSuchForm {
+            target: Target::WireGuard,
+            form: Form::Exclude,
+            why: "AllowedIPs can only include",
+        });
+    }
+    let lists = Lists::of(plan, Form::Include, Form::Include, Gateways::Carved);
+    let measures = measures(lists.all());
+    let what = format!("{} prefixes, for the [Peer] section", lists.includes.len());
+    let [first, second] = head(plan, &what);
+    let mut text = format!("# {first}\n# {second}\n");
+    for lines in lists.includes.chunks(PER_LINE) {
+        let prefixes: Vec<String> = lines.iter().map(|line| line.prefix.to_string()).collect();
+        _ = writeln!(text, "AllowedIPs = {}", prefixes.join(", "));
+    }
+    let mut warnings = Vec::new();
+    let has_whole_family = lists
+        .includes
+        .iter()
+        .any(|line| line.prefix.prefix_len() == 0);
+    if plan.mode == TunnelMode::Full && plan.gateways.is_empty() && !has_whole_family {
+        warnings.push(
+            "the peer's own address may be among AllowedIPs, and then the tunnel swallows its own packets: write it \
+             under routes.gateways"
+                .to_owned(),
+        );
+    }
+    Ok(Rendered {
+        text,
+        form: Form::Include,
+        measures,
+        warnings,
+    })
+}
+
+/// Prefixes on a line: the key may stand several times.
+const PER_LINE: usize = 8;
+
+pub(super) fn read(text: &str) -> Result<Pushed, ReadError> {
+    let mut pushed = Pushed::default();
+    for (number, line) in code_lines(text, &['#']) {
+        if let Some((key, value)) = line.split_once('=')
+            && key.trim().eq_ignore_ascii_case("AllowedIPs")
+        {
+            let prefixes = value.split(',').map(str::trim);
+            for prefix in prefixes.filter(|prefix| !prefix.is_empty()) {
+                pushed.includes.push(read_prefix(number, prefix)?);
+            }
+        }
+    }
+    Ok(pushed)
+}

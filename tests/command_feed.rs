@@ -1,0 +1,536 @@
+//! `offramp feed`, against a server of ours: it follows the publisher's rules, and a bad answer changes nothing.
+
+#![cfg(feature = "gateway")]
+
+mod network;
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use support::{Ended, Folder, offramp, program, run};
+
+/// An answer: status, further header lines, body.
+type Answer = (u16, String, Vec<u8>);
+
+/// The answer to the path of a request.
+type Answers = Box<dyn Fn(&str) -> Answer + Send>;
+
+/// A server that answers by the path of the request, and remembers what it was asked.
+struct Publisher {
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+impl Publisher {
+    fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let publisher = Self {
+            port: listener.local_addr().expect("it is bound").port(),
+            asked: Arc::default(),
+            answers: Arc::new(Mutex::new(Box::new(|_| (404, String::new(), Vec::new())))),
+        };
+        let (asked, answers) = (publisher.asked.clone(), publisher.answers.clone());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                // One question a connection; a client that gives up is no failure.
+                match &tls {
+                    None => _ = answer(&mut stream, &asked, &answers),
+                    Some(config) => {
+                        let Ok(session) = rustls::ServerConnection::new(config.clone()) else {
+                            return;
+                        };
+                        let mut stream = rustls::StreamOwned::new(session, stream);
+                        _ = answer(&mut stream, &asked, &answers);
+                        stream.conn.send_close_notify();
+                        _ = stream.flush();
+                    }
+                }
+            }
+        });
+        publisher
+    }
+
+    fn answer_with(&self, answers: impl Fn(&str) -> Answer + Send + 'static) {
+        *self.answers.lock().expect("no test panics with it") = Box::new(answers);
+    }
+
+    /// What it was asked since the last time, as `PATH?QUERY`.
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.asked.lock().expect("no test panics with it"))
+    }
+}
+
+fn answer(
+    stream: &mut (impl Read + Write),
+    asked: &Mutex<Vec<String>>,
+    answers: &Mutex<Answers>,
+) -> std::io::Result<()> {
+    let mut first = String::new();
+    {
+        let mut lines = BufReader::new(&mut *stream);
+        lines.read_line(&mut first)?;
+        let mut line = String::new();
+        while lines.read_line(&mut line)? > 2 {
+            line.clear();
+        }
+    }
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    asked
+        .lock()
+        .expect("no test panics with it")
+        .push(path.clone());
+    let (status, headers, body) = answers.lock().expect("no test panics with it")(&path);
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
+        body.len()
+    )?;
+    stream.write_all(&body)?;
+    stream.flush()
+}
+
+fn good(body: impl Into<Vec<u8>>) -> Answer {
+    (200, String::new(), body.into())
+}
+
+const FIRST: &str = r#"[{"id": 11, "serviceArea": "Skype", "category": "Optimize", "required": true,
+  "ips": ["52.112.0.0/14", "52.120.0.0/14", "2603:1063::/38"], "udpPorts": "3478-3481"},
+ {"id": 12, "serviceArea": "Skype", "category": "Allow", "required": true, "ips": ["52.238.119.141/32"]}]"#;
+
+fn second() -> String {
+    FIRST.replace("52.120.0.0/14", "52.122.0.0/15")
+}
+
+/// What the web service answers, in one of its versions.
+fn service(version: &'static str, endpoints: String) -> impl Fn(&str) -> Answer {
+    move |path| {
+        if path.starts_with("/version/Worldwide?ClientRequestId=") {
+            good(format!(
+                r#"{{"instance": "Worldwide", "latest": "{version}"}}"#
+            ))
+        } else if path.starts_with("/endpoints/Worldwide?ClientRequestId=") {
+            good(endpoints.clone())
+        } else {
+            (404, String::new(), Vec::new())
+        }
+    }
+}
+
+/// A site with a feed of Microsoft's at `url`.
+fn site(folder: &Folder, url: &str) -> String {
+    folder.write(
+        "site.toml",
+        format!(
+            r#"[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8", "52.120.0.0/20"]
+[media]
+ports = ["50000-50059"]
+[routes]
+tunnel = "full"
+[[public]]
+name = "Teams, by hand"
+addresses = ["52.120.128.0/17", "52.112.0.0/13"]
+[[feed]]
+name = "Microsoft 365"
+format = "microsoft-365"
+file = "m365.json"
+url = "{url}/endpoints/Worldwide"
+categories = ["Optimize"]
+"#
+        ),
+    )
+}
+
+/// The program without a proxy that the tests' own environment may have.
+fn fetch(policy: &str) -> Command {
+    let mut command = program(&["feed", "fetch", policy]);
+    for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"] {
+        command
+            .env_remove(name)
+            .env_remove(name.to_ascii_lowercase());
+    }
+    command
+}
+
+/// An hour passes: what is remembered moves into the past.
+fn an_hour_later(folder: &Folder) {
+    let path = folder.path(".offramp-feeds.json");
+    let text = fs::read_to_string(&path).expect("the state is there");
+    let mut state: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    for feed in state["feeds"].as_object_mut().expect("feeds").values_mut() {
+        let asked = feed["asked_at"].as_u64().expect("seconds");
+        feed["asked_at"] = (asked - 3_601).into();
+    }
+    fs::write(path, state.to_string()).expect("our own file");
+}
+
+#[test]
+fn the_version_is_asked_first_then_the_endpoints_with_one_id_and_at_most_hourly() {
+    let folder = Folder::new("feed-fetch");
+    let publisher = Publisher::start(None);
+    let policy = site(&folder, &format!("http://127.0.0.1:{}", publisher.port));
+    publisher.answer_with(service("2026060100", FIRST.to_owned()));
+
+    let told = run(&mut fetch(&policy)).success();
+    assert!(
+        told.contains("m365.json written, version 2026060100"),
+        "{told}"
+    );
+    let asked = publisher.asked();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0].starts_with("/version/"), "{asked:?}");
+    let id = asked[0].split('=').next_back().expect("an id").to_owned();
+    assert_eq!(id.len(), 36);
+    assert_eq!(
+        asked[1],
+        format!("/endpoints/Worldwide?ClientRequestId={id}")
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path("m365.json")).expect("written"),
+        FIRST
+    );
+
+    let told = run(&mut fetch(&policy)).success();
+    assert!(told.contains("may be asked again in 60 minutes"), "{told}");
+    assert_eq!(publisher.asked(), [""; 0], "no question within the hour");
+
+    an_hour_later(&folder);
+    let told = run(&mut fetch(&policy)).success();
+    assert!(told.contains("up to date, version 2026060100"), "{told}");
+    assert_eq!(
+        publisher.asked(),
+        [format!("/version/Worldwide?ClientRequestId={id}")],
+        "the same id, and no endpoints"
+    );
+
+    an_hour_later(&folder);
+    publisher.answer_with(service("2026070100", second()));
+    let told = run(&mut fetch(&policy)).success();
+    assert!(
+        told.contains("id 11 (Skype)\n  + 52.122.0.0/15\n  - 52.120.0.0/14\n"),
+        "{told}"
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path("m365.json")).expect("written"),
+        second()
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path("m365.json.previous")).expect("kept"),
+        FIRST
+    );
+    let leftovers = fs::read_dir(folder.path("")).expect("a folder");
+    let leftovers = leftovers.filter(|entry| {
+        let name = entry.as_ref().expect("an entry").file_name();
+        name.to_string_lossy().ends_with(".new")
+    });
+    assert_eq!(leftovers.count(), 0);
+}
+
+#[test]
+fn a_bad_answer_changes_nothing_and_says_what_is_wrong() {
+    let folder = Folder::new("feed-bad");
+    let publisher = Publisher::start(None);
+    let policy = site(&folder, &format!("http://127.0.0.1:{}", publisher.port));
+    publisher.answer_with(service("2026060100", FIRST.to_owned()));
+    run(&mut fetch(&policy)).success();
+    let deep = "[".repeat(200_000);
+    let long = format!("[{}]", " ".repeat(17 << 20));
+    let bad: [(String, &str); 9] = [
+        (FIRST[..200].to_owned(), "EOF while parsing"),
+        (
+            FIRST.replace("[\"52.112.0.0/14\"", "\"52.112.0.0/14\", [\"\""),
+            "line 2",
+        ),
+        (String::new(), "it is empty"),
+        ("[]".to_owned(), "it has no entries"),
+        ("<html>sign in</html>".to_owned(), "it is a web page"),
+        (
+            FIRST.replace("52.112.0.0/14", "0.0.0.0/0"),
+            "id 11: 0.0.0.0/0 is wider than /8",
+        ),
+        (
+            FIRST.replace("\"id\": 12", "\"id\": 11"),
+            "two entries have the id 11",
+        ),
+        (deep, "expected"),
+        (long, "127.0.0.1"),
+    ];
+    for (body, message) in bad {
+        an_hour_later(&folder);
+        publisher.answer_with(service("2026070100", body));
+        let said = run(&mut fetch(&policy)).failure(1);
+        assert!(
+            said.contains(message) && said.contains("its file is as it was"),
+            "{message}: {said}"
+        );
+        assert_eq!(
+            fs::read_to_string(folder.path("m365.json")).expect("in place"),
+            FIRST
+        );
+        assert!(!fs::exists(folder.path("m365.json.previous")).unwrap_or(true));
+    }
+    for (status, message) in [
+        (500, "answered 500"),
+        (404, "answered 404"),
+        (302, "answered 302"),
+    ] {
+        an_hour_later(&folder);
+        publisher.answer_with(move |_| {
+            (
+                status,
+                "Location: http://example.com/\r\n".to_owned(),
+                Vec::new(),
+            )
+        });
+        let said = run(&mut fetch(&policy)).failure(1);
+        assert!(said.contains(message), "{said}");
+    }
+    // The policy is judged by the last good file all the while.
+    let explained = offramp(&[
+        "explain",
+        &policy,
+        "--from",
+        "172.16.1.10",
+        "--to",
+        "52.113.0.1:3478",
+        "--protocol",
+        "udp",
+    ]);
+    let explained = explained.success();
+    assert!(
+        explained.contains("public")
+            && explained.contains("[[feed]] \"Microsoft 365\" id 11 holds 52.112.0.0/14"),
+        "{explained}"
+    );
+}
+
+#[test]
+fn a_publisher_that_asks_to_be_left_alone_is_left_alone() {
+    let folder = Folder::new("feed-429");
+    let publisher = Publisher::start(None);
+    let policy = site(&folder, &format!("http://127.0.0.1:{}", publisher.port));
+    publisher.answer_with(|_| (429, "Retry-After: 7200\r\n".to_owned(), Vec::new()));
+    let said = run(&mut fetch(&policy)).failure(1);
+    assert!(
+        said.contains("it asks to be left alone for 120 minutes"),
+        "{said}"
+    );
+    assert_eq!(publisher.asked().len(), 1);
+    // The hour is over, its two hours are not.
+    an_hour_later(&folder);
+    let told = run(&mut fetch(&policy)).success();
+    assert!(told.contains("not asked"), "{told}");
+    assert_eq!(publisher.asked(), [""; 0]);
+}
+
+#[test]
+fn https_is_trusted_by_the_systems_certificates_and_asked_by_the_proxy_of_the_environment() {
+    let folder = Folder::new("feed-tls");
+    let certificates = network::Certificates::new(&folder);
+    let (certificate, key) = certificates.issue(&folder, "127.0.0.1");
+    let config = server_config(&certificate, &key);
+    let publisher = Publisher::start(Some(config));
+    let policy = site(&folder, &format!("https://127.0.0.1:{}", publisher.port));
+    publisher.answer_with(service("2026060100", FIRST.to_owned()));
+
+    let said = run(&mut fetch(&policy)).failure(1);
+    assert!(
+        said.contains("https://127.0.0.1"),
+        "an authority that nobody knows: {said}"
+    );
+    assert!(!fs::exists(folder.path("m365.json")).unwrap_or(true));
+
+    an_hour_later(&folder);
+    run(fetch(&policy).env("SSL_CERT_FILE", &certificates.authority)).success();
+    assert_eq!(publisher.asked().len(), 2);
+
+    let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = proxy.local_addr().expect("it is bound");
+    let relayed = thread::spawn(move || relay(&proxy, 1));
+    an_hour_later(&folder);
+    let through = run(fetch(&policy)
+        .env("SSL_CERT_FILE", &certificates.authority)
+        .env("HTTPS_PROXY", format!("http://{address}")));
+    let told = through.success();
+    assert!(told.contains("up to date"), "{told}");
+    let connects = relayed.join().expect("it does not panic");
+    assert_eq!(
+        connects,
+        [format!("CONNECT 127.0.0.1:{} HTTP/1.1", publisher.port)]
+    );
+}
+
+/// A proxy that carries `count` connections.
+fn relay(listener: &TcpListener, count: usize) -> Vec<String> {
+    let mut connects = Vec::new();
+    for stream in listener.incoming().take(count) {
+        let stream = stream.expect("a connection");
+        let mut lines = BufReader::new(stream.try_clone().expect("a handle"));
+        let mut first = String::new();
+        lines.read_line(&mut first).expect("a request");
+        let mut line = String::new();
+        while lines.read_line(&mut line).expect("headers") > 2 {
+            line.clear();
+        }
+        let first = first.trim_end().to_owned();
+        let target = first.split(' ').nth(1).expect("a target").to_owned();
+        let upstream = TcpStream::connect(target).expect("the publisher");
+        let mut client = stream;
+        client
+            .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
+            .expect("the client listens");
+        let (mut from, mut to) = (
+            upstream.try_clone().expect("a handle"),
+            client.try_clone().expect("a handle"),
+        );
+        let back = thread::spawn(move || {
+            _ = std::io::copy(&mut from, &mut to);
+            _ = to.shutdown(std::net::Shutdown::Write);
+        });
+        let mut to = upstream;
+        _ = std::io::copy(&mut lines, &mut to);
+        _ = to.shutdown(std::net::Shutdown::Write);
+        back.join().expect("it does not panic");
+        connects.push(first);
+    }
+    connects
+}
+
+fn server_config(certificate: &str, key: &str) -> Arc<rustls::ServerConfig> {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = vec![CertificateDer::from_pem_file(certificate).expect("our own file")];
+    let key = PrivateKeyDer::from_pem_file(key).expect("our own file");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has them")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate and its key");
+    Arc::new(config)
+}
+
+#[test]
+fn a_plain_list_is_fetched_from_its_address() {
+    let folder = Folder::new("feed-list");
+    let publisher = Publisher::start(None);
+    let policy = folder.write(
+        "site.toml",
+        format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[media]\nports = [\"50000-50059\"]\n[[feed]]\nname = \"Zoom\"\nformat = \"prefixes\"\n\
+             file = \"zoom.txt\"\nurl = \"http://127.0.0.1:{}/Zoom.txt\"\n[[feed]]\nname = \"By hand\"\nformat = \"prefixes\"\nfile = \"hand.txt\"\n",
+            publisher.port
+        ),
+    );
+    publisher.answer_with(|_| good("3.7.35.0/25\n3.21.137.128/25\n"));
+    let ended = run(&mut fetch(&policy));
+    assert!(ended.stdout.contains("zoom.txt written"), "{ended:?}");
+    assert!(ended.error(1).contains("1 feed was not fetched"));
+    assert_eq!(publisher.asked(), ["/Zoom.txt"]);
+    assert_eq!(
+        run(&mut program(&["feed", "fetch", &policy, "--feed", "Zom"])).code,
+        Some(2)
+    );
+}
+
+fn diff(arguments: &[&str]) -> Ended {
+    offramp(&[&["feed", "diff"], arguments].concat())
+}
+
+#[test]
+fn a_difference_says_which_routes_and_verdicts_change_and_what_was_named_by_hand() {
+    let folder = Folder::new("feed-diff");
+    let policy = site(&folder, "https://endpoints.office.com");
+    let (old, new) = (
+        folder.write("old.json", FIRST),
+        folder.write("new.json", second()),
+    );
+    let same = diff(&[&old, &old]);
+    assert_eq!(
+        (same.code, same.stdout.as_str()),
+        (Some(0), "the two say the same\n")
+    );
+    let ended = diff(&[&old, &new, "--policy", &policy]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    insta::assert_snapshot!(ended.stdout);
+    let json = diff(&[&old, &new, "--policy", &policy, "--json"]).json();
+    assert_eq!(json["added"], serde_json::json!([]));
+    assert_eq!(json["removed"], serde_json::json!(["52.120.0.0/15"]));
+    assert_eq!(json["policy"]["withdrawn_by_hand"][0]["line"], 11);
+    let refused = diff(&[&old, &folder.write("bad.json", "[{}]")]).error(1);
+    assert!(refused.contains("bad.json is refused: line 1"), "{refused}");
+}
+
+#[test]
+fn announced_changes_are_told_with_their_dates() {
+    let folder = Folder::new("feed-changes");
+    let changes = folder.write(
+        "changes.json",
+        r#"[{"id": 424, "endpointSetId": 11, "disposition": "Change", "impact": "AddedIp", "version": "2026053000",
+             "add": {"effectiveDate": "20260630", "ips": ["52.122.0.0/15"]}, "remove": {"ips": ["52.120.0.0/14"]}}]"#,
+    );
+    let told = offramp(&["feed", "changes", &changes]).success();
+    assert_eq!(
+        told,
+        "version 2026053000: change id 11 (AddedIp)\n  + 52.122.0.0/15 from 2026-06-30\n  - 52.120.0.0/14\n"
+    );
+}
+
+#[test]
+fn check_warns_of_a_feed_that_is_old_or_writes_oddly_and_refuses_a_broken_one() {
+    let folder = Folder::new("feed-check");
+    let policy = site(&folder, "https://endpoints.office.com");
+    let warned = offramp(&["check", &policy, "--json"]).json();
+    let codes = |report: &serde_json::Value| -> Vec<String> {
+        let items = report["diagnostics"].as_array().expect("a list");
+        items
+            .iter()
+            .map(|item| item["code"].as_str().expect("a code").to_owned())
+            .collect()
+    };
+    assert!(
+        codes(&warned).contains(&"feed-not-loaded".to_owned()),
+        "{warned}"
+    );
+
+    let feed = folder.write(
+        "m365.json",
+        second().replace("2603:1063::/38", "2603:1063:0::/38"),
+    );
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(40 * 86_400);
+    fs::File::options()
+        .append(true)
+        .open(&feed)
+        .and_then(|file| file.set_modified(long_ago))
+        .expect("our own file");
+    let warned = offramp(&["check", &policy, "--json"]).json();
+    for code in ["feed-old", "feed-spelling", "feed-withdrawn"] {
+        assert!(
+            codes(&warned).contains(&code.to_owned()),
+            "{code}: {warned}"
+        );
+    }
+
+    folder.write("m365.json", &FIRST[..200]);
+    let refused = offramp(&["check", &policy]).failure(2);
+    assert!(
+        refused.contains("feed \"Microsoft 365\" is refused"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("file = \"m365.json\""),
+        "the line is shown: {refused}"
+    );
+    let refused = offramp(&["render", "openvpn", &policy]).failure(2);
+    assert!(refused.contains("is refused"), "{refused}");
+}

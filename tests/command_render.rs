@@ -1,0 +1,247 @@
+//! `offramp render` and `offramp routes`, as an operator uses them.
+
+#![cfg(feature = "gateway")]
+
+mod support;
+
+use std::fs;
+
+use support::{Folder, offramp};
+
+const SITE: &str = r#"[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8"]
+[media]
+ports = ["50000-50059"]
+[routes]
+tunnel = "full"
+gateways = ["203.0.113.10"]
+[dns]
+listen = ["172.16.1.1:53"]
+[[public]]
+name = "Edge"
+addresses = ["167.55.49.32", "167.55.49.33", "167.55.49.34", "167.55.49.35", "167.55.49.36"]
+[[public]]
+name = "Teams media"
+addresses = ["52.112.0.0/14", "52.122.0.0/15", "2603:1063::/38"]
+"#;
+
+#[test]
+fn every_target_is_listed_with_its_limits() {
+    let listed = offramp(&["render", "--list"]).success();
+    for line in [
+        "openvpn ",
+        "takes 256 bytes at most",
+        "cisco-asa",
+        "takes 2,500 IPv4 entries at most",
+    ] {
+        assert!(listed.contains(line), "{line}: {listed}");
+    }
+    let json = offramp(&["render", "--list", "--json"]).json();
+    assert_eq!(json["targets"].as_array().map(Vec::len), Some(15));
+    let refused = offramp(&["render", "openvpm", "x.toml"]).failure(2);
+    assert!(
+        refused.contains("openvpn"),
+        "the names are offered: {refused}"
+    );
+    offramp(&["render"]).failure(2);
+}
+
+#[test]
+fn the_article_needs_two_routes_and_nothing_for_its_services() {
+    let text = offramp(&["render", "openvpn", "config/contoso.toml"]).success();
+    let pushes: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(
+        pushes,
+        [
+            "push \"route 10.0.0.0 255.0.0.0\"",
+            "push \"route 172.16.1.0 255.255.255.0\""
+        ]
+    );
+    let shown = offramp(&["routes", "config/contoso.toml"]).success();
+    insta::assert_snapshot!("routes-contoso", shown);
+}
+
+#[test]
+fn routes_tells_where_every_entry_comes_from() {
+    let folder = Folder::new("routes");
+    let site = folder.write("site.toml", SITE);
+    insta::assert_snapshot!("routes-full", offramp(&["routes", &site]).success());
+    let json = offramp(&["routes", &site, "--json"]).json();
+    assert_eq!(json["excludes"][2]["prefix"], "167.55.49.32/30");
+    assert_eq!(
+        json["excludes"][2]["sources"].as_array().map(Vec::len),
+        Some(4)
+    );
+    assert_eq!(json["excludes"][2]["sources"][0]["line"], 14);
+    assert_eq!(json["needs_no_entry"][0]["prefix"], "2603:1063::/38");
+}
+
+#[test]
+fn a_file_in_place_is_compared_in_addresses() {
+    let folder = Folder::new("render-check");
+    let site = folder.write("site.toml", SITE);
+    for target in [
+        "openvpn",
+        "ocserv",
+        "wireguard",
+        "cisco-asa",
+        "windows-profilexml",
+        "kea",
+    ] {
+        let out = folder.path(target);
+        let json = offramp(&["render", target, &site, "-o", &out, "--json"]).json();
+        let file = json["file"].as_str().expect("the file's name").to_owned();
+        let equal = offramp(&["render", target, &site, "--check", &file]).success();
+        assert!(equal.contains("sends the addresses of"), "{equal}");
+        // One exclusion less.
+        let other = folder.write("other.toml", SITE.replace(", \"52.122.0.0/15\"", ""));
+        let ended = offramp(&["render", target, &other, "--check", &file]);
+        assert_eq!(ended.code, Some(3), "{target}: {ended:?}");
+        assert!(
+            ended
+                .stdout
+                .contains("should enter the tunnel and does not\n    52.122.0.0/15\n"),
+            "{target}: {}",
+            ended.stdout
+        );
+        let json = offramp(&["render", target, &other, "--check", &file, "--json"]).json();
+        assert_eq!(json["missing"], serde_json::json!(["52.122.0.0/15"]));
+    }
+    // Other lines, the same addresses.
+    let edited = folder.write(
+        "edited.conf",
+        "push \"redirect-gateway def1\"\npush \"route 52.112.0.0 255.254.0.0 net_gateway\"\npush \"route 52.114.0.0 255.254.0.0 net_gateway\"\n\
+         push \"route 52.122.0.0 255.254.0.0 net_gateway\" # Teams\npush \"route 167.55.49.32 255.255.255.252 net_gateway\"\n\
+         push \"route 167.55.49.36 255.255.255.255 net_gateway\"\n",
+    );
+    offramp(&["render", "openvpn", &site, "--check", &edited]).success();
+    let broken = folder.write(
+        "broken.conf",
+        "push \"route 52.112.0.0 255.0.255.0 net_gateway\"\n",
+    );
+    let refused = offramp(&["render", "openvpn", &site, "--check", &broken]).error(1);
+    assert!(
+        refused.contains("broken.conf: line 1: 255.0.255.0 is not a netmask"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn widening_is_only_on_request_and_lists_every_address_it_adds() {
+    let folder = Folder::new("render-widen");
+    let site = folder.write("site.toml", SITE);
+    let ended = offramp(&["render", "cisco-asa", &site, "--widen-to", "3"]);
+    assert!(
+        ended.stderr.contains("these 2 prefixes leave the tunnel beyond what the policy asks for: 167.55.49.37/32, 167.55.49.38/31"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended
+            .success()
+            .contains("extended permit ip 167.55.49.32 255.255.255.248 any4")
+    );
+    let json = offramp(&["render", "wireguard", &site, "--widen-to", "70", "--json"]).json();
+    assert!(
+        json["v4_entries"].as_u64().is_some_and(|count| count <= 70),
+        "{json}"
+    );
+    let refused = offramp(&["render", "cisco-asa", &site, "--widen-to", "0"]).error(2);
+    assert!(
+        refused.contains("more would take internal addresses out of the tunnel"),
+        "{refused}"
+    );
+    let split = folder.write("split.toml", SITE.replace("\"full\"", "\"split\""));
+    let refused = offramp(&["render", "ocserv", &split, "--widen-to", "1"]).error(2);
+    assert!(
+        refused.contains("widening reaches 2 entries at the fewest"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_plan_that_would_cut_calls_off_is_not_written() {
+    let folder = Folder::new("render-refused");
+    let text = format!(
+        "{SITE}[[server]]\nname = \"Edge, internal interface\"\naddresses = [\"167.55.49.34\"]\n"
+    );
+    let site = folder.write("site.toml", text);
+    let refused = offramp(&["render", "ocserv", &site]).failure(2);
+    assert!(
+        refused.contains("error[server-outside-tunnel]"),
+        "{refused}"
+    );
+    // It is judged all the same, and check says so.
+    let checked = offramp(&["check", &site]);
+    assert!(
+        checked.stderr.contains("warning[server-outside-tunnel]"),
+        "{}",
+        checked.stderr
+    );
+    checked.success();
+    let feed =
+        format!("{SITE}[[feed]]\nname = \"Zoom\"\nformat = \"prefixes\"\nfile = \"zoom.txt\"\n");
+    let site = folder.write("feed.toml", feed);
+    let refused = offramp(&["render", "ocserv", &site]).error(2);
+    assert!(refused.contains("feed \"Zoom\" is not loaded"), "{refused}");
+    folder.write("zoom.txt", "3.7.35.0/25\n");
+    let text = offramp(&["render", "ocserv", &site]).success();
+    assert!(
+        text.contains("# Zoom, line 1 (line 21)\nno-route = 3.7.35.0/255.255.255.128\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_target_says_what_it_cannot_do() {
+    let folder = Folder::new("render-forms");
+    let site = folder.write("site.toml", SITE);
+    let cases: [(&[&str], &str); 4] = [
+        (
+            &["wireguard", "--form", "exclude"],
+            "wireguard has no exclude form: AllowedIPs can only include",
+        ),
+        (
+            &["ocserv", "--form", "include"],
+            "begins at 0.0.0.0 for the default route",
+        ),
+        (
+            &["cisco-asa", "--name", "a b"],
+            "`a b` cannot be a name in cisco-asa",
+        ),
+        (
+            &["dnsmasq"],
+            "dnsmasq takes 255 bytes at most (one DHCP option)",
+        ),
+    ];
+    for (arguments, message) in cases {
+        let refused = offramp(&[&["render"], arguments, &[&site]].concat()).error(2);
+        assert!(refused.contains(message), "{refused}");
+    }
+    let no_router = folder.write(
+        "no-router.toml",
+        SITE.replace("listen = [\"172.16.1.1:53\"]", ""),
+    );
+    let refused = offramp(&["render", "kea", &no_router]).error(2);
+    assert!(refused.contains("write --via ADDRESS"), "{refused}");
+}
+
+#[test]
+fn a_client_connect_script_can_be_run() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new("render-mode");
+    let site = folder.write("site.toml", SITE);
+    offramp(&[
+        "render",
+        "openvpn-client-connect",
+        &site,
+        "-o",
+        &folder.path("out"),
+    ])
+    .success();
+    let file = folder.path("out/openvpn-client-connect.sh");
+    let mode = fs::metadata(&file).expect("written").permissions().mode();
+    assert_eq!(mode & 0o111, 0o111);
+}

@@ -1,0 +1,106 @@
+//! ocserv gives what was rendered to openconnect, whose vpnc-script makes the plan of it in the kernel.
+
+#![cfg(feature = "gateway")]
+
+mod network;
+mod support;
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use network::{
+    Certificates, Client, Daemon, FULL, SERVER, assert_enters, assert_routed, in_namespace, plan,
+    rendered, split,
+};
+use offramp::plan::RoutePlan;
+use offramp::render::Target;
+use support::{Folder, run};
+
+const PROGRAMS: &[&str] = &["ocserv", "ocpasswd", "openconnect"];
+/// Where Debian has it.
+const SCRIPT: &str = "/usr/share/vpnc-scripts/vpnc-script";
+
+fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
+    if !fs::exists(SCRIPT).unwrap_or(false) {
+        return support::skip("vpnc-scripts is not installed");
+    }
+    let folder = Folder::new(name);
+    let client = Client::start();
+    let certificates = Certificates::new(&folder);
+    let (certificate, key) = certificates.issue(&folder, SERVER);
+    let passwords = folder.path("passwords");
+    let mut ocpasswd = Command::new("ocpasswd")
+        .args(["-c", &passwords, "user"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("ocpasswd starts");
+    let mut input = ocpasswd.stdin.take().expect("piped just above");
+    input.write_all(b"secret\nsecret\n").expect("it reads both");
+    drop(input);
+    assert!(ocpasswd.wait().expect("a child").success());
+    let config = format!(
+        "auth = \"plain[passwd={passwords}]\"\ntcp-port = 4443\nsocket-file = /run/ocserv-socket\n\
+         run-as-user = nobody\nrun-as-group = daemon\nserver-cert = {certificate}\nserver-key = {key}\n\
+         isolate-workers = false\nmax-clients = 4\ndevice = vpns\nipv4-network = 172.16.1.0/24\n\
+         ipv6-network = fd00:1::/64\nipv6-subnet-prefix = 128\nuse-occtl = false\npid-file = /run/ocserv.pid\n\
+         cisco-client-compat = true\n{routes}"
+    );
+    let config = folder.write("ocserv.conf", config);
+    let mut server = Daemon::start(Command::new("ocserv").args([
+        "--foreground",
+        "--log-stderr",
+        "--debug",
+        "2",
+        "--config",
+        &config,
+    ]));
+    server.wait_for("initialized");
+    // The script would write the host's file.
+    let resolv = folder.write("resolv.conf", "");
+    run(Command::new("mount").args(["--bind", &resolv, "/etc/resolv.conf"])).success();
+    let password = folder.write("password", "secret\n");
+    let mut connected = Daemon::start(client.command("sh").args([
+        "-c",
+        &format!(
+            "exec openconnect --protocol=anyconnect --user=user --passwd-on-stdin --cafile={} --non-inter \
+             --interface=oc0 --no-dtls --script={SCRIPT} https://{SERVER}:4443 < {password}",
+            certificates.authority
+        ),
+    ]));
+    // It says so once its script has ended, which sets the routes.
+    connected.wait_for("Configured as");
+    assert_enters(&client, plan, "oc0");
+    assert_routed(&client, plan, "oc0");
+}
+
+#[test]
+fn a_full_tunnel_leaves_out_the_public_services() {
+    in_namespace(
+        "a_full_tunnel_leaves_out_the_public_services",
+        PROGRAMS,
+        || {
+            let plan = plan(FULL);
+            let routes = rendered(Target::Ocserv, &plan, None);
+            assert!(
+                routes.contains("no-route = 52.112.0.0/255.252.0.0"),
+                "{routes}"
+            );
+            assert_given("ocserv-full", &plan, &routes);
+        },
+    );
+}
+
+#[test]
+fn a_split_tunnel_has_the_corporate_prefixes() {
+    in_namespace(
+        "a_split_tunnel_has_the_corporate_prefixes",
+        PROGRAMS,
+        || {
+            let plan = plan(&split());
+            let routes = rendered(Target::Ocserv, &plan, None);
+            assert!(!routes.contains("no-route"), "{routes}");
+            assert_given("ocserv-split", &plan, &routes);
+        },
+    );
+}

@@ -1,0 +1,192 @@
+//! What is rendered, read back by readers that share nothing with the renderers: a script, an XML parser, a grammar.
+
+#![cfg(feature = "gateway")]
+
+mod support;
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use ipnet::IpNet;
+use offramp::plan::RoutePlan;
+use offramp::policy;
+use offramp::prefix::PrefixSet;
+use offramp::render::{self, Form, Options, RenderError, Target};
+use support::{is_installed, project};
+
+const FULL: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24", "fd00:1::/64"]
+[corporate]
+subnets = ["10.0.0.0/8", "2001:db8:c0de::/48"]
+dns_servers = ["10.0.0.53"]
+[routes]
+tunnel = "full"
+gateways = ["203.0.113.10"]
+[[public]]
+name = "Edge's <\"&--> 'names'"
+addresses = ["167.55.49.32", "167.55.49.33", "167.55.49.34", "167.55.49.35", "167.55.49.36", "203.0.113.10"]
+[[public]]
+name = "Teams media"
+addresses = ["52.112.0.0/14", "52.122.0.0/15", "2603:1063::/38"]
+"#;
+
+/// Sites whose files differ: both modes, both families and one, exclusions and none.
+fn sites() -> Vec<(String, RoutePlan)> {
+    let split = FULL.replace("\"full\"", "\"split\"");
+    let inside = split.replace("\"10.0.0.0/8\"", "\"10.0.0.0/8\", \"167.55.0.0/16\"");
+    let only_v4 = FULL.replace(", \"fd00:1::/64\"", "");
+    let nothing_public = FULL
+        .replace("[[public]]", "[[server]]")
+        .replace("203.0.113.10\"]\n[[", "203.0.113.11\"]\n[[");
+    let only_v6_excluded = FULL.replace("\"52.112.0.0/14\", \"52.122.0.0/15\", ", "").replace(
+        "\"167.55.49.32\", \"167.55.49.33\", \"167.55.49.34\", \"167.55.49.35\", \"167.55.49.36\", \"203.0.113.10\"",
+        "\"2001:db8:ed9e::32\"",
+    );
+    let sites = [
+        ("full", FULL.to_owned()),
+        ("split", split),
+        ("split with public addresses inside", inside),
+        ("full, IPv4 alone", only_v4),
+        ("full, nothing public", nothing_public),
+        ("full, only IPv6 excluded", only_v6_excluded),
+    ];
+    sites
+        .into_iter()
+        .map(|(name, text)| {
+            let (policy, _) =
+                policy::parse(name, text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+            (name.to_owned(), RoutePlan::new(&policy))
+        })
+        .collect()
+}
+
+/// Every file of every site, target and form that there is.
+fn each_file(mut check: impl FnMut(&str, Target, &RoutePlan, &str)) {
+    let mut written = 0;
+    for (name, plan) in sites() {
+        for target in Target::ALL {
+            for form in [None, Some(Form::Include), Some(Form::Exclude)] {
+                let options = Options {
+                    form,
+                    via: Some("172.16.1.1".parse().expect("an address")),
+                    name: Some("Contoso".to_owned()),
+                };
+                match render::render(target, &plan, &options) {
+                    Ok(rendered) => {
+                        check(&name, target, &plan, &rendered.text);
+                        written += 1;
+                    }
+                    Err(RenderError::NoSuchForm { .. } | RenderError::OverBudget { .. }) => {}
+                    Err(error) => panic!("{name}, {target}: {error}"),
+                }
+            }
+        }
+    }
+    assert!(written > 150, "only {written} files");
+}
+
+fn filter(command: &mut Command, input: &str) -> (bool, String) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("piped just above");
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("it ends");
+    writer
+        .join()
+        .expect("it does not panic")
+        .expect("it reads its input");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text)
+}
+
+#[test]
+fn another_program_reads_every_file_as_the_plan() {
+    if !is_installed("python3") {
+        return;
+    }
+    let mut files = Vec::new();
+    let mut expected = Vec::new();
+    each_file(|name, target, plan, text| {
+        files.push(serde_json::json!({ "target": target.name(), "text": text }));
+        expected.push((name.to_owned(), target, plan.clone(), text.to_owned()));
+    });
+    let mut reader = Command::new("python3");
+    reader.arg(project("tests/routes/read.py"));
+    let (success, said) = filter(&mut reader, &serde_json::Value::from(files).to_string());
+    assert!(success, "{said}");
+    let answers: Vec<Vec<String>> = serde_json::from_str(&said).expect("a list for each file");
+    assert_eq!(answers.len(), expected.len());
+    for ((name, target, plan, text), tunnel) in expected.into_iter().zip(answers) {
+        let difference = render::difference(
+            target,
+            &plan,
+            &tunnel
+                .iter()
+                .map(|text| text.parse::<IpNet>().expect("a prefix"))
+                .collect::<PrefixSet>(),
+        );
+        assert_eq!(difference, None, "{name}, {target}\n{text}");
+    }
+}
+
+#[test]
+fn an_xml_parser_accepts_every_profile() {
+    if !is_installed("xmllint") {
+        return;
+    }
+    each_file(|name, target, _, text| {
+        if target == Target::WindowsProfileXml {
+            let (success, said) = filter(
+                Command::new("xmllint").args(["--noout", "--nonet", "-"]),
+                text,
+            );
+            assert!(success, "{name}: {said}\n{text}");
+        }
+    });
+}
+
+#[test]
+fn the_grammar_of_powershell_accepts_every_script() {
+    let mut parser = tree_sitter::Parser::new();
+    parser
+        .set_language(&tree_sitter_powershell::LANGUAGE.into())
+        .expect("a grammar of this version");
+    each_file(|name, target, plan, text| {
+        if target == Target::WindowsPowerShell {
+            let tree = parser.parse(text, None).expect("no limit was set");
+            assert!(!tree.root_node().has_error(), "{name}\n{text}");
+            // The commands are those that are meant, not text inside others.
+            let routes = text.matches("\nAdd-VpnConnectionRoute ").count();
+            assert_eq!(
+                commands(tree.root_node()),
+                routes + 3,
+                "{name}\n{}",
+                tree.root_node()
+            );
+            assert!(routes >= plan.includes.len().min(1));
+        }
+    });
+}
+
+fn commands(node: tree_sitter::Node<'_>) -> usize {
+    let mut cursor = node.walk();
+    let below: usize = node.children(&mut cursor).map(commands).sum();
+    below + usize::from(node.kind() == "command")
+}
+
+#[test]
+fn a_shell_accepts_every_client_connect_script() {
+    each_file(|name, target, _, text| {
+        if target == Target::OpenVpnClientConnect {
+            let (success, said) = filter(Command::new("sh").arg("-n"), text);
+            assert!(success, "{name}: {said}\n{text}");
+        }
+    });
+}

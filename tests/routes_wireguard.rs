@@ -1,0 +1,66 @@
+//! WireGuard takes what was rendered, and its own list of allowed addresses is the plan.
+
+#![cfg(feature = "gateway")]
+
+mod network;
+mod support;
+
+use std::process::Command;
+
+use ipnet::IpNet;
+use network::{Daemon, FULL, in_namespace, plan, rendered, split, until};
+use offramp::prefix::PrefixSet;
+use offramp::render::Target;
+use support::{Folder, run};
+
+fn assert_allowed(name: &str, text: &str) {
+    let plan = plan(text);
+    let folder = Folder::new(name);
+    let keys = || run(Command::new("wg").arg("genkey")).success();
+    let (private, other) = (keys(), keys());
+    let config = format!(
+        "[Interface]\nPrivateKey = {private}\n[Peer]\nPublicKey = {other}\nEndpoint = 192.0.2.1:51820\n{}",
+        rendered(Target::WireGuard, &plan, None)
+    );
+    let config = folder.write("wg.conf", config);
+    // In userspace: not every kernel has the module.
+    let _daemon = Daemon::start(
+        Command::new("wireguard-go")
+            .args(["--foreground", "wg0"])
+            .env("LOG_LEVEL", "error"),
+    );
+    until("the interface", || {
+        run(Command::new("wg").args(["show", "wg0"])).code == Some(0)
+    });
+    run(Command::new("wg").args(["setconf", "wg0", &config])).success();
+    let shown = run(Command::new("wg").args(["show", "wg0", "allowed-ips"])).success();
+    let prefixes: Vec<IpNet> = shown
+        .split_whitespace()
+        .skip(1)
+        .map(|prefix| prefix.parse().expect("a prefix"))
+        .collect();
+    assert_eq!(prefixes.len(), plan.includes.len());
+    assert_eq!(prefixes.into_iter().collect::<PrefixSet>(), plan.tunnel);
+}
+
+#[test]
+fn a_full_tunnel_is_the_complement_without_the_peer_itself() {
+    in_namespace(
+        "a_full_tunnel_is_the_complement_without_the_peer_itself",
+        &["wg", "wireguard-go"],
+        || {
+            assert_allowed("wireguard-full", FULL);
+        },
+    );
+}
+
+#[test]
+fn a_split_tunnel_is_the_corporate_prefixes() {
+    in_namespace(
+        "a_split_tunnel_is_the_corporate_prefixes",
+        &["wg", "wireguard-go"],
+        || {
+            assert_allowed("wireguard-split", &split());
+        },
+    );
+}
