@@ -11,6 +11,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +29,10 @@ use super::divert::Diversion;
 use super::divert::install::{DivertError, Installation, remove_all};
 use super::divert::route::{LinkChange, LinkChanges, Netlink};
 use super::lock::{HostLock, LockError};
+use super::metrics::{MetricsServer, Questions};
 use super::preflight::{self, Finding, Severity};
 use super::publish::{Live, Published};
+use super::series::Snapshot;
 use super::status::{
     DeviceStatus, DiversionStatus, InterfaceStatus, Reloads, RuleStatus, Status, VerdictStatus,
 };
@@ -79,6 +82,16 @@ pub enum RunError {
     Control {
         /// Where it was to be.
         path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The metrics endpoint cannot be served.
+    #[error(
+        "cannot serve metrics at {address}: {source}; name another address, or leave it out: [gateway] metrics = \"...\""
+    )]
+    Metrics {
+        /// Where it was to be.
+        address: SocketAddr,
         /// What the system says.
         source: io::Error,
     },
@@ -185,9 +198,12 @@ struct Gateway {
     ends: UnboundedReceiver<Result<(), String>>,
     stop: StopSignal,
     control: ControlSocket,
+    metrics: Option<MetricsServer>,
     signals: Signals,
     watch: FileWatch,
     links: LinkChanges,
+    /// The device is on, and the routes lead to it.
+    diverting: bool,
     /// Of the files as they were last read.
     fingerprint: u64,
     reloads: Reloads,
@@ -234,6 +250,7 @@ impl Gateway {
             .map_err(io::Error::other)
             .map_err(system("watch the policy file"))?;
         let control = listen(&first.policy().gateway)?;
+        let metrics = serve_metrics(&first.policy().gateway).await?;
         let stop = StopSignal::new().map_err(system("make an event file"))?;
 
         let count = workers_wanted(&first.policy().gateway);
@@ -281,9 +298,11 @@ impl Gateway {
             ends,
             stop,
             control,
+            metrics,
             signals,
             watch,
             links,
+            diverting: true,
             fingerprint,
             reloads: Reloads::default(),
             name: source.name(),
@@ -301,9 +320,11 @@ impl Gateway {
                 () = self.watch.changed() => self.reload(source, Occasion::FileChange).await,
                 change = self.links.next() => self.follow(change).await,
                 stream = self.control.accept() => {
-                    let status = self.status().await;
+                    let mut status = self.status().await;
+                    status.rules.retain(|rule| rule.packets > 0);
                     tokio::spawn(control::tell(stream, status));
                 }
+                questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
                 end = self.ends.recv() => {
                     let why = match end {
                         Some(Err(why)) => why,
@@ -318,16 +339,19 @@ impl Gateway {
     }
 
     /// Keeps the diversion whole when interfaces come and go.
-    async fn follow(&self, change: LinkChange) {
+    async fn follow(&mut self, change: LinkChange) {
         let diversion = self.installation.diversion();
         match change {
             // Its routes went when it was off.
             LinkChange::Up(name) if name == diversion.device => {
-                if let Err(error) = self.installation.repair().await {
+                let repaired = self.installation.repair().await;
+                self.diverting = repaired.is_ok();
+                if let Err(error) = repaired {
                     error!("traffic is not diverted: {error}");
                 }
             }
             LinkChange::Down(name) if name == diversion.device => {
+                self.diverting = false;
                 warn!(
                     "{name} is off: traffic is not judged until it is on (`ip link set {name} up`)"
                 );
@@ -400,6 +424,21 @@ impl Gateway {
         Ok(())
     }
 
+    /// Tells guests of the metrics endpoint what they ask.
+    async fn answer(&self, questions: Questions) {
+        let lives = |worker: &Worker| !worker.thread.is_finished();
+        let ready = self.diverting && self.workers.iter().all(lives);
+        let snapshot = match questions.want_numbers() {
+            true => Some(Snapshot {
+                status: self.status().await,
+                ready,
+            }),
+            false => None,
+        };
+        questions.answer(ready, snapshot);
+    }
+
+    /// What there is to tell, with every rule of the policies so far, also those that decided nothing.
     async fn status(&self) -> Status {
         let mut sums = BTreeMap::<_, Traffic>::new();
         for worker in &self.workers {
@@ -417,7 +456,6 @@ impl Gateway {
             },
         );
         let rules = self.published.rule_totals().into_iter();
-        let rules = rules.filter(|(_, traffic)| traffic.packets > 0);
         let rules = rules.map(|((kind, name), Traffic { packets, bytes })| RuleStatus {
             kind: kind_name(kind).to_owned(),
             name,
@@ -507,6 +545,20 @@ fn listen(gateway: &GatewayOptions) -> Result<ControlSocket, RunError> {
     })
 }
 
+async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>, RunError> {
+    let Some(address) = metrics_address(gateway) else {
+        return Ok(None);
+    };
+    let served = MetricsServer::start(address).await;
+    served
+        .map(Some)
+        .map_err(|source| RunError::Metrics { address, source })
+}
+
+fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
+    gateway.metrics.as_ref().map(|address| address.value)
+}
+
 /// Where the gateway of this policy is to be asked.
 pub fn control_path(gateway: &GatewayOptions) -> &Path {
     Path::new(
@@ -541,6 +593,10 @@ fn needs_restart(
         (
             "gateway.control",
             control_path(&new.gateway) != control_path(&old.gateway),
+        ),
+        (
+            "gateway.metrics",
+            metrics_address(&new.gateway) != metrics_address(&old.gateway),
         ),
     ];
     waiting.extend(
