@@ -194,6 +194,8 @@ async fn serve(stream: TcpStream, host: Arc<Host>, has_asked: Arc<AtomicBool>) {
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
+        // `nc` and scripts say that they are done before they read.
+        .half_close(true)
         .max_buf_size(LONGEST_REQUEST)
         // There is a limit for all of it.
         .header_read_timeout(None)
@@ -378,6 +380,21 @@ mod tests {
         let twice = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n".repeat(2);
         let answer = exchange(address, &twice).await;
         assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_has_said_all_it_has_to_say_is_answered() {
+        let address = serve_with(Some(true)).await;
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let request = b"GET /healthz HTTP/1.0\r\n\r\n";
+        stream.write_all(request).await.expect("it reads");
+        stream.shutdown().await.expect("it is open");
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer).await;
+        assert!(
+            read.is_ok() && answer.starts_with("HTTP/1.0 200"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 //!   Backend ──▶│ batch of packets ──▶ Judgement ──▶ verdicts   │──▶ Backend
 //!   tun        └───────────────────────▲───────────────────────┘    writes back, records
 //!   capture                            │ load, once a batch
-//!   interface                      Published ◀── reload ── control: signals, files, `status`
+//!   interface                      Published ◀── reload ── control: signals, files, `status`, metrics
 //!   memory                                                    │
 //!                                  Installation ◀─────────────┘
 //!                                  marks, rules and routes of the kernel

@@ -1,7 +1,7 @@
 //! The live gateway, from its start to its end.
 //!
 //! ```text
-//!  start   lock ─▶ checks ─▶ control socket ─▶ device ─▶ workers ─▶ routes, rules, marks ─▶ ready
+//!  start   lock ─▶ checks ─▶ control socket, metrics ─▶ device ─▶ workers ─▶ routes, rules, marks ─▶ ready
 //!  reload  read ─▶ compile ─▶ routes, rules, marks ─▶ publish        (a mistake ends it at once, and changes nothing)
 //!  stop    marks ─▶ workers end with what was queued ─▶ rules, routes ─▶ device
 //! ```
