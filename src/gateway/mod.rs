@@ -5,7 +5,7 @@
 //!   Backend ──▶│ batch of packets ──▶ Judgement ──▶ verdicts   │──▶ Backend
 //!   tun        └───────────────────────▲───────────────────────┘    writes back, records
 //!   capture                            │ load, once a batch
-//!   interface                      Published ◀── reload ── control: signals, files, `status`
+//!   interface                      Published ◀── reload ── control: signals, files, `status`, metrics
 //!   memory                                                    │
 //!                                  Installation ◀─────────────┘
 //!                                  marks, rules and routes of the kernel
@@ -29,9 +29,11 @@ pub mod fetch;
 pub mod interface;
 pub mod lock;
 pub mod memory;
+pub mod metrics;
 pub mod preflight;
 pub mod publish;
 pub mod run;
+pub mod series;
 pub mod status;
 mod sys;
 pub mod tun;

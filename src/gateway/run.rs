@@ -1,7 +1,7 @@
 //! The live gateway, from its start to its end.
 //!
 //! ```text
-//!  start   lock ─▶ checks ─▶ control socket ─▶ device ─▶ workers ─▶ routes, rules, marks ─▶ ready
+//!  start   lock ─▶ checks ─▶ control socket, metrics ─▶ device ─▶ workers ─▶ routes, rules, marks ─▶ ready
 //!  reload  read ─▶ compile ─▶ routes, rules, marks ─▶ publish        (a mistake ends it at once, and changes nothing)
 //!  stop    marks ─▶ workers end with what was queued ─▶ rules, routes ─▶ device
 //! ```
@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -30,8 +31,10 @@ use super::divert::Diversion;
 use super::divert::install::{DivertError, Installation, remove_all};
 use super::divert::route::{LinkChange, LinkChanges, Netlink};
 use super::lock::{HostLock, LockError};
+use super::metrics::{MetricsServer, Questions};
 use super::preflight::{self, Finding, Severity};
 use super::publish::{Live, Published};
+use super::series::Snapshot;
 use super::status::{
     DeviceStatus, DiversionStatus, InterfaceStatus, Reloads, RuleStatus, Status, VerdictStatus,
 };
@@ -84,6 +87,16 @@ pub enum RunError {
     Control {
         /// Where it was to be.
         path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The metrics endpoint cannot be served.
+    #[error(
+        "cannot serve metrics at {address}: {source}; name another address, or leave it out: [gateway] metrics = \"...\""
+    )]
+    Metrics {
+        /// Where it was to be.
+        address: SocketAddr,
         /// What the system says.
         source: io::Error,
     },
@@ -201,6 +214,7 @@ struct Gateway {
     ends: UnboundedReceiver<Result<(), String>>,
     stop: StopSignal,
     control: ControlSocket,
+    metrics: Option<MetricsServer>,
     signals: Signals,
     watch: FileWatch,
     links: LinkChanges,
@@ -208,6 +222,8 @@ struct Gateway {
     known_links: HashMap<String, bool>,
     /// `[gateway]` as it was at the start.
     options: GatewayOptions,
+    /// The device is on, and the routes lead to it.
+    diverting: bool,
     /// Of the files as they were last read.
     fingerprint: u64,
     reloads: Reloads,
@@ -254,6 +270,7 @@ impl Gateway {
             .map_err(system("watch the policy file"))?;
         let control = listen(&first.policy().gateway)?;
         let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
+        let metrics = serve_metrics(&first.policy().gateway).await?;
         let stop = StopSignal::new().map_err(system("make an event file"))?;
 
         let options = first.policy().gateway.clone();
@@ -305,11 +322,13 @@ impl Gateway {
             ends,
             stop,
             control,
+            metrics,
             signals,
             watch,
             links,
             known_links,
             options,
+            diverting: true,
             fingerprint,
             reloads: Reloads::default(),
             name: source.name(),
@@ -332,9 +351,11 @@ impl Gateway {
                 () = self.watch.changed() => self.reload(source, Occasion::FileChange).await,
                 change = self.links.next() => self.follow(change).await,
                 stream = self.control.accept() => {
-                    let status = self.status().await;
+                    let mut status = self.status().await;
+                    status.rules.retain(|rule| rule.packets > 0);
                     tokio::spawn(control::tell(stream, status));
                 }
+                questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
                 end = self.ends.recv() => {
                     let why = match end {
                         Some(Err(why)) => why,
@@ -349,8 +370,15 @@ impl Gateway {
     }
 
     /// Brings back what somebody else has taken out of the kernel.
-    async fn look_after(&self) {
-        match self.installation.repair().await {
+    async fn look_after(&mut self) {
+        let device = &self.installation.diversion().device;
+        if self.known_links.get(device) == Some(&false) {
+            // Nothing leads to a device that is off, and that was said.
+            return;
+        }
+        let repaired = self.installation.repair().await;
+        self.diverting = repaired.is_ok();
+        match repaired {
             Ok(None) => {}
             Ok(Some(missing)) => error!(
                 "somebody has removed {missing} of the diversion; it is back, and meanwhile traffic was not judged"
@@ -378,11 +406,16 @@ impl Gateway {
         }
         match (is_ours, is_on) {
             // Its routes went when it was off.
-            (true, true) => match self.installation.repair().await {
-                Ok(_) => info!("{name} is on again: traffic is judged"),
-                Err(error) => error!("traffic is not diverted as it should be: {error}"),
-            },
+            (true, true) => {
+                let repaired = self.installation.repair().await;
+                self.diverting = repaired.is_ok();
+                match repaired {
+                    Ok(_) => info!("{name} is on again: traffic is judged"),
+                    Err(error) => error!("traffic is not diverted as it should be: {error}"),
+                }
+            }
             (true, false) => {
+                self.diverting = false;
                 let meanwhile = match diversion.on_failure {
                     FailMode::Open => "traffic passes and is not judged",
                     FailMode::Closed => "what is diverted is stopped",
@@ -454,6 +487,21 @@ impl Gateway {
         Ok(())
     }
 
+    /// Tells guests of the metrics endpoint what they ask.
+    async fn answer(&self, questions: Questions) {
+        let lives = |worker: &Worker| !worker.thread.is_finished();
+        let ready = self.diverting && self.workers.iter().all(lives);
+        let snapshot = match questions.want_numbers() {
+            true => Some(Snapshot {
+                status: self.status().await,
+                ready,
+            }),
+            false => None,
+        };
+        questions.answer(ready, snapshot);
+    }
+
+    /// What there is to tell, with every rule of the policies so far, also those that decided nothing.
     async fn status(&self) -> Status {
         let mut sums = BTreeMap::<_, Traffic>::new();
         for worker in &self.workers {
@@ -471,7 +519,6 @@ impl Gateway {
             },
         );
         let rules = self.published.rule_totals().into_iter();
-        let rules = rules.filter(|(_, traffic)| traffic.packets > 0);
         let rules = rules.map(|((kind, name), Traffic { packets, bytes })| RuleStatus {
             kind: kind_name(kind).to_owned(),
             name,
@@ -558,6 +605,20 @@ fn listen(gateway: &GatewayOptions) -> Result<ControlSocket, RunError> {
     })
 }
 
+async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>, RunError> {
+    let Some(address) = metrics_address(gateway) else {
+        return Ok(None);
+    };
+    let served = MetricsServer::start(address).await;
+    served
+        .map(Some)
+        .map_err(|source| RunError::Metrics { address, source })
+}
+
+fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
+    gateway.metrics.as_ref().map(|address| address.value)
+}
+
 /// Where the gateway of this policy is to be asked.
 pub fn control_path(gateway: &GatewayOptions) -> &Path {
     Path::new(
@@ -591,6 +652,10 @@ fn needs_restart(
         (
             "gateway.control",
             control_path(new) != control_path(started),
+        ),
+        (
+            "gateway.metrics",
+            metrics_address(new) != metrics_address(started),
         ),
     ];
     let waiting = checks.iter().filter(|(_, changed)| *changed);

@@ -1,0 +1,471 @@
+//! [`MetricsServer`]: the HTTP endpoint at `gateway.metrics`, for Prometheus and for health checks.
+//!
+//! ```text
+//!  GET /metrics   the series of the gateway                     200
+//!  GET /healthz   while the control loop answers                200, else 503
+//!  GET /readyz    traffic is diverted, and every worker lives   200, else 503
+//! ```
+//!
+//! It runs on the control thread, a task a connection, and asks the control loop as anybody who comes from outside:
+//! [`MetricsServer::asked`] is one of the things that the loop waits for. However many ask at once, they are answered
+//! together, with one look at the counters. Guests are few, each has one request and a few seconds, and when there is no
+//! room for another one, one that has not said what it wants goes first.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use super::series::{MEDIA_TYPE, Series, Snapshot};
+
+/// Serves until it is dropped.
+#[derive(Debug)]
+pub struct MetricsServer {
+    questions: mpsc::Receiver<Question>,
+    accepting: JoinHandle<()>,
+    /// Keeps the channel of questions open.
+    _host: Arc<Host>,
+}
+
+/// What guests want to know of the control loop.
+#[derive(Debug)]
+pub struct Questions(Vec<Question>);
+
+#[derive(Debug)]
+enum Question {
+    /// Whether traffic is diverted, and every worker lives.
+    Readiness(oneshot::Sender<bool>),
+    /// Everything.
+    Numbers(oneshot::Sender<Arc<Snapshot>>),
+}
+
+impl MetricsServer {
+    /// Listens at `address`, and serves from here on, in the tokio runtime that calls.
+    ///
+    /// # Errors
+    /// When nobody can listen there.
+    pub async fn start(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        if address.ip().is_loopback() {
+            info!("metrics are served at http://{address}/metrics");
+        } else {
+            warn!(
+                "metrics are served at http://{address}/metrics to whoever reaches that address: the names of rules and \
+                 interfaces, and how much traffic there is"
+            );
+        }
+        Ok(Self::serve(listener))
+    }
+
+    fn serve(listener: TcpListener) -> Self {
+        let (asking, questions) = mpsc::channel(MOST_GUESTS);
+        let host = Arc::new(Host {
+            asking,
+            series: Mutex::new(Series::new(SystemTime::now())),
+        });
+        Self {
+            questions,
+            accepting: tokio::spawn(welcome(listener, Arc::clone(&host))),
+            _host: host,
+        }
+    }
+
+    /// Waits until somebody asks; forever where there is no `server`.
+    ///
+    /// No question is lost when it is dropped before it is done, and called again.
+    pub async fn asked(server: &mut Option<Self>) -> Questions {
+        let Some(server) = server else {
+            return std::future::pending().await;
+        };
+        let mut questions = Vec::new();
+        server
+            .questions
+            .recv_many(&mut questions, MOST_GUESTS)
+            .await;
+        Questions(questions)
+    }
+}
+
+impl Drop for MetricsServer {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Questions {
+    /// Whether [`Questions::answer`] needs a snapshot.
+    pub fn want_numbers(&self) -> bool {
+        let wants = |question: &Question| matches!(question, Question::Numbers(_));
+        self.0.iter().any(wants)
+    }
+
+    /// Answers them all. Without a snapshot, those who want numbers learn that there are none.
+    pub fn answer(self, ready: bool, snapshot: Option<Snapshot>) {
+        let snapshot = snapshot.map(Arc::new);
+        for question in self.0 {
+            // Who has gone meanwhile does not want to know any more.
+            match (question, &snapshot) {
+                (Question::Readiness(asker), _) => _ = asker.send(ready),
+                (Question::Numbers(asker), Some(snapshot)) => _ = asker.send(Arc::clone(snapshot)),
+                (Question::Numbers(_), None) => {}
+            }
+        }
+    }
+}
+
+/// What guests are served from.
+#[derive(Debug)]
+struct Host {
+    asking: mpsc::Sender<Question>,
+    series: Mutex<Series>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Guest {
+    task: JoinHandle<()>,
+    /// It has said what it wants.
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Lets guests in, [`MOST_GUESTS`] at a time.
+async fn welcome(listener: TcpListener, host: Arc<Host>) {
+    let mut guests = VecDeque::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                make_room(&mut guests).await;
+                let has_asked = Arc::default();
+                let task = tokio::spawn(serve(stream, Arc::clone(&host), Arc::clone(&has_asked)));
+                guests.push_back(Guest { task, has_asked });
+            }
+            Err(error) => {
+                // No descriptor is free: one may be when guests have left.
+                debug!("a guest of the metrics endpoint has to wait: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Sends a guest away when there are [`MOST_GUESTS`]: the first that has not asked yet, or else the first.
+async fn make_room(guests: &mut VecDeque<Guest>) {
+    guests.retain(|guest| !guest.task.is_finished());
+    if guests.len() < MOST_GUESTS {
+        return;
+    }
+    let idle = guests
+        .iter()
+        .position(|guest| !guest.has_asked.load(Ordering::Relaxed));
+    if let Some(mut guest) = guests.remove(idle.unwrap_or(0)) {
+        guest.task.abort();
+        // Its descriptor is free when it has ended, however it did.
+        _ = (&mut guest.task).await;
+    }
+}
+
+/// Answers one request, if it comes in time.
+async fn serve(stream: TcpStream, host: Arc<Host>, has_asked: Arc<AtomicBool>) {
+    let service = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
+        let host = &host;
+        async move { Ok::<_, Infallible>(answer(&request, host).await) }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        // `nc` and scripts say that they are done before they read.
+        .half_close(true)
+        .max_buf_size(LONGEST_REQUEST)
+        // There is a limit for all of it.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), service);
+    // Who speaks something else, goes away or takes too long has been told all that there is to tell.
+    _ = timeout(PATIENCE_WITH_GUESTS, connection).await;
+}
+
+/// What there is to ask for.
+#[derive(Debug, Clone, Copy)]
+enum Resource {
+    Metrics,
+    Health,
+    Readiness,
+}
+
+impl Resource {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/metrics" => Some(Self::Metrics),
+            "/healthz" => Some(Self::Health),
+            "/readyz" => Some(Self::Readiness),
+            _ => None,
+        }
+    }
+}
+
+async fn answer(request: &Request<Incoming>, host: &Host) -> Response<String> {
+    let Some(resource) = Resource::at(request.uri().path()) else {
+        return text(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz and /readyz\n",
+        );
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+        let headers = refusal.headers_mut();
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refusal;
+    }
+    let answer = match resource {
+        Resource::Metrics => host.ask(Question::Numbers).await.map(|snapshot| {
+            // A panic while it was held left rules named, which is what is asked of it.
+            let mut series = host.series.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut response = text(StatusCode::OK, &series.render(&snapshot));
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+            response
+        }),
+        Resource::Health => {
+            let ready = host.ask(Question::Readiness).await;
+            ready.map(|_| text(StatusCode::OK, "the control loop answers\n"))
+        }
+        Resource::Readiness => host.ask(Question::Readiness).await.map(|ready| {
+            if ready {
+                text(StatusCode::OK, "traffic is judged\n")
+            } else {
+                text(StatusCode::SERVICE_UNAVAILABLE, "traffic is not judged\n")
+            }
+        }),
+    };
+    answer.unwrap_or_else(|| {
+        text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the control loop does not answer\n",
+        )
+    })
+}
+
+impl Host {
+    /// Asks the control loop; `None` when it does not answer in time.
+    async fn ask<T>(&self, question: fn(oneshot::Sender<T>) -> Question) -> Option<T> {
+        let (asker, answer) = oneshot::channel();
+        let asked = async {
+            self.asking.send(question(asker)).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(PATIENCE_WITH_CONTROL, asked).await.ok().flatten()
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Response<String> {
+    let mut response = Response::new(body.to_owned());
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+/// Connections at a time: a few servers that scrape, a few that check, and somebody who looks.
+const MOST_GUESTS: usize = 32;
+/// How long a connection may take, from its first byte to its last.
+const PATIENCE_WITH_GUESTS: Duration = Duration::from_secs(5);
+/// How long a question may wait for the control loop; the answer then has a second to get there.
+const PATIENCE_WITH_CONTROL: Duration = Duration::from_secs(4);
+/// How long to wait for a free descriptor.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a request's head: the least that hyper takes, and many times what scrapers send.
+const LONGEST_REQUEST: usize = 8_192;
+
+const _: () = assert!(PATIENCE_WITH_CONTROL.as_secs() < PATIENCE_WITH_GUESTS.as_secs());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Serves on a port of its own; a control loop answers as `loop_answers`: whether traffic is diverted, or nothing.
+    async fn serve_with(loop_answers: Option<bool>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut server = Some(MetricsServer::serve(listener));
+        tokio::spawn(async move {
+            loop {
+                let questions = MetricsServer::asked(&mut server).await;
+                match loop_answers {
+                    Some(ready) => questions.answer(ready, None),
+                    None => drop(questions),
+                }
+            }
+        });
+        address
+    }
+
+    /// What the server says to `request` until it closes the connection.
+    async fn exchange(address: SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(request).await.expect("it reads");
+        let mut answer = Vec::new();
+        // A connection that is reset has said what it had to say.
+        _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).expect("its answers are text")
+    }
+
+    async fn status_of(address: SocketAddr, method: &str, path: &str) -> String {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: here\r\n\r\n");
+        let answer = exchange(address, request.as_bytes()).await;
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn each_path_and_method_has_its_answer() {
+        let ready = serve_with(Some(true)).await;
+        let idle = serve_with(Some(false)).await;
+        let silent = serve_with(None).await;
+        #[rustfmt::skip]
+        let table = [
+            // method  path           ready  idle   silent
+            ("GET",    "/healthz",    "200", "200", "503"),
+            ("HEAD",   "/healthz",    "200", "200", "503"),
+            ("GET",    "/readyz",     "200", "503", "503"),
+            ("GET",    "/readyz?x=1", "200", "503", "503"),
+            ("POST",   "/readyz",     "405", "405", "405"),
+            ("DELETE", "/metrics",    "405", "405", "405"),
+            ("GET",    "/",           "404", "404", "404"),
+            ("GET",    "/metrics/",   "404", "404", "404"),
+            ("POST",   "/elsewhere",  "404", "404", "404"),
+            // These loops have no numbers.
+            ("GET",    "/metrics",    "503", "503", "503"),
+        ];
+        for (method, path, of_ready, of_idle, of_silent) in table {
+            for (address, wanted) in [(ready, of_ready), (idle, of_idle), (silent, of_silent)] {
+                assert_eq!(
+                    status_of(address, method, path).await,
+                    wanted,
+                    "{method} {path}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_method_is_told_which_are_not() {
+        let address = serve_with(Some(true)).await;
+        let answer = exchange(address, b"PUT /metrics HTTP/1.1\r\nHost: here\r\n\r\n").await;
+        assert!(answer.contains("allow: GET, HEAD"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_one_request() {
+        let address = serve_with(Some(true)).await;
+        let twice = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n".repeat(2);
+        let answer = exchange(address, &twice).await;
+        assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_has_said_all_it_has_to_say_is_answered() {
+        let address = serve_with(Some(true)).await;
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let request = b"GET /healthz HTTP/1.0\r\n\r\n";
+        stream.write_all(request).await.expect("it reads");
+        stream.shutdown().await.expect("it is open");
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer).await;
+        assert!(
+            read.is_ok() && answer.starts_with("HTTP/1.0 200"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_refused_and_the_next_guest_is_served() {
+        let address = serve_with(Some(true)).await;
+        let long = [&b"GET /metrics HTTP/1.1\r\nX: "[..], &vec![b'a'; 100_000]].concat();
+        let garbage: [&[u8]; 6] = [
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+            b"\0\0\0\0\r\n\r\n",
+            b"GET\r\n\r\n",
+            b"GET /metrics HTTP/9.9\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            &long,
+        ];
+        for bytes in garbage {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            // The connection may be closed before all of it is sent.
+            _ = stream.write_all(bytes).await;
+            let mut answer = Vec::new();
+            _ = stream.read_to_end(&mut answer).await;
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(!answer.contains(" 200 "), "{answer}");
+            assert_eq!(status_of(address, "GET", "/healthz").await, "200");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_guest_makes_room_for_the_next_and_one_that_has_asked_does_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut server = Some(MetricsServer::serve(listener));
+        let mut asking = TcpStream::connect(address).await.expect("it listens");
+        let request = b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n";
+        asking.write_all(request).await.expect("it reads");
+        // The question is there, and waits for its answer.
+        let questions = MetricsServer::asked(&mut server).await;
+
+        let mut idle = Vec::new();
+        for _ in 0..MOST_GUESTS {
+            idle.push(TcpStream::connect(address).await.expect("it listens"));
+        }
+        // The first of them had to go.
+        let ended = idle[0].read(&mut [0; 16]).await;
+        assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+
+        questions.answer(true, None);
+        let mut answer = String::new();
+        asking
+            .read_to_string(&mut answer)
+            .await
+            .expect("it is served");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        drop(server);
+    }
+
+    #[tokio::test]
+    async fn the_loop_is_asked_for_numbers_by_scrapes_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut server = Some(MetricsServer::serve(listener));
+        let ask = |path: &'static str| tokio::spawn(status_of(address, "GET", path));
+        let health = ask("/healthz");
+        let questions = MetricsServer::asked(&mut server).await;
+        assert!(!questions.want_numbers());
+        questions.answer(false, None);
+        assert_eq!(health.await.expect("it ends"), "200");
+
+        let numbers = ask("/metrics");
+        let questions = MetricsServer::asked(&mut server).await;
+        assert!(questions.want_numbers());
+        questions.answer(false, None);
+        assert_eq!(numbers.await.expect("it ends"), "503");
+    }
+}

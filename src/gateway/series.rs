@@ -1,0 +1,623 @@
+//! [`Series`]: what a running gateway tells, as the series that Prometheus scrapes.
+//!
+//! ```text
+//!  Status, readiness ──▶ Snapshot ──▶ Series::render ──▶ text, version 0.0.4
+//!                                       │ which rules have a series of their own
+//! ```
+//!
+//! There are [`MOST_SERIES`] at most, whatever the policy and the traffic: a scrape costs the same every time, and no
+//! policy fills the database that keeps them. Reasons are all there from the start. Rules and interfaces beyond what
+//! there is room for are summed under the name [`OTHERS`]. A rule that has a series keeps it until the gateway ends, so
+//! that no counter ever goes back: neither its own nor that of the others.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, prometheus_text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::backend::Traffic;
+use super::status::{RuleStatus, Status};
+use crate::filter::{Action, Reason};
+use crate::policy::{Expected, ExpectedAction};
+
+/// What a gateway tells at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its numbers, with every rule of the policies so far, also those that decided nothing.
+    pub status: Status,
+    /// Whether traffic is diverted and every worker lives.
+    pub ready: bool,
+}
+
+/// The series of a gateway, from its start to its end.
+#[derive(Debug)]
+pub struct Series {
+    started: SystemTime,
+    /// The rules that have series of their own: their names by their kinds.
+    named: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What [`Series`] are called that stand for all that there is no room for.
+pub const OTHERS: &str = "(others)";
+
+/// Series at most, whatever the policy and the traffic.
+pub const MOST_SERIES: usize = 200;
+
+/// The media type of [`Series::render`].
+pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
+
+impl Series {
+    /// The series of a gateway that started at `started`.
+    pub fn new(started: SystemTime) -> Self {
+        Self {
+            started,
+            named: BTreeMap::new(),
+        }
+    }
+
+    /// What `snapshot` tells, in the text format of Prometheus.
+    pub fn render(&mut self, snapshot: &Arc<Snapshot>) -> String {
+        self.name_rules(&snapshot.status.rules);
+        let mut registry = Registry::with_prefix("offramp");
+        registry.register_collector(Box::new(Scrape {
+            snapshot: Arc::clone(snapshot),
+            start_time: self
+                .started
+                .duration_since(UNIX_EPOCH)
+                .map_or(0.0, |since| since.as_secs_f64()),
+            rules: self.rule_traffic(&snapshot.status.rules),
+        }));
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &registry).expect("a string takes whatever is written");
+        text
+    }
+
+    /// Gives series to rules that have none, as far as there is room: to all of them, or to the busiest.
+    fn name_rules(&mut self, rules: &[RuleStatus]) {
+        let room = MOST_NAMED_RULES - self.named.values().map(BTreeSet::len).sum::<usize>();
+        let mut unnamed: Vec<&RuleStatus> = rules
+            .iter()
+            .filter(|rule| rule.name != OTHERS && !self.names(rule))
+            .collect();
+        if unnamed.len() > room {
+            // A rule that has decided nothing may wait until it does.
+            unnamed.retain(|rule| rule.packets > 0);
+            unnamed.sort_by_key(|rule| Reverse(rule.packets));
+            unnamed.truncate(room);
+        }
+        for rule in unnamed {
+            let names = self.named.entry(rule.kind.clone()).or_default();
+            names.insert(rule.name.clone());
+        }
+    }
+
+    fn names(&self, rule: &RuleStatus) -> bool {
+        let names = self.named.get(&rule.kind);
+        names.is_some_and(|names| names.contains(&rule.name))
+    }
+
+    /// The traffic of each rule that has a series, and of the others of each kind, by kind and name.
+    fn rule_traffic(&self, rules: &[RuleStatus]) -> BTreeMap<(String, String), Traffic> {
+        let mut sums = BTreeMap::<_, Traffic>::new();
+        for rule in rules {
+            let name = if self.names(rule) { &rule.name } else { OTHERS };
+            *sums
+                .entry((rule.kind.clone(), name.to_owned()))
+                .or_default() += Traffic {
+                packets: rule.packets,
+                bytes: rule.bytes,
+            };
+        }
+        sums
+    }
+}
+
+/// One scrape.
+#[derive(Debug)]
+struct Scrape {
+    snapshot: Arc<Snapshot>,
+    /// Seconds since 1970.
+    start_time: f64,
+    rules: BTreeMap<(String, String), Traffic>,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Snapshot { status, ready } = &*self.snapshot;
+        let mut out = Families(&mut encoder);
+
+        let verdicts = traffic_by_verdict(status);
+        out.counters(
+            "packets",
+            "Packets judged, by what became of them and why; a super-packet counts as what it is cut into.",
+            verdicts.iter().map(|(labels, it)| (*labels, it.packets)),
+        )?;
+        out.counters(
+            "bytes",
+            "Bytes of the packets judged, IP headers included.",
+            verdicts.iter().map(|(labels, it)| (*labels, it.bytes)),
+        )?;
+
+        let rules: Vec<_> = self
+            .rules
+            .iter()
+            .map(|((kind, name), it)| ([("kind", &**kind), ("name", &**name)], it))
+            .collect();
+        out.counters(
+            "rule_packets",
+            "Packets that a rule of the policy decided; those of kind public should have gone outside the tunnel.",
+            rules.iter().map(|(labels, it)| (*labels, it.packets)),
+        )?;
+        out.counters(
+            "rule_bytes",
+            "Bytes of the packets that a rule of the policy decided.",
+            rules.iter().map(|(labels, it)| (*labels, it.bytes)),
+        )?;
+
+        out.counter(
+            "overload_dropped_packets",
+            "Packets lost because the filter did not keep up.",
+            status.device.overload_drops,
+        )?;
+        out.counter(
+            "failed_writes",
+            "Packets lost because the kernel did not take them back.",
+            status.device.failed_writes,
+        )?;
+        out.counter(
+            "evicted_fragments",
+            "First fragments forgotten for lack of room: their tails were forwarded.",
+            status.evicted_fragments,
+        )?;
+
+        out.counters(
+            "policy_reloads",
+            "Policies read after the first, by whether they came into force.",
+            [
+                ([("result", "taken")], status.reloads.taken),
+                ([("result", "refused")], status.reloads.refused),
+            ],
+        )?;
+        out.gauge(
+            "policy_last_reload_successful",
+            "1 unless the last policy read was refused.",
+            u32::from(status.reloads.last_error.is_none()),
+        )?;
+        out.gauge(
+            "policy_generation",
+            "Which of the policies since the start is in force, from 1.",
+            status.generation,
+        )?;
+
+        out.gauge(
+            "ready",
+            "1 while traffic is diverted and every worker lives.",
+            u32::from(*ready),
+        )?;
+        out.gauge(
+            "start_time_seconds",
+            "When the gateway started, in seconds since 1970.",
+            self.start_time,
+        )?;
+        out.gauge(
+            "workers",
+            "Worker threads, with a queue of the device each.",
+            status.device.workers,
+        )?;
+        out.gauge(
+            "diverted_prefixes",
+            "Prefixes that lead to the filter; 0 where everything does.",
+            status.diversion.prefixes,
+        )?;
+        let interfaces = interfaces_present(status);
+        out.gauges(
+            "interfaces_present",
+            "Interfaces of the VPN that there are, by the pattern of the policy that names them.",
+            interfaces
+                .iter()
+                .map(|(pattern, count)| ([("pattern", *pattern)], *count)),
+        )?;
+        out.gauges(
+            "build_info",
+            "1, with the version of the program.",
+            [([("version", &*status.version)], 1_u32)],
+        )
+    }
+}
+
+/// Writes families of series, one after the other.
+struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
+
+impl Families<'_, '_> {
+    fn counters<'l, V: EncodeCounterValue, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'l, N>, V)>,
+    ) -> fmt::Result
+    where
+        ConstCounter<V>: EncodeMetric,
+    {
+        let series = series
+            .into_iter()
+            .map(|(labels, value)| (labels, ConstCounter::new(value)));
+        self.family(name, help, MetricType::Counter, series)
+    }
+
+    fn gauges<'l, V: EncodeGaugeValue, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'l, N>, V)>,
+    ) -> fmt::Result
+    where
+        ConstGauge<V>: EncodeMetric,
+    {
+        let series = series
+            .into_iter()
+            .map(|(labels, value)| (labels, ConstGauge::new(value)));
+        self.family(name, help, MetricType::Gauge, series)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.counters(name, help, [(NO_LABELS, value)])
+    }
+
+    fn gauge<V: EncodeGaugeValue>(&mut self, name: &str, help: &str, value: V) -> fmt::Result
+    where
+        ConstGauge<V>: EncodeMetric,
+    {
+        self.gauges(name, help, [(NO_LABELS, value)])
+    }
+
+    fn family<'l, M: EncodeMetric, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        series: impl Iterator<Item = (Labels<'l, N>, M)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in series {
+            value.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names and values of the labels of a series.
+type Labels<'l, const N: usize> = [(&'static str, &'l str); N];
+
+const NO_LABELS: Labels<'static, 0> = [];
+
+/// What got each verdict so far: those that there can be, and any other that was counted all the same.
+fn traffic_by_verdict(status: &Status) -> Vec<(Labels<'static, 2>, Traffic)> {
+    let all = Reason::ALL.into_iter().flat_map(|reason| {
+        [(Action::Forward, "forward"), (Action::Drop, "drop")].map(|action| (action, reason))
+    });
+    let sums = all.filter_map(|((action, name), reason)| {
+        let given = status
+            .verdicts
+            .iter()
+            .find(|it| it.action == name && it.reason == reason.name());
+        let traffic = given.map(|it| Traffic {
+            packets: it.packets,
+            bytes: it.bytes,
+        });
+        let labels = [("action", name), ("reason", reason.name())];
+        match traffic {
+            Some(traffic) => Some((labels, traffic)),
+            None => is_possible(action, reason).then(|| (labels, Traffic::default())),
+        }
+    });
+    sums.collect()
+}
+
+/// Whether a verdict can have this action for this reason.
+fn is_possible(action: Action, reason: Reason) -> bool {
+    let action = match action {
+        Action::Forward => ExpectedAction::Forward,
+        Action::Drop => ExpectedAction::Drop,
+    };
+    let mut reasons = Expected::REASONS.iter();
+    reasons.any(|(name, actions)| *name == reason.name() && actions.contains(&action))
+}
+
+/// How many interfaces there are of each pattern, of the first [`MOST_PATTERNS`], and of the others.
+fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
+    let mut present = BTreeMap::new();
+    for interface in &status.diversion.interfaces {
+        let count = interface.present.len();
+        let pattern = &*interface.pattern;
+        if present.contains_key(pattern) {
+            // The policy names it twice.
+            continue;
+        }
+        if present.len() < MOST_PATTERNS {
+            present.insert(pattern, count);
+        } else {
+            *present.entry(OTHERS).or_default() += count;
+        }
+    }
+    present
+}
+
+/// Rules that have series of their own, of packets and of bytes: more than most policies have.
+const MOST_NAMED_RULES: usize = 60;
+/// Patterns of interfaces that have a series of their own, but for one.
+const MOST_PATTERNS: usize = 8;
+/// Kinds of rules, each of which may have others.
+const KINDS: usize = 4;
+/// Series without labels, or with labels of two values at most.
+const SINGLE_SERIES: usize = 12;
+
+const _: () = {
+    let verdicts = 2 * Reason::ALL.len();
+    let rules = MOST_NAMED_RULES + KINDS;
+    // Of verdicts and rules: packets, and bytes.
+    assert!(2 * verdicts + 2 * rules + MOST_PATTERNS + 1 + SINGLE_SERIES <= MOST_SERIES);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::status::{
+        DeviceStatus, DiversionStatus, InterfaceStatus, Reloads, VerdictStatus,
+    };
+
+    fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
+        RuleStatus {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            packets,
+            bytes: 100 * packets,
+        }
+    }
+
+    fn interface(pattern: &str, present: &[&str]) -> InterfaceStatus {
+        InterfaceStatus {
+            pattern: pattern.to_owned(),
+            present: present.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+
+    fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
+        Snapshot {
+            status: Status {
+                version: "1.2.3".to_owned(),
+                pid: 7,
+                uptime_seconds: 60,
+                policy: "policy.toml".to_owned(),
+                generation: 3,
+                reloads: Reloads {
+                    taken: 2,
+                    refused: 1,
+                    last_error: Some("a mistake".to_owned()),
+                },
+                diversion: DiversionStatus {
+                    scope: "policy".to_owned(),
+                    on_failure: "open".to_owned(),
+                    prefixes: 5,
+                    interfaces: vec![
+                        interface("tun0", &[]),
+                        interface("vpns*", &["vpns0", "vpns1"]),
+                    ],
+                },
+                device: DeviceStatus {
+                    name: "offramp0".to_owned(),
+                    workers: 2,
+                    overload_drops: 11,
+                    failed_writes: 12,
+                },
+                verdicts: vec![VerdictStatus {
+                    action: "drop".to_owned(),
+                    reason: "media".to_owned(),
+                    packets: 40,
+                    bytes: 4_000,
+                }],
+                rules,
+                evicted_fragments: 13,
+            },
+            ready: true,
+        }
+    }
+
+    fn series() -> Series {
+        Series::new(UNIX_EPOCH + std::time::Duration::from_millis(1_790_000_000_250))
+    }
+
+    /// The series of a scrape, without comments.
+    fn scrape(series: &mut Series, rules: Vec<RuleStatus>) -> Vec<String> {
+        let text = series.render(&Arc::new(snapshot(rules)));
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples.map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    fn assert_has(samples: &[String], wanted: &str) {
+        let has = samples.iter().any(|sample| sample == wanted);
+        assert!(has, "no {wanted} in {samples:#?}");
+    }
+
+    #[test]
+    fn everything_that_is_told_is_told_with_its_unit_and_what_it_means() {
+        let rules = vec![
+            rule("media", "media", 40),
+            rule("public", "Access Edge", 0),
+            rule("server", "Front \"End\" C:\\pool\nZürich 東京", 2),
+        ];
+        insta::assert_snapshot!(series().render(&Arc::new(snapshot(rules))));
+    }
+
+    #[test]
+    fn every_reason_is_there_before_any_packet_is() {
+        let samples = scrape(&mut series(), Vec::new());
+        for reason in Reason::ALL {
+            let label = format!("reason=\"{reason}\"");
+            let of = |name: &str| {
+                samples
+                    .iter()
+                    .any(|it| it.starts_with(name) && it.contains(&label))
+            };
+            assert!(
+                of("offramp_packets_total") && of("offramp_bytes_total"),
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_verdict_that_should_not_be_is_told_all_the_same() {
+        let mut snapshot = snapshot(Vec::new());
+        "forward".clone_into(&mut snapshot.status.verdicts[0].action);
+        let text = series().render(&Arc::new(snapshot));
+        let wanted = "offramp_packets_total{action=\"forward\",reason=\"media\"} 40\n";
+        assert!(text.contains(wanted), "{text}");
+    }
+
+    #[test]
+    fn whatever_the_policy_and_the_traffic_there_is_an_end_to_the_series() {
+        let kinds = ["media", "server", "allow", "public"];
+        let rules = (0..4_000).map(|at| rule(kinds[at % 4], &format!("rule {at}"), at as u64));
+        let mut most = snapshot(rules.collect());
+        most.status.diversion.interfaces = (0..100)
+            .map(|at| interface(&format!("tun{at}"), &["present"]))
+            .collect();
+        most.status.verdicts = Reason::ALL
+            .into_iter()
+            .flat_map(|reason| {
+                ["forward", "drop"].map(|action| VerdictStatus {
+                    action: action.to_owned(),
+                    reason: reason.to_string(),
+                    packets: 1,
+                    bytes: 1,
+                })
+            })
+            .collect();
+        let text = series().render(&Arc::new(most));
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(samples.len(), 193, "{text}");
+        assert!(samples.len() <= MOST_SERIES);
+        let others = "offramp_interfaces_present{pattern=\"(others)\"} 92";
+        assert!(samples.contains(&others), "{text}");
+    }
+
+    #[test]
+    fn the_busiest_rules_have_series_and_the_rest_are_summed_by_kind() {
+        let mut rules: Vec<_> = (0..1_000)
+            .map(|at| rule("server", &format!("server {at:03}"), at))
+            .collect();
+        rules.push(rule("public", "Edge", 5));
+        let samples = scrape(&mut series(), rules);
+        assert_has(
+            &samples,
+            r#"offramp_rule_packets_total{kind="server",name="server 940"} 940"#,
+        );
+        // 0 + 1 + … + 939
+        assert_has(
+            &samples,
+            r#"offramp_rule_packets_total{kind="server",name="(others)"} 441330"#,
+        );
+        assert_has(
+            &samples,
+            r#"offramp_rule_bytes_total{kind="server",name="(others)"} 44133000"#,
+        );
+        assert_has(
+            &samples,
+            r#"offramp_rule_packets_total{kind="public",name="(others)"} 5"#,
+        );
+    }
+
+    #[test]
+    fn no_counter_of_a_rule_ever_goes_back() {
+        let mut series = series();
+        let mut before: BTreeMap<String, u64> = BTreeMap::new();
+        for round in 0..50_u64 {
+            // Others are busy each time, and more of them.
+            let rules = (0..200_u64).map(|at| {
+                let times = (at * 37 + 11) % 200;
+                rule(
+                    "server",
+                    &format!("server {at}"),
+                    round.saturating_sub(times / 5) * times,
+                )
+            });
+            let samples = scrape(&mut series, rules.collect());
+            let of_rules = samples.iter().filter(|it| it.contains("_rule_"));
+            let after: BTreeMap<String, u64> = of_rules
+                .map(|sample| {
+                    let (name, value) = sample.rsplit_once(' ').expect("a name and a value");
+                    (name.to_owned(), value.parse().expect("a number"))
+                })
+                .collect();
+            for (name, value) in &before {
+                assert!(after.get(name) >= Some(value), "{name} was {value}");
+            }
+            before = after;
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_called_like_the_others_is_one_of_them() {
+        let mut rules: Vec<_> = (0..100)
+            .map(|at| rule("allow", &format!("allow {at}"), 1_000))
+            .collect();
+        rules.push(rule("allow", OTHERS, 1_000_000));
+        let samples = scrape(&mut series(), rules);
+        assert_has(
+            &samples,
+            r#"offramp_rule_packets_total{kind="allow",name="(others)"} 1040000"#,
+        );
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_nothing_that_is_not_told() {
+        let dashboard: serde_json::Value =
+            serde_json::from_str(include_str!("../../config/grafana-offramp.json"))
+                .expect("the dashboard is JSON");
+        let told = series().render(&Arc::new(snapshot(vec![rule("media", "media", 1)])));
+        let told: BTreeSet<&str> = told
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split(['{', ' ']).next())
+            .collect();
+        let mut expressions = Vec::new();
+        strings_of("expr", &dashboard, &mut expressions);
+        strings_of("query", &dashboard, &mut expressions);
+        let is_part_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let mut asked = BTreeSet::new();
+        for expression in &expressions {
+            let words = expression.split(|c| !is_part_of_a_name(c));
+            asked.extend(words.filter(|word| word.starts_with("offramp_")));
+        }
+        assert!(asked.len() >= 8, "{asked:?}");
+        assert!(
+            asked.is_subset(&told),
+            "{:?}",
+            asked.difference(&told).collect::<Vec<_>>()
+        );
+    }
+
+    /// The strings under `key`, wherever they are.
+    fn strings_of<'j>(key: &str, json: &'j serde_json::Value, found: &mut Vec<&'j str>) {
+        if let Some(object) = json.as_object() {
+            found.extend(object.get(key).and_then(|value| value.as_str()));
+            object
+                .values()
+                .for_each(|value| strings_of(key, value, found));
+        }
+        for value in json.as_array().into_iter().flatten() {
+            strings_of(key, value, found);
+        }
+    }
+}

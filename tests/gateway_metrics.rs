@@ -1,0 +1,675 @@
+//! The metrics endpoint: what it tells, whom it serves, and that nobody who comes there harms anybody.
+
+#![cfg(feature = "gateway")]
+
+mod site;
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
+use site::{Daemon, in_sandbox, poll};
+use support::{program, project, run};
+
+const METRICS: &str = "metrics = \"127.0.0.1:9464\"";
+
+/// What the endpoint of the concentrator said.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+fn connect(site: &PlainSite) -> TcpStream {
+    let address = SocketAddr::from(([127, 0, 0, 1], 9464));
+    let stream = site.concentrator.enter(|| TcpStream::connect(address));
+    let stream = stream.expect("the gateway listens");
+    stream
+        .set_read_timeout(Some(site::DEADLINE))
+        .expect("a duration");
+    stream
+}
+
+#[track_caller]
+fn request(site: &PlainSite, method: &str, path: &str) -> Answer {
+    let mut stream = connect(site);
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: concentrator\r\n\r\n"
+    )
+    .expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Answer {
+        status: status.unwrap_or_else(|| panic!("no status: {answer}")),
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    }
+}
+
+#[track_caller]
+fn scrape(site: &PlainSite) -> Scrape {
+    let answer = request(site, "GET", "/metrics");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let media_type = "content-type: text/plain; version=0.0.4; charset=utf-8";
+    assert!(answer.head.contains(media_type), "{answer:?}");
+    Scrape::read(&answer.body)
+}
+
+/// Series by their names and labels.
+#[derive(Debug)]
+struct Scrape {
+    series: BTreeMap<(String, Labels), f64>,
+}
+
+type Labels = BTreeMap<String, String>;
+
+impl Scrape {
+    /// Reads the text format strictly: each family once, with help and type first and at least one sample, each series
+    /// once.
+    #[track_caller]
+    fn read(text: &str) -> Self {
+        assert!(text.ends_with('\n'), "the last line ends");
+        let mut series = BTreeMap::new();
+        let mut families = BTreeSet::new();
+        let mut family: Option<(&str, &str, usize)> = None;
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, words) = help.split_once(' ').expect("a name and words");
+                assert!(!words.trim().is_empty(), "{line}");
+                assert!(families.insert(name), "{name} is there twice");
+                let kind = lines.next().and_then(|line| line.strip_prefix("# TYPE "));
+                let (of, kind) = kind.and_then(|it| it.split_once(' ')).expect("a type");
+                assert_eq!(of, name);
+                assert!(matches!(kind, "counter" | "gauge"), "{kind}");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+                assert_ne!(
+                    family.map(|(.., samples)| samples),
+                    Some(0),
+                    "before {name}"
+                );
+                family = Some((name, kind, 0));
+                continue;
+            }
+            let (name, labels, value) = read_sample(line);
+            let (of, kind, samples) = family.as_mut().expect("help comes first");
+            assert_eq!(name, *of);
+            *samples += 1;
+            assert!(value.is_finite() && value >= 0.0, "{line}");
+            assert!(*kind == "gauge" || value.fract() == 0.0, "{line}");
+            let before = series.insert((name.to_owned(), labels), value);
+            assert_eq!(before, None, "twice: {line}");
+        }
+        Self { series }
+    }
+
+    #[track_caller]
+    fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        let labels: Labels = labels.iter().map(owned).collect();
+        let key = (name.to_owned(), labels);
+        *self
+            .series
+            .get(&key)
+            .unwrap_or_else(|| panic!("no {key:?} in {:#?}", self.series))
+    }
+
+    fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Labels, f64)> {
+        let series = self.series.iter().filter(move |((it, _), _)| it == name);
+        series.map(|((_, labels), value)| (labels, *value))
+    }
+}
+
+/// Name, labels and value of a line such as `name{key="value"} 1`.
+#[track_caller]
+fn read_sample(line: &str) -> (&str, Labels, f64) {
+    let end = line
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .unwrap_or_else(|| panic!("no value: {line}"));
+    let (name, mut rest) = line.split_at(end);
+    assert!(name.starts_with("offramp_"), "{line}");
+    let mut labels = Labels::new();
+    if let Some(inside) = rest.strip_prefix('{') {
+        rest = inside;
+        loop {
+            let (key, quoted) = rest.split_once("=\"").expect("a label");
+            assert!(key.chars().all(|c| c.is_ascii_lowercase()), "{line}");
+            let mut value = String::new();
+            let mut characters = quoted.char_indices();
+            let end = loop {
+                match characters.next().expect("the value ends") {
+                    (at, '"') => break at,
+                    (_, '\\') => match characters.next().expect("something is escaped") {
+                        (_, 'n') => value.push('\n'),
+                        (_, c @ ('"' | '\\')) => value.push(c),
+                        (_, other) => panic!("\\{other} is no escape: {line}"),
+                    },
+                    (_, c) => value.push(c),
+                }
+            };
+            assert_eq!(labels.insert(key.to_owned(), value), None, "{line}");
+            rest = &quoted[end + 1..];
+            match rest.strip_prefix(',') {
+                Some(more) => rest = more,
+                None => break,
+            }
+        }
+        rest = rest.strip_prefix('}').expect("the labels end");
+    }
+    let value = rest.strip_prefix(' ').expect("a space before the value");
+    (name, labels, value.parse().expect("a number"))
+}
+
+/// What `offramp status --json` says, as series: of verdicts and rules those that counted anything.
+fn counters_of_status(status: &Value) -> BTreeMap<(String, Labels), f64> {
+    let mut series = BTreeMap::new();
+    let mut add = |name: &str, labels: &[(&str, &Value)], value: &Value| {
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let labels = labels.iter().map(|(key, it)| ((*key).to_owned(), text(it)));
+        let value = value.as_f64().expect("a number");
+        series.insert((name.to_owned(), labels.collect()), value);
+    };
+    for it in status["verdicts"].as_array().expect("a list") {
+        let labels = [("action", &it["action"]), ("reason", &it["reason"])];
+        add("offramp_packets_total", &labels, &it["packets"]);
+        add("offramp_bytes_total", &labels, &it["bytes"]);
+    }
+    for it in status["rules"].as_array().expect("a list") {
+        let labels = [("kind", &it["kind"]), ("name", &it["name"])];
+        add("offramp_rule_packets_total", &labels, &it["packets"]);
+        add("offramp_rule_bytes_total", &labels, &it["bytes"]);
+    }
+    for (name, value) in [
+        (
+            "offramp_overload_dropped_packets_total",
+            &status["device"]["overload_drops"],
+        ),
+        (
+            "offramp_failed_writes_total",
+            &status["device"]["failed_writes"],
+        ),
+        (
+            "offramp_evicted_fragments_total",
+            &status["evicted_fragments"],
+        ),
+        ("offramp_policy_generation", &status["generation"]),
+        ("offramp_workers", &status["device"]["workers"]),
+        (
+            "offramp_diverted_prefixes",
+            &status["diversion"]["prefixes"],
+        ),
+    ] {
+        add(name, &[], value);
+    }
+    series
+}
+
+/// Names that need care on the way into labels.
+const QUOTED: &str = r#"the "Front End" pool"#;
+const BACKSLASHES: &str = r"\\corp\pool\n";
+const UNICODE: &str = "Zürich 東京 {a=\"b\"}, 1";
+
+/// A policy with a rule of each kind.
+fn policy_of_all_kinds(site: &PlainSite) -> String {
+    let text = |name: &str| format!("'{name}'");
+    plain::policy(&site.folder, &format!("divert = \"all\"\n{METRICS}"))
+        + &format!(
+            "[[server]]\nname = {}\naddresses = [\"10.20.0.8\"]\n\
+             [[server]]\nname = {}\naddresses = [\"10.20.0.9\"]\n\
+             [[allow]]\nname = {}\nto = [\"10.20.0.7\"]\nports = [\"50021\"]\n\
+             [[public]]\nname = \"Edge\"\naddresses = [\"{ELSEWHERE}\"]\n",
+            text(QUOTED),
+            text(BACKSLASHES),
+            text(UNICODE),
+        )
+}
+
+fn send(site: &PlainSite, address: &str, port: u16, count: usize) {
+    let bind = || UdpSocket::bind("0.0.0.0:0");
+    let socket = site.client.enter(bind).expect("a free port");
+    for _ in 0..count {
+        socket
+            .send_to(&[7; 100], (address, port))
+            .expect("there is a route");
+    }
+}
+
+#[test]
+fn the_endpoint_tells_what_the_status_tells() {
+    in_sandbox("the_endpoint_tells_what_the_status_tells", &[], || {
+        let site = PlainSite::new("agrees");
+        site.folder.write("policy.toml", policy_of_all_kinds(&site));
+        let mut gateway = site.start_again("gateway.log");
+        assert!(
+            gateway.log().contains("http://127.0.0.1:9464/metrics"),
+            "{}",
+            gateway.log()
+        );
+        // Before any packet, every rule has its series.
+        let first = scrape(&site);
+        for (kind, name) in [
+            ("media", "media"),
+            ("server", QUOTED),
+            ("server", BACKSLASHES),
+            ("allow", UNICODE),
+            ("public", "Edge"),
+        ] {
+            let labels = [("kind", kind), ("name", name)];
+            assert_eq!(first.value("offramp_rule_packets_total", &labels), 0.0);
+        }
+
+        send(&site, "10.20.0.8", DNS, 3);
+        send(&site, "10.20.0.9", DNS, 4);
+        send(&site, OFFICE, 50_021, 5);
+        send(&site, OFFICE, MEDIA, 6);
+        send(&site, OFFICE, DNS, 7);
+        send(&site, ELSEWHERE, DNS, 8);
+        poll("the last packet", || {
+            (site.count("forward", "public") == 8).then_some(())
+        });
+
+        // What the hosts say of themselves (neighbors, multicast) may come between two looks; then there is another try.
+        let (told, status) = poll("two looks between which nothing came", || {
+            let before = site.status();
+            let told = scrape(&site);
+            let after = site.status();
+            (before["verdicts"] == after["verdicts"]).then_some((told, after))
+        });
+        let wanted = counters_of_status(&status);
+        for (key, value) in &wanted {
+            assert_eq!(told.series.get(key), Some(value), "{key:?}");
+        }
+        let counts = |(name, _): &(String, Labels)| name.ends_with("_total");
+        let others = told
+            .series
+            .iter()
+            .filter(|(key, _)| !wanted.contains_key(key));
+        for (key, value) in others.filter(|(key, _)| counts(key)) {
+            assert_eq!(*value, 0.0, "the status does not tell of {key:?}");
+        }
+
+        // And they are what was sent.
+        let of_rule = |kind, name| {
+            let labels = [("kind", kind), ("name", name)];
+            let of = |family| told.value(family, &labels);
+            (
+                of("offramp_rule_packets_total"),
+                of("offramp_rule_bytes_total"),
+            )
+        };
+        assert_eq!(of_rule("server", QUOTED), (3.0, 3.0 * 128.0));
+        assert_eq!(of_rule("server", BACKSLASHES), (4.0, 4.0 * 128.0));
+        assert_eq!(of_rule("allow", UNICODE), (5.0, 5.0 * 128.0));
+        assert_eq!(of_rule("media", "media"), (6.0, 6.0 * 128.0));
+        assert_eq!(of_rule("public", "Edge"), (8.0, 8.0 * 128.0));
+        let reasons: BTreeSet<&str> = told
+            .of("offramp_packets_total")
+            .map(|(labels, _)| &*labels["reason"])
+            .collect();
+        assert_eq!(reasons.len(), 11, "{reasons:?}");
+        let tun0 = [("pattern", "tun0")];
+        assert_eq!(told.value("offramp_interfaces_present", &tun0), 1.0);
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        assert_eq!(told.value("offramp_build_info", &version), 1.0);
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn prometheus_takes_the_metrics_and_the_queries_of_the_dashboard() {
+    in_sandbox(
+        "prometheus_takes_the_metrics_and_the_queries_of_the_dashboard",
+        &["promtool"],
+        || {
+            let site = PlainSite::new("promtool");
+            site.folder.write("policy.toml", policy_of_all_kinds(&site));
+            let _gateway = site.start_again("gateway.log");
+            let text = request(&site, "GET", "/metrics").body;
+            let mut promtool = Command::new("promtool")
+                .args(["check", "metrics"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("promtool starts");
+            let mut stdin = promtool.stdin.take().expect("piped just above");
+            stdin.write_all(text.as_bytes()).expect("it reads");
+            drop(stdin);
+            let ended = promtool
+                .wait_with_output()
+                .expect("a child of this process");
+            assert!(ended.status.success(), "{ended:?}\n{text}");
+            // Its advice, too.
+            assert!(
+                ended.stderr.is_empty() && ended.stdout.is_empty(),
+                "{ended:?}"
+            );
+
+            let dashboard = fs::read(project("config/grafana-offramp.json")).expect("a file");
+            let dashboard: Value = serde_json::from_slice(&dashboard).expect("JSON");
+            let panels = dashboard["panels"].as_array().expect("panels");
+            let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
+            let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
+            for (number, target) in targets.flatten().enumerate() {
+                let query = target["expr"].as_str().expect("a query");
+                let query = query.replace("$__rate_interval", "5m").replace('\'', "''");
+                rules += &format!("  - record: query:{number}\n    expr: '{query}'\n");
+            }
+            let rules = site.folder.write("rules.yml", rules);
+            let checked = run(Command::new("promtool").args(["check", "rules", &rules])).success();
+            assert!(checked.contains("rules found"), "{checked}");
+        },
+    );
+}
+
+#[test]
+fn a_policy_of_a_thousand_servers_makes_no_more_than_200_series() {
+    in_sandbox(
+        "a_policy_of_a_thousand_servers_makes_no_more_than_200_series",
+        &[],
+        || {
+            let site = PlainSite::new("thousand");
+            let server = |at: usize| {
+                format!(
+                    "[[server]]\nname = \"server {at}\"\naddresses = [\"10.20.{}.{}\"]\n",
+                    1 + at / 250,
+                    1 + at % 250
+                )
+            };
+            let servers: String = (0..1_000).map(server).collect();
+            let policy = plain::policy(&site.folder, METRICS) + &servers;
+            site.folder.write("policy.toml", policy);
+            let _gateway = site.start_again("gateway.log");
+            assert!(scrape(&site).series.len() <= 200);
+
+            for at in 0..1_000 {
+                send(
+                    &site,
+                    &format!("10.20.{}.{}", 1 + at / 250, 1 + at % 250),
+                    DNS,
+                    1,
+                );
+            }
+            poll("the last packet", || {
+                (site.count("drop", "servers") == 1_000).then_some(())
+            });
+            let told = scrape(&site);
+            assert!(told.series.len() <= 200, "{}", told.series.len());
+            let of_rules = told.of("offramp_rule_packets_total");
+            let (named, others): (Vec<_>, Vec<_>) = of_rules
+                .filter(|(labels, _)| labels["kind"] == "server")
+                .partition(|(labels, _)| labels["name"] != "(others)");
+            assert!(named.len() >= 50, "{named:?}");
+            assert!(
+                named.iter().all(|(_, packets)| *packets == 1.0),
+                "{named:?}"
+            );
+            assert_eq!(others.len(), 1);
+            let sum: f64 = named
+                .iter()
+                .chain(&others)
+                .map(|(_, packets)| packets)
+                .sum();
+            assert_eq!(sum, 1_000.0);
+        },
+    );
+}
+
+#[test]
+fn each_path_is_what_an_operator_and_a_supervisor_expect() {
+    in_sandbox(
+        "each_path_is_what_an_operator_and_a_supervisor_expect",
+        &[],
+        || {
+            let site = PlainSite::new("paths");
+            let mut gateway = site.start(METRICS);
+            let status = |method: &str, path: &str| request(&site, method, path).status;
+            assert_eq!(status("GET", "/healthz"), 200);
+            assert_eq!(status("GET", "/readyz"), 200);
+            assert_eq!(status("GET", "/elsewhere"), 404);
+            assert_eq!(status("POST", "/metrics"), 405);
+            let head = request(&site, "HEAD", "/metrics");
+            assert_eq!((head.status, &*head.body), (200, ""));
+            let length = head
+                .head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            assert_ne!(length.expect("it says how much there is"), "0");
+
+            // Traffic is not diverted while the device is off.
+            assert_eq!(scrape(&site).value("offramp_ready", &[]), 1.0);
+            site.concentrator.ip("link set offramp0 down");
+            poll("it is not ready", || {
+                (status("GET", "/readyz") == 503).then_some(())
+            });
+            assert_eq!(status("GET", "/healthz"), 200);
+            assert_eq!(scrape(&site).value("offramp_ready", &[]), 0.0);
+            site.concentrator.ip("link set offramp0 up");
+            poll("it is ready", || {
+                (status("GET", "/readyz") == 200).then_some(())
+            });
+            assert_eq!(gateway.terminate().code(), Some(0));
+        },
+    );
+}
+
+#[test]
+fn reloads_are_counted_and_the_address_stays_that_of_the_start() {
+    in_sandbox(
+        "reloads_are_counted_and_the_address_stays_that_of_the_start",
+        &[],
+        || {
+            let site = PlainSite::new("reloads");
+            let mut gateway = site.start(METRICS);
+            let reloads =
+                |result| scrape(&site).value("offramp_policy_reloads_total", &[("result", result)]);
+            let last = || scrape(&site).value("offramp_policy_last_reload_successful", &[]);
+            assert_eq!(
+                (reloads("taken"), reloads("refused"), last()),
+                (0.0, 0.0, 1.0)
+            );
+
+            site.folder.write("policy.toml", "[vpn");
+            poll("the refusal", || (reloads("refused") == 1.0).then_some(()));
+            assert_eq!(last(), 0.0);
+
+            let moved = plain::policy(&site.folder, "metrics = \"127.0.0.1:9465\"");
+            site.folder.write("policy.toml", moved);
+            poll("the reload", || (reloads("taken") == 1.0).then_some(()));
+            assert_eq!(last(), 1.0);
+            let told = scrape(&site);
+            assert_eq!(told.value("offramp_policy_generation", &[]), 2.0);
+            gateway.wait_for_log("gateway.metrics takes effect at the next start");
+            assert_eq!(gateway.terminate().code(), Some(0));
+        },
+    );
+}
+
+/// How many descriptors the gateway has open.
+fn descriptors(gateway: &Daemon) -> usize {
+    let folder = format!("/proc/{}/fd", gateway.pid());
+    fs::read_dir(folder).expect("it runs").count()
+}
+
+#[test]
+fn guests_who_idle_dawdle_or_talk_nonsense_harm_nobody() {
+    in_sandbox(
+        "guests_who_idle_dawdle_or_talk_nonsense_harm_nobody",
+        &[],
+        || {
+            let site = PlainSite::new("guests");
+            for address in [OFFICE, OFFICE6] {
+                site.echo(address, DNS);
+                site.echo(address, MEDIA);
+            }
+            let mut gateway = site.start(METRICS);
+            let quiet = descriptors(&gateway);
+
+            let idle: Vec<_> = (0..100).map(|_| connect(&site)).collect();
+            let mut slow = connect(&site);
+            let mut request_of_slow = b"GET /metrics HTTP/1.1\r\nX-Slow: "
+                .iter()
+                .chain([b'a'].iter().cycle());
+            let garbage: [&[u8]; 5] = [
+                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+                b"\0\0\0\0\r\n\r\n",
+                b"GET /metrics HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n",
+                b"POST /metrics HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n",
+                b"POST /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+            ];
+            // One byte a second for as long as it is borne with.
+            let mut rounds = 0;
+            loop {
+                rounds += 1;
+                let mut noise = Vec::new();
+                for bytes in garbage {
+                    let mut stream = connect(&site);
+                    // It may be hung up on at any byte.
+                    _ = stream.write_all(bytes);
+                    noise.push(stream);
+                }
+                scrape(&site);
+                assert_eq!(request(&site, "GET", "/readyz").status, 200);
+                site.status();
+                for address in [OFFICE, OFFICE6] {
+                    assert!(site.is_answered(address, DNS, 100));
+                    assert!(!site.is_answered(address, MEDIA, 100));
+                }
+                // The guests, one more at the door, and who has asked for the status.
+                assert!(descriptors(&gateway) <= quiet + 32 + 2, "{rounds}");
+
+                let byte = request_of_slow.next().expect("it never ends");
+                slow.set_read_timeout(Some(Duration::from_secs(1)))
+                    .expect("a duration");
+                let written = slow.write_all(&[*byte]);
+                match (written, slow.read(&mut [0; 16])) {
+                    (Ok(()), Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    // It is hung up on.
+                    _ => break,
+                }
+                assert!(rounds < 20, "it is still borne with");
+            }
+            println!("bytes that the slow guest could send: {rounds}");
+            drop(idle);
+            poll("the guests to go", || {
+                (descriptors(&gateway) <= quiet).then_some(())
+            });
+            assert_eq!(gateway.terminate().code(), Some(0));
+        },
+    );
+}
+
+#[test]
+fn without_free_descriptors_guests_wait_and_nobody_spins() {
+    in_sandbox(
+        "without_free_descriptors_guests_wait_and_nobody_spins",
+        &["prlimit"],
+        || {
+            let site = PlainSite::new("descriptors");
+            site.echo(OFFICE, DNS);
+            site.echo(OFFICE, MEDIA);
+            let policy = plain::policy(&site.folder, METRICS);
+            let policy = site.folder.write("policy.toml", policy);
+            let mut gateway = Daemon::start(
+                &site.concentrator,
+                "offramp run",
+                site.folder.path("gateway.log"),
+                &mut program(&["run", &policy, "--verbose"]),
+            );
+            gateway.wait_for_log(" ready: ");
+            let pid = gateway.pid().to_string();
+            let limit = |most: u32| {
+                let soft = format!("--nofile={most}:");
+                run(Command::new("prlimit").args(["--pid", &pid, &soft])).success();
+            };
+            // Room for one guest, and no more.
+            limit(next_descriptor(&gateway) + 1);
+
+            let idle: Vec<_> = (0..20).map(|_| connect(&site)).collect();
+            gateway.wait_for_log(HAS_TO_WAIT);
+            for _ in 0..3 {
+                assert!(site.is_answered(OFFICE, DNS, 100));
+                assert!(!site.is_answered(OFFICE, MEDIA, 100));
+            }
+            // The first guest is borne with for 5 seconds, in which the others wait.
+            let mut first = &idle[0];
+            let ended = first.read(&mut [0; 16]);
+            assert!(matches!(ended, Ok(0)), "{ended:?}");
+            // Ten tries a second; a loop that spins would have made many thousands.
+            let tries = gateway.log().matches(HAS_TO_WAIT).count();
+            println!("tries to let a guest in: {tries}");
+            assert!(tries < 500, "{tries}");
+
+            drop(idle);
+            scrape(&site);
+            // To stop it has to run `nft`.
+            limit(1_024);
+            assert_eq!(gateway.terminate().code(), Some(0));
+        },
+    );
+}
+
+/// What the log says of guests for whom there is no descriptor.
+const HAS_TO_WAIT: &str = "a guest of the metrics endpoint has to wait: Too many open files";
+
+/// The number that the gateway's next descriptor has.
+fn next_descriptor(gateway: &Daemon) -> u32 {
+    let folder = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("it runs");
+    let numbers = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let open: BTreeSet<u32> = numbers.collect();
+    let free = (0..).find(|number| !open.contains(number));
+    free.expect("a process has few of them open")
+}
+
+#[test]
+fn an_address_that_is_taken_or_is_not_ours_is_refused_before_anything_is_changed() {
+    in_sandbox(
+        "an_address_that_is_taken_or_is_not_ours_is_refused_before_anything_is_changed",
+        &[],
+        || {
+            let site = PlainSite::new("taken");
+            let before = site.kernel();
+            let bind = || TcpListener::bind("127.0.0.1:9464");
+            let taken = site.concentrator.enter(bind).expect("nobody else is there");
+            for (address, why) in [
+                ("127.0.0.1:9464", "Address already in use"),
+                ("203.0.113.9:9464", "Cannot assign requested address"),
+            ] {
+                let gateway = format!("metrics = \"{address}\"");
+                let policy = plain::policy(&site.folder, &gateway);
+                let policy = site.folder.write("policy.toml", policy);
+                let said = site.offramp(&["run", &policy]).error(1);
+                for part in [address, why, "[gateway] metrics ="] {
+                    assert!(said.contains(part), "{said}");
+                }
+                assert_eq!(site.kernel(), before);
+            }
+            drop(taken);
+
+            // An address that others reach is taken, with a warning.
+            let mut gateway = site.start("metrics = \"0.0.0.0:9464\"");
+            let log = gateway.log();
+            let warned = |line: &str| line.contains("WARN") && line.contains("http://0.0.0.0:9464");
+            assert!(log.lines().any(warned), "{log}");
+            scrape(&site);
+            assert_eq!(gateway.terminate().code(), Some(0));
+            assert_eq!(site.kernel(), before);
+
+            // And where none is wanted, nobody listens.
+            let mut gateway = site.start("");
+            assert!(!site.concentrator.listens("--tcp", "127.0.0.1:9464"));
+            assert_eq!(gateway.terminate().code(), Some(0));
+        },
+    );
+}
