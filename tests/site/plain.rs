@@ -50,22 +50,22 @@ impl PlainSite {
             link add tun0 type veth peer name tun0 netns client
             link add eth1 type veth peer name eth1 netns corporate
             address add 172.16.1.1/24 dev tun0
-            address add fd00:1::1/64 dev tun0
+            address add fd00:1::1/64 dev tun0 nodad
             address add 10.0.0.1/8 dev eth1
             address add 192.0.2.1/24 dev eth1
-            address add fd00:2::1/48 dev eth1
+            address add fd00:2::1/48 dev eth1 nodad
             link set tun0 up
             link set eth1 up");
         site.client.ip("
             address add 172.16.1.10/24 dev tun0
-            address add fd00:1::10/64 dev tun0
+            address add fd00:1::10/64 dev tun0 nodad
             link set tun0 up
             route add default via 172.16.1.1
             route add default via fd00:1::1");
         site.corporate.ip("
             address add 10.20.0.7/8 dev eth1
             address add 192.0.2.7/24 dev eth1
-            address add fd00:2::7/48 dev eth1
+            address add fd00:2::7/48 dev eth1 nodad
             link set eth1 up
             route add default via 10.0.0.1
             route add default via fd00:2::1");
