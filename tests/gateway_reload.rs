@@ -199,6 +199,54 @@ fn what_is_diverted_follows_the_policy() {
 }
 
 #[test]
+fn a_feed_is_part_of_the_policy_and_one_with_a_mistake_is_not_taken() {
+    in_sandbox(
+        "a_feed_is_part_of_the_policy_and_one_with_a_mistake_is_not_taken",
+        &[],
+        || {
+            const ELSEWHERE: &str = plain::ELSEWHERE;
+            let site = PlainSite::new("feed");
+            site.echo(ELSEWHERE, DNS);
+            let feed = "[[feed]]\nname = \"Conference service\"\nformat = \"prefixes\"\nfile = \"feed.txt\"\n";
+            let policy = plain::policy(&site.folder, "divert = \"suspects\"") + feed;
+            site.folder.write("policy.toml", policy);
+            site.folder.write("feed.txt", "198.51.100.0/24\n");
+            let gateway = site.start_again("gateway.log");
+            assert!(site.is_answered(ELSEWHERE, DNS, 100));
+            assert_eq!(site.count("forward", "public"), 0, "no feed names it");
+
+            site.folder
+                .write("feed.txt", "198.51.100.0/24\n192.0.2.0/24\n");
+            wait_for_generation(&site, 2);
+            assert!(site.is_answered(ELSEWHERE, DNS, 100));
+            let leaks = site.count("forward", "public");
+            assert!(leaks > 0, "what goes there through the tunnel is a leak");
+            let status = site.status();
+            assert_eq!(status["rules"][0]["kind"], "feed");
+            assert_eq!(status["rules"][0]["name"], "Conference service");
+
+            let mistakes = ["192.0.2.0/33\n", "", "0.0.0.0/0\n"];
+            for (count, text) in (1_u64..).zip(mistakes) {
+                site.folder.write("feed.txt", text);
+                poll("the refusal", || {
+                    (site.status()["reloads"]["refused"] == count).then_some(())
+                });
+            }
+            fs::remove_file(site.folder.path("feed.txt")).expect("it is there");
+            poll("the refusal", || {
+                (site.status()["reloads"]["refused"] == 4).then_some(())
+            });
+            assert_eq!(site.status()["generation"], 2, "{}", gateway.log());
+            assert!(site.is_answered(ELSEWHERE, DNS, 100));
+            assert!(
+                site.count("forward", "public") > leaks,
+                "the last good one is in use"
+            );
+        },
+    );
+}
+
+#[test]
 fn a_storm_of_signals_ends() {
     in_sandbox("a_storm_of_signals_ends", &[], || {
         let site = PlainSite::new("storm");
