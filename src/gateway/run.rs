@@ -338,13 +338,13 @@ impl Gateway {
 
     /// Serves until it is told to stop, or a worker ends.
     async fn serve(&mut self, source: &dyn PolicySource) -> Result<(), RunError> {
-        let mut look_after = tokio::time::interval(LOOK_AFTER);
-        look_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reconcile = tokio::time::interval(RECONCILE_INTERVAL);
+        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The policy may have been written while everything was set up.
         self.reload(source, Occasion::FileChange).await;
         loop {
             tokio::select! {
-                _ = look_after.tick() => self.look_after().await,
+                _ = reconcile.tick() => self.reconcile().await,
                 _ = self.signals.terminate.recv() => break,
                 _ = self.signals.interrupt.recv() => break,
                 _ = self.signals.hang_up.recv() => self.reload(source, Occasion::Signal).await,
@@ -370,7 +370,7 @@ impl Gateway {
     }
 
     /// Brings back what somebody else has taken out of the kernel.
-    async fn look_after(&mut self) {
+    async fn reconcile(&mut self) {
         let device = &self.installation.diversion().device;
         if self.known_links.get(device) == Some(&false) {
             // Nothing leads to a device that is off, and that was said.
@@ -390,7 +390,7 @@ impl Gateway {
     /// Keeps the diversion whole when interfaces come and go.
     async fn follow(&mut self, change: LinkChange) {
         let (name, is_on) = match change {
-            LinkChange::Untold => return self.look_after().await,
+            LinkChange::Overrun => return self.reconcile().await,
             LinkChange::Up(name) => (name, true),
             LinkChange::Down(name) | LinkChange::Gone(name) => (name, false),
         };
@@ -734,4 +734,4 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 /// Larger than any policy or feed that is taken.
 const LARGEST_FILE: u64 = 64 << 20;
 /// How often to look whether the kernel's part is as it was left: `nft` costs milliseconds.
-const LOOK_AFTER: Duration = Duration::from_secs(5);
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);

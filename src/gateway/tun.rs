@@ -214,7 +214,7 @@ impl TunBackend {
         }
         match self.stopping {
             None => false,
-            Some(since) => received == 0 || since.elapsed() > LONGEST_FAREWELL,
+            Some(since) => received == 0 || since.elapsed() > DRAIN_LIMIT,
         }
     }
 
@@ -352,7 +352,7 @@ const SLOT: usize = 65_536 + 64 * 9;
 const _: () = assert!(SLOT >= 65_535 + VIRTIO_HEADER);
 
 /// How long a worker that is to stop goes on reading; nothing is diverted to it any more.
-const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::nft::{self, NftError};
 use super::route::{Netlink, NetlinkError, device_settings};
-use super::{Diversion, Leads};
+use super::{Diversion, RouteTarget};
 use crate::policy::FailMode;
 
 /// A diversion that the kernel knows of.
@@ -39,7 +39,7 @@ pub enum DivertError {
 }
 
 impl Installation {
-    /// Leads what `diversion` names into the device it names, which exists and has a reader.
+    /// RouteTarget what `diversion` names into the device it names, which exists and has a reader.
     ///
     /// Takes over what a killed process left. Nothing is diverted before the last step, which is atomic.
     ///
@@ -190,8 +190,10 @@ impl Installation {
             FailMode::Open => remove_all(&self.netlink).await.map(|_| ()),
             FailMode::Closed => {
                 let routes = diversion.routes().into_iter();
-                let nowhere: Vec<_> = routes.filter(|it| it.leads == Leads::Nowhere).collect();
-                self.netlink.set_routes(&nowhere, 0).await?;
+                let blackholes: Vec<_> = routes
+                    .filter(|it| it.target == RouteTarget::Blackhole)
+                    .collect();
+                self.netlink.set_routes(&blackholes, 0).await?;
                 self.netlink
                     .set_rules(&diversion.rules(), diversion.mark.mask())
                     .await?;

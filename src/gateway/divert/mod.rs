@@ -83,23 +83,23 @@ pub struct DivertRoute {
     /// The destinations that it takes.
     pub prefix: IpNet,
     /// Where it leads.
-    pub leads: Leads,
+    pub target: RouteTarget,
 }
 
 /// Where a route of the diversion leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Leads {
+pub enum RouteTarget {
     /// To the filter's tun device; gone when the device is gone.
-    ToFilter,
+    Filter,
     /// To nothing, behind the route to the filter: what keeps a gateway closed when its process was killed.
-    Nowhere,
+    Blackhole,
 }
 
 impl Diversion {
     /// Priority of the first rule: after the table of local addresses (0), before everything that may route clients.
     pub const FIRST_PRIORITY: u32 = 900;
-    /// Metric of the routes that lead nowhere: any other route to the same prefix is better.
-    pub const LAST_METRIC: u32 = 0xff00_0000;
+    /// Metric of blackhole routes: any other route to the same prefix is better.
+    pub const BLACKHOLE_METRIC: u32 = 0xff00_0000;
     /// The routing protocol number of our routes and rules (`RTPROT_*`): none of those that iproute2 has names for.
     pub const PROTOCOL: u8 = 111;
 
@@ -170,17 +170,17 @@ impl Diversion {
             DivertScope::Suspects => (&self.on_every_port, &self.destinations),
         };
         let tables = [ordinary, &everywhere, may_be_media];
-        let leads: &[_] = match self.on_failure {
-            FailMode::Open => &[Leads::ToFilter],
-            FailMode::Closed => &[Leads::ToFilter, Leads::Nowhere],
+        let targets: &[_] = match self.on_failure {
+            FailMode::Open => &[RouteTarget::Filter],
+            FailMode::Closed => &[RouteTarget::Filter, RouteTarget::Blackhole],
         };
         let mut routes = Vec::new();
         for (table, prefixes) in (self.table..).zip(tables) {
             for &prefix in prefixes {
-                routes.extend(leads.iter().map(|&leads| DivertRoute {
+                routes.extend(targets.iter().map(|&target| DivertRoute {
                     table,
                     prefix,
-                    leads,
+                    target,
                 }));
             }
         }
@@ -229,7 +229,7 @@ impl fmt::Display for Diversion {
             out,
             "ip link set {device} mtu {} txqueuelen {} up",
             route::DEVICE_MTU,
-            route::DEVICE_QUEUE
+            route::DEVICE_TX_QUEUE
         )?;
         writeln!(
             out,
@@ -243,20 +243,20 @@ impl fmt::Display for Diversion {
         for DivertRoute {
             table,
             prefix,
-            leads,
+            target,
         } in self.routes()
         {
             let family = family_flag(prefix);
             let protocol = Self::PROTOCOL;
-            match leads {
-                Leads::ToFilter => writeln!(
+            match target {
+                RouteTarget::Filter => writeln!(
                     out,
                     "ip {family} route add {prefix} dev {device} table {table} protocol {protocol}"
                 )?,
-                Leads::Nowhere => writeln!(
+                RouteTarget::Blackhole => writeln!(
                     out,
                     "ip {family} route add blackhole {prefix} metric {} table {table} protocol {protocol}",
-                    Self::LAST_METRIC
+                    Self::BLACKHOLE_METRIC
                 )?,
             }
         }
@@ -349,15 +349,15 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_gateway_has_a_route_to_nowhere_behind_every_other() {
+    fn a_closed_gateway_has_a_blackhole_behind_every_route() {
         let open = diversion("").routes();
         let closed = diversion("[gateway]\non_failure = \"closed\"\n").routes();
-        assert!(open.iter().all(|route| route.leads == Leads::ToFilter));
+        assert!(open.iter().all(|route| route.target == RouteTarget::Filter));
         assert_eq!(closed.len(), 2 * open.len());
         for route in open {
-            let leads = Leads::Nowhere;
+            let target = RouteTarget::Blackhole;
             assert!(
-                closed.contains(&DivertRoute { leads, ..route }),
+                closed.contains(&DivertRoute { target, ..route }),
                 "{route:?}"
             );
         }

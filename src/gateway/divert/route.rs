@@ -16,7 +16,7 @@ use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMe
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, IpVersion, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 
-use super::{Diversion, DivertRoute, Leads, MarkRule};
+use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 
 /// A conversation with the kernel about links, routes and rules.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub enum LinkChange {
     /// It is gone.
     Gone(String),
     /// So much has changed that the kernel had no room to tell all of it.
-    Untold,
+    Overrun,
 }
 
 /// Tells of changes of interfaces as they happen.
@@ -88,7 +88,7 @@ impl LinkChanges {
             };
             let message = match message.payload {
                 NetlinkPayload::InnerMessage(message) => message,
-                NetlinkPayload::Overrun(_) => return LinkChange::Untold,
+                NetlinkPayload::Overrun(_) => return LinkChange::Overrun,
                 _ => continue,
             };
             let (link, change): (_, fn(String) -> LinkChange) = match message {
@@ -185,7 +185,7 @@ impl Netlink {
         // its length. What the device itself says to the link in that moment would be counted as lost.
         let sized = LinkUnspec::new_with_index(index)
             .mtu(DEVICE_MTU)
-            .append_extra_attribute(LinkAttribute::TxQueueLen(DEVICE_QUEUE))
+            .append_extra_attribute(LinkAttribute::TxQueueLen(DEVICE_TX_QUEUE))
             .build();
         let on = LinkUnspec::new_with_index(index).up().build();
         for change in [sized, on] {
@@ -215,11 +215,11 @@ impl Netlink {
         let wanted: BTreeSet<DivertRoute> = wanted
             .filter(|route| has_ipv6 || matches!(route.prefix, IpNet::V4(_)))
             .collect();
-        // Routes to nowhere first: a gateway that is to be closed is never open.
+        // Blackholes first: a gateway that is to be closed is never open.
         let missing = wanted.difference(&present).copied();
-        let (mut missing, nowhere): (Vec<_>, Vec<_>) =
-            missing.partition(|route| route.leads == Leads::ToFilter);
-        missing.splice(0..0, nowhere);
+        let (mut missing, blackholes): (Vec<_>, Vec<_>) =
+            missing.partition(|route| route.target == RouteTarget::Filter);
+        missing.splice(0..0, blackholes);
         let added = missing.len();
         for route in missing {
             let message = message_of(&route, device);
@@ -464,8 +464,8 @@ fn message_of(route: &DivertRoute, device: u32) -> RouteMessage {
             .build(),
     };
     message.header.protocol = RouteProtocol::Other(Diversion::PROTOCOL);
-    match route.leads {
-        Leads::ToFilter => {
+    match route.target {
+        RouteTarget::Filter => {
             if device != 0 {
                 message.attributes.push(RouteAttribute::Oif(device));
             }
@@ -473,9 +473,9 @@ fn message_of(route: &DivertRoute, device: u32) -> RouteMessage {
                 message.header.scope = RouteScope::Link;
             }
         }
-        Leads::Nowhere => {
+        RouteTarget::Blackhole => {
             message.header.kind = RouteType::BlackHole;
-            let metric = RouteAttribute::Priority(Diversion::LAST_METRIC);
+            let metric = RouteAttribute::Priority(Diversion::BLACKHOLE_METRIC);
             message.attributes.push(metric);
         }
     }
@@ -503,14 +503,14 @@ fn divert_route(message: &RouteMessage) -> Option<DivertRoute> {
         IpAddr::V4(address) => Ipv4Net::new(address, length).ok()?.into(),
         IpAddr::V6(address) => Ipv6Net::new(address, length).ok()?.into(),
     };
-    let leads = match message.header.kind {
-        RouteType::BlackHole => Leads::Nowhere,
-        _ => Leads::ToFilter,
+    let target = match message.header.kind {
+        RouteType::BlackHole => RouteTarget::Blackhole,
+        _ => RouteTarget::Filter,
     };
     Some(DivertRoute {
         table,
         prefix,
-        leads,
+        target,
     })
 }
 
@@ -583,7 +583,7 @@ pub const DEVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 pub const DEVICE_MTU: u32 = 65_535;
 
 /// Packets that the device queues for the filter: bursts overflow the usual 500.
-pub const DEVICE_QUEUE: u32 = 5_000;
+pub const DEVICE_TX_QUEUE: u32 = 5_000;
 
 /// `RT_TABLE_LOCAL` (linux/rtnetlink.h).
 const LOCAL_TABLE: u32 = 255;
