@@ -1,6 +1,6 @@
 //! The files that commands read: policies and captures.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use anstream::ColorChoice;
 use super::error::{CliError, say};
 use crate::capture::{CaptureReader, Gunzip, gunzip};
 use crate::filter::{CompiledPolicy, Generation};
-use crate::gateway::feeds;
+use crate::gateway::{feeds, regular};
 use crate::plan::RoutePlan;
 use crate::policy::{self, Code, Diagnostics, MAX_FILE_SIZE, Policy, Remark, Style};
 
@@ -66,13 +66,9 @@ pub(super) fn peek_policy(path: &Path) -> Option<Policy> {
 /// The policy at `path` without its feeds, with its warnings, or its errors.
 fn parse_policy(path: &Path) -> Result<Result<(Policy, Diagnostics), Diagnostics>, CliError> {
     let usage = |what: String| CliError::Usage(format!("policy {}: {what}", path.display()));
-    let open = open_regular(path).map_err(|error| usage(error.to_string()))?;
-    let mut text = Vec::new();
     // One byte more than a policy may have: the parser says what to do about it.
-    let most = MAX_FILE_SIZE as u64 + 1;
-    open.take(most)
-        .read_to_end(&mut text)
-        .map_err(|error| usage(error.to_string()))?;
+    let text = regular::read(path, MAX_FILE_SIZE as u64 + 1);
+    let text = text.map_err(|error| usage(error.to_string()))?;
     Ok(policy::parse(&path.display().to_string(), &text))
 }
 
@@ -173,24 +169,10 @@ pub(super) fn open_capture<W: Read>(
     path: &Path,
     watch: impl FnOnce(File) -> W,
 ) -> Result<Capture<Gunzip<W>>, CliError> {
-    let file = open_regular(path).map_err(|error| CliError::file("capture", path, &error))?;
+    let file = regular::open(path).map_err(|error| CliError::file("capture", path, &error))?;
     let size = file.metadata().map_or(0, |metadata| metadata.len());
     let bytes = gunzip(watch(file)).map_err(|error| CliError::file("capture", path, &error))?;
     let reader = CaptureReader::new(bytes)
         .map_err(|error| CliError::Failed(format!("capture {}: {error}", path.display())))?;
     Ok(Capture { reader, size })
-}
-
-/// Opens a file that can be read to its end: a FIFO or a terminal would wait for ever.
-fn open_regular(path: &Path) -> io::Result<File> {
-    let metadata = fs::metadata(path)?;
-    if metadata.is_dir() {
-        return Err(io::Error::other("it is a directory; name a file in it"));
-    }
-    if !metadata.is_file() {
-        return Err(io::Error::other(
-            "it is not a regular file; write its contents to one first",
-        ));
-    }
-    File::open(path)
 }

@@ -1,10 +1,11 @@
 //! Feed files: read from beside the policy that names them.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::regular;
 use crate::feed::{Document, MAX_FEED_SIZE};
 use crate::policy::{Code, Feed, Policy, Remark};
 
@@ -19,16 +20,7 @@ pub fn path(policy: &Path, feed: &Feed) -> PathBuf {
 /// # Errors
 /// When it cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        // A FIFO or a terminal would wait for ever.
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FEED_SIZE as u64 + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
+    regular::read(path, MAX_FEED_SIZE as u64 + 1)
 }
 
 /// Loads every feed of `policy`, which was read from `path`, and tells what there is to say about them. A file that is not

@@ -32,6 +32,7 @@ pub mod memory;
 pub mod metrics;
 pub mod preflight;
 pub mod publish;
+pub mod regular;
 pub mod run;
 pub mod series;
 pub mod status;
@@ -39,5 +40,6 @@ mod sys;
 pub mod tun;
 pub mod watch;
 pub mod worker;
+pub mod workers;
 
 pub use backend::{Backend, BackendError, FrameSink, Outcome};

@@ -7,9 +7,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::divert::Diversion;
 use super::divert::nft::{self, NftError};
 use super::divert::route::{ForeignRule, Netlink, NetlinkError};
+use super::divert::{Diversion, names};
 use super::lock::LockError;
 use super::tun;
 use crate::policy::Policy;
@@ -271,22 +271,18 @@ fn check_settings<Read: Fn(&str) -> Option<i64>>(
 fn check_interfaces(diversion: &Diversion, present: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for pattern in &diversion.interfaces {
-        let one = Diversion {
-            interfaces: vec![pattern.clone()],
-            ..diversion.clone()
-        };
-        if one.watches(&diversion.device) {
+        if names(pattern, &diversion.device) {
             findings.push(Finding::error(
                 format!("`{pattern}` of vpn.interfaces also names the filter's own device {}", diversion.device),
                 "packets would go round in circles: give the device another name ([gateway] device)",
             ));
         }
-        if !present.iter().any(|name| one.watches(name)) {
-            let names = present.join(", ");
+        if !present.iter().any(|name| names(pattern, name)) {
+            let there_are = present.join(", ");
             findings.push(Finding::warning(
                 format!("there is no interface {pattern} yet: nothing is judged until there is"),
                 format!(
-                    "start the VPN daemon, or mend the name in vpn.interfaces; there are {names}"
+                    "start the VPN daemon, or mend the name in vpn.interfaces; there are {there_are}"
                 ),
             ));
         }

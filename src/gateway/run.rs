@@ -6,43 +6,32 @@
 //!  stop    marks ─▶ workers end with what was queued ─▶ rules, routes ─▶ device
 //! ```
 
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap};
-use std::fs::OpenOptions;
-use std::hash::{Hash, Hasher};
-use std::io::{self, Read};
+use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::backend::{BackendError, Traffic};
 use super::control::{self, ControlSocket};
-use super::counters::{IoCounters, VerdictCounters};
 use super::divert::Diversion;
 use super::divert::install::{DivertError, Installation, remove_all};
 use super::divert::route::{LinkChange, LinkChanges, Netlink};
 use super::lock::{HostLock, LockError};
 use super::metrics::{MetricsServer, Questions};
 use super::preflight::{self, Finding, Severity};
-use super::publish::{Live, Published};
+use super::publish::Published;
 use super::series::Snapshot;
-use super::status::{
-    DeviceStatus, DiversionStatus, InterfaceStatus, Reloads, RuleStatus, Status, VerdictStatus,
-};
-use super::tun::{StopSignal, TunBackend, TunDevice};
-use super::watch::FileWatch;
-use super::worker;
-use crate::filter::{CompiledPolicy, Generation, RuleKind};
-use crate::policy::{DivertScope, FailMode, GatewayOptions, Policy};
+use super::status::{DeviceStatus, DiversionStatus, Reloads, RuleStatus, Status, VerdictStatus};
+use super::tun::TunDevice;
+use super::watch::{FileWatch, fingerprint};
+use super::workers::Workers;
+use crate::filter::{CompiledPolicy, Generation};
+use crate::policy::{FailMode, GatewayOptions, Policy};
 
 /// Where policies come from.
 pub trait PolicySource {
@@ -210,9 +199,7 @@ struct Gateway {
     installation: Installation,
     netlink: Netlink,
     published: Arc<Published>,
-    workers: Vec<Worker>,
-    ends: UnboundedReceiver<Result<(), String>>,
-    stop: StopSignal,
+    workers: Workers,
     control: ControlSocket,
     metrics: Option<MetricsServer>,
     signals: Signals,
@@ -229,13 +216,6 @@ struct Gateway {
     reloads: Reloads,
     name: String,
     started: Instant,
-}
-
-/// A worker thread, and what it counts.
-struct Worker {
-    thread: JoinHandle<()>,
-    verdicts: Arc<VerdictCounters>,
-    io: Arc<IoCounters>,
 }
 
 /// The signals that are listened to.
@@ -271,7 +251,6 @@ impl Gateway {
         let control = listen(&first.policy().gateway)?;
         let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
         let metrics = serve_metrics(&first.policy().gateway).await?;
-        let stop = StopSignal::new().map_err(system("make an event file"))?;
 
         let options = first.policy().gateway.clone();
         let count = workers_wanted(&options);
@@ -281,26 +260,8 @@ impl Gateway {
                 source,
             })?;
         let published = Arc::new(Published::new(first, count));
-        let (sender, ends) = unbounded_channel();
-        let workers = device
-            .into_queues()
-            .into_iter()
-            .enumerate()
-            .map(|(number, queue)| {
-                let io = Arc::new(IoCounters::default());
-                let backend =
-                    TunBackend::new(queue, &diversion.device, stop.clone(), Arc::clone(&io));
-                let verdicts = Arc::new(VerdictCounters::default());
-                let live = Live::new(Arc::clone(&published), number, Arc::clone(&verdicts));
-                let thread = spawn_worker(number, backend, live, sender.clone())?;
-                Ok(Worker {
-                    thread,
-                    verdicts,
-                    io,
-                })
-            })
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(system("start a worker thread"))?;
+        let workers = Workers::start(device.into_queues(), &diversion.device, &published)
+            .map_err(system("start the workers"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
         let present = netlink.interfaces().await.unwrap_or_default();
         let known_links = installation.diversion().interfaces.iter();
@@ -319,8 +280,6 @@ impl Gateway {
             netlink,
             published,
             workers,
-            ends,
-            stop,
             control,
             metrics,
             signals,
@@ -356,13 +315,7 @@ impl Gateway {
                     tokio::spawn(control::tell(stream, status));
                 }
                 questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
-                end = self.ends.recv() => {
-                    let why = match end {
-                        Some(Err(why)) => why,
-                        Some(Ok(())) | None => "a worker has ended".to_owned(),
-                    };
-                    return Err(RunError::Worker(why));
-                }
+                why = self.workers.ended() => return Err(RunError::Worker(why)),
             }
         }
         info!("stopping");
@@ -489,45 +442,22 @@ impl Gateway {
 
     /// Tells guests of the metrics endpoint what they ask.
     async fn answer(&self, questions: Questions) {
-        let lives = |worker: &Worker| !worker.thread.is_finished();
-        let ready = self.diverting && self.workers.iter().all(lives);
-        let snapshot = match questions.want_numbers() {
-            true => Some(Snapshot {
-                status: self.status().await,
-                ready,
-            }),
-            false => None,
+        let ready = self.diverting && self.workers.all_live();
+        let snapshot = if questions.want_numbers() {
+            let status = self.status().await;
+            Some(Snapshot { status, ready })
+        } else {
+            None
         };
         questions.answer(ready, snapshot);
     }
 
     /// What there is to tell, with every rule of the policies so far, also those that decided nothing.
     async fn status(&self) -> Status {
-        let mut sums = BTreeMap::<_, Traffic>::new();
-        for worker in &self.workers {
-            for (reason, action, traffic) in worker.verdicts.read() {
-                *sums.entry((reason, action)).or_default() += traffic;
-            }
-        }
-        let given = sums.into_iter().filter(|(_, sum)| sum.packets > 0);
-        let verdicts = given.map(
-            |((reason, action), Traffic { packets, bytes })| VerdictStatus {
-                action: action.to_string(),
-                reason: reason.to_string(),
-                packets,
-                bytes,
-            },
-        );
-        let rules = self.published.rule_totals().into_iter();
-        let rules = rules.map(|((kind, name), Traffic { packets, bytes })| RuleStatus {
-            kind: kind_name(kind).to_owned(),
-            name,
-            packets,
-            bytes,
-        });
         let diversion = self.installation.diversion();
         let present = self.netlink.interfaces().await.unwrap_or_default();
-        let sum = |of: fn(&Worker) -> u64| self.workers.iter().map(of).sum();
+        let verdicts = self.workers.verdicts().into_iter();
+        let rules = self.published.rule_totals().into_iter();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -535,31 +465,28 @@ impl Gateway {
             policy: self.name.clone(),
             generation: self.published.generation().0,
             reloads: self.reloads.clone(),
-            diversion: diversion_status(diversion, &present),
+            diversion: DiversionStatus::new(diversion, &present),
             device: DeviceStatus {
                 name: diversion.device.clone(),
-                workers: self.workers.len(),
+                workers: self.workers.count(),
                 overload_drops: self.netlink.dropped(&diversion.device).await.unwrap_or(0),
-                failed_writes: sum(|worker| worker.io.failed_writes()),
+                failed_writes: self.workers.failed_writes(),
             },
-            verdicts: verdicts.collect(),
-            rules: rules.collect(),
-            evicted_fragments: sum(|worker| worker.verdicts.evicted_fragments()),
+            verdicts: verdicts.map(VerdictStatus::from).collect(),
+            rules: rules.map(RuleStatus::from).collect(),
+            evicted_fragments: self.workers.evicted_fragments(),
         }
     }
 
     /// Ends the gateway: in order, or as its fail mode wants it where it failed.
     async fn stop(self, ended: &Result<(), RunError>) -> Result<(), RunError> {
         if ended.is_err() {
-            self.stop.give();
+            self.workers.stop();
             return Ok(self.installation.abandon().await?);
         }
         let stopped = self.installation.stop().await;
-        self.stop.give();
-        for worker in self.workers {
-            // Its panic, if it had one, was told when it ended.
-            _ = worker.thread.join();
-        }
+        self.workers.stop();
+        self.workers.join();
         let removed = self.installation.remove().await;
         stopped.and(removed)?;
         info!("stopped: everything that was added to the kernel is removed");
@@ -574,27 +501,6 @@ enum Occasion {
     Signal,
     /// A file may read differently.
     FileChange,
-}
-
-fn spawn_worker(
-    number: usize,
-    mut backend: TunBackend,
-    mut live: Live,
-    ends: UnboundedSender<Result<(), String>>,
-) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(format!("offramp-{number}"))
-        .spawn(move || {
-            let run = AssertUnwindSafe(|| worker::run(&mut backend, &mut live));
-            let end = catch_unwind(run).unwrap_or_else(|_| {
-                Err(BackendError::Interface {
-                    interface: "worker".to_owned(),
-                    source: io::Error::other("it panicked"),
-                })
-            });
-            // Control has ended before: then nobody needs to know.
-            _ = ends.send(end.map_err(|error| error.to_string()));
-        })
 }
 
 fn listen(gateway: &GatewayOptions) -> Result<ControlSocket, RunError> {
@@ -662,76 +568,5 @@ fn needs_restart(
     waiting.map(|(key, _)| *key).collect()
 }
 
-fn diversion_status(diversion: &Diversion, present: &[String]) -> DiversionStatus {
-    let interface = |pattern: &String| {
-        let one = Diversion {
-            interfaces: vec![pattern.clone()],
-            ..diversion.clone()
-        };
-        InterfaceStatus {
-            pattern: pattern.clone(),
-            present: present
-                .iter()
-                .filter(|name| one.watches(name))
-                .cloned()
-                .collect(),
-        }
-    };
-    DiversionStatus {
-        scope: match diversion.scope {
-            DivertScope::All => "all",
-            DivertScope::Policy => "policy",
-            DivertScope::Suspects => "suspects",
-        }
-        .to_owned(),
-        on_failure: match diversion.on_failure {
-            FailMode::Open => "open",
-            FailMode::Closed => "closed",
-        }
-        .to_owned(),
-        prefixes: diversion.destinations.len(),
-        interfaces: diversion.interfaces.iter().map(interface).collect(),
-    }
-}
-
-/// The name of a kind of rule in counters.
-const fn kind_name(kind: RuleKind) -> &'static str {
-    match kind {
-        RuleKind::Media => "media",
-        RuleKind::Server => "server",
-        RuleKind::Allow => "allow",
-        RuleKind::Public => "public",
-        RuleKind::Feed => "feed",
-    }
-}
-
-/// Tells whether files read as they did: what cannot be read counts, too.
-fn fingerprint(files: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        match read_file(file) {
-            Ok(bytes) => bytes.hash(&mut hasher),
-            Err(error) => error.kind().hash(&mut hasher),
-        }
-    }
-    hasher.finish()
-}
-
-/// The bytes of a regular file, as far as a policy or a feed may go: nothing here waits for a FIFO, or reads a device.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST_FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Larger than any policy or feed that is taken.
-const LARGEST_FILE: u64 = 64 << 20;
 /// How often to look whether the kernel's part is as it was left: `nft` costs milliseconds.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);

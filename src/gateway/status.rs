@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::backend::Traffic;
+use super::divert::{self, Diversion};
+use crate::filter::{Action, Reason, RuleKind};
+use crate::policy::{DivertScope, FailMode};
+
 /// What a running gateway tells about itself: one JSON object, on the control socket and by `offramp status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -99,4 +104,61 @@ pub struct RuleStatus {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+impl DiversionStatus {
+    /// What `diversion` comes to on a host that has the interfaces `present`.
+    pub fn new(diversion: &Diversion, present: &[String]) -> Self {
+        let interface = |pattern: &String| {
+            let named = present.iter().filter(|name| divert::names(pattern, name));
+            InterfaceStatus {
+                pattern: pattern.clone(),
+                present: named.cloned().collect(),
+            }
+        };
+        let scope = match diversion.scope {
+            DivertScope::All => "all",
+            DivertScope::Policy => "policy",
+            DivertScope::Suspects => "suspects",
+        };
+        let on_failure = match diversion.on_failure {
+            FailMode::Open => "open",
+            FailMode::Closed => "closed",
+        };
+        Self {
+            scope: scope.to_owned(),
+            on_failure: on_failure.to_owned(),
+            prefixes: diversion.destinations.len(),
+            interfaces: diversion.interfaces.iter().map(interface).collect(),
+        }
+    }
+}
+
+impl From<((Reason, Action), Traffic)> for VerdictStatus {
+    fn from(((reason, action), Traffic { packets, bytes }): ((Reason, Action), Traffic)) -> Self {
+        Self {
+            action: action.to_string(),
+            reason: reason.to_string(),
+            packets,
+            bytes,
+        }
+    }
+}
+
+impl From<((RuleKind, String), Traffic)> for RuleStatus {
+    fn from(((kind, name), Traffic { packets, bytes }): ((RuleKind, String), Traffic)) -> Self {
+        let kind = match kind {
+            RuleKind::Media => "media",
+            RuleKind::Server => "server",
+            RuleKind::Allow => "allow",
+            RuleKind::Public => "public",
+            RuleKind::Feed => "feed",
+        };
+        Self {
+            kind: kind.to_owned(),
+            name,
+            packets,
+            bytes,
+        }
+    }
 }

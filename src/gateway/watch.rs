@@ -5,13 +5,17 @@
 //! through, not the file, and a change counts once it has been quiet for a moment.
 
 use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
+
+use super::regular;
 
 /// Watches files and the folders that their paths lead through.
 #[derive(Debug)]
@@ -100,6 +104,18 @@ impl Unrest {
     }
 }
 
+/// Tells whether files read as they did: what cannot be read counts, too.
+pub fn fingerprint(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        match regular::read(file, LARGEST_FILE) {
+            Ok(bytes) => bytes.hash(&mut hasher),
+            Err(error) => error.kind().hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
 /// Every folder in which an entry decides what `path` leads to: its own, and those of symbolic links on the way.
 fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::new();
@@ -147,6 +163,8 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     names
 }
 
+/// Larger than any policy or feed that is taken.
+const LARGEST_FILE: u64 = 64 << 20;
 /// How long there must be no change: longer than an editor takes to write a file.
 const QUIET: Duration = Duration::from_millis(200);
 /// How long changes may go on before they are looked at all the same.

@@ -187,15 +187,13 @@ impl Diversion {
         routes.sort_unstable();
         routes
     }
+}
 
-    /// Whether `name` is that of an interface where clients' packets enter.
-    pub fn watches(&self, name: &str) -> bool {
-        self.interfaces
-            .iter()
-            .any(|pattern| match pattern.strip_suffix('*') {
-                Some(stem) => name.starts_with(stem),
-                None => name == pattern,
-            })
+/// Whether `pattern`, an entry of `vpn.interfaces`, names `interface`: a trailing `*` matches any rest.
+pub fn names(pattern: &str, interface: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(stem) => interface.starts_with(stem),
+        None => interface == pattern,
     }
 }
 
@@ -364,10 +362,15 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_is_watched_by_its_name_or_by_its_stem() {
-        let diversion = diversion("");
-        let watched = ["tun0", "vpns", "vpns0", "vpns12", "tun1", "eth0", "xvpns0"]
-            .map(|name| diversion.watches(name));
-        assert_eq!(watched, [true, true, true, true, false, false, false]);
+    fn an_interface_is_named_by_its_name_or_by_its_stem() {
+        let named = |pattern, interfaces: [&str; 4]| interfaces.map(|name| names(pattern, name));
+        assert_eq!(
+            named("tun0", ["tun0", "tun", "tun00", "xtun0"]),
+            [true, false, false, false]
+        );
+        assert_eq!(
+            named("vpns*", ["vpns", "vpns12", "vpn", "xvpns0"]),
+            [true, true, false, false]
+        );
     }
 }

@@ -1,11 +1,10 @@
 //! OpenVPN's `client-to-client`: it forwards between clients inside the daemon, where no filter sees it.
 
-use std::fs::{self, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Finding;
+use crate::gateway::regular;
 
 /// Looks through the OpenVPN daemons in this network namespace.
 pub(super) fn check() -> Vec<Finding> {
@@ -57,17 +56,8 @@ fn hairpins_inside(process: &Path) -> Option<Finding> {
 
 /// A configuration, as far as one may go; nothing that would have to be waited for.
 fn read_config(path: &Path) -> Option<String> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(path)
-        .ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut text = String::new();
-    file.take(LARGEST_CONFIG).read_to_string(&mut text).ok()?;
-    Some(text)
+    let bytes = regular::read(path, LARGEST_CONFIG).ok()?;
+    String::from_utf8(bytes).ok()
 }
 
 /// Larger than configurations are, certificates included.

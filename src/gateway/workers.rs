@@ -1,0 +1,138 @@
+//! [`Workers`]: the threads that judge, one for each queue of the filter's device.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::backend::Traffic;
+use super::counters::{IoCounters, VerdictCounters};
+use super::publish::{Live, Published};
+use super::tun::{StopSignal, TunBackend};
+use super::worker;
+use crate::filter::{Action, Reason};
+
+/// The threads that judge.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<Worker>,
+    ends: UnboundedReceiver<String>,
+    stop: StopSignal,
+}
+
+/// One of them, and what it counts.
+#[derive(Debug)]
+struct Worker {
+    thread: JoinHandle<()>,
+    verdicts: Arc<VerdictCounters>,
+    io: Arc<IoCounters>,
+}
+
+impl Workers {
+    /// Starts a worker for each of `queues`, queues of the device called `device`; they judge by what is `published`.
+    ///
+    /// # Errors
+    /// When the system has no thread, or no event file, for us.
+    pub fn start(queues: Vec<File>, device: &str, published: &Arc<Published>) -> io::Result<Self> {
+        let stop = StopSignal::new()?;
+        let (sender, ends) = unbounded_channel();
+        let start = |(number, queue)| {
+            let io = Arc::new(IoCounters::default());
+            let backend = TunBackend::new(queue, device, stop.clone(), Arc::clone(&io));
+            let verdicts = Arc::new(VerdictCounters::default());
+            let live = Live::new(Arc::clone(published), number, Arc::clone(&verdicts));
+            let thread = spawn(number, backend, live, sender.clone())?;
+            Ok(Worker {
+                thread,
+                verdicts,
+                io,
+            })
+        };
+        let threads = queues.into_iter().enumerate().map(start);
+        let threads = threads.collect::<io::Result<_>>()?;
+        Ok(Self {
+            threads,
+            ends,
+            stop,
+        })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Whether all of them judge.
+    pub fn all_live(&self) -> bool {
+        self.threads.iter().all(|it| !it.thread.is_finished())
+    }
+
+    /// Waits until one ends, which none does before it is told to; why it did.
+    pub async fn ended(&mut self) -> String {
+        let why = self.ends.recv().await;
+        why.unwrap_or_else(|| "no worker is left".to_owned())
+    }
+
+    /// Tells all of them to end, with what is queued for them.
+    pub fn stop(&self) {
+        self.stop.give();
+    }
+
+    /// Waits until all of them have ended.
+    pub fn join(self) {
+        for worker in self.threads {
+            // Its panic, if it had one, was told when it ended.
+            _ = worker.thread.join();
+        }
+    }
+
+    /// What they have decided, by reason and action; those that never came up are left out.
+    pub fn verdicts(&self) -> BTreeMap<(Reason, Action), Traffic> {
+        let mut sums = BTreeMap::<_, Traffic>::new();
+        for worker in &self.threads {
+            for (reason, action, traffic) in worker.verdicts.read() {
+                *sums.entry((reason, action)).or_default() += traffic;
+            }
+        }
+        sums.retain(|_, sum| sum.packets > 0);
+        sums
+    }
+
+    /// Packets that were to pass and that the kernel did not take back.
+    pub fn failed_writes(&self) -> u64 {
+        self.threads.iter().map(|it| it.io.failed_writes()).sum()
+    }
+
+    /// First fragments that were forgotten for lack of room.
+    pub fn evicted_fragments(&self) -> u64 {
+        let evicted = self
+            .threads
+            .iter()
+            .map(|it| it.verdicts.evicted_fragments());
+        evicted.sum()
+    }
+}
+
+fn spawn(
+    number: usize,
+    mut backend: TunBackend,
+    mut live: Live,
+    ends: UnboundedSender<String>,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(format!("offramp-{number}"))
+        .spawn(move || {
+            let run = AssertUnwindSafe(|| worker::run(&mut backend, &mut live));
+            let why = match catch_unwind(run) {
+                Ok(Ok(())) => "a worker has ended".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "a worker has panicked".to_owned(),
+            };
+            // Control has ended before: then nobody needs to know.
+            _ = ends.send(why);
+        })
+}
