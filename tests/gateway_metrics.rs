@@ -503,12 +503,12 @@ fn descriptors(gateway: &Daemon) -> usize {
 }
 
 #[test]
-fn guests_who_idle_dawdle_or_talk_nonsense_harm_nobody() {
+fn connections_that_idle_dawdle_or_talk_nonsense_harm_nobody() {
     in_sandbox(
-        "guests_who_idle_dawdle_or_talk_nonsense_harm_nobody",
+        "connections_that_idle_dawdle_or_talk_nonsense_harm_nobody",
         &[],
         || {
-            let site = PlainSite::new("guests");
+            let site = PlainSite::new("connections");
             for address in [OFFICE, OFFICE6] {
                 site.echo(address, DNS);
                 site.echo(address, MEDIA);
@@ -546,7 +546,7 @@ fn guests_who_idle_dawdle_or_talk_nonsense_harm_nobody() {
                     assert!(site.is_answered(address, DNS, 100));
                     assert!(!site.is_answered(address, MEDIA, 100));
                 }
-                // The guests, one more at the door, and who has asked for the status.
+                // The connections, one more that waits, and who has asked for the status.
                 assert!(descriptors(&gateway) <= quiet + 32 + 2, "{rounds}");
 
                 let byte = request_of_slow.next().expect("it never ends");
@@ -560,9 +560,9 @@ fn guests_who_idle_dawdle_or_talk_nonsense_harm_nobody() {
                 }
                 assert!(rounds < 20, "it is still borne with");
             }
-            println!("bytes that the slow guest could send: {rounds}");
+            println!("bytes that the slow client could send: {rounds}");
             drop(idle);
-            poll("the guests to go", || {
+            poll("the connections to close", || {
                 (descriptors(&gateway) <= quiet).then_some(())
             });
             assert_eq!(gateway.terminate().code(), Some(0));
@@ -571,9 +571,9 @@ fn guests_who_idle_dawdle_or_talk_nonsense_harm_nobody() {
 }
 
 #[test]
-fn without_free_descriptors_guests_wait_and_nobody_spins() {
+fn without_free_descriptors_connections_wait_and_nothing_spins() {
     in_sandbox(
-        "without_free_descriptors_guests_wait_and_nobody_spins",
+        "without_free_descriptors_connections_wait_and_nothing_spins",
         &["prlimit"],
         || {
             let site = PlainSite::new("descriptors");
@@ -593,7 +593,7 @@ fn without_free_descriptors_guests_wait_and_nobody_spins() {
                 let soft = format!("--nofile={most}:");
                 run(Command::new("prlimit").args(["--pid", &pid, &soft])).success();
             };
-            // Room for one guest, and no more.
+            // Room for one connection, and no more.
             limit(next_descriptor(&gateway) + 1);
 
             let idle: Vec<_> = (0..20).map(|_| connect(&site)).collect();
@@ -602,13 +602,13 @@ fn without_free_descriptors_guests_wait_and_nobody_spins() {
                 assert!(site.is_answered(OFFICE, DNS, 100));
                 assert!(!site.is_answered(OFFICE, MEDIA, 100));
             }
-            // The first guest is borne with for 5 seconds, in which the others wait.
+            // The first connection has 5 seconds, in which the others wait.
             let mut first = &idle[0];
             let ended = first.read(&mut [0; 16]);
             assert!(matches!(ended, Ok(0)), "{ended:?}");
             // Ten tries a second; a loop that spins would have made many thousands.
             let tries = gateway.log().matches(HAS_TO_WAIT).count();
-            println!("tries to let a guest in: {tries}");
+            println!("tries to accept: {tries}");
             assert!(tries < 500, "{tries}");
 
             drop(idle);
@@ -620,8 +620,8 @@ fn without_free_descriptors_guests_wait_and_nobody_spins() {
     );
 }
 
-/// What the log says of guests for whom there is no descriptor.
-const HAS_TO_WAIT: &str = "a guest of the metrics endpoint has to wait: Too many open files";
+/// What the log says of connections for which there is no descriptor.
+const HAS_TO_WAIT: &str = "a connection of the metrics endpoint has to wait: Too many open files";
 
 /// The number that the gateway's next descriptor has.
 fn next_descriptor(gateway: &Daemon) -> u32 {

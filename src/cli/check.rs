@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::error::{CliError, say};
-use super::input::{compile, print_diagnostics, read_policy, refused};
+use super::input::{compile, print_diagnostics, read_policy, refused, remarks_on_routes};
 use crate::filter::{BrokenExpectation, CompiledPolicy, Generation};
 use crate::plan::RoutePlan;
-use crate::policy::{Code, Diagnostic, Diagnostics, Policy, Severity};
+use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
 
 /// Check a policy file: every mistake at once, with what to write instead
 ///
@@ -40,13 +40,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             return Err(refused(path, &errors));
         }
     };
-    // What the routes leave to say; whether a feed is loaded was said with the feed.
-    let plan = RoutePlan::new(&policy);
-    for remark in plan
-        .remarks
-        .iter()
-        .filter(|it| it.code() != Code::FeedNotLoaded)
-    {
+    for remark in remarks_on_routes(&RoutePlan::new(&policy)) {
         warnings.remark(&remark.clone().as_warning());
     }
     let compiled = compile(path, policy, Generation(1))?;

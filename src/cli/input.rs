@@ -117,11 +117,7 @@ pub(super) fn load_plan(path: &Path) -> Result<Planned, CliError> {
         }
     };
     let plan = RoutePlan::new(&policy);
-    for remark in plan
-        .remarks
-        .iter()
-        .filter(|it| it.code() != Code::FeedNotLoaded)
-    {
+    for remark in remarks_on_routes(&plan) {
         diagnostics.remark(remark);
     }
     print_diagnostics(&diagnostics);
@@ -133,6 +129,12 @@ pub(super) fn load_plan(path: &Path) -> Result<Planned, CliError> {
         )));
     }
     Ok(Planned { policy, plan })
+}
+
+/// What there is to say about the routes; whether a feed is loaded was said with the feed.
+pub(super) fn remarks_on_routes(plan: &RoutePlan) -> impl Iterator<Item = &Remark> {
+    let remarks = plan.remarks.iter();
+    remarks.filter(|it| it.code() != Code::FeedNotLoaded)
 }
 
 /// That the policy at `path` has errors.

@@ -8,7 +8,7 @@
 //!
 //! It runs on the control thread, a task a connection, and asks the control loop as anybody who comes from outside:
 //! [`MetricsServer::asked`] is one of the things that the loop waits for. However many ask at once, they are answered
-//! together, with one look at the counters. Guests are few, each has one request and a few seconds, and when there is no
+//! together, with one look at the counters. Connections are few, each has one request and a few seconds, and when there is no
 //! room for another one, one that has not said what it wants goes first.
 
 use std::collections::VecDeque;
@@ -39,10 +39,10 @@ pub struct MetricsServer {
     questions: mpsc::Receiver<Question>,
     accepting: JoinHandle<()>,
     /// Keeps the channel of questions open.
-    _host: Arc<Host>,
+    _shared: Arc<Shared>,
 }
 
-/// What guests want to know of the control loop.
+/// What is asked of the control loop, on all connections.
 #[derive(Debug)]
 pub struct Questions(Vec<Question>);
 
@@ -73,15 +73,15 @@ impl MetricsServer {
     }
 
     fn serve(listener: TcpListener) -> Self {
-        let (asking, questions) = mpsc::channel(MOST_GUESTS);
-        let host = Arc::new(Host {
+        let (asking, questions) = mpsc::channel(MAX_CONNECTIONS);
+        let shared = Arc::new(Shared {
             asking,
             series: Mutex::new(Series::new(SystemTime::now())),
         });
         Self {
             questions,
-            accepting: tokio::spawn(welcome(listener, Arc::clone(&host))),
-            _host: host,
+            accepting: tokio::spawn(accept(listener, Arc::clone(&shared))),
+            _shared: shared,
         }
     }
 
@@ -95,7 +95,7 @@ impl MetricsServer {
         let mut questions = Vec::new();
         server
             .questions
-            .recv_many(&mut questions, MOST_GUESTS)
+            .recv_many(&mut questions, MAX_CONNECTIONS)
             .await;
         Questions(questions)
     }
@@ -128,80 +128,80 @@ impl Questions {
     }
 }
 
-/// What guests are served from.
+/// What all connections are served from.
 #[derive(Debug)]
-struct Host {
+struct Shared {
     asking: mpsc::Sender<Question>,
     series: Mutex<Series>,
 }
 
 /// One connection.
 #[derive(Debug)]
-struct Guest {
+struct Connection {
     task: JoinHandle<()>,
     /// It has said what it wants.
     has_asked: Arc<AtomicBool>,
 }
 
-impl Drop for Guest {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// Lets guests in, [`MOST_GUESTS`] at a time.
-async fn welcome(listener: TcpListener, host: Arc<Host>) {
-    let mut guests = VecDeque::new();
+/// Accepts connections, [`MAX_CONNECTIONS`] at a time.
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                make_room(&mut guests).await;
+                evict_idle(&mut connections).await;
                 let has_asked = Arc::default();
-                let task = tokio::spawn(serve(stream, Arc::clone(&host), Arc::clone(&has_asked)));
-                guests.push_back(Guest { task, has_asked });
+                let task = tokio::spawn(serve(stream, Arc::clone(&shared), Arc::clone(&has_asked)));
+                connections.push_back(Connection { task, has_asked });
             }
             Err(error) => {
-                // No descriptor is free: one may be when guests have left.
-                debug!("a guest of the metrics endpoint has to wait: {error}");
+                // No descriptor is free: one may be when connections have ended.
+                debug!("a connection of the metrics endpoint has to wait: {error}");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
-/// Sends a guest away when there are [`MOST_GUESTS`]: the first that has not asked yet, or else the first.
-async fn make_room(guests: &mut VecDeque<Guest>) {
-    guests.retain(|guest| !guest.task.is_finished());
-    if guests.len() < MOST_GUESTS {
+/// Closes a connection when there are [`MAX_CONNECTIONS`]: the first that has not asked yet, or else the first.
+async fn evict_idle(connections: &mut VecDeque<Connection>) {
+    connections.retain(|connection| !connection.task.is_finished());
+    if connections.len() < MAX_CONNECTIONS {
         return;
     }
-    let idle = guests
+    let idle = connections
         .iter()
-        .position(|guest| !guest.has_asked.load(Ordering::Relaxed));
-    if let Some(mut guest) = guests.remove(idle.unwrap_or(0)) {
-        guest.task.abort();
+        .position(|connection| !connection.has_asked.load(Ordering::Relaxed));
+    if let Some(mut connection) = connections.remove(idle.unwrap_or(0)) {
+        connection.task.abort();
         // Its descriptor is free when it has ended, however it did.
-        _ = (&mut guest.task).await;
+        _ = (&mut connection.task).await;
     }
 }
 
 /// Answers one request, if it comes in time.
-async fn serve(stream: TcpStream, host: Arc<Host>, has_asked: Arc<AtomicBool>) {
+async fn serve(stream: TcpStream, shared: Arc<Shared>, has_asked: Arc<AtomicBool>) {
     let service = service_fn(|request| {
         has_asked.store(true, Ordering::Relaxed);
-        let host = &host;
-        async move { Ok::<_, Infallible>(answer(&request, host).await) }
+        let shared = &shared;
+        async move { Ok::<_, Infallible>(answer(&request, shared).await) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
         // `nc` and scripts say that they are done before they read.
         .half_close(true)
-        .max_buf_size(LONGEST_REQUEST)
+        .max_buf_size(MAX_REQUEST)
         // There is a limit for all of it.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service);
     // Who speaks something else, goes away or takes too long has been told all that there is to tell.
-    _ = timeout(PATIENCE_WITH_GUESTS, connection).await;
+    _ = timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
 /// What there is to ask for.
@@ -223,7 +223,7 @@ impl Resource {
     }
 }
 
-async fn answer(request: &Request<Incoming>, host: &Host) -> Response<String> {
+async fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<String> {
     let Some(resource) = Resource::at(request.uri().path()) else {
         return text(
             StatusCode::NOT_FOUND,
@@ -237,19 +237,19 @@ async fn answer(request: &Request<Incoming>, host: &Host) -> Response<String> {
         return refusal;
     }
     let answer = match resource {
-        Resource::Metrics => host.ask(Question::Numbers).await.map(|snapshot| {
+        Resource::Metrics => shared.ask(Question::Numbers).await.map(|snapshot| {
             // A panic while it was held left rules named, which is what is asked of it.
-            let mut series = host.series.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut series = shared.series.lock().unwrap_or_else(PoisonError::into_inner);
             let mut response = text(StatusCode::OK, &series.render(&snapshot));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
             response
         }),
         Resource::Health => {
-            let ready = host.ask(Question::Readiness).await;
+            let ready = shared.ask(Question::Readiness).await;
             ready.map(|_| text(StatusCode::OK, "the control loop answers\n"))
         }
-        Resource::Readiness => host.ask(Question::Readiness).await.map(|ready| {
+        Resource::Readiness => shared.ask(Question::Readiness).await.map(|ready| {
             if ready {
                 text(StatusCode::OK, "traffic is judged\n")
             } else {
@@ -265,7 +265,7 @@ async fn answer(request: &Request<Incoming>, host: &Host) -> Response<String> {
     })
 }
 
-impl Host {
+impl Shared {
     /// Asks the control loop; `None` when it does not answer in time.
     async fn ask<T>(&self, question: fn(oneshot::Sender<T>) -> Question) -> Option<T> {
         let (asker, answer) = oneshot::channel();
@@ -286,17 +286,17 @@ fn text(status: StatusCode, body: &str) -> Response<String> {
 }
 
 /// Connections at a time: a few servers that scrape, a few that check, and somebody who looks.
-const MOST_GUESTS: usize = 32;
+const MAX_CONNECTIONS: usize = 32;
 /// How long a connection may take, from its first byte to its last.
-const PATIENCE_WITH_GUESTS: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a question may wait for the control loop; the answer then has a second to get there.
 const PATIENCE_WITH_CONTROL: Duration = Duration::from_secs(4);
 /// How long to wait for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a request's head: the least that hyper takes, and many times what scrapers send.
-const LONGEST_REQUEST: usize = 8_192;
+const MAX_REQUEST: usize = 8_192;
 
-const _: () = assert!(PATIENCE_WITH_CONTROL.as_secs() < PATIENCE_WITH_GUESTS.as_secs());
+const _: () = assert!(PATIENCE_WITH_CONTROL.as_secs() < CONNECTION_TIMEOUT.as_secs());
 
 #[cfg(test)]
 mod tests {
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_guest_that_has_said_all_it_has_to_say_is_answered() {
+    async fn a_connection_that_has_said_all_it_has_to_say_is_answered() {
         let address = serve_with(Some(true)).await;
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         let request = b"GET /healthz HTTP/1.0\r\n\r\n";
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_request_is_refused_and_the_next_guest_is_served() {
+    async fn what_is_no_request_is_refused_and_the_next_connection_is_served() {
         let address = serve_with(Some(true)).await;
         let long = [&b"GET /metrics HTTP/1.1\r\nX: "[..], &vec![b'a'; 100_000]].concat();
         let garbage: [&[u8]; 6] = [
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_idle_guest_makes_room_for_the_next_and_one_that_has_asked_does_not() {
+    async fn an_idle_connection_makes_room_for_the_next_and_one_that_has_asked_does_not() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let mut server = Some(MetricsServer::serve(listener));
@@ -433,7 +433,7 @@ mod tests {
         let questions = MetricsServer::asked(&mut server).await;
 
         let mut idle = Vec::new();
-        for _ in 0..MOST_GUESTS {
+        for _ in 0..MAX_CONNECTIONS {
             idle.push(TcpStream::connect(address).await.expect("it listens"));
         }
         // The first of them had to go.

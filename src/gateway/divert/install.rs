@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::nft::{self, NftError};
 use super::route::{Netlink, NetlinkError, device_settings};
-use super::{Diversion, RouteTarget};
+use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use crate::policy::FailMode;
 
 /// A diversion that the kernel knows of.
@@ -68,14 +68,21 @@ impl Installation {
             set(&key, value)?;
         }
         self.device = self.netlink.set_up_device(&diversion.device).await?;
-        self.netlink
-            .set_routes(&diversion.routes(), self.device)
-            .await?;
-        self.netlink
-            .set_rules(&diversion.rules(), diversion.mark.mask())
-            .await?;
-        let diversion = diversion.clone();
-        Ok(run_nft(move || nft::install(&diversion)).await?)
+        self.tell(&diversion.routes(), &diversion.rules(), diversion)
+            .await
+    }
+
+    /// Gives the kernel these routes and rules, and the marks of `diversion`: in this order what is marked finds its way.
+    async fn tell(
+        &self,
+        routes: &[DivertRoute],
+        rules: &[MarkRule],
+        diversion: &Diversion,
+    ) -> Result<(), DivertError> {
+        let mask = diversion.mark.mask();
+        self.netlink.set_routes(routes, self.device).await?;
+        self.netlink.set_rules(rules, mask).await?;
+        install_marks(diversion).await
     }
 
     /// What the kernel was told.
@@ -112,18 +119,12 @@ impl Installation {
     }
 
     async fn change_to(&self, wanted: &Diversion) -> Result<(), DivertError> {
-        let mask = wanted.mark.mask();
         let routes = [self.installed.routes(), wanted.routes()].concat();
         let mut rules = [self.installed.rules(), wanted.rules()].concat();
         rules.sort_unstable();
         rules.dedup();
-        self.netlink.set_routes(&routes, self.device).await?;
-        self.netlink.set_rules(&rules, mask).await?;
-        run_nft({
-            let wanted = wanted.clone();
-            move || nft::install(&wanted)
-        })
-        .await?;
+        self.tell(&routes, &rules, wanted).await?;
+        let mask = wanted.mark.mask();
         self.netlink.set_rules(&wanted.rules(), mask).await?;
         self.netlink
             .set_routes(&wanted.routes(), self.device)
@@ -148,8 +149,7 @@ impl Installation {
             .await?;
         let mut missing = Vec::new();
         if !run_nft(nft::is_installed).await? {
-            let diversion = diversion.clone();
-            run_nft(move || nft::install(&diversion)).await?;
+            install_marks(diversion).await?;
             missing.push("the nftables table".to_owned());
         }
         for (count, what) in [(rules, "routing rules"), (routes, "routes")] {
@@ -193,15 +193,15 @@ impl Installation {
                 let blackholes: Vec<_> = routes
                     .filter(|it| it.target == RouteTarget::Blackhole)
                     .collect();
-                self.netlink.set_routes(&blackholes, 0).await?;
-                self.netlink
-                    .set_rules(&diversion.rules(), diversion.mark.mask())
-                    .await?;
-                let diversion = diversion.clone();
-                Ok(run_nft(move || nft::install(&diversion)).await?)
+                self.tell(&blackholes, &diversion.rules(), diversion).await
             }
         }
     }
+}
+
+async fn install_marks(diversion: &Diversion) -> Result<(), DivertError> {
+    let diversion = diversion.clone();
+    Ok(run_nft(move || nft::install(&diversion)).await?)
 }
 
 /// Has `nft` run beside the control task, which does not wait for it for ever.

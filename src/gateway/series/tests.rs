@@ -1,0 +1,252 @@
+//! Few series, all of them right, whatever the policy and the traffic.
+
+use super::*;
+use crate::gateway::status::{
+    DeviceStatus, DiversionStatus, InterfaceStatus, Reloads, VerdictStatus,
+};
+
+fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
+    RuleStatus {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        packets,
+        bytes: 100 * packets,
+    }
+}
+
+fn interface(pattern: &str, present: &[&str]) -> InterfaceStatus {
+    InterfaceStatus {
+        pattern: pattern.to_owned(),
+        present: present.iter().map(|&name| name.to_owned()).collect(),
+    }
+}
+
+fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
+    Snapshot {
+        status: Status {
+            version: "1.2.3".to_owned(),
+            pid: 7,
+            uptime_seconds: 60,
+            policy: "policy.toml".to_owned(),
+            generation: 3,
+            reloads: Reloads {
+                taken: 2,
+                refused: 1,
+                last_error: Some("a mistake".to_owned()),
+            },
+            diversion: DiversionStatus {
+                scope: "policy".to_owned(),
+                on_failure: "open".to_owned(),
+                prefixes: 5,
+                interfaces: vec![
+                    interface("tun0", &[]),
+                    interface("vpns*", &["vpns0", "vpns1"]),
+                ],
+            },
+            device: DeviceStatus {
+                name: "offramp0".to_owned(),
+                workers: 2,
+                overload_drops: 11,
+                failed_writes: 12,
+            },
+            verdicts: vec![VerdictStatus {
+                action: "drop".to_owned(),
+                reason: "media".to_owned(),
+                packets: 40,
+                bytes: 4_000,
+            }],
+            rules,
+            evicted_fragments: 13,
+        },
+        ready: true,
+    }
+}
+
+fn series() -> Series {
+    Series::new(UNIX_EPOCH + std::time::Duration::from_millis(1_790_000_000_250))
+}
+
+/// The series of a scrape, without comments.
+fn scrape(series: &mut Series, rules: Vec<RuleStatus>) -> Vec<String> {
+    let text = series.render(&Arc::new(snapshot(rules)));
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples.map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn assert_has(samples: &[String], wanted: &str) {
+    let has = samples.iter().any(|sample| sample == wanted);
+    assert!(has, "no {wanted} in {samples:#?}");
+}
+
+#[test]
+fn everything_that_is_told_is_told_with_its_unit_and_what_it_means() {
+    let rules = vec![
+        rule("media", "media", 40),
+        rule("public", "Access Edge", 0),
+        rule("server", "Front \"End\" C:\\pool\nZürich 東京", 2),
+    ];
+    insta::assert_snapshot!(series().render(&Arc::new(snapshot(rules))));
+}
+
+#[test]
+fn every_reason_is_there_before_any_packet_is() {
+    let samples = scrape(&mut series(), Vec::new());
+    for reason in Reason::ALL {
+        let label = format!("reason=\"{reason}\"");
+        let of = |name: &str| {
+            samples
+                .iter()
+                .any(|it| it.starts_with(name) && it.contains(&label))
+        };
+        assert!(
+            of("offramp_packets_total") && of("offramp_bytes_total"),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn a_verdict_that_should_not_be_is_told_all_the_same() {
+    let mut snapshot = snapshot(Vec::new());
+    "forward".clone_into(&mut snapshot.status.verdicts[0].action);
+    let text = series().render(&Arc::new(snapshot));
+    let wanted = "offramp_packets_total{action=\"forward\",reason=\"media\"} 40\n";
+    assert!(text.contains(wanted), "{text}");
+}
+
+#[test]
+fn whatever_the_policy_and_the_traffic_there_is_an_end_to_the_series() {
+    let kinds = ["media", "server", "allow", "public"];
+    let rules = (0..4_000).map(|at| rule(kinds[at % 4], &format!("rule {at}"), at as u64));
+    let mut most = snapshot(rules.collect());
+    most.status.diversion.interfaces = (0..100)
+        .map(|at| interface(&format!("tun{at}"), &["present"]))
+        .collect();
+    most.status.verdicts = Reason::ALL
+        .into_iter()
+        .flat_map(|reason| {
+            ["forward", "drop"].map(|action| VerdictStatus {
+                action: action.to_owned(),
+                reason: reason.to_string(),
+                packets: 1,
+                bytes: 1,
+            })
+        })
+        .collect();
+    let text = series().render(&Arc::new(most));
+    let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(samples.len(), 193, "{text}");
+    assert!(samples.len() <= MOST_SERIES);
+    let others = "offramp_interfaces_present{pattern=\"(others)\"} 92";
+    assert!(samples.contains(&others), "{text}");
+}
+
+#[test]
+fn the_busiest_rules_have_series_and_the_rest_are_summed_by_kind() {
+    let mut rules: Vec<_> = (0..1_000)
+        .map(|at| rule("server", &format!("server {at:03}"), at))
+        .collect();
+    rules.push(rule("public", "Edge", 5));
+    let samples = scrape(&mut series(), rules);
+    assert_has(
+        &samples,
+        r#"offramp_rule_packets_total{kind="server",name="server 940"} 940"#,
+    );
+    // 0 + 1 + … + 939
+    assert_has(
+        &samples,
+        r#"offramp_rule_packets_total{kind="server",name="(others)"} 441330"#,
+    );
+    assert_has(
+        &samples,
+        r#"offramp_rule_bytes_total{kind="server",name="(others)"} 44133000"#,
+    );
+    assert_has(
+        &samples,
+        r#"offramp_rule_packets_total{kind="public",name="(others)"} 5"#,
+    );
+}
+
+#[test]
+fn no_counter_of_a_rule_ever_goes_back() {
+    let mut series = series();
+    let mut before: BTreeMap<String, u64> = BTreeMap::new();
+    for round in 0..50_u64 {
+        // Others are busy each time, and more of them.
+        let rules = (0..200_u64).map(|at| {
+            let times = (at * 37 + 11) % 200;
+            rule(
+                "server",
+                &format!("server {at}"),
+                round.saturating_sub(times / 5) * times,
+            )
+        });
+        let samples = scrape(&mut series, rules.collect());
+        let of_rules = samples.iter().filter(|it| it.contains("_rule_"));
+        let after: BTreeMap<String, u64> = of_rules
+            .map(|sample| {
+                let (name, value) = sample.rsplit_once(' ').expect("a name and a value");
+                (name.to_owned(), value.parse().expect("a number"))
+            })
+            .collect();
+        for (name, value) in &before {
+            assert!(after.get(name) >= Some(value), "{name} was {value}");
+        }
+        before = after;
+    }
+}
+
+#[test]
+fn a_rule_that_is_called_like_the_others_is_one_of_them() {
+    let mut rules: Vec<_> = (0..100)
+        .map(|at| rule("allow", &format!("allow {at}"), 1_000))
+        .collect();
+    rules.push(rule("allow", OTHERS, 1_000_000));
+    let samples = scrape(&mut series(), rules);
+    assert_has(
+        &samples,
+        r#"offramp_rule_packets_total{kind="allow",name="(others)"} 1040000"#,
+    );
+}
+
+#[test]
+fn the_dashboard_asks_for_nothing_that_is_not_told() {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../../config/grafana-offramp.json"))
+            .expect("the dashboard is JSON");
+    let told = series().render(&Arc::new(snapshot(vec![rule("media", "media", 1)])));
+    let told: BTreeSet<&str> = told
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    let mut expressions = Vec::new();
+    strings_of("expr", &dashboard, &mut expressions);
+    strings_of("query", &dashboard, &mut expressions);
+    let is_part_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut asked = BTreeSet::new();
+    for expression in &expressions {
+        let words = expression.split(|c| !is_part_of_a_name(c));
+        asked.extend(words.filter(|word| word.starts_with("offramp_")));
+    }
+    assert!(asked.len() >= 8, "{asked:?}");
+    assert!(
+        asked.is_subset(&told),
+        "{:?}",
+        asked.difference(&told).collect::<Vec<_>>()
+    );
+}
+
+/// The strings under `key`, wherever they are.
+fn strings_of<'j>(key: &str, json: &'j serde_json::Value, found: &mut Vec<&'j str>) {
+    if let Some(object) = json.as_object() {
+        found.extend(object.get(key).and_then(|value| value.as_str()));
+        object
+            .values()
+            .for_each(|value| strings_of(key, value, found));
+    }
+    for value in json.as_array().into_iter().flatten() {
+        strings_of(key, value, found);
+    }
+}
