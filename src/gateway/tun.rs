@@ -367,6 +367,26 @@ mod tests {
         frame
     }
 
+    /// Drops everything.
+    struct Nobody;
+
+    impl Judgement for Nobody {
+        fn judge(&mut self, _packets: &[Received<'_>], _verdicts: &mut [Verdict]) {}
+    }
+
+    #[test]
+    fn a_worker_that_never_has_to_wait_stops_all_the_same() {
+        let endless = File::open("/dev/zero").expect("every system has it");
+        let stop = StopSignal::new().expect("an event file");
+        let mut backend = TunBackend::new(endless, "zero", stop.clone(), Arc::default());
+        assert_eq!(backend.exchange(&mut Nobody).ok(), Some(Progress::More));
+        stop.give();
+        let told = Instant::now();
+        while backend.exchange(&mut Nobody).ok() == Some(Progress::More) {
+            assert!(told.elapsed() < 20 * DRAIN_LIMIT, "it goes on and on");
+        }
+    }
+
     #[test]
     fn an_ordinary_packet_counts_once() {
         let traffic = traffic_of(&frame(GSO_NONE, 0, 0, &[0; 100]));
