@@ -521,7 +521,8 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
         .map_err(|source| RunError::Metrics { address, source })
 }
 
-fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
+/// Where the gateway of this policy serves its metrics, if it does.
+pub fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
     gateway.metrics.as_ref().map(|address| address.value)
 }
 
