@@ -36,10 +36,12 @@ pub mod regular;
 pub mod run;
 pub mod series;
 pub mod status;
+pub mod service;
 mod sys;
 pub mod tun;
 pub mod watch;
 pub mod worker;
+pub mod watchdog;
 pub mod workers;
 
 pub use backend::{Backend, BackendError, FrameSink, Outcome};
