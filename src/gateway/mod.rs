@@ -33,15 +33,16 @@ pub mod metrics;
 pub mod preflight;
 pub mod publish;
 pub mod regular;
+pub mod rights;
 pub mod run;
 pub mod series;
-pub mod status;
 pub mod service;
+pub mod status;
 mod sys;
 pub mod tun;
 pub mod watch;
-pub mod worker;
 pub mod watchdog;
+pub mod worker;
 pub mod workers;
 
 pub use backend::{Backend, BackendError, FrameSink, Outcome};
