@@ -10,6 +10,7 @@ mod explain;
 mod feed;
 mod input;
 mod journal;
+mod log;
 mod number;
 mod observe;
 mod render;

@@ -4,8 +4,11 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use tracing::error;
+
 use super::error::CliError;
 use super::input::{compile, load_policy, load_policy_quietly, peek_policy, read_policy};
+use super::log::{self, LogEnd};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::feeds;
 use crate::gateway::preflight::{Finding, Severity};
@@ -72,9 +75,21 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     if options.dry_run {
         return rehearse(&policy);
     }
-    start_log(options);
-    gateway::run(&source).map_err(failed)?;
-    Ok(ExitCode::SUCCESS)
+    let log = start_log(options).map_err(|error| {
+        CliError::Failed(format!(
+            "cannot start the thread that writes the log: {error}"
+        ))
+    })?;
+    let ended = gateway::run(&source);
+    // From here on the log is what is written to: standard error may be stuck.
+    if let Err(error) = &ended {
+        error!("{error}");
+    }
+    drop(log);
+    Ok(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(error).exit_code(),
+    })
 }
 
 fn failed(error: RunError) -> CliError {
@@ -164,8 +179,8 @@ fn check_tests(policy: &CompiledPolicy) -> Result<(), String> {
     ))
 }
 
-/// Starts the log on standard error.
-fn start_log(options: &Options) {
+/// Starts the log on standard error; it ends with what is returned.
+fn start_log(options: &Options) -> io::Result<LogEnd> {
     let level = if options.verbose {
         tracing::Level::DEBUG
     } else {
@@ -179,8 +194,9 @@ fn start_log(options: &Options) {
         other => other,
     };
     use tracing_subscriber::prelude::*;
+    let (writer, end) = log::start()?;
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal() && anstream::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(filter);
@@ -191,4 +207,7 @@ fn start_log(options: &Options) {
             .with(lines.with_ansi(false).event_format(super::journal::Lines))
             .init(),
     }
+    // A panic, too, is for the log.
+    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    Ok(end)
 }

@@ -88,10 +88,21 @@ impl VerdictCounters {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct IoCounters {
+    exchanges: Tally,
     failed_writes: Tally,
 }
 
 impl IoCounters {
+    /// Counts an exchange with the kernel, on the thread that owns the counters: a sign of life.
+    pub fn exchanged(&self) {
+        self.exchanges.add(1);
+    }
+
+    /// Exchanges with the kernel so far, those that brought nothing included.
+    pub fn exchanges(&self) -> u64 {
+        self.exchanges.read()
+    }
+
     /// Counts a packet that was to pass and that the kernel did not take back, on the thread that owns the counters.
     pub fn write_failed(&self) {
         self.failed_writes.add(1);

@@ -33,12 +33,15 @@ pub mod metrics;
 pub mod preflight;
 pub mod publish;
 pub mod regular;
+pub mod rights;
 pub mod run;
 pub mod series;
+pub mod service;
 pub mod status;
 mod sys;
 pub mod tun;
 pub mod watch;
+pub mod watchdog;
 pub mod worker;
 pub mod workers;
 

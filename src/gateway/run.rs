@@ -1,7 +1,7 @@
 //! The live gateway, from its start to its end.
 //!
 //! ```text
-//!  start   lock ─▶ checks ─▶ control socket, metrics ─▶ device ─▶ workers ─▶ routes, rules, marks ─▶ ready
+//!  start   lock ─▶ checks ─▶ control socket, metrics ─▶ device ─▶ rights ─▶ workers ─▶ routes, rules, marks ─▶ ready
 //!  reload  read ─▶ compile ─▶ routes, rules, marks ─▶ publish        (a mistake ends it at once, and changes nothing)
 //!  stop    marks ─▶ workers end with what was queued ─▶ rules, routes ─▶ device
 //! ```
@@ -25,10 +25,13 @@ use super::lock::{HostLock, LockError};
 use super::metrics::{MetricsServer, Questions};
 use super::preflight::{self, Finding, Severity};
 use super::publish::Published;
+use super::rights::{Needs, Rights};
 use super::series::Snapshot;
+use super::service::{Notice, ServiceManager};
 use super::status::{DeviceStatus, DiversionStatus, Reloads, RuleStatus, Status, VerdictStatus};
 use super::tun::TunDevice;
 use super::watch::{FileWatch, fingerprint};
+use super::watchdog::Watchdog;
 use super::workers::Workers;
 use crate::filter::{CompiledPolicy, Generation};
 use crate::policy::{FailMode, GatewayOptions, Policy};
@@ -200,6 +203,9 @@ struct Gateway {
     netlink: Netlink,
     published: Arc<Published>,
     workers: Workers,
+    watchdog: Watchdog,
+    manager: Arc<ServiceManager>,
+    rights: Rights,
     control: ControlSocket,
     metrics: Option<MetricsServer>,
     signals: Signals,
@@ -245,9 +251,7 @@ impl Gateway {
     ) -> Result<Self, RunError> {
         let system = |what| move |source| RunError::System { what, source };
         let signals = Signals::new().map_err(system("listen for signals"))?;
-        let watch = FileWatch::new(&source.files())
-            .map_err(io::Error::other)
-            .map_err(system("watch the policy file"))?;
+        let manager = Arc::new(ServiceManager::of_environment());
         let control = listen(&first.policy().gateway)?;
         let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
         let metrics = serve_metrics(&first.policy().gateway).await?;
@@ -259,10 +263,21 @@ impl Gateway {
                 device: diversion.device.clone(),
                 source,
             })?;
+        let files = source.files();
+        let rights = Rights::limit_to(Needs {
+            files: &files,
+            control: control_path(&first.policy().gateway),
+            device: &diversion.device,
+        });
+        // Threads begin here: the file watch has one, too.
+        let watch = FileWatch::new(&files)
+            .map_err(io::Error::other)
+            .map_err(system("watch the policy file"))?;
         let published = Arc::new(Published::new(first, count));
         let workers = Workers::start(device.into_queues(), &diversion.device, &published)
             .map_err(system("start the workers"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
+        let watchdog = Watchdog::start(workers.io(), Arc::clone(&manager));
         let present = netlink.interfaces().await.unwrap_or_default();
         let known_links = installation.diversion().interfaces.iter();
         let known_links = known_links.map(|name| (name.clone(), present.contains(name)));
@@ -275,11 +290,14 @@ impl Gateway {
             "ready: {} is in force",
             source.name()
         );
-        Ok(Self {
+        let gateway = Self {
             installation,
             netlink,
             published,
             workers,
+            watchdog,
+            manager,
+            rights,
             control,
             metrics,
             signals,
@@ -292,7 +310,22 @@ impl Gateway {
             reloads: Reloads::default(),
             name: source.name(),
             started: Instant::now(),
-        })
+        };
+        gateway.tell_ready();
+        Ok(gateway)
+    }
+
+    /// Tells the service manager that traffic is judged, and by what.
+    fn tell_ready(&self) {
+        let mut status = format!(
+            "judging by {}, generation {}",
+            self.name,
+            self.published.generation().0
+        );
+        if self.reloads.last_error.is_some() {
+            status.push_str("; what the file says now is refused");
+        }
+        self.manager.tell(Notice::Ready { status: &status });
     }
 
     /// Serves until it is told to stop, or a worker ends.
@@ -319,6 +352,7 @@ impl Gateway {
             }
         }
         info!("stopping");
+        self.manager.tell(Notice::Stopping);
         Ok(())
     }
 
@@ -363,7 +397,10 @@ impl Gateway {
                 let repaired = self.installation.repair().await;
                 self.diverting = repaired.is_ok();
                 match repaired {
-                    Ok(_) => info!("{name} is on again: traffic is judged"),
+                    Ok(_) => {
+                        info!("{name} is on again: traffic is judged");
+                        self.tell_ready();
+                    }
                     Err(error) => error!("traffic is not diverted as it should be: {error}"),
                 }
             }
@@ -374,6 +411,8 @@ impl Gateway {
                     FailMode::Closed => "what is diverted is stopped",
                 };
                 error!("{name} is off: {meanwhile} until it is on (`ip link set {name} up`)");
+                let status = format!("{name} is off: {meanwhile}");
+                self.manager.tell(Notice::Status(&status));
             }
             (false, true) => info!("interface {name} is there: what enters from it is judged"),
             (false, false) => warn!("interface {name} is gone or off: nothing enters from it"),
@@ -387,6 +426,7 @@ impl Gateway {
             return;
         }
         self.fingerprint = read;
+        self.manager.tell(Notice::Reloading);
         self.watch.follow(&files);
         let before = self.published.generation();
         match self.exchange(source, Generation(before.0 + 1)).await {
@@ -399,7 +439,15 @@ impl Gateway {
                     source.name()
                 );
             }
-            Err(why) => {
+            Err(mut why) => {
+                if let Some(file) = self.rights.out_of_reach(&files) {
+                    why = format!(
+                        "{}\n{} is in none of the folders that can be read since the start; restart offramp to have it \
+                         read from there",
+                        why.trim_end(),
+                        file.display()
+                    );
+                }
                 error!(
                     "reload refused, generation {} stays in force: {}",
                     before.0,
@@ -409,6 +457,7 @@ impl Gateway {
                 self.reloads.last_error = Some(why);
             }
         }
+        self.tell_ready();
     }
 
     /// Puts the policy as it reads at the moment into force.
@@ -442,7 +491,7 @@ impl Gateway {
 
     /// Tells guests of the metrics endpoint what they ask.
     async fn answer(&self, questions: Questions) {
-        let ready = self.diverting && self.workers.all_live();
+        let ready = self.diverting && self.workers.all_live() && self.watchdog.all_live();
         let snapshot = if questions.want_numbers() {
             let status = self.status().await;
             Some(Snapshot { status, ready })
@@ -521,7 +570,8 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
         .map_err(|source| RunError::Metrics { address, source })
 }
 
-fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
+/// Where the gateway of this policy serves its metrics, if it does.
+pub fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
     gateway.metrics.as_ref().map(|address| address.value)
 }
 

@@ -189,13 +189,13 @@ impl TunBackend {
         Ok(count)
     }
 
-    /// Waits until there is a packet, or the signal to stop.
+    /// Waits until there is a packet, or the signal to stop; no longer than [`IDLE_LIMIT`], so that it is seen to live.
     fn wait(&mut self) -> io::Result<()> {
         let mut files = [
             PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.stop.event.as_fd(), PollFlags::POLLIN),
         ];
-        match nix::poll::poll(&mut files, PollTimeout::NONE) {
+        match nix::poll::poll(&mut files, PollTimeout::from(IDLE_MILLISECONDS)) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -229,6 +229,7 @@ impl TunBackend {
 
 impl Backend for TunBackend {
     fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
+        self.counters.exchanged();
         let count = self.receive().map_err(|error| self.failed(error))?;
         if self.is_over(count) {
             return Ok(Progress::End);
@@ -350,6 +351,10 @@ const TCP_OFFSET: usize = 12;
 /// beginnings of 64 slots, all that small packets touch, out of each other's way in the cache.
 const SLOT: usize = 65_536 + 64 * 9;
 const _: () = assert!(SLOT >= 65_535 + VIRTIO_HEADER);
+
+/// How long a worker that has nothing to do waits before it looks up: a few system calls a second.
+pub const IDLE_LIMIT: Duration = Duration::from_millis(IDLE_MILLISECONDS as u64);
+const IDLE_MILLISECONDS: u8 = 250;
 
 /// How long a worker that is to stop goes on reading; nothing is diverted to it any more.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
