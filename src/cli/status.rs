@@ -138,10 +138,15 @@ fn report(status: &Status) -> String {
         rules.collect(),
     );
 
+    if status.device.overload_drops.is_none() {
+        text.push_str(
+            "lost because the filter did not keep up: unknown, the kernel does not say\n",
+        );
+    }
     let losses = [
         (
             "lost because the filter did not keep up",
-            status.device.overload_drops,
+            status.device.overload_drops.unwrap_or(0),
         ),
         ("not taken back by the kernel", status.device.failed_writes),
         (

@@ -469,7 +469,7 @@ impl Gateway {
             device: DeviceStatus {
                 name: diversion.device.clone(),
                 workers: self.workers.count(),
-                overload_drops: self.netlink.dropped(&diversion.device).await.unwrap_or(0),
+                overload_drops: self.netlink.dropped(&diversion.device).await.ok(),
                 failed_writes: self.workers.failed_writes(),
             },
             verdicts: verdicts.map(VerdictStatus::from).collect(),

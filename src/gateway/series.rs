@@ -164,11 +164,13 @@ impl Collector for Scrape {
             rules.iter().map(|(labels, it)| (*labels, it.bytes)),
         )?;
 
-        out.counter(
-            "overload_dropped_packets",
-            "Packets lost because the filter did not keep up.",
-            status.device.overload_drops,
-        )?;
+        if let Some(drops) = status.device.overload_drops {
+            out.counter(
+                "overload_dropped_packets",
+                "Packets lost because the filter did not keep up.",
+                drops,
+            )?;
+        }
         out.counter(
             "failed_writes",
             "Packets lost because the kernel did not take them back.",

@@ -74,8 +74,8 @@ pub struct DeviceStatus {
     pub name: String,
     /// Its queues, with a worker each.
     pub workers: usize,
-    /// Packets that found its queue full, and were lost: the filter did not keep up.
-    pub overload_drops: u64,
+    /// Packets that found its queue full, and were lost: the filter did not keep up. `null` where the kernel does not say.
+    pub overload_drops: Option<u64>,
     /// Packets that were to pass and that the kernel did not take back.
     pub failed_writes: u64,
 }

@@ -46,7 +46,7 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
             device: DeviceStatus {
                 name: "offramp0".to_owned(),
                 workers: 2,
-                overload_drops: 11,
+                overload_drops: Some(11),
                 failed_writes: 12,
             },
             verdicts: vec![VerdictStatus {
@@ -195,6 +195,14 @@ fn no_counter_of_a_rule_ever_goes_back() {
         }
         before = after;
     }
+}
+
+#[test]
+fn what_the_kernel_does_not_say_is_not_told_as_nothing() {
+    let mut snapshot = snapshot(Vec::new());
+    snapshot.status.device.overload_drops = None;
+    let text = series().render(&Arc::new(snapshot));
+    assert!(!text.contains("overload"), "{text}");
 }
 
 #[test]
