@@ -28,7 +28,8 @@ pub struct Status {
     pub device: DeviceStatus,
     /// Packets and bytes, for every reason and action that there was.
     pub verdicts: Vec<VerdictStatus>,
-    /// Packets and bytes of every rule that decided any, of this and earlier policies.
+    /// Packets and bytes of every rule that decided any, of this and earlier policies; rules that are long gone are
+    /// summed under `(others)`.
     pub rules: Vec<RuleStatus>,
     /// First fragments forgotten before their time, for lack of room: their tails were forwarded.
     pub evicted_fragments: u64,

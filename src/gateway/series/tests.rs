@@ -198,6 +198,33 @@ fn no_counter_of_a_rule_ever_goes_back() {
 }
 
 #[test]
+fn a_rule_that_is_gone_leaves_its_series_to_another_and_counts_twice_nowhere() {
+    let mut series = series();
+    let mut gone = 0;
+    for round in 1..=1_000_u64 {
+        let before = scrape(
+            &mut series,
+            vec![rule("server", &format!("pool {}", round - 1), 7)],
+        );
+        assert!(!before.is_empty());
+        // One more packet came before it was renamed, and it is summed with the others.
+        gone += 8;
+        let others = rule("server", OTHERS, gone);
+        let next = rule("server", &format!("pool {round}"), 7);
+        let samples = scrape(&mut series, vec![others, next]);
+        assert_has(
+            &samples,
+            &format!("offramp_rule_packets_total{{kind=\"server\",name=\"pool {round}\"}} 7"),
+        );
+        assert_has(
+            &samples,
+            &format!("offramp_rule_packets_total{{kind=\"server\",name=\"(others)\"}} {round}"),
+        );
+        assert_eq!(series.named.len(), 1);
+    }
+}
+
+#[test]
 fn what_the_kernel_does_not_say_is_not_told_as_nothing() {
     let mut snapshot = snapshot(Vec::new());
     snapshot.status.device.overload_drops = None;
