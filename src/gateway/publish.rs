@@ -18,7 +18,8 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::backend::{Judgement, Traffic};
 use super::counters::{TrafficTally, VerdictCounters};
-use crate::filter::{CompiledPolicy, Generation, Judge, RuleKind, Verdict};
+use super::drops::{Noting, Unwritten};
+use crate::filter::{CompiledPolicy, Generation, Judge, Reason, RuleKind, Verdict};
 use crate::packet::Received;
 
 /// The policy that all workers judge by.
@@ -35,6 +36,8 @@ pub struct Epoch {
     policy: CompiledPolicy,
     /// Of each worker: of each rule.
     rules: Vec<Vec<TrafficTally>>,
+    /// Takes note of what is dropped, where somebody wants to know.
+    noting: Option<Noting>,
 }
 
 #[derive(Debug, Default)]
@@ -54,10 +57,14 @@ pub type RuleTotals = BTreeMap<(RuleKind, String), Traffic>;
 pub const OTHERS: &str = "(others)";
 
 impl Epoch {
-    fn new(policy: CompiledPolicy, workers: usize) -> Self {
+    fn new(policy: CompiledPolicy, noting: Option<Noting>, workers: usize) -> Self {
         let of_worker = || policy.rules().iter().map(|_| TrafficTally::default());
         let rules = (0..workers).map(|_| of_worker().collect()).collect();
-        Self { policy, rules }
+        Self {
+            policy,
+            rules,
+            noting,
+        }
     }
 
     /// The policy.
@@ -76,18 +83,18 @@ impl Epoch {
 }
 
 impl Published {
-    /// Publishes the first policy, for `workers` workers.
-    pub fn new(policy: CompiledPolicy, workers: usize) -> Self {
+    /// Publishes the first policy, for `workers` workers; what it drops is handed to `noting`.
+    pub fn new(policy: CompiledPolicy, noting: Option<Noting>, workers: usize) -> Self {
         Self {
-            current: ArcSwap::from_pointee(Epoch::new(policy, workers)),
+            current: ArcSwap::from_pointee(Epoch::new(policy, noting, workers)),
             past: Mutex::default(),
             workers,
         }
     }
 
-    /// Has every batch from here on judged by `policy`.
-    pub fn publish(&self, policy: CompiledPolicy) {
-        let epoch = Arc::new(Epoch::new(policy, self.workers));
+    /// Has every batch from here on judged by `policy`; what it drops is handed to `noting`.
+    pub fn publish(&self, policy: CompiledPolicy, noting: Option<Noting>) {
+        let epoch = Arc::new(Epoch::new(policy, noting, self.workers));
         let before = self.current.swap(Arc::clone(&epoch));
         let mut past = self.past();
         past.epochs.push(before);
@@ -174,6 +181,7 @@ pub struct Live {
     worker: usize,
     judge: Judge,
     epoch: Guard<Arc<Epoch>>,
+    unwritten: Unwritten,
 }
 
 impl Live {
@@ -186,6 +194,7 @@ impl Live {
             worker,
             judge: Judge::new(Judge::GATEWAY_FRAGMENTS),
             epoch,
+            unwritten: [0; Reason::ALL.len()],
         }
     }
 }
@@ -196,6 +205,9 @@ impl Judgement for Live {
         self.judge.judge(&self.epoch.policy, packets, verdicts);
         self.counters
             .note_evicted_fragments(self.judge.evicted_fragments());
+        if let Some(noting) = &self.epoch.noting {
+            noting.note(packets, verdicts, &mut self.unwritten);
+        }
     }
 
     fn count(&mut self, verdict: Verdict, traffic: Traffic) {
@@ -236,7 +248,7 @@ mod tests {
 
     #[test]
     fn every_packet_is_counted_for_the_rule_of_the_policy_that_judged_it() {
-        let published = Arc::new(Published::new(policy("pool", 1), 1));
+        let published = Arc::new(Published::new(policy("pool", 1), None, 1));
         let counters = Arc::new(VerdictCounters::default());
         let mut live = Live::new(Arc::clone(&published), 0, Arc::clone(&counters));
         let packets = vec![to_server(); 100];
@@ -245,9 +257,9 @@ mod tests {
         };
 
         judge(&mut live);
-        published.publish(policy("pool", 2));
+        published.publish(policy("pool", 2), None);
         judge(&mut live);
-        published.publish(policy("another", 3));
+        published.publish(policy("another", 3), None);
         judge(&mut live);
 
         let totals = published.rule_totals();
@@ -261,14 +273,14 @@ mod tests {
 
     #[test]
     fn epochs_without_a_worker_are_not_kept() {
-        let published = Arc::new(Published::new(policy("pool", 1), 1));
+        let published = Arc::new(Published::new(policy("pool", 1), None, 1));
         let live = Live::new(
             Arc::clone(&published),
             0,
             Arc::new(VerdictCounters::default()),
         );
         for generation in 2..100 {
-            published.publish(policy("pool", generation));
+            published.publish(policy("pool", generation), None);
         }
         // The first, which the idle worker still holds.
         assert_eq!(published.past().epochs.len(), 1);
@@ -279,12 +291,12 @@ mod tests {
 
     #[test]
     fn rules_that_are_renamed_a_thousand_times_leave_a_few_names_and_no_packet_uncounted() {
-        let published = Arc::new(Published::new(policy("pool 0", 1), 1));
+        let published = Arc::new(Published::new(policy("pool 0", 1), None, 1));
         let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
         let packets = vec![to_server(); 3];
         for round in 1..=1_000 {
             worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
-            published.publish(policy(&format!("pool {round}"), round + 1));
+            published.publish(policy(&format!("pool {round}"), round + 1), None);
         }
         worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
 
@@ -301,13 +313,13 @@ mod tests {
 
     #[test]
     fn a_rule_that_comes_back_goes_on_where_it_was() {
-        let published = Arc::new(Published::new(policy("one", 1), 1));
+        let published = Arc::new(Published::new(policy("one", 1), None, 1));
         let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
         let packets = vec![to_server(); 3];
         for round in 1..=100 {
             worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
             let name = ["one", "two"][round % 2];
-            published.publish(policy(name, round as u64 + 1));
+            published.publish(policy(name, round as u64 + 1), None);
         }
         let totals = published.rule_totals();
         let of = |name: &str| totals[&(RuleKind::Server, name.to_owned())].packets;

@@ -21,6 +21,7 @@ use super::control::{self, ControlSocket};
 use super::divert::Diversion;
 use super::divert::install::{DivertError, Installation, remove_all};
 use super::divert::route::{LinkChange, LinkChanges, Netlink};
+use super::drops::{CaptureOptions, Drops};
 use super::lock::{HostLock, LockError};
 use super::metrics::{MetricsServer, Questions};
 use super::preflight::{self, Finding, Severity};
@@ -102,11 +103,11 @@ pub enum RunError {
     Worker(String),
 }
 
-/// Runs a gateway by the policy of `source` until it is told to stop (SIGTERM, SIGINT).
+/// Runs a gateway by the policy of `source` until it is told to stop (SIGTERM, SIGINT); what is dropped goes to `capture`.
 ///
 /// # Errors
 /// [`RunError`]; the kernel is then left as the policy's fail mode wants it.
-pub fn run(source: &dyn PolicySource) -> Result<(), RunError> {
+pub fn run(source: &dyn PolicySource, capture: Option<CaptureOptions>) -> Result<(), RunError> {
     in_runtime(async {
         let lock = HostLock::take()?;
         let netlink = connect()?;
@@ -115,7 +116,8 @@ pub fn run(source: &dyn PolicySource) -> Result<(), RunError> {
         let first = source.load(Generation(1)).map_err(RunError::Policy)?;
         let diversion = Diversion::of(first.policy());
         report(&preflight::check(first.policy(), &diversion, &netlink).await)?;
-        let mut gateway = Gateway::start(source, first, read, diversion, netlink).await?;
+        let drops = Drops::start(&first.policy().gateway, capture);
+        let mut gateway = Gateway::start(source, first, read, diversion, netlink, drops).await?;
         let ended = gateway.serve(source).await;
         let stopped = gateway.stop(&ended).await;
         drop(lock);
@@ -200,6 +202,7 @@ struct Gateway {
     netlink: Netlink,
     published: Arc<Published>,
     workers: Workers,
+    drops: Drops,
     control: ControlSocket,
     metrics: Option<MetricsServer>,
     signals: Signals,
@@ -242,6 +245,7 @@ impl Gateway {
         fingerprint: u64,
         diversion: Diversion,
         netlink: Netlink,
+        drops: Drops,
     ) -> Result<Self, RunError> {
         let system = |what| move |source| RunError::System { what, source };
         let signals = Signals::new().map_err(system("listen for signals"))?;
@@ -259,7 +263,8 @@ impl Gateway {
                 device: diversion.device.clone(),
                 source,
             })?;
-        let published = Arc::new(Published::new(first, count));
+        let noting = drops.noting(&first);
+        let published = Arc::new(Published::new(first, noting, count));
         let workers = Workers::start(device.into_queues(), &diversion.device, &published)
             .map_err(system("start the workers"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
@@ -280,6 +285,7 @@ impl Gateway {
             netlink,
             published,
             workers,
+            drops,
             control,
             metrics,
             signals,
@@ -436,7 +442,9 @@ impl Gateway {
         }
         let changed = self.installation.change(wanted).await;
         changed.map_err(|error| error.to_string())?;
-        self.published.publish(policy);
+        self.drops.change(&policy.policy().gateway).await;
+        let noting = self.drops.noting(&policy);
+        self.published.publish(policy, noting);
         Ok(())
     }
 
@@ -475,19 +483,24 @@ impl Gateway {
             verdicts: verdicts.map(VerdictStatus::from).collect(),
             rules: rules.map(RuleStatus::from).collect(),
             evicted_fragments: self.workers.evicted_fragments(),
+            drop_log: self.drops.log_status(),
+            drop_capture: self.drops.capture_status(),
         }
     }
 
     /// Ends the gateway: in order, or as its fail mode wants it where it failed.
-    async fn stop(self, ended: &Result<(), RunError>) -> Result<(), RunError> {
+    async fn stop(mut self, ended: &Result<(), RunError>) -> Result<(), RunError> {
         if ended.is_err() {
             self.workers.stop();
-            return Ok(self.installation.abandon().await?);
+            let abandoned = self.installation.abandon().await;
+            self.drops.stop().await;
+            return Ok(abandoned?);
         }
         let stopped = self.installation.stop().await;
         self.workers.stop();
         self.workers.join();
         let removed = self.installation.remove().await;
+        self.drops.stop().await;
         stopped.and(removed)?;
         info!("stopped: everything that was added to the kernel is removed");
         Ok(())

@@ -27,7 +27,7 @@ use prometheus_client::registry::Registry;
 
 use super::backend::Traffic;
 use super::publish::OTHERS;
-use super::status::{RuleStatus, Status};
+use super::status::{RecordStatus, RuleStatus, Status};
 use crate::filter::{Action, Reason};
 use crate::policy::{Expected, ExpectedAction};
 
@@ -214,6 +214,30 @@ impl Collector for Scrape {
             status.evicted_fragments,
         )?;
 
+        let records = [("log", &status.drop_log), ("capture", &status.drop_capture)];
+        let records: Vec<(&str, &RecordStatus)> = records
+            .into_iter()
+            .filter_map(|(record, status)| Some((record, status.as_ref()?)))
+            .collect();
+        if !records.is_empty() {
+            let results = records.iter().flat_map(|(record, status)| {
+                [("written", status.written), ("lost", status.lost)]
+                    .map(|(result, count)| ([("record", *record), ("result", result)], count))
+            });
+            out.counters(
+                "drop_records",
+                "Lines of the drop log and packets of the capture of drops; lost ones could not be written.",
+                results,
+            )?;
+            out.gauges(
+                "drop_record_failed",
+                "1 while the drop log, or the capture of drops, cannot be written.",
+                records.iter().map(|(record, status)| {
+                    ([("record", *record)], u32::from(status.error.is_some()))
+                }),
+            )?;
+        }
+
         out.counters(
             "policy_reloads",
             "Policies read after the first, by whether they came into force.",
@@ -387,19 +411,23 @@ fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
 }
 
 /// Rules that have series of their own, of packets and of bytes: more than most policies have.
-const MOST_NAMED_RULES: usize = 60;
+const MOST_NAMED_RULES: usize = 56;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MOST_PATTERNS: usize = 8;
 /// Kinds of rules, each of which may have others.
 const KINDS: usize = 4;
 /// Series without labels, or with labels of two values at most.
 const SINGLE_SERIES: usize = 12;
+/// Series of the drop log and of the capture of drops.
+const RECORD_SERIES: usize = 6;
 
 const _: () = {
     let verdicts = 2 * Reason::ALL.len();
     let rules = MOST_NAMED_RULES + KINDS;
     // Of verdicts and rules: packets, and bytes.
-    assert!(2 * verdicts + 2 * rules + MOST_PATTERNS + 1 + SINGLE_SERIES <= MOST_SERIES);
+    let patterns = MOST_PATTERNS + 1;
+    let others = SINGLE_SERIES + RECORD_SERIES;
+    assert!(2 * verdicts + 2 * rules + patterns + others <= MOST_SERIES);
 };
 
 #[cfg(test)]
