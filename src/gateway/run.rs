@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::control::{self, ControlSocket};
 use super::divert::Diversion;
@@ -336,13 +336,18 @@ impl Gateway {
             return;
         }
         let repaired = self.installation.repair().await;
-        self.diverting = repaired.is_ok();
+        let before = std::mem::replace(&mut self.diverting, repaired.is_ok());
         match repaired {
-            Ok(None) => {}
+            Ok(None) if before => {}
+            Ok(None) => info!("traffic is diverted as it should be again"),
             Ok(Some(missing)) => error!(
                 "somebody has removed {missing} of the diversion; it is back, and meanwhile traffic was not judged"
             ),
-            Err(error) => error!("traffic is not diverted as it should be: {error}"),
+            // Said once: every few seconds there is another try.
+            Err(error) if before => {
+                error!("cannot see to it that traffic is diverted as it should be: {error}");
+            }
+            Err(error) => debug!("still not: {error}"),
         }
     }
 
