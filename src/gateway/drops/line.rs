@@ -1,6 +1,7 @@
 //! A line of the drop log: one JSON object for a sample.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -37,8 +38,10 @@ struct Line<'a> {
 /// Appends the line of `sample`, which `by` has judged.
 pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, unwritten: u64) {
     let rule = sample.verdict.rule.and_then(|rule| by.rules.rule(rule));
+    // The format begins in 1970, as the clocks of Linux do, and ends long after them.
+    let at = sample.at.max(SystemTime::UNIX_EPOCH);
     let mut line = Line {
-        time: humantime::format_rfc3339_micros(sample.at).to_string(),
+        time: humantime::format_rfc3339_micros(at).to_string(),
         reason: sample.verdict.reason.name(),
         kind: rule.map(|rule| kind_name(rule.kind)),
         rule: rule.map(|rule| rule.name.as_str()),
