@@ -11,6 +11,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, access};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
+use tracing::debug;
 
 use super::status::Status;
 
@@ -59,8 +60,11 @@ impl ControlSocket {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => return stream,
-                // No descriptor is free: one may be in a moment.
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(error) => {
+                    // No descriptor is free: one may be in a moment.
+                    debug!("who asks for the status has to wait: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 //!                      to start                            to run
 //!  capabilities        those it is given                   CAP_NET_ADMIN, for routes and for `nft`
 //!  files, reading      as its user                         folders of the policy and its feeds, /proc/sys/net, `nft`
-//!  files, writing      as its user                         none; the control socket may be removed
+//!  files, writing      as its user                         drop log and capture; the control socket may be removed
 //!  new privileges      set-user-id programs                never
 //! ```
 //!
@@ -15,6 +15,7 @@
 //! is there for this alone: what does not work under them is left as it is, and said.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -35,6 +36,8 @@ use super::watch::folders_of;
 pub struct Needs<'a> {
     /// The files that its policy is made of.
     pub files: &'a [PathBuf],
+    /// The folders of files that it writes; those that are not there are made.
+    pub written: &'a [PathBuf],
     /// Its control socket, which is there.
     pub control: &'a Path,
     /// Its device, which is there.
@@ -197,6 +200,8 @@ struct Reach {
     run: BTreeSet<PathBuf>,
     /// Files to read and write, or folders of such.
     write: BTreeSet<PathBuf>,
+    /// Folders to write files in, and to exchange them.
+    keep: BTreeSet<PathBuf>,
     /// Folders to remove entries from.
     remove: BTreeSet<PathBuf>,
 }
@@ -223,6 +228,13 @@ impl Reach {
             reach.write.extend(setting.parent().map(Path::to_owned));
         }
         reach.write.insert(PathBuf::from("/dev/null"));
+        for folder in needs.written {
+            // Where it cannot be made, writing fails later, and says so.
+            if fs::create_dir_all(folder).is_ok() {
+                reach.keep.insert(folder.clone());
+            }
+        }
+        reach.keep.insert(PathBuf::from(KEPT_LOGS));
         reach
             .remove
             .extend(needs.control.parent().map(Path::to_owned));
@@ -236,10 +248,12 @@ impl Reach {
         // Whoever opens a setting to write it cuts it off first.
         let write = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
         let remove = AccessFs::RemoveFile.into();
+        let keep = write | AccessFs::ReadDir | AccessFs::MakeReg | AccessFs::RemoveFile;
         let places = [
             (&self.read, read),
             (&self.run, run),
             (&self.write, write),
+            (&self.keep, keep),
             (&self.remove, remove),
         ];
         places
@@ -269,6 +283,8 @@ fn restrict(reach: &Reach) -> Result<RulesetStatus, LimitError> {
 const KNOWN_ABI: ABI = ABI::V5;
 /// Folders that are read from, whatever the first policy names: kernel settings, and where feeds of a later one may be.
 const KEPT_FOLDERS: [&str; 3] = ["/proc/sys/net", "/etc/offramp", "/var/lib/offramp"];
+/// Where a drop log of a later policy may be.
+const KEPT_LOGS: &str = "/var/log/offramp";
 /// Where programs have their loader and libraries.
 const LIBRARIES: [&str; 7] = [
     "/lib",

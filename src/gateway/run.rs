@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::control::{self, ControlSocket};
 use super::divert::Diversion;
 use super::divert::install::{DivertError, Installation, remove_all};
 use super::divert::route::{LinkChange, LinkChanges, Netlink};
+use super::drops::{CaptureOptions, DropOptions, Drops};
 use super::lock::{HostLock, LockError};
 use super::metrics::{MetricsServer, Questions};
 use super::preflight::{self, Finding, Severity};
@@ -105,11 +106,11 @@ pub enum RunError {
     Worker(String),
 }
 
-/// Runs a gateway by the policy of `source` until it is told to stop (SIGTERM, SIGINT).
+/// Runs a gateway by the policy of `source` until it is told to stop (SIGTERM, SIGINT); what is dropped goes to `capture`.
 ///
 /// # Errors
 /// [`RunError`]; the kernel is then left as the policy's fail mode wants it.
-pub fn run(source: &dyn PolicySource) -> Result<(), RunError> {
+pub fn run(source: &dyn PolicySource, capture: Option<CaptureOptions>) -> Result<(), RunError> {
     in_runtime(async {
         let lock = HostLock::take()?;
         let netlink = connect()?;
@@ -118,7 +119,7 @@ pub fn run(source: &dyn PolicySource) -> Result<(), RunError> {
         let first = source.load(Generation(1)).map_err(RunError::Policy)?;
         let diversion = Diversion::of(first.policy());
         report(&preflight::check(first.policy(), &diversion, &netlink).await)?;
-        let mut gateway = Gateway::start(source, first, read, diversion, netlink).await?;
+        let mut gateway = Gateway::start(source, first, read, diversion, netlink, capture).await?;
         let ended = gateway.serve(source).await;
         let stopped = gateway.stop(&ended).await;
         drop(lock);
@@ -206,6 +207,7 @@ struct Gateway {
     watchdog: Watchdog,
     manager: Arc<ServiceManager>,
     rights: Rights,
+    drops: Drops,
     control: ControlSocket,
     metrics: Option<MetricsServer>,
     signals: Signals,
@@ -248,6 +250,7 @@ impl Gateway {
         fingerprint: u64,
         diversion: Diversion,
         netlink: Netlink,
+        capture: Option<CaptureOptions>,
     ) -> Result<Self, RunError> {
         let system = |what| move |source| RunError::System { what, source };
         let signals = Signals::new().map_err(system("listen for signals"))?;
@@ -264,8 +267,10 @@ impl Gateway {
                 source,
             })?;
         let files = source.files();
+        let wanted = DropOptions::new(&options, capture.as_ref());
         let rights = Rights::limit_to(Needs {
             files: &files,
+            written: &wanted.folders(),
             control: control_path(&first.policy().gateway),
             device: &diversion.device,
         });
@@ -273,7 +278,9 @@ impl Gateway {
         let watch = FileWatch::new(&files)
             .map_err(io::Error::other)
             .map_err(system("watch the policy file"))?;
-        let published = Arc::new(Published::new(first, count));
+        let drops = Drops::start(&options, capture);
+        let noting = drops.noting(&first);
+        let published = Arc::new(Published::new(first, noting, count));
         let workers = Workers::start(device.into_queues(), &diversion.device, &published)
             .map_err(system("start the workers"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
@@ -298,6 +305,7 @@ impl Gateway {
             watchdog,
             manager,
             rights,
+            drops,
             control,
             metrics,
             signals,
@@ -364,13 +372,18 @@ impl Gateway {
             return;
         }
         let repaired = self.installation.repair().await;
-        self.diverting = repaired.is_ok();
+        let before = std::mem::replace(&mut self.diverting, repaired.is_ok());
         match repaired {
-            Ok(None) => {}
+            Ok(None) if before => {}
+            Ok(None) => info!("traffic is diverted as it should be again"),
             Ok(Some(missing)) => error!(
                 "somebody has removed {missing} of the diversion; it is back, and meanwhile traffic was not judged"
             ),
-            Err(error) => error!("traffic is not diverted as it should be: {error}"),
+            // Said once: every few seconds there is another try.
+            Err(error) if before => {
+                error!("cannot see to it that traffic is diverted as it should be: {error}");
+            }
+            Err(error) => debug!("still not: {error}"),
         }
     }
 
@@ -485,7 +498,9 @@ impl Gateway {
         }
         let changed = self.installation.change(wanted).await;
         changed.map_err(|error| error.to_string())?;
-        self.published.publish(policy);
+        self.drops.change(&policy.policy().gateway).await;
+        let noting = self.drops.noting(&policy);
+        self.published.publish(policy, noting);
         Ok(())
     }
 
@@ -518,25 +533,30 @@ impl Gateway {
             device: DeviceStatus {
                 name: diversion.device.clone(),
                 workers: self.workers.count(),
-                overload_drops: self.netlink.dropped(&diversion.device).await.unwrap_or(0),
+                overload_drops: self.netlink.dropped(&diversion.device).await.ok(),
                 failed_writes: self.workers.failed_writes(),
             },
             verdicts: verdicts.map(VerdictStatus::from).collect(),
             rules: rules.map(RuleStatus::from).collect(),
             evicted_fragments: self.workers.evicted_fragments(),
+            drop_log: self.drops.log_status(),
+            drop_capture: self.drops.capture_status(),
         }
     }
 
     /// Ends the gateway: in order, or as its fail mode wants it where it failed.
-    async fn stop(self, ended: &Result<(), RunError>) -> Result<(), RunError> {
+    async fn stop(mut self, ended: &Result<(), RunError>) -> Result<(), RunError> {
         if ended.is_err() {
             self.workers.stop();
-            return Ok(self.installation.abandon().await?);
+            let abandoned = self.installation.abandon().await;
+            self.drops.stop().await;
+            return Ok(abandoned?);
         }
         let stopped = self.installation.stop().await;
         self.workers.stop();
         self.workers.join();
         let removed = self.installation.remove().await;
+        self.drops.stop().await;
         stopped.and(removed)?;
         info!("stopped: everything that was added to the kernel is removed");
         Ok(())

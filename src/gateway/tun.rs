@@ -255,10 +255,11 @@ impl Backend for TunBackend {
             match verdict.action {
                 Action::Drop => {}
                 Action::Forward => match (&self.queue).write(frame) {
-                    Ok(_) => {}
+                    Ok(written) if written == frame.len() => {}
                     Err(error) if is_gone(&error) => return Err(self.failed(error)),
-                    // The kernel has no room, or takes no such packet: it is lost, as on any queue that is full.
-                    Err(_) => self.counters.write_failed(),
+                    // The kernel has no room, takes no such packet, or a part of it: it is lost, as on any queue that is
+                    // full.
+                    Ok(_) | Err(_) => self.counters.write_failed(),
                 },
             }
         }

@@ -389,7 +389,7 @@ impl MarkBits {
     }
 }
 
-/// `[gateway]`: diversion, workers, fail mode, metrics address.
+/// `[gateway]`: diversion, workers, fail mode, metrics address, drop log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewayOptions {
     /// `gateway.divert`.
@@ -408,6 +408,10 @@ pub struct GatewayOptions {
     pub control: Option<Sourced<String>>,
     /// Address of the metrics endpoint; `None` switches it off.
     pub metrics: Option<Sourced<SocketAddr>>,
+    /// Absolute path of the log of dropped packets, or [`GatewayOptions::STANDARD_OUTPUT`]; `None` switches it off.
+    pub drop_log: Option<Sourced<String>>,
+    /// Lines a second at most for each reason; `None` is [`GatewayOptions::DROP_LOG_RATE`].
+    pub drop_log_rate: Option<Sourced<u32>>,
 }
 
 impl GatewayOptions {
@@ -417,6 +421,10 @@ impl GatewayOptions {
     pub const TABLE: u32 = 28_528;
     /// The control socket where the file names none.
     pub const CONTROL: &'static str = "/run/offramp/control.sock";
+    /// What a file is called that is standard output.
+    pub const STANDARD_OUTPUT: &'static str = "-";
+    /// Lines a second of the drop log, for each reason, where the file leaves it open: to read along, and for no disk a load.
+    pub const DROP_LOG_RATE: u32 = 10;
 }
 
 /// `[[endpoint]]`: a client program that Windows Firewall keeps off the tunnel.

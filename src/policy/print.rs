@@ -89,8 +89,14 @@ impl Policy {
         if let Some(control) = &self.gateway.control {
             pair(out, "control", &control.value)?;
         }
-        match self.gateway.metrics {
-            Some(address) => pair(out, "metrics", address.value),
+        if let Some(address) = self.gateway.metrics {
+            pair(out, "metrics", address.value)?;
+        }
+        if let Some(place) = &self.gateway.drop_log {
+            pair(out, "drop_log", &place.value)?;
+        }
+        match self.gateway.drop_log_rate {
+            Some(rate) => writeln!(out, "drop_log_rate = {}", rate.value),
             None => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ use super::meaning::{
     MarkBits, MediaMatch, MediaOptions, Policy, PortRange, RouteOptions, Sourced, TunnelMode,
     UnknownSource, VpnOptions,
 };
-use super::name::{parse_device, parse_host, parse_interface, parse_path};
+use super::name::{parse_device, parse_host, parse_interface, parse_log, parse_path};
 use super::port::parse_ports;
 use super::problem::{Problem, nearest, shorten};
 use super::rules;
@@ -279,6 +279,8 @@ fn read_gateway(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> GatewayOption
         on_failure: section.word("on_failure", &modes, out),
         control: section.string("control", parse_path, out),
         metrics: section.string("metrics", parse_socket, out),
+        drop_log: section.string("drop_log", parse_log, out),
+        drop_log_rate: section.integer("drop_log_rate", 1..=MAX_LOG_RATE, out),
     }
 }
 
@@ -376,6 +378,8 @@ const GATEWAY_KEYS: &[&str] = &[
     "on_failure",
     "control",
     "metrics",
+    "drop_log",
+    "drop_log_rate",
 ];
 
 /// Keys of the single sections, for those that stand before any header.
@@ -397,6 +401,9 @@ pub(super) const DEFAULT_MEDIA_PORTS: PortRange = match PortRange::new(1024, 655
 
 /// Route tables for the filter: not the 256 that have names, and room for the second and the third.
 const TABLES: RangeInclusive<u32> = 256..=i32::MAX as u32 - 2;
+
+/// Lines of the drop log: a bound for what a disk is asked to take, 11 reasons of a few hundred bytes a line.
+const MAX_LOG_RATE: u32 = 1_000;
 
 /// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one.
 const MAX_WORKERS: u16 = 256;

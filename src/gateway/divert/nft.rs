@@ -47,7 +47,18 @@ impl From<NftablesError> for NftError {
             {
                 Self::Refused("it ended before it had read everything".to_owned())
             }
-            NftablesError::NftExecution { inner, .. } => Self::Missing(inner),
+            NftablesError::NftExecution { inner, .. }
+                if matches!(
+                    inner.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Self::Missing(inner)
+            }
+            // No descriptor, process or memory is free.
+            NftablesError::NftExecution { inner, .. } => {
+                Self::Refused(format!("it cannot be run at the moment: {inner}"))
+            }
             NftablesError::NftFailed { stderr, .. } if stderr.trim().is_empty() => {
                 Self::Refused("its own words stand above".to_owned())
             }
