@@ -19,7 +19,7 @@ use std::process::Command;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
 use offramp::gateway::demo::namespace::{Host, leave_the_world};
-use offramp::gateway::tun::make_plain_device;
+use offramp::gateway::tun::{CLONE_DEVICE, make_plain_device};
 
 /// The client behind the wire.
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(172, 16, 1, 10);
@@ -53,20 +53,24 @@ pub(crate) enum Rights {
 }
 
 /// Leaves the network and the mounts of this host; to be called before there is a second thread.
-pub(crate) fn leave() -> Rights {
-    let rights = if nix::unistd::geteuid().is_root() {
-        // Not into a user namespace: eBPF programs cannot be loaded from there.
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("root may do this");
+///
+/// # Errors
+/// What this host does not allow.
+pub(crate) fn leave() -> Result<Rights, String> {
+    File::open(CLONE_DEVICE).map_err(|error| format!("{CLONE_DEVICE}: {error}"))?;
+    let alone = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
+    // Root stays out of user namespaces: eBPF programs cannot be loaded from there.
+    let rights = if nix::unistd::geteuid().is_root() && unshare(alone).is_ok() {
         Rights::Root
     } else {
-        leave_the_world().unwrap_or_else(|error| panic!("{error}"));
+        leave_the_world().map_err(|error| error.to_string())?;
         Rights::UserNamespace
     };
     // What is mounted from here on is seen by nobody else.
-    run(Command::new("mount").args(["--make-rprivate", "/"]));
-    run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]));
-    fs::create_dir(SCRATCH).expect("/run is empty");
-    rights
+    try_run(Command::new("mount").args(["--make-rprivate", "/"]))?;
+    try_run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]))?;
+    fs::create_dir(SCRATCH).map_err(|error| format!("{SCRATCH}: {error}"))?;
+    Ok(rights)
 }
 
 impl Bed {
@@ -127,12 +131,6 @@ impl Bed {
 
 fn ip(host: &Host, line: &str) {
     host.ip(line).unwrap_or_else(|error| panic!("{error}"));
-}
-
-fn run(command: &mut Command) {
-    if let Err(why) = try_run(command) {
-        panic!("{command:?}: {why}");
-    }
 }
 
 /// Runs a program to its end; what it says when it fails.

@@ -1,14 +1,16 @@
 //! [`Meter`]: the processor time that a packet's way costs, also on a machine that others use at the same time.
 //!
 //! Counted is the time of this process (sender, receiver, and the obvious filter, which is a thread of it), of `offramp
-//! run`, and of the kernel's threads for soft interrupts: the whole way of a packet from the sender's hands into the
-//! receiver's. Forwarding happens mostly on the time of whoever sends, so leaving out sender and receiver would leave out
-//! most of the work. The builds of others on the same machine are not counted, only told beside the results.
+//! run`, and of the kernel's soft interrupts: the whole way of a packet from the sender's hands into the receiver's.
+//! Forwarding happens mostly on the time of whoever sends, so leaving out sender and receiver would leave out most of the
+//! work. The builds of others on the same machine are not counted, only told beside the results.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nix::unistd::{SysconfVar, sysconf};
@@ -18,6 +20,16 @@ use nix::unistd::{SysconfVar, sysconf};
 pub(crate) struct Meter {
     /// What the kernel says of its threads `ksoftirqd/0`, `ksoftirqd/1`, …
     soft_interrupts: Vec<PathBuf>,
+    interrupts: Interrupts,
+}
+
+/// Where the time goes that soft interrupts take from a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interrupts {
+    /// It is part of the thread's time.
+    WithThreads,
+    /// It is counted apart, for the whole machine (`CONFIG_IRQ_TIME_ACCOUNTING`).
+    Apart,
 }
 
 /// Clocks, at one moment.
@@ -49,6 +61,7 @@ impl Meter {
         let paths = processes.map(|process| process.path()).filter(is_one);
         Self {
             soft_interrupts: paths.map(|path| path.join("schedstat")).collect(),
+            interrupts: Interrupts::of_this_kernel(),
         }
     }
 
@@ -59,8 +72,14 @@ impl Meter {
         let filter = filter.map_or(Duration::ZERO, process_time);
         Reading {
             at: Instant::now(),
-            ours: duration(own.user_time()) + duration(own.system_time()) + kernel + filter,
-            machine: machine_time(),
+            ours: duration(own.user_time())
+                + duration(own.system_time())
+                + filter
+                + match self.interrupts {
+                    Interrupts::WithThreads => kernel,
+                    Interrupts::Apart => machine_time(|column| column == SOFT_INTERRUPTS),
+                },
+            machine: machine_time(|column| BUSY.contains(&column)),
         }
     }
 }
@@ -107,13 +126,29 @@ fn run_time(path: &PathBuf) -> Duration {
     Duration::from_nanos(nanoseconds)
 }
 
-/// What all processors did since the start but wait: user, nice, system, irq and softirq of `/proc/stat`.
-fn machine_time() -> Duration {
+impl Interrupts {
+    fn of_this_kernel() -> Self {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let configuration = fs::read_to_string(format!("/boot/config-{}", release.trim()));
+        let configuration = configuration.or_else(|_| {
+            let mut text = String::new();
+            GzDecoder::new(File::open("/proc/config.gz")?).read_to_string(&mut text)?;
+            io::Result::Ok(text)
+        });
+        match configuration {
+            Ok(text) if text.contains("CONFIG_IRQ_TIME_ACCOUNTING=y") => Self::Apart,
+            _ => Self::WithThreads,
+        }
+    }
+}
+
+/// What all processors did since the start, in some columns of `/proc/stat`.
+fn machine_time(columns: impl Fn(usize) -> bool) -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    let columns = line.split_whitespace().skip(1).enumerate();
-    let busy = columns.filter(|(at, _)| matches!(at, 0..=2 | 5 | 6));
-    let ticks: u64 = busy.filter_map(|(_, it)| it.parse::<u64>().ok()).sum();
+    let ticks = line.split_whitespace().skip(1).enumerate();
+    let ticks = ticks.filter(|(at, _)| columns(*at));
+    let ticks: u64 = ticks.filter_map(|(_, it)| it.parse::<u64>().ok()).sum();
     let a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
     Duration::from_secs_f64(ticks as f64 / a_second as f64)
 }
@@ -122,3 +157,7 @@ fn duration(time: TimeVal) -> Duration {
     Duration::from_secs(u64::try_from(time.tv_sec()).unwrap_or(0))
         + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
 }
+
+/// Columns of `/proc/stat`: everything but waiting, and what others take from a virtual machine.
+const BUSY: [usize; 5] = [0, 1, 2, 5, SOFT_INTERRUPTS];
+const SOFT_INTERRUPTS: usize = 6;

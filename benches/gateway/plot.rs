@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::report::{Results, Spread};
 use crate::traffic::Kind;
-use crate::variants::{Peer, Variant};
+use crate::variants::Peer;
 
 /// Draws `results`; `machine` says where they are from.
 pub(crate) fn draw(results: &Results, machine: &str) -> String {
@@ -43,10 +43,10 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
     for kind in &flows {
         canvas.text(MARGIN, y + 11.0, "kind", kind.title());
         let mut line = y + 11.0;
-        for variant in peers(results, *kind) {
+        for variant in results.variants(*kind) {
             let values = [
-                results.throughput(*kind, variant, Variant::KERNEL),
-                results.cost(*kind, variant, Variant::KERNEL),
+                results.throughput(*kind, variant),
+                results.cost(*kind, variant),
             ];
             canvas.label(LABELS - 8.0, line + 8.5, variant.name());
             for (panel, value) in panels.iter().zip(values) {
@@ -65,7 +65,9 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
     if kinds.contains(&Kind::Latency) {
         let top = y + 64.0;
         let mut line = top + 8.0;
-        let longest = peers(results, Kind::Latency)
+        let longest = results
+            .variants(Kind::Latency)
+            .into_iter()
             .filter_map(|variant| results.delays_added(variant))
             .map(|(median, p99)| median.median.max(p99.median))
             .fold(100.0, f64::max);
@@ -81,7 +83,7 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
             panel("Added, 99th percentile, µs", LABELS + 380.0 + GAP),
         ];
         canvas.text(MARGIN, top + 19.0, "kind", "1000 requests a second");
-        for variant in peers(results, Kind::Latency) {
+        for variant in results.variants(Kind::Latency) {
             let Some((median, p99)) = results.delays_added(variant) else {
                 continue;
             };
@@ -97,12 +99,6 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
         }
     }
     canvas.finish(LABELS + 2.0 * 380.0 + GAP + 60.0, y + 40.0)
-}
-
-/// Those that are compared with the kernel.
-fn peers(results: &Results, kind: Kind) -> impl Iterator<Item = Variant> {
-    let variants = results.variants(kind).into_iter();
-    variants.filter(|variant| *variant != Variant::KERNEL)
 }
 
 /// A part of the picture with an axis of its own.

@@ -1,4 +1,4 @@
-//! [`Results`]: what came of all turns, as ratios within rounds.
+//! [`Results`]: what came of all turns, as ratios to the kernel's turns around them.
 
 use std::fmt;
 
@@ -17,6 +17,8 @@ struct Measured {
     variant: Variant,
     round: usize,
     turn: Turn,
+    /// The kernel's turns just before and just after.
+    kernel: [Turn; 2],
 }
 
 /// A value a round: the median, and the range without the outermost fifths.
@@ -50,12 +52,21 @@ impl fmt::Display for Spread {
 }
 
 impl Results {
-    pub(crate) fn add(&mut self, kind: Kind, variant: Variant, round: usize, turn: Turn) {
+    /// Adds a turn of a variant, between two of the kernel.
+    pub(crate) fn add(
+        &mut self,
+        kind: Kind,
+        variant: Variant,
+        round: usize,
+        turn: Turn,
+        kernel: [Turn; 2],
+    ) {
         self.turns.push(Measured {
             kind,
             variant,
             round,
             turn,
+            kernel,
         });
     }
 
@@ -64,7 +75,7 @@ impl Results {
         distinct(self.turns.iter().map(|it| it.kind))
     }
 
-    /// The variants that had turns of a kind, the kernel first.
+    /// The variants that had turns of a kind, in order of their names here.
     pub(crate) fn variants(&self, kind: Kind) -> Vec<Variant> {
         let turns = self.turns.iter().filter(|it| it.kind == kind);
         distinct(turns.map(|it| it.variant))
@@ -75,59 +86,71 @@ impl Results {
         self.turns.iter().map(|it| it.round + 1).max().unwrap_or(0)
     }
 
-    /// Packets a second, beside another variant's.
-    pub(crate) fn throughput(&self, kind: Kind, one: Variant, other: Variant) -> Option<Spread> {
-        self.compare_flows(kind, one, other, |one, other| one.rate / other.rate)
+    /// Packets a second, beside the kernel's.
+    pub(crate) fn throughput(&self, kind: Kind, variant: Variant) -> Option<Spread> {
+        Spread::of(self.of(kind, variant).filter_map(Measured::throughput))
     }
 
-    /// Processor time a packet, beside another variant's.
-    pub(crate) fn cost(&self, kind: Kind, one: Variant, other: Variant) -> Option<Spread> {
-        self.compare_flows(kind, one, other, |one, other| {
-            one.nanoseconds / other.nanoseconds
-        })
+    /// Packets a second, beside another variant's in the same round.
+    pub(crate) fn throughput_beside(
+        &self,
+        kind: Kind,
+        one: Variant,
+        other: Variant,
+    ) -> Option<Spread> {
+        let ratios = self.of(kind, one).filter_map(|one| {
+            let mut others = self.of(kind, other);
+            let other = others.find(|it| it.round == one.round)?;
+            Some(one.throughput()? / other.throughput()?)
+        });
+        Spread::of(ratios)
     }
 
-    /// Microseconds that a variant adds to the kernel's: to the median, and to the 99th percentile.
+    /// Processor time a packet, beside the kernel's.
+    pub(crate) fn cost(&self, kind: Kind, variant: Variant) -> Option<Spread> {
+        Spread::of(self.of(kind, variant).filter_map(Measured::cost))
+    }
+
+    /// Microseconds more than the kernel's: at the median, and at the 99th percentile.
     pub(crate) fn delays_added(&self, variant: Variant) -> Option<(Spread, Spread)> {
         let added = |what: fn(Delays) -> f64| {
-            self.compare(Kind::Latency, variant, Variant::KERNEL, |one, other| {
-                Some(what(one.delays()?) - what(other.delays()?))
-            })
+            let turns = self.of(Kind::Latency, variant);
+            Spread::of(turns.filter_map(|turn| turn.added(what)))
         };
         Some((added(|it| it.median)?, added(|it| it.p99)?))
     }
 
-    fn compare_flows(
-        &self,
-        kind: Kind,
-        one: Variant,
-        other: Variant,
-        how: impl Fn(Flow, Flow) -> f64,
-    ) -> Option<Spread> {
-        self.compare(kind, one, other, |one, other| {
-            Some(how(one.flow()?, other.flow()?))
-        })
-    }
-
-    /// How a variant compares with another in the same round.
-    fn compare(
-        &self,
-        kind: Kind,
-        one: Variant,
-        other: Variant,
-        how: impl Fn(Turn, Turn) -> Option<f64>,
-    ) -> Option<Spread> {
-        let values = self.of(kind, one).filter_map(|one| {
-            let mut others = self.of(kind, other);
-            let other = others.find(|it| it.round == one.round)?;
-            how(one.turn, other.turn)
-        });
-        Spread::of(values)
+    /// The part of the machine that others had, from 0 to 1.
+    pub(crate) fn strangers(&self) -> f64 {
+        let flows = self.turns.iter().filter_map(|it| it.turn.flow());
+        Spread::of(flows.map(|it| it.strangers)).map_or(0.0, |it| it.median)
     }
 
     fn of(&self, kind: Kind, variant: Variant) -> impl Iterator<Item = &Measured> {
         let turns = self.turns.iter();
         turns.filter(move |it| it.kind == kind && it.variant == variant)
+    }
+
+    /// Panics if there is a turn in which nothing arrived.
+    pub(crate) fn assert_that_everything_arrived(&self) {
+        for Measured {
+            kind,
+            variant,
+            turn,
+            ..
+        } in &self.turns
+        {
+            let arrived = match turn {
+                Turn::Flow(flow) => flow.rate > 0.0,
+                Turn::Delays(delays) => delays.lost < 1.0,
+            };
+            assert!(
+                arrived,
+                "{}: {}: nothing arrived",
+                kind.title(),
+                variant.name()
+            );
+        }
     }
 
     /// Prints a table for each kind.
@@ -143,7 +166,7 @@ impl Results {
 
     fn print_flow(&self, kind: Kind) {
         println!(
-            "\n{:<34}{:<22}{:<22}{:>8}{:>11}{:>8}{:>8}",
+            "\n{:<34}{:<22}{:<22}{:>8}{:>11}{:>9}{:>9}",
             kind.title(),
             "throughput (spread)",
             "CPU/packet (spread)",
@@ -152,24 +175,25 @@ impl Results {
             "lost",
             "others"
         );
+        let kernel: Vec<Flow> = self
+            .turns
+            .iter()
+            .filter(|it| it.kind == kind)
+            .flat_map(|it| it.kernel)
+            .filter_map(Turn::flow)
+            .collect();
+        print_flow_line("kernel", "1", "1", &kernel);
         for variant in self.variants(kind) {
-            let median = |what: fn(Flow) -> f64| {
-                let flows = self.of(kind, variant).filter_map(|it| it.turn.flow());
-                Spread::of(flows.map(what)).map_or(f64::NAN, |it| it.median)
-            };
-            let ratios = [
-                self.throughput(kind, variant, Variant::KERNEL),
-                self.cost(kind, variant, Variant::KERNEL),
-            ];
-            let [throughput, cost] =
-                ratios.map(|ratio| ratio.map_or_else(String::new, |it| it.to_string()));
-            println!(
-                "  {:<32}{throughput:<22}{cost:<22}{:>8.2}{:>11.0}{:>7.2}%{:>7.0}%",
+            let flows: Vec<Flow> = self
+                .of(kind, variant)
+                .filter_map(|it| it.turn.flow())
+                .collect();
+            let text = |ratio: Option<Spread>| ratio.map_or_else(String::new, |it| it.to_string());
+            print_flow_line(
                 variant.name(),
-                median(|it| it.rate),
-                median(|it| it.nanoseconds),
-                100.0 * median(|it| it.lost),
-                100.0 * median(|it| it.strangers)
+                &text(self.throughput(kind, variant)),
+                &text(self.cost(kind, variant)),
+                &flows,
             );
         }
     }
@@ -177,7 +201,7 @@ impl Results {
     fn print_delays(&self) {
         let kind = Kind::Latency;
         println!(
-            "\n{:<34}{:<22}{:<22}{:>8}{:>11}{:>8}",
+            "\n{:<34}{:<22}{:<22}{:>8}{:>11}{:>9}",
             kind.title(),
             "added to the median",
             "added to the p99",
@@ -185,25 +209,68 @@ impl Results {
             "p99, µs",
             "lost"
         );
+        let kernel = self.turns.iter().filter(|it| it.kind == kind);
+        let kernel: Vec<Delays> = kernel
+            .flat_map(|it| it.kernel)
+            .filter_map(Turn::delays)
+            .collect();
+        print_delays_line("kernel", "0", "0", &kernel);
         for variant in self.variants(kind) {
-            let Some((added, p99_added)) = self.delays_added(variant) else {
+            let Some((median, p99)) = self.delays_added(variant) else {
                 continue;
             };
-            let median = |what: fn(Delays) -> f64| {
-                let delays = self.of(kind, variant).filter_map(|it| it.turn.delays());
-                Spread::of(delays.map(what)).map_or(f64::NAN, |it| it.median)
-            };
-            println!(
-                "  {:<32}{:<22}{:<22}{:>8.0}{:>11.0}{:>7.2}%",
-                variant.name(),
-                format!("{added:.0}"),
-                format!("{p99_added:.0}"),
-                median(|it| it.median),
-                median(|it| it.p99),
-                100.0 * median(|it| it.lost)
-            );
+            let turns = self.of(kind, variant);
+            let delays: Vec<Delays> = turns.filter_map(|it| it.turn.delays()).collect();
+            let (median, p99) = (format!("{median:.0}"), format!("{p99:.0}"));
+            print_delays_line(variant.name(), &median, &p99, &delays);
         }
     }
+}
+
+impl Measured {
+    fn throughput(&self) -> Option<f64> {
+        Some(self.turn.flow()?.rate / self.kernel(|turn| Some(turn.flow()?.rate))?)
+    }
+
+    fn cost(&self) -> Option<f64> {
+        Some(self.turn.flow()?.nanoseconds / self.kernel(|turn| Some(turn.flow()?.nanoseconds))?)
+    }
+
+    fn added(&self, what: fn(Delays) -> f64) -> Option<f64> {
+        Some(what(self.turn.delays()?) - self.kernel(|turn| turn.delays().map(what))?)
+    }
+
+    /// What the kernel did before and after, on average.
+    fn kernel(&self, what: impl Fn(Turn) -> Option<f64>) -> Option<f64> {
+        let [before, after] = self.kernel;
+        Some((what(before)? + what(after)?) / 2.0)
+    }
+}
+
+fn print_flow_line(name: &str, throughput: &str, cost: &str, flows: &[Flow]) {
+    let median = |what: fn(&Flow) -> f64| median(flows.iter().map(what));
+    let lost = Spread::of(flows.iter().filter_map(|it| it.lost));
+    let lost = lost.map_or_else(|| "-".to_owned(), |it| format!("{:.2}%", 100.0 * it.median));
+    println!(
+        "  {name:<32}{throughput:<22}{cost:<22}{:>8.2}{:>11.0}{lost:>9}{:>8.0}%",
+        median(|it| it.rate),
+        median(|it| it.nanoseconds),
+        100.0 * median(|it| it.strangers)
+    );
+}
+
+fn print_delays_line(name: &str, added: &str, p99_added: &str, delays: &[Delays]) {
+    let median = |what: fn(&Delays) -> f64| median(delays.iter().map(what));
+    println!(
+        "  {name:<32}{added:<22}{p99_added:<22}{:>8.0}{:>11.0}{:>8.2}%",
+        median(|it| it.median),
+        median(|it| it.p99),
+        100.0 * median(|it| it.lost)
+    );
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    Spread::of(values).map_or(f64::NAN, |it| it.median)
 }
 
 /// Each value once, where it comes first.

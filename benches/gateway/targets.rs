@@ -48,7 +48,7 @@ pub(crate) fn print(results: &Results, resources: Option<Resources>) {
         for peer in peers {
             let variant = Variant::short(*peer);
             let what = format!("{}, {}: throughput", kind.title(), variant.name());
-            let measured = results.throughput(kind, variant, Variant::KERNEL);
+            let measured = results.throughput(kind, variant);
             let of = "of the kernel";
             lines.extend(measured.map(|it| Line::at_least(what, target, of, it)));
         }
@@ -58,7 +58,7 @@ pub(crate) fn print(results: &Results, resources: Option<Resources>) {
                 Variant::short(Peer::Nftables),
             );
             let what = format!("{}, offramp: throughput", kind.title());
-            let measured = results.throughput(kind, ours, other);
+            let measured = results.throughput_beside(kind, ours, other);
             let of = "of nftables";
             lines.extend(measured.map(|it| Line::at_least(what, 1.0, of, it)));
         }
@@ -70,7 +70,7 @@ pub(crate) fn print(results: &Results, resources: Option<Resources>) {
             Kind::UdpMixed.title(),
             variant.name()
         );
-        let measured = results.cost(Kind::UdpMixed, variant, Variant::KERNEL);
+        let measured = results.cost(Kind::UdpMixed, variant);
         lines.extend(measured.map(|it| Line::at_most(what, COST, "times the kernel's", it)));
     }
     for peer in [Peer::Offramp, Peer::All] {
@@ -89,8 +89,8 @@ pub(crate) fn print(results: &Results, resources: Option<Resources>) {
     for kind in results.kinds() {
         let (long, short) = (Variant::long(Peer::Offramp), Variant::short(Peer::Offramp));
         let what = format!("{}, {}: throughput", kind.title(), long.name());
-        let measured = results.throughput(kind, long, short);
-        let of = "of that with 10";
+        let measured = results.throughput_beside(kind, long, short);
+        let of = "of that with ten";
         lines.extend(measured.map(|it| Line::at_least(what, LONG_POLICY, of, it)));
     }
     if let Some(Resources { idle, resident }) = resources {
@@ -109,10 +109,13 @@ pub(crate) fn print(results: &Results, resources: Option<Resources>) {
             is_met: if growth <= GROWTH { "yes" } else { "no" },
         });
     }
-    println!("\n{:<66}{:<28}{:<26}met", "Target", "", "measured (spread)");
+    println!(
+        "\n{:<68}{:<34}{:<26}met",
+        "What", "target", "measured (spread)"
+    );
     for line in lines {
         println!(
-            "{:<66}{:<28}{:<26}{}",
+            "{:<68}{:<34}{:<26}{}",
             line.what, line.target, line.measured, line.is_met
         );
     }

@@ -40,9 +40,6 @@ pub(crate) struct Variant {
 }
 
 impl Variant {
-    /// What everything else is compared with.
-    pub(crate) const KERNEL: Self = Self::short(Peer::Kernel);
-
     /// A peer with a policy of ten prefixes.
     pub(crate) const fn short(peer: Peer) -> Self {
         let length = Length::Ten;

@@ -149,8 +149,8 @@ pub(crate) struct Flow {
     pub(crate) rate: f64,
     /// Processor time a packet, in nanoseconds.
     pub(crate) nanoseconds: f64,
-    /// The part that was sent and did not arrive, from 0 to 1; TCP sends it again.
-    pub(crate) lost: f64,
+    /// The part that was sent and did not arrive, from 0 to 1; TCP sends it again, and a socket does not tell.
+    pub(crate) lost: Option<f64>,
     /// The part of the machine that others had, from 0 to 1.
     pub(crate) strangers: f64,
 }
@@ -248,7 +248,7 @@ fn flow(packets: f64, units: f64, sent: Sent, spent: Spent) -> Turn {
     Turn::Flow(Flow {
         rate: units / spent.elapsed.as_secs_f64(),
         nanoseconds: spent.ours.as_nanos() as f64 / packets,
-        lost: sent.lost as f64 / sent.packets.max(1) as f64,
+        lost: (sent.packets > 0).then(|| sent.lost as f64 / sent.packets as f64),
         strangers: spent.strangers,
     })
 }
