@@ -1,7 +1,7 @@
 //! The live gateway beside its peers: how fast packets pass, what a packet costs, how long it is held up.
 //!
 //! `cargo bench --bench gateway` builds a client, a gateway and a server in network namespaces of its own (as root, or
-//! without eBPF where user namespaces are allowed) and sends nine kinds of traffic ([`Kind`]) past six peers ([`Peer`]).
+//! without eBPF where user namespaces are allowed) and sends ten kinds of traffic ([`Kind`]) past six peers ([`Peer`]).
 //! The kernel's own forwarding has a turn before and after every turn of another peer, in many rounds of changing order:
 //! what counts are the ratios of neighbors, and their median. Absolute figures are the machine's.
 //!

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::report::{Results, Spread};
+use crate::targets;
 use crate::traffic::Kind;
 use crate::variants::Peer;
 
@@ -18,7 +19,7 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
     canvas.text(MARGIN, 28.0, "title", "The live gateway beside its peers");
     let rounds = results.rounds();
     let subtitle = format!(
-        "Medians of {rounds} interleaved rounds; lines: the middle three fifths. {machine}"
+        "Medians of {rounds} interleaved rounds; thin lines: three fifths of them; red: what offramp is to reach. {machine}"
     );
     canvas.text(MARGIN, 48.0, "note", &subtitle);
 
@@ -42,7 +43,7 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
     let mut y = top + 8.0;
     for kind in &flows {
         canvas.text(MARGIN, y + 11.0, "kind", kind.title());
-        let mut line = y + 11.0;
+        let mut line = y + 2.0;
         for variant in results.variants(*kind) {
             let values = [
                 results.throughput(*kind, variant),
@@ -56,7 +57,11 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
             }
             line += ROW;
         }
-        y = line.max(y + 24.0) + 12.0;
+        if let Some(target) = targets::least(*kind) {
+            let x = panels[0].x(target);
+            canvas.line((x, y), (x, line), "target");
+        }
+        y = line + 16.0;
     }
     for panel in &panels {
         panel.frame(&mut canvas, top, y);
@@ -82,7 +87,7 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
             panel("Added to a request and its reply, median, µs", LABELS),
             panel("Added, 99th percentile, µs", LABELS + 380.0 + GAP),
         ];
-        canvas.text(MARGIN, top + 19.0, "kind", "1000 requests a second");
+        canvas.text(MARGIN, line + 9.0, "kind", Kind::Latency.title());
         for variant in results.variants(Kind::Latency) {
             let Some((median, p99)) = results.delays_added(variant) else {
                 continue;
@@ -124,10 +129,12 @@ impl Panel {
         let middle = y + (ROW - 3.0) / 2.0;
         let (low, high) = (self.x(value.low), self.x(value.high));
         canvas.line((low, middle), (high, middle), "spread");
+        let beyond = if value.median > self.end { "→ " } else { "" };
         let text = if unit.is_empty() {
-            format!("{:.2}", value.median)
+            format!("{beyond}{:.2}", value.median)
         } else {
-            format!("{:.0}{unit}", value.median)
+            // Adding zero takes the sign from what rounds to it.
+            format!("{beyond}{:.0}{unit}", value.median.round() + 0.0)
         };
         canvas.text(right.max(high) + 4.0, y + 8.5, "value", &text);
     }
@@ -145,7 +152,7 @@ impl Panel {
             } else {
                 format!("{value:.2}")
             };
-            canvas.text(x - 9.0, bottom + 14.0, "value", &text);
+            canvas.label(x + 3.0 * text.len() as f64, bottom + 14.0, &text);
         }
     }
 }
@@ -200,6 +207,7 @@ text {{ font-family: "DejaVu Sans", Verdana, sans-serif; fill: #222222; }}
 .value {{ font-size: 9px; }}
 .grid {{ stroke: #000000; stroke-opacity: 0.10; }}
 .one {{ stroke: #000000; stroke-opacity: 0.75; }}
+.target {{ stroke: #c02020; stroke-width: 2; }}
 .spread {{ stroke: #222222; stroke-width: 1.2; }}
 </style>
 <rect width="100%" height="100%" fill="white"/>

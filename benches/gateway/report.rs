@@ -46,7 +46,10 @@ impl Spread {
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2);
-        let Self { median, low, high } = self;
+        let scale = 10_f64.powi(i32::try_from(digits).unwrap_or(2));
+        // Adding zero takes the sign from what rounds to it.
+        let [median, low, high] =
+            [self.median, self.low, self.high].map(|it| (it * scale).round() / scale + 0.0);
         write!(f, "{median:.digits$} ({low:.digits$} to {high:.digits$})")
     }
 }

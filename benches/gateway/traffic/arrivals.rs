@@ -2,11 +2,11 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, recv, recvmmsg, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, MultiHeaders, getsockopt, recv, recvmmsg, setsockopt, sockopt};
 use offramp::gateway::demo::namespace::Host;
 
 use super::GLANCE;
@@ -16,6 +16,7 @@ use super::GLANCE;
 pub(super) struct Arrivals {
     bytes: AtomicU64,
     datagrams: AtomicU64,
+    room: AtomicU64,
 }
 
 impl Arrivals {
@@ -23,6 +24,7 @@ impl Arrivals {
         Self {
             bytes: AtomicU64::new(0),
             datagrams: AtomicU64::new(0),
+            room: AtomicU64::new(0),
         }
     }
 
@@ -35,30 +37,55 @@ impl Arrivals {
     pub(super) fn datagrams(&self) -> u64 {
         self.datagrams.load(Ordering::Relaxed)
     }
+
+    /// Small datagrams that the receiver has room for.
+    pub(super) fn room(&self) -> u64 {
+        self.room.load(Ordering::Relaxed)
+    }
+}
+
+/// What the receiver does with bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// The kernel counts them and copies none: what is measured is the way, not its end.
+    Counted,
+    /// They are copied out, as a program has them.
+    Copied,
 }
 
 /// Counts the bytes of every connection to `at`.
-pub(super) fn count_streams(host: &Host, at: SocketAddrV4, arrivals: &'static Arrivals) {
+pub(super) fn count_streams(
+    host: &Host,
+    at: SocketAddrV4,
+    taking: Taking,
+    arrivals: &'static Arrivals,
+) {
     let listener = host
         .run(|| TcpListener::bind(at))
         .expect("the namespace is there")
         .expect("nobody else listens");
     // Room for what comes between two glances; what is accepted takes it over.
-    setsockopt(&listener, sockopt::RcvBufForce, &STREAM_ROOM).expect("root here");
+    make_room(&listener, STREAM_ROOM);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // It ends with the connection, and the next one waits for that.
-            count_stream(&stream, arrivals);
+            count_stream(&stream, taking, arrivals);
         }
     });
 }
 
-fn count_stream(stream: &TcpStream, arrivals: &Arrivals) {
-    let mut nothing = vec![0; STREAM_ROOM];
-    // The kernel counts the bytes and copies none: nobody would look at them.
-    let flags = MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT;
+fn count_stream(stream: &TcpStream, taking: Taking, arrivals: &Arrivals) {
+    let (mut bytes, flags) = match taking {
+        // Nothing is written there, whatever its length (tcp(7)).
+        Taking::Counted => (vec![0; STREAM_ROOM], MsgFlags::MSG_TRUNC),
+        Taking::Copied => (vec![0; A_READ], MsgFlags::empty()),
+    };
     loop {
-        match recv(stream.as_raw_fd(), &mut nothing, flags) {
+        match recv(
+            stream.as_raw_fd(),
+            &mut bytes,
+            flags | MsgFlags::MSG_DONTWAIT,
+        ) {
             Ok(0) => return,
             Ok(length) => {
                 arrivals.bytes.fetch_add(length as u64, Ordering::Relaxed);
@@ -75,7 +102,8 @@ pub(super) fn count_datagrams(host: &Host, at: SocketAddrV4, arrivals: &'static 
         .run(|| UdpSocket::bind(at))
         .expect("the namespace is there")
         .expect("nobody else listens");
-    setsockopt(&socket, sockopt::RcvBufForce, &DATAGRAM_ROOM).expect("root here");
+    let room = make_room(&socket, DATAGRAM_ROOM) / A_DATAGRAM;
+    arrivals.room.store(room as u64, Ordering::Relaxed);
     thread::spawn(move || {
         let mut headers = MultiHeaders::<()>::preallocate(AT_ONCE, None);
         loop {
@@ -89,6 +117,15 @@ pub(super) fn count_datagrams(host: &Host, at: SocketAddrV4, arrivals: &'static 
             }
         }
     });
+}
+
+/// Lets so many bytes wait in a socket, or as many as this host allows; how many that is.
+fn make_room(socket: &impl AsFd, bytes: usize) -> usize {
+    // Only root may have more than `net.core.rmem_max`.
+    setsockopt(socket, sockopt::RcvBufForce, &bytes)
+        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &bytes))
+        .expect("every socket has a buffer");
+    getsockopt(socket, sockopt::RcvBuf).expect("set just above")
 }
 
 /// Takes what is there, at most a batch.
@@ -106,8 +143,12 @@ fn glance(socket: &UdpSocket, headers: &mut MultiHeaders<()>) -> io::Result<usiz
 /// Datagrams that one call takes.
 const AT_ONCE: usize = 128;
 
+/// Bytes that a program reads at once.
+const A_READ: usize = 256 << 10;
+
 /// Bytes of a connection that may wait.
 const STREAM_ROOM: usize = 4 << 20;
 
-/// Bytes of datagrams that may wait, as the kernel counts them: about a KiB each.
+/// Bytes of datagrams that may wait, as the kernel counts them, and what one of them counts at most.
 const DATAGRAM_ROOM: usize = 8 << 20;
+const A_DATAGRAM: usize = 1_280;

@@ -33,6 +33,7 @@ pub(super) fn send(
 ) -> Sent {
     let mut packets = packets(to, mix);
     let start = arrivals.datagrams();
+    let window = WINDOW.min(arrivals.room() / 2);
     let mut sent = Sent::default();
     let mut identification = 0_u16;
     let arrived = || arrivals.datagrams() - start;
@@ -42,7 +43,7 @@ pub(super) fn send(
                 if over.load(Ordering::Relaxed) {
                     break 'sending;
                 }
-                wait_for_room(&mut sent, arrived);
+                wait_for_room(&mut sent, window, arrived);
             }
             packet.number(identification);
             identification = identification.wrapping_add(1);
@@ -56,10 +57,10 @@ pub(super) fn send(
     sent
 }
 
-/// Returns once fewer datagrams than [`WINDOW`] are on their way.
-fn wait_for_room(sent: &mut Sent, arrived: impl Fn() -> u64) {
+/// Returns once fewer datagrams than `window` are on their way.
+fn wait_for_room(sent: &mut Sent, window: u64, arrived: impl Fn() -> u64) {
     let mut progress = (arrived(), Instant::now());
-    while sent.packets.saturating_sub(arrived() + sent.lost) >= WINDOW {
+    while sent.packets.saturating_sub(arrived() + sent.lost) >= window {
         thread::sleep(GLANCE / 2);
         if arrived() > progress.0 {
             progress = (arrived(), Instant::now());

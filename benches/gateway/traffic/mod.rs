@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::arrivals::Arrivals;
+use self::arrivals::{Arrivals, Taking};
 pub(crate) use self::echoes::Delays;
 use crate::bed::{Bed, INSIDE, OUTSIDE};
 use crate::meter::{Meter, Spent};
@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     TcpSingles,
     /// TCP in super-packets to an allowed media port: diverted.
     TcpGso,
+    /// The same, and the receiver copies what it reads, as programs do: the ends take most of the time.
+    TcpGsoRead,
     /// One flow of UDP datagrams of one size: diverted, can be merged.
     UdpAlike,
     /// Many flows of UDP datagrams of many sizes: diverted, cannot be merged.
@@ -66,6 +68,7 @@ impl Kind {
             Self::Smb => "1448-byte TCP to an inner port 445",
             Self::TcpSingles => "diverted 1448-byte TCP",
             Self::TcpGso => "diverted GSO TCP",
+            Self::TcpGsoRead => "diverted GSO TCP, copied at its end",
             Self::UdpAlike => "diverted small UDP, one flow",
             Self::UdpMixed => "diverted small UDP, many flows",
             Self::Latency => "diverted requests",
@@ -86,7 +89,7 @@ impl Kind {
             Self::OutsideUdp | Self::UdpMixed => Sender::Datagrams(datagrams::Mix::Unlike),
             Self::UdpAlike => Sender::Datagrams(datagrams::Mix::Alike),
             Self::Smb | Self::TcpSingles => Sender::Segments,
-            Self::OutsideTcp | Self::Https | Self::TcpGso => Sender::Stream,
+            Self::OutsideTcp | Self::Https | Self::TcpGso | Self::TcpGsoRead => Sender::Stream,
             Self::Latency => Sender::Echoes,
         }
     }
@@ -100,6 +103,7 @@ impl Kind {
             Self::TcpSingles | Self::TcpGso | Self::UdpAlike | Self::UdpMixed => {
                 (INSIDE, MEDIA_PORT)
             }
+            Self::TcpGsoRead => (INSIDE, COPIED_PORT),
             Self::Latency => (INSIDE, ECHO_PORT),
         };
         SocketAddrV4::new(address, port)
@@ -175,8 +179,9 @@ impl<'a> Traffic<'a> {
     pub(crate) fn prepare(bed: &'a Bed) -> Self {
         static ARRIVALS: Arrivals = Arrivals::new();
         for port in [HTTPS, SMB, MEDIA_PORT] {
-            arrivals::count_streams(&bed.server, any(port), &ARRIVALS);
+            arrivals::count_streams(&bed.server, any(port), Taking::Counted, &ARRIVALS);
         }
+        arrivals::count_streams(&bed.server, any(COPIED_PORT), Taking::Copied, &ARRIVALS);
         arrivals::count_datagrams(&bed.server, any(MEDIA_PORT), &ARRIVALS);
         echoes::answer(&bed.server, any(ECHO_PORT));
         Self {
@@ -277,3 +282,5 @@ const SMB: u16 = 445;
 const MEDIA_PORT: u16 = 50_010;
 /// Another, where a server answers.
 const ECHO_PORT: u16 = 50_011;
+/// Another, where a server copies what it reads.
+const COPIED_PORT: u16 = 50_012;
