@@ -157,10 +157,12 @@ impl Panel {
     }
 }
 
-/// The elements of the picture, in the order in which they are drawn.
+/// The elements of the picture, in layers.
 #[derive(Debug, Default)]
 struct Canvas {
-    elements: String,
+    shapes: String,
+    /// On top of all shapes.
+    texts: String,
 }
 
 impl Canvas {
@@ -168,7 +170,7 @@ impl Canvas {
         let text = text.replace('&', "&amp;").replace('<', "&lt;");
         // Writing to a string cannot fail, here and below.
         _ = writeln!(
-            self.elements,
+            self.texts,
             r#"<text x="{x:.1}" y="{y:.1}" class="{class}">{text}</text>"#
         );
     }
@@ -176,21 +178,21 @@ impl Canvas {
     /// A text that ends at `x`.
     fn label(&mut self, x: f64, y: f64, text: &str) {
         _ = writeln!(
-            self.elements,
+            self.texts,
             r#"<text x="{x:.1}" y="{y:.1}" class="value" text-anchor="end">{text}</text>"#
         );
     }
 
     fn rectangle(&mut self, x: f64, y: f64, width: f64, height: f64, color: &str) {
         _ = writeln!(
-            self.elements,
+            self.shapes,
             r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="{color}"/>"#
         );
     }
 
     fn line(&mut self, (from_x, from_y): (f64, f64), (to_x, to_y): (f64, f64), class: &str) {
         _ = writeln!(
-            self.elements,
+            self.shapes,
             r#"<line x1="{from_x:.1}" y1="{from_y:.1}" x2="{to_x:.1}" y2="{to_y:.1}" class="{class}"/>"#
         );
     }
@@ -204,16 +206,16 @@ text {{ font-family: "DejaVu Sans", Verdana, sans-serif; fill: #222222; }}
 .note {{ font-size: 11px; fill: #555555; }}
 .panel {{ font-size: 12px; font-weight: bold; }}
 .kind {{ font-size: 11px; font-weight: bold; }}
-.value {{ font-size: 9px; }}
+.value {{ font-size: 9px; paint-order: stroke; stroke: white; stroke-width: 2; }}
 .grid {{ stroke: #000000; stroke-opacity: 0.10; }}
 .one {{ stroke: #000000; stroke-opacity: 0.75; }}
 .target {{ stroke: #c02020; stroke-width: 2; }}
 .spread {{ stroke: #222222; stroke-width: 1.2; }}
 </style>
 <rect width="100%" height="100%" fill="white"/>
-{}</svg>
+{}{}</svg>
 "#,
-            self.elements
+            self.shapes, self.texts
         )
     }
 }

@@ -110,26 +110,29 @@ divert = "{divert}"
     )
 }
 
-/// A ruleset for `nft -f`: interval sets, and a rule a question at the hook of forwarded packets.
-pub(crate) fn as_nftables(length: Length) -> String {
-    let mut text = String::from("table ip bench {\n");
+/// Files for `nft -f`, one after the other: interval sets, a rule a question at the hook of forwarded packets, and the rest
+/// of long sets, as netlink takes only so much at once from who is not root.
+pub(crate) fn as_nftables(length: Length) -> Vec<String> {
+    let mut table = String::from("table ip bench {\n");
+    let mut rest = Vec::new();
     for set in Set::ALL {
-        let prefixes: Vec<String> = set
-            .prefixes(length)
-            .iter()
-            .map(|it| it.to_string())
-            .collect();
-        // Writing to a string cannot fail.
-        _ = writeln!(
-            text,
-            "set {} {{ type ipv4_addr; flags interval; elements = {{ {} }}; }}",
-            set.name(),
+        let name = set.name();
+        let prefixes = set.prefixes(length);
+        let mut parts = prefixes.chunks(AT_ONCE).map(|part| {
+            let prefixes: Vec<String> = part.iter().map(|it| it.to_string()).collect();
             prefixes.join(", ")
+        });
+        let first = parts.next().unwrap_or_default();
+        // Writing to a string cannot fail, here and below.
+        _ = writeln!(
+            table,
+            "set {name} {{ type ipv4_addr; flags interval; elements = {{ {first} }}; }}"
         );
+        rest.extend(parts.map(|part| format!("add element ip bench {name} {{ {part} }}\n")));
     }
     let (first, last) = ALLOWED_PORTS;
     _ = write!(
-        text,
+        table,
         "chain judge {{
             type filter hook forward priority filter; policy accept;
             ip saddr != @clients accept
@@ -142,8 +145,12 @@ pub(crate) fn as_nftables(length: Length) -> String {
         }}
     }}\n"
     );
-    text
+    rest.insert(0, table);
+    rest
 }
+
+/// Prefixes that one file for nftables holds of a set.
+const AT_ONCE: usize = 1_000;
 
 /// The ports that `[[allow]]` lifts, first and last.
 pub(crate) const ALLOWED_PORTS: (u16, u16) = (50_000, 50_099);

@@ -169,7 +169,7 @@ impl Results {
 
     fn print_flow(&self, kind: Kind) {
         println!(
-            "\n{:<34}{:<22}{:<22}{:>8}{:>11}{:>9}{:>9}",
+            "\n{:<38}{:<22}{:<22}{:>8}{:>11}{:>9}{:>9}",
             kind.title(),
             "throughput (spread)",
             "CPU/packet (spread)",
@@ -204,7 +204,7 @@ impl Results {
     fn print_delays(&self) {
         let kind = Kind::Latency;
         println!(
-            "\n{:<34}{:<22}{:<22}{:>8}{:>11}{:>9}",
+            "\n{:<38}{:<22}{:<22}{:>8}{:>11}{:>9}",
             kind.title(),
             "added to the median",
             "added to the p99",
@@ -255,7 +255,7 @@ fn print_flow_line(name: &str, throughput: &str, cost: &str, flows: &[Flow]) {
     let lost = Spread::of(flows.iter().filter_map(|it| it.lost));
     let lost = lost.map_or_else(|| "-".to_owned(), |it| format!("{:.2}%", 100.0 * it.median));
     println!(
-        "  {name:<32}{throughput:<22}{cost:<22}{:>8.2}{:>11.0}{lost:>9}{:>8.0}%",
+        "  {name:<36}{throughput:<22}{cost:<22}{:>8.2}{:>11.0}{lost:>9}{:>8.0}%",
         median(|it| it.rate),
         median(|it| it.nanoseconds),
         100.0 * median(|it| it.strangers)
@@ -265,7 +265,7 @@ fn print_flow_line(name: &str, throughput: &str, cost: &str, flows: &[Flow]) {
 fn print_delays_line(name: &str, added: &str, p99_added: &str, delays: &[Delays]) {
     let median = |what: fn(&Delays) -> f64| median(delays.iter().map(what));
     println!(
-        "  {name:<32}{added:<22}{p99_added:<22}{:>8.0}{:>11.0}{:>8.2}%",
+        "  {name:<36}{added:<22}{p99_added:<22}{:>8.0}{:>11.0}{:>8.2}%",
         median(|it| it.median),
         median(|it| it.p99),
         100.0 * median(|it| it.lost)

@@ -117,12 +117,12 @@ pub(crate) fn print(results: &Results, resources: Option<Resources>) {
         });
     }
     println!(
-        "\n{:<68}{:<34}{:<26}met",
+        "\n{:<72}{:<34}{:<26}met",
         "What", "target", "measured (spread)"
     );
     for line in lines {
         println!(
-            "{:<68}{:<34}{:<26}{}",
+            "{:<72}{:<34}{:<26}{}",
             line.what, line.target, line.measured, line.is_met
         );
     }

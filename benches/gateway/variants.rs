@@ -81,8 +81,10 @@ impl Variant {
             Peer::Kernel => Work::Nothing,
             Peer::Nftables => {
                 let file = format!("{SCRATCH}/bench.nft");
-                fs::write(&file, policy::as_nftables(self.length)).expect("a file in memory");
-                bed.on_gateway(&format!("nft -f {file}"));
+                for text in policy::as_nftables(self.length) {
+                    fs::write(&file, text).expect("a file in memory");
+                    bed.on_gateway(&format!("nft -f {file}"));
+                }
                 Work::Nftables
             }
             Peer::Ebpf => {
