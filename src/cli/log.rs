@@ -71,18 +71,24 @@ fn write_all(queue: &Receiver<Vec<u8>>, mut out: impl Write, tally: &Tally) {
     for line in queue {
         // Who does not read any more need not be told.
         _ = out.write_all(&line);
-        let lost = tally.lost.load(Ordering::Relaxed);
-        if lost > told {
-            warn!(
-                "{} lines of this log are lost here: it was not read in time",
-                lost - told
-            );
-            // That line itself may have found no room; then it is said again, with all that came to it.
-            if tally.lost.load(Ordering::Relaxed) == lost {
-                told = lost;
-            }
-        }
+        tally.tell_lost(&mut told);
         tally.written.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Tally {
+    /// Says how many lines were lost since this was `told` last.
+    fn tell_lost(&self, told: &mut u64) {
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost == *told {
+            return;
+        }
+        let more = lost - *told;
+        warn!("{more} lines of this log are lost here: it was not read in time");
+        // That line may have found no room itself; then it is said again, with all that came to it.
+        if self.lost.load(Ordering::Relaxed) == lost {
+            *told = lost;
+        }
     }
 }
 
@@ -186,6 +192,38 @@ mod tests {
         let taken = taken.lock().expect("nobody panics with it");
         assert_eq!(taken.len() as u64, 20 - lost);
         assert_eq!(taken[..4], ["0", "1", "2", "3"]);
+    }
+
+    #[test]
+    fn what_is_lost_is_said_once_there_is_room() {
+        let (lines, queue) = sync_channel(2);
+        let tally = Arc::<Tally>::default();
+        let mut log = LogWriter {
+            lines,
+            tally: Arc::clone(&tally),
+        };
+        let lines = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+        tracing::subscriber::with_default(lines, || {
+            for line in ["one", "two", "three", "four"] {
+                log.write_all(line.as_bytes()).expect("it never fails");
+            }
+            let mut told = 0;
+            // No room yet: the line that says so is lost, too.
+            tally.tell_lost(&mut told);
+            let taken: Vec<_> = queue.try_iter().collect();
+            assert_eq!(taken, [b"one", b"two"]);
+            tally.tell_lost(&mut told);
+            tally.tell_lost(&mut told);
+        });
+        let said: Vec<String> = queue
+            .try_iter()
+            .map(|line| String::from_utf8_lossy(&line).into_owned())
+            .collect();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains("3 lines of this log are lost here"),
+            "{said:?}"
+        );
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub async fn check(policy: &Policy, diversion: &Diversion, netlink: &Netlink) ->
             "the kernel needs nf_tables, and offramp the right to use it (CAP_NET_ADMIN)",
         )),
     }
-    findings.extend(openvpn::check());
+    findings.extend(openvpn::check(diversion));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings.dedup();
     findings

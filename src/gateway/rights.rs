@@ -51,6 +51,22 @@ pub struct Rights {
     folders: Option<BTreeSet<PathBuf>>,
 }
 
+/// What a gateway does without while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// All files but those that it needs.
+    Files,
+    /// All capabilities but one.
+    Capabilities,
+}
+
+/// What to try, the best first.
+const ATTEMPTS: [&[Limit]; 3] = [
+    &[Limit::Files, Limit::Capabilities],
+    &[Limit::Files],
+    &[Limit::Capabilities],
+];
+
 /// Why a limit was not taken on.
 #[derive(Debug, thiserror::Error)]
 enum LimitError {
@@ -68,20 +84,45 @@ impl Rights {
     /// Gives up, on this thread and those that it starts from here on, what `needs` do not name.
     pub fn limit_to(needs: Needs<'_>) -> Self {
         let reach = Reach::of(needs);
-        match try_out(Some(&reach), needs.files) {
-            Ok(()) => return limit(Some(reach)),
-            Err(error) => warn!(
-                "cannot give up the right to read other files: {error}; give up what can be (AppArmor, SELinux and \
-                 systemd's ProtectSystem set such limits, too)"
-            ),
-        }
-        match try_out(None, needs.files) {
-            Ok(()) => limit(None),
-            Err(error) => {
-                warn!("cannot give up any right: {error}");
-                Self::default()
+        for limits in ATTEMPTS {
+            match try_out(limits, &reach, needs.files) {
+                Ok(()) => return Self::limited(limits, reach),
+                Err(error) => warn!("some rights that are not needed are kept: {error}"),
             }
         }
+        Self::default()
+    }
+
+    /// Takes on limits that were tried out.
+    fn limited(limits: &[Limit], reach: Reach) -> Self {
+        let files = match take_on(limits, &reach) {
+            Ok(files) => files,
+            Err(error) => {
+                warn!("some rights that are not needed are kept: {error}");
+                return Self::default();
+            }
+        };
+        let mut rights = Self::default();
+        let mut given_up = Vec::new();
+        if limits.contains(&Limit::Capabilities) {
+            given_up.push("all capabilities but CAP_NET_ADMIN".to_owned());
+        }
+        match files {
+            Some(RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced) => {
+                let names = reach.read.iter().map(|folder| folder.display().to_string());
+                let names: Vec<String> = names.collect();
+                given_up.push(format!("files outside {}", names.join(", ")));
+                rights.folders = Some(reach.read);
+            }
+            Some(RulesetStatus::NotEnforced) => {
+                info!(
+                    "the kernel has no Landlock to limit files with: what the user can read can be read"
+                );
+            }
+            None => {}
+        }
+        info!("rights given up: {}", given_up.join(", and "));
+        rights
     }
 
     /// The first of `files` that is where nothing can be read any more.
@@ -100,33 +141,6 @@ impl Rights {
     }
 }
 
-/// Takes the limits on, which were tried out.
-fn limit(reach: Option<Reach>) -> Rights {
-    match take_on(reach.as_ref()) {
-        Ok(RulesetStatus::NotEnforced) => {
-            info!(
-                "rights given up: all capabilities but CAP_NET_ADMIN; the kernel has no Landlock to limit files with"
-            );
-            Rights::default()
-        }
-        Ok(RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced) => {
-            let folders = reach.map(|reach| reach.read).unwrap_or_default();
-            let names: Vec<String> = folders.iter().map(|it| it.display().to_string()).collect();
-            info!(
-                "rights given up: all capabilities but CAP_NET_ADMIN, and files outside {}",
-                names.join(", ")
-            );
-            Rights {
-                folders: Some(folders),
-            }
-        }
-        Err(error) => {
-            warn!("cannot give up all rights: {error}");
-            Rights::default()
-        }
-    }
-}
-
 /// Gives up, on this thread, everything that can be given up: it goes on with what it has open.
 pub fn give_up_everything() {
     let limits = || -> Result<(), LimitError> {
@@ -140,11 +154,11 @@ pub fn give_up_everything() {
 }
 
 /// Whether what a gateway does while it runs works under these limits.
-fn try_out(reach: Option<&Reach>, files: &[PathBuf]) -> Result<(), LimitError> {
+fn try_out(limits: &[Limit], reach: &Reach, files: &[PathBuf]) -> Result<(), LimitError> {
     let readable = |file: &&PathBuf| regular::read(file, 1).is_ok();
     let before: Vec<&PathBuf> = files.iter().filter(readable).collect();
     let alone = || {
-        take_on(reach)?;
+        take_on(limits, reach)?;
         nft::try_out().map_err(|error| LimitError::Work(error.to_string()))?;
         match before.iter().find(|file| !readable(file)) {
             None => Ok(()),
@@ -163,15 +177,19 @@ fn try_out(reach: Option<&Reach>, files: &[PathBuf]) -> Result<(), LimitError> {
     })
 }
 
-/// Takes the limits on, on this thread.
-fn take_on(reach: Option<&Reach>) -> Result<RulesetStatus, LimitError> {
+/// Takes the limits on, on this thread; what became of that of files.
+fn take_on(limits: &[Limit], reach: &Reach) -> Result<Option<RulesetStatus>, LimitError> {
     nix::sys::prctl::set_no_new_privs()?;
-    let status = match reach {
-        Some(reach) => restrict(reach)?,
-        None => RulesetStatus::NotEnforced,
-    };
-    keep_capabilities(&CapsHashSet::from([Capability::CAP_NET_ADMIN]))?;
-    Ok(status)
+    let mut files = None;
+    for limit in limits {
+        match limit {
+            Limit::Files => files = Some(restrict(reach)?),
+            Limit::Capabilities => {
+                keep_capabilities(&CapsHashSet::from([Capability::CAP_NET_ADMIN]))?;
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// Keeps those of `wanted` that there are, for programs that are run, too, and no other.
@@ -185,7 +203,10 @@ fn keep_capabilities(wanted: &CapsHashSet) -> Result<(), LimitError> {
         }
     }
     for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        caps::set(None, set, &kept)?;
+        // A service may have no more than that, and not even the right to ask for less.
+        if caps::read(None, set)? != kept {
+            caps::set(None, set, &kept)?;
+        }
     }
     caps::set(None, CapSet::Ambient, &kept)?;
     Ok(())
