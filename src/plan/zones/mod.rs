@@ -17,11 +17,15 @@
 
 mod name;
 mod owner;
+pub mod record_type;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod reference;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::FixedState;
@@ -90,6 +94,29 @@ impl<'z> Answer<'z> {
             Self::Forward => None,
         }
     }
+
+    /// What it is in a word, for programs: `records`, `no-data`, `no-such-name` or `forward`.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Records { .. } => "records",
+            Self::NoData { .. } => "no-data",
+            Self::NxDomain { .. } => "no-such-name",
+            Self::Forward => "forward",
+        }
+    }
+
+    /// The data of its records as zone files write them: addresses, and SRV as `0 0 443 sip.contoso.com`. None but for
+    /// [`Answer::Records`].
+    pub fn data(&self) -> Vec<String> {
+        let sets = match self {
+            Self::Records { sets, .. } => *sets,
+            Self::NoData { .. } | Self::NxDomain { .. } | Self::Forward => RecordSets::default(),
+        };
+        let v4 = sets.ipv4.iter().map(ToString::to_string);
+        let v6 = sets.ipv6.iter().map(ToString::to_string);
+        let srv = sets.srv.iter().map(ToString::to_string);
+        v4.chain(v6).chain(srv).collect()
+    }
 }
 
 /// Records of a pinned name, by type.
@@ -129,16 +156,23 @@ pub struct Soa {
     pub negative_ttl_seconds: u32,
 }
 
-/// Record types that an answer distinguishes; RFC 1035 §3.2.2, RFC 3596, RFC 2782.
-pub mod record_type {
-    /// A.
-    pub const A: u16 = 1;
-    /// AAAA.
-    pub const AAAA: u16 = 28;
-    /// SRV.
-    pub const SRV: u16 = 33;
-    /// Any type (RFC 8482).
-    pub const ANY: u16 = 255;
+/// Its data as a zone file writes it.
+impl fmt::Display for Soa {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            primary,
+            mailbox,
+            serial,
+            refresh_seconds,
+            retry_seconds,
+            expire_seconds,
+            negative_ttl_seconds,
+        } = self;
+        write!(
+            out,
+            "{primary}. {mailbox}. {serial} {refresh_seconds} {retry_seconds} {expire_seconds} {negative_ttl_seconds}"
+        )
+    }
 }
 
 impl Zones {
@@ -180,12 +214,27 @@ impl Zones {
 
     /// Works out what questions about names above and below need.
     fn measure(&mut self) {
-        for owner in &self.owners {
-            self.most_labels = self.most_labels.max(owner.name.labels().count());
-            if let Treatment::Pinned(_) = owner.treatment {
-                let above = std::iter::successors(owner.name.parent(), DnsName::parent);
-                self.above_pinned.extend(above);
-            }
+        let pinned = self.owners.iter().filter(|owner| owner.is_pinned());
+        self.above_pinned = pinned
+            .flat_map(|owner| std::iter::successors(owner.name.parent(), DnsName::parent))
+            .collect();
+        let labels = self.owners.iter().map(|owner| owner.name.labels().count());
+        self.most_labels = labels.max().unwrap_or(0);
+        // Names between a hidden one and a pinned one below it are told apart from others below the hidden one.
+        let between: Vec<_> = self
+            .above_pinned
+            .iter()
+            .filter(|name| self.find(name).is_none())
+            .filter_map(|&name| Some((name, self.nearest_above(&name)?)))
+            .filter(|(_, owner)| owner.treatment == Treatment::Hidden)
+            .map(|(name, owner)| Owner {
+                name,
+                ..owner.clone()
+            })
+            .collect();
+        for owner in between {
+            self.by_name.insert(owner.name, self.owners.len());
+            self.owners.push(owner);
         }
     }
 
@@ -264,7 +313,8 @@ impl Zones {
         push_once(&mut owner.sources, source);
     }
 
-    /// The names, in the order of the policy: pinned ones, hidden ones, canaries.
+    /// The names, in the order of the policy: pinned ones, hidden ones, canaries. Behind them are those that have to exist
+    /// between a hidden name and a pinned one below it.
     pub fn owners(&self) -> &[Owner] {
         &self.owners
     }

@@ -17,6 +17,16 @@ pub struct Owner {
     pub sources: Vec<NameSource>,
 }
 
+impl Owner {
+    /// Whether it has records.
+    pub const fn is_pinned(&self) -> bool {
+        match self.treatment {
+            Treatment::Pinned(_) => true,
+            Treatment::Hidden | Treatment::NoData(_) => false,
+        }
+    }
+}
+
 /// What clients get for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Treatment {
@@ -50,6 +60,30 @@ pub struct Srv {
     pub port: u16,
     /// Host that provides it.
     pub target: DnsName,
+}
+
+/// Its data as a zone file writes it, the target without its last dot.
+impl fmt::Display for Srv {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            priority,
+            weight,
+            port,
+            target,
+        } = self;
+        write!(out, "{priority} {weight} {port} {target}")
+    }
+}
+
+impl Treatment {
+    /// Its name, for programs: `pinned`, `hidden` or `canary`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pinned(_) => "pinned",
+            Self::Hidden => "hidden",
+            Self::NoData(_) => "canary",
+        }
+    }
 }
 
 /// What in a policy asks for the treatment of a name.
