@@ -19,6 +19,7 @@ mod dns;
 mod feeds;
 mod file;
 mod lint;
+mod lint_names;
 mod lint_ports;
 mod meaning;
 mod mend;
