@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::dns::DnsOptions;
+
 pub use crate::feed::EntryKey;
 pub use crate::packet::Protocol;
 
@@ -199,7 +201,7 @@ pub struct Allow {
     pub lifts: Lifts,
 }
 
-/// An SRV record of a public service (RFC 2782), with priority and weight 0.
+/// An SRV record of a public service (RFC 2782).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SrvRecord {
     /// Owner name, e.g. `_sip._tls.contoso.com`.
@@ -208,6 +210,10 @@ pub struct SrvRecord {
     pub target: String,
     /// Port of the service.
     pub port: u16,
+    /// Lower ones are tried first; 0 unless the file says otherwise.
+    pub priority: u16,
+    /// Share among records of one priority; 0 unless the file says otherwise.
+    pub weight: u16,
 }
 
 /// `[[public]]`: a service that must be reached outside the tunnel (Tables 2-4).
@@ -221,6 +227,16 @@ pub struct PublicService {
     pub hosts: Vec<Sourced<String>>,
     /// Service records that point at them.
     pub srv: Vec<SrvRecord>,
+}
+
+impl PublicService {
+    /// The addresses that its hosts resolve to: those that are not prefixes of several.
+    pub fn host_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let addresses = self.addresses.iter().map(|prefix| prefix.value);
+        addresses
+            .filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len())
+            .map(|prefix| prefix.addr())
+    }
 }
 
 /// Format of a `[[feed]]` file.
@@ -308,15 +324,6 @@ pub struct RouteOptions {
     pub tunnel: TunnelMode,
     /// Public addresses of the concentrator, to which clients connect: never inside the tunnel that they carry.
     pub gateways: Vec<Sourced<IpAddr>>,
-}
-
-/// `[dns]`: the pin-point DNS server.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DnsOptions {
-    /// Addresses and ports it answers on.
-    pub listen: Vec<Sourced<SocketAddr>>,
-    /// SIP domains whose internal discovery names are hidden.
-    pub sip_domains: Vec<Sourced<String>>,
 }
 
 /// How much the gateway diverts from the kernel's path.

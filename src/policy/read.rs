@@ -7,13 +7,14 @@ use toml::de::DeValue;
 
 use super::address::{parse_address, parse_prefix, parse_socket};
 use super::diagnostic::{Code, Collector, Diagnostic};
+use super::dns::{self, DNS_KEYS};
 use super::file::PolicyFile;
 use super::meaning::{
-    Corporate, DivertScope, DnsOptions, FailMode, FilterOptions, GatewayOptions, LeakedPublic,
-    MarkBits, MediaMatch, MediaOptions, Policy, PortRange, RouteOptions, Sourced, TunnelMode,
-    UnknownSource, VpnOptions,
+    Corporate, DivertScope, FailMode, FilterOptions, GatewayOptions, LeakedPublic, MarkBits,
+    MediaMatch, MediaOptions, Policy, PortRange, RouteOptions, Sourced, TunnelMode, UnknownSource,
+    VpnOptions,
 };
-use super::name::{parse_device, parse_host, parse_interface, parse_log, parse_path};
+use super::name::{parse_device, parse_interface, parse_log, parse_path};
 use super::port::parse_ports;
 use super::problem::{Problem, nearest, shorten};
 use super::rules;
@@ -43,7 +44,7 @@ pub(super) fn read_policy(
         publics: rules::read_publics(file, out),
         feeds: rules::read_feeds(file, out),
         routes: read_routes(file, out),
-        dns: read_dns(file, out),
+        dns: dns::read(file, out),
         gateway: read_gateway(file, out),
         endpoints: rules::read_endpoints(file, out),
         tests: rules::read_tests(file, out),
@@ -102,7 +103,8 @@ fn home_of(key: &str) -> Option<&'static str> {
         .map(|(title, _)| *title)
 }
 
-fn single<'f, 't>(
+/// Opens the section called `name`, which stands once.
+pub(super) fn single<'f, 't>(
     file: &'f PolicyFile<'t>,
     name: &str,
     keys: &[&str],
@@ -234,28 +236,6 @@ fn read_routes(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> RouteOptions {
     }
 }
 
-fn read_dns(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> DnsOptions {
-    let Some(section) = single(file, "dns", DNS_KEYS, out) else {
-        return DnsOptions::default();
-    };
-    DnsOptions {
-        listen: section.list(
-            "listen",
-            Need::Optional,
-            "[\"172.16.1.1:53\"]",
-            parse_socket,
-            out,
-        ),
-        sip_domains: section.list(
-            "sip_domains",
-            Need::Optional,
-            "[\"contoso.com\"]",
-            parse_host,
-            out,
-        ),
-    }
-}
-
 fn read_gateway(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> GatewayOptions {
     let Some(section) = single(file, "gateway", GATEWAY_KEYS, out) else {
         return GatewayOptions::default();
@@ -368,7 +348,6 @@ const CORPORATE_KEYS: &[&str] = &["subnets", "dns_servers"];
 const MEDIA_KEYS: &[&str] = &["ports", "match"];
 const FILTER_KEYS: &[&str] = &["unknown_source", "leaked_public"];
 const ROUTES_KEYS: &[&str] = &["tunnel", "gateways"];
-const DNS_KEYS: &[&str] = &["listen", "sip_domains"];
 const GATEWAY_KEYS: &[&str] = &[
     "divert",
     "device",
