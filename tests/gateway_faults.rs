@@ -45,7 +45,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_offramp");
 #[track_caller]
 fn assert_judges(site: &PlainSite) {
     for address in [OFFICE, OFFICE6] {
-        assert!(site.is_answered(address, DNS, 100), "{address}");
+        // On a machine that is busy the first may take its time.
+        site.wait_for_answer(address, DNS);
         assert!(!site.is_answered(address, MEDIA, 100), "{address}");
     }
 }
@@ -133,10 +134,12 @@ fn packets_that_the_kernel_does_not_take_back_are_counted_and_the_next_ones_pass
                 );
                 injector.wait_for_log("attached");
                 without_spinning(gateway.pid(), || {
-                    assert!(!site.is_answered(OFFICE, DNS, 100), "{fault}");
-                    assert!(!site.is_answered(OFFICE, MEDIA, 100), "{fault}");
+                    poll("five of them to be counted", || {
+                        assert!(!site.is_answered(OFFICE, DNS, 100), "{fault}");
+                        assert!(!site.is_answered(OFFICE, MEDIA, 100), "{fault}");
+                        (failed() >= before.map(|before| before + 5)).then_some(())
+                    });
                 });
-                assert!(failed() >= before.map(|before| before + 5), "{fault}");
                 injector.terminate();
                 assert_judges(&site);
             }
