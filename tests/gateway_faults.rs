@@ -200,7 +200,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
                 signal(&gateway, "HUP");
                 gateway.wait_for_log("has to wait: Too many open files");
                 gateway.wait_for_log("reload refused, generation 1 stays in force");
-                gateway.wait_for_log("cannot see to it that traffic is diverted");
+                gateway.wait_for_log("diverted as it should be: nft refused: it cannot be run");
                 assert_judges(&site);
             });
             let tries = gateway.log().matches("has to wait").count();
@@ -213,7 +213,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
             gateway.wait_for_log("reloaded: ");
             gateway.wait_for_log("traffic is diverted as it should be again");
             assert_judges(&site);
-            let complaints = gateway.log().matches("cannot see to it").count();
+            let complaints = gateway.log().matches("as it should be: nft").count();
             assert_eq!(complaints, 1, "{}", gateway.log());
             assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
         },
