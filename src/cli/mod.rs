@@ -3,6 +3,7 @@
 //! Results go to standard output, everything said about them to standard error. Exit codes: 0 fine, 1 failed, 2 usage or
 //! policy refused, 3 the check found something.
 
+mod call;
 mod check;
 mod demo;
 mod error;
@@ -63,6 +64,7 @@ enum Color {
 enum Command {
     Check(check::Options),
     Explain(explain::Options),
+    Call(call::Options),
     Replay(replay::Options),
     Observe(observe::Options),
     Run(run::Options),
@@ -108,6 +110,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Check(options) => check::run(&options),
         Command::Explain(options) => explain::run(&options),
+        Command::Call(options) => call::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Observe(options) => observe::run(&options),
         Command::Run(options) => run::run(&options),
