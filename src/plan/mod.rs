@@ -3,6 +3,7 @@
 //! ```text
 //!  Policy ──▶ RoutePlan     which addresses enter the tunnel: what the VPN pushes
 //!         ──▶ call          which way a call takes, and why
+//!         ──▶ verify        whether filter, routes and names agree
 //!         ──▶ diverted      which destinations the filter has to see
 //!         ──▶ Zones         which names clients get an answer of their own for
 //! ```
@@ -17,6 +18,7 @@ mod entry;
 mod remark;
 mod routes;
 mod source;
+pub mod verify;
 mod widen;
 pub mod zones;
 
