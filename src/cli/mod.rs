@@ -22,6 +22,7 @@ mod routes;
 mod run;
 mod status;
 mod summary;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ enum Command {
     Check(check::Options),
     Explain(explain::Options),
     Call(call::Options),
+    Verify(verify::Options),
     Replay(replay::Options),
     Observe(observe::Options),
     Run(run::Options),
@@ -111,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Call(options) => call::run(&options),
+        Command::Verify(options) => verify::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Observe(options) => observe::run(&options),
         Command::Run(options) => run::run(&options),
