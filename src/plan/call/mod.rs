@@ -287,7 +287,7 @@ pub fn predict(policy: &CompiledPolicy, plan: &RoutePlan, call: &Call) -> Predic
 }
 
 /// The first address of a `[[server]]` at which a VPN client reaches SIP, and so registers internally.
-pub(super) fn sign_in_server(
+fn sign_in_server(
     policy: &CompiledPolicy,
     tunnel: &PrefixSet,
     filter: Option<&CompiledPolicy>,

@@ -322,7 +322,7 @@ mod properties {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
+        #![proptest_config(ProptestConfig::with_cases(128))]
 
         /// What the prediction lets pass, the table of routes and the reference of the filter let pass.
         #[test]

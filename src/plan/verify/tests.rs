@@ -19,7 +19,7 @@ fn nothing_read() -> Diagnostics {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// An address that is public and enters the tunnel is never overlooked.
     #[test]

@@ -170,3 +170,74 @@ fn a_file_of_no_known_kind_is_nothing_to_guess_about() {
     assert_eq!(Existing::detect("hello\n"), None);
     assert_eq!(Existing::detect(""), None);
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Words of these files in any order, and anything between them.
+    fn any_text() -> impl Strategy<Value = String> {
+        let words = [
+            "local-zone:",
+            "local-data:",
+            "\"sip.contoso.com.\"",
+            "static",
+            "60",
+            "IN",
+            "A",
+            "AAAA",
+            "SRV",
+            "CNAME",
+            ".",
+            "*.",
+            "local=/",
+            "address=/",
+            "server=/",
+            "host-record=",
+            "srv-host=",
+            "sip.contoso.com",
+            ",",
+            "/",
+            "=",
+            "@",
+            "SOA",
+            "$TTL",
+            ";",
+            "#",
+            "10.1.0.10",
+            "::1",
+            "push",
+            "\"route",
+            "dhcp-option",
+            "DNS",
+            "AllowedIPs",
+            "\n",
+            " ",
+        ];
+        let word = prop_oneof![
+            4 => prop::sample::select(words.to_vec()).prop_map(str::to_owned),
+            1 => any::<String>(),
+        ];
+        prop::collection::vec(word, 0..40).prop_map(|words| words.join(" ").replace("\n ", "\n"))
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_reader_panic(text in any_text()) {
+            let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
+            let (plan, zones) = (RoutePlan::new(&policy), Zones::of(&policy));
+            _ = Existing::detect(&text);
+            for existing in [
+                Existing::OpenVpn,
+                Existing::Ocserv,
+                Existing::WireGuard,
+                Existing::Unbound,
+                Existing::ResponsePolicyZone,
+                Existing::Dnsmasq,
+            ] {
+                _ = audit(&policy, &plan, &zones, existing, "file", &text);
+            }
+        }
+    }
+}
