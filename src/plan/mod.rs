@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  Policy ──▶ RoutePlan     which addresses enter the tunnel: what the VPN pushes
+//!         ──▶ call          which way a call takes, and why
+//!         ──▶ verify        whether filter, routes and names agree
 //!         ──▶ diverted      which destinations the filter has to see
 //!         ──▶ Zones         which names clients get an answer of their own for
 //! ```
@@ -9,12 +11,14 @@
 //! A plan is a value: sets of addresses, where each came from, and what there is to say about them. `render` writes it
 //! in the words of each VPN server.
 
+pub mod call;
 mod diversion;
 mod effects;
 mod entry;
 mod remark;
 mod routes;
 mod source;
+pub mod verify;
 mod widen;
 pub mod zones;
 

@@ -11,6 +11,7 @@
 //! warning. Names have targets of their own, in [`names`]. [`read`] reads such a file back, also one that people edited, and tells which addresses it would send into
 //! the tunnel: addresses are compared, never lines.
 
+pub mod against;
 mod budget;
 mod cisco;
 mod dhcp;
