@@ -6,6 +6,7 @@
 //!         ──▶ verify        whether filter, routes and names agree
 //!         ──▶ diverted      which destinations the filter has to see
 //!         ──▶ Zones         which names clients get an answer of their own for
+//!         ──▶ Ruleset       the filter's verdicts as a list of rules
 //! ```
 //!
 //! A plan is a value: sets of addresses, where each came from, and what there is to say about them. `render` writes it
@@ -17,6 +18,7 @@ mod effects;
 mod entry;
 mod remark;
 mod routes;
+mod ruleset;
 mod source;
 pub mod verify;
 mod widen;
@@ -26,6 +28,7 @@ pub use diversion::{diverted, diverted_on_every_port};
 pub use effects::{Effects, VerdictChange};
 pub use entry::Entry;
 pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
+pub use ruleset::{PacketRule, PortSet, Portless, Ruleset, Traffic};
 pub use source::{Source, SourceKind};
 pub use widen::{TooNarrow, Widening};
 pub use zones::{Answer, DnsName, DnsNameError, Zones};
