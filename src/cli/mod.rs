@@ -17,6 +17,7 @@ mod number;
 mod observe;
 mod render;
 mod render_names;
+mod render_rules;
 mod replay;
 mod routes;
 mod run;

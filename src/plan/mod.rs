@@ -6,6 +6,8 @@
 //!         ──▶ verify        whether filter, routes and names agree
 //!         ──▶ diverted      which destinations the filter has to see
 //!         ──▶ Zones         which names clients get an answer of their own for
+//!         ──▶ Ruleset       the filter's verdicts as a list of rules
+//!         ──▶ EndpointRules what Windows Firewall blocks on the clients
 //! ```
 //!
 //! A plan is a value: sets of addresses, where each came from, and what there is to say about them. `render` writes it
@@ -14,9 +16,11 @@
 pub mod call;
 mod diversion;
 mod effects;
+mod endpoint;
 mod entry;
 mod remark;
 mod routes;
+mod ruleset;
 mod source;
 pub mod verify;
 mod widen;
@@ -24,8 +28,10 @@ pub mod zones;
 
 pub use diversion::{diverted, diverted_on_every_port};
 pub use effects::{Effects, VerdictChange};
+pub use endpoint::{Direction, EndpointRule, EndpointRules};
 pub use entry::Entry;
 pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
+pub use ruleset::{PacketRule, PortSet, Portless, Ruleset, Traffic};
 pub use source::{Source, SourceKind};
 pub use widen::{TooNarrow, Widening};
 pub use zones::{Answer, DnsName, DnsNameError, Zones};
