@@ -92,9 +92,9 @@ pub struct IoCounters {
 }
 
 impl IoCounters {
-    /// Counts a packet that was to pass and that the kernel did not take back, on the thread that owns the counters.
-    pub fn write_failed(&self) {
-        self.failed_writes.add(1);
+    /// Counts packets that were to pass and that the kernel did not take back, on the thread that owns the counters.
+    pub fn writes_failed(&self, packets: usize) {
+        self.failed_writes.add(packets as u64);
     }
 
     /// Packets that were to pass and that the kernel did not take back.

@@ -11,6 +11,8 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 
 use nix::libc::{self, c_int, c_short};
 
+use super::gro::Offload;
+
 mod ioctl {
     use nix::libc::{c_int, ifreq};
 
@@ -54,11 +56,12 @@ pub(super) fn attach_queue(file: &File, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel put a virtio header of `header_size` bytes before each packet, and hand over super-packets whole.
+/// Has the kernel put a virtio header of `header_size` bytes before each packet, and hand over super-packets whole; which
+/// of them it knows.
 ///
 /// # Errors
 /// What the kernel says: before 6.2 it knows no UDP super-packets.
-pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<()> {
+pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<Offload> {
     let size = c_int::try_from(header_size).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open, as `file` owns it, and `size` is the `int` that TUNSETVNETHDRSZ reads.
     unsafe { ioctl::tun_set_vnet_hdr_size(file.as_raw_fd(), &raw const size) }?;
@@ -67,10 +70,15 @@ pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<()> {
         unsafe { ioctl::tun_set_offload(file.as_raw_fd(), flags.into()) }
     };
     match set(TCP_OFFLOAD | UDP_OFFLOAD) {
-        Err(nix::Error::EINVAL) => set(TCP_OFFLOAD)?,
-        other => other?,
-    };
-    Ok(())
+        Err(nix::Error::EINVAL) => {
+            set(TCP_OFFLOAD)?;
+            Ok(Offload::Tcp)
+        }
+        other => {
+            other?;
+            Ok(Offload::TcpAndUdp)
+        }
+    }
 }
 
 /// `TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN` (linux/if_tun.h).

@@ -1,7 +1,6 @@
 //! [`Workers`]: the threads that judge, one for each queue of the filter's device.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::backend::Traffic;
 use super::counters::{IoCounters, VerdictCounters};
 use super::publish::{Live, Published};
-use super::tun::{StopSignal, TunBackend};
+use super::tun::{StopSignal, TunBackend, TunQueue};
 use super::worker;
 use crate::filter::{Action, Reason};
 
@@ -37,7 +36,11 @@ impl Workers {
     ///
     /// # Errors
     /// When the system has no thread, or no event file, for us.
-    pub fn start(queues: Vec<File>, device: &str, published: &Arc<Published>) -> io::Result<Self> {
+    pub fn start(
+        queues: impl Iterator<Item = TunQueue>,
+        device: &str,
+        published: &Arc<Published>,
+    ) -> io::Result<Self> {
         let stop = StopSignal::new()?;
         let (sender, ends) = unbounded_channel();
         let start = |(number, queue)| {
@@ -52,7 +55,7 @@ impl Workers {
                 io,
             })
         };
-        let threads = queues.into_iter().enumerate().map(start);
+        let threads = queues.enumerate().map(start);
         let threads = threads.collect::<io::Result<_>>()?;
         Ok(Self {
             threads,
