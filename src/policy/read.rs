@@ -276,6 +276,10 @@ fn read_gateway(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> GatewayOption
         workers: section
             .integer("workers", 1..=MAX_WORKERS, out)
             .map(|workers| workers.value),
+        realtime: section
+            .integer("realtime", PRIORITIES, out)
+            .map(|priority| priority.value),
+        cpus: section.integers("cpus", 0..=CPU_MAX, "[0, 1]", out),
         on_failure: section.word("on_failure", &modes, out),
         control: section.string("control", parse_path, out),
         metrics: section.string("metrics", parse_socket, out),
@@ -373,6 +377,8 @@ const GATEWAY_KEYS: &[&str] = &[
     "mark",
     "table",
     "workers",
+    "realtime",
+    "cpus",
     "on_failure",
     "control",
     "metrics",
@@ -400,3 +406,9 @@ const TABLES: RangeInclusive<u32> = 256..=i32::MAX as u32 - 2;
 
 /// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one.
 const MAX_WORKERS: u16 = 256;
+
+/// What Linux takes for SCHED_FIFO (sched(7)).
+const PRIORITIES: RangeInclusive<u8> = 1..=99;
+
+/// The last processor that an affinity mask of the C library has a bit for (CPU_SETSIZE).
+const CPU_MAX: u16 = 1_023;
