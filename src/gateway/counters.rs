@@ -1,6 +1,6 @@
 //! Counters: one writer each, local to its worker, summed by the reader.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::backend::Traffic;
 use crate::filter::{Action, Reason, Verdict};
@@ -89,12 +89,23 @@ impl VerdictCounters {
 #[repr(align(128))]
 pub struct IoCounters {
     failed_writes: Tally,
+    batching: AtomicBool,
 }
 
 impl IoCounters {
     /// Counts packets that were to pass and that the kernel did not take back, on the thread that owns the counters.
     pub fn writes_failed(&self, packets: usize) {
         self.failed_writes.add(packets as u64);
+    }
+
+    /// Notes whether a batch is one system call.
+    pub fn note_batching(&self, is_batching: bool) {
+        self.batching.store(is_batching, Ordering::Relaxed);
+    }
+
+    /// Whether a batch is one system call.
+    pub fn is_batching(&self) -> bool {
+        self.batching.load(Ordering::Relaxed)
     }
 
     /// Packets that were to pass and that the kernel did not take back.

@@ -48,6 +48,8 @@ pub struct Merger {
     /// The run that a flow's next packet may join, by a hash of the flow. Another flow with the same hash takes the place:
     /// that ends a run early, and is no harm beyond.
     open: [u8; FLOWS],
+    /// The headers of what was merged.
+    heads: [[u8; HEAD_MAX]; Judge::BATCH],
 }
 
 /// Packets that are written as one.
@@ -114,6 +116,36 @@ pub struct Merged<'a> {
     pub frames: Frames<'a>,
 }
 
+/// What a batch is to be written as.
+#[derive(Debug, Clone)]
+pub struct Writes<'a> {
+    runs: &'a [Run],
+    frames: &'a [&'a [u8]],
+    next: &'a [u8; Judge::BATCH],
+    /// Those of the runs, one after the other.
+    pieces: &'a [IoSlice<'a>],
+}
+
+impl<'a> Iterator for Writes<'a> {
+    type Item = Merged<'a>;
+
+    fn next(&mut self) -> Option<Merged<'a>> {
+        let (run, runs) = self.runs.split_first()?;
+        let (pieces, rest) = self.pieces.split_at_checked(run.pieces())?;
+        (self.runs, self.pieces) = (runs, rest);
+        Some(Merged {
+            pieces,
+            frames: run.frames(self.frames, self.next),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.runs.len(), Some(self.runs.len()))
+    }
+}
+
+impl ExactSizeIterator for Writes<'_> {}
+
 /// The frames of a [`Merged`].
 #[derive(Debug, Clone)]
 pub struct Frames<'a> {
@@ -149,50 +181,45 @@ impl Merger {
             count: 0,
             next: [0; Judge::BATCH],
             open: [NO_RUN; FLOWS],
+            heads: [[0; HEAD_MAX]; Judge::BATCH],
         }
     }
 
-    /// Merges `frames`, of which there are at most [`Judge::BATCH`], and has each result written, in order.
-    ///
-    /// # Errors
-    /// The first of `write`; what comes after it is not written.
-    pub fn merge<E>(
-        &mut self,
-        frames: &[&[u8]],
-        mut write: impl FnMut(Merged<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// Merges `frames`, of which there are at most [`Judge::BATCH`]: what is to be written, in order. `pieces` is room for
+    /// it.
+    pub fn merge<'a>(
+        &'a mut self,
+        frames: &'a [&'a [u8]],
+        pieces: &'a mut [IoSlice<'a>; PIECES],
+    ) -> Writes<'a> {
         let frames = &frames[..frames.len().min(Judge::BATCH)];
         self.arrange(frames);
-        for run in &self.runs[..self.count] {
-            let all = Frames {
-                frames,
-                next: &self.next,
-                at: run.first.into(),
-                left: run.packets.into(),
-            };
+        let runs = &self.runs[..self.count];
+        let mut room = pieces.iter_mut();
+        for (run, head) in runs.iter().zip(&mut self.heads) {
             let first = frames[usize::from(run.first)];
             if run.packets == 1 {
-                write(Merged {
-                    pieces: &[IoSlice::new(first)],
-                    frames: all,
-                })?;
+                if let Some(piece) = room.next() {
+                    *piece = IoSlice::new(first);
+                }
                 continue;
             }
-            let headers = usize::from(run.layout.headers);
-            let payload = VirtioHeader::LENGTH + headers;
-            let mut head = [0; VirtioHeader::LENGTH + HEADERS_MAX];
-            run.write_head(&mut head, first, frames[usize::from(run.last)]);
-            let mut pieces = [IoSlice::new(&[]); 1 + Judge::BATCH];
-            pieces[0] = IoSlice::new(&head[..payload]);
-            for (piece, frame) in pieces[1..].iter_mut().zip(all.clone()) {
-                *piece = IoSlice::new(&frame[payload..]);
-            }
-            write(Merged {
-                pieces: &pieces[..1 + all.len()],
-                frames: all,
-            })?;
+            let payload = VirtioHeader::LENGTH + usize::from(run.layout.headers);
+            run.write_head(head, first, frames[usize::from(run.last)]);
+            let payloads = run
+                .frames(frames, &self.next)
+                .map(|frame| &frame[payload..]);
+            let all = std::iter::once(&head[..payload]).chain(payloads);
+            // In this order: at the end of what is to be written, no room is taken.
+            all.zip(room.by_ref())
+                .for_each(|(bytes, piece)| *piece = IoSlice::new(bytes));
         }
-        Ok(())
+        Writes {
+            runs,
+            frames,
+            next: &self.next,
+            pieces,
+        }
     }
 
     /// Makes runs of `frames`.
@@ -222,12 +249,12 @@ impl Merger {
         let frame = frames[usize::from(number)];
         let flow = flow_of(&frame[VirtioHeader::LENGTH..], layout.protocol);
         let open = self.open[flow];
-        if let Some(run) = self.runs[..self.count].get_mut(usize::from(open)) {
-            if run.can_take(frames, frame, layout) {
-                self.next[usize::from(run.last)] = number;
-                run.take(frame, number, layout);
-                return;
-            }
+        if let Some(run) = self.runs[..self.count].get_mut(usize::from(open))
+            && run.can_take(frames, frame, layout)
+        {
+            self.next[usize::from(run.last)] = number;
+            run.take(frame, number, layout);
+            return;
         }
         // There are no more runs than frames.
         self.open[flow] = self.count as u8;
@@ -267,6 +294,24 @@ impl Run {
                 payload: 0,
             },
             payload: 0,
+        }
+    }
+
+    /// How many pieces it is written from.
+    fn pieces(&self) -> usize {
+        match self.packets {
+            1 => 1,
+            packets => 1 + usize::from(packets),
+        }
+    }
+
+    /// Its part of `frames`.
+    fn frames<'a>(&self, frames: &'a [&'a [u8]], next: &'a [u8; Judge::BATCH]) -> Frames<'a> {
+        Frames {
+            frames,
+            next,
+            at: self.first.into(),
+            left: self.packets.into(),
         }
     }
 
@@ -596,8 +641,11 @@ const TCP_LAST: u8 = 0x08 | 0x01;
 const UDP_HEADER: usize = 8;
 const UDP_CHECKSUM: usize = 6;
 
-/// The longest headers: IPv6 and TCP with all options.
-const HEADERS_MAX: usize = IPV6_HEADER + 60;
+/// The longest headers: IPv6 and TCP with all options, behind those of virtio.
+const HEAD_MAX: usize = VirtioHeader::LENGTH + IPV6_HEADER + 60;
+
+/// What a batch is written from at most: two packets that are merged make three pieces.
+pub const PIECES: usize = Judge::BATCH / 2 * 3;
 
 #[cfg(test)]
 mod reference;

@@ -25,6 +25,7 @@ use super::lock::{HostLock, LockError};
 use super::metrics::{MetricsServer, Questions};
 use super::preflight::{self, Finding, Severity};
 use super::publish::Published;
+use super::schedule::Schedule;
 use super::series::Snapshot;
 use super::status::{DeviceStatus, DiversionStatus, Reloads, RuleStatus, Status, VerdictStatus};
 use super::tun::TunDevice;
@@ -260,7 +261,9 @@ impl Gateway {
                 source,
             })?;
         let published = Arc::new(Published::new(first, count));
-        let workers = Workers::start(device.into_queues(), &diversion.device, &published)
+        let schedule = Schedule::new(options.realtime, cpus(&options));
+        let queues = device.into_queues();
+        let workers = Workers::start(queues, &diversion.device, &published, &schedule)
             .map_err(system("start the workers"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
         let present = netlink.interfaces().await.unwrap_or_default();
@@ -469,6 +472,8 @@ impl Gateway {
             device: DeviceStatus {
                 name: diversion.device.clone(),
                 workers: self.workers.count(),
+                judged: self.workers.judged(),
+                io_uring: self.workers.are_batching(),
                 overload_drops: self.netlink.dropped(&diversion.device).await.unwrap_or(0),
                 failed_writes: self.workers.failed_writes(),
             },
@@ -540,6 +545,11 @@ fn workers_wanted(gateway: &GatewayOptions) -> usize {
     gateway.workers.map_or(1, usize::from)
 }
 
+/// The processors that the workers keep to.
+fn cpus(gateway: &GatewayOptions) -> impl Iterator<Item = usize> + '_ {
+    gateway.cpus.iter().map(|cpu| cpu.value.into())
+}
+
 /// What of a new policy has to wait for a restart.
 fn needs_restart(
     running: &Diversion,
@@ -555,6 +565,8 @@ fn needs_restart(
             "gateway.workers",
             workers_wanted(new) != workers_wanted(started),
         ),
+        ("gateway.realtime", new.realtime != started.realtime),
+        ("gateway.cpus", cpus(new).ne(cpus(started))),
         (
             "gateway.control",
             control_path(new) != control_path(started),

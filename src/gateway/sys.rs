@@ -1,8 +1,8 @@
-//! The calls that the compiler cannot check: the only `unsafe` of the crate.
+//! The calls that the compiler cannot check: with `ring`, the only `unsafe` of the crate.
 
 #![allow(
     unsafe_code,
-    reason = "ioctls take what their number says, which no type tells the compiler"
+    reason = "ioctls take what their number says, and schedulers what a pointer leads to: no type tells the compiler"
 )]
 
 use std::fs::File;
@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use nix::libc::{self, c_int, c_short};
 
 use super::gro::Offload;
+
+pub(super) mod ring;
 
 mod ioctl {
     use nix::libc::{c_int, ifreq};
@@ -79,6 +81,21 @@ pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<Offload
             Ok(Offload::TcpAndUdp)
         }
     }
+}
+
+/// Gives this thread the real-time priority `priority` (SCHED_FIFO); what it starts is scheduled as usual.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn set_realtime(priority: u8) -> io::Result<()> {
+    // SAFETY: `sched_param` is plain old data, for which all zeros are a value.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = priority.into();
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: `parameters` is the `sched_param` that the call reads; 0 is this thread.
+    let done = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    nix::Error::result(done)?;
+    Ok(())
 }
 
 /// `TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN` (linux/if_tun.h).

@@ -12,7 +12,7 @@
 //! such ([`Merger`]), and are cut to what they were. So nothing here changes a byte.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::backend::{Backend, BackendError, Judgement, Progress};
 use super::counters::IoCounters;
-use super::gro::{Merged, Merger, Offload};
+use super::gro::{Merger, Offload, PIECES};
+use super::queue::{Queue, Slots, is_gone};
 use super::sys;
 use super::virtio::{VirtioHeader, traffic_of};
 use crate::filter::{Action, Judge, Reason, Verdict};
@@ -59,10 +60,10 @@ impl TunDevice {
     }
 
     /// Its queues, one for each worker.
-    pub fn into_queues(self) -> impl ExactSizeIterator<Item = TunQueue> {
+    pub fn into_queues(self) -> Vec<TunQueue> {
         let offload = self.offload;
-        let queue = move |file| TunQueue { file, offload };
-        self.queues.into_iter().map(queue)
+        let queue = |file| TunQueue { file, offload };
+        self.queues.into_iter().map(queue).collect()
     }
 }
 
@@ -72,6 +73,13 @@ pub struct TunQueue {
     file: File,
     /// Which super-packets may be written to it.
     offload: Offload,
+}
+
+impl From<TunQueue> for File {
+    /// What is read and written.
+    fn from(queue: TunQueue) -> Self {
+        queue.file
+    }
 }
 
 /// Makes a tun device that hands over plain packets and waits for them, as VPN daemons have it.
@@ -154,11 +162,10 @@ impl StopSignal {
 /// One queue of the filter's tun device.
 #[derive(Debug)]
 pub struct TunBackend {
-    queue: File,
+    queue: Queue,
     device: String,
     merger: Merger,
-    slots: Vec<u8>,
-    lengths: [usize; Judge::BATCH],
+    slots: Slots,
     stop: StopSignal,
     stopping: Option<Instant>,
     started: Instant,
@@ -168,42 +175,19 @@ pub struct TunBackend {
 impl TunBackend {
     /// The worker's end of `queue`, a queue of the device called `device`.
     pub fn new(queue: TunQueue, device: &str, stop: StopSignal, counters: Arc<IoCounters>) -> Self {
+        let merger = Merger::new(queue.offload);
+        let queue = Queue::new(queue.file);
+        counters.note_batching(queue.has_ring());
         Self {
-            queue: queue.file,
-            merger: Merger::new(queue.offload),
+            queue,
+            merger,
             device: device.to_owned(),
-            slots: vec![0; SLOT * Judge::BATCH],
-            lengths: [0; Judge::BATCH],
+            slots: Slots::new(),
             stop,
             stopping: None,
             started: Instant::now(),
             counters,
         }
-    }
-
-    /// Reads what is there, at most a batch; how many packets that is.
-    fn receive(&mut self) -> io::Result<usize> {
-        let mut count = 0;
-        for (slot, length) in self.slots.chunks_exact_mut(SLOT).zip(&mut self.lengths) {
-            match (&self.queue).read(slot) {
-                Ok(read) => {
-                    *length = read;
-                    count += 1;
-                }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) =>
-                {
-                    break;
-                }
-                // What came before it is judged; the error comes again.
-                Err(_) if count > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(count)
     }
 
     /// Waits until there is a packet, or the signal to stop.
@@ -237,16 +221,17 @@ impl TunBackend {
 
     fn failed(&self, source: io::Error) -> BackendError {
         let interface = self.device.clone();
-        match source.raw_os_error() {
-            Some(libc::EBADFD | libc::EFAULT | libc::EBADF) => BackendError::Removed { interface },
-            _ => BackendError::Interface { interface, source },
+        match is_gone(&source) {
+            true => BackendError::Removed { interface },
+            false => BackendError::Interface { interface, source },
         }
     }
 }
 
 impl Backend for TunBackend {
     fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
-        let count = self.receive().map_err(|error| self.failed(error))?;
+        let received = self.queue.receive(&mut self.slots);
+        let count = received.map_err(|error| self.failed(error))?;
         if self.is_over(count) {
             return Ok(Progress::End);
         }
@@ -257,8 +242,7 @@ impl Backend for TunBackend {
 
         let at = self.started.elapsed();
         let mut packets = [Received::whole(&[], Duration::ZERO); Judge::BATCH];
-        let frames = self.slots.chunks_exact(SLOT).zip(&self.lengths);
-        let frames = frames.map(|(slot, length)| &slot[..*length]).take(count);
+        let frames = self.slots.frames();
         for (packet, frame) in packets.iter_mut().zip(frames.clone()) {
             // A frame shorter than its virtio header holds no packet: an empty one is malformed.
             *packet = Received::whole(frame.get(VirtioHeader::LENGTH..).unwrap_or_default(), at);
@@ -278,44 +262,14 @@ impl Backend for TunBackend {
                 }
             }
         }
-        let (queue, counters) = (&self.queue, &*self.counters);
-        let written = self
-            .merger
-            .merge(&passing[..passes], |merged| write(queue, merged, counters));
-        written.map_err(|error| self.failed(error))?;
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let writes = self.merger.merge(&passing[..passes], &mut pieces);
+        let lost = |packets| self.counters.writes_failed(packets);
+        let sent = self.queue.send(writes, lost);
+        self.counters.note_batching(self.queue.has_ring());
+        sent.map_err(|error| self.failed(error))?;
         Ok(Progress::More)
     }
-}
-
-/// Writes what was merged. What the kernel does not take is lost, as on any queue that is full; an error is returned only
-/// where the device is gone.
-fn write(mut queue: &File, merged: Merged<'_>, counters: &IoCounters) -> io::Result<()> {
-    let Err(error) = queue.write_vectored(merged.pieces) else {
-        return Ok(());
-    };
-    if is_gone(&error) {
-        return Err(error);
-    }
-    if merged.frames.len() == 1 || error.raw_os_error() != Some(libc::EINVAL) {
-        counters.writes_failed(merged.frames.len());
-        return Ok(());
-    }
-    // A kernel that does not like how it was merged gets it as it came.
-    for frame in merged.frames {
-        match queue.write(frame) {
-            Ok(_) => {}
-            Err(error) if is_gone(&error) => return Err(error),
-            Err(_) => counters.writes_failed(1),
-        }
-    }
-    Ok(())
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EBADFD | libc::EBADF | libc::EFAULT)
-    )
 }
 
 /// Opens `/dev/net/tun`, to see whether that is allowed.
@@ -334,11 +288,6 @@ pub fn try_open() -> io::Result<()> {
 
 /// What makes tun devices.
 pub const CLONE_DEVICE: &str = "/dev/net/tun";
-
-/// Bytes from one slot to the next: the largest packet with its virtio header. The odd number of cache lines keeps the
-/// beginnings of 64 slots, all that small packets touch, out of each other's way in the cache.
-const SLOT: usize = 65_536 + 64 * 9;
-const _: () = assert!(SLOT >= 65_535 + VirtioHeader::LENGTH);
 
 /// How long a worker that is to stop goes on reading; nothing is diverted to it any more.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::backend::Traffic;
 use super::counters::{IoCounters, VerdictCounters};
 use super::publish::{Live, Published};
+use super::schedule::Schedule;
 use super::tun::{StopSignal, TunBackend, TunQueue};
 use super::worker;
 use crate::filter::{Action, Reason};
@@ -37,10 +38,12 @@ impl Workers {
     /// # Errors
     /// When the system has no thread, or no event file, for us.
     pub fn start(
-        queues: impl Iterator<Item = TunQueue>,
+        queues: Vec<TunQueue>,
         device: &str,
         published: &Arc<Published>,
+        schedule: &Schedule,
     ) -> io::Result<Self> {
+        let workers = queues.len();
         let stop = StopSignal::new()?;
         let (sender, ends) = unbounded_channel();
         let start = |(number, queue)| {
@@ -48,14 +51,16 @@ impl Workers {
             let backend = TunBackend::new(queue, device, stop.clone(), Arc::clone(&io));
             let verdicts = Arc::new(VerdictCounters::default());
             let live = Live::new(Arc::clone(published), number, Arc::clone(&verdicts));
-            let thread = spawn(number, backend, live, sender.clone())?;
+            let schedule = schedule.clone();
+            let prepare = move || schedule.apply(number, workers);
+            let thread = spawn(number, prepare, backend, live, sender.clone())?;
             Ok(Worker {
                 thread,
                 verdicts,
                 io,
             })
         };
-        let threads = queues.enumerate().map(start);
+        let threads = queues.into_iter().enumerate().map(start);
         let threads = threads.collect::<io::Result<_>>()?;
         Ok(Self {
             threads,
@@ -93,6 +98,12 @@ impl Workers {
         }
     }
 
+    /// Packets that each has judged.
+    pub fn judged(&self) -> Vec<u64> {
+        let judged = |worker: &Worker| worker.verdicts.read().map(|(.., it)| it.packets).sum();
+        self.threads.iter().map(judged).collect()
+    }
+
     /// What they have decided, by reason and action; those that never came up are left out.
     pub fn verdicts(&self) -> BTreeMap<(Reason, Action), Traffic> {
         let mut sums = BTreeMap::<_, Traffic>::new();
@@ -110,6 +121,11 @@ impl Workers {
         self.threads.iter().map(|it| it.io.failed_writes()).sum()
     }
 
+    /// Whether all of them read and write a batch in one system call.
+    pub fn are_batching(&self) -> bool {
+        self.threads.iter().all(|it| it.io.is_batching())
+    }
+
     /// First fragments that were forgotten for lack of room.
     pub fn evicted_fragments(&self) -> u64 {
         let evicted = self
@@ -122,6 +138,7 @@ impl Workers {
 
 fn spawn(
     number: usize,
+    prepare: impl FnOnce() + Send + 'static,
     mut backend: TunBackend,
     mut live: Live,
     ends: UnboundedSender<String>,
@@ -129,6 +146,7 @@ fn spawn(
     std::thread::Builder::new()
         .name(format!("offramp-{number}"))
         .spawn(move || {
+            prepare();
             let run = AssertUnwindSafe(|| worker::run(&mut backend, &mut live));
             let why = match catch_unwind(run) {
                 Ok(Ok(())) => "a worker has ended".to_owned(),
