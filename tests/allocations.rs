@@ -216,6 +216,71 @@ fn merging_a_batch_allocates_nothing() {
     assert_eq!((count, writes), (0, 33));
 }
 
+/// What workers need to hand over what `policy` drops, and the other end, where nobody reads.
+#[cfg(feature = "gateway")]
+fn live_with_records(
+    policy: CompiledPolicy,
+) -> (
+    offramp::gateway::publish::Live,
+    offramp::gateway::drops::SampleReader,
+) {
+    use offramp::gateway::drops::{CaptureOptions, DropOptions, LogOptions, Place, samples};
+    use offramp::gateway::publish::{Live, Published};
+    use std::sync::Arc;
+
+    let reader = samples(&DropOptions {
+        log: Some(LogOptions {
+            place: Place::Output,
+            rate: 1_000,
+        }),
+        capture: Some(CaptureOptions {
+            file: "unused".into(),
+            size: 1 << 20,
+            snap_length: 4_096,
+        }),
+    });
+    let noting = reader.noting(&policy);
+    let published = Published::new(policy, Some(noting), 1);
+    let live = Live::new(Arc::new(published), 0, Arc::default());
+    (live, reader)
+}
+
+#[cfg(feature = "gateway")]
+#[test]
+fn a_worker_that_hands_over_what_it_drops_allocates_nothing() {
+    use offramp::gateway::backend::Judgement;
+
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut handed_over = 0;
+    for (kind, file) in KINDS {
+        let (_, packets) = capture(file);
+        let received: Vec<Received<'_>> = packets.iter().map(Packet::received).collect();
+        let mut verdicts = vec![UNJUDGED; received.len()];
+        let prepare = || live_with_records(capture(file).0);
+        // More often than there are samples: some are handed over, others find none free.
+        let count = allocations(prepare, |(live, reader)| {
+            for _ in 0..1 + reader.capacity() / received.len() {
+                for (packets, verdicts) in received
+                    .chunks(Judge::BATCH)
+                    .zip(verdicts.chunks_mut(Judge::BATCH))
+                {
+                    live.judge(packets, verdicts);
+                }
+            }
+        });
+        assert_eq!(count, 0, "{kind}");
+        let (mut live, reader) = prepare();
+        for (packets, verdicts) in received
+            .chunks(Judge::BATCH)
+            .zip(verdicts.chunks_mut(Judge::BATCH))
+        {
+            live.judge(packets, verdicts);
+        }
+        handed_over += std::iter::from_fn(|| reader.next()).count();
+    }
+    assert!(handed_over > 100, "{handed_over}");
+}
+
 #[test]
 fn an_audit_that_knows_the_flows_allocates_nothing() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -292,3 +292,116 @@ fn a_refused_policy_explains_nothing() {
     let message = ended.failure(2);
     assert!(message.contains(&format!("{policy}:2:19")), "{message}");
 }
+
+#[test]
+fn a_pinned_name_has_its_public_addresses_in_any_case() {
+    let edge = line(CONTOSO, "name = \"Access Edge\"", "hosts");
+    for name in ["sip.contoso.com", "SIP.Contoso.COM."] {
+        let answer = offramp(&["explain", CONTOSO, "--name", name]).success();
+        let (types, why) = answer.split_once("\n\n").expect("the types, then why");
+        let types: Vec<String> = types
+            .lines()
+            .map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(
+            types,
+            [
+                "A 167.55.49.32",
+                "AAAA no data",
+                "SRV no data",
+                "HTTPS no data"
+            ],
+            "{answer}"
+        );
+        assert!(why.starts_with("sip.contoso.com is pinned "), "{answer}");
+        let place = format!("hosts of [[public]] \"Access Edge\" ({CONTOSO}:{edge})");
+        assert!(why.contains(&place), "{answer}");
+    }
+}
+
+#[test]
+fn a_service_record_is_explained_for_programs() {
+    let name = ["--name", "_sip._tls.contoso.com", "--type", "srv", "--json"];
+    let answer = offramp(&[&["explain", CONTOSO], &name[..]].concat()).json();
+    let expected =
+        json!([{ "type": "SRV", "answer": "records", "records": ["0 0 443 sip.contoso.com"] }]);
+    assert_eq!(answer["answers"], expected, "{answer:#}");
+    assert_eq!(answer["rule"]["treatment"], "pinned");
+    let srv = line(CONTOSO, "name = \"Access Edge\"", "srv");
+    let source = json!({ "key": "public.srv", "rule": "Access Edge", "line": srv });
+    assert_eq!(answer["rule"]["sources"], json!([source]), "{answer:#}");
+    assert_eq!(answer["ttl_seconds"], 60);
+}
+
+#[test]
+fn hidden_names_canaries_and_others_are_told_apart() {
+    let domains = line(CONTOSO, "[dns]", "sip_domains");
+    for (name, word, owner, at) in [
+        (
+            "lyncdiscoverinternal.contoso.com",
+            "no-such-name",
+            Some("lyncdiscoverinternal.contoso.com"),
+            json!(domains),
+        ),
+        (
+            "a.b.sipinternal.contoso.com",
+            "no-such-name",
+            Some("sipinternal.contoso.com"),
+            json!(domains),
+        ),
+        (
+            "use-application-dns.net",
+            "no-data",
+            Some("use-application-dns.net"),
+            Value::Null,
+        ),
+        ("xsip.contoso.com", "forward", None, Value::Null),
+        ("www.sip.contoso.com", "forward", None, Value::Null),
+    ] {
+        let answer = offramp(&["explain", CONTOSO, "--name", name, "--json"]).json();
+        let answers = answer["answers"].as_array().expect("a list of answers");
+        assert_eq!(answers.len(), 4, "{answer:#}");
+        assert!(
+            answers.iter().all(|it| it["answer"] == word),
+            "{name}: {answer:#}"
+        );
+        assert_eq!(answer["rule"]["name"].as_str(), owner, "{answer:#}");
+        assert_eq!(answer["rule"]["sources"][0]["line"], at, "{answer:#}");
+    }
+    let answer = offramp(&["explain", CONTOSO, "--name", "www.contoso.com"]).success();
+    assert!(
+        answer.contains("the policy says nothing of www.contoso.com; answered by 10.0.0.53:53"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_question_of_both_kinds_or_of_none_is_refused() {
+    let packet = [
+        "--from",
+        "172.16.1.10",
+        "--to",
+        "10.1.0.10",
+        "--protocol",
+        "udp",
+    ];
+    for (arguments, says) in [
+        (&["--name", "a..b"][..], "a label is empty"),
+        (&["--name", &"x".repeat(64)], "longer than 63 bytes"),
+        (&["--name", "sip.contoso.com", "--type", "HTTP"], "HTTPS"),
+        (
+            &["--name", "sip.contoso.com", "--type", "TYPE65536"],
+            "TYPE and a number",
+        ),
+        (
+            &[&packet[..], &["--name", "sip.contoso.com"]].concat(),
+            "cannot be used with",
+        ),
+        (&[&packet[..], &["--type", "A"]].concat(), "--name"),
+        (&["--from", "172.16.1.10"], "--to"),
+        (&[], "--from"),
+    ] {
+        let message = offramp(&[&["explain", CONTOSO], arguments].concat()).failure(2);
+        assert!(message.contains(says), "{arguments:?}: {message}");
+    }
+}

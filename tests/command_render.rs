@@ -39,7 +39,7 @@ fn every_target_is_listed_with_its_limits() {
         assert!(listed.contains(line), "{line}: {listed}");
     }
     let json = offramp(&["render", "--list", "--json"]).json();
-    assert_eq!(json["targets"].as_array().map(Vec::len), Some(15));
+    assert_eq!(json["targets"].as_array().map(Vec::len), Some(23));
     let refused = offramp(&["render", "openvpm", "x.toml"]).failure(2);
     assert!(
         refused.contains("openvpn"),
@@ -244,4 +244,70 @@ fn a_client_connect_script_can_be_run() {
     let file = folder.path("out/openvpn-client-connect.sh");
     let mode = fs::metadata(&file).expect("written").permissions().mode();
     assert_eq!(mode & 0o111, 0o111);
+}
+
+#[test]
+fn names_are_written_for_dns_servers_and_take_no_choices_of_routes() {
+    let folder = Folder::new("names");
+    for target in [
+        "unbound",
+        "bind",
+        "rpz",
+        "dnsmasq-names",
+        "windows-dns",
+        "windows-nrpt",
+    ] {
+        let text = offramp(&["render", target, "config/contoso.toml"]).success();
+        assert!(
+            text.contains("from config/contoso.toml; changes here are lost"),
+            "{text}"
+        );
+        let written = offramp(&[
+            "render",
+            target,
+            "-o",
+            &folder.path(""),
+            "config/contoso.toml",
+        ])
+        .success();
+        let file = fs::read_to_string(written.trim()).expect("the file that was named");
+        assert_eq!(file, text, "{target}");
+    }
+    let json = offramp(&["render", "rpz", "config/contoso.toml", "--json"]).json();
+    assert!(
+        json["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("sip.contoso.com IN A 167.55.49.32")),
+        "{json:#}"
+    );
+
+    let refused = offramp(&[
+        "render",
+        "unbound",
+        "config/contoso.toml",
+        "--widen-to",
+        "5",
+    ])
+    .failure(2);
+    assert!(refused.contains("--widen-to is for routes"), "{refused}");
+    let good = folder.path("unbound-offramp.conf");
+    let check = ["render", "unbound", "config/contoso.toml", "--check", &good];
+    offramp(&check).success();
+    let text = fs::read_to_string(&good).expect("written above");
+    fs::write(&good, text.replace("167.55.49.34", "10.2.0.5")).expect("a file of ours");
+    let ended = offramp(&check);
+    assert_eq!(ended.code, Some(3));
+    let says = "av.contoso.com: A 10.2.0.5, and should be: A 167.55.49.34";
+    assert!(ended.stdout.contains(says), "{ended:#?}");
+    let refused = offramp(&[
+        "render",
+        "windows-nrpt",
+        "config/contoso.toml",
+        "--check",
+        &good,
+    ])
+    .failure(2);
+    assert!(refused.contains("none of windows-nrpt"), "{refused}");
+    let refused = offramp(&["render", "unbound", "config/minimal.toml"]).failure(2);
+    assert!(refused.contains("pins and hides no name"), "{refused}");
 }

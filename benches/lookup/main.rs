@@ -35,7 +35,7 @@ const ROUNDS: usize = 41;
 
 fn main() {
     let wanted = std::env::var("LOOKUP").unwrap_or_default();
-    let only_once = std::env::args().any(|argument| argument == "--test" || argument == "--list");
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
     let mut run = Run {
         criterion: (wanted != "ratios").then(|| {
             Criterion::default()
@@ -44,7 +44,7 @@ fn main() {
                 .measurement_time(Duration::from_millis(300))
                 .configure_from_args()
         }),
-        ratios: wanted != "criterion" && !only_once,
+        ratios: wanted != "criterion" && is_bench,
         filter: std::env::args()
             .skip(1)
             .find(|argument| !argument.starts_with('-')),

@@ -66,6 +66,11 @@ impl<W: Write> PcapngWriter<W> {
         Ok(())
     }
 
+    /// Describes the interface of frames of `link_type`, unless it is described already.
+    pub fn describe(&mut self, link_type: LinkType) -> io::Result<()> {
+        self.interface(link_type).map(|_| ())
+    }
+
     /// Ends the file: everything is flushed, and the output comes back.
     pub fn finish(self) -> io::Result<W> {
         let mut output = self.blocks.into_inner();
@@ -96,6 +101,13 @@ impl<W: Write> PcapngWriter<W> {
             }
         };
         u32::try_from(index).map_err(io::Error::other)
+    }
+}
+
+impl PcapngWriter<Vec<u8>> {
+    /// Takes out what was written so far; what is written next belongs behind it.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.blocks.get_mut())
     }
 }
 

@@ -38,13 +38,22 @@ impl CliError {
 
     /// Prints the error; the exit code it stands for.
     pub(super) fn report(self) -> ExitCode {
-        let code = match self {
-            Self::ReaderGone => return ExitCode::SUCCESS,
+        match self {
+            Self::ReaderGone => {}
+            Self::Usage(_) | Self::Refused(_) | Self::Failed(_) => {
+                say(format_args!("{ERROR}error{ERROR:#}: {self}\n"));
+            }
+        }
+        self.exit_code()
+    }
+
+    /// The exit code it stands for.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::ReaderGone => ExitCode::SUCCESS,
             Self::Usage(_) | Self::Refused(_) => ExitCode::from(2),
             Self::Failed(_) => ExitCode::FAILURE,
-        };
-        say(format_args!("{ERROR}error{ERROR:#}: {self}\n"));
-        code
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `offramp explain`: what becomes of a packet, and which line of the policy says so.
+//! `offramp explain`: what becomes of a packet, or of a name, and which line of the policy says so.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -8,12 +8,15 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::error::CliError;
+use super::explain_name;
 use super::input::load_policy;
 use crate::filter::{Action, Answer, Explanation, Membership, Question};
 use crate::packet::Protocol;
+use crate::plan::DnsName;
 use crate::policy::Policy;
 
-/// Explain what becomes of a packet: the verdict, the rule, the line of the policy, the prefix that matched
+/// Explain what becomes of a packet: the verdict, the rule, the line of the policy, the prefix that matched; or what
+/// clients get for a name
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -21,22 +24,30 @@ Examples:
   offramp explain config/contoso.toml --from 172.16.1.10 --to 10.9.0.5 --protocol tcp
   offramp explain config/dual-stack.toml --protocol udp \\
       --from fd00:c0de:200::10 --to [2001:db8:c0de:40::7]:50020
+  offramp explain config/contoso.toml --name _sip._tls.contoso.com --type SRV
 
 Without a destination port, the answer is given for every range of ports. Without a source port,
-49152 is taken.")]
+49152 is taken. Without --type, a name is explained for A, AAAA, SRV and HTTPS.")]
 pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY")]
     policy: PathBuf,
     /// Source: an address, with a port where it matters
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end)]
-    from: End,
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end, required_unless_present = "name")]
+    from: Option<End>,
     /// Destination: an address, with a port where it matters
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end)]
-    to: End,
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end, required_unless_present = "name")]
+    to: Option<End>,
     /// Transport protocol
-    #[arg(long, value_name = "PROTOCOL")]
-    protocol: ProtocolName,
+    #[arg(long, value_name = "PROTOCOL", required_unless_present = "name")]
+    protocol: Option<ProtocolName>,
+    /// A name that a client asks for, instead of a packet
+    #[arg(long, value_name = "NAME", value_parser = explain_name::parse_name,
+          conflicts_with_all = ["from", "to", "protocol"])]
+    name: Option<DnsName>,
+    /// The record type it asks for
+    #[arg(long = "type", value_name = "TYPE", value_parser = explain_name::parse_type, requires = "name")]
+    record_type: Option<u16>,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -81,12 +92,27 @@ fn parse_end(text: &str) -> Result<End, String> {
 }
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
-    let protocol = match options.protocol {
+    if let Some(name) = &options.name {
+        explain_name::run(&options.policy, name, options.record_type, options.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Beside the ends of a packet, clap takes `--type` for one whose `--name` is not wanted.
+    if options.record_type.is_some() {
+        return Err(CliError::Usage(
+            "a packet has no record type: --type goes with --name".to_owned(),
+        ));
+    }
+    let (Some(from), Some(to), Some(protocol)) = (options.from, options.to, options.protocol)
+    else {
+        return Err(CliError::Usage(
+            "write --from, --to and --protocol, or --name".to_owned(),
+        ));
+    };
+    let protocol = match protocol {
         ProtocolName::Tcp => Some(Protocol::Tcp),
         ProtocolName::Udp => Some(Protocol::Udp),
         ProtocolName::Icmp => None,
     };
-    let (from, to) = (options.from, options.to);
     if protocol.is_none() && (from.port.is_some() || to.port.is_some()) {
         return Err(CliError::Usage(
             "ICMP has no ports; leave them out".to_owned(),

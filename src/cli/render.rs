@@ -1,4 +1,4 @@
-//! `offramp render`: the routes that follow from a policy, in the words of a VPN server.
+//! `offramp render`: the routes and names that follow from a policy, in the words of VPN and DNS servers.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,16 +11,18 @@ use serde_json::json;
 use super::error::{CliError, warn};
 use super::input::{Planned, load_plan};
 use super::number::whole;
+use super::render_names;
 use crate::gateway::{atomic, feeds};
 use crate::plan::{PlanDifference, RoutePlan};
 use crate::policy::Policy;
 use crate::prefix::PrefixSet;
-use crate::render::{self, Form, Measures, Rendered, Target};
+use crate::render::{self, Form, Measures, NameTarget, Rendered, Target};
 
-/// Write what a VPN server pushes: which addresses enter the tunnel, and which stay outside
+/// Write what a VPN server pushes, or what a DNS server tells VPN clients
 ///
-/// Public services and feeds of the policy stay outside the tunnel, corporate and client subnets enter it. The target's
-/// limits are known: what its program would cut or refuse is not written.
+/// Routes: public services and feeds of the policy stay outside the tunnel, corporate and client subnets enter it. The
+/// target's limits are known: what its program would cut or refuse is not written. Names: those of public services have
+/// their public addresses, and internal ones are hidden.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,12 +31,13 @@ Examples:
   offramp render ocserv -o /etc/ocserv site.toml
   offramp render openvpn --check /etc/openvpn/routes.conf site.toml
   offramp render strongswan --widen-to 200 site.toml
+  offramp render unbound -o /etc/unbound site.toml
 
-Exit code 3 when --check finds a difference: in addresses, not in lines.")]
+Exit code 3 when --check finds a difference: in addresses and names, not in lines.")]
 pub(super) struct Options {
     /// What to write; --list tells them all
     #[arg(value_name = "TARGET", required_unless_present = "list", value_parser = targets())]
-    target: Option<Target>,
+    target: Option<Chosen>,
     /// The policy file
     #[arg(value_name = "POLICY", required_unless_present = "list")]
     policy: Option<PathBuf>,
@@ -72,15 +75,32 @@ enum FormName {
     Exclude,
 }
 
-fn targets() -> impl clap::builder::TypedValueParser<Value = Target> {
-    PossibleValuesParser::new(Target::ALL.map(Target::name))
-        .map(|name| Target::named(&name).expect("the names of all targets are the possible values"))
+/// What is written: a file of routes or one of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    Routes(Target),
+    Names(NameTarget),
+}
+
+fn targets() -> impl clap::builder::TypedValueParser<Value = Chosen> {
+    let routes = Target::ALL.map(Target::name);
+    let names = NameTarget::ALL.map(NameTarget::name);
+    PossibleValuesParser::new(routes.into_iter().chain(names)).map(|name| {
+        Target::named(&name)
+            .map(Chosen::Routes)
+            .or_else(|| NameTarget::named(&name).map(Chosen::Names))
+            .expect("the names of all targets are the possible values")
+    })
 }
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let (Some(target), Some(path)) = (options.target, &options.policy) else {
         list(options.json)?;
         return Ok(ExitCode::SUCCESS);
+    };
+    let target = match target {
+        Chosen::Routes(target) => target,
+        Chosen::Names(target) => return names(target, path, options),
     };
     let Planned { policy, plan } = load_plan(path)?;
     let choices = render::Options {
@@ -119,6 +139,25 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes a file of names; choices that speak of routes are a mistake there.
+fn names(target: NameTarget, path: &Path, options: &Options) -> Result<ExitCode, CliError> {
+    let given = [
+        ("--form", options.form.is_some()),
+        ("--widen-to", options.widen_to.is_some()),
+        ("--via", options.via.is_some()),
+        ("--name", options.name.is_some()),
+    ];
+    if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(CliError::Usage(format!(
+            "{flag} is for routes, and {target} writes names"
+        )));
+    }
+    if let Some(file) = &options.check {
+        return render_names::check(target, path, file, options.json);
+    }
+    render_names::run(target, path, options.output.as_deref(), options.json)
+}
+
 fn list(json: bool) -> Result<(), CliError> {
     if json {
         let targets = Target::ALL.map(|target| {
@@ -132,16 +171,29 @@ fn list(json: bool) -> Result<(), CliError> {
             });
             json!({
                 "target": target.name(),
+                "kind": "routes",
                 "about": target.about(),
                 "file": target.file_name(),
                 "limits": limits.collect::<Vec<_>>(),
             })
         });
+        let names = NameTarget::ALL.map(|target| {
+            json!({
+                "target": target.name(),
+                "kind": "names",
+                "about": target.about(),
+                "file": target.file_name(),
+                "limits": [],
+            })
+        });
+        let targets: Vec<_> = targets.into_iter().chain(names).collect();
         return super::print_json(&json!({ "targets": targets }));
     }
-    let width = Target::ALL.map(|target| target.name().len());
-    let width = width.into_iter().max().unwrap_or(0);
-    let mut text = String::new();
+    let routes = Target::ALL.map(Target::name);
+    let names = NameTarget::ALL.map(NameTarget::name);
+    let width = routes.iter().chain(&names).map(|name| name.len());
+    let width = width.max().unwrap_or(0);
+    let mut text = String::from("Routes: which addresses enter the tunnel\n");
     for target in Target::ALL {
         text.push_str(&format!("{:<width$}  {}\n", target.name(), target.about()));
         for limit in target.limits() {
@@ -158,6 +210,10 @@ fn list(json: bool) -> Result<(), CliError> {
                 limit.whose
             ));
         }
+    }
+    text.push_str("\nNames: what VPN clients resolve\n");
+    for target in NameTarget::ALL {
+        text.push_str(&format!("{:<width$}  {}\n", target.name(), target.about()));
     }
     super::print(&text)
 }

@@ -227,14 +227,7 @@ impl FrameSink for Sink<'_> {
                 None => Ok(()),
             },
             Action::Drop => match &mut self.dropped {
-                Some(file) => {
-                    let rule = verdict.rule.and_then(|rule| self.policy.rules().rule(rule));
-                    let comment = match rule {
-                        Some(rule) => format!("{}: {}", verdict.reason, rule.name),
-                        None => verdict.reason.to_string(),
-                    };
-                    file.write(frame, Some(&comment))
-                }
+                Some(file) => file.write(frame, Some(&self.policy.rules().tell(verdict))),
                 None => Ok(()),
             },
         }

@@ -4,9 +4,13 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use tracing::error;
+
 use super::error::CliError;
 use super::input::{compile, load_policy, load_policy_quietly, peek_policy, read_policy};
+use super::log::{self, LogEnd};
 use crate::filter::{CompiledPolicy, Generation};
+use crate::gateway::drops::{CaptureOptions, DropOptions};
 use crate::gateway::feeds;
 use crate::gateway::preflight::{Finding, Severity};
 use crate::gateway::run::{self as gateway, PolicySource, RunError};
@@ -23,6 +27,7 @@ use crate::policy::{Code, Style};
 Examples:
   offramp run /etc/offramp/policy.toml --dry-run    what it would do, and what stands in the way
   offramp run /etc/offramp/policy.toml
+  offramp run /etc/offramp/policy.toml --capture-dropped /tmp/dropped.pcapng
   offramp run --cleanup                             after kill -9, where it is not to be started again")]
 pub(super) struct Options {
     /// The policy file
@@ -34,6 +39,15 @@ pub(super) struct Options {
     /// Remove what a killed one left in the kernel
     #[arg(long, conflicts_with = "policy")]
     cleanup: bool,
+    /// Capture what is dropped to FILE (pcapng, the reason as packet comment), and older files beside it, FILE.1 to FILE.3
+    #[arg(long, value_name = "FILE", conflicts_with = "cleanup")]
+    capture_dropped: Option<PathBuf>,
+    /// What all files of that capture together may have
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..), requires = "capture_dropped")]
+    capture_size: u16,
+    /// What that capture keeps of each packet, from its beginning; a super-packet is one packet
+    #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u16).range(64..), requires = "capture_dropped")]
+    snap_length: u16,
     /// How to write the log
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     log: LogFormat,
@@ -70,11 +84,23 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     };
     check_tests(&policy).map_err(CliError::Refused)?;
     if options.dry_run {
-        return rehearse(&policy);
+        return rehearse(&policy, capture_options(options).as_ref());
     }
-    start_log(options);
-    gateway::run(&source).map_err(failed)?;
-    Ok(ExitCode::SUCCESS)
+    let log = start_log(options).map_err(|error| {
+        CliError::Failed(format!(
+            "cannot start the thread that writes the log: {error}"
+        ))
+    })?;
+    let ended = gateway::run(&source, capture_options(options));
+    // From here on the log is what is written to: standard error may be stuck.
+    if let Err(error) = &ended {
+        error!("{error}");
+    }
+    drop(log);
+    Ok(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(error).exit_code(),
+    })
 }
 
 fn failed(error: RunError) -> CliError {
@@ -84,7 +110,19 @@ fn failed(error: RunError) -> CliError {
     }
 }
 
-fn rehearse(policy: &CompiledPolicy) -> Result<ExitCode, CliError> {
+fn capture_options(options: &Options) -> Option<CaptureOptions> {
+    let file = options.capture_dropped.clone()?;
+    Some(CaptureOptions {
+        file,
+        size: u64::from(options.capture_size) << 20,
+        snap_length: options.snap_length.into(),
+    })
+}
+
+fn rehearse(
+    policy: &CompiledPolicy,
+    capture: Option<&CaptureOptions>,
+) -> Result<ExitCode, CliError> {
     let (findings, diversion) = gateway::rehearse(policy.policy()).map_err(failed)?;
     let mut text = String::new();
     for Finding {
@@ -100,6 +138,11 @@ fn rehearse(policy: &CompiledPolicy) -> Result<ExitCode, CliError> {
         text.push_str(&format!("# {word}: {what}\n#   {advice}\n"));
     }
     if !findings.is_empty() {
+        text.push('\n');
+    }
+    let drops = DropOptions::new(&policy.policy().gateway, capture).to_string();
+    if !drops.is_empty() {
+        text.push_str(&drops);
         text.push('\n');
     }
     text.push_str(&diversion.to_string());
@@ -164,8 +207,8 @@ fn check_tests(policy: &CompiledPolicy) -> Result<(), String> {
     ))
 }
 
-/// Starts the log on standard error.
-fn start_log(options: &Options) {
+/// Starts the log on standard error; it ends with what is returned.
+fn start_log(options: &Options) -> io::Result<LogEnd> {
     let level = if options.verbose {
         tracing::Level::DEBUG
     } else {
@@ -179,8 +222,9 @@ fn start_log(options: &Options) {
         other => other,
     };
     use tracing_subscriber::prelude::*;
+    let (writer, end) = log::start()?;
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal() && anstream::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(filter);
@@ -191,4 +235,7 @@ fn start_log(options: &Options) {
             .with(lines.with_ansi(false).event_format(super::journal::Lines))
             .init(),
     }
+    // A panic, too, is for the log.
+    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    Ok(end)
 }

@@ -12,7 +12,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::error::CliError;
 use super::number;
 use crate::gateway::control;
-use crate::gateway::status::Status;
+use crate::gateway::status::{RecordStatus, Status};
 use crate::policy::GatewayOptions;
 
 /// Tell what a running gateway has done: packets and bytes by reason and by rule
@@ -138,10 +138,15 @@ fn report(status: &Status) -> String {
         rules.collect(),
     );
 
+    if status.device.overload_drops.is_none() {
+        text.push_str(
+            "lost because the filter did not keep up: unknown, the kernel does not say\n",
+        );
+    }
     let losses = [
         (
             "lost because the filter did not keep up",
-            status.device.overload_drops,
+            status.device.overload_drops.unwrap_or(0),
         ),
         ("not taken back by the kernel", status.device.failed_writes),
         (
@@ -154,7 +159,27 @@ fn report(status: &Status) -> String {
             _ = writeln!(text, "{what}: {}", number::whole(count));
         }
     }
+    for (what, unit, record) in [
+        ("drop log", "lines", &status.drop_log),
+        ("capture of drops", "packets", &status.drop_capture),
+    ] {
+        if let Some(record) = record {
+            push_record(&mut text, what, unit, record);
+        }
+    }
     text
+}
+
+fn push_record(text: &mut String, what: &str, unit: &str, record: &RecordStatus) {
+    let written = number::whole(record.written);
+    _ = write!(text, "{what} {}: {written} {unit} written", record.place);
+    if record.lost > 0 {
+        _ = write!(text, ", {} lost", number::whole(record.lost));
+    }
+    match &record.error {
+        Some(error) => _ = writeln!(text, "; it cannot be written: {error}"),
+        None => text.push('\n'),
+    }
 }
 
 fn push_table(text: &mut String, title: &str, head: [&str; 4], rows: Vec<[String; 4]>) {

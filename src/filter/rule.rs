@@ -1,6 +1,6 @@
 //! [`RuleTable`]: the rules of a policy, numbered, so that a verdict can name one in four bytes.
 
-use super::RuleId;
+use super::{RuleId, Verdict};
 use crate::policy::{Policy, Sourced};
 
 /// What kind of rule it is.
@@ -105,6 +105,14 @@ impl RuleTable {
     /// The rule that `id` names; `None` for an id of another policy's table.
     pub fn rule(&self, id: RuleId) -> Option<&Rule> {
         self.rules.get(id.index())
+    }
+
+    /// The reason of `verdict`, and the rule that decided where one did: `servers: Front End pool`.
+    pub fn tell(&self, verdict: Verdict) -> String {
+        match verdict.rule.and_then(|rule| self.rule(rule)) {
+            Some(rule) => format!("{}: {}", verdict.reason, rule.name),
+            None => verdict.reason.to_string(),
+        }
     }
 
     /// Every rule, in the order of their ids.

@@ -7,6 +7,7 @@
 //! addresses and ports from the edges of the policy and their neighbors, and a few flows share all the packets, so that
 //! fragments meet under one id. Every packet begins well-formed; then its lengths and bytes are disturbed.
 
+mod names;
 mod packets;
 mod policies;
 
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 use crate::packet::Received;
 use crate::policy::{Policy, Sourced};
+pub use names::{give_names, name};
 use packets::{disturbed, ipv4_packet, ipv6_packet};
 pub use policies::policy;
 

@@ -3,13 +3,15 @@
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::{SocketAddr, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{AccessFlags, access};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
+use tracing::debug;
 
 use super::status::Status;
 
@@ -36,19 +38,9 @@ impl ControlSocket {
                 .mode(0o755)
                 .create(folder)?;
         }
-        match fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.file_type().is_socket() => {
-                match StdUnixStream::connect(path) {
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                        fs::remove_file(path)?;
-                    }
-                    Ok(_) | Err(_) => {
-                        return Err(io::Error::other("another program listens there"));
-                    }
-                }
-            }
-            Ok(_) => return Err(io::Error::other("there is a file that is no socket")),
-            Err(_) => {}
+        match Place::at(path)? {
+            Place::Abandoned => fs::remove_file(path)?,
+            Place::Free => {}
         }
         // Nobody else may connect, not even in the moment before the mode is set.
         let before = umask(Mode::S_IRWXG | Mode::S_IRWXO | Mode::S_IXUSR);
@@ -68,9 +60,59 @@ impl ControlSocket {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => return stream,
-                // No descriptor is free: one may be in a moment.
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(error) => {
+                    // No descriptor is free: one may be in a moment.
+                    debug!("who asks for the status has to wait: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
+        }
+    }
+}
+
+/// Looks whether [`ControlSocket::listen`] would find a place at `path`, and changes nothing.
+///
+/// # Errors
+/// What stands in the way.
+pub fn try_listen(path: &Path) -> io::Result<()> {
+    // Its length is limited (unix(7)).
+    SocketAddr::from_pathname(path)?;
+    Place::at(path)?;
+    let absolute = std::path::absolute(path)?;
+    let mut folders = absolute.ancestors().skip(1);
+    let Some(folder) = folders.find(|folder| folder.exists()) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    if !folder.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?;
+    Ok(())
+}
+
+/// What is where a socket is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Nothing.
+    Free,
+    /// The socket of a process that was killed.
+    Abandoned,
+}
+
+impl Place {
+    /// What is at `path`; an error where it belongs to somebody.
+    fn at(path: &Path) -> io::Result<Self> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.file_type().is_socket() => {
+                match StdUnixStream::connect(path) {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        Ok(Self::Abandoned)
+                    }
+                    Ok(_) | Err(_) => Err(io::Error::other("another program listens there")),
+                }
+            }
+            Ok(_) => Err(io::Error::other("there is a file that is no socket")),
+            Err(_) => Ok(Self::Free),
         }
     }
 }

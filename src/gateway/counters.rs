@@ -88,11 +88,22 @@ impl VerdictCounters {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct IoCounters {
+    exchanges: Tally,
     failed_writes: Tally,
     batching: AtomicBool,
 }
 
 impl IoCounters {
+    /// Counts an exchange with the kernel, on the thread that owns the counters: a sign of life.
+    pub fn exchanged(&self) {
+        self.exchanges.add(1);
+    }
+
+    /// Exchanges with the kernel so far, those that brought nothing included.
+    pub fn exchanges(&self) -> u64 {
+        self.exchanges.read()
+    }
+
     /// Counts packets that were to pass and that the kernel did not take back, on the thread that owns the counters.
     pub fn writes_failed(&self, packets: usize) {
         self.failed_writes.add(packets as u64);

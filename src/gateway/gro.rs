@@ -116,6 +116,13 @@ pub struct Merged<'a> {
     pub frames: Frames<'a>,
 }
 
+impl Merged<'_> {
+    /// How many bytes it has.
+    pub fn length(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.len()).sum()
+    }
+}
+
 /// What a batch is to be written as.
 #[derive(Debug, Clone)]
 pub struct Writes<'a> {

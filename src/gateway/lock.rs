@@ -1,21 +1,33 @@
 //! [`HostLock`]: one gateway at a time in a network namespace.
+//!
+//! ```text
+//!                    who can hold it                 whom it keeps out
+//!  a kernel setting  who may change the network      everybody who sees the same /proc
+//!  a name            anybody on the host             everybody in the network namespace, containers too
+//! ```
+//!
+//! Both belong to the network namespace, as the tables and routes do, and the kernel takes both back from a killed process.
+//! A name that a stranger holds is no gateway: the setting, which is beyond a stranger's reach, decides then.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
+use nix::unistd::geteuid;
+use tracing::warn;
 
 /// The right to divert traffic on this host; held until it is dropped, or the process is gone.
-///
-/// It is a listening socket with a name in the abstract namespace, which belongs to the network namespace as the tables
-/// and routes do, and which the kernel takes back from a killed process.
 #[derive(Debug)]
 pub struct HostLock {
-    _listener: UnixListener,
+    _setting: Option<Flock<File>>,
+    /// A listening socket with a name in the abstract namespace.
+    _name: Option<UnixListener>,
 }
 
 /// Why there is no lock.
@@ -43,31 +55,76 @@ impl HostLock {
     pub fn take() -> Result<Self, LockError> {
         let deadline = Instant::now() + LAST_MOMENTS;
         loop {
-            match Self::try_take() {
-                Err(LockError::Held { .. }) if Instant::now() < deadline => {
-                    std::thread::sleep(PAUSE);
+            // In this order: a killed process gives back last what it has opened first, and its device comes before.
+            match (Setting::take(), take_name()?) {
+                (Setting::Locked(setting), Some(name)) => {
+                    return Ok(Self {
+                        _setting: Some(setting),
+                        _name: Some(name),
+                    });
                 }
-                Err(LockError::Held { .. }) => return Err(LockError::Held { holder: holder() }),
-                taken => return taken,
+                (Setting::Unknown, Some(name)) => {
+                    return Ok(Self {
+                        _setting: None,
+                        _name: Some(name),
+                    });
+                }
+                _ if Instant::now() < deadline => {}
+                (Setting::Locked(setting), None) if !is_held_by_a_gateway() => {
+                    warn!(
+                        "a stranger holds the name @{NAME}: it does not keep offramp from starting"
+                    );
+                    return Ok(Self {
+                        _setting: Some(setting),
+                        _name: None,
+                    });
+                }
+                _ => return Err(LockError::Held { holder: holder() }),
             }
-        }
-    }
-
-    fn try_take() -> Result<Self, LockError> {
-        let address = SocketAddr::from_abstract_name(NAME)?;
-        match UnixListener::bind_addr(&address) {
-            Ok(listener) => Ok(Self {
-                _listener: listener,
-            }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(LockError::Held { holder: None })
-            }
-            Err(error) => Err(error.into()),
+            std::thread::sleep(PAUSE);
         }
     }
 }
 
-/// The process that holds the lock, and its user.
+/// The lock on a kernel setting.
+#[derive(Debug)]
+enum Setting {
+    /// It is ours.
+    Locked(Flock<File>),
+    /// Somebody has it who may change the network.
+    Held,
+    /// There is no such setting here, or it is not for us.
+    Unknown,
+}
+
+impl Setting {
+    fn take() -> Self {
+        let Ok(file) = File::open(SETTING) else {
+            return Self::Unknown;
+        };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Self::Locked(lock),
+            Err((_, nix::Error::EWOULDBLOCK)) => Self::Held,
+            Err(_) => Self::Unknown,
+        }
+    }
+}
+
+/// The name; `None` where somebody has it.
+fn take_name() -> io::Result<Option<UnixListener>> {
+    match UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME)?) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether who has the name can be a gateway: it runs as root, or as we do.
+fn is_held_by_a_gateway() -> bool {
+    holder().is_some_and(|(_, user)| user == 0 || user == geteuid().as_raw())
+}
+
+/// The process that holds the name, and its user.
 fn holder() -> Option<(i32, u32)> {
     // It need not answer, and what does not answer must not keep us waiting.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -92,3 +149,6 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(10);
 /// The name of the socket.
 const NAME: &str = "offramp/gateway";
+/// A setting that each network namespace has of its own, and that only who may change the network can open: it is neither
+/// read nor written.
+const SETTING: &str = "/proc/sys/net/ipv4/tcp_fastopen_key";

@@ -11,6 +11,7 @@
 //!                                  marks, rules and routes of the kernel
 //! ```
 //!
+//! `drops` writes down what was dropped, for the operator who asks for it.
 //! `feeds` reads the files that a policy's `[[feed]]` entries name, `fetch` gets them from their publishers.
 //!
 //! A [`Backend`] moves batches between a worker and the world; the worker and the judgement are the same for all of them.
@@ -25,6 +26,7 @@ pub mod control;
 pub mod counters;
 pub mod demo;
 pub mod divert;
+pub mod drops;
 pub mod feeds;
 pub mod fetch;
 pub mod gro;
@@ -36,14 +38,17 @@ pub mod preflight;
 pub mod publish;
 pub mod queue;
 pub mod regular;
+pub mod rights;
 pub mod run;
 pub mod schedule;
 pub mod series;
+pub mod service;
 pub mod status;
 mod sys;
 pub mod tun;
 pub mod virtio;
 pub mod watch;
+pub mod watchdog;
 pub mod worker;
 pub mod workers;
 

@@ -5,14 +5,16 @@
 
 use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::path::Path;
 
 use super::divert::nft::{self, NftError};
 use super::divert::route::{ForeignRule, Netlink, NetlinkError};
 use super::divert::{Diversion, names};
 use super::lock::LockError;
-use super::tun;
-use crate::policy::Policy;
+use super::run::{control_path, metrics_address};
+use super::{control, tun};
+use crate::policy::{GatewayOptions, Policy};
 
 mod firewall;
 mod openvpn;
@@ -79,6 +81,7 @@ pub async fn check(policy: &Policy, diversion: &Diversion, netlink: &Netlink) ->
         Err(error) => findings.push(no_netlink(&error)),
     }
     findings.extend(check_change(policy, diversion, netlink).await);
+    findings.extend(check_addresses(&policy.gateway));
     for table in diversion.rules().iter().map(|rule| rule.table) {
         match netlink.foreign_routes(table).await {
             Ok(0) => {}
@@ -97,7 +100,7 @@ pub async fn check(policy: &Policy, diversion: &Diversion, netlink: &Netlink) ->
             "the kernel needs nf_tables, and offramp the right to use it (CAP_NET_ADMIN)",
         )),
     }
-    findings.extend(openvpn::check());
+    findings.extend(openvpn::check(diversion));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings.dedup();
     findings
@@ -117,6 +120,27 @@ pub async fn check_change(
     match netlink.foreign_rules().await {
         Ok(rules) => findings.extend(check_rules(diversion, &rules)),
         Err(error) => findings.push(no_netlink(&error)),
+    }
+    findings
+}
+
+/// Whether the gateway can listen where it is to.
+fn check_addresses(gateway: &GatewayOptions) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let path = control_path(gateway);
+    if let Err(error) = control::try_listen(path) {
+        findings.push(Finding::error(
+            format!("cannot listen on {}: {error}", path.display()),
+            "name another place: [gateway] control = \"...\"",
+        ));
+    }
+    if let Some(address) = metrics_address(gateway)
+        && let Err(error) = TcpListener::bind(address)
+    {
+        findings.push(Finding::error(
+            format!("cannot serve metrics at {address}: {error}"),
+            "name another address, or leave it out: [gateway] metrics = \"...\"",
+        ));
     }
     findings
 }

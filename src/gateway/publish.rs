@@ -7,16 +7,19 @@
 //! ```
 //!
 //! A worker loads the current [`Epoch`] before a batch and judges all of it by that one. The counters of rules belong to
-//! the epoch, whose rules they are; those of the past are added up by the rules' kinds and names.
+//! the epoch, whose rules they are; those of the past are added up by the rules' kinds and names. However often rules are
+//! given other names, that comes to an end: of rules that the policy has no more, the last [`MOST_RETIRED`] keep their
+//! names, and those before are added up as [`OTHERS`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::backend::{Judgement, Traffic};
 use super::counters::{TrafficTally, VerdictCounters};
-use crate::filter::{CompiledPolicy, Generation, Judge, RuleKind, Verdict};
+use super::drops::{Noting, Unwritten};
+use crate::filter::{CompiledPolicy, Generation, Judge, Reason, RuleKind, Verdict};
 use crate::packet::Received;
 
 /// The policy that all workers judge by.
@@ -33,6 +36,8 @@ pub struct Epoch {
     policy: CompiledPolicy,
     /// Of each worker: of each rule.
     rules: Vec<Vec<TrafficTally>>,
+    /// Takes note of what is dropped, where somebody wants to know.
+    noting: Option<Noting>,
 }
 
 #[derive(Debug, Default)]
@@ -41,16 +46,25 @@ struct Past {
     epochs: Vec<Arc<Epoch>>,
     /// What those before have counted.
     rules: RuleTotals,
+    /// Of these, the rules that the policy has no more, the first to go first.
+    retired: VecDeque<(RuleKind, String)>,
 }
 
 /// What rules have decided, by their kind and name.
 pub type RuleTotals = BTreeMap<(RuleKind, String), Traffic>;
 
+/// What rules are called together that have no name of their own where numbers are told.
+pub const OTHERS: &str = "(others)";
+
 impl Epoch {
-    fn new(policy: CompiledPolicy, workers: usize) -> Self {
+    fn new(policy: CompiledPolicy, noting: Option<Noting>, workers: usize) -> Self {
         let of_worker = || policy.rules().iter().map(|_| TrafficTally::default());
         let rules = (0..workers).map(|_| of_worker().collect()).collect();
-        Self { policy, rules }
+        Self {
+            policy,
+            rules,
+            noting,
+        }
     }
 
     /// The policy.
@@ -69,23 +83,22 @@ impl Epoch {
 }
 
 impl Published {
-    /// Publishes the first policy, for `workers` workers.
-    pub fn new(policy: CompiledPolicy, workers: usize) -> Self {
+    /// Publishes the first policy, for `workers` workers; what it drops is handed to `noting`.
+    pub fn new(policy: CompiledPolicy, noting: Option<Noting>, workers: usize) -> Self {
         Self {
-            current: ArcSwap::from_pointee(Epoch::new(policy, workers)),
+            current: ArcSwap::from_pointee(Epoch::new(policy, noting, workers)),
             past: Mutex::default(),
             workers,
         }
     }
 
-    /// Has every batch from here on judged by `policy`.
-    pub fn publish(&self, policy: CompiledPolicy) {
-        let before = self
-            .current
-            .swap(Arc::new(Epoch::new(policy, self.workers)));
+    /// Has every batch from here on judged by `policy`; what it drops is handed to `noting`.
+    pub fn publish(&self, policy: CompiledPolicy, noting: Option<Noting>) {
+        let epoch = Arc::new(Epoch::new(policy, noting, self.workers));
+        let before = self.current.swap(Arc::clone(&epoch));
         let mut past = self.past();
         past.epochs.push(before);
-        past.fold();
+        past.fold(&epoch.policy);
     }
 
     /// The policy of the moment.
@@ -101,12 +114,13 @@ impl Published {
     /// What the rules of this and all earlier policies have decided.
     pub fn rule_totals(&self) -> RuleTotals {
         let mut past = self.past();
-        past.fold();
+        let current = self.current.load();
+        past.fold(&current.policy);
         let mut totals = past.rules.clone();
         for epoch in &past.epochs {
             epoch.add_to(&mut totals);
         }
-        self.current.load().add_to(&mut totals);
+        current.add_to(&mut totals);
         totals
     }
 
@@ -117,15 +131,44 @@ impl Published {
 }
 
 impl Past {
-    /// Adds up the epochs that no worker is in any more.
-    fn fold(&mut self) {
+    /// Adds up the epochs that no worker is in any more, and retires rules that `current` does not have.
+    fn fold(&mut self, current: &CompiledPolicy) {
         let (over, rest) = std::mem::take(&mut self.epochs)
             .into_iter()
-            .partition(|epoch| Arc::strong_count(epoch) == 1);
+            .partition::<Vec<_>, _>(|epoch| Arc::strong_count(epoch) == 1);
         self.epochs = rest;
+        if over.is_empty() {
+            return;
+        }
         for epoch in over {
-            let epoch: Arc<Epoch> = epoch;
             epoch.add_to(&mut self.rules);
+        }
+        self.retire(current);
+    }
+
+    /// Forgets the names of all but [`MOST_RETIRED`] of the rules that `current` does not have.
+    fn retire(&mut self, current: &CompiledPolicy) {
+        let rules = current.rules().iter();
+        let in_force: BTreeSet<(RuleKind, &str)> =
+            rules.map(|rule| (rule.kind, rule.name.as_str())).collect();
+        let is_in_force = |(kind, name): &(RuleKind, String)| {
+            name == OTHERS || in_force.contains(&(*kind, name.as_str()))
+        };
+        // A rule that has decided nothing leaves nothing behind.
+        self.rules
+            .retain(|key, total| total.packets > 0 || is_in_force(key));
+        self.retired.retain(|key| !is_in_force(key));
+        let known: BTreeSet<_> = self.retired.iter().cloned().collect();
+        let new = self.rules.keys();
+        let new = new.filter(|key| !is_in_force(key) && !known.contains(key));
+        self.retired.extend(new.cloned());
+        while self.retired.len() > MOST_RETIRED {
+            let Some((kind, name)) = self.retired.pop_front() else {
+                return;
+            };
+            if let Some(total) = self.rules.remove(&(kind, name)) {
+                *self.rules.entry((kind, OTHERS.to_owned())).or_default() += total;
+            }
         }
     }
 }
@@ -138,6 +181,7 @@ pub struct Live {
     worker: usize,
     judge: Judge,
     epoch: Guard<Arc<Epoch>>,
+    unwritten: Unwritten,
 }
 
 impl Live {
@@ -150,6 +194,7 @@ impl Live {
             worker,
             judge: Judge::new(Judge::GATEWAY_FRAGMENTS),
             epoch,
+            unwritten: [0; Reason::ALL.len()],
         }
     }
 }
@@ -160,6 +205,9 @@ impl Judgement for Live {
         self.judge.judge(&self.epoch.policy, packets, verdicts);
         self.counters
             .note_evicted_fragments(self.judge.evicted_fragments());
+        if let Some(noting) = &self.epoch.noting {
+            noting.note(packets, verdicts, &mut self.unwritten);
+        }
     }
 
     fn count(&mut self, verdict: Verdict, traffic: Traffic) {
@@ -169,6 +217,10 @@ impl Judgement for Live {
         }
     }
 }
+
+/// Rules that are told by name though the policy has them no more: few, as most of the series of rules that there are
+/// (`series`) are for those that it has.
+const MOST_RETIRED: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -196,7 +248,7 @@ mod tests {
 
     #[test]
     fn every_packet_is_counted_for_the_rule_of_the_policy_that_judged_it() {
-        let published = Arc::new(Published::new(policy("pool", 1), 1));
+        let published = Arc::new(Published::new(policy("pool", 1), None, 1));
         let counters = Arc::new(VerdictCounters::default());
         let mut live = Live::new(Arc::clone(&published), 0, Arc::clone(&counters));
         let packets = vec![to_server(); 100];
@@ -205,9 +257,9 @@ mod tests {
         };
 
         judge(&mut live);
-        published.publish(policy("pool", 2));
+        published.publish(policy("pool", 2), None);
         judge(&mut live);
-        published.publish(policy("another", 3));
+        published.publish(policy("another", 3), None);
         judge(&mut live);
 
         let totals = published.rule_totals();
@@ -221,19 +273,56 @@ mod tests {
 
     #[test]
     fn epochs_without_a_worker_are_not_kept() {
-        let published = Arc::new(Published::new(policy("pool", 1), 1));
+        let published = Arc::new(Published::new(policy("pool", 1), None, 1));
         let live = Live::new(
             Arc::clone(&published),
             0,
             Arc::new(VerdictCounters::default()),
         );
         for generation in 2..100 {
-            published.publish(policy("pool", generation));
+            published.publish(policy("pool", generation), None);
         }
         // The first, which the idle worker still holds.
         assert_eq!(published.past().epochs.len(), 1);
         drop(live);
         published.rule_totals();
         assert_eq!(published.past().epochs.len(), 0);
+    }
+
+    #[test]
+    fn rules_that_are_renamed_a_thousand_times_leave_a_few_names_and_no_packet_uncounted() {
+        let published = Arc::new(Published::new(policy("pool 0", 1), None, 1));
+        let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
+        let packets = vec![to_server(); 3];
+        for round in 1..=1_000 {
+            worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
+            published.publish(policy(&format!("pool {round}"), round + 1), None);
+        }
+        worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
+
+        let totals = published.rule_totals();
+        let names: Vec<&str> = totals.keys().map(|(_, name)| name.as_str()).collect();
+        // Those of the last policy, and the others.
+        assert_eq!(totals.len(), MOST_RETIRED + 3, "{names:?}");
+        assert!(published.past().rules.len() <= MOST_RETIRED + 3);
+        let of = |name: &str| totals[&(RuleKind::Server, name.to_owned())].packets;
+        assert_eq!((of("pool 1000"), of("pool 990")), (3, 3));
+        let sum: u64 = totals.values().map(|total| total.packets).sum();
+        assert_eq!(sum, 3 * 1_001);
+    }
+
+    #[test]
+    fn a_rule_that_comes_back_goes_on_where_it_was() {
+        let published = Arc::new(Published::new(policy("one", 1), None, 1));
+        let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
+        let packets = vec![to_server(); 3];
+        for round in 1..=100 {
+            worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
+            let name = ["one", "two"][round % 2];
+            published.publish(policy(name, round as u64 + 1), None);
+        }
+        let totals = published.rule_totals();
+        let of = |name: &str| totals[&(RuleKind::Server, name.to_owned())].packets;
+        assert_eq!((of("one"), of("two")), (150, 150));
     }
 }

@@ -146,9 +146,7 @@ impl Queue {
                 match ring.write(&self.file, writes.clone().map(|write| write.pieces)) {
                     Ok(results) => {
                         for (done, write) in results.iter().zip(writes) {
-                            if let Err(error) = done.result() {
-                                refused(&self.file, error, write, &mut lost)?;
-                            }
+                            settle(&self.file, done.result(), write, &mut lost)?;
                         }
                         return Ok(());
                     }
@@ -158,9 +156,8 @@ impl Queue {
             _ => {}
         }
         for write in writes {
-            if let Err(error) = (&self.file).write_vectored(write.pieces) {
-                refused(&self.file, error, write, &mut lost)?;
-            }
+            let result = (&self.file).write_vectored(write.pieces);
+            settle(&self.file, result, write, &mut lost)?;
         }
         Ok(())
     }
@@ -175,6 +172,24 @@ impl Queue {
 impl AsFd for Queue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+/// Deals with what came of a write.
+fn settle(
+    file: &File,
+    result: io::Result<usize>,
+    write: Merged<'_>,
+    lost: &mut impl FnMut(usize),
+) -> io::Result<()> {
+    match result {
+        Ok(written) if written == write.length() => Ok(()),
+        // A packet of which the kernel takes a part is none.
+        Ok(_) => {
+            lost(write.frames.len());
+            Ok(())
+        }
+        Err(error) => refused(file, error, write, lost),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The live gateway, from its start to its end.
 //!
 //! ```text
-//!  start   lock ─▶ checks ─▶ control socket, metrics ─▶ device ─▶ workers ─▶ routes, rules, marks ─▶ ready
+//!  start   lock ─▶ checks ─▶ control socket, metrics ─▶ device ─▶ rights ─▶ workers ─▶ routes, rules, marks ─▶ ready
 //!  reload  read ─▶ compile ─▶ routes, rules, marks ─▶ publish        (a mistake ends it at once, and changes nothing)
 //!  stop    marks ─▶ workers end with what was queued ─▶ rules, routes ─▶ device
 //! ```
@@ -15,21 +15,25 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::control::{self, ControlSocket};
 use super::divert::Diversion;
 use super::divert::install::{DivertError, Installation, remove_all};
 use super::divert::route::{LinkChange, LinkChanges, Netlink};
+use super::drops::{CaptureOptions, DropOptions, Drops};
 use super::lock::{HostLock, LockError};
 use super::metrics::{MetricsServer, Questions};
 use super::preflight::{self, Finding, Severity};
 use super::publish::Published;
+use super::rights::{Needs, Rights};
 use super::schedule::Schedule;
 use super::series::Snapshot;
+use super::service::{Notice, ServiceManager};
 use super::status::{DeviceStatus, DiversionStatus, Reloads, RuleStatus, Status, VerdictStatus};
 use super::tun::TunDevice;
 use super::watch::{FileWatch, fingerprint};
+use super::watchdog::Watchdog;
 use super::workers::Workers;
 use crate::filter::{CompiledPolicy, Generation};
 use crate::policy::{FailMode, GatewayOptions, Policy};
@@ -103,11 +107,11 @@ pub enum RunError {
     Worker(String),
 }
 
-/// Runs a gateway by the policy of `source` until it is told to stop (SIGTERM, SIGINT).
+/// Runs a gateway by the policy of `source` until it is told to stop (SIGTERM, SIGINT); what is dropped goes to `capture`.
 ///
 /// # Errors
 /// [`RunError`]; the kernel is then left as the policy's fail mode wants it.
-pub fn run(source: &dyn PolicySource) -> Result<(), RunError> {
+pub fn run(source: &dyn PolicySource, capture: Option<CaptureOptions>) -> Result<(), RunError> {
     in_runtime(async {
         let lock = HostLock::take()?;
         let netlink = connect()?;
@@ -116,7 +120,7 @@ pub fn run(source: &dyn PolicySource) -> Result<(), RunError> {
         let first = source.load(Generation(1)).map_err(RunError::Policy)?;
         let diversion = Diversion::of(first.policy());
         report(&preflight::check(first.policy(), &diversion, &netlink).await)?;
-        let mut gateway = Gateway::start(source, first, read, diversion, netlink).await?;
+        let mut gateway = Gateway::start(source, first, read, diversion, netlink, capture).await?;
         let ended = gateway.serve(source).await;
         let stopped = gateway.stop(&ended).await;
         drop(lock);
@@ -201,6 +205,10 @@ struct Gateway {
     netlink: Netlink,
     published: Arc<Published>,
     workers: Workers,
+    watchdog: Watchdog,
+    manager: Arc<ServiceManager>,
+    rights: Rights,
+    drops: Drops,
     control: ControlSocket,
     metrics: Option<MetricsServer>,
     signals: Signals,
@@ -243,12 +251,11 @@ impl Gateway {
         fingerprint: u64,
         diversion: Diversion,
         netlink: Netlink,
+        capture: Option<CaptureOptions>,
     ) -> Result<Self, RunError> {
         let system = |what| move |source| RunError::System { what, source };
         let signals = Signals::new().map_err(system("listen for signals"))?;
-        let watch = FileWatch::new(&source.files())
-            .map_err(io::Error::other)
-            .map_err(system("watch the policy file"))?;
+        let manager = Arc::new(ServiceManager::of_environment());
         let control = listen(&first.policy().gateway)?;
         let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
         let metrics = serve_metrics(&first.policy().gateway).await?;
@@ -260,12 +267,28 @@ impl Gateway {
                 device: diversion.device.clone(),
                 source,
             })?;
-        let published = Arc::new(Published::new(first, count));
+        // What it takes is given up next.
         let schedule = Schedule::new(options.realtime, cpus(&options));
+        let files = source.files();
+        let wanted = DropOptions::new(&options, capture.as_ref());
+        let rights = Rights::limit_to(Needs {
+            files: &files,
+            written: &wanted.folders(),
+            control: control_path(&first.policy().gateway),
+            device: &diversion.device,
+        });
+        // Threads begin here: the file watch has one, too.
+        let watch = FileWatch::new(&files)
+            .map_err(io::Error::other)
+            .map_err(system("watch the policy file"))?;
+        let drops = Drops::start(&options, capture);
+        let noting = drops.noting(&first);
+        let published = Arc::new(Published::new(first, noting, count));
         let queues = device.into_queues();
         let workers = Workers::start(queues, &diversion.device, &published, &schedule)
             .map_err(system("start the workers"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
+        let watchdog = Watchdog::start(workers.io(), Arc::clone(&manager));
         let present = netlink.interfaces().await.unwrap_or_default();
         let known_links = installation.diversion().interfaces.iter();
         let known_links = known_links.map(|name| (name.clone(), present.contains(name)));
@@ -278,11 +301,15 @@ impl Gateway {
             "ready: {} is in force",
             source.name()
         );
-        Ok(Self {
+        let gateway = Self {
             installation,
             netlink,
             published,
             workers,
+            watchdog,
+            manager,
+            rights,
+            drops,
             control,
             metrics,
             signals,
@@ -295,7 +322,22 @@ impl Gateway {
             reloads: Reloads::default(),
             name: source.name(),
             started: Instant::now(),
-        })
+        };
+        gateway.tell_ready();
+        Ok(gateway)
+    }
+
+    /// Tells the service manager that traffic is judged, and by what.
+    fn tell_ready(&self) {
+        let mut status = format!(
+            "judging by {}, generation {}",
+            self.name,
+            self.published.generation().0
+        );
+        if self.reloads.last_error.is_some() {
+            status.push_str("; what the file says now is refused");
+        }
+        self.manager.tell(Notice::Ready { status: &status });
     }
 
     /// Serves until it is told to stop, or a worker ends.
@@ -322,6 +364,7 @@ impl Gateway {
             }
         }
         info!("stopping");
+        self.manager.tell(Notice::Stopping);
         Ok(())
     }
 
@@ -333,13 +376,18 @@ impl Gateway {
             return;
         }
         let repaired = self.installation.repair().await;
-        self.diverting = repaired.is_ok();
+        let before = std::mem::replace(&mut self.diverting, repaired.is_ok());
         match repaired {
-            Ok(None) => {}
+            Ok(None) if before => {}
+            Ok(None) => info!("traffic is diverted as it should be again"),
             Ok(Some(missing)) => error!(
                 "somebody has removed {missing} of the diversion; it is back, and meanwhile traffic was not judged"
             ),
-            Err(error) => error!("traffic is not diverted as it should be: {error}"),
+            // Said once: every few seconds there is another try.
+            Err(error) if before => {
+                error!("cannot see to it that traffic is diverted as it should be: {error}");
+            }
+            Err(error) => debug!("still not: {error}"),
         }
     }
 
@@ -366,7 +414,10 @@ impl Gateway {
                 let repaired = self.installation.repair().await;
                 self.diverting = repaired.is_ok();
                 match repaired {
-                    Ok(_) => info!("{name} is on again: traffic is judged"),
+                    Ok(_) => {
+                        info!("{name} is on again: traffic is judged");
+                        self.tell_ready();
+                    }
                     Err(error) => error!("traffic is not diverted as it should be: {error}"),
                 }
             }
@@ -377,6 +428,8 @@ impl Gateway {
                     FailMode::Closed => "what is diverted is stopped",
                 };
                 error!("{name} is off: {meanwhile} until it is on (`ip link set {name} up`)");
+                let status = format!("{name} is off: {meanwhile}");
+                self.manager.tell(Notice::Status(&status));
             }
             (false, true) => info!("interface {name} is there: what enters from it is judged"),
             (false, false) => warn!("interface {name} is gone or off: nothing enters from it"),
@@ -390,6 +443,7 @@ impl Gateway {
             return;
         }
         self.fingerprint = read;
+        self.manager.tell(Notice::Reloading);
         self.watch.follow(&files);
         let before = self.published.generation();
         match self.exchange(source, Generation(before.0 + 1)).await {
@@ -402,7 +456,15 @@ impl Gateway {
                     source.name()
                 );
             }
-            Err(why) => {
+            Err(mut why) => {
+                if let Some(file) = self.rights.out_of_reach(&files) {
+                    why = format!(
+                        "{}\n{} is in none of the folders that can be read since the start; restart offramp to have it \
+                         read from there",
+                        why.trim_end(),
+                        file.display()
+                    );
+                }
                 error!(
                     "reload refused, generation {} stays in force: {}",
                     before.0,
@@ -412,6 +474,7 @@ impl Gateway {
                 self.reloads.last_error = Some(why);
             }
         }
+        self.tell_ready();
     }
 
     /// Puts the policy as it reads at the moment into force.
@@ -439,13 +502,15 @@ impl Gateway {
         }
         let changed = self.installation.change(wanted).await;
         changed.map_err(|error| error.to_string())?;
-        self.published.publish(policy);
+        self.drops.change(&policy.policy().gateway).await;
+        let noting = self.drops.noting(&policy);
+        self.published.publish(policy, noting);
         Ok(())
     }
 
     /// Tells guests of the metrics endpoint what they ask.
     async fn answer(&self, questions: Questions) {
-        let ready = self.diverting && self.workers.all_live();
+        let ready = self.diverting && self.workers.all_live() && self.watchdog.all_live();
         let snapshot = if questions.want_numbers() {
             let status = self.status().await;
             Some(Snapshot { status, ready })
@@ -474,25 +539,30 @@ impl Gateway {
                 workers: self.workers.count(),
                 judged: self.workers.judged(),
                 io_uring: self.workers.are_batching(),
-                overload_drops: self.netlink.dropped(&diversion.device).await.unwrap_or(0),
+                overload_drops: self.netlink.dropped(&diversion.device).await.ok(),
                 failed_writes: self.workers.failed_writes(),
             },
             verdicts: verdicts.map(VerdictStatus::from).collect(),
             rules: rules.map(RuleStatus::from).collect(),
             evicted_fragments: self.workers.evicted_fragments(),
+            drop_log: self.drops.log_status(),
+            drop_capture: self.drops.capture_status(),
         }
     }
 
     /// Ends the gateway: in order, or as its fail mode wants it where it failed.
-    async fn stop(self, ended: &Result<(), RunError>) -> Result<(), RunError> {
+    async fn stop(mut self, ended: &Result<(), RunError>) -> Result<(), RunError> {
         if ended.is_err() {
             self.workers.stop();
-            return Ok(self.installation.abandon().await?);
+            let abandoned = self.installation.abandon().await;
+            self.drops.stop().await;
+            return Ok(abandoned?);
         }
         let stopped = self.installation.stop().await;
         self.workers.stop();
         self.workers.join();
         let removed = self.installation.remove().await;
+        self.drops.stop().await;
         stopped.and(removed)?;
         info!("stopped: everything that was added to the kernel is removed");
         Ok(())
@@ -526,7 +596,8 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
         .map_err(|source| RunError::Metrics { address, source })
 }
 
-fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
+/// Where the gateway of this policy serves its metrics, if it does.
+pub fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
     gateway.metrics.as_ref().map(|address| address.value)
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 use tracing::warn;
 
@@ -16,8 +17,13 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Threads of real-time priority `realtime`, if any, on `cpus`, if any.
+    /// Threads of real-time priority `realtime`, if any, on `cpus`, if any; what that takes is asked for while this process
+    /// has the right to.
     pub fn new(realtime: Option<u8>, cpus: impl Iterator<Item = usize>) -> Self {
+        if let Some(priority) = realtime {
+            // Where that is refused, so will be the priority, and it is said then.
+            _ = setrlimit(Resource::RLIMIT_RTPRIO, priority.into(), priority.into());
+        }
         let cpus = cpus.collect();
         Self { realtime, cpus }
     }
@@ -30,7 +36,7 @@ impl Schedule {
             && let Err(error) = sys::set_realtime(priority)
         {
             warn!(
-                "gateway.realtime = {priority} is refused: {error}; it takes CAP_SYS_NICE, or LimitRTPRIO={priority} in the unit"
+                "gateway.realtime = {priority} is refused: {error}; in a unit it takes LimitRTPRIO={priority} and RestrictRealtime=no"
             );
         }
         let cpus = share(&self.cpus, worker, workers);

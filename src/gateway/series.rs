@@ -7,8 +7,8 @@
 //!
 //! There are [`MOST_SERIES`] at most, whatever the policy and the traffic: a scrape costs the same every time, and no
 //! policy fills the database that keeps them. Reasons are all there from the start. Rules and interfaces beyond what
-//! there is room for are summed under the name [`OTHERS`]. A rule that has a series keeps it until the gateway ends, so
-//! that no counter ever goes back: neither its own nor that of the others.
+//! there is room for are summed under the name [`OTHERS`]. A rule that has a series keeps it for as long as it is told of
+//! by its name (`publish`), so that no counter ever goes back: neither its own nor that of the others.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::backend::Traffic;
-use super::status::{RuleStatus, Status};
+use super::publish::OTHERS;
+use super::status::{RecordStatus, RuleStatus, Status};
 use crate::filter::{Action, Reason};
 use crate::policy::{Expected, ExpectedAction};
 
@@ -43,12 +44,11 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Series {
     started: SystemTime,
-    /// The rules that have series of their own: their names by their kinds.
-    named: BTreeMap<String, BTreeSet<String>>,
+    /// The rules that have series of their own, by kind and name, and what they told last.
+    named: BTreeMap<(String, String), Traffic>,
+    /// What rules had told that had a series of their own and are among the others since, by kind.
+    told_before: BTreeMap<String, Traffic>,
 }
-
-/// What [`Series`] are called that stand for all that there is no room for.
-pub const OTHERS: &str = "(others)";
 
 /// Series at most, whatever the policy and the traffic.
 pub const MOST_SERIES: usize = 200;
@@ -62,11 +62,13 @@ impl Series {
         Self {
             started,
             named: BTreeMap::new(),
+            told_before: BTreeMap::new(),
         }
     }
 
     /// What `snapshot` tells, in the text format of Prometheus.
     pub fn render(&mut self, snapshot: &Arc<Snapshot>) -> String {
+        self.release_names(&snapshot.status.rules);
         self.name_rules(&snapshot.status.rules);
         let mut registry = Registry::with_prefix("offramp");
         registry.register_collector(Box::new(Scrape {
@@ -82,9 +84,21 @@ impl Series {
         text
     }
 
+    /// Takes their series from rules that are not told of any more: from here on they are among the others.
+    fn release_names(&mut self, rules: &[RuleStatus]) {
+        let told: BTreeSet<(&str, &str)> = rules.iter().map(key).collect();
+        let named = std::mem::take(&mut self.named).into_iter();
+        let (named, gone) =
+            named.partition::<BTreeMap<_, _>, _>(|((kind, name), _)| told.contains(&(kind, name)));
+        self.named = named;
+        for ((kind, _), told) in gone {
+            *self.told_before.entry(kind).or_default() += told;
+        }
+    }
+
     /// Gives series to rules that have none, as far as there is room: to all of them, or to the busiest.
     fn name_rules(&mut self, rules: &[RuleStatus]) {
-        let room = MOST_NAMED_RULES - self.named.values().map(BTreeSet::len).sum::<usize>();
+        let room = MOST_NAMED_RULES - self.named.len();
         let mut unnamed: Vec<&RuleStatus> = rules
             .iter()
             .filter(|rule| rule.name != OTHERS && !self.names(rule))
@@ -96,30 +110,48 @@ impl Series {
             unnamed.truncate(room);
         }
         for rule in unnamed {
-            let names = self.named.entry(rule.kind.clone()).or_default();
-            names.insert(rule.name.clone());
+            let key = (rule.kind.clone(), rule.name.clone());
+            self.named.insert(key, Traffic::default());
         }
     }
 
     fn names(&self, rule: &RuleStatus) -> bool {
-        let names = self.named.get(&rule.kind);
-        names.is_some_and(|names| names.contains(&rule.name))
+        let key = (rule.kind.clone(), rule.name.clone());
+        self.named.contains_key(&key)
     }
 
     /// The traffic of each rule that has a series, and of the others of each kind, by kind and name.
-    fn rule_traffic(&self, rules: &[RuleStatus]) -> BTreeMap<(String, String), Traffic> {
+    fn rule_traffic(&mut self, rules: &[RuleStatus]) -> BTreeMap<(String, String), Traffic> {
         let mut sums = BTreeMap::<_, Traffic>::new();
+        let mut others = BTreeMap::<_, Traffic>::new();
         for rule in rules {
-            let name = if self.names(rule) { &rule.name } else { OTHERS };
-            *sums
-                .entry((rule.kind.clone(), name.to_owned()))
-                .or_default() += Traffic {
+            let traffic = Traffic {
                 packets: rule.packets,
                 bytes: rule.bytes,
             };
+            let key = (rule.kind.clone(), rule.name.clone());
+            match self.named.get_mut(&key) {
+                Some(told) => {
+                    *told = traffic;
+                    sums.insert(key, traffic);
+                }
+                None => *others.entry(rule.kind.clone()).or_default() += traffic,
+            }
+        }
+        for (kind, mut sum) in others {
+            // It was told under their names.
+            let before = self.told_before.get(&kind).copied().unwrap_or_default();
+            sum.packets = sum.packets.saturating_sub(before.packets);
+            sum.bytes = sum.bytes.saturating_sub(before.bytes);
+            sums.insert((kind, OTHERS.to_owned()), sum);
         }
         sums
     }
+}
+
+/// What a rule is told by.
+fn key(rule: &RuleStatus) -> (&str, &str) {
+    (&rule.kind, &rule.name)
 }
 
 /// One scrape.
@@ -164,11 +196,13 @@ impl Collector for Scrape {
             rules.iter().map(|(labels, it)| (*labels, it.bytes)),
         )?;
 
-        out.counter(
-            "overload_dropped_packets",
-            "Packets lost because the filter did not keep up.",
-            status.device.overload_drops,
-        )?;
+        if let Some(drops) = status.device.overload_drops {
+            out.counter(
+                "overload_dropped_packets",
+                "Packets lost because the filter did not keep up.",
+                drops,
+            )?;
+        }
         out.counter(
             "failed_writes",
             "Packets lost because the kernel did not take them back.",
@@ -179,6 +213,30 @@ impl Collector for Scrape {
             "First fragments forgotten for lack of room: their tails were forwarded.",
             status.evicted_fragments,
         )?;
+
+        let records = [("log", &status.drop_log), ("capture", &status.drop_capture)];
+        let records: Vec<(&str, &RecordStatus)> = records
+            .into_iter()
+            .filter_map(|(record, status)| Some((record, status.as_ref()?)))
+            .collect();
+        if !records.is_empty() {
+            let results = records.iter().flat_map(|(record, status)| {
+                [("written", status.written), ("lost", status.lost)]
+                    .map(|(result, count)| ([("record", *record), ("result", result)], count))
+            });
+            out.counters(
+                "drop_records",
+                "Lines of the drop log and packets of the capture of drops; lost ones could not be written.",
+                results,
+            )?;
+            out.gauges(
+                "drop_record_failed",
+                "1 while the drop log, or the capture of drops, cannot be written.",
+                records.iter().map(|(record, status)| {
+                    ([("record", *record)], u32::from(status.error.is_some()))
+                }),
+            )?;
+        }
 
         out.counters(
             "policy_reloads",
@@ -353,19 +411,23 @@ fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
 }
 
 /// Rules that have series of their own, of packets and of bytes: more than most policies have.
-const MOST_NAMED_RULES: usize = 60;
+const MOST_NAMED_RULES: usize = 56;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MOST_PATTERNS: usize = 8;
 /// Kinds of rules, each of which may have others.
 const KINDS: usize = 4;
 /// Series without labels, or with labels of two values at most.
 const SINGLE_SERIES: usize = 12;
+/// Series of the drop log and of the capture of drops.
+const RECORD_SERIES: usize = 6;
 
 const _: () = {
     let verdicts = 2 * Reason::ALL.len();
     let rules = MOST_NAMED_RULES + KINDS;
     // Of verdicts and rules: packets, and bytes.
-    assert!(2 * verdicts + 2 * rules + MOST_PATTERNS + 1 + SINGLE_SERIES <= MOST_SERIES);
+    let patterns = MOST_PATTERNS + 1;
+    let others = SINGLE_SERIES + RECORD_SERIES;
+    assert!(2 * verdicts + 2 * rules + patterns + others <= MOST_SERIES);
 };
 
 #[cfg(test)]

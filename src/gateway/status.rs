@@ -28,10 +28,30 @@ pub struct Status {
     pub device: DeviceStatus,
     /// Packets and bytes, for every reason and action that there was.
     pub verdicts: Vec<VerdictStatus>,
-    /// Packets and bytes of every rule that decided any, of this and earlier policies.
+    /// Packets and bytes of every rule that decided any, of this and earlier policies; rules that are long gone are
+    /// summed under `(others)`.
     pub rules: Vec<RuleStatus>,
     /// First fragments forgotten before their time, for lack of room: their tails were forwarded.
     pub evicted_fragments: u64,
+    /// The log of samples of what was dropped, where the policy wants one.
+    #[serde(default)]
+    pub drop_log: Option<RecordStatus>,
+    /// The capture of what was dropped, where one is wanted.
+    #[serde(default)]
+    pub drop_capture: Option<RecordStatus>,
+}
+
+/// What is written down of dropped packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordStatus {
+    /// Where it is written.
+    pub place: String,
+    /// Lines, or packets, that were written.
+    pub written: u64,
+    /// Those that were to be written and were not: the disk was full, or too slow.
+    pub lost: u64,
+    /// Why nothing can be written at the moment.
+    pub error: Option<String>,
 }
 
 /// What became of policies after the first.
@@ -78,8 +98,8 @@ pub struct DeviceStatus {
     pub judged: Vec<u64>,
     /// Whether a batch of packets is read or written in one system call (io_uring), or each in its own.
     pub io_uring: bool,
-    /// Packets that found its queue full, and were lost: the filter did not keep up.
-    pub overload_drops: u64,
+    /// Packets that found its queue full, and were lost: the filter did not keep up. `null` where the kernel does not say.
+    pub overload_drops: Option<u64>,
     /// Packets that were to pass and that the kernel did not take back.
     pub failed_writes: u64,
 }
@@ -138,6 +158,17 @@ impl DiversionStatus {
     }
 }
 
+/// The section of the policy file that has rules of this kind.
+pub(super) const fn kind_name(kind: RuleKind) -> &'static str {
+    match kind {
+        RuleKind::Media => "media",
+        RuleKind::Server => "server",
+        RuleKind::Allow => "allow",
+        RuleKind::Public => "public",
+        RuleKind::Feed => "feed",
+    }
+}
+
 impl From<((Reason, Action), Traffic)> for VerdictStatus {
     fn from(((reason, action), Traffic { packets, bytes }): ((Reason, Action), Traffic)) -> Self {
         Self {
@@ -151,15 +182,8 @@ impl From<((Reason, Action), Traffic)> for VerdictStatus {
 
 impl From<((RuleKind, String), Traffic)> for RuleStatus {
     fn from(((kind, name), Traffic { packets, bytes }): ((RuleKind, String), Traffic)) -> Self {
-        let kind = match kind {
-            RuleKind::Media => "media",
-            RuleKind::Server => "server",
-            RuleKind::Allow => "allow",
-            RuleKind::Public => "public",
-            RuleKind::Feed => "feed",
-        };
         Self {
-            kind: kind.to_owned(),
+            kind: kind_name(kind).to_owned(),
             name,
             packets,
             bytes,

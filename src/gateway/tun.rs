@@ -190,13 +190,13 @@ impl TunBackend {
         }
     }
 
-    /// Waits until there is a packet, or the signal to stop.
+    /// Waits until there is a packet, or the signal to stop; no longer than [`IDLE_LIMIT`], so that it is seen to live.
     fn wait(&mut self) -> io::Result<()> {
         let mut files = [
             PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.stop.event.as_fd(), PollFlags::POLLIN),
         ];
-        match nix::poll::poll(&mut files, PollTimeout::NONE) {
+        match nix::poll::poll(&mut files, PollTimeout::from(IDLE_MILLISECONDS)) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -230,6 +230,7 @@ impl TunBackend {
 
 impl Backend for TunBackend {
     fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
+        self.counters.exchanged();
         let received = self.queue.receive(&mut self.slots);
         let count = received.map_err(|error| self.failed(error))?;
         if self.is_over(count) {
@@ -288,6 +289,10 @@ pub fn try_open() -> io::Result<()> {
 
 /// What makes tun devices.
 pub const CLONE_DEVICE: &str = "/dev/net/tun";
+
+/// How long a worker that has nothing to do waits before it looks up: a few system calls a second.
+pub const IDLE_LIMIT: Duration = Duration::from_millis(IDLE_MILLISECONDS as u64);
+const IDLE_MILLISECONDS: u8 = 250;
 
 /// How long a worker that is to stop goes on reading; nothing is diverted to it any more.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);

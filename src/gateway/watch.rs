@@ -117,7 +117,7 @@ pub fn fingerprint(files: &[PathBuf]) -> u64 {
 }
 
 /// Every folder in which an entry decides what `path` leads to: its own, and those of symbolic links on the way.
-fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
+pub(super) fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::new();
     let Ok(absolute) = std::path::absolute(path) else {
         return folders;

@@ -74,6 +74,11 @@ impl Workers {
         self.threads.len()
     }
 
+    /// What each of them counts beside packets.
+    pub fn io(&self) -> Vec<Arc<IoCounters>> {
+        self.threads.iter().map(|it| Arc::clone(&it.io)).collect()
+    }
+
     /// Whether all of them judge.
     pub fn all_live(&self) -> bool {
         self.threads.iter().all(|it| !it.thread.is_finished())

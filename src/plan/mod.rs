@@ -3,6 +3,7 @@
 //! ```text
 //!  Policy ──▶ RoutePlan     which addresses enter the tunnel: what the VPN pushes
 //!         ──▶ diverted      which destinations the filter has to see
+//!         ──▶ Zones         which names clients get an answer of their own for
 //! ```
 //!
 //! A plan is a value: sets of addresses, where each came from, and what there is to say about them. `render` writes it
@@ -15,6 +16,7 @@ mod remark;
 mod routes;
 mod source;
 mod widen;
+pub mod zones;
 
 pub use diversion::{diverted, diverted_on_every_port};
 pub use effects::{Effects, VerdictChange};
@@ -22,6 +24,7 @@ pub use entry::Entry;
 pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
 pub use source::{Source, SourceKind};
 pub use widen::{TooNarrow, Widening};
+pub use zones::{Answer, DnsName, DnsNameError, Zones};
 
 #[cfg(test)]
 mod tests;

@@ -122,6 +122,22 @@ codes! {
     WholeInternet = "whole-internet",
     /// The DNS server would ask itself.
     DnsLoop = "dns-loop",
+    /// The DNS server could not answer for other names.
+    DnsWithoutUpstream = "dns-without-upstream",
+    /// A name that clients of a SIP domain look for, and that is not pinned.
+    NameMissing = "name-missing",
+    /// A registrar's name whose domain is no SIP domain of the policy.
+    SipDomainMissing = "sip-domain-missing",
+    /// Hosts of a service that has no single address.
+    HostWithoutAddress = "host-without-address",
+    /// One name that is to be pinned and hidden.
+    PinnedAndHidden = "pinned-and-hidden",
+    /// A service record that leads out of its domain.
+    SrvTargetOutside = "srv-target-outside",
+    /// A service record that leads to a name that is not pinned.
+    SrvTargetNotPinned = "srv-target-not-pinned",
+    /// Autodiscover without the hosts that it names.
+    ExchangeHostMissing = "exchange-host-missing",
     /// Literal media ports that cover other services.
     MediaPortsCoverServices = "media-ports-cover-services",
     /// One service listed as internal and as public.

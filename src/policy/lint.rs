@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::coverage::Coverage;
 use super::diagnostic::{Code, Collector, Diagnostic, Label};
 use super::file::{Place, PolicyFile};
+use super::lint_names::check_names;
 use super::lint_ports::check_media_ports;
 use super::meaning::{Allow, Policy, PortRange, Sourced};
 
@@ -15,7 +16,7 @@ use super::meaning::{Allow, Policy, PortRange, Sourced};
 pub(super) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
     let scope = Scope::new(policy);
     check_whole_internet(policy, file, out);
-    check_dns_loop(policy, file, out);
+    check_names(policy, file, out);
     check_corporate(policy, file, &scope, out);
     check_media_ports(policy, file, out);
     for (position, public) in policy.publics.iter().enumerate() {
@@ -165,32 +166,6 @@ fn check_whole_internet(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collec
                     .with_label(label)
                     .with_help("write the prefixes it stands for, e.g. \"10.0.0.0/8\" or \"172.16.1.0/24\"")
             });
-        }
-    }
-}
-
-fn check_dns_loop(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
-    for (item, server) in policy.corporate.dns_servers.iter().enumerate() {
-        let own = |listen: &&Sourced<std::net::SocketAddr>| {
-            listen.value.ip() == server.value && listen.value.port() == 53
-        };
-        if policy.dns.listen.iter().any(|listen| own(&listen)) {
-            let span = file.span(Place {
-                section: "corporate",
-                position: 0,
-                key: "dns_servers",
-                item,
-            });
-            let message = format!(
-                "DNS server {} is `dns.listen` itself: it would ask itself for ever",
-                server.value
-            );
-            let label = out.text.label(span, "listens here");
-            let problem = Diagnostic::error(Code::DnsLoop, message).with_label(label);
-            out.add(
-                problem
-                    .with_help("write the internal DNS server that answers what offramp does not"),
-            );
         }
     }
 }

@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::dns::DnsOptions;
+
 pub use crate::feed::EntryKey;
 pub use crate::packet::Protocol;
 
@@ -199,7 +201,7 @@ pub struct Allow {
     pub lifts: Lifts,
 }
 
-/// An SRV record of a public service (RFC 2782), with priority and weight 0.
+/// An SRV record of a public service (RFC 2782).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SrvRecord {
     /// Owner name, e.g. `_sip._tls.contoso.com`.
@@ -208,6 +210,10 @@ pub struct SrvRecord {
     pub target: String,
     /// Port of the service.
     pub port: u16,
+    /// Lower ones are tried first; 0 unless the file says otherwise.
+    pub priority: u16,
+    /// Share among records of one priority; 0 unless the file says otherwise.
+    pub weight: u16,
 }
 
 /// `[[public]]`: a service that must be reached outside the tunnel (Tables 2-4).
@@ -221,6 +227,16 @@ pub struct PublicService {
     pub hosts: Vec<Sourced<String>>,
     /// Service records that point at them.
     pub srv: Vec<SrvRecord>,
+}
+
+impl PublicService {
+    /// The addresses that its hosts resolve to: those that are not prefixes of several.
+    pub fn host_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let addresses = self.addresses.iter().map(|prefix| prefix.value);
+        addresses
+            .filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len())
+            .map(|prefix| prefix.addr())
+    }
 }
 
 /// Format of a `[[feed]]` file.
@@ -310,15 +326,6 @@ pub struct RouteOptions {
     pub gateways: Vec<Sourced<IpAddr>>,
 }
 
-/// `[dns]`: the pin-point DNS server.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DnsOptions {
-    /// Addresses and ports it answers on.
-    pub listen: Vec<Sourced<SocketAddr>>,
-    /// SIP domains whose internal discovery names are hidden.
-    pub sip_domains: Vec<Sourced<String>>,
-}
-
 /// How much the gateway diverts from the kernel's path.
 ///
 /// Whatever is left in the kernel is not judged, and not counted. Fragments, and packets with IP options or extension headers,
@@ -389,7 +396,7 @@ impl MarkBits {
     }
 }
 
-/// `[gateway]`: diversion, workers, fail mode, metrics address.
+/// `[gateway]`: diversion, workers, fail mode, metrics address, drop log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewayOptions {
     /// `gateway.divert`.
@@ -412,6 +419,10 @@ pub struct GatewayOptions {
     pub control: Option<Sourced<String>>,
     /// Address of the metrics endpoint; `None` switches it off.
     pub metrics: Option<Sourced<SocketAddr>>,
+    /// Absolute path of the log of dropped packets, or [`GatewayOptions::STANDARD_OUTPUT`]; `None` switches it off.
+    pub drop_log: Option<Sourced<String>>,
+    /// Lines a second at most for each reason; `None` is [`GatewayOptions::DROP_LOG_RATE`].
+    pub drop_log_rate: Option<Sourced<u32>>,
 }
 
 impl GatewayOptions {
@@ -421,6 +432,10 @@ impl GatewayOptions {
     pub const TABLE: u32 = 28_528;
     /// The control socket where the file names none.
     pub const CONTROL: &'static str = "/run/offramp/control.sock";
+    /// What a file is called that is standard output.
+    pub const STANDARD_OUTPUT: &'static str = "-";
+    /// Lines a second of the drop log, for each reason, where the file leaves it open: to read along, and for no disk a load.
+    pub const DROP_LOG_RATE: u32 = 10;
 }
 
 /// `[[endpoint]]`: a client program that Windows Firewall keeps off the tunnel.

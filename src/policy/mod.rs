@@ -15,9 +15,11 @@
 mod address;
 mod coverage;
 mod diagnostic;
+mod dns;
 mod feeds;
 mod file;
 mod lint;
+mod lint_names;
 mod lint_ports;
 mod meaning;
 mod mend;
@@ -34,13 +36,14 @@ pub mod services;
 mod text;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity};
+pub use dns::{Canary, DnsOptions};
 pub use feeds::Withdrawn;
 pub use meaning::{
-    Allow, Corporate, DivertScope, DnsOptions, Endpoint, EntryChoice, EntryKey, Expectation,
-    Expected, ExpectedAction, FailMode, Feed, FeedFormat, FeedPrefix, FilterOptions,
-    FirewallProfile, GatewayOptions, InterfaceType, LeakedPublic, Lifts, MarkBits, MediaMatch,
-    MediaOptions, Policy, PortRange, Protocol, ProtocolSet, PublicService, RouteOptions, Server,
-    Sourced, SrvRecord, TunnelMode, UnknownSource, VpnOptions, WidePrefixes,
+    Allow, Corporate, DivertScope, Endpoint, EntryChoice, EntryKey, Expectation, Expected,
+    ExpectedAction, FailMode, Feed, FeedFormat, FeedPrefix, FilterOptions, FirewallProfile,
+    GatewayOptions, InterfaceType, LeakedPublic, Lifts, MarkBits, MediaMatch, MediaOptions, Policy,
+    PortRange, Protocol, ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord,
+    TunnelMode, UnknownSource, VpnOptions, WidePrefixes,
 };
 pub use report::Style;
 pub use text::MAX_FILE_SIZE;

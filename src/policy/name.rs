@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::diagnostic::Code;
+use super::meaning::GatewayOptions;
 use super::problem::{Problem, shorten};
 
 /// Reads the name of a rule: any text of one line.
@@ -146,6 +147,21 @@ pub(super) fn parse_path(text: &str) -> Result<String, Problem> {
         );
     }
     Ok(text.to_owned())
+}
+
+/// Reads where a log is to be written: an absolute path, or `-` for standard output.
+pub(super) fn parse_log(text: &str) -> Result<String, Problem> {
+    let path = parse_path(text)?;
+    if path == GatewayOptions::STANDARD_OUTPUT || path.starts_with('/') {
+        return Ok(path);
+    }
+    let problem = Problem::new(
+        Code::BadPath,
+        format!("path `{}` does not begin with /", shorten(text)),
+    );
+    Err(problem.help(
+        "a daemon has no folder of its own: write e.g. \"/var/log/offramp/drops.jsonl\", or \"-\" for standard output",
+    ))
 }
 
 /// The labels of a domain name in lower case, or why it is none (RFC 1035 §2.3.4).

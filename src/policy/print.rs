@@ -64,13 +64,7 @@ impl Policy {
         writeln!(out, "\n[routes]")?;
         pair(out, "tunnel", tunnel)?;
         list(out, "gateways", values(&self.routes.gateways))?;
-        writeln!(out, "\n[dns]")?;
-        list(out, "listen", values(&self.dns.listen))?;
-        list(
-            out,
-            "sip_domains",
-            self.dns.sip_domains.iter().map(|domain| &domain.value),
-        )?;
+        self.dns.write(out)?;
         writeln!(out, "\n[gateway]")?;
         pair(out, "divert", divert)?;
         if let Some(workers) = self.gateway.workers {
@@ -96,8 +90,14 @@ impl Policy {
         if let Some(control) = &self.gateway.control {
             pair(out, "control", &control.value)?;
         }
-        match self.gateway.metrics {
-            Some(address) => pair(out, "metrics", address.value),
+        if let Some(address) = self.gateway.metrics {
+            pair(out, "metrics", address.value)?;
+        }
+        if let Some(place) = &self.gateway.drop_log {
+            pair(out, "drop_log", &place.value)?;
+        }
+        match self.gateway.drop_log_rate {
+            Some(rate) => writeln!(out, "drop_log_rate = {}", rate.value),
             None => Ok(()),
         }
     }
@@ -148,8 +148,8 @@ impl Policy {
                 let target = Quoted(&record.target);
                 writeln!(
                     out,
-                    "    {{ name = {name}, target = {target}, port = {} }},",
-                    record.port
+                    "    {{ name = {name}, target = {target}, port = {}, priority = {}, weight = {} }},",
+                    record.port, record.priority, record.weight
                 )?;
             }
             writeln!(out, "]")?;
@@ -240,15 +240,18 @@ fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
     known.map_or("any", |(word, _)| word)
 }
 
-fn values<T>(items: &[Sourced<T>]) -> impl Iterator<Item = &T> {
+/// The values of `items`, without their lines.
+pub(super) fn values<T>(items: &[Sourced<T>]) -> impl Iterator<Item = &T> {
     items.iter().map(|item| &item.value)
 }
 
-fn pair(out: &mut fmt::Formatter<'_>, key: &str, value: impl Display) -> fmt::Result {
+/// Writes `key = "value"`.
+pub(super) fn pair(out: &mut fmt::Formatter<'_>, key: &str, value: impl Display) -> fmt::Result {
     writeln!(out, "{key} = {}", Quoted(value))
 }
 
-fn list<T: Display>(
+/// Writes `key = ["item", ...]`.
+pub(super) fn list<T: Display>(
     out: &mut fmt::Formatter<'_>,
     key: &str,
     items: impl IntoIterator<Item = T>,

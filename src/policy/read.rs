@@ -7,13 +7,14 @@ use toml::de::DeValue;
 
 use super::address::{parse_address, parse_prefix, parse_socket};
 use super::diagnostic::{Code, Collector, Diagnostic};
+use super::dns::{self, DNS_KEYS};
 use super::file::PolicyFile;
 use super::meaning::{
-    Corporate, DivertScope, DnsOptions, FailMode, FilterOptions, GatewayOptions, LeakedPublic,
-    MarkBits, MediaMatch, MediaOptions, Policy, PortRange, RouteOptions, Sourced, TunnelMode,
-    UnknownSource, VpnOptions,
+    Corporate, DivertScope, FailMode, FilterOptions, GatewayOptions, LeakedPublic, MarkBits,
+    MediaMatch, MediaOptions, Policy, PortRange, RouteOptions, Sourced, TunnelMode, UnknownSource,
+    VpnOptions,
 };
-use super::name::{parse_device, parse_host, parse_interface, parse_path};
+use super::name::{parse_device, parse_interface, parse_log, parse_path};
 use super::port::parse_ports;
 use super::problem::{Problem, nearest, shorten};
 use super::rules;
@@ -43,7 +44,7 @@ pub(super) fn read_policy(
         publics: rules::read_publics(file, out),
         feeds: rules::read_feeds(file, out),
         routes: read_routes(file, out),
-        dns: read_dns(file, out),
+        dns: dns::read(file, out),
         gateway: read_gateway(file, out),
         endpoints: rules::read_endpoints(file, out),
         tests: rules::read_tests(file, out),
@@ -102,7 +103,8 @@ fn home_of(key: &str) -> Option<&'static str> {
         .map(|(title, _)| *title)
 }
 
-fn single<'f, 't>(
+/// Opens the section called `name`, which stands once.
+pub(super) fn single<'f, 't>(
     file: &'f PolicyFile<'t>,
     name: &str,
     keys: &[&str],
@@ -234,28 +236,6 @@ fn read_routes(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> RouteOptions {
     }
 }
 
-fn read_dns(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> DnsOptions {
-    let Some(section) = single(file, "dns", DNS_KEYS, out) else {
-        return DnsOptions::default();
-    };
-    DnsOptions {
-        listen: section.list(
-            "listen",
-            Need::Optional,
-            "[\"172.16.1.1:53\"]",
-            parse_socket,
-            out,
-        ),
-        sip_domains: section.list(
-            "sip_domains",
-            Need::Optional,
-            "[\"contoso.com\"]",
-            parse_host,
-            out,
-        ),
-    }
-}
-
 fn read_gateway(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> GatewayOptions {
     let Some(section) = single(file, "gateway", GATEWAY_KEYS, out) else {
         return GatewayOptions::default();
@@ -283,6 +263,8 @@ fn read_gateway(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> GatewayOption
         on_failure: section.word("on_failure", &modes, out),
         control: section.string("control", parse_path, out),
         metrics: section.string("metrics", parse_socket, out),
+        drop_log: section.string("drop_log", parse_log, out),
+        drop_log_rate: section.integer("drop_log_rate", 1..=MAX_LOG_RATE, out),
     }
 }
 
@@ -370,7 +352,6 @@ const CORPORATE_KEYS: &[&str] = &["subnets", "dns_servers"];
 const MEDIA_KEYS: &[&str] = &["ports", "match"];
 const FILTER_KEYS: &[&str] = &["unknown_source", "leaked_public"];
 const ROUTES_KEYS: &[&str] = &["tunnel", "gateways"];
-const DNS_KEYS: &[&str] = &["listen", "sip_domains"];
 const GATEWAY_KEYS: &[&str] = &[
     "divert",
     "device",
@@ -382,6 +363,8 @@ const GATEWAY_KEYS: &[&str] = &[
     "on_failure",
     "control",
     "metrics",
+    "drop_log",
+    "drop_log_rate",
 ];
 
 /// Keys of the single sections, for those that stand before any header.
@@ -403,6 +386,9 @@ pub(super) const DEFAULT_MEDIA_PORTS: PortRange = match PortRange::new(1024, 655
 
 /// Route tables for the filter: not the 256 that have names, and room for the second and the third.
 const TABLES: RangeInclusive<u32> = 256..=i32::MAX as u32 - 2;
+
+/// Lines of the drop log: a bound for what a disk is asked to take, 11 reasons of a few hundred bytes a line.
+const MAX_LOG_RATE: u32 = 1_000;
 
 /// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one.
 const MAX_WORKERS: u16 = 256;

@@ -153,7 +153,7 @@ fn read_srv(section: &Section<'_, '_>, out: &mut Collector<'_>) -> Vec<SrvRecord
     let items = section.items("srv", Need::Optional, example, out);
     let mut records = Vec::new();
     for item in items.unwrap_or_default() {
-        let keys = ["name", "target", "port"];
+        let keys = ["name", "target", "port", "priority", "weight"];
         let Some(record) = Section::open("srv".to_owned(), item, &keys, out) else {
             continue;
         };
@@ -163,11 +163,15 @@ fn read_srv(section: &Section<'_, '_>, out: &mut Collector<'_>) -> Vec<SrvRecord
             record.missing("port", "443", out);
         }
         let port = record.integer("port", 1..=u16::MAX, out);
+        let priority = record.integer("priority", 0..=u16::MAX, out);
+        let weight = record.integer("weight", 0..=u16::MAX, out);
         if let (Some(name), Some(target), Some(port)) = (name, target, port) {
             records.push(SrvRecord {
                 name,
                 target: target.value,
                 port: port.value,
+                priority: priority.map_or(0, |it| it.value),
+                weight: weight.map_or(0, |it| it.value),
             });
         }
     }

@@ -8,7 +8,7 @@
 //!
 //! A target says what must enter the tunnel (*include*), or what must not (*exclude*), or either. Each knows its limits:
 //! a text that its program would cut or refuse is not written, and one that some clients cannot take comes with a
-//! warning. [`read`] reads such a file back, also one that people edited, and tells which addresses it would send into
+//! warning. Names have targets of their own, in [`names`]. [`read`] reads such a file back, also one that people edited, and tells which addresses it would send into
 //! the tunnel: addresses are compared, never lines.
 
 mod budget;
@@ -16,6 +16,7 @@ mod cisco;
 mod dhcp;
 mod json;
 mod lists;
+pub mod names;
 mod ocserv;
 mod openvpn;
 mod plain;
@@ -34,6 +35,7 @@ use std::net::Ipv4Addr;
 use thiserror::Error;
 
 pub use budget::{Limit, Measure, Measures};
+pub use names::{NameTarget, NamesError, NamesFile, names_difference, render_names};
 pub use pushed::{Pushed, ReadError};
 pub use target::{Form, Target};
 

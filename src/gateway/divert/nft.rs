@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io;
+use std::path::PathBuf;
 
 use nftables::batch::Batch;
 use nftables::expr::{
@@ -46,7 +47,18 @@ impl From<NftablesError> for NftError {
             {
                 Self::Refused("it ended before it had read everything".to_owned())
             }
-            NftablesError::NftExecution { inner, .. } => Self::Missing(inner),
+            NftablesError::NftExecution { inner, .. }
+                if matches!(
+                    inner.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Self::Missing(inner)
+            }
+            // No descriptor, process or memory is free.
+            NftablesError::NftExecution { inner, .. } => {
+                Self::Refused(format!("it cannot be run at the moment: {inner}"))
+            }
             NftablesError::NftFailed { stderr, .. } if stderr.trim().is_empty() => {
                 Self::Refused("its own words stand above".to_owned())
             }
@@ -87,11 +99,20 @@ pub fn remove() -> Result<(), NftError> {
 /// [`NftError::Missing`].
 pub fn is_installed() -> Result<bool, NftError> {
     let list = ["list", "table", "inet", TABLE];
-    match helper::get_current_ruleset_raw(Some(program()), list) {
+    match helper::get_current_ruleset_raw(Some(&program()), list) {
         Ok(_) => Ok(true),
         Err(NftablesError::NftFailed { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Has `nft` ask the kernel for something short: that it can be run, and may ask.
+///
+/// # Errors
+/// [`NftError`].
+pub fn try_out() -> Result<(), NftError> {
+    helper::get_current_ruleset_raw(Some(&program()), ["list", "tables"])?;
+    Ok(())
 }
 
 /// Everything that nftables has, as it prints it.
@@ -99,7 +120,7 @@ pub fn is_installed() -> Result<bool, NftError> {
 /// # Errors
 /// [`NftError`].
 pub fn everything() -> Result<Value, NftError> {
-    let text = helper::get_current_ruleset_raw(Some(program()), helper::DEFAULT_ARGS)?;
+    let text = helper::get_current_ruleset_raw(Some(&program()), helper::DEFAULT_ARGS)?;
     serde_json::from_str(&text).map_err(|error| NftError::Refused(error.to_string()))
 }
 
@@ -107,7 +128,7 @@ fn apply(ruleset: &Nftables<'_>) -> Result<(), NftError> {
     let refused = |error: serde_json::Error| NftError::Refused(error.to_string());
     let mut json = serde_json::to_value(ruleset).map_err(refused)?;
     spell_notrack(&mut json);
-    helper::apply_ruleset_raw(&json.to_string(), Some(program()), helper::DEFAULT_ARGS)?;
+    helper::apply_ruleset_raw(&json.to_string(), Some(&program()), helper::DEFAULT_ARGS)?;
     Ok(())
 }
 
@@ -129,14 +150,11 @@ fn spell_notrack(json: &mut Value) {
 }
 
 /// The `nft` to run: that of the search path, or the usual one, which the path of ordinary users leaves out.
-fn program() -> &'static str {
+pub fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&path);
-    if folders.any(|folder| folder.join("nft").is_file()) {
-        "nft"
-    } else {
-        "/usr/sbin/nft"
-    }
+    let mut programs = std::env::split_paths(&path).map(|folder| folder.join("nft"));
+    let found = programs.find(|program| program.is_file());
+    found.unwrap_or_else(|| PathBuf::from("/usr/sbin/nft"))
 }
 
 /// The transaction that replaces the table.

@@ -136,7 +136,7 @@ impl Netlink {
     /// Packets that found the queue of the device called `name` full.
     ///
     /// # Errors
-    /// [`NetlinkError`].
+    /// [`NetlinkError`], also where the kernel answers and does not say.
     pub async fn dropped(&self, name: &str) -> Result<u64, NetlinkError> {
         let link = self.link(name, "read the counters of").await?;
         let dropped = link
@@ -146,7 +146,10 @@ impl Netlink {
                 LinkAttribute::Stats64(stats) => Some(stats.tx_dropped),
                 _ => None,
             });
-        Ok(dropped.unwrap_or(0))
+        dropped.ok_or_else(|| NetlinkError {
+            what: format!("read the counters of {name}"),
+            source: io::ErrorKind::InvalidData.into(),
+        })
     }
 
     async fn link(&self, name: &str, doing: &str) -> Result<LinkMessage, NetlinkError> {

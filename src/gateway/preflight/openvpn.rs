@@ -4,10 +4,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Finding;
+use crate::gateway::divert::Diversion;
 use crate::gateway::regular;
 
 /// Looks through the OpenVPN daemons in this network namespace.
-pub(super) fn check() -> Vec<Finding> {
+pub(super) fn check(diversion: &Diversion) -> Vec<Finding> {
+    // As services are shielded (ProtectProc=): there is a first process, but not for us. OpenVPN's interfaces are `tun`s.
+    let is_hidden = fs::metadata("/proc/1").is_err();
+    if is_hidden
+        && diversion
+            .interfaces
+            .iter()
+            .any(|name| name.starts_with("tun"))
+    {
+        return vec![Finding::warning(
+            "other processes are hidden: whether an OpenVPN daemon forwards between clients itself cannot be seen",
+            "`offramp run POLICY --dry-run` as root looks whether client-to-client is set",
+        )];
+    }
     let own = fs::read_link("/proc/self/ns/net").ok();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let here = processes

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::gateway::status::{
-    DeviceStatus, DiversionStatus, InterfaceStatus, Reloads, VerdictStatus,
+    DeviceStatus, DiversionStatus, InterfaceStatus, RecordStatus, Reloads, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -18,6 +18,15 @@ fn interface(pattern: &str, present: &[&str]) -> InterfaceStatus {
     InterfaceStatus {
         pattern: pattern.to_owned(),
         present: present.iter().map(|&name| name.to_owned()).collect(),
+    }
+}
+
+fn record(written: u64, lost: u64, error: Option<&str>) -> RecordStatus {
+    RecordStatus {
+        place: "drops".to_owned(),
+        written,
+        lost,
+        error: error.map(str::to_owned),
     }
 }
 
@@ -48,7 +57,7 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 workers: 2,
                 judged: vec![20, 20],
                 io_uring: true,
-                overload_drops: 11,
+                overload_drops: Some(11),
                 failed_writes: 12,
             },
             verdicts: vec![VerdictStatus {
@@ -59,6 +68,8 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
             }],
             rules,
             evicted_fragments: 13,
+            drop_log: Some(record(14, 15, None)),
+            drop_capture: Some(record(16, 17, Some("the disk is full"))),
         },
         ready: true,
     }
@@ -138,7 +149,7 @@ fn whatever_the_policy_and_the_traffic_there_is_an_end_to_the_series() {
         .collect();
     let text = series().render(&Arc::new(most));
     let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(samples.len(), 193, "{text}");
+    assert_eq!(samples.len(), 191, "{text}");
     assert!(samples.len() <= MOST_SERIES);
     let others = "offramp_interfaces_present{pattern=\"(others)\"} 92";
     assert!(samples.contains(&others), "{text}");
@@ -153,16 +164,16 @@ fn the_busiest_rules_have_series_and_the_rest_are_summed_by_kind() {
     let samples = scrape(&mut series(), rules);
     assert_has(
         &samples,
-        r#"offramp_rule_packets_total{kind="server",name="server 940"} 940"#,
+        r#"offramp_rule_packets_total{kind="server",name="server 944"} 944"#,
     );
-    // 0 + 1 + … + 939
+    // 0 + 1 + … + 943
     assert_has(
         &samples,
-        r#"offramp_rule_packets_total{kind="server",name="(others)"} 441330"#,
+        r#"offramp_rule_packets_total{kind="server",name="(others)"} 445096"#,
     );
     assert_has(
         &samples,
-        r#"offramp_rule_bytes_total{kind="server",name="(others)"} 44133000"#,
+        r#"offramp_rule_bytes_total{kind="server",name="(others)"} 44509600"#,
     );
     assert_has(
         &samples,
@@ -200,6 +211,41 @@ fn no_counter_of_a_rule_ever_goes_back() {
 }
 
 #[test]
+fn a_rule_that_is_gone_leaves_its_series_to_another_and_counts_twice_nowhere() {
+    let mut series = series();
+    let mut gone = 0;
+    for round in 1..=1_000_u64 {
+        let before = scrape(
+            &mut series,
+            vec![rule("server", &format!("pool {}", round - 1), 7)],
+        );
+        assert!(!before.is_empty());
+        // One more packet came before it was renamed, and it is summed with the others.
+        gone += 8;
+        let others = rule("server", OTHERS, gone);
+        let next = rule("server", &format!("pool {round}"), 7);
+        let samples = scrape(&mut series, vec![others, next]);
+        assert_has(
+            &samples,
+            &format!("offramp_rule_packets_total{{kind=\"server\",name=\"pool {round}\"}} 7"),
+        );
+        assert_has(
+            &samples,
+            &format!("offramp_rule_packets_total{{kind=\"server\",name=\"(others)\"}} {round}"),
+        );
+        assert_eq!(series.named.len(), 1);
+    }
+}
+
+#[test]
+fn what_the_kernel_does_not_say_is_not_told_as_nothing() {
+    let mut snapshot = snapshot(Vec::new());
+    snapshot.status.device.overload_drops = None;
+    let text = series().render(&Arc::new(snapshot));
+    assert!(!text.contains("overload"), "{text}");
+}
+
+#[test]
 fn a_rule_that_is_called_like_the_others_is_one_of_them() {
     let mut rules: Vec<_> = (0..100)
         .map(|at| rule("allow", &format!("allow {at}"), 1_000))
@@ -208,7 +254,7 @@ fn a_rule_that_is_called_like_the_others_is_one_of_them() {
     let samples = scrape(&mut series(), rules);
     assert_has(
         &samples,
-        r#"offramp_rule_packets_total{kind="allow",name="(others)"} 1040000"#,
+        r#"offramp_rule_packets_total{kind="allow",name="(others)"} 1044000"#,
     );
 }
 

@@ -1,0 +1,225 @@
+//! The live gateway beside its peers: how fast packets pass, what a packet costs, how long it is held up.
+//!
+//! `cargo bench --bench gateway` builds a client, a gateway and a server in network namespaces of its own (as root, or
+//! without eBPF where user namespaces are allowed) and sends ten kinds of traffic ([`Kind`]) past six peers ([`Peer`]).
+//! The kernel's own forwarding has a turn before and after every turn of another peer, in many rounds of changing order:
+//! what counts are the ratios of neighbors, and their median. Absolute figures are the machine's.
+//!
+//! Nobody is pinned to a core. What the kernel forwards, it forwards on the sender's time, so it has one core beside the
+//! receiver; a filter beside it has the other. Read the column of processor time too: it tells what a machine without
+//! a core to spare would have to pay.
+//!
+//! - `cargo bench --bench gateway -- --kinds tcp-singles,latency --peers offramp --rounds 9`
+//! - On a machine that others use, take the processors from them, a session being what Linux divides them by:
+//!   `setsid -w sh -c 'echo -20 >/proc/self/autogroup; exec cargo bench --bench gateway'`
+//! - Without `--bench`, as in `cargo test --benches`, a few short turns tell whether it works.
+
+mod bed;
+mod bpf;
+mod meter;
+mod obvious;
+mod plot;
+mod policy;
+mod report;
+mod resources;
+mod targets;
+mod traffic;
+mod variants;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::bed::{Bed, Rights};
+use crate::bpf::Bpf;
+use crate::policy::Length;
+use crate::report::Results;
+use crate::traffic::{Kind, Pace, Traffic};
+use crate::variants::{Peer, Variant};
+
+/// The live gateway beside its peers
+#[derive(Debug, Parser)]
+struct Options {
+    /// Rounds, in each of which every peer has its turn
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Kinds of traffic
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = all::<Kind>())]
+    kinds: Vec<Kind>,
+    /// Who looks at the packets; the kernel always has its turns
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = all::<Peer>())]
+    peers: Vec<Peer>,
+    /// How many milliseconds of a turn count
+    #[arg(long, default_value_t = 300)]
+    turn: u64,
+    /// Leave out the seconds in which offramp is watched alone
+    #[arg(long)]
+    brief: bool,
+    /// Where the picture goes
+    #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/gateway.svg"))]
+    plot: PathBuf,
+    /// What cargo says to a benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let options = Options::parse();
+    let rights = match bed::leave() {
+        Ok(rights) => rights,
+        Err(why) if options.bench || std::env::var_os("CI").is_some() => panic!("{why}"),
+        Err(why) => return println!("SKIPPED: the gateway's benchmark: {why}"),
+    };
+    let bed = Bed::build();
+    let bpf = match rights {
+        Rights::Root => Bpf::load(),
+        Rights::UserNamespace => Err("it takes root".to_owned()),
+    };
+    obvious::start(&bed);
+    let run = Run {
+        traffic: Traffic::prepare(&bed),
+        bed: &bed,
+        bpf,
+    };
+    if options.bench {
+        run.measure(&options);
+    } else {
+        run.try_out();
+    }
+}
+
+/// What every turn needs.
+struct Run<'a> {
+    bed: &'a Bed,
+    traffic: Traffic<'a>,
+    /// The eBPF program, or why there is none.
+    bpf: Result<Bpf, String>,
+}
+
+impl Run<'_> {
+    fn measure(&self, options: &Options) {
+        let pace = Pace {
+            warm_up: Duration::from_millis(150),
+            turn: Duration::from_millis(options.turn),
+        };
+        self.tell_what_is_left_out();
+        let mut results = Results::default();
+        for kind in &options.kinds {
+            let variants = self.variants(*kind, &options.peers);
+            for round in 0..options.rounds {
+                eprint!(
+                    "\r{:<36}round {} of {} ",
+                    kind.title(),
+                    round + 1,
+                    options.rounds
+                );
+                self.round(&mut results, *kind, &variants, round, pace);
+            }
+            eprintln!();
+        }
+        let alone = !options.brief && options.peers.contains(&Peer::All);
+        let resources = alone.then(|| resources::measure(self.bed, &self.traffic));
+
+        let machine = machine();
+        results.print();
+        targets::print(&results, resources);
+        println!("\n{machine}.");
+        println!(
+            "Others had {:.0} % of it meanwhile.",
+            100.0 * results.strangers()
+        );
+        self.tell_what_is_left_out();
+        match std::fs::write(&options.plot, plot::draw(&results, &machine)) {
+            Ok(()) => println!("Drawn in {}", options.plot.display()),
+            Err(error) => println!("Not drawn: {}: {error}", options.plot.display()),
+        }
+    }
+
+    /// A few short turns: whether packets arrive, not how many.
+    fn try_out(&self) {
+        self.tell_what_is_left_out();
+        let pace = Pace {
+            warm_up: Duration::from_millis(20),
+            turn: Duration::from_millis(30),
+        };
+        let mut results = Results::default();
+        for kind in [
+            Kind::TcpSingles,
+            Kind::TcpGso,
+            Kind::UdpMixed,
+            Kind::Latency,
+        ] {
+            let mut variants = self.variants(kind, Peer::value_variants());
+            variants.retain(|variant| variant.length == Length::Ten);
+            self.round(&mut results, kind, &variants, 0, pace);
+        }
+        results.assert_that_everything_arrived();
+    }
+
+    /// A turn of each variant, in an order that changes with the round, between turns of the kernel.
+    fn round(
+        &self,
+        results: &mut Results,
+        kind: Kind,
+        variants: &[Variant],
+        round: usize,
+        pace: Pace,
+    ) {
+        let kernel = || self.traffic.turn(kind, pace, None);
+        let mut before = kernel();
+        for place in 0..variants.len() {
+            let variant = variants[(place + round) % variants.len()];
+            let running = variant.start(self.bed, self.bpf.as_ref().ok());
+            let turn = self.traffic.turn(kind, pace, running.process());
+            running.stop();
+            let after = kernel();
+            results.add(kind, variant, round, turn, [before, after]);
+            before = after;
+        }
+    }
+
+    fn variants(&self, kind: Kind, peers: &[Peer]) -> Vec<Variant> {
+        let wanted = |peer: &Peer| match peer {
+            Peer::Kernel => false,
+            Peer::Ebpf => self.bpf.is_ok(),
+            Peer::Nftables | Peer::TunTokio | Peer::All | Peer::Offramp => true,
+        };
+        let peers = peers.iter().copied().filter(wanted);
+        let mut variants: Vec<Variant> = peers.map(Variant::short).collect();
+        if LONG.contains(&kind) {
+            let long = variants.iter().map(|it| Variant::long(it.peer));
+            let long: Vec<Variant> = long.filter(|it| it.can_be_long()).collect();
+            variants.extend(long);
+        }
+        variants
+    }
+
+    fn tell_what_is_left_out(&self) {
+        if let Err(why) = &self.bpf {
+            println!("SKIPPED: tc eBPF: {why}");
+        }
+    }
+}
+
+/// What it was measured on.
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let processors = read("/proc/cpuinfo");
+    let model = processors
+        .lines()
+        .find(|line| line.starts_with("model name"));
+    let model = model
+        .and_then(|line| line.split(": ").nth(1))
+        .unwrap_or("?");
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{count} cores of {model}, Linux {}", kernel.trim())
+}
+
+/// Kinds that are also sent past policies of ten thousand prefixes.
+const LONG: [Kind; 2] = [Kind::OutsideUdp, Kind::UdpMixed];
+
+fn all<T: ValueEnum>() -> Vec<T> {
+    T::value_variants().to_vec()
+}

@@ -1,0 +1,165 @@
+//! The policy of the benchmark, as each peer takes it: a policy file, a table for nftables, prefixes for eBPF.
+//!
+//! All of them judge the same: servers and media are dropped, but for one allowed range of ports, and public services are
+//! counted. What the peers leave out is in their favor: IPv6, fragments, IPv4 options, the reasons.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+/// How long the policy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// Ten prefixes.
+    Ten,
+    /// Ten thousand.
+    TenThousand,
+}
+
+/// The sets of prefixes that rules speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Set {
+    /// `vpn.client_subnets`.
+    Clients,
+    /// `corporate.subnets`.
+    Corporate,
+    /// Addresses of `[[server]]`.
+    Servers,
+    /// Addresses of `[[public]]`.
+    Publics,
+    /// Where `[[allow]]` lets media ports pass.
+    Allowed,
+}
+
+impl Set {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Clients,
+        Self::Corporate,
+        Self::Servers,
+        Self::Publics,
+        Self::Allowed,
+    ];
+
+    /// Its name in nftables.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Corporate => "corporate",
+            Self::Servers => "servers",
+            Self::Publics => "publics",
+            Self::Allowed => "allowed",
+        }
+    }
+
+    /// Its prefixes.
+    pub(crate) fn prefixes(self, length: Length) -> Vec<Ipv4Net> {
+        let parse = |texts: &[&str]| -> Vec<Ipv4Net> {
+            let prefixes = texts.iter().map(|text| text.parse());
+            prefixes.map(|it| it.expect("a prefix")).collect()
+        };
+        match self {
+            Self::Clients => parse(&["172.16.1.0/24"]),
+            Self::Corporate => parse(&["10.0.0.0/8"]),
+            Self::Servers => {
+                let mut servers = parse(&[
+                    "10.1.0.10/32",
+                    "10.1.0.20/31",
+                    "10.1.0.30/32",
+                    "10.2.0.5/32",
+                ]);
+                if length == Length::TenThousand {
+                    servers.extend((0..MORE_SERVERS).map(more_servers));
+                }
+                servers
+            }
+            Self::Publics => parse(&["167.55.49.32/30", "167.55.49.36/32", "52.112.0.0/14"]),
+            Self::Allowed => parse(&["10.20.0.0/24"]),
+        }
+    }
+}
+
+/// The policy file, with `divert` as `[gateway]` has it.
+pub(crate) fn as_file(length: Length, divert: &str) -> String {
+    let list = |set: Set| {
+        let prefixes = set.prefixes(length);
+        let quoted: Vec<String> = prefixes.iter().map(|it| format!("\"{it}\"")).collect();
+        quoted.join(", ")
+    };
+    let [clients, corporate, servers, publics, allowed] = Set::ALL.map(list);
+    let (first, last) = ALLOWED_PORTS;
+    format!(
+        r#"[vpn]
+interfaces = ["tun0", "gso0"]
+client_subnets = [{clients}]
+[corporate]
+subnets = [{corporate}]
+[[server]]
+name = "Lync servers"
+addresses = [{servers}]
+[[allow]]
+name = "an application"
+to = [{allowed}]
+ports = ["{first}-{last}"]
+[[public]]
+name = "Edge and Teams"
+addresses = [{publics}]
+[gateway]
+divert = "{divert}"
+"#
+    )
+}
+
+/// Files for `nft -f`, one after the other: interval sets, a rule a question at the hook of forwarded packets, and the rest
+/// of long sets, as netlink takes only so much at once from who is not root.
+pub(crate) fn as_nftables(length: Length) -> Vec<String> {
+    let mut table = String::from("table ip bench {\n");
+    let mut rest = Vec::new();
+    for set in Set::ALL {
+        let name = set.name();
+        let prefixes = set.prefixes(length);
+        let mut parts = prefixes.chunks(AT_ONCE).map(|part| {
+            let prefixes: Vec<String> = part.iter().map(|it| it.to_string()).collect();
+            prefixes.join(", ")
+        });
+        let first = parts.next().unwrap_or_default();
+        // Writing to a string cannot fail, here and below.
+        _ = writeln!(
+            table,
+            "set {name} {{ type ipv4_addr; flags interval; elements = {{ {first} }}; }}"
+        );
+        rest.extend(parts.map(|part| format!("add element ip bench {name} {{ {part} }}\n")));
+    }
+    let (first, last) = ALLOWED_PORTS;
+    _ = write!(
+        table,
+        "chain judge {{
+            type filter hook forward priority filter; policy accept;
+            ip saddr != @clients accept
+            ip daddr @publics counter accept
+            meta l4proto != {{ tcp, udp }} accept
+            ip daddr @servers counter drop
+            ip daddr @allowed th dport {first}-{last} accept
+            th dport 1024-65535 ip daddr @corporate counter drop
+            th dport 1024-65535 ip daddr @clients counter drop
+        }}
+    }}\n"
+    );
+    rest.insert(0, table);
+    rest
+}
+
+/// Prefixes that one file for nftables holds of a set.
+const AT_ONCE: usize = 1_000;
+
+/// The ports that `[[allow]]` lifts, first and last.
+pub(crate) const ALLOWED_PORTS: (u16, u16) = (50_000, 50_099);
+
+/// The prefixes that a long policy has beyond a short one.
+const MORE_SERVERS: u32 = 9_990;
+
+/// One of them: no two are adjacent, so nobody can join them.
+fn more_servers(number: u32) -> Ipv4Net {
+    let first = Ipv4Addr::new(10, 128, 0, 0).to_bits();
+    Ipv4Net::new(Ipv4Addr::from_bits(first + number * 64), 28).expect("at most 32 bits")
+}

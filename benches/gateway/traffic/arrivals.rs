@@ -1,0 +1,154 @@
+//! [`Arrivals`]: the receivers on the server, which count what arrives and look at none of it.
+
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use nix::sys::socket::{MsgFlags, MultiHeaders, getsockopt, recv, recvmmsg, setsockopt, sockopt};
+use offramp::gateway::demo::namespace::Host;
+
+use super::GLANCE;
+
+/// What has arrived since the start.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    bytes: AtomicU64,
+    datagrams: AtomicU64,
+    room: AtomicU64,
+}
+
+impl Arrivals {
+    pub(super) const fn new() -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            datagrams: AtomicU64::new(0),
+            room: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes of TCP.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams of UDP.
+    pub(super) fn datagrams(&self) -> u64 {
+        self.datagrams.load(Ordering::Relaxed)
+    }
+
+    /// Small datagrams that the receiver has room for.
+    pub(super) fn room(&self) -> u64 {
+        self.room.load(Ordering::Relaxed)
+    }
+}
+
+/// What the receiver does with bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// The kernel counts them and copies none: what is measured is the way, not its end.
+    Counted,
+    /// They are copied out, as a program has them.
+    Copied,
+}
+
+/// Counts the bytes of every connection to `at`.
+pub(super) fn count_streams(
+    host: &Host,
+    at: SocketAddrV4,
+    taking: Taking,
+    arrivals: &'static Arrivals,
+) {
+    let listener = host
+        .run(|| TcpListener::bind(at))
+        .expect("the namespace is there")
+        .expect("nobody else listens");
+    // Room for what comes between two glances; what is accepted takes it over.
+    make_room(&listener, STREAM_ROOM);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // It ends with the connection, and the next one waits for that.
+            count_stream(&stream, taking, arrivals);
+        }
+    });
+}
+
+fn count_stream(stream: &TcpStream, taking: Taking, arrivals: &Arrivals) {
+    let (mut bytes, flags) = match taking {
+        // Nothing is written there, whatever its length (tcp(7)).
+        Taking::Counted => (vec![0; STREAM_ROOM], MsgFlags::MSG_TRUNC),
+        Taking::Copied => (vec![0; A_READ], MsgFlags::empty()),
+    };
+    loop {
+        match recv(
+            stream.as_raw_fd(),
+            &mut bytes,
+            flags | MsgFlags::MSG_DONTWAIT,
+        ) {
+            Ok(0) => return,
+            Ok(length) => {
+                arrivals.bytes.fetch_add(length as u64, Ordering::Relaxed);
+            }
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => thread::sleep(GLANCE),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Counts the datagrams to `at`.
+pub(super) fn count_datagrams(host: &Host, at: SocketAddrV4, arrivals: &'static Arrivals) {
+    let socket = host
+        .run(|| UdpSocket::bind(at))
+        .expect("the namespace is there")
+        .expect("nobody else listens");
+    let room = make_room(&socket, DATAGRAM_ROOM) / A_DATAGRAM;
+    arrivals.room.store(room as u64, Ordering::Relaxed);
+    thread::spawn(move || {
+        let mut headers = MultiHeaders::<()>::preallocate(AT_ONCE, None);
+        loop {
+            match glance(&socket, &mut headers) {
+                Ok(count) => {
+                    let count = count as u64;
+                    arrivals.datagrams.fetch_add(count, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(GLANCE),
+                Err(error) => panic!("the receiver: {error}"),
+            }
+        }
+    });
+}
+
+/// Lets so many bytes wait in a socket, or as many as this host allows; how many that is.
+fn make_room(socket: &impl AsFd, bytes: usize) -> usize {
+    // Only root may have more than `net.core.rmem_max`.
+    setsockopt(socket, sockopt::RcvBufForce, &bytes)
+        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &bytes))
+        .expect("every socket has a buffer");
+    getsockopt(socket, sockopt::RcvBuf).expect("set just above")
+}
+
+/// Takes what is there, at most a batch.
+fn glance(socket: &UdpSocket, headers: &mut MultiHeaders<()>) -> io::Result<usize> {
+    let mut beginnings = [[0; 16]; AT_ONCE];
+    let mut slices: Vec<[IoSliceMut<'_>; 1]> = beginnings
+        .iter_mut()
+        .map(|beginning| [IoSliceMut::new(beginning)])
+        .collect();
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let received = recvmmsg(socket.as_raw_fd(), headers, &mut slices, flags, None)?;
+    Ok(received.count())
+}
+
+/// Datagrams that one call takes.
+const AT_ONCE: usize = 128;
+
+/// Bytes that a program reads at once.
+const A_READ: usize = 256 << 10;
+
+/// Bytes of a connection that may wait.
+const STREAM_ROOM: usize = 4 << 20;
+
+/// Bytes of datagrams that may wait, as the kernel counts them, and what one of them counts at most.
+const DATAGRAM_ROOM: usize = 8 << 20;
+const A_DATAGRAM: usize = 1_280;

@@ -1,0 +1,212 @@
+//! [`Variant`]: who looks at the packets on the gateway, put into force for a turn and taken back.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::bed::{Bed, SCRATCH};
+use crate::bpf::Bpf;
+use crate::obvious;
+use crate::policy::{self, Length};
+
+/// Who looks at the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Peer {
+    /// Nobody: the kernel forwards.
+    Kernel,
+    /// nftables, with interval sets and rules at the hook of forwarded packets.
+    Nftables,
+    /// An eBPF program where packets enter, with a longest-prefix-match map.
+    Ebpf,
+    /// The obvious filter.
+    TunTokio,
+    /// `offramp run`, `divert = "all"`.
+    All,
+    /// `offramp run` as it is by default, `divert = "suspects"`.
+    Offramp,
+}
+
+/// A peer, and how long its policy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Variant {
+    pub(crate) peer: Peer,
+    pub(crate) length: Length,
+}
+
+impl Variant {
+    /// A peer with a policy of ten prefixes.
+    pub(crate) const fn short(peer: Peer) -> Self {
+        let length = Length::Ten;
+        Self { peer, length }
+    }
+
+    /// A peer with a policy of ten thousand.
+    pub(crate) const fn long(peer: Peer) -> Self {
+        let length = Length::TenThousand;
+        Self { peer, length }
+    }
+
+    /// Whether there is such a peer with a long policy.
+    pub(crate) fn can_be_long(self) -> bool {
+        match self.peer {
+            Peer::Nftables | Peer::Ebpf | Peer::Offramp => true,
+            // Forwarding has no policy, and the others differ from those above in the way to the policy only.
+            Peer::Kernel | Peer::TunTokio | Peer::All => false,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match (self.peer, self.length) {
+            (Peer::Kernel, _) => "kernel",
+            (Peer::Nftables, Length::Ten) => "nftables",
+            (Peer::Nftables, Length::TenThousand) => "nftables, 10k prefixes",
+            (Peer::Ebpf, Length::Ten) => "tc eBPF",
+            (Peer::Ebpf, Length::TenThousand) => "tc eBPF, 10k prefixes",
+            (Peer::TunTokio, _) => "tun + tokio",
+            (Peer::All, _) => "offramp, divert all",
+            (Peer::Offramp, Length::Ten) => "offramp",
+            (Peer::Offramp, Length::TenThousand) => "offramp, 10k prefixes",
+        }
+    }
+
+    /// Puts it into force on the gateway, for as long as the result lives.
+    pub(crate) fn start<'a>(self, bed: &'a Bed, bpf: Option<&'a Bpf>) -> Running<'a> {
+        let work = match self.peer {
+            Peer::Kernel => Work::Nothing,
+            Peer::Nftables => {
+                let file = format!("{SCRATCH}/bench.nft");
+                for text in policy::as_nftables(self.length) {
+                    fs::write(&file, text).expect("a file in memory");
+                    bed.on_gateway(&format!("nft -f {file}"));
+                }
+                Work::Nftables
+            }
+            Peer::Ebpf => {
+                let bpf = bpf.expect("left out where it cannot be loaded");
+                bpf.attach(bed, self.length);
+                Work::Ebpf(bpf)
+            }
+            Peer::TunTokio => {
+                for (priority, interface) in OBVIOUS_RULES {
+                    let table = obvious::TABLE;
+                    bed.on_gateway(&format!(
+                        "ip rule add priority {priority} iif {interface} table {table}"
+                    ));
+                }
+                Work::TunTokio
+            }
+            Peer::All => Work::Offramp(Offramp::start(bed, self.length, "all")),
+            Peer::Offramp => Work::Offramp(Offramp::start(bed, self.length, "suspects")),
+        };
+        Running { bed, work }
+    }
+}
+
+/// A variant in force.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    bed: &'a Bed,
+    work: Work<'a>,
+}
+
+#[derive(Debug)]
+enum Work<'a> {
+    Nothing,
+    Nftables,
+    Ebpf(&'a Bpf),
+    TunTokio,
+    Offramp(Offramp),
+}
+
+impl Running<'_> {
+    /// The process that does it, where that is not this one.
+    pub(crate) fn process(&self) -> Option<u32> {
+        match &self.work {
+            Work::Nothing | Work::Nftables | Work::Ebpf(_) | Work::TunTokio => None,
+            Work::Offramp(offramp) => Some(offramp.process),
+        }
+    }
+
+    /// Takes it back.
+    pub(crate) fn stop(self) {
+        match self.work {
+            Work::Nothing => {}
+            Work::Nftables => self.bed.on_gateway("nft delete table ip bench"),
+            Work::Ebpf(bpf) => bpf.detach(self.bed),
+            Work::TunTokio => {
+                for (priority, _) in OBVIOUS_RULES {
+                    self.bed
+                        .on_gateway(&format!("ip rule del priority {priority}"));
+                }
+            }
+            Work::Offramp(offramp) => offramp.stop(),
+        }
+    }
+}
+
+/// An `offramp run` on the gateway, which dies with this process.
+#[derive(Debug)]
+struct Offramp {
+    process: u32,
+    /// Its parent: the kernel kills a child when the thread ends that has started it.
+    parent: JoinHandle<()>,
+}
+
+impl Offramp {
+    fn start(bed: &Bed, length: Length, divert: &str) -> Self {
+        let file = format!("{SCRATCH}/policy.toml");
+        fs::write(&file, policy::as_file(length, divert)).expect("a file in memory");
+        let namespace = bed.gateway.path();
+        let (ready, started) = mpsc::channel();
+        let parent = thread::spawn(move || {
+            let namespace = File::open(namespace).expect("the namespace is there");
+            setns(namespace, CloneFlags::CLONE_NEWNET).expect("a namespace of ours");
+            let mut child = Command::new("setpriv")
+                .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_offramp")])
+                .args(["run", "--log", "text", &file])
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("setpriv is installed");
+            let stderr = child.stderr.take().expect("piped just above");
+            let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+            let mut said = Vec::new();
+            let is_ready = lines.by_ref().any(|line| {
+                let is_ready = line.contains(" ready: ");
+                said.push(line);
+                is_ready
+            });
+            _ = ready.send(is_ready.then_some(child.id()).ok_or(said));
+            // Its log is read until it ends: a full pipe would hold it up.
+            for line in lines {
+                if [" WARN ", " ERROR "]
+                    .iter()
+                    .any(|level| line.contains(level))
+                {
+                    eprintln!("offramp: {line}");
+                }
+            }
+            let ended = child.wait().expect("a child of this thread");
+            assert!(ended.success(), "offramp run has failed: {ended}");
+        });
+        match started.recv().expect("the thread answers") {
+            Ok(process) => Self { process, parent },
+            Err(said) => panic!("offramp run has not started:\n{}", said.join("\n")),
+        }
+    }
+
+    fn stop(self) {
+        let process = Pid::from_raw(self.process.try_into().expect("a process id"));
+        kill(process, Signal::SIGTERM).expect("it runs");
+        let ended = self.parent.join();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    }
+}
+
+/// The rules that lead to the obvious filter: priority and interface.
+const OBVIOUS_RULES: [(u32, &str); 2] = [(500, "tun0"), (501, "gso0")];

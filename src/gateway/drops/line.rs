@@ -1,0 +1,83 @@
+//! A line of the drop log: one JSON object for a sample.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::sample::{PolicyNames, Sample};
+use crate::gateway::status::kind_name;
+use crate::packet::Transport;
+
+/// One line, all of its keys always there.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    /// RFC 3339, in UTC.
+    time: String,
+    reason: &'static str,
+    /// The entry of the policy that decided: `server`, `media`, …
+    kind: Option<&'static str>,
+    /// The operator's name for it.
+    rule: Option<&'a str>,
+    source: Option<IpAddr>,
+    source_port: Option<u16>,
+    destination: Option<IpAddr>,
+    destination_port: Option<u16>,
+    /// `tcp`, `udp`, or the number of another one.
+    protocol: Option<String>,
+    /// Of the packet, in bytes; a super-packet is one packet here.
+    length: usize,
+    /// Of the policy.
+    generation: u64,
+    /// Packets dropped for the same reason since the last line, without a line.
+    unwritten: u64,
+    /// What is wrong with the header.
+    malformed: Option<String>,
+}
+
+/// Appends the line of `sample`, which `by` has judged.
+pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, unwritten: u64) {
+    let rule = sample.verdict.rule.and_then(|rule| by.rules.rule(rule));
+    // The format begins in 1970, as the clocks of Linux do, and ends long after them.
+    let at = sample.at.max(SystemTime::UNIX_EPOCH);
+    let mut line = Line {
+        time: humantime::format_rfc3339_micros(at).to_string(),
+        reason: sample.verdict.reason.name(),
+        kind: rule.map(|rule| kind_name(rule.kind)),
+        rule: rule.map(|rule| rule.name.as_str()),
+        source: None,
+        source_port: None,
+        destination: None,
+        destination_port: None,
+        protocol: None,
+        length: sample.length,
+        generation: by.generation.0,
+        unwritten,
+        malformed: None,
+    };
+    match sample.received().parse() {
+        Ok(packet) => {
+            line.source = Some(packet.addresses().source());
+            line.destination = Some(packet.addresses().destination());
+            match packet.transport() {
+                Transport::Ports {
+                    protocol,
+                    source,
+                    destination,
+                } => {
+                    line.protocol = Some(protocol.to_string());
+                    line.source_port = Some(source);
+                    line.destination_port = Some(destination);
+                }
+                Transport::PortsCut(protocol) | Transport::Tail(protocol) => {
+                    line.protocol = Some(protocol.to_string());
+                }
+                Transport::Other(number) => line.protocol = Some(number.to_string()),
+                Transport::ChainCut | Transport::UnknownTail => {}
+            }
+        }
+        Err(error) => line.malformed = Some(error.to_string()),
+    }
+    serde_json::to_writer(&mut *out, &line).expect("plain fields, into memory");
+    out.push(b'\n');
+}

@@ -1,0 +1,210 @@
+//! What was dropped, for the operator who wants to know: a log of samples, and a capture.
+//!
+//! ```text
+//!  worker 0 ──▶ Noting ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
+//!  worker 1 ──▶ Noting ─┤                      │              └──▶ capture    pcapng, the reason as packet comment
+//!                       └ free ◀───────────────┘
+//! ```
+//!
+//! Both are off unless they are asked for. A worker copies the beginning of a packet into a sample that is there already,
+//! and goes on: it waits for nobody and allocates nothing. Where no sample is free, or the log has had its lines of the
+//! second, the packet is counted as not written, and the next line of its reason says how many those were. Files are
+//! bounded in size, and what cannot be written (a full disk, say) is lost, said once, and tried again; traffic does not
+//! notice.
+//!
+//! This is the one place where addresses of clients are written down.
+
+mod counts;
+mod file;
+mod line;
+mod outlet;
+mod recorder;
+mod sample;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use self::counts::Counts;
+pub use self::recorder::Recorder;
+pub use self::sample::{Noting, Sample, SampleReader, Unwritten, samples};
+use super::status::RecordStatus;
+use crate::filter::CompiledPolicy;
+use crate::policy::GatewayOptions;
+
+/// What is written of dropped packets, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DropOptions {
+    /// The log of samples.
+    pub log: Option<LogOptions>,
+    /// The capture.
+    pub capture: Option<CaptureOptions>,
+}
+
+/// A log of samples.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Where it is written.
+    pub place: Place,
+    /// Lines a second, at most, for each reason.
+    pub rate: u32,
+}
+
+/// Where a log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Standard output.
+    Output,
+    /// A file, and older ones beside it.
+    File(PathBuf),
+}
+
+/// A capture of what is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureOptions {
+    /// The file; older ones are beside it, with `.1`, `.2`, … behind the name.
+    pub file: PathBuf,
+    /// Bytes that all of them together may have.
+    pub size: u64,
+    /// Bytes of a packet that are kept, from its beginning.
+    pub snap_length: usize,
+}
+
+impl DropOptions {
+    /// What `gateway` asks for, and `capture` beside it.
+    pub fn new(gateway: &GatewayOptions, capture: Option<&CaptureOptions>) -> Self {
+        let log = gateway.drop_log.as_ref().map(|place| LogOptions {
+            place: match place.value.as_str() {
+                GatewayOptions::STANDARD_OUTPUT => Place::Output,
+                path => Place::File(path.into()),
+            },
+            rate: gateway
+                .drop_log_rate
+                .map_or(GatewayOptions::DROP_LOG_RATE, |rate| rate.value),
+        });
+        Self {
+            log,
+            capture: capture.cloned(),
+        }
+    }
+
+    /// The folders of their files.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let log = self.log.as_ref().and_then(|log| match &log.place {
+            Place::Output => None,
+            Place::File(path) => Some(path),
+        });
+        let capture = self.capture.as_ref().map(|capture| &capture.file);
+        let files = log.into_iter().chain(capture);
+        let folders = files.filter_map(|file| file.parent());
+        folders.map(Path::to_owned).collect()
+    }
+}
+
+/// The log and the capture of a running gateway.
+#[derive(Debug)]
+pub struct Drops {
+    capture: Option<CaptureOptions>,
+    options: DropOptions,
+    /// From the start of the gateway to its end, whatever the recorder.
+    counts: Arc<Counts>,
+    recorder: Option<Recorder>,
+}
+
+impl Drops {
+    /// Starts what the policy asks for, and `capture` beside it.
+    pub fn start(gateway: &GatewayOptions, capture: Option<CaptureOptions>) -> Self {
+        let mut drops = Self {
+            options: DropOptions::default(),
+            capture,
+            counts: Arc::default(),
+            recorder: None,
+        };
+        drops.begin(DropOptions::new(gateway, drops.capture.as_ref()));
+        drops
+    }
+
+    /// Does as a new policy asks.
+    pub async fn change(&mut self, gateway: &GatewayOptions) {
+        let wanted = DropOptions::new(gateway, self.capture.as_ref());
+        if wanted != self.options {
+            self.stop().await;
+            self.begin(wanted);
+        }
+    }
+
+    /// Writes what was handed over, and ends; a disk that does not answer is not waited for.
+    pub async fn stop(&mut self) {
+        if let Some(recorder) = self.recorder.take() {
+            recorder.stop(PATIENCE).await;
+        }
+    }
+
+    fn begin(&mut self, options: DropOptions) {
+        self.counts.forget_errors();
+        if options != DropOptions::default() {
+            match Recorder::start(&options, &self.counts) {
+                Ok(recorder) => self.recorder = Some(recorder),
+                Err(error) => {
+                    warn!("drops are not written down, there is no thread for it: {error}")
+                }
+            }
+        }
+        self.options = options;
+    }
+
+    /// What workers need to hand over what `policy` drops; `None` where nobody wants to know.
+    pub fn noting(&self, policy: &CompiledPolicy) -> Option<Noting> {
+        let recorder = self.recorder.as_ref()?;
+        Some(recorder.noting(policy))
+    }
+
+    /// What became of the log.
+    pub fn log_status(&self) -> Option<RecordStatus> {
+        let log = self.options.log.as_ref()?;
+        Some(self.counts.log.status(log.place.to_string()))
+    }
+
+    /// What became of the capture.
+    pub fn capture_status(&self) -> Option<RecordStatus> {
+        let capture = self.options.capture.as_ref()?;
+        let place = capture.file.display().to_string();
+        Some(self.counts.capture.status(place))
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Output => out.write_str("standard output"),
+            Self::File(path) => path.display().fmt(out),
+        }
+    }
+}
+
+/// What `--dry-run` says of them.
+impl std::fmt::Display for DropOptions {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(LogOptions { place, rate }) = &self.log {
+            writeln!(
+                out,
+                "# drops are logged to {place}, {rate} lines a second at most for each reason"
+            )?;
+        }
+        if let Some(capture) = &self.capture {
+            writeln!(
+                out,
+                "# drops are captured to {}, the first {} bytes of each, {} MiB at most",
+                capture.file.display(),
+                capture.snap_length,
+                capture.size >> 20
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// How long the last samples may take to be written.
+const PATIENCE: Duration = Duration::from_secs(1);

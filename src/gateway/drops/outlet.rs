@@ -1,0 +1,90 @@
+//! [`Outlet`]: where records go, or are lost while they cannot be written.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::counts::OutletCounts;
+use super::file::BoundedFile;
+
+/// Where records go.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    /// What it is, for messages: `the drop log /var/log/offramp/drops.jsonl`.
+    name: String,
+    target: Target,
+    /// Since it failed: when there is to be another try.
+    retry_at: Option<Instant>,
+    /// What was lost when it failed.
+    lost_before: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Target {
+    /// Standard output.
+    Output,
+    /// A file, and older ones.
+    File(BoundedFile),
+}
+
+impl Outlet {
+    pub(super) fn new(name: String, target: Target) -> Self {
+        Self {
+            name,
+            target,
+            retry_at: None,
+            lost_before: 0,
+        }
+    }
+
+    /// Writes `records`, which are `count`, or counts them as lost; whether it could.
+    pub(super) fn write(&mut self, records: &[u8], count: u64, counts: &OutletCounts) -> bool {
+        let waits = self.retry_at.is_some_and(|at| Instant::now() < at);
+        let written = if waits {
+            None
+        } else {
+            Some(counts.watched(|| self.target.append(records)))
+        };
+        match written {
+            Some(Ok(())) => {
+                counts.add_written(count);
+                if self.retry_at.take().is_some() {
+                    counts.set_error(None);
+                    let lost = counts.lost() - self.lost_before;
+                    info!("{} is written again; {lost} records were lost", self.name);
+                }
+                return true;
+            }
+            Some(Err(error)) => {
+                if self.retry_at.is_none() {
+                    self.lost_before = counts.lost();
+                    warn!(
+                        "{} cannot be written: {error}; traffic goes on, its records are lost until it can",
+                        self.name
+                    );
+                }
+                counts.set_error(Some(error.to_string()));
+                self.retry_at = Some(Instant::now() + RETRY);
+            }
+            None => {}
+        }
+        counts.add_lost(count);
+        false
+    }
+}
+
+impl Target {
+    fn append(&mut self, records: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Output => {
+                let mut output = io::stdout().lock();
+                output.write_all(records).and_then(|()| output.flush())
+            }
+            Self::File(file) => file.append(records),
+        }
+    }
+}
+
+/// How long to leave alone what could not be written.
+const RETRY: Duration = Duration::from_secs(2);

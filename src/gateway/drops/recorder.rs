@@ -1,0 +1,387 @@
+//! [`Recorder`]: the thread that writes down what workers hand over.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
+
+use super::counts::Counts;
+use super::file::BoundedFile;
+use super::line;
+use super::outlet::{Outlet, Target};
+use super::sample::{Noting, Sample, SampleReader, Unwritten};
+use super::{CaptureOptions, DropOptions, LogOptions, Place};
+use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
+use crate::filter::{CompiledPolicy, Reason};
+
+/// A thread that writes down what workers hand over.
+#[derive(Debug)]
+pub struct Recorder {
+    reader: Arc<SampleReader>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Recorder {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the system has no thread for us.
+    pub(super) fn start(options: &DropOptions, counts: &Arc<Counts>) -> io::Result<Self> {
+        let reader = Arc::new(SampleReader::new(options, Arc::clone(counts)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writer = Writer {
+            reader: Arc::clone(&reader),
+            counts: Arc::clone(counts),
+            log: options.log.as_ref().map(Log::new),
+            capture: options.capture.as_ref().map(Capture::new).transpose()?,
+        };
+        let (ending, ended) = oneshot::channel();
+        let told = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("offramp-drops".to_owned())
+            .spawn(move || {
+                writer.run(&told);
+                // Nobody may be waiting for it any more.
+                _ = ending.send(());
+            })?;
+        Ok(Self {
+            reader,
+            stop,
+            thread,
+            ended,
+        })
+    }
+
+    pub(super) fn noting(&self, policy: &CompiledPolicy) -> Noting {
+        self.reader.noting(policy)
+    }
+
+    /// Has it write what it was handed, and end; it is left to itself after `patience`.
+    pub(super) async fn stop(self, patience: Duration) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        // It may hang in a disk or a pipe.
+        _ = tokio::time::timeout(patience, self.ended).await;
+    }
+}
+
+/// What the thread has.
+struct Writer {
+    reader: Arc<SampleReader>,
+    counts: Arc<Counts>,
+    log: Option<Log>,
+    capture: Option<Capture>,
+}
+
+impl Writer {
+    fn run(&mut self, stop: &AtomicBool) {
+        let pause = match self.capture {
+            Some(_) => CAPTURE_PAUSE,
+            None => LOG_PAUSE,
+        };
+        // Whoever cannot write says so before there is anything to write.
+        self.flush(0);
+        let mut second = Instant::now();
+        loop {
+            let is_last = stop.load(Ordering::Acquire);
+            self.write_what_is_there();
+            if is_last {
+                return;
+            }
+            std::thread::park_timeout(pause);
+            if second.elapsed() >= Duration::from_secs(1) {
+                second = Instant::now();
+                self.reader.begin_second();
+                // What could not be written is tried again, and a file that was moved away is made anew.
+                self.flush(0);
+            }
+        }
+    }
+
+    fn write_what_is_there(&mut self) {
+        // What comes meanwhile waits for the next round.
+        for _ in 0..self.reader.capacity() {
+            let Some(sample) = self.reader.next() else {
+                break;
+            };
+            if let Some(log) = &mut self.log {
+                log.take(&sample);
+            }
+            if let Some(capture) = &mut self.capture {
+                capture.take(&sample);
+            }
+            self.reader.give_back(sample);
+            self.flush(ENOUGH);
+        }
+        self.flush(1);
+    }
+
+    /// Writes what has come to `least` bytes.
+    fn flush(&mut self, least: usize) {
+        if let Some(log) = &mut self.log {
+            log.flush(least, &self.counts);
+        }
+        if let Some(capture) = &mut self.capture {
+            capture.flush(least, &self.counts);
+        }
+    }
+}
+
+/// The log of samples.
+struct Log {
+    outlet: Outlet,
+    lines: Vec<u8>,
+    count: u64,
+    /// What the lines stand for: themselves, and what they say was not written.
+    stand_for: Unwritten,
+    /// What lines stood for that were lost.
+    carried: Unwritten,
+}
+
+impl Log {
+    fn new(options: &LogOptions) -> Self {
+        let target = match &options.place {
+            Place::Output => Target::Output,
+            Place::File(path) => Target::File(BoundedFile::new(
+                path,
+                LOG_FILE_SIZE,
+                OLDER_FILES,
+                Vec::new(),
+            )),
+        };
+        Self {
+            outlet: Outlet::new(format!("the drop log {}", options.place), target),
+            lines: Vec::new(),
+            count: 0,
+            stand_for: NONE,
+            carried: NONE,
+        }
+    }
+
+    fn take(&mut self, sample: &Sample) {
+        let (Some(unwritten), Some(by)) = (sample.unwritten, &sample.by) else {
+            return;
+        };
+        let reason = sample.verdict.reason as usize;
+        let unwritten = unwritten + std::mem::take(&mut self.carried[reason]);
+        line::push(&mut self.lines, sample, by, unwritten);
+        self.count += 1;
+        self.stand_for[reason] += unwritten + 1;
+    }
+
+    fn flush(&mut self, least: usize, counts: &Counts) {
+        if self.lines.len() < least {
+            return;
+        }
+        if !self.outlet.write(&self.lines, self.count, &counts.log) {
+            for (carried, stood_for) in self.carried.iter_mut().zip(self.stand_for) {
+                *carried += stood_for;
+            }
+        }
+        self.lines.clear();
+        self.count = 0;
+        self.stand_for = NONE;
+    }
+}
+
+/// The capture.
+struct Capture {
+    outlet: Outlet,
+    blocks: PcapngWriter<Vec<u8>>,
+    /// Bytes that were taken out of `blocks`.
+    taken: Vec<u8>,
+    count: u64,
+    snap_length: usize,
+}
+
+impl Capture {
+    fn new(options: &CaptureOptions) -> io::Result<Self> {
+        let mut blocks = PcapngWriter::new(Vec::new())?;
+        blocks.describe(LinkType::RAW)?;
+        let limit = options.size / (OLDER_FILES as u64 + 1);
+        let file = BoundedFile::new(&options.file, limit, OLDER_FILES, blocks.take());
+        let name = format!("the capture of drops {}", options.file.display());
+        Ok(Self {
+            outlet: Outlet::new(name, Target::File(file)),
+            blocks,
+            taken: Vec::new(),
+            count: 0,
+            snap_length: options.snap_length,
+        })
+    }
+
+    fn take(&mut self, sample: &Sample) {
+        let Some(by) = &sample.by else {
+            return;
+        };
+        let bytes = sample.bytes();
+        let frame = CapturedFrame {
+            number: 0,
+            link_type: LinkType::RAW,
+            timestamp: sample.at.duration_since(UNIX_EPOCH).unwrap_or_default(),
+            bytes: &bytes[..bytes.len().min(self.snap_length)],
+            original_length: u32::try_from(sample.length).unwrap_or(u32::MAX),
+        };
+        self.blocks
+            .write_frame(&frame, Some(&by.rules.tell(sample.verdict)))
+            .expect("blocks of a few bytes, into memory");
+        self.taken.append(&mut self.blocks.take());
+        self.count += 1;
+    }
+
+    fn flush(&mut self, least: usize, counts: &Counts) {
+        if self.taken.len() < least {
+            return;
+        }
+        // What could not be written is counted.
+        _ = self.outlet.write(&self.taken, self.count, &counts.capture);
+        self.taken.clear();
+        self.count = 0;
+    }
+}
+
+const NONE: Unwritten = [0; Reason::ALL.len()];
+/// How long to leave workers alone: a few lines a second are no hurry.
+const LOG_PAUSE: Duration = Duration::from_millis(100);
+/// With a capture, samples are to be free again before they run out.
+const CAPTURE_PAUSE: Duration = Duration::from_millis(20);
+/// Bytes that are worth a write.
+const ENOUGH: usize = 256 << 10;
+/// Older files that are kept.
+const OLDER_FILES: usize = 3;
+/// Bytes of a file of the log.
+const LOG_FILE_SIZE: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::CaptureReader;
+    use crate::filter::{Generation, Judge, Verdict};
+    use crate::packet::Received;
+    use std::path::{Path, PathBuf};
+
+    fn policy() -> CompiledPolicy {
+        let text = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n";
+        let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
+        CompiledPolicy::new(policy, Generation(1)).expect("a small policy")
+    }
+
+    /// Drops `count` packets of 1,028 bytes.
+    fn drop_media(noting: &Noting, count: usize, unwritten: &mut Unwritten) {
+        let mut packet = Vec::new();
+        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 20, 0, 7], 64)
+            .udp(50_000, 50_020)
+            .write(&mut packet, &[7; 1_000])
+            .expect("room");
+        let received = [Received::whole(&packet, Duration::ZERO)];
+        let mut verdicts = [Verdict::drop(Reason::Malformed)];
+        Judge::new(1).judge(&policy(), &received, &mut verdicts);
+        for _ in 0..count {
+            noting.note(&received, &verdicts, unwritten);
+        }
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        let folder = format!("offramp-recorder-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
+        _ = std::fs::remove_dir_all(&folder);
+        folder
+    }
+
+    fn log_to(path: &Path, rate: u32) -> DropOptions {
+        DropOptions {
+            log: Some(LogOptions {
+                place: Place::File(path.to_owned()),
+                rate,
+            }),
+            capture: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_handed_over_before_the_end_is_written() {
+        let folder = scratch("end");
+        let (log, capture) = (folder.join("drops.jsonl"), folder.join("drops.pcapng"));
+        let options = DropOptions {
+            capture: Some(CaptureOptions {
+                file: capture.clone(),
+                size: 1 << 20,
+                snap_length: 64,
+            }),
+            ..log_to(&log, 10)
+        };
+        let counts = Arc::new(Counts::default());
+        let recorder = Recorder::start(&options, &counts).expect("a thread");
+        let noting = recorder.noting(&policy());
+        drop_media(&noting, 50, &mut NONE.clone());
+        recorder.stop(Duration::from_secs(60)).await;
+
+        let lines = std::fs::read_to_string(&log).expect("it is written");
+        assert_eq!(lines.lines().count(), 10, "{lines}");
+        let bytes = std::fs::File::open(&capture).expect("it is written");
+        let mut reader = CaptureReader::new(bytes).expect("a capture");
+        let mut count = 0;
+        while let Some(frame) = reader.next_frame().expect("a whole capture") {
+            assert_eq!((frame.bytes.len(), frame.original_length), (64, 1_028));
+            count += 1;
+        }
+        assert_eq!(count, 50);
+        let status = |counts: &super::super::counts::OutletCounts| {
+            let status = counts.status(String::new());
+            (status.written, status.lost, status.error)
+        };
+        assert_eq!(status(&counts.log), (10, 0, None));
+        assert_eq!(status(&counts.capture), (50, 0, None));
+        std::fs::remove_dir_all(folder).expect("it is ours");
+    }
+
+    #[test]
+    fn what_lost_lines_stood_for_the_next_line_stands_for() {
+        let folder = scratch("carried");
+        let path = folder.join("drops.jsonl");
+        let options = log_to(&path, 3);
+        let reader = super::super::samples(&options);
+        let counts = Counts::default();
+        // It is a device, and no file.
+        let mut log = Log::new(&LogOptions {
+            place: Place::File("/dev/null".into()),
+            rate: 3,
+        });
+        let noting = reader.noting(&policy());
+        let mut unwritten = NONE;
+        let mut write = |log: &mut Log| {
+            reader.begin_second();
+            drop_media(&noting, 10, &mut unwritten);
+            while let Some(sample) = reader.next() {
+                log.take(&sample);
+                reader.give_back(sample);
+            }
+            log.flush(1, &counts);
+        };
+        write(&mut log);
+        write(&mut log);
+        let failed = counts.log.status(String::new());
+        assert_eq!((failed.written, failed.lost), (0, 6));
+        assert!(failed.error.is_some());
+
+        let mended = options.log.as_ref().map(Log::new).expect("just above");
+        log.outlet = mended.outlet;
+        write(&mut log);
+        let lines = std::fs::read_to_string(&path).expect("it is written");
+        let told: u64 = lines
+            .lines()
+            .map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).expect("an object");
+                line["unwritten"].as_u64().expect("a number") + 1
+            })
+            .sum();
+        // The last 7 wait for the next line.
+        assert_eq!(told + 7, 30, "{lines}");
+        std::fs::remove_dir_all(folder).expect("it is ours");
+    }
+}

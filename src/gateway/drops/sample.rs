@@ -1,0 +1,433 @@
+//! [`Sample`]: the beginning of a dropped packet, on its way from the worker that dropped it.
+//!
+//! Samples go round: there is a fixed number of them, made at the start, and a worker takes a free one and hands it over
+//! filled. Both ways are lock-free queues that have room for all of them, so that nobody ever waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use crossbeam_queue::ArrayQueue;
+
+use super::counts::Counts;
+use super::{CaptureOptions, DropOptions};
+use crate::filter::{Action, CompiledPolicy, Generation, Reason, RuleTable, Verdict};
+use crate::packet::Received;
+
+/// A dropped packet.
+#[derive(Debug)]
+pub struct Sample {
+    /// When its batch was judged.
+    pub at: SystemTime,
+    /// Why it was dropped.
+    pub verdict: Verdict,
+    /// By which policy; `None` only while it is free.
+    pub by: Option<Arc<PolicyNames>>,
+    /// Bytes that it had; a super-packet is one packet here.
+    pub length: usize,
+    /// For the log: packets of the same reason that the same worker has dropped since the last line, without a line.
+    pub unwritten: Option<u64>,
+    bytes: Vec<u8>,
+}
+
+impl Sample {
+    /// Its first bytes, as many as the snap length allows.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The packet, as far as it is known.
+    pub fn received(&self) -> Received<'_> {
+        Received {
+            bytes: &self.bytes,
+            length_on_wire: self.length,
+            at: std::time::Duration::ZERO,
+        }
+    }
+}
+
+/// What of a policy its verdicts are told by.
+#[derive(Debug)]
+pub struct PolicyNames {
+    /// Which of the policies it is.
+    pub generation: Generation,
+    /// The names of its rules.
+    pub rules: RuleTable,
+}
+
+/// Packets that were dropped without a line in the log, by reason: what a worker remembers of them.
+pub type Unwritten = [u64; Reason::ALL.len()];
+
+/// What workers and the recorder share.
+#[derive(Debug)]
+struct Pool {
+    free: ArrayQueue<Box<Sample>>,
+    filled: ArrayQueue<Box<Sample>>,
+    /// Lines that the log may have yet in this second, by reason.
+    lines_left: [AtomicU32; Reason::ALL.len()],
+    wants_all: bool,
+    snap_length: usize,
+    counts: Arc<Counts>,
+}
+
+/// Makes the samples for what `options` ask for: the end that reads them, and gives out those that fill them.
+pub fn samples(options: &DropOptions) -> SampleReader {
+    SampleReader::new(options, Arc::default())
+}
+
+/// The recorder's end.
+#[derive(Debug)]
+pub struct SampleReader {
+    pool: Arc<Pool>,
+    /// Lines a second.
+    rate: u32,
+}
+
+impl SampleReader {
+    pub(super) fn new(options: &DropOptions, counts: Arc<Counts>) -> Self {
+        let snap_length = match &options.capture {
+            Some(CaptureOptions { snap_length, .. }) => LOG_SNAP_LENGTH.max(*snap_length),
+            None => LOG_SNAP_LENGTH,
+        };
+        let count = (MOST_BYTES / snap_length).clamp(LEAST_SAMPLES, MOST_SAMPLES);
+        let free = ArrayQueue::new(count);
+        for _ in 0..count {
+            // There is room for as many as are made.
+            _ = free.push(Box::new(Sample {
+                at: SystemTime::UNIX_EPOCH,
+                verdict: Verdict::drop(Reason::Malformed),
+                by: None,
+                length: 0,
+                unwritten: None,
+                bytes: Vec::with_capacity(snap_length),
+            }));
+        }
+        let rate = options.log.as_ref().map_or(0, |log| log.rate);
+        let pool = Pool {
+            free,
+            filled: ArrayQueue::new(count),
+            lines_left: [const { AtomicU32::new(0) }; Reason::ALL.len()],
+            wants_all: options.capture.is_some(),
+            snap_length,
+            counts,
+        };
+        let reader = Self {
+            pool: Arc::new(pool),
+            rate,
+        };
+        reader.begin_second();
+        reader
+    }
+
+    /// A worker's end, for what `policy` drops.
+    pub fn noting(&self, policy: &CompiledPolicy) -> Noting {
+        Noting {
+            pool: Arc::clone(&self.pool),
+            by: Arc::new(PolicyNames {
+                generation: policy.generation(),
+                rules: policy.rules().clone(),
+            }),
+        }
+    }
+
+    /// Lets the log have its lines of another second.
+    pub fn begin_second(&self) {
+        for left in &self.pool.lines_left {
+            left.store(self.rate, Ordering::Relaxed);
+        }
+    }
+
+    /// How many samples there are.
+    pub fn capacity(&self) -> usize {
+        self.pool.filled.capacity()
+    }
+
+    /// The next sample, which goes back by [`give_back`](Self::give_back).
+    pub fn next(&self) -> Option<Box<Sample>> {
+        self.pool.filled.pop()
+    }
+
+    /// Frees a sample that was dealt with.
+    pub fn give_back(&self, mut sample: Box<Sample>) {
+        // The names of a policy that is no longer in force end here, and not in a worker.
+        sample.by = None;
+        // There is room for as many as were made.
+        _ = self.pool.free.push(sample);
+    }
+}
+
+/// A worker's end: takes note of what it drops.
+#[derive(Debug, Clone)]
+pub struct Noting {
+    pool: Arc<Pool>,
+    by: Arc<PolicyNames>,
+}
+
+impl Noting {
+    /// Hands over what was dropped of a batch; the slices are equally long.
+    pub fn note(&self, packets: &[Received<'_>], verdicts: &[Verdict], unwritten: &mut Unwritten) {
+        let mut now = None;
+        for (packet, verdict) in packets.iter().zip(verdicts) {
+            match verdict.action {
+                Action::Forward => {}
+                Action::Drop => self.note_drop(packet, *verdict, &mut now, unwritten),
+            }
+        }
+    }
+
+    #[cold]
+    fn note_drop(
+        &self,
+        packet: &Received<'_>,
+        verdict: Verdict,
+        now: &mut Option<SystemTime>,
+        unwritten: &mut Unwritten,
+    ) {
+        let pool = &*self.pool;
+        let reason = verdict.reason as usize;
+        let is_line = take_one(&pool.lines_left[reason]);
+        let sample = if is_line || pool.wants_all {
+            pool.free.pop()
+        } else {
+            None
+        };
+        let Some(mut sample) = sample else {
+            unwritten[reason] += 1;
+            pool.count_lost(is_line);
+            return;
+        };
+        sample.at = *now.get_or_insert_with(SystemTime::now);
+        sample.verdict = verdict;
+        sample.by = Some(Arc::clone(&self.by));
+        sample.length = packet.length_on_wire;
+        sample.bytes.clear();
+        let kept = packet.bytes.len().min(pool.snap_length);
+        sample.bytes.extend_from_slice(&packet.bytes[..kept]);
+        sample.unwritten = if is_line {
+            Some(std::mem::take(&mut unwritten[reason]))
+        } else {
+            unwritten[reason] += 1;
+            None
+        };
+        // There is room for as many as were made.
+        _ = pool.filled.push(sample);
+    }
+}
+
+impl Pool {
+    /// Counts a packet for which there was no free sample.
+    fn count_lost(&self, is_line: bool) {
+        if is_line {
+            self.counts.log.add_lost(1);
+        }
+        if self.wants_all {
+            self.counts.capture.add_lost(1);
+        }
+    }
+}
+
+/// Takes one of what is left, if anything is.
+fn take_one(left: &AtomicU32) -> bool {
+    // Mostly there is nothing: then the line of the cache stays shared.
+    left.load(Ordering::Relaxed) > 0
+        && left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
+}
+
+/// Bytes of a packet that a line of the log is made of: IPv6 with several extension headers, and ports behind them.
+const LOG_SNAP_LENGTH: usize = 128;
+/// Bytes of packets that wait to be written, all together.
+const MOST_BYTES: usize = 2 << 20;
+/// Samples at most: what comes between two looks of the recorder at 200,000 packets a second.
+const MOST_SAMPLES: usize = 4_096;
+/// Samples at least, however long they are.
+const LEAST_SAMPLES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LogOptions, Place};
+    use super::*;
+    use crate::gateway::drops::line;
+    use std::time::Duration;
+
+    const POLICY: &str = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
+        [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/64\"]\n\
+        [[server]]\nname = \"the \\\"Front End\\\"\"\naddresses = [\"10.1.0.10\"]\n";
+
+    fn policy() -> CompiledPolicy {
+        let (policy, _) = crate::policy::parse("test.toml", POLICY.as_bytes()).expect("a policy");
+        CompiledPolicy::new(policy, Generation(3)).expect("a small policy")
+    }
+
+    fn reader(rate: Option<u32>, snap_length: Option<usize>) -> SampleReader {
+        let place = Place::Output;
+        samples(&DropOptions {
+            log: rate.map(|rate| LogOptions { place, rate }),
+            capture: snap_length.map(|snap_length| CaptureOptions {
+                file: "unused".into(),
+                size: 1 << 20,
+                snap_length,
+            }),
+        })
+    }
+
+    fn udp(destination: [u8; 4], port: u16, length: usize) -> Vec<u8> {
+        let mut packet = Vec::new();
+        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], destination, 64)
+            .udp(50_000, port)
+            .write(&mut packet, &vec![7; length])
+            .expect("room");
+        packet
+    }
+
+    /// What is handed over of `packets`, and what is remembered of the others.
+    fn note(reader: &SampleReader, packets: &[Vec<u8>], unwritten: &mut Unwritten) {
+        let policy = policy();
+        let mut judge = crate::filter::Judge::new(16);
+        let noting = reader.noting(&policy);
+        for packet in packets {
+            let received = [Received::whole(packet, Duration::ZERO)];
+            let mut verdicts = [Verdict::drop(Reason::Malformed)];
+            judge.judge(&policy, &received, &mut verdicts);
+            noting.note(&received, &verdicts, unwritten);
+        }
+    }
+
+    /// The lines of what was handed over.
+    fn lines(reader: &SampleReader) -> Vec<serde_json::Value> {
+        let mut text = Vec::new();
+        while let Some(sample) = reader.next() {
+            if let (Some(unwritten), Some(by)) = (sample.unwritten, &sample.by) {
+                line::push(&mut text, &sample, by, unwritten);
+            }
+            reader.give_back(sample);
+        }
+        let lines = text
+            .split(|byte| *byte == b'\n')
+            .filter(|it| !it.is_empty());
+        lines
+            .map(|line| serde_json::from_slice(line).expect("an object a line"))
+            .collect()
+    }
+
+    #[test]
+    fn a_line_says_who_sent_what_to_whom_and_why_it_was_dropped() {
+        let reader = reader(Some(100), None);
+        let mut ipv6 = Vec::new();
+        etherparse::PacketBuilder::ipv6(
+            "fd00:1::10"
+                .parse::<std::net::Ipv6Addr>()
+                .expect("IPv6")
+                .octets(),
+            "fd00:2::7"
+                .parse::<std::net::Ipv6Addr>()
+                .expect("IPv6")
+                .octets(),
+            64,
+        )
+        .tcp(50_000, 50_020, 1, 1_000)
+        .write(&mut ipv6, &[0; 1_000])
+        .expect("room");
+        let packets = [
+            udp([10, 1, 0, 10], 5_061, 10),
+            ipv6,
+            vec![0x45, 0, 0],
+            udp([10, 20, 0, 7], 53, 10),
+        ];
+        note(&reader, &packets, &mut [0; Reason::ALL.len()]);
+        let lines = lines(&reader);
+        assert_eq!(lines.len(), 3, "what was forwarded has no line: {lines:#?}");
+        let mut server = lines[0].clone();
+        let time = server["time"].take();
+        let time = time.as_str().expect("text").to_owned();
+        assert!(humantime::parse_rfc3339(&time).is_ok(), "{time}");
+        let wanted = serde_json::json!({
+            "time": null,
+            "reason": "servers",
+            "kind": "server",
+            "rule": "the \"Front End\"",
+            "source": "172.16.1.10",
+            "source_port": 50_000,
+            "destination": "10.1.0.10",
+            "destination_port": 5_061,
+            "protocol": "udp",
+            "length": 38,
+            "generation": 3,
+            "unwritten": 0,
+            "malformed": null,
+        });
+        assert_eq!(server, wanted);
+        assert_eq!(lines[1]["reason"], "media");
+        assert_eq!(lines[1]["rule"], "media");
+        assert_eq!(lines[1]["source"], "fd00:1::10");
+        assert_eq!(lines[1]["destination_port"], 50_020);
+        assert_eq!(lines[1]["protocol"], "tcp");
+        assert_eq!(lines[1]["length"], 1_060, "more than what is kept of it");
+        assert_eq!(lines[2]["reason"], "malformed");
+        assert_eq!(lines[2]["malformed"], "shorter than its header");
+        assert!(lines[2]["source"].is_null());
+    }
+
+    #[test]
+    fn a_reason_has_its_lines_of_a_second_and_the_next_one_says_how_many_had_none() {
+        let reader = reader(Some(2), None);
+        let media = udp([10, 20, 0, 7], 50_020, 10);
+        let server = udp([10, 1, 0, 10], 5_061, 10);
+        let mut unwritten = [0; Reason::ALL.len()];
+        note(&reader, &vec![media.clone(); 10], &mut unwritten);
+        // One reason takes no lines from another.
+        note(&reader, std::slice::from_ref(&server), &mut unwritten);
+        reader.begin_second();
+        note(&reader, std::slice::from_ref(&media), &mut unwritten);
+        let told: Vec<_> = lines(&reader)
+            .iter()
+            .map(|line| (line["reason"].clone(), line["unwritten"].clone()))
+            .collect();
+        let wanted = [("media", 0), ("media", 0), ("servers", 0), ("media", 8)];
+        assert_eq!(
+            told,
+            wanted.map(|(reason, count)| (reason.into(), count.into()))
+        );
+        assert_eq!(reader.pool.counts.log.lost(), 0);
+    }
+
+    #[test]
+    fn where_nobody_reads_the_rest_is_counted_and_nobody_waits() {
+        let reader = reader(Some(1_000), Some(60_000));
+        let count = reader.capacity();
+        assert_eq!(count, LEAST_SAMPLES);
+        let media = vec![udp([10, 20, 0, 7], 50_020, 10); 1_500];
+        let mut unwritten = [0; Reason::ALL.len()];
+        note(&reader, &media, &mut unwritten);
+        let lines = lines(&reader).len() as u64;
+        let without = unwritten[Reason::Media as usize];
+        assert_eq!(lines, count as u64);
+        assert_eq!(lines + without, 1_500);
+        // 1,000 were to have a line; all were to be in the capture.
+        assert_eq!(reader.pool.counts.log.lost(), 1_000 - lines);
+        assert_eq!(reader.pool.counts.capture.lost(), 1_500 - lines);
+        // And they are free again.
+        note(&reader, &media[..1], &mut unwritten);
+        assert!(reader.next().is_some());
+    }
+
+    #[test]
+    fn a_capture_has_all_packets_and_a_log_beside_it_no_more_lines() {
+        let reader = reader(Some(1), Some(64));
+        let media = vec![udp([10, 20, 0, 7], 50_020, 1_000); 5];
+        note(&reader, &media, &mut [0; Reason::ALL.len()]);
+        let mut kept = Vec::new();
+        while let Some(sample) = reader.next() {
+            kept.push((
+                sample.bytes().len(),
+                sample.length,
+                sample.unwritten.is_some(),
+            ));
+        }
+        assert_eq!(kept[0], (LOG_SNAP_LENGTH, 1_028, true));
+        assert_eq!(kept[1..], [(LOG_SNAP_LENGTH, 1_028, false); 4]);
+    }
+}

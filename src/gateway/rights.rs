@@ -1,0 +1,318 @@
+//! What a gateway may do once it runs, which is far less than it takes to start one.
+//!
+//! ```text
+//!                      to start                            to run
+//!  capabilities        those it is given                   CAP_NET_ADMIN, for routes and for `nft`
+//!  files, reading      as its user                         folders of the policy and its feeds, /proc/sys/net, `nft`
+//!  files, writing      as its user                         drop log and capture; the control socket may be removed
+//!  new privileges      set-user-id programs                never
+//! ```
+//!
+//! The kernel keeps these limits for each thread, and threads inherit them: they are taken on while there is one thread,
+//! before the first worker starts. The thread that writes the log is there before; it gives up everything by itself.
+//!
+//! Limits that keep a gateway from its work would break it at the next reload. So they are tried out first, on a thread that
+//! is there for this alone: what does not work under them is left as it is, and said.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use caps::{CapSet, Capability, CapsHashSet};
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use tracing::{debug, info, warn};
+
+use super::divert::nft;
+use super::divert::route::device_settings;
+use super::regular;
+use super::watch::folders_of;
+
+/// What a gateway has to reach while it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs<'a> {
+    /// The files that its policy is made of.
+    pub files: &'a [PathBuf],
+    /// The folders of files that it writes; those that are not there are made.
+    pub written: &'a [PathBuf],
+    /// Its control socket, which is there.
+    pub control: &'a Path,
+    /// Its device, which is there.
+    pub device: &'a str,
+}
+
+/// What is left of its rights.
+#[derive(Debug, Default)]
+pub struct Rights {
+    /// The folders that files can be read from; `None` where the kernel sets no limit.
+    folders: Option<BTreeSet<PathBuf>>,
+}
+
+/// What a gateway does without while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// All files but those that it needs.
+    Files,
+    /// All capabilities but one.
+    Capabilities,
+}
+
+/// What to try, the best first.
+const ATTEMPTS: [&[Limit]; 3] = [
+    &[Limit::Files, Limit::Capabilities],
+    &[Limit::Files],
+    &[Limit::Capabilities],
+];
+
+/// Why a limit was not taken on.
+#[derive(Debug, thiserror::Error)]
+enum LimitError {
+    #[error("capabilities: {0}")]
+    Capabilities(#[from] caps::errors::CapsError),
+    #[error("Landlock: {0}")]
+    Landlock(#[from] landlock::RulesetError),
+    #[error("new privileges: {0}")]
+    NewPrivileges(#[from] nix::Error),
+    #[error("{0}")]
+    Work(String),
+}
+
+impl Rights {
+    /// Gives up, on this thread and those that it starts from here on, what `needs` do not name.
+    pub fn limit_to(needs: Needs<'_>) -> Self {
+        let reach = Reach::of(needs);
+        for limits in ATTEMPTS {
+            match try_out(limits, &reach, needs.files) {
+                Ok(()) => return Self::limited(limits, reach),
+                Err(error) => warn!("some rights that are not needed are kept: {error}"),
+            }
+        }
+        Self::default()
+    }
+
+    /// Takes on limits that were tried out.
+    fn limited(limits: &[Limit], reach: Reach) -> Self {
+        let files = match take_on(limits, &reach) {
+            Ok(files) => files,
+            Err(error) => {
+                warn!("some rights that are not needed are kept: {error}");
+                return Self::default();
+            }
+        };
+        let mut rights = Self::default();
+        let mut given_up = Vec::new();
+        if limits.contains(&Limit::Capabilities) {
+            given_up.push("all capabilities but CAP_NET_ADMIN".to_owned());
+        }
+        match files {
+            Some(RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced) => {
+                let names = reach.read.iter().map(|folder| folder.display().to_string());
+                let names: Vec<String> = names.collect();
+                given_up.push(format!("files outside {}", names.join(", ")));
+                rights.folders = Some(reach.read);
+            }
+            Some(RulesetStatus::NotEnforced) => {
+                info!(
+                    "the kernel has no Landlock to limit files with: what the user can read can be read"
+                );
+            }
+            None => {}
+        }
+        info!("rights given up: {}", given_up.join(", and "));
+        rights
+    }
+
+    /// The first of `files` that is where nothing can be read any more.
+    pub fn out_of_reach<'a>(&self, files: &'a [PathBuf]) -> Option<&'a Path> {
+        let folders = self.folders.as_ref()?;
+        let is_within = |file: &&PathBuf| {
+            let Ok(place) = file.canonicalize() else {
+                return true;
+            };
+            folders.iter().any(|folder| place.starts_with(folder))
+        };
+        files
+            .iter()
+            .find(|file| !is_within(file))
+            .map(PathBuf::as_path)
+    }
+}
+
+/// Gives up, on this thread, everything that can be given up: it goes on with what it has open.
+pub fn give_up_everything() {
+    let limits = || -> Result<(), LimitError> {
+        nix::sys::prctl::set_no_new_privs()?;
+        restrict(&Reach::default())?;
+        keep_capabilities(&CapsHashSet::new())
+    };
+    if let Err(error) = limits() {
+        debug!("a thread has kept rights that it does not need: {error}");
+    }
+}
+
+/// Whether what a gateway does while it runs works under these limits.
+fn try_out(limits: &[Limit], reach: &Reach, files: &[PathBuf]) -> Result<(), LimitError> {
+    let readable = |file: &&PathBuf| regular::read(file, 1).is_ok();
+    let before: Vec<&PathBuf> = files.iter().filter(readable).collect();
+    let alone = || {
+        take_on(limits, reach)?;
+        nft::try_out().map_err(|error| LimitError::Work(error.to_string()))?;
+        match before.iter().find(|file| !readable(file)) {
+            None => Ok(()),
+            Some(file) => Err(LimitError::Work(format!(
+                "{} could not be read again; root should own it, or everybody be allowed to read it",
+                file.display()
+            ))),
+        }
+    };
+    thread::scope(|scope| {
+        let tried = thread::Builder::new().spawn_scoped(scope, alone);
+        let tried = tried.map_err(|error| LimitError::Work(error.to_string()))?;
+        tried
+            .join()
+            .unwrap_or_else(|_| Err(LimitError::Work("trying it out panicked".to_owned())))
+    })
+}
+
+/// Takes the limits on, on this thread; what became of that of files.
+fn take_on(limits: &[Limit], reach: &Reach) -> Result<Option<RulesetStatus>, LimitError> {
+    nix::sys::prctl::set_no_new_privs()?;
+    let mut files = None;
+    for limit in limits {
+        match limit {
+            Limit::Files => files = Some(restrict(reach)?),
+            Limit::Capabilities => {
+                keep_capabilities(&CapsHashSet::from([Capability::CAP_NET_ADMIN]))?;
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Keeps those of `wanted` that there are, for programs that are run, too, and no other.
+fn keep_capabilities(wanted: &CapsHashSet) -> Result<(), LimitError> {
+    let permitted = caps::read(None, CapSet::Permitted)?;
+    let kept: CapsHashSet = permitted.intersection(wanted).copied().collect();
+    // A program that is run as root has what is in the bounding set.
+    if permitted.contains(&Capability::CAP_SETPCAP) {
+        for capability in caps::read(None, CapSet::Bounding)?.difference(&kept) {
+            caps::drop(None, CapSet::Bounding, *capability)?;
+        }
+    }
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        // A service may have no more than that, and not even the right to ask for less.
+        if caps::read(None, set)? != kept {
+            caps::set(None, set, &kept)?;
+        }
+    }
+    caps::set(None, CapSet::Ambient, &kept)?;
+    Ok(())
+}
+
+/// What can be reached in the file system.
+#[derive(Debug, Default)]
+struct Reach {
+    /// Folders to read.
+    read: BTreeSet<PathBuf>,
+    /// Folders to read, and to run programs from.
+    run: BTreeSet<PathBuf>,
+    /// Files to read and write, or folders of such.
+    write: BTreeSet<PathBuf>,
+    /// Folders to write files in, and to exchange them.
+    keep: BTreeSet<PathBuf>,
+    /// Folders to remove entries from.
+    remove: BTreeSet<PathBuf>,
+}
+
+impl Reach {
+    /// Folders and not files, wherever a file may be replaced by another one of its name, as packages and operators do it.
+    fn of(needs: Needs<'_>) -> Self {
+        let mut reach = Self::default();
+        let files = needs.files.iter();
+        reach.read.extend(files.flat_map(|file| folders_of(file)));
+        reach.read.extend(KEPT_FOLDERS.map(PathBuf::from));
+        // What is not there need not be reached, and what comes later cannot be named here.
+        reach.read.retain(|folder| folder.is_dir());
+        let program = nft::program();
+        for path in [program.canonicalize().ok(), Some(program)]
+            .into_iter()
+            .flatten()
+        {
+            reach.run.extend(path.parent().map(Path::to_owned));
+        }
+        reach.run.extend(LIBRARIES.map(PathBuf::from));
+        for (key, _) in device_settings(needs.device) {
+            let setting = Path::new("/proc/sys").join(key);
+            reach.write.extend(setting.parent().map(Path::to_owned));
+        }
+        reach.write.insert(PathBuf::from("/dev/null"));
+        for folder in needs.written {
+            // Where it cannot be made, writing fails later, and says so.
+            if fs::create_dir_all(folder).is_ok() {
+                reach.keep.insert(folder.clone());
+            }
+        }
+        reach.keep.insert(PathBuf::from(KEPT_LOGS));
+        reach
+            .remove
+            .extend(needs.control.parent().map(Path::to_owned));
+        reach
+    }
+
+    /// All of it, with what is allowed there.
+    fn rules(&self) -> impl Iterator<Item = (&Path, BitFlags<AccessFs>)> {
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        let run = read | AccessFs::Execute;
+        // Whoever opens a setting to write it cuts it off first.
+        let write = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
+        let remove = AccessFs::RemoveFile.into();
+        let keep = write | AccessFs::ReadDir | AccessFs::MakeReg | AccessFs::RemoveFile;
+        let places = [
+            (&self.read, read),
+            (&self.run, run),
+            (&self.write, write),
+            (&self.keep, keep),
+            (&self.remove, remove),
+        ];
+        places
+            .into_iter()
+            .flat_map(|(paths, access)| paths.iter().map(move |path| (path.as_path(), access)))
+    }
+}
+
+/// Has the kernel stop this thread from reaching anything else in the file system, as far as it knows how to.
+fn restrict(reach: &Reach) -> Result<RulesetStatus, LimitError> {
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(KNOWN_ABI))?
+        .scope(Scope::Signal)?
+        .create()?;
+    for (path, access) in reach.rules() {
+        // Not every system has all of them.
+        let Ok(place) = PathFd::new(path) else {
+            continue;
+        };
+        rules = rules.add_rule(PathBeneath::new(place, access))?;
+    }
+    Ok(rules.restrict_self()?.ruleset)
+}
+
+/// The rights to files that this was written for; older kernels know fewer of them.
+const KNOWN_ABI: ABI = ABI::V5;
+/// Folders that are read from, whatever the first policy names: kernel settings, and where feeds of a later one may be.
+const KEPT_FOLDERS: [&str; 3] = ["/proc/sys/net", "/etc/offramp", "/var/lib/offramp"];
+/// Where a drop log of a later policy may be.
+const KEPT_LOGS: &str = "/var/log/offramp";
+/// Where programs have their loader and libraries.
+const LIBRARIES: [&str; 7] = [
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.preload",
+];

@@ -1,0 +1,130 @@
+//! [`Watchdog`]: tells the service manager that traffic is judged, for as long as every worker shows that it lives.
+//!
+//! A worker counts its exchanges with the kernel; one that has nothing to do looks up all the same, every
+//! [`IDLE_LIMIT`](super::tun::IDLE_LIMIT). So a count that stands still is a worker that hangs. It is a task of its own: what
+//! control waits for, such as `nft`, holds no sign of life back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info};
+
+use super::counters::IoCounters;
+use super::service::{Notice, ServiceManager};
+use super::tun;
+
+/// Watches the workers until it is dropped.
+#[derive(Debug)]
+pub struct Watchdog {
+    watching: JoinHandle<()>,
+    all_live: Arc<AtomicBool>,
+}
+
+impl Watchdog {
+    /// Begins to watch the workers with these counters; goes on in the tokio runtime that calls.
+    pub fn start(workers: Vec<Arc<IoCounters>>, manager: Arc<ServiceManager>) -> Self {
+        let all_live = Arc::new(AtomicBool::new(true));
+        Self {
+            watching: tokio::spawn(watch(workers, manager, Arc::clone(&all_live))),
+            all_live,
+        }
+    }
+
+    /// Whether every worker has shown a sign of life when this was looked for last.
+    pub fn all_live(&self) -> bool {
+        self.all_live.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+async fn watch(
+    workers: Vec<Arc<IoCounters>>,
+    manager: Arc<ServiceManager>,
+    all_live: Arc<AtomicBool>,
+) {
+    let mut ticks = interval(period(manager.watchdog()));
+    // After a pause of the whole process, workers get as long as ever to show that they live.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pulse = Pulse::default();
+    loop {
+        ticks.tick().await;
+        let exchanges = workers.iter().map(|worker| worker.exchanges());
+        let hang = pulse.feel(exchanges.collect());
+        let lived = all_live.swap(hang.is_empty(), Ordering::Relaxed);
+        match (lived, hang.is_empty()) {
+            (true, false) => {
+                let numbers: Vec<String> = hang.iter().map(ToString::to_string).collect();
+                let numbers = numbers.join(", ");
+                error!("worker {numbers} shows no sign of life: what is diverted to it waits");
+            }
+            (false, true) => info!("every worker shows signs of life again"),
+            (true, true) | (false, false) => {}
+        }
+        if hang.is_empty() && manager.watchdog().is_some() {
+            manager.tell(Notice::Alive);
+        }
+    }
+}
+
+/// How far the workers were when they were looked at last.
+#[derive(Debug, Default)]
+struct Pulse {
+    exchanges: Vec<u64>,
+}
+
+impl Pulse {
+    /// The numbers of those workers that are no further than the last time, by how far they are at the moment.
+    fn feel(&mut self, exchanges: Vec<u64>) -> Vec<usize> {
+        let before = std::mem::replace(&mut self.exchanges, exchanges);
+        let pairs = before.iter().zip(&self.exchanges).enumerate();
+        let stand_still = pairs.filter(|(_, (before, now))| before == now);
+        stand_still.map(|(number, _)| number).collect()
+    }
+}
+
+/// How often to look: several times before the manager loses its patience, and no worker is asked for more than it promises.
+fn period(watchdog: Option<Duration>) -> Duration {
+    let wanted = watchdog.map_or(UNWATCHED_PERIOD, |limit| limit / LOOKS);
+    wanted.max(2 * tun::IDLE_LIMIT)
+}
+
+/// Looks in the time that the service manager waits: one may come late, or find a busy machine.
+const LOOKS: u32 = 4;
+/// How often to look where no service manager waits.
+const UNWATCHED_PERIOD: Duration = Duration::from_millis(2_500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_stands_still_is_named_until_it_moves() {
+        let mut pulse = Pulse::default();
+        assert_eq!(
+            pulse.feel(vec![0, 0]),
+            [0; 0],
+            "nobody was looked at before"
+        );
+        assert_eq!(pulse.feel(vec![1, 0]), [1]);
+        assert_eq!(pulse.feel(vec![1, 0]), [0, 1]);
+        assert_eq!(pulse.feel(vec![2, u64::MAX]), [0; 0]);
+        // A count that has come round is a count that has moved.
+        assert_eq!(pulse.feel(vec![3, 0]), [0; 0]);
+    }
+
+    #[test]
+    fn no_worker_is_asked_for_more_signs_than_an_idle_one_gives() {
+        let of = |seconds| period(Some(Duration::from_secs(seconds)));
+        assert_eq!(of(10), Duration::from_millis(2_500));
+        assert!(of(1) >= 2 * tun::IDLE_LIMIT);
+        assert_eq!(period(None), UNWATCHED_PERIOD);
+    }
+}

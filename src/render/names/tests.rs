@@ -1,0 +1,227 @@
+//! Every target against the policy, and what cannot be written.
+
+use super::*;
+use crate::policy;
+
+const POLICY: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24", "fd00:1::/64"]
+[corporate]
+subnets = ["10.0.0.0/8"]
+dns_servers = ["10.0.0.53"]
+[[server]]
+name = "Front End pool"
+addresses = ["10.1.0.10"]
+hosts = ["pool01.contoso.com"]
+[[public]]
+name = "Access Edge"
+addresses = ["167.55.49.32", "2001:db8:ed9e::32"]
+hosts = ["sip.contoso.com"]
+srv = [
+    { name = "_sip._tls.contoso.com", target = "sip.contoso.com", port = 443 },
+    { name = "_sip._tls.contoso.com", target = "sip.contoso.com", port = 5061, priority = 10, weight = 5 },
+]
+[[public]]
+name = "Reverse proxy"
+addresses = ["167.55.49.35", "167.55.50.35"]
+hosts = ["meet.contoso.com", "meet.pool01.contoso.com", "www.fabrikam.com"]
+[dns]
+listen = ["172.16.1.1:53", "[fd00:1::1]:53"]
+sip_domains = ["contoso.com"]
+upstreams = ["10.0.0.53", "10.0.1.53:5353"]
+"#;
+
+fn written(target: NameTarget, text: &str) -> Result<NamesFile, NamesError> {
+    let (policy, _) = policy::parse("policy.toml", text.as_bytes()).expect("a good policy");
+    render_names(target, &policy)
+}
+
+#[test]
+fn every_target_is_written_as_its_program_reads_it() {
+    for target in NameTarget::ALL {
+        let file = written(target, POLICY).expect("all of it can be said");
+        let warnings: String = file.warnings.iter().map(|it| format!("{it}\n")).collect();
+        insta::assert_snapshot!(target.name(), file.text.replace('\r', "") + &warnings);
+    }
+}
+
+#[test]
+fn no_name_of_the_policy_is_left_out_in_silence() {
+    let (policy, _) = policy::parse("policy.toml", POLICY.as_bytes()).expect("a good policy");
+    let zones = Zones::of(&policy);
+    for target in NameTarget::ALL
+        .into_iter()
+        .filter(|it| *it != NameTarget::Bind)
+    {
+        let file = render_names(target, &policy).expect("all of it can be said");
+        let said = file.text + &file.warnings.concat();
+        for owner in zones.owners() {
+            assert!(
+                said.contains(&owner.name.to_string()),
+                "{target}: {}",
+                owner.name
+            );
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_said_is_refused_with_what_to_write() {
+    let nothing = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n";
+    for target in NameTarget::ALL {
+        assert_eq!(
+            written(target, nothing),
+            Err(NamesError::NoNames),
+            "{target}"
+        );
+    }
+    let elsewhere = POLICY.replace(":53\"", ":5300\"");
+    let error = written(NameTarget::WindowsNrpt, &elsewhere).expect_err("no server at port 53");
+    assert!(error.to_string().contains("dns.listen"), "{error}");
+    let label = "x".repeat(60);
+    let long = POLICY.replace(
+        "meet.contoso.com",
+        &format!("{label}.{label}.{label}.{label}.com"),
+    );
+    assert!(matches!(
+        written(NameTarget::Rpz, &long),
+        Err(NamesError::TooLong { .. })
+    ));
+    assert!(written(NameTarget::Unbound, &long).is_ok());
+}
+
+#[test]
+fn no_query_policy_of_windows_speaks_of_a_whole_zone() {
+    let text = written(NameTarget::WindowsDnsPolicy, POLICY)
+        .expect("all of it can be said")
+        .text;
+    let policies = text
+        .lines()
+        .filter(|line| line.starts_with("Add-DnsServerQueryResolutionPolicy "));
+    assert_eq!(policies.clone().count(), 2, "{text}");
+    assert!(
+        policies.clone().all(|line| line.contains(" -Fqdn 'EQ,")),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_zone_that_takes_a_domain_with_it_is_worth_a_warning() {
+    let apex = POLICY.replace("\"www.fabrikam.com\"", "\"fabrikam.com\"");
+    let file = written(NameTarget::WindowsDnscmd, &apex).expect("all of it can be said");
+    assert!(
+        file.warnings.iter().any(|it| it.contains("fabrikam.com")),
+        "{:?}",
+        file.warnings
+    );
+    let file = written(NameTarget::WindowsDnscmd, POLICY).expect("all of it can be said");
+    assert_eq!(file.warnings, [] as [&str; 0]);
+}
+
+#[test]
+fn the_name_of_the_policy_file_stays_in_its_comment() {
+    let (policy, _) =
+        policy::parse("evil\nserver:\n%PATH%.toml", POLICY.as_bytes()).expect("a good policy");
+    for target in NameTarget::ALL {
+        let text = render_names(target, &policy)
+            .expect("all of it can be said")
+            .text;
+        assert!(
+            text.lines()
+                .next()
+                .is_some_and(|line| line.contains("evil?server:?.toml")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_people_edited_is_compared_by_what_it_says() {
+    let (policy, _) = policy::parse("policy.toml", POLICY.as_bytes()).expect("a good policy");
+    let compare = |target, change: &dyn Fn(&str) -> String| {
+        let text = render_names(target, &policy)
+            .expect("all of it can be said")
+            .text;
+        names_difference(target, &policy, &change(&text)).expect("a target whose file is read")
+    };
+    for target in [NameTarget::Unbound, NameTarget::Rpz, NameTarget::Dnsmasq] {
+        let reordered = |text: &str| {
+            text.lines()
+                .rev()
+                .map(|line| format!("  {line}\n"))
+                .collect::<String>()
+        };
+        assert_eq!(compare(target, &reordered), Ok(Vec::new()), "{target}");
+        let moved =
+            compare(target, &|text| text.replace("167.55.50.35", "10.1.0.35")).expect("records");
+        assert!(
+            moved.iter().all(|line| line.contains("A 10.1.0.35")),
+            "{target}: {moved:?}"
+        );
+        assert_eq!(moved.len(), 3, "{target}: {moved:?}");
+        let dropped = |text: &str| -> String {
+            let kept = text
+                .lines()
+                .filter(|line| !line.contains("lyncdiscoverinternal"));
+            kept.map(|line| format!("{line}\n")).collect()
+        };
+        let dropped = compare(target, &dropped).expect("records");
+        assert!(
+            dropped[0]
+                .contains("lyncdiscoverinternal.contoso.com: nothing, and should be: no such name"),
+            "{target}: {dropped:?}"
+        );
+    }
+    let leaking = compare(NameTarget::Unbound, &|text| {
+        text.replace("transparent", "typetransparent")
+    });
+    assert!(leaking.is_err_and(|error| error.to_string().contains("`typetransparent`")));
+    let leaking = compare(NameTarget::Dnsmasq, &|text| {
+        text.replace("local=/sip.", "#local=/sip.")
+    });
+    assert!(leaking.is_err_and(|error| error.to_string().contains("would be forwarded")));
+}
+
+/// Lines of files, in pieces that fit together or do not.
+const PIECES: &[&str] = &[
+    "local-zone:",
+    "local-data:",
+    " \"sip.contoso.com. ",
+    "transparent",
+    "always_nxdomain\n",
+    "60 IN ",
+    "A 1.2.3.4\"\n",
+    "CNAME ",
+    ".\n",
+    "*.",
+    "sip.contoso.com ",
+    "IN SRV 0 0 443 ",
+    "local=/",
+    "/\n",
+    "server=/*.",
+    "/#\n",
+    "host-record=",
+    ",",
+    "srv-host=",
+    "\\",
+    "\n",
+    "#",
+    ";",
+];
+
+proptest::proptest! {
+    #[test]
+    fn every_file_is_read_back_as_the_policy(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 2_000)) {
+        reference::fuzz_names(&bytes);
+    }
+
+    #[test]
+    fn no_text_makes_a_reader_panic(
+        text in "[ -~\n]{0,200}",
+        pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..12),
+    ) {
+        let (policy, _) = policy::parse("policy.toml", POLICY.as_bytes()).expect("a good policy");
+        reference::fuzz_names_file(&policy, &text);
+        reference::fuzz_names_file(&policy, &pieces.concat());
+    }
+}

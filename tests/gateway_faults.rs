@@ -1,0 +1,579 @@
+//! Faults of a running gateway, each brought about for real: no crash, no spin, nothing dropped that should pass and
+//! nothing passed that should be dropped, and a counter or a line of the log that tells.
+//!
+//! | | fault | test |
+//! |---|---|---|
+//! | 13 | reload with a broken file | `gateway_reload`: `a_file_with_mistakes_changes_nothing_and_says_so` |
+//! | 14 | reload under load | `gateway_reload`: `a_hundred_reloads_lose_double_and_reorder_none_of_a_million_packets` |
+//! | 15 | storm of SIGHUP | `gateway_reload`: `a_storm_of_signals_ends` |
+//! | 16 | SIGTERM under load | `gateway_life`: `a_clean_stop_removes_everything_it_added_and_nothing_else`, `it_stops_also_while_packets_never_cease` |
+//! | 17 | kill -9 | `gateway_life`: `kill_9_…` (three), `a_closed_gateway_forwards_again_within_a_second_of_its_start` |
+//! | 18 | second instance, address in use | `gateway_life`: `a_second_instance_says_so_and_leaves_the_first_alone`, `the_control_socket_of_somebody_else_is_left_alone`; `gateway_metrics`: `an_address_that_is_taken_…` |
+//! | 19 | device removed | `gateway_life`: `a_device_that_is_deleted_ends_the_gateway_and_not_the_traffic` |
+//! | 20 | device off and on, MTU changed | `gateway_life`: `a_device_that_was_off_diverts_again`; [`a_device_whose_mtu_is_changed_goes_on_judging`] |
+//! | 21 | errors and short writes on the device | [`packets_that_the_kernel_does_not_take_back_are_counted_and_the_next_ones_pass`] |
+//! | 22 | disk full, broken, read-only; pipe full or closed | `gateway_drops`: all but the first two |
+//! | 23 | no free descriptor | `gateway_metrics`: `without_free_descriptors_connections_wait_and_nothing_spins`; [`without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not`] |
+//! | 24 | no memory | [`a_start_without_memory_says_so_or_works_and_traffic_passes`], [`a_reload_without_memory_is_refused_or_the_fail_mode_holds`] |
+//! | 25 | clock a day forward and back | [`a_clock_that_jumps_changes_no_timer`] |
+//! | 26, 27 | stuck scrapers, garbage | `gateway_metrics`: `connections_that_idle_dawdle_or_talk_nonsense_harm_nobody` |
+//! | 28 | addresses and names without end | `gateway_metrics`: `a_policy_of_a_thousand_servers_makes_no_more_than_200_series`; [`packets_from_everywhere_to_everywhere_make_no_series_and_take_no_memory`] |
+//! | 29 | starved, stopped and continued | [`a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once`] |
+//! | 30 | no right, no `/dev/net/tun` | `gateway_life`: `what_would_break_it_is_refused_with_advice_before_anything_is_changed` |
+
+#![cfg(feature = "gateway")]
+
+mod site;
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
+use site::{Daemon, in_sandbox, poll};
+use support::{program, run};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_offramp");
+
+/// Media is stopped and the rest answered.
+#[track_caller]
+fn assert_judges(site: &PlainSite) {
+    for address in [OFFICE, OFFICE6] {
+        assert!(site.is_answered(address, DNS, 100), "{address}");
+        assert!(!site.is_answered(address, MEDIA, 100), "{address}");
+    }
+}
+
+/// Whoever is asked in [`assert_judges`].
+fn answer(site: &PlainSite) {
+    for address in [OFFICE, OFFICE6] {
+        site.echo(address, DNS);
+        site.echo(address, MEDIA);
+    }
+}
+
+fn signal(gateway: &Daemon, name: &str) {
+    let pid = gateway.pid().to_string();
+    run(Command::new("kill").args(["-s", name, &pid])).success();
+}
+
+/// Sets a limit of a process that runs; `limit` is an option of `prlimit`.
+fn limit(gateway: &Daemon, limit: &str) {
+    let pid = gateway.pid().to_string();
+    run(Command::new("prlimit").args(["--pid", &pid, limit])).success();
+}
+
+/// What a process has used of processors so far.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    // proc(5): the name in parentheses is field 2, `utime` and `stime` are 14 and 15, in hundredths of a second.
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let fields = fields.split(' ').skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+/// Has a process bear something, in which it has next to nothing to do: a loop that spins takes all the time there is.
+#[track_caller]
+fn without_spinning(pid: u32, bear: impl FnOnce()) {
+    let (before, begin) = (cpu_time(pid), Instant::now());
+    bear();
+    let (used, time) = (cpu_time(pid) - before, begin.elapsed());
+    assert!(
+        used <= time / 2 + Duration::from_millis(200),
+        "{used:?} of {time:?}"
+    );
+}
+
+/// A field of `/proc/PID/status`, in KiB.
+fn memory(gateway: &Daemon, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with(field));
+    let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    number.expect("a number")
+}
+
+#[test]
+fn packets_that_the_kernel_does_not_take_back_are_counted_and_the_next_ones_pass() {
+    in_sandbox(
+        "packets_that_the_kernel_does_not_take_back_are_counted_and_the_next_ones_pass",
+        &["strace"],
+        || {
+            let site = PlainSite::new("writes");
+            answer(&site);
+            let mut gateway = site.start("");
+            let failed = || site.status()["device"]["failed_writes"].as_u64();
+            for fault in [
+                "error=EAGAIN",
+                "error=ENOBUFS",
+                "error=EIO",
+                "error=EINVAL",
+                "retval=10",
+            ] {
+                let before = failed();
+                let pid = gateway.pid().to_string();
+                let mut injector = Daemon::start(
+                    &site.concentrator,
+                    "strace",
+                    site.folder.path("strace.log"),
+                    Command::new("strace")
+                        .args(["-f", "-p", &pid, "-P", "/dev/net/tun"])
+                        .args([
+                            "-e",
+                            "trace=write,writev",
+                            "-e",
+                            &format!("inject=write,writev:{fault}"),
+                        ]),
+                );
+                injector.wait_for_log("attached");
+                without_spinning(gateway.pid(), || {
+                    assert!(!site.is_answered(OFFICE, DNS, 100), "{fault}");
+                    assert!(!site.is_answered(OFFICE, MEDIA, 100), "{fault}");
+                });
+                assert!(failed() >= before.map(|before| before + 5), "{fault}");
+                injector.terminate();
+                assert_judges(&site);
+            }
+            assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+        },
+    );
+}
+
+#[test]
+fn a_device_whose_mtu_is_changed_goes_on_judging() {
+    in_sandbox("a_device_whose_mtu_is_changed_goes_on_judging", &[], || {
+        let site = PlainSite::new("mtu");
+        answer(&site);
+        let mut gateway = site.start("");
+        for mtu in [1_280, 65_000, 1_400] {
+            site.concentrator
+                .ip(&format!("link set offramp0 mtu {mtu}"));
+            // The sender learns it from the first that was too long.
+            for length in [100, 1_300, 4_000] {
+                for address in [OFFICE, OFFICE6] {
+                    poll("an answer", || {
+                        site.is_answered(address, DNS, length).then_some(())
+                    });
+                    assert!(!site.is_answered(address, MEDIA, length), "{mtu}: {length}");
+                }
+            }
+        }
+        assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+    });
+}
+
+#[test]
+fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
+    in_sandbox(
+        "without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not",
+        &["prlimit"],
+        || {
+            let site = PlainSite::new("no_descriptor");
+            answer(&site);
+            let policy = plain::policy(&site.folder, "");
+            let policy = site.folder.write("policy.toml", policy);
+            let mut gateway = Daemon::start(
+                &site.concentrator,
+                "offramp run",
+                site.folder.path("gateway.log"),
+                &mut program(&["run", &policy, "--verbose"]),
+            );
+            gateway.wait_for_log(" ready: ");
+            // Fewer than it has.
+            limit(&gateway, "--nofile=4:");
+            let socket = site.folder.path("control.sock");
+            let mut ask = program(&["status", "--control", &socket, "--json"]);
+            let asking = site
+                .concentrator
+                .enter(|| ask.stdout(std::process::Stdio::piped()).spawn());
+            let mut asking = asking.expect("it starts");
+            without_spinning(gateway.pid(), || {
+                signal(&gateway, "HUP");
+                gateway.wait_for_log("has to wait: Too many open files");
+                gateway.wait_for_log("reload refused, generation 1 stays in force");
+                gateway.wait_for_log("cannot see to it that traffic is diverted");
+                assert_judges(&site);
+            });
+            let tries = gateway.log().matches("has to wait").count();
+            assert!(tries < 500, "{tries}");
+
+            limit(&gateway, "--nofile=1024:");
+            let ended = support::wait(&mut asking, site::DEADLINE).expect("it is answered");
+            assert!(ended.success());
+            signal(&gateway, "HUP");
+            gateway.wait_for_log("reloaded: ");
+            gateway.wait_for_log("traffic is diverted as it should be again");
+            assert_judges(&site);
+            let complaints = gateway.log().matches("cannot see to it").count();
+            assert_eq!(complaints, 1, "{}", gateway.log());
+            assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+        },
+    );
+}
+
+/// Starts the program under a limit of its memory.
+fn start_limited(site: &PlainSite, mebibytes: u64) -> Daemon {
+    let most = format!("--as={}", mebibytes << 20);
+    let policy = site.folder.path("policy.toml");
+    Daemon::start(
+        &site.concentrator,
+        "offramp run",
+        site.folder.path(&format!("limited-{mebibytes}.log")),
+        Command::new("prlimit").args([&most, "--core=0", BINARY, "run", &policy]),
+    )
+}
+
+#[test]
+fn a_start_without_memory_says_so_or_works_and_traffic_passes() {
+    in_sandbox(
+        "a_start_without_memory_says_so_or_works_and_traffic_passes",
+        &["prlimit"],
+        || {
+            let site = PlainSite::new("little_memory");
+            answer(&site);
+            let before = site.kernel();
+            site.folder
+                .write("policy.toml", plain::policy(&site.folder, ""));
+            // With less, the system cannot even load it.
+            for mebibytes in [20, 24, 32, 48, 1_024] {
+                let gateway = start_limited(&site, mebibytes);
+                let pid = gateway.pid();
+                let has_ended = || {
+                    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                    stat.is_empty() || stat.contains(") Z ")
+                };
+                let is_ready = poll("a decision", || {
+                    let ready = gateway.log().contains(" ready: ");
+                    (ready || has_ended()).then_some(ready)
+                });
+                println!(
+                    "{mebibytes} MiB: {}",
+                    if is_ready { "ready" } else { "refused" }
+                );
+                let mut gateway = gateway;
+                if is_ready {
+                    assert_judges(&site);
+                    assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+                } else {
+                    let ended = gateway.wait();
+                    assert!(
+                        !ended.success() && !gateway.log().is_empty(),
+                        "{ended}: it says why"
+                    );
+                    assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+                    site.wait_for_answer(OFFICE, MEDIA);
+                }
+                site.offramp(&["run", "--cleanup"]).success();
+                assert_eq!(site.kernel(), before, "{mebibytes} MiB");
+                assert!(is_ready || mebibytes < 1_024, "{}", gateway.log());
+            }
+        },
+    );
+}
+
+#[test]
+fn a_reload_without_memory_is_refused_or_the_fail_mode_holds() {
+    in_sandbox(
+        "a_reload_without_memory_is_refused_or_the_fail_mode_holds",
+        &["prlimit"],
+        || {
+            let site = PlainSite::new("no_memory");
+            answer(&site);
+            // What the policy takes on its way through the reader is many times its size.
+            let address =
+                |at: u32| format!("\"10.{}.{}.{}\"", 64 + (at >> 16), at >> 8 & 255, at & 255);
+            let addresses: Vec<String> = (0..100_000).map(address).collect();
+            let huge = format!(
+                "[[server]]\nname = \"many\"\naddresses = [{}]\n",
+                addresses.join(", ")
+            );
+            for (on_failure, headroom) in [("open", 1), ("closed", 8), ("open", 24)] {
+                let options = format!("on_failure = \"{on_failure}\"");
+                let mut gateway = site.start(&options);
+                limit(&gateway, "--core=0");
+                let most = (memory(&gateway, "VmSize:") << 10) + (headroom << 20);
+                limit(&gateway, &format!("--as={most}"));
+                let policy = plain::policy(&site.folder, &options) + &huge;
+                site.folder.write("policy.toml", policy);
+                let stat = format!("/proc/{}/stat", gateway.pid());
+                let has_died = poll("a decision", || {
+                    let stat = fs::read_to_string(&stat).unwrap_or_default();
+                    let died = stat.contains(") Z ");
+                    (died || gateway.log().contains("reload refused")).then_some(died)
+                });
+                println!(
+                    "{headroom} MiB: {}",
+                    if has_died { "died" } else { "refused" }
+                );
+                if has_died {
+                    let ended = gateway.wait();
+                    assert_eq!(
+                        ended.signal(),
+                        Some(nix::libc::SIGABRT),
+                        "{}",
+                        gateway.log()
+                    );
+                    assert!(
+                        gateway.log().contains("memory allocation of"),
+                        "{}",
+                        gateway.log()
+                    );
+                    match on_failure {
+                        "open" => {
+                            site.wait_for_answer(OFFICE, DNS);
+                            site.wait_for_answer(OFFICE, MEDIA);
+                        }
+                        _ => {
+                            poll("the device to go", || {
+                                (!site.concentrator.has_interface("offramp0")).then_some(())
+                            });
+                            assert!(!site.is_answered(OFFICE, DNS, 100));
+                            assert!(!site.is_answered(OFFICE6, DNS, 100));
+                        }
+                    }
+                } else {
+                    assert_judges(&site);
+                    assert_eq!(site.status()["generation"], 1);
+                    assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+                }
+                site.offramp(&["run", "--cleanup"]).success();
+            }
+        },
+    );
+}
+
+#[test]
+fn a_clock_that_jumps_changes_no_timer() {
+    in_sandbox("a_clock_that_jumps_changes_no_timer", &["faketime"], || {
+        const DAY: i64 = 86_400;
+        let site = PlainSite::new("clock");
+        answer(&site);
+        let log = site.folder.path("drops.jsonl");
+        let policy = plain::policy(&site.folder, &format!("drop_log = \"{log}\""));
+        let policy = site.folder.write("policy.toml", policy);
+        // What the program preloads, but for a clock that is set while it runs, and alone: the monotonic one never jumps.
+        let library = run(Command::new("faketime").args(["-m", "-f", "+0", "env"])).success();
+        let library = library
+            .lines()
+            .find_map(|line| line.strip_prefix("LD_PRELOAD="));
+        let clock = site.folder.write("clock", "+0");
+        let mut gateway = Daemon::start(
+            &site.concentrator,
+            "offramp run",
+            site.folder.path("gateway.log"),
+            program(&["run", &policy])
+                .env("LD_PRELOAD", library.expect("it preloads a library"))
+                .env("FAKETIME_TIMESTAMP_FILE", &clock)
+                .env("FAKETIME_NO_CACHE", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        );
+        gateway.wait_for_log(" ready: ");
+        let wait_for_line = |offset: i64| {
+            poll("a line of that day", || {
+                assert!(!site.is_answered(OFFICE, MEDIA, 20));
+                let lines = fs::read_to_string(&log).ok()?;
+                let line: serde_json::Value = serde_json::from_str(lines.lines().last()?).ok()?;
+                let time = humantime(line["time"].as_str()?);
+                ((time - now() - offset).abs() < DAY / 4).then_some(())
+            });
+        };
+        wait_for_line(0);
+        for (generation, offset) in (2_u64..).zip([DAY, -DAY, 0]) {
+            site.folder.write("clock", format!("{offset:+}"));
+            wait_for_line(offset);
+            assert_judges(&site);
+            // What waits for a moment of quiet, and what comes round every few seconds.
+            let policy = plain::policy(&site.folder, &format!("drop_log = \"{log}\" # {offset}"));
+            site.folder.write("policy.toml", policy);
+            poll("the reload", || {
+                (site.status()["generation"] == generation).then_some(())
+            });
+            if offset != 0 {
+                site.concentrator.ip("rule del priority 900");
+                let back = "somebody has removed 1 routing rules";
+                gateway.wait_until("the rule to be back", |it| {
+                    it.log().matches(back).count() as u64 == generation - 1
+                });
+            }
+            assert!(site.status()["uptime_seconds"].as_u64() < Some(600));
+        }
+        assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+    });
+}
+
+/// Seconds since 1970 of this process, which nobody fakes.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.expect("after 1970").as_secs()).expect("before the year 2^63")
+}
+
+/// Seconds since 1970 of a time as the drop log writes it.
+fn humantime(time: &str) -> i64 {
+    let seconds = run(Command::new("date").args(["-u", "+%s", "-d", time])).success();
+    seconds.trim().parse().expect("a number")
+}
+
+/// The names and labels of all series.
+fn series(site: &PlainSite) -> BTreeSet<String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 9464));
+    let stream = site.concentrator.enter(|| TcpStream::connect(address));
+    let mut stream = stream.expect("it listens");
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+        .expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    let (_, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    let samples = body.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()))
+        .collect()
+}
+
+#[test]
+fn packets_from_everywhere_to_everywhere_make_no_series_and_take_no_memory() {
+    in_sandbox(
+        "packets_from_everywhere_to_everywhere_make_no_series_and_take_no_memory",
+        &[],
+        || {
+            const COUNT: u32 = 4_000;
+            let site = PlainSite::new("cardinality");
+            let log = site.folder.path("drops.jsonl");
+            let options = format!("metrics = \"127.0.0.1:9464\"\ndrop_log = \"{log}\"");
+            let mut gateway = site.start(&options);
+            // Everything in the house was used once.
+            let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
+            let sender = sender.expect("a free port");
+            let mut numbers = 0_u32..;
+            let mut send_until = |judged: u32| {
+                poll("all of them to be judged", || {
+                    // Fewer than any queue on the way holds.
+                    for number in numbers.by_ref().take(500) {
+                        let [_, a, b, c] = number.wrapping_mul(2_654_435_761).to_be_bytes();
+                        let port = if number % 2 == 0 {
+                            DNS
+                        } else {
+                            1_024 + number as u16 % 60_000
+                        };
+                        // At times the kernel says that nobody is there.
+                        _ = sender.send_to(&[7; 20], (format!("10.{a}.{b}.{c}").as_str(), port));
+                    }
+                    let count = site.count("forward", "default") + site.count("drop", "media");
+                    (count >= u64::from(judged)).then_some(())
+                });
+            };
+            send_until(COUNT / 10);
+            let (before, names) = (memory(&gateway, "VmRSS:"), series(&site));
+            send_until(COUNT);
+            assert_eq!(series(&site), names);
+            let after = memory(&gateway, "VmRSS:");
+            println!("{before} KiB before, {after} KiB after");
+            assert!(after <= before + 4_096, "{before} KiB grew to {after}");
+            let lines = fs::read_to_string(&log).expect("a file").lines().count() as u64;
+            assert!(lines < u64::from(COUNT) / 10, "{lines} lines are no sample");
+            assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+        },
+    );
+}
+
+/// Numbered datagrams to where they may go.
+struct Numbered {
+    sender: UdpSocket,
+    receiver: UdpSocket,
+    sent: u32,
+}
+
+impl Numbered {
+    fn new(site: &PlainSite) -> Self {
+        let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
+        let receiver = site.corporate.enter(|| UdpSocket::bind((OFFICE, 5)));
+        let receiver = receiver.expect("the address is there");
+        receiver.set_nonblocking(true).expect("a socket");
+        Self {
+            sender: sender.expect("a free port"),
+            receiver,
+            sent: 0,
+        }
+    }
+
+    /// Sends datagrams over some time, fewer than the receiver's socket holds.
+    fn send(&mut self, count: u32) {
+        for _ in 0..count {
+            let number = self.sent.to_be_bytes();
+            self.sender.send_to(&number, (OFFICE, 5)).expect("a route");
+            self.sent += 1;
+            thread::sleep(Duration::from_millis(15));
+        }
+    }
+
+    /// Waits until all have come, each once and in its order.
+    #[track_caller]
+    fn arrive(&mut self, before: u32) {
+        for wanted in before..self.sent {
+            let mut number = [0; 8];
+            let length = poll("a datagram", || self.receiver.recv(&mut number).ok());
+            assert_eq!(number[..length], wanted.to_be_bytes());
+        }
+        assert!(self.receiver.recv(&mut [0; 8]).is_err(), "one came twice");
+    }
+}
+
+#[test]
+fn a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once() {
+    in_sandbox(
+        "a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once",
+        &["chrt", "taskset"],
+        || {
+            let site = PlainSite::new("starved");
+            answer(&site);
+            let mut gateway = site.start("metrics = \"127.0.0.1:9464\"");
+            let mut flow = Numbered::new(&site);
+            flow.send(10);
+            flow.arrive(0);
+
+            // Two seconds in which it does nothing at all.
+            signal(&gateway, "STOP");
+            let scraping = thread::scope(|scope| {
+                let scraping = scope.spawn(|| series(&site).len());
+                flow.send(100);
+                assert!(flow.receiver.recv(&mut [0; 8]).is_err(), "it stands still");
+                signal(&gateway, "CONT");
+                scraping.join().expect("it is answered")
+            });
+            assert!(scraping > 20, "{scraping}");
+            flow.arrive(10);
+            assert_judges(&site);
+            assert_eq!(site.status()["device"]["failed_writes"], 0);
+
+            // What the processor has left when others have had theirs.
+            let pid = gateway.pid().to_string();
+            let first = run(Command::new("taskset").args(["-p", "-c", &pid])).success();
+            let first = first
+                .rsplit([' ', ',', '-'])
+                .next()
+                .expect("a list")
+                .trim()
+                .to_owned();
+            run(Command::new("taskset").args(["-a", "-p", "-c", &first, &pid])).success();
+            run(Command::new("chrt").args(["--all-tasks", "--idle", "--pid", "0", &pid])).success();
+            let busy = Daemon::start(
+                &site.concentrator,
+                "a busy loop",
+                site.folder.path("busy.log"),
+                Command::new("taskset").args(["-c", &first, "sh", "-c", "while :; do :; done"]),
+            );
+            flow.send(100);
+            flow.arrive(110);
+            drop(busy);
+            assert_judges(&site);
+            assert_eq!(site.status()["device"]["overload_drops"], 0);
+            assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+        },
+    );
+}

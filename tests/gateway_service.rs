@@ -1,0 +1,435 @@
+//! The gateway as a service: what a service manager is told, which rights are left, and what must not hold it up.
+
+#![cfg(feature = "gateway")]
+
+mod site;
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use site::plain::{self, DNS, MEDIA, OFFICE, PlainSite};
+use site::{DEADLINE, Daemon, in_sandbox, poll};
+use support::{Folder, is_installed, program, project, run, wait};
+
+/// Plays a service manager.
+struct Manager {
+    socket: UnixDatagram,
+    address: String,
+}
+
+/// How long it waits for a sign of life.
+const WATCHDOG: Duration = Duration::from_secs(2);
+
+impl Manager {
+    /// Listens on the concentrator, at a path or, with `@` in front, a name in the abstract namespace.
+    fn listen(site: &PlainSite, address: &str) -> Self {
+        let place = match address.strip_prefix('@') {
+            Some(name) => SocketAddr::from_abstract_name(name),
+            None => SocketAddr::from_pathname(address),
+        };
+        let place = place.expect("a short address");
+        // Names belong to the network namespace.
+        let bound = site.concentrator.enter(|| UnixDatagram::bind_addr(&place));
+        Self {
+            socket: bound.expect("a free place"),
+            address: address.to_owned(),
+        }
+    }
+
+    fn start(&self, site: &PlainSite, log: &str, gateway: &str) -> Daemon {
+        let text = plain::policy(&site.folder, gateway);
+        let policy = site.folder.write("policy.toml", text);
+        let mut command = program(&["run", &policy]);
+        command
+            .env("NOTIFY_SOCKET", &self.address)
+            .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
+        let log = site.folder.path(log);
+        Daemon::start(&site.concentrator, "offramp run", log, &mut command)
+    }
+
+    /// The next thing that it is told within `limit`.
+    fn next(&self, limit: Duration) -> Option<String> {
+        let mut message = [0; 1_024];
+        let limit = limit.max(Duration::from_millis(1));
+        self.socket
+            .set_read_timeout(Some(limit))
+            .expect("a duration");
+        let length = self.socket.recv(&mut message).ok()?;
+        Some(String::from_utf8_lossy(&message[..length]).into_owned())
+    }
+
+    /// Waits until it is told `what`; everything that it was told until then.
+    #[track_caller]
+    fn wait_for(&self, what: &str) -> Vec<String> {
+        let mut told = Vec::new();
+        let deadline = Instant::now() + DEADLINE;
+        while let Some(message) = self.next(deadline.saturating_duration_since(Instant::now())) {
+            told.push(message);
+            if told.last().is_some_and(|last| last.contains(what)) {
+                return told;
+            }
+        }
+        panic!("it never came: {what}; {told:?}");
+    }
+}
+
+fn signal(gateway: &Daemon, name: &str) {
+    let pid = gateway.pid().to_string();
+    run(Command::new("kill").args(["-s", name, &pid])).success();
+}
+
+#[test]
+fn a_service_manager_hears_of_start_reload_stop_and_of_life() {
+    in_sandbox(
+        "a_service_manager_hears_of_start_reload_stop_and_of_life",
+        &[],
+        || {
+            let site = PlainSite::new("manager");
+            site.echo(OFFICE, MEDIA);
+            site.echo(OFFICE, DNS);
+            let manager = Manager::listen(&site, "/run/notify.sock");
+            let mut gateway = manager.start(&site, "gateway.log", "");
+            let ready = manager.wait_for("READY=1");
+            assert!(!site.is_answered(OFFICE, MEDIA, 100), "it is not ready");
+            let status = format!("STATUS=judging by {}", site.folder.path("policy.toml"));
+            assert!(
+                ready.last().is_some_and(|it| it.contains(&status)),
+                "{ready:?}"
+            );
+
+            // With nothing to do, and with much.
+            for _ in 0..2 {
+                manager.wait_for("WATCHDOG=1");
+            }
+            let over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
+                let sender = sender.expect("a free port");
+                let over = &over;
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        _ = sender.send_to(&[0; 64], (OFFICE, DNS));
+                    }
+                });
+                for _ in 0..2 {
+                    manager.wait_for("WATCHDOG=1");
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+
+            let reload = || {
+                signal(&gateway, "HUP");
+                manager.wait_for("RELOADING=1\nMONOTONIC_USEC=");
+                manager.wait_for("READY=1").pop().expect("that line")
+            };
+            let told = reload();
+            assert!(told.contains("generation 2\n"), "{told}");
+            site.folder.write("policy.toml", "");
+            let told = reload();
+            assert!(
+                told.contains("generation 2; what the file says now is refused"),
+                "{told}"
+            );
+
+            assert_eq!(gateway.terminate().code(), Some(0));
+            manager.wait_for("STOPPING=1");
+        },
+    );
+}
+
+#[test]
+fn a_worker_that_hangs_is_not_said_to_live_and_a_new_start_brings_traffic_back() {
+    in_sandbox(
+        "a_worker_that_hangs_is_not_said_to_live_and_a_new_start_brings_traffic_back",
+        &["strace"],
+        || {
+            let site = PlainSite::new("hangs");
+            site.echo(OFFICE, MEDIA);
+            site.echo(OFFICE, DNS);
+            let manager = Manager::listen(&site, "@offramp-test/notify");
+            let options = "on_failure = \"closed\"\nworkers = 2\nmetrics = \"127.0.0.1:9100\"";
+            let mut gateway = manager.start(&site, "gateway.log", options);
+            manager.wait_for("WATCHDOG=1");
+            assert!(ask(&site, "/readyz").starts_with("HTTP/1.1 200"));
+
+            // One thread is held at its next system call; all others go on.
+            let worker = thread_of(&gateway, "offramp-1").to_string();
+            let mut hold = Command::new("strace")
+                .args(["-qq", "-o", "/dev/null", "-p", &worker])
+                .args(["-e", "inject=?poll,?ppoll,read:delay_enter=600s"])
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("strace starts");
+            gateway.wait_for_log("worker 1 shows no sign of life");
+            assert!(ask(&site, "/healthz").starts_with("HTTP/1.1 200"));
+            assert!(ask(&site, "/readyz").starts_with("HTTP/1.1 503"));
+
+            // What was said before it hung may still be unread; after that there is silence, for as long as systemd waits.
+            while manager.next(Duration::ZERO).is_some() {}
+            assert_eq!(manager.next(WATCHDOG), None);
+            signal(&gateway, "ABRT");
+            // Who traces a thread has to let go of it before the process is gone.
+            stop(&mut hold);
+            assert_eq!(gateway.wait().code(), None);
+            poll("the device to go", || {
+                (!site.concentrator.has_interface("offramp0")).then_some(())
+            });
+            assert!(!site.is_answered(OFFICE, DNS, 100), "it is closed");
+
+            let _gateway = manager.start(&site, "again.log", options);
+            manager.wait_for("READY=1");
+            assert!(site.is_answered(OFFICE, DNS, 100));
+            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        },
+    );
+}
+
+/// The thread of a gateway that has this name.
+fn thread_of(gateway: &Daemon, name: &str) -> u32 {
+    let threads = threads(gateway).into_iter();
+    let mut named = threads.filter(|thread| fact(&thread.1, "Name") == name);
+    named.next().expect("a thread of that name").0
+}
+
+/// Every thread of a gateway, with what the kernel tells of it.
+fn threads(gateway: &Daemon) -> Vec<(u32, String)> {
+    let folder = format!("/proc/{}/task", gateway.pid());
+    let entries = fs::read_dir(folder).expect("it runs").flatten();
+    let facts = entries.filter_map(|entry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        // A thread may end while it is looked at.
+        Some((
+            number,
+            fs::read_to_string(entry.path().join("status")).ok()?,
+        ))
+    });
+    facts.collect()
+}
+
+/// A line of /proc/PID/status.
+fn fact<'a>(status: &'a str, name: &str) -> &'a str {
+    let mut lines = status.lines().filter_map(|line| line.split_once(":\t"));
+    lines.find(|line| line.0 == name).map_or("", |line| line.1)
+}
+
+fn stop(child: &mut Child) {
+    _ = child.kill();
+    wait(child, DEADLINE).expect("it was killed");
+}
+
+/// What the metrics endpoint answers.
+fn ask(site: &PlainSite, path: &str) -> String {
+    let connect = || TcpStream::connect("127.0.0.1:9100");
+    let mut stream = site.concentrator.enter(connect).expect("it listens");
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())
+        .expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+#[test]
+fn few_rights_are_left_and_suffice() {
+    in_sandbox("few_rights_are_left_and_suffice", &[], || {
+        let site = PlainSite::new("rights");
+        site.echo(OFFICE, MEDIA);
+        let outside = Folder::new("rights_outside");
+        let mut gateway = site.start("metrics = \"127.0.0.1:9100\"");
+        // After a reload, for which `nft` ran, there are all threads that there will be.
+        signal(&gateway, "HUP");
+        gateway.wait_for_log("generation=2");
+        let threads = threads(&gateway);
+        assert!(threads.len() >= 4, "{threads:?}");
+        for (_, status) in &threads {
+            let is_log = fact(status, "Name") == "offramp-log";
+            let net_admin = if is_log { 0 } else { 1_u64 << 12 };
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                let kept = u64::from_str_radix(fact(status, set), 16);
+                assert_eq!(kept, Ok(net_admin), "{set}: {status}");
+            }
+            assert_eq!(fact(status, "NoNewPrivs"), "1", "{status}");
+        }
+
+        // A feed, and a policy, that lie where nothing can be read any more.
+        let secret = outside.write("prefixes.json", "{}");
+        let feed = format!(
+            "{}[[feed]]\nname = \"outside\"\nformat = \"prefixes\"\nfile = \"{secret}\"\n",
+            plain::policy(&site.folder, "")
+        );
+        let refused = |count: u64| {
+            poll("the refusal", || {
+                (site.status()["reloads"]["refused"] == count).then_some(())
+            });
+            let status = site.status();
+            let why = status["reloads"]["last_error"].as_str().unwrap_or_default();
+            assert!(why.contains("Permission denied"), "{why}");
+            assert!(
+                why.contains("restart offramp to have it read from there"),
+                "{why}"
+            );
+        };
+        site.folder.write("policy.toml", feed);
+        refused(1);
+        let elsewhere = outside.write("policy.toml", plain::policy(&site.folder, ""));
+        let file = site.folder.path("policy.toml");
+        fs::remove_file(&file).expect("it is there");
+        symlink(elsewhere, &file).expect("a free place");
+        refused(2);
+        fs::remove_file(&file).expect("it is there");
+        site.folder
+            .write("policy.toml", plain::policy(&site.folder, ""));
+        gateway.wait_for_log("generation=3");
+
+        // What a gateway does while it runs.
+        site.concentrator.nft("flush ruleset");
+        gateway.wait_for_log("somebody has removed the nftables table");
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        assert!(ask(&site, "/metrics").contains("offramp_"));
+        assert_eq!(gateway.terminate().code(), Some(0));
+        assert!(!fs::exists(site.folder.path("control.sock")).expect("a folder"));
+    });
+}
+
+#[test]
+fn a_kernel_without_landlock_is_no_obstacle() {
+    in_sandbox(
+        "a_kernel_without_landlock_is_no_obstacle",
+        &["strace"],
+        || {
+            let site = PlainSite::new("without_landlock");
+            site.echo(OFFICE, DNS);
+            let policy = plain::policy(&site.folder, "");
+            let policy = site.folder.write("policy.toml", policy);
+            let mut command = Command::new("strace");
+            command
+                .args(["-f", "-qq", "-o", "/dev/null", "--seccomp-bpf"])
+                .args(["-e", "inject=landlock_create_ruleset:error=ENOSYS"])
+                .args([env!("CARGO_BIN_EXE_offramp"), "run", &policy]);
+            let log = site.folder.path("gateway.log");
+            let mut gateway = Daemon::start(&site.concentrator, "offramp run", log, &mut command);
+            gateway.wait_for_log("the kernel has no Landlock to limit files with");
+            gateway.wait_for_log("ready: ");
+            assert!(site.is_answered(OFFICE, DNS, 100));
+        },
+    );
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    in_sandbox("a_log_that_nobody_reads_stops_nothing", &[], || {
+        let site = PlainSite::new("unread");
+        let policy = plain::policy(&site.folder, "");
+        let policy = site.folder.write("policy.toml", policy);
+        let (unread, mut pipe) = std::io::pipe().expect("a pipe");
+        // Until it takes no more: then the first line of the log finds no room.
+        let filled = thread::spawn({
+            let mut pipe = pipe.try_clone().expect("a file can be shared");
+            move || while pipe.write(&[b'\n'; 4_096]).is_ok() {}
+        });
+        let start = || {
+            program(&["run", &policy])
+                .stderr(pipe.try_clone().expect("a file"))
+                .spawn()
+        };
+        let mut gateway = site.concentrator.enter(start).expect("it starts");
+        poll("the gateway", || {
+            let asked = site.offramp(&["status", "--control", &site.folder.path("control.sock")]);
+            (asked.code == Some(0)).then_some(())
+        });
+        for generation in 2..10 {
+            let pid = gateway.id().to_string();
+            run(Command::new("kill").args(["-s", "HUP", &pid])).success();
+            poll("the reload", || {
+                (site.status()["generation"] == generation).then_some(())
+            });
+        }
+        let pid = gateway.id().to_string();
+        run(Command::new("kill").args(["-s", "TERM", &pid])).success();
+        let ended = wait(&mut gateway, DEADLINE).expect("it ends");
+        assert_eq!(ended.code(), Some(0));
+        // A start that fails ends as well.
+        let again = || program(&["run", "/nowhere"]).stderr(Stdio::null()).status();
+        assert_eq!(
+            site.concentrator.enter(again).expect("it starts").code(),
+            Some(2)
+        );
+        _ = pipe.flush();
+        drop(unread);
+        filled.join().expect("it ends with its reader");
+    });
+}
+
+#[test]
+fn a_stranger_who_holds_the_name_keeps_no_gateway_from_starting() {
+    in_sandbox(
+        "a_stranger_who_holds_the_name_keeps_no_gateway_from_starting",
+        &[],
+        || {
+            use socket2::{Domain, SockAddr, Socket, Type};
+            let site = PlainSite::new("stranger");
+            // It answers nobody, so that nobody can see who it is.
+            let address = SockAddr::unix("\0offramp/gateway").expect("a short name");
+            let new = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+            let (_stranger, _guests) = site.concentrator.enter(|| {
+                let stranger = new();
+                stranger.bind(&address).expect("a free name");
+                stranger.listen(0).expect("a bound socket");
+                let mut guests = Vec::new();
+                loop {
+                    let guest = new();
+                    guest.set_nonblocking(true).expect("a socket");
+                    if guest.connect(&address).is_err() {
+                        break;
+                    }
+                    guests.push(guest);
+                }
+                (stranger, guests)
+            });
+            let mut gateway = site.start("");
+            assert!(
+                gateway.log().contains("a stranger holds the name"),
+                "{}",
+                gateway.log()
+            );
+            let policy = site.folder.path("policy.toml");
+            let refused = site.offramp(&["run", &policy]).error(1);
+            assert!(refused.contains("already runs on this host"), "{refused}");
+            assert_eq!(gateway.terminate().code(), Some(0));
+        },
+    );
+}
+
+#[test]
+fn systemd_takes_the_unit_and_finds_little_exposed() {
+    if !is_installed("systemd-analyze") {
+        return;
+    }
+    let folder = Folder::new("unit");
+    let unit = fs::read_to_string(project("config/offramp.service")).expect("the unit");
+    assert!(unit.contains("=/usr/bin/offramp "), "{unit}");
+    // As if this program were installed.
+    let unit = unit.replace("/usr/bin/offramp", env!("CARGO_BIN_EXE_offramp"));
+    let file = folder.write("offramp.service", unit);
+    let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no", &file]));
+    assert_eq!(verified.stderr, "");
+    verified.success();
+    // In tenths: 2.0 of 10.
+    let rated = [
+        "security",
+        "--offline=true",
+        "--no-pager",
+        "--threshold=20",
+        &file,
+    ];
+    run(Command::new("systemd-analyze").args(rated)).success();
+}

@@ -1,0 +1,300 @@
+//! Other DNS servers take what is rendered for them, and answer clients as the policy says.
+//!
+//! Each gets the same questions, with a DNS server of the company behind it whose every answer leads inside. What a server
+//! cannot say is in its list of differences, with the reason; a difference that is gone fails the test, too.
+
+#![cfg(feature = "gateway")]
+
+mod resolvers;
+mod site;
+mod support;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use offramp::plan::Zones;
+use offramp::render::{NameTarget, render_names};
+use resolvers::{dig, leaky, table};
+use site::{Daemon, Host, in_sandbox};
+use support::{Folder, run};
+
+/// A DNS server that is started with a file of ours, and what it says differently.
+struct Server {
+    name: &'static str,
+    address: &'static str,
+    start: fn(&Host, &Folder, &str) -> Daemon,
+    differences: &'static [Difference],
+}
+
+/// Questions that get another answer.
+struct Difference {
+    /// Beginning of the name that is asked for.
+    name: &'static str,
+    /// A part of the line that tells the difference.
+    says: &'static str,
+    why: &'static str,
+}
+
+impl Difference {
+    fn tells(&self, line: &str) -> bool {
+        line.starts_with(self.name) && line.contains(self.says)
+    }
+}
+
+const fn differs(name: &'static str, says: &'static str, why: &'static str) -> Difference {
+    Difference { name, says, why }
+}
+
+const SERVERS: [Server; 3] = [
+    Server {
+        name: "unbound",
+        address: "127.0.0.11",
+        start: start_unbound,
+        differences: &[
+            differs(
+                "alias-of-",
+                ": leaks ",
+                "it looks at the name that is asked for, not at where an alias leads",
+            ),
+            differs(
+                "",
+                " SOA: {\"localhost.",
+                "the start of authority of negative answers is data of the name",
+            ),
+            differs(
+                "",
+                " ANY: {} for ",
+                "beside a start of authority it answers ANY with nothing; no client asks that",
+            ),
+        ],
+    },
+    Server {
+        name: "named",
+        address: "127.0.0.12",
+        start: start_named,
+        differences: &[],
+    },
+    Server {
+        name: "dnsmasq",
+        address: "127.0.0.13",
+        start: start_dnsmasq,
+        differences: &[
+            differs(
+                "alias-of-",
+                ": leaks ",
+                "it hands on what an alias leads to",
+            ),
+            differs(
+                "",
+                " SRV: leaks ",
+                "it hands on what stands beside an answer",
+            ),
+            differs("", " MX: leaks ", "likewise"),
+            differs(
+                "use-application-dns.net ",
+                ": NXDOMAIN for NOERROR",
+                "a name of its own without records does not exist",
+            ),
+            differs(
+                "mask.icloud.com ",
+                ": NXDOMAIN for NOERROR",
+                "likewise; to those who ask, both say the same",
+            ),
+            differs("_dns.resolver.arpa ", ": NXDOMAIN for NOERROR", "likewise"),
+        ],
+    },
+];
+
+fn rendered(target: NameTarget, listen: &str) -> String {
+    let policy = table::policy(listen);
+    render_names(target, &policy)
+        .expect("all of it can be said")
+        .text
+}
+
+fn start_unbound(host: &Host, folder: &Folder, address: &str) -> Daemon {
+    let upstream = table::UPSTREAM;
+    let view = folder.write(
+        "unbound-offramp.conf",
+        rendered(NameTarget::Unbound, "127.0.0.1:53"),
+    );
+    let config = folder.write(
+        "unbound.conf",
+        format!(
+            "server:\n  interface: {address}\n  do-not-query-localhost: no\n  username: \"\"\n  chroot: \"\"\n  \
+             directory: \"{}\"\n  pidfile: \"\"\n  use-syslog: no\n  module-config: \"iterator\"\n\
+             forward-zone:\n  name: \".\"\n  forward-addr: {upstream}\ninclude: \"{view}\"\n",
+            folder.path("")
+        ),
+    );
+    run(Command::new("unbound-checkconf").arg(&config)).success();
+    let mut unbound = Command::new("unbound");
+    unbound.args(["-d", "-c", &config]);
+    Daemon::start(host, "unbound", folder.path("unbound.log"), &mut unbound)
+}
+
+fn start_named(host: &Host, folder: &Folder, address: &str) -> Daemon {
+    let zone = folder.write("offramp.rpz", rendered(NameTarget::Rpz, "127.0.0.1:53"));
+    let view = folder.write(
+        "named-offramp.conf",
+        rendered(NameTarget::Bind, "127.0.0.1:53"),
+    );
+    let here = folder.path("");
+    let config = folder.write(
+        "named.conf",
+        format!(
+            "options {{ directory \"{here}\"; listen-on {{ {address}; }}; listen-on-v6 {{ none; }};\n\
+             pid-file none; session-keyfile none; dnssec-validation no; }};\ncontrols {{ }};\ninclude \"{view}\";\n"
+        ),
+    );
+    run(Command::new("named-checkconf").args(["-z", &config])).success();
+    let checked = run(Command::new("named-checkzone").args(["offramp.rpz", &zone])).success();
+    assert!(checked.trim_end().ends_with("OK"), "{checked}");
+    let mut named = Command::new("named");
+    named.args(["-g", "-n", "1", "-c", &config]);
+    let mut named = Daemon::start(host, "named", folder.path("named.log"), &mut named);
+    // It answers from the moment it runs, a little before it knows the policy zone.
+    named.wait_for_log("rpz: offramp.rpz: reload done: success");
+    named
+}
+
+fn start_dnsmasq(host: &Host, folder: &Folder, address: &str) -> Daemon {
+    let listen = format!("{address}:53");
+    let config = folder.write("dnsmasq-names.conf", rendered(NameTarget::Dnsmasq, &listen));
+    run(Command::new("dnsmasq").args(["--test", &format!("--conf-file={config}")])).success();
+    let mut dnsmasq = Command::new("dnsmasq");
+    dnsmasq.args([
+        "--no-daemon",
+        "--pid-file=",
+        &format!("--conf-file={config}"),
+    ]);
+    Daemon::start(host, "dnsmasq", folder.path("dnsmasq.log"), &mut dnsmasq)
+}
+
+#[test]
+fn every_server_answers_as_the_policy_says() {
+    let programs = [
+        "dig",
+        "unbound",
+        "unbound-checkconf",
+        "named",
+        "named-checkconf",
+        "named-checkzone",
+        "dnsmasq",
+    ];
+    in_sandbox("every_server_answers_as_the_policy_says", &programs, || {
+        let host = Host::new("resolver");
+        // BIND listens at addresses that an interface has.
+        host.ip("address add 127.0.0.12/8 dev lo");
+        let folder = Folder::new("names_servers");
+        leaky::start(&host, table::UPSTREAM);
+        let questions = table::questions();
+        let zones = Zones::of(&table::policy("127.0.0.1:53"));
+        let direct = dig::ask(&host, &folder, table::UPSTREAM, &questions);
+        let mut wrong = Vec::new();
+        for server in SERVERS {
+            let mut daemon = (server.start)(&host, &folder, server.address);
+            let socket = format!("{}:53", server.address);
+            daemon.wait_until("it listens", |_| host.listens("--udp", &socket));
+            let replies = dig::ask(&host, &folder, server.address, &questions);
+            let found = table::differences(&zones, &questions, &direct, &replies);
+            wrong.extend(unexpected(&server, &found));
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+/// Differences that are not in the server's list, and entries of the list without a difference.
+fn unexpected(server: &Server, found: &BTreeSet<String>) -> Vec<String> {
+    let Server {
+        name, differences, ..
+    } = server;
+    let surplus = found
+        .iter()
+        .filter(|line| !differences.iter().any(|it| it.tells(line)));
+    let gone = differences
+        .iter()
+        .filter(|it| !found.iter().any(|line| it.tells(line)));
+    surplus
+        .map(|line| format!("{name}: {line}"))
+        .chain(gone.map(|it| {
+            format!(
+                "{name}: no line tells {:?} {:?} any more ({})",
+                it.name, it.says, it.why
+            )
+        }))
+        .collect()
+}
+
+#[test]
+fn the_grammar_of_powershell_accepts_every_script() {
+    let mut parser = tree_sitter::Parser::new();
+    parser
+        .set_language(&tree_sitter_powershell::LANGUAGE.into())
+        .expect("a grammar of this version");
+    for target in [
+        NameTarget::WindowsDns,
+        NameTarget::WindowsDnsPolicy,
+        NameTarget::WindowsNrpt,
+    ] {
+        let text = rendered(target, "172.16.1.1:53");
+        let tree = parser.parse(&text, None).expect("no limit was set");
+        assert!(!tree.root_node().has_error(), "{target}\n{text}");
+        // A line is a command, and each is one that is meant: none hides in another's text.
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let piped = text.matches(" | ").count();
+        assert_eq!(
+            commands(tree.root_node()),
+            lines.count() + piped,
+            "{target}\n{text}"
+        );
+    }
+}
+
+fn commands(node: tree_sitter::Node<'_>) -> usize {
+    let mut cursor = node.walk();
+    let below: usize = node.children(&mut cursor).map(commands).sum();
+    below + usize::from(node.kind() == "command")
+}
+
+#[test]
+fn every_line_of_dnscmd_is_a_command_that_it_knows() {
+    let text = rendered(NameTarget::WindowsDnscmd, "172.16.1.1:53");
+    assert!(is_crlf(&text), "cmd.exe reads lines that end in CR LF");
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["rem", ..] => {}
+            ["dnscmd", ".", "/zoneadd", zone, "/primary", "/file", file] => {
+                assert_eq!(format!("{zone}dns"), file, "{line}");
+            }
+            ["dnscmd", ".", "/recordadd", _, "@", "60", "A", address] => {
+                assert!(address.parse::<std::net::Ipv4Addr>().is_ok(), "{line}");
+            }
+            ["dnscmd", ".", "/recordadd", _, "@", "60", "AAAA", address] => {
+                assert!(address.parse::<std::net::Ipv6Addr>().is_ok(), "{line}");
+            }
+            [
+                "dnscmd",
+                ".",
+                "/recordadd",
+                _,
+                "@",
+                "60",
+                "SRV",
+                _,
+                _,
+                _,
+                target,
+            ] => {
+                assert!(target.ends_with('.'), "{line}");
+            }
+            _ => panic!("{line}"),
+        }
+    }
+}
+
+fn is_crlf(text: &str) -> bool {
+    text.split_inclusive('\n')
+        .all(|line| line.ends_with("\r\n"))
+}
