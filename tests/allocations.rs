@@ -178,6 +178,44 @@ fn more_fragmented_datagrams_than_there_is_room_for_allocate_nothing() {
     assert_eq!(count, 0);
 }
 
+#[cfg(feature = "gateway")]
+#[test]
+fn merging_a_batch_allocates_nothing() {
+    use offramp::gateway::gro::{Merger, Offload, PIECES};
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // Without a virtio header's flags every packet is as it came: a run of one flow, and one that cannot be merged.
+    let frame = |number: u16, to: u16| {
+        let mut ip = etherparse::Ipv4Header::new(
+            0,
+            64,
+            etherparse::IpNumber::UDP,
+            [172, 16, 1, 10],
+            [10, 20, 0, 7],
+        )
+        .expect("short");
+        ip.identification = number;
+        let mut frame = vec![0; 10];
+        etherparse::PacketBuilder::ip(etherparse::IpHeaders::Ipv4(ip, Default::default()))
+            .udp(5_000, to)
+            .write(&mut frame, &[7; 1_000])
+            .expect("room");
+        frame
+    };
+    let frames: Vec<Vec<u8>> = (0..64)
+        .map(|number| frame(number / 2, 53 + number % 2 * (number + 1)))
+        .collect();
+    let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+    let mut writes = 0;
+    let count = allocations(
+        || Merger::new(Offload::TcpAndUdp),
+        |merger| {
+            let mut pieces = [std::io::IoSlice::new(&[]); PIECES];
+            writes = merger.merge(&slices, &mut pieces).count();
+        },
+    );
+    assert_eq!((count, writes), (0, 33));
+}
+
 /// What workers need to hand over what `policy` drops, and the other end, where nobody reads.
 #[cfg(feature = "gateway")]
 fn live_with_records(

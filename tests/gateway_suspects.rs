@@ -172,7 +172,7 @@ impl Bed {
         Self {
             vpn: nonblocking(make_plain_device("vpn0").expect("a tun device")),
             out: nonblocking(make_plain_device("out0").expect("a tun device")),
-            filter: device.into_queues().remove(0),
+            filter: device.into_queues().remove(0).into(),
             _installation: installation,
             netlink,
             runtime,

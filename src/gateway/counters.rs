@@ -1,6 +1,6 @@
 //! Counters: one writer each, local to its worker, summed by the reader.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::backend::Traffic;
 use crate::filter::{Action, Reason, Verdict};
@@ -90,6 +90,7 @@ impl VerdictCounters {
 pub struct IoCounters {
     exchanges: Tally,
     failed_writes: Tally,
+    batching: AtomicBool,
 }
 
 impl IoCounters {
@@ -103,9 +104,19 @@ impl IoCounters {
         self.exchanges.read()
     }
 
-    /// Counts a packet that was to pass and that the kernel did not take back, on the thread that owns the counters.
-    pub fn write_failed(&self) {
-        self.failed_writes.add(1);
+    /// Counts packets that were to pass and that the kernel did not take back, on the thread that owns the counters.
+    pub fn writes_failed(&self, packets: usize) {
+        self.failed_writes.add(packets as u64);
+    }
+
+    /// Notes whether a batch is one system call.
+    pub fn note_batching(&self, is_batching: bool) {
+        self.batching.store(is_batching, Ordering::Relaxed);
+    }
+
+    /// Whether a batch is one system call.
+    pub fn is_batching(&self) -> bool {
+        self.batching.load(Ordering::Relaxed)
     }
 
     /// Packets that were to pass and that the kernel did not take back.

@@ -27,6 +27,7 @@ use super::metrics::{MetricsServer, Questions};
 use super::preflight::{self, Finding, Severity};
 use super::publish::Published;
 use super::rights::{Needs, Rights};
+use super::schedule::Schedule;
 use super::series::Snapshot;
 use super::service::{Notice, ServiceManager};
 use super::status::{DeviceStatus, DiversionStatus, Reloads, RuleStatus, Status, VerdictStatus};
@@ -266,6 +267,8 @@ impl Gateway {
                 device: diversion.device.clone(),
                 source,
             })?;
+        // What it takes is given up next.
+        let schedule = Schedule::new(options.realtime, cpus(&options));
         let files = source.files();
         let wanted = DropOptions::new(&options, capture.as_ref());
         let rights = Rights::limit_to(Needs {
@@ -281,7 +284,8 @@ impl Gateway {
         let drops = Drops::start(&options, capture);
         let noting = drops.noting(&first);
         let published = Arc::new(Published::new(first, noting, count));
-        let workers = Workers::start(device.into_queues(), &diversion.device, &published)
+        let queues = device.into_queues();
+        let workers = Workers::start(queues, &diversion.device, &published, &schedule)
             .map_err(system("start the workers"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
         let watchdog = Watchdog::start(workers.io(), Arc::clone(&manager));
@@ -533,6 +537,8 @@ impl Gateway {
             device: DeviceStatus {
                 name: diversion.device.clone(),
                 workers: self.workers.count(),
+                judged: self.workers.judged(),
+                io_uring: self.workers.are_batching(),
                 overload_drops: self.netlink.dropped(&diversion.device).await.ok(),
                 failed_writes: self.workers.failed_writes(),
             },
@@ -610,6 +616,11 @@ fn workers_wanted(gateway: &GatewayOptions) -> usize {
     gateway.workers.map_or(1, usize::from)
 }
 
+/// The processors that the workers keep to.
+fn cpus(gateway: &GatewayOptions) -> impl Iterator<Item = usize> + '_ {
+    gateway.cpus.iter().map(|cpu| cpu.value.into())
+}
+
 /// What of a new policy has to wait for a restart.
 fn needs_restart(
     running: &Diversion,
@@ -625,6 +636,8 @@ fn needs_restart(
             "gateway.workers",
             workers_wanted(new) != workers_wanted(started),
         ),
+        ("gateway.realtime", new.realtime != started.realtime),
+        ("gateway.cpus", cpus(new).ne(cpus(started))),
         (
             "gateway.control",
             control_path(new) != control_path(started),

@@ -94,6 +94,10 @@ pub struct DeviceStatus {
     pub name: String,
     /// Its queues, with a worker each.
     pub workers: usize,
+    /// Packets that each worker has judged.
+    pub judged: Vec<u64>,
+    /// Whether a batch of packets is read or written in one system call (io_uring), or each in its own.
+    pub io_uring: bool,
     /// Packets that found its queue full, and were lost: the filter did not keep up. `null` where the kernel does not say.
     pub overload_drops: Option<u64>,
     /// Packets that were to pass and that the kernel did not take back.

@@ -1,8 +1,8 @@
-//! The calls that the compiler cannot check: the only `unsafe` of the crate.
+//! The calls that the compiler cannot check: with `ring`, the only `unsafe` of the crate.
 
 #![allow(
     unsafe_code,
-    reason = "ioctls take what their number says, which no type tells the compiler"
+    reason = "ioctls take what their number says, and schedulers what a pointer leads to: no type tells the compiler"
 )]
 
 use std::fs::File;
@@ -10,6 +10,10 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 
 use nix::libc::{self, c_int, c_short};
+
+use super::gro::Offload;
+
+pub(super) mod ring;
 
 mod ioctl {
     use nix::libc::{c_int, ifreq};
@@ -54,11 +58,12 @@ pub(super) fn attach_queue(file: &File, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel put a virtio header of `header_size` bytes before each packet, and hand over super-packets whole.
+/// Has the kernel put a virtio header of `header_size` bytes before each packet, and hand over super-packets whole; which
+/// of them it knows.
 ///
 /// # Errors
 /// What the kernel says: before 6.2 it knows no UDP super-packets.
-pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<()> {
+pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<Offload> {
     let size = c_int::try_from(header_size).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open, as `file` owns it, and `size` is the `int` that TUNSETVNETHDRSZ reads.
     unsafe { ioctl::tun_set_vnet_hdr_size(file.as_raw_fd(), &raw const size) }?;
@@ -67,9 +72,29 @@ pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<()> {
         unsafe { ioctl::tun_set_offload(file.as_raw_fd(), flags.into()) }
     };
     match set(TCP_OFFLOAD | UDP_OFFLOAD) {
-        Err(nix::Error::EINVAL) => set(TCP_OFFLOAD)?,
-        other => other?,
-    };
+        Err(nix::Error::EINVAL) => {
+            set(TCP_OFFLOAD)?;
+            Ok(Offload::Tcp)
+        }
+        other => {
+            other?;
+            Ok(Offload::TcpAndUdp)
+        }
+    }
+}
+
+/// Gives this thread the real-time priority `priority` (SCHED_FIFO); what it starts is scheduled as usual.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn set_realtime(priority: u8) -> io::Result<()> {
+    // SAFETY: `sched_param` is plain old data, for which all zeros are a value.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = priority.into();
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: `parameters` is the `sched_param` that the call reads; 0 is this thread.
+    let done = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    nix::Error::result(done)?;
     Ok(())
 }
 

@@ -8,10 +8,11 @@
 //! ```
 //!
 //! The kernel hands over super-packets (GSO) whole: one header, one 5-tuple, so one verdict. They go back whole, with
-//! the virtio header they came with, and are cut where they leave the host. Nothing here changes a byte.
+//! the virtio header they came with, and are cut where they leave the host. Ordinary packets that may pass are merged to
+//! such ([`Merger`]), and are cut to what they were. So nothing here changes a byte.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -22,9 +23,12 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::backend::{Backend, BackendError, Judgement, Progress, Traffic};
+use super::backend::{Backend, BackendError, Judgement, Progress};
 use super::counters::IoCounters;
+use super::gro::{Merger, Offload, PIECES};
+use super::queue::{Queue, Slots, is_gone};
 use super::sys;
+use super::virtio::{VirtioHeader, traffic_of};
 use crate::filter::{Action, Judge, Reason, Verdict};
 use crate::packet::Received;
 
@@ -32,6 +36,7 @@ use crate::packet::Received;
 #[derive(Debug)]
 pub struct TunDevice {
     queues: Vec<File>,
+    offload: Offload,
 }
 
 impl TunDevice {
@@ -45,17 +50,35 @@ impl TunDevice {
         } else {
             make_device(name, Framing::Virtio).map(|file| vec![file])
         };
-        let device = Self { queues: queues? };
-        for queue in &device.queues {
-            sys::set_offload(queue, VIRTIO_HEADER)?;
+        let queues = queues?;
+        let mut offload = Offload::TcpAndUdp;
+        for queue in &queues {
+            offload = sys::set_offload(queue, VirtioHeader::LENGTH)?;
             set_nonblocking(queue)?;
         }
-        Ok(device)
+        Ok(Self { queues, offload })
     }
 
     /// Its queues, one for each worker.
-    pub fn into_queues(self) -> Vec<File> {
-        self.queues
+    pub fn into_queues(self) -> Vec<TunQueue> {
+        let offload = self.offload;
+        let queue = |file| TunQueue { file, offload };
+        self.queues.into_iter().map(queue).collect()
+    }
+}
+
+/// One queue of a [`TunDevice`].
+#[derive(Debug)]
+pub struct TunQueue {
+    file: File,
+    /// Which super-packets may be written to it.
+    offload: Offload,
+}
+
+impl From<TunQueue> for File {
+    /// What is read and written.
+    fn from(queue: TunQueue) -> Self {
+        queue.file
     }
 }
 
@@ -139,10 +162,10 @@ impl StopSignal {
 /// One queue of the filter's tun device.
 #[derive(Debug)]
 pub struct TunBackend {
-    queue: File,
+    queue: Queue,
     device: String,
-    slots: Vec<u8>,
-    lengths: [usize; Judge::BATCH],
+    merger: Merger,
+    slots: Slots,
     stop: StopSignal,
     stopping: Option<Instant>,
     started: Instant,
@@ -151,42 +174,20 @@ pub struct TunBackend {
 
 impl TunBackend {
     /// The worker's end of `queue`, a queue of the device called `device`.
-    pub fn new(queue: File, device: &str, stop: StopSignal, counters: Arc<IoCounters>) -> Self {
+    pub fn new(queue: TunQueue, device: &str, stop: StopSignal, counters: Arc<IoCounters>) -> Self {
+        let merger = Merger::new(queue.offload);
+        let queue = Queue::new(queue.file);
+        counters.note_batching(queue.has_ring());
         Self {
             queue,
+            merger,
             device: device.to_owned(),
-            slots: vec![0; SLOT * Judge::BATCH],
-            lengths: [0; Judge::BATCH],
+            slots: Slots::new(),
             stop,
             stopping: None,
             started: Instant::now(),
             counters,
         }
-    }
-
-    /// Reads what is there, at most a batch; how many packets that is.
-    fn receive(&mut self) -> io::Result<usize> {
-        let mut count = 0;
-        for (slot, length) in self.slots.chunks_exact_mut(SLOT).zip(&mut self.lengths) {
-            match (&self.queue).read(slot) {
-                Ok(read) => {
-                    *length = read;
-                    count += 1;
-                }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) =>
-                {
-                    break;
-                }
-                // What came before it is judged; the error comes again.
-                Err(_) if count > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(count)
     }
 
     /// Waits until there is a packet, or the signal to stop; no longer than [`IDLE_LIMIT`], so that it is seen to live.
@@ -220,9 +221,9 @@ impl TunBackend {
 
     fn failed(&self, source: io::Error) -> BackendError {
         let interface = self.device.clone();
-        match source.raw_os_error() {
-            Some(libc::EBADFD | libc::EFAULT | libc::EBADF) => BackendError::Removed { interface },
-            _ => BackendError::Interface { interface, source },
+        match is_gone(&source) {
+            true => BackendError::Removed { interface },
+            false => BackendError::Interface { interface, source },
         }
     }
 }
@@ -230,7 +231,8 @@ impl TunBackend {
 impl Backend for TunBackend {
     fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
         self.counters.exchanged();
-        let count = self.receive().map_err(|error| self.failed(error))?;
+        let received = self.queue.receive(&mut self.slots);
+        let count = received.map_err(|error| self.failed(error))?;
         if self.is_over(count) {
             return Ok(Progress::End);
         }
@@ -241,80 +243,33 @@ impl Backend for TunBackend {
 
         let at = self.started.elapsed();
         let mut packets = [Received::whole(&[], Duration::ZERO); Judge::BATCH];
-        let frames = self.slots.chunks_exact(SLOT).zip(&self.lengths);
-        let frames = frames.map(|(slot, length)| &slot[..*length]).take(count);
+        let frames = self.slots.frames();
         for (packet, frame) in packets.iter_mut().zip(frames.clone()) {
             // A frame shorter than its virtio header holds no packet: an empty one is malformed.
-            *packet = Received::whole(frame.get(VIRTIO_HEADER..).unwrap_or_default(), at);
+            *packet = Received::whole(frame.get(VirtioHeader::LENGTH..).unwrap_or_default(), at);
         }
         let mut verdicts = [Verdict::drop(Reason::Malformed); Judge::BATCH];
         judgement.judge(&packets[..count], &mut verdicts[..count]);
 
+        let mut passing = [&[][..]; Judge::BATCH];
+        let mut passes = 0;
         for (frame, verdict) in frames.zip(verdicts) {
             judgement.count(verdict, traffic_of(frame));
             match verdict.action {
                 Action::Drop => {}
-                Action::Forward => match (&self.queue).write(frame) {
-                    Ok(written) if written == frame.len() => {}
-                    Err(error) if is_gone(&error) => return Err(self.failed(error)),
-                    // The kernel has no room, takes no such packet, or a part of it: it is lost, as on any queue that is
-                    // full.
-                    Ok(_) | Err(_) => self.counters.write_failed(),
-                },
+                Action::Forward => {
+                    passing[passes] = frame;
+                    passes += 1;
+                }
             }
         }
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let writes = self.merger.merge(&passing[..passes], &mut pieces);
+        let lost = |packets| self.counters.writes_failed(packets);
+        let sent = self.queue.send(writes, lost);
+        self.counters.note_batching(self.queue.has_ring());
+        sent.map_err(|error| self.failed(error))?;
         Ok(Progress::More)
-    }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EBADFD | libc::EBADF | libc::EFAULT)
-    )
-}
-
-/// What a frame amounts to on the wire: a super-packet stands for several packets, each with headers of its own.
-fn traffic_of(frame: &[u8]) -> Traffic {
-    let Some((header, packet)) = frame.split_first_chunk::<VIRTIO_HEADER>() else {
-        return Traffic::ONE_EMPTY;
-    };
-    let one = Traffic {
-        packets: 1,
-        bytes: packet.len() as u64,
-    };
-    let [
-        _,
-        gso_type,
-        _,
-        _,
-        size_low,
-        size_high,
-        start_low,
-        start_high,
-        ..,
-    ] = *header;
-    if gso_type == GSO_NONE {
-        return one;
-    }
-    let segment = u64::from(u16::from_ne_bytes([size_low, size_high]));
-    let transport = usize::from(u16::from_ne_bytes([start_low, start_high]));
-    let headers = match gso_type & !GSO_ECN {
-        GSO_UDP_L4 => transport + UDP_HEADER,
-        _ => match packet.get(transport + TCP_OFFSET) {
-            Some(offset) => transport + usize::from(offset >> 4) * 4,
-            None => return one,
-        },
-    };
-    let headers = headers as u64;
-    let payload = one.bytes.saturating_sub(headers);
-    if segment == 0 || payload == 0 {
-        return one;
-    }
-    let packets = payload.div_ceil(segment);
-    Traffic {
-        packets,
-        bytes: payload + packets * headers,
     }
 }
 
@@ -335,24 +290,6 @@ pub fn try_open() -> io::Result<()> {
 /// What makes tun devices.
 pub const CLONE_DEVICE: &str = "/dev/net/tun";
 
-/// `struct virtio_net_hdr` (linux/virtio_net.h): flags, gso_type, hdr_len, gso_size, csum_start, csum_offset.
-const VIRTIO_HEADER: usize = 10;
-/// `VIRTIO_NET_HDR_GSO_NONE`: an ordinary packet.
-const GSO_NONE: u8 = 0;
-/// `VIRTIO_NET_HDR_GSO_UDP_L4`.
-const GSO_UDP_L4: u8 = 5;
-/// `VIRTIO_NET_HDR_GSO_ECN`, beside a TCP type.
-const GSO_ECN: u8 = 0x80;
-/// RFC 768.
-const UDP_HEADER: usize = 8;
-/// Where a TCP header says how long it is (RFC 9293 §3.1).
-const TCP_OFFSET: usize = 12;
-
-/// Bytes from one slot to the next: the largest packet with its virtio header. The odd number of cache lines keeps the
-/// beginnings of 64 slots, all that small packets touch, out of each other's way in the cache.
-const SLOT: usize = 65_536 + 64 * 9;
-const _: () = assert!(SLOT >= 65_535 + VIRTIO_HEADER);
-
 /// How long a worker that has nothing to do waits before it looks up: a few system calls a second.
 pub const IDLE_LIMIT: Duration = Duration::from_millis(IDLE_MILLISECONDS as u64);
 const IDLE_MILLISECONDS: u8 = 250;
@@ -364,15 +301,6 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
 
-    fn frame(gso_type: u8, gso_size: u16, transport: u16, packet: &[u8]) -> Vec<u8> {
-        let mut frame = vec![1, gso_type, 0, 0];
-        frame.extend(gso_size.to_ne_bytes());
-        frame.extend(transport.to_ne_bytes());
-        frame.extend([0, 0]);
-        frame.extend(packet);
-        frame
-    }
-
     /// Drops everything.
     struct Nobody;
 
@@ -382,7 +310,10 @@ mod tests {
 
     #[test]
     fn a_worker_that_never_has_to_wait_stops_all_the_same() {
-        let endless = File::open("/dev/zero").expect("every system has it");
+        let endless = TunQueue {
+            file: File::open("/dev/zero").expect("every system has it"),
+            offload: Offload::TcpAndUdp,
+        };
         let stop = StopSignal::new().expect("an event file");
         let mut backend = TunBackend::new(endless, "zero", stop.clone(), Arc::default());
         assert_eq!(backend.exchange(&mut Nobody).ok(), Some(Progress::More));
@@ -391,32 +322,5 @@ mod tests {
         while backend.exchange(&mut Nobody).ok() == Some(Progress::More) {
             assert!(told.elapsed() < 20 * DRAIN_LIMIT, "it goes on and on");
         }
-    }
-
-    #[test]
-    fn an_ordinary_packet_counts_once() {
-        let traffic = traffic_of(&frame(GSO_NONE, 0, 0, &[0; 100]));
-        assert_eq!((traffic.packets, traffic.bytes), (1, 100));
-    }
-
-    #[test]
-    fn a_super_packet_counts_as_what_it_is_cut_into() {
-        // 20 bytes of IPv4, 32 of TCP, and 3,000 of payload in segments of 1,400.
-        let mut packet = vec![0; 20 + 32 + 3_000];
-        packet[20 + TCP_OFFSET] = 8 << 4;
-        let traffic = traffic_of(&frame(1 | GSO_ECN, 1_400, 20, &packet));
-        assert_eq!((traffic.packets, traffic.bytes), (3, 3_000 + 3 * 52));
-
-        let traffic = traffic_of(&frame(GSO_UDP_L4, 1_200, 40, &[0; 40 + 8 + 12_000]));
-        assert_eq!((traffic.packets, traffic.bytes), (10, 12_000 + 10 * 48));
-    }
-
-    #[test]
-    fn headers_that_lie_count_as_one_packet() {
-        for (size, transport, length) in [(0, 20, 60), (1_400, 60_000, 60), (1_400, 20, 0)] {
-            let traffic = traffic_of(&frame(1, size, transport, &vec![0xff; length]));
-            assert_eq!((traffic.packets, traffic.bytes), (1, length as u64));
-        }
-        assert_eq!(traffic_of(&[0; 3]).packets, 1);
     }
 }

@@ -1,7 +1,6 @@
 //! [`Workers`]: the threads that judge, one for each queue of the filter's device.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +11,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::backend::Traffic;
 use super::counters::{IoCounters, VerdictCounters};
 use super::publish::{Live, Published};
-use super::tun::{StopSignal, TunBackend};
+use super::schedule::Schedule;
+use super::tun::{StopSignal, TunBackend, TunQueue};
 use super::worker;
 use crate::filter::{Action, Reason};
 
@@ -37,7 +37,13 @@ impl Workers {
     ///
     /// # Errors
     /// When the system has no thread, or no event file, for us.
-    pub fn start(queues: Vec<File>, device: &str, published: &Arc<Published>) -> io::Result<Self> {
+    pub fn start(
+        queues: Vec<TunQueue>,
+        device: &str,
+        published: &Arc<Published>,
+        schedule: &Schedule,
+    ) -> io::Result<Self> {
+        let workers = queues.len();
         let stop = StopSignal::new()?;
         let (sender, ends) = unbounded_channel();
         let start = |(number, queue)| {
@@ -45,7 +51,9 @@ impl Workers {
             let backend = TunBackend::new(queue, device, stop.clone(), Arc::clone(&io));
             let verdicts = Arc::new(VerdictCounters::default());
             let live = Live::new(Arc::clone(published), number, Arc::clone(&verdicts));
-            let thread = spawn(number, backend, live, sender.clone())?;
+            let schedule = schedule.clone();
+            let prepare = move || schedule.apply(number, workers);
+            let thread = spawn(number, prepare, backend, live, sender.clone())?;
             Ok(Worker {
                 thread,
                 verdicts,
@@ -95,6 +103,12 @@ impl Workers {
         }
     }
 
+    /// Packets that each has judged.
+    pub fn judged(&self) -> Vec<u64> {
+        let judged = |worker: &Worker| worker.verdicts.read().map(|(.., it)| it.packets).sum();
+        self.threads.iter().map(judged).collect()
+    }
+
     /// What they have decided, by reason and action; those that never came up are left out.
     pub fn verdicts(&self) -> BTreeMap<(Reason, Action), Traffic> {
         let mut sums = BTreeMap::<_, Traffic>::new();
@@ -112,6 +126,11 @@ impl Workers {
         self.threads.iter().map(|it| it.io.failed_writes()).sum()
     }
 
+    /// Whether all of them read and write a batch in one system call.
+    pub fn are_batching(&self) -> bool {
+        self.threads.iter().all(|it| it.io.is_batching())
+    }
+
     /// First fragments that were forgotten for lack of room.
     pub fn evicted_fragments(&self) -> u64 {
         let evicted = self
@@ -124,6 +143,7 @@ impl Workers {
 
 fn spawn(
     number: usize,
+    prepare: impl FnOnce() + Send + 'static,
     mut backend: TunBackend,
     mut live: Live,
     ends: UnboundedSender<String>,
@@ -131,6 +151,7 @@ fn spawn(
     std::thread::Builder::new()
         .name(format!("offramp-{number}"))
         .spawn(move || {
+            prepare();
             let run = AssertUnwindSafe(|| worker::run(&mut backend, &mut live));
             let why = match catch_unwind(run) {
                 Ok(Ok(())) => "a worker has ended".to_owned(),

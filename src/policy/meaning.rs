@@ -411,6 +411,10 @@ pub struct GatewayOptions {
     pub table: Option<Sourced<u32>>,
     /// Worker threads; `None` lets the gateway choose.
     pub workers: Option<u16>,
+    /// Real-time priority of the workers (SCHED_FIFO, 1 to 99); `None` leaves them to the ordinary scheduler.
+    pub realtime: Option<u8>,
+    /// Processors that the workers keep to, each to its share of them; empty for any.
+    pub cpus: Vec<Sourced<u16>>,
     /// `gateway.on_failure`.
     pub on_failure: FailMode,
     /// Path of the control socket; `None` is [`GatewayOptions::CONTROL`].

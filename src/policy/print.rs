@@ -70,6 +70,13 @@ impl Policy {
         if let Some(workers) = self.gateway.workers {
             writeln!(out, "workers = {workers}")?;
         }
+        if let Some(realtime) = self.gateway.realtime {
+            writeln!(out, "realtime = {realtime}")?;
+        }
+        if !self.gateway.cpus.is_empty() {
+            let cpus = self.gateway.cpus.iter().map(|cpu| cpu.value.to_string());
+            writeln!(out, "cpus = [{}]", cpus.collect::<Vec<_>>().join(", "))?;
+        }
         pair(out, "on_failure", on_failure)?;
         if let Some(device) = &self.gateway.device {
             pair(out, "device", &device.value)?;

@@ -256,6 +256,10 @@ fn read_gateway(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> GatewayOption
         workers: section
             .integer("workers", 1..=MAX_WORKERS, out)
             .map(|workers| workers.value),
+        realtime: section
+            .integer("realtime", PRIORITIES, out)
+            .map(|priority| priority.value),
+        cpus: section.integers("cpus", 0..=CPU_MAX, "[0, 1]", out),
         on_failure: section.word("on_failure", &modes, out),
         control: section.string("control", parse_path, out),
         metrics: section.string("metrics", parse_socket, out),
@@ -354,6 +358,8 @@ const GATEWAY_KEYS: &[&str] = &[
     "mark",
     "table",
     "workers",
+    "realtime",
+    "cpus",
     "on_failure",
     "control",
     "metrics",
@@ -386,3 +392,9 @@ const MAX_LOG_RATE: u32 = 1_000;
 
 /// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one.
 const MAX_WORKERS: u16 = 256;
+
+/// What Linux takes for SCHED_FIFO (sched(7)).
+const PRIORITIES: RangeInclusive<u8> = 1..=99;
+
+/// The last processor that an affinity mask of the C library has a bit for (CPU_SETSIZE).
+const CPU_MAX: u16 = 1_023;

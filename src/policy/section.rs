@@ -216,28 +216,52 @@ impl<'f, 't> Section<'f, 't> {
         out: &mut Collector<'_>,
     ) -> Option<Sourced<T>> {
         let value = self.value(key)?;
-        let span = value.span();
-        let DeValue::Integer(integer) = value.get_ref() else {
-            report_type(key, "a number", value.get_ref(), span, out);
-            return None;
-        };
-        let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
-        let number = number.and_then(|number| T::try_from(number).ok());
-        match number.filter(|number| bounds.contains(number)) {
-            Some(number) => Some(Sourced {
-                value: number,
-                line: out.text.line(span.start),
-            }),
-            None => {
-                let message = format!(
-                    "`{key}` is {}; it takes {} to {}",
-                    shorten(&integer.to_string()),
-                    bounds.start(),
-                    bounds.end(),
-                );
-                out.error(span, "out of range", Code::OutOfRange, message);
-                None
-            }
+        read_integer(key, value, &bounds, out)
+    }
+
+    /// The numbers at `key`, each within `bounds`; `example` shows how they are written.
+    pub(super) fn integers<T: TryFrom<i64> + PartialOrd + Display>(
+        &self,
+        key: &str,
+        bounds: RangeInclusive<T>,
+        example: &str,
+        out: &mut Collector<'_>,
+    ) -> Vec<Sourced<T>> {
+        let items = self.items(key, Need::Optional, example, out);
+        let items = items.unwrap_or_default().iter();
+        items
+            .filter_map(|item| read_integer(key, item, &bounds, out))
+            .collect()
+    }
+}
+
+fn read_integer<T: TryFrom<i64> + PartialOrd + Display>(
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    bounds: &RangeInclusive<T>,
+    out: &mut Collector<'_>,
+) -> Option<Sourced<T>> {
+    let span = value.span();
+    let DeValue::Integer(integer) = value.get_ref() else {
+        report_type(key, "a number", value.get_ref(), span, out);
+        return None;
+    };
+    let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+    let number = number.and_then(|number| T::try_from(number).ok());
+    match number.filter(|number| bounds.contains(number)) {
+        Some(number) => Some(Sourced {
+            value: number,
+            line: out.text.line(span.start),
+        }),
+        None => {
+            let message = format!(
+                "`{key}` is {}; it takes {} to {}",
+                shorten(&integer.to_string()),
+                bounds.start(),
+                bounds.end(),
+            );
+            out.error(span, "out of range", Code::OutOfRange, message);
+            None
         }
     }
 }

@@ -55,6 +55,8 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
             device: DeviceStatus {
                 name: "offramp0".to_owned(),
                 workers: 2,
+                judged: vec![20, 20],
+                io_uring: true,
                 overload_drops: Some(11),
                 failed_writes: 12,
             },

@@ -1,0 +1,660 @@
+//! [`Merger`]: packets of one flow, merged into a super-packet for the way back into the kernel (GRO).
+//!
+//! ```text
+//!  frames    a1 b1 a2 c1 a3 b2            a, b, c: flows; what may pass of one batch, in the order it came
+//!  runs      [a1 a2 a3] [b1 b2] [c1]      one write each, at the place of its first packet
+//!
+//!  a write   ┌───────────────┬──────────────┬────────────┬────────────┬────────────┐
+//!            │ virtio header │ headers of a │ payload a1 │ payload a2 │ payload a3 │
+//!            └───────────────┴──────────────┴────────────┴────────────┴────────────┘
+//!              made here                      where they were read to
+//! ```
+//!
+//! The kernel forwards a super-packet at the cost of a packet, and cuts it where it leaves the host. What comes out then
+//! is, byte for byte, what came in; so a packet joins a run only if cutting gives it back:
+//!
+//! - it has the headers of the packet before it, but for lengths, checksums, what counts up (TCP's sequence number, the
+//!   identification of IPv4) and, on the last packet, PSH and FIN;
+//! - it is no longer than the first of the run, and all between are just as long;
+//! - its checksums are right: the kernel writes them anew, and would mend a corrupt packet;
+//! - it is whole, without IP options or extension headers.
+//!
+//! The order within a flow is kept: a packet that does not join begins a run of its own, and what comes after joins that
+//! one or none. Nothing is held back from one batch to the next.
+
+use std::io::IoSlice;
+
+use super::checksum::{Sum, is_canonical_tcp, is_canonical_udp};
+use super::virtio::VirtioHeader;
+use crate::filter::Judge;
+
+/// Which super-packets the kernel takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offload {
+    /// Of TCP.
+    Tcp,
+    /// Of TCP and UDP: Linux 6.2 and later.
+    TcpAndUdp,
+}
+
+/// Merges the packets of one batch after another; allocates nothing.
+#[derive(Debug)]
+pub struct Merger {
+    offload: Offload,
+    runs: [Run; Judge::BATCH],
+    count: usize,
+    /// For each packet, the next of its run.
+    next: [u8; Judge::BATCH],
+    /// The run that a flow's next packet may join, by a hash of the flow. Another flow with the same hash takes the place:
+    /// that ends a run early, and is no harm beyond.
+    open: [u8; FLOWS],
+    /// The headers of what was merged.
+    heads: [[u8; HEAD_MAX]; Judge::BATCH],
+}
+
+/// Packets that are written as one.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    first: u8,
+    last: u8,
+    packets: u8,
+    joins: Joins,
+    /// Of the first packet, which all share.
+    layout: Layout,
+    /// Payload of all.
+    payload: u32,
+}
+
+/// Whether another packet may join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joins {
+    /// One may; the checksums of the first were not looked at yet.
+    Unproven,
+    /// One may.
+    Yes,
+    /// None does.
+    No,
+}
+
+/// Where things are in a packet that can be merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    protocol: Protocol,
+    /// Bytes of the IP header.
+    network: u8,
+    /// Bytes of all headers.
+    headers: u8,
+    /// Bytes of payload.
+    payload: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// What a frame is to a merger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It may begin or continue a run.
+    Mergeable(Layout),
+    /// TCP or UDP that cannot be merged: it stands alone, and ends the run of its flow.
+    Alone(Protocol),
+    /// A part of a flow that the packet does not name, perhaps: it ends every run.
+    Barrier,
+    /// No part of any flow that is merged.
+    Other,
+}
+
+/// What is written to the device at once.
+#[derive(Debug)]
+pub struct Merged<'a> {
+    /// Its bytes, virtio header first.
+    pub pieces: &'a [IoSlice<'a>],
+    /// The frames that it was merged from, in order.
+    pub frames: Frames<'a>,
+}
+
+impl Merged<'_> {
+    /// How many bytes it has.
+    pub fn length(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.len()).sum()
+    }
+}
+
+/// What a batch is to be written as.
+#[derive(Debug, Clone)]
+pub struct Writes<'a> {
+    runs: &'a [Run],
+    frames: &'a [&'a [u8]],
+    next: &'a [u8; Judge::BATCH],
+    /// Those of the runs, one after the other.
+    pieces: &'a [IoSlice<'a>],
+}
+
+impl<'a> Iterator for Writes<'a> {
+    type Item = Merged<'a>;
+
+    fn next(&mut self) -> Option<Merged<'a>> {
+        let (run, runs) = self.runs.split_first()?;
+        let (pieces, rest) = self.pieces.split_at_checked(run.pieces())?;
+        (self.runs, self.pieces) = (runs, rest);
+        Some(Merged {
+            pieces,
+            frames: run.frames(self.frames, self.next),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.runs.len(), Some(self.runs.len()))
+    }
+}
+
+impl ExactSizeIterator for Writes<'_> {}
+
+/// The frames of a [`Merged`].
+#[derive(Debug, Clone)]
+pub struct Frames<'a> {
+    frames: &'a [&'a [u8]],
+    next: &'a [u8; Judge::BATCH],
+    at: usize,
+    left: usize,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        let frame = self.frames[self.at];
+        self.at = self.next[self.at].into();
+        Some(frame)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Frames<'_> {}
+
+impl Merger {
+    /// A merger for a kernel that takes super-packets of `offload`.
+    pub fn new(offload: Offload) -> Self {
+        Self {
+            offload,
+            runs: [Run::NONE; Judge::BATCH],
+            count: 0,
+            next: [0; Judge::BATCH],
+            open: [NO_RUN; FLOWS],
+            heads: [[0; HEAD_MAX]; Judge::BATCH],
+        }
+    }
+
+    /// Merges `frames`, of which there are at most [`Judge::BATCH`]: what is to be written, in order. `pieces` is room for
+    /// it.
+    pub fn merge<'a>(
+        &'a mut self,
+        frames: &'a [&'a [u8]],
+        pieces: &'a mut [IoSlice<'a>; PIECES],
+    ) -> Writes<'a> {
+        let frames = &frames[..frames.len().min(Judge::BATCH)];
+        self.arrange(frames);
+        let runs = &self.runs[..self.count];
+        let mut room = pieces.iter_mut();
+        for (run, head) in runs.iter().zip(&mut self.heads) {
+            let first = frames[usize::from(run.first)];
+            if run.packets == 1 {
+                if let Some(piece) = room.next() {
+                    *piece = IoSlice::new(first);
+                }
+                continue;
+            }
+            let payload = VirtioHeader::LENGTH + usize::from(run.layout.headers);
+            run.write_head(head, first, frames[usize::from(run.last)]);
+            let payloads = run
+                .frames(frames, &self.next)
+                .map(|frame| &frame[payload..]);
+            let all = std::iter::once(&head[..payload]).chain(payloads);
+            // In this order: at the end of what is to be written, no room is taken.
+            all.zip(room.by_ref())
+                .for_each(|(bytes, piece)| *piece = IoSlice::new(bytes));
+        }
+        Writes {
+            runs,
+            frames,
+            next: &self.next,
+            pieces,
+        }
+    }
+
+    /// Makes runs of `frames`.
+    fn arrange(&mut self, frames: &[&[u8]]) {
+        self.count = 0;
+        self.open.fill(NO_RUN);
+        // A batch has at most 64 frames, so their numbers fit.
+        for (number, frame) in (0_u8..).zip(frames) {
+            match kind_of(frame, self.offload) {
+                Kind::Mergeable(layout) => self.add(frames, number, layout),
+                Kind::Alone(protocol) => {
+                    let flow = flow_of(&frame[VirtioHeader::LENGTH..], protocol);
+                    self.open[flow] = NO_RUN;
+                    self.begin(number, Run::alone(number));
+                }
+                Kind::Barrier => {
+                    self.open.fill(NO_RUN);
+                    self.begin(number, Run::alone(number));
+                }
+                Kind::Other => self.begin(number, Run::alone(number)),
+            }
+        }
+    }
+
+    /// Has a packet join the run of its flow, or begin one.
+    fn add(&mut self, frames: &[&[u8]], number: u8, layout: Layout) {
+        let frame = frames[usize::from(number)];
+        let flow = flow_of(&frame[VirtioHeader::LENGTH..], layout.protocol);
+        let open = self.open[flow];
+        if let Some(run) = self.runs[..self.count].get_mut(usize::from(open))
+            && run.can_take(frames, frame, layout)
+        {
+            self.next[usize::from(run.last)] = number;
+            run.take(frame, number, layout);
+            return;
+        }
+        // There are no more runs than frames.
+        self.open[flow] = self.count as u8;
+        let joins = match ends_run(frame, layout) {
+            true => Joins::No,
+            false => Joins::Unproven,
+        };
+        let run = Run {
+            joins,
+            layout,
+            payload: layout.payload.into(),
+            ..Run::alone(number)
+        };
+        self.begin(number, run);
+    }
+
+    fn begin(&mut self, number: u8, run: Run) {
+        self.next[usize::from(number)] = number;
+        self.runs[self.count] = run;
+        self.count += 1;
+    }
+}
+
+impl Run {
+    const NONE: Self = Self::alone(0);
+
+    const fn alone(number: u8) -> Self {
+        Self {
+            first: number,
+            last: number,
+            packets: 1,
+            joins: Joins::No,
+            layout: Layout {
+                protocol: Protocol::Udp,
+                network: 0,
+                headers: 0,
+                payload: 0,
+            },
+            payload: 0,
+        }
+    }
+
+    /// How many pieces it is written from.
+    fn pieces(&self) -> usize {
+        match self.packets {
+            1 => 1,
+            packets => 1 + usize::from(packets),
+        }
+    }
+
+    /// Its part of `frames`.
+    fn frames<'a>(&self, frames: &'a [&'a [u8]], next: &'a [u8; Judge::BATCH]) -> Frames<'a> {
+        Frames {
+            frames,
+            next,
+            at: self.first.into(),
+            left: self.packets.into(),
+        }
+    }
+
+    /// Whether cutting would give `frame` back, had it joined; the first packet is proved on this occasion.
+    fn can_take(&mut self, frames: &[&[u8]], frame: &[u8], layout: Layout) -> bool {
+        let first = frames[usize::from(self.first)];
+        let length = usize::from(self.layout.headers) + self.payload as usize;
+        let fits = length + usize::from(layout.payload) <= PACKET_MAX
+            && layout.payload <= self.layout.payload
+            && layout.headers == self.layout.headers
+            && layout.network == self.layout.network
+            && layout.protocol == self.layout.protocol;
+        if self.joins == Joins::No || !fits || !self.continues(first, frame) {
+            return false;
+        }
+        if self.joins == Joins::Unproven {
+            if !is_intact(first, self.layout) {
+                self.joins = Joins::No;
+                return false;
+            }
+            self.joins = Joins::Yes;
+        }
+        is_intact(frame, layout)
+    }
+
+    /// Whether the headers of `frame` are those that the kernel would write behind this run.
+    fn continues(&self, first: &[u8], frame: &[u8]) -> bool {
+        let network = usize::from(self.layout.network);
+        let headers = usize::from(self.layout.headers);
+        let part = |frame: &'_ [u8], from: usize, to: usize| -> u128 {
+            // At most 16 bytes each, all within the headers, which both have.
+            let bytes = &frame[VirtioHeader::LENGTH..][..headers][from..to];
+            let mut sixteen = [0; 16];
+            sixteen[..bytes.len()].copy_from_slice(bytes);
+            u128::from_ne_bytes(sixteen)
+        };
+        let same = |from: usize, to: usize| part(first, from, to) == part(frame, from, to);
+        let half = |frame: &[u8], at: usize| {
+            let at = VirtioHeader::LENGTH + at;
+            u16::from_be_bytes([frame[at], frame[at + 1]])
+        };
+        let network_continues = match network {
+            IPV4_HEADER => {
+                let id = half(first, IPV4_ID).wrapping_add(self.packets.into());
+                same(0, 2) && half(frame, IPV4_ID) == id && same(6, 10) && same(12, 20)
+            }
+            _ => same(0, 4) && same(6, 16) && same(16, 32) && same(32, 40),
+        };
+        if !network_continues || !same(network, network + 4) {
+            return false;
+        }
+        match self.layout.protocol {
+            Protocol::Udp => true,
+            Protocol::Tcp => {
+                let sequence = |frame: &[u8]| {
+                    let at = network + TCP_SEQUENCE;
+                    (u32::from(half(frame, at)) << 16) | u32::from(half(frame, at + 2))
+                };
+                let options = VirtioHeader::LENGTH + network + TCP_HEADER;
+                let end = VirtioHeader::LENGTH + headers;
+                sequence(frame) == sequence(first).wrapping_add(self.payload)
+                    && same(network + 8, network + TCP_FLAGS)
+                    && (first[VirtioHeader::LENGTH + network + TCP_FLAGS]
+                        ^ frame[VirtioHeader::LENGTH + network + TCP_FLAGS])
+                        & !TCP_LAST
+                        == 0
+                    && same(network + 14, network + 16)
+                    && first[options..end] == frame[options..end]
+            }
+        }
+    }
+
+    fn take(&mut self, frame: &[u8], number: u8, layout: Layout) {
+        if layout.payload < self.layout.payload || ends_run(frame, layout) {
+            self.joins = Joins::No;
+        }
+        self.last = number;
+        self.packets += 1;
+        self.payload += u32::from(layout.payload);
+    }
+
+    /// Writes the headers of the super-packet that begins with `first` and ends with `last`.
+    fn write_head(&self, head: &mut [u8], first: &[u8], last: &[u8]) {
+        let network = usize::from(self.layout.network);
+        let headers = usize::from(self.layout.headers);
+        let (virtio, packet) = head.split_at_mut(VirtioHeader::LENGTH);
+        packet[..headers].copy_from_slice(&first[VirtioHeader::LENGTH..][..headers]);
+
+        // A run is no longer than the longest packet.
+        let transport_length = (headers - network) as u32 + self.payload;
+        let gso_type = match network {
+            IPV4_HEADER => {
+                let total = network as u16 + transport_length as u16;
+                packet[2..4].copy_from_slice(&total.to_be_bytes());
+                packet[IPV4_CHECKSUM..][..2].fill(0);
+                let checksum = Sum::of(&packet[..network]).checksum();
+                packet[IPV4_CHECKSUM..][..2].copy_from_slice(&checksum);
+                VirtioHeader::TCP_V4
+            }
+            _ => {
+                packet[4..6].copy_from_slice(&(transport_length as u16).to_be_bytes());
+                VirtioHeader::TCP_V6
+            }
+        };
+        let sum = pseudo_header(packet, network, self.layout.protocol, transport_length);
+        let (gso_type, checksum) = match self.layout.protocol {
+            Protocol::Tcp => {
+                let flags = VirtioHeader::LENGTH + network + TCP_FLAGS;
+                packet[network + TCP_FLAGS] |= last[flags] & TCP_LAST;
+                (gso_type, TCP_CHECKSUM)
+            }
+            Protocol::Udp => {
+                let length = (transport_length as u16).to_be_bytes();
+                packet[network + 4..][..2].copy_from_slice(&length);
+                (VirtioHeader::UDP, UDP_CHECKSUM)
+            }
+        };
+        packet[network + checksum..][..2].copy_from_slice(&sum.folded());
+        let header = VirtioHeader {
+            flags: VirtioHeader::NEEDS_CHECKSUM,
+            gso_type,
+            header_length: self.layout.headers.into(),
+            segment: self.layout.payload,
+            checksum_start: self.layout.network.into(),
+            checksum_offset: checksum as u16,
+        };
+        virtio.copy_from_slice(&header.to_bytes());
+    }
+}
+
+/// What `frame` is, by its headers; checksums are not looked at.
+fn kind_of(frame: &[u8], offload: Offload) -> Kind {
+    let Some((virtio, packet)) = VirtioHeader::split(frame) else {
+        return Kind::Barrier;
+    };
+    let Some((protocol, network, length)) = plain(packet) else {
+        return Kind::Barrier;
+    };
+    let protocol = match protocol {
+        TCP => Protocol::Tcp,
+        UDP => Protocol::Udp,
+        _ => return Kind::Other,
+    };
+    let transport = &packet[network..];
+    let headers = match protocol {
+        Protocol::Tcp => {
+            let Some(header) = transport.first_chunk::<TCP_HEADER>() else {
+                return Kind::Barrier;
+            };
+            let headers = usize::from(header[TCP_OFFSET] >> 4) * 4;
+            let is_usual = header[TCP_OFFSET] & 0x0f == 0
+                && header[TCP_FLAGS] & !(TCP_LAST | TCP_ECE) == TCP_ACK
+                && header[18..20] == [0, 0]
+                && headers >= TCP_HEADER;
+            if !is_usual {
+                return Kind::Alone(protocol);
+            }
+            headers
+        }
+        Protocol::Udp => {
+            let Some(header) = transport.first_chunk::<UDP_HEADER>() else {
+                return Kind::Barrier;
+            };
+            let says = usize::from(u16::from_be_bytes([header[4], header[5]]));
+            if says != transport.len() || offload == Offload::Tcp {
+                return Kind::Alone(protocol);
+            }
+            UDP_HEADER
+        }
+    };
+    let headers = network + headers;
+    if length != packet.len()
+        || virtio.gso_type != VirtioHeader::NONE
+        || headers >= packet.len()
+        || virtio.flags & VirtioHeader::NEEDS_CHECKSUM != 0
+            && !is_usual_partial(virtio, network, protocol)
+    {
+        return Kind::Alone(protocol);
+    }
+    Kind::Mergeable(Layout {
+        protocol,
+        // Both at most 100, and the payload is part of a packet whose length has 16 bits.
+        network: network as u8,
+        headers: headers as u8,
+        payload: (length - headers) as u16,
+    })
+}
+
+/// Protocol, length of the header and of the packet, if it is whole, behind a header without options or extensions.
+fn plain(packet: &[u8]) -> Option<(u8, usize, usize)> {
+    match packet.first()? {
+        0x45 => {
+            let header = packet.first_chunk::<IPV4_HEADER>()?;
+            // More to come, or an offset; the reserved bit is nobody's.
+            let is_whole = header[6] & 0xbf == 0 && header[7] == 0;
+            let length = u16::from_be_bytes([header[2], header[3]]);
+            is_whole.then_some((header[9], IPV4_HEADER, length.into()))
+        }
+        0x60..=0x6f => {
+            let header = packet.first_chunk::<IPV6_HEADER>()?;
+            let length = u16::from_be_bytes([header[4], header[5]]);
+            let has_extensions = matches!(header[6], 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140);
+            let length = IPV6_HEADER + usize::from(length);
+            (!has_extensions).then_some((header[6], IPV6_HEADER, length))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a checksum that is to be completed is where it belongs.
+fn is_usual_partial(virtio: VirtioHeader, network: usize, protocol: Protocol) -> bool {
+    let offset = match protocol {
+        Protocol::Tcp => TCP_CHECKSUM,
+        Protocol::Udp => UDP_CHECKSUM,
+    };
+    usize::from(virtio.checksum_start) == network && usize::from(virtio.checksum_offset) == offset
+}
+
+/// Whether nothing may follow this packet in a run, as the kernel puts these flags on the last.
+fn ends_run(frame: &[u8], layout: Layout) -> bool {
+    let flags = VirtioHeader::LENGTH + usize::from(layout.network) + TCP_FLAGS;
+    layout.protocol == Protocol::Tcp && frame[flags] & TCP_LAST != 0
+}
+
+/// Whether the checksums of a packet are those that the kernel would write.
+fn is_intact(frame: &[u8], layout: Layout) -> bool {
+    let Some((virtio, packet)) = VirtioHeader::split(frame) else {
+        return false;
+    };
+    let network = usize::from(layout.network);
+    if network == IPV4_HEADER {
+        let header = &packet[..network];
+        let is_right = Sum::of(header).is_whole();
+        if !is_right || header[IPV4_CHECKSUM..][..2] == [0xff, 0xff] {
+            return false;
+        }
+    }
+    let transport = &packet[network..];
+    let pseudo = pseudo_header(packet, network, layout.protocol, transport.len() as u32);
+    let (at, is_canonical): (usize, fn([u8; 2]) -> bool) = match layout.protocol {
+        Protocol::Tcp => (TCP_CHECKSUM, is_canonical_tcp),
+        Protocol::Udp => (UDP_CHECKSUM, is_canonical_udp),
+    };
+    let checksum = [transport[at], transport[at + 1]];
+    if virtio.flags & VirtioHeader::NEEDS_CHECKSUM != 0 {
+        return checksum == pseudo.folded();
+    }
+    is_canonical(checksum) && pseudo.and(transport).is_whole()
+}
+
+/// The sum of the pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1).
+fn pseudo_header(packet: &[u8], network: usize, protocol: Protocol, length: u32) -> Sum {
+    let addresses = match network {
+        IPV4_HEADER => &packet[12..20],
+        _ => &packet[8..40],
+    };
+    let number = match protocol {
+        Protocol::Tcp => TCP,
+        Protocol::Udp => UDP,
+    };
+    Sum::of(addresses)
+        .and(&length.to_be_bytes())
+        .and(&[0, number])
+}
+
+/// The place of a flow's run.
+fn flow_of(packet: &[u8], protocol: Protocol) -> usize {
+    let word = |at: usize| {
+        let bytes = packet.get(at..at + 8).and_then(<[u8]>::first_chunk);
+        u64::from_le_bytes(*bytes.unwrap_or(&[0; 8]))
+    };
+    let (addresses, ports) = match packet.first() {
+        Some(0x45) => (word(12), word(20)),
+        _ => {
+            let (source, destination) = (
+                word(8) ^ word(16).rotate_left(32),
+                word(24).rotate_left(16) ^ word(32),
+            );
+            (source ^ destination, word(40))
+        }
+    };
+    let ports = ports & u64::from(u32::MAX);
+    let flow = addresses ^ ports.rotate_left(16) ^ protocol as u64;
+    let product = u128::from(flow) * u128::from(MIX);
+    // The halves of the product, so that every bit of the flow counts.
+    (product as u64 ^ (product >> 64) as u64) as usize % FLOWS
+}
+
+/// Places for runs of flows: several times as many as there can be runs, so that few share one.
+const FLOWS: usize = 4 * Judge::BATCH;
+
+/// No run has this number.
+const NO_RUN: u8 = u8::MAX;
+const _: () = assert!(Judge::BATCH < NO_RUN as usize);
+
+/// 2^64 divided by the golden ratio, odd.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What the length field of IPv4 holds; for IPv6 it would be 40 more.
+const PACKET_MAX: usize = 65_535;
+
+/// IP protocol 6.
+const TCP: u8 = 6;
+/// IP protocol 17.
+const UDP: u8 = 17;
+
+/// RFC 791 §3.1, without options.
+const IPV4_HEADER: usize = 20;
+const IPV4_ID: usize = 4;
+const IPV4_CHECKSUM: usize = 10;
+/// RFC 8200 §3.
+const IPV6_HEADER: usize = 40;
+
+/// RFC 9293 §3.1, without options.
+const TCP_HEADER: usize = 20;
+const TCP_SEQUENCE: usize = 4;
+const TCP_OFFSET: usize = 12;
+const TCP_FLAGS: usize = 13;
+const TCP_CHECKSUM: usize = 16;
+const TCP_ACK: u8 = 0x10;
+/// RFC 3168 §6.1: the kernel repeats it on every segment. CWR it does not: packets that have it stand alone.
+const TCP_ECE: u8 = 0x40;
+/// PSH and FIN, which the kernel keeps for the last segment.
+const TCP_LAST: u8 = 0x08 | 0x01;
+
+/// RFC 768.
+const UDP_HEADER: usize = 8;
+const UDP_CHECKSUM: usize = 6;
+
+/// The longest headers: IPv6 and TCP with all options, behind those of virtio.
+const HEAD_MAX: usize = VirtioHeader::LENGTH + IPV6_HEADER + 60;
+
+/// What a batch is written from at most: two packets that are merged make three pieces.
+pub const PIECES: usize = Judge::BATCH / 2 * 3;
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

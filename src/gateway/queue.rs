@@ -1,0 +1,331 @@
+//! [`Queue`]: one queue of a tun device, read and written in batches.
+//!
+//! A batch is one system call by io_uring where the system allows that, and a call a packet where it does not: in
+//! containers, under seccomp, with `kernel.io_uring_disabled`. The first packet of a batch is read by a call of its own:
+//! when little comes, it is the only one, and io_uring would only be a detour.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::libc;
+use tracing::{info, warn};
+
+use super::gro::{Merged, Writes};
+use super::sys::ring::Ring;
+use crate::filter::Judge;
+
+/// One queue of a tun device; nothing waits in it.
+#[derive(Debug)]
+pub struct Queue {
+    file: File,
+    ring: Option<Ring>,
+    /// How many packets to ask for beside the first: more while there are as many, or each would cost a try for nothing.
+    window: usize,
+}
+
+/// Room for a batch of frames.
+#[derive(Debug)]
+pub struct Slots {
+    bytes: Vec<u8>,
+    /// 0 for a slot with no frame.
+    lengths: [usize; Judge::BATCH],
+}
+
+impl Slots {
+    /// Room without frames.
+    pub fn new() -> Self {
+        Self {
+            bytes: vec![0; SLOT * Judge::BATCH],
+            lengths: [0; Judge::BATCH],
+        }
+    }
+
+    /// The frames, in the order in which they came.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let slots = self.bytes.chunks_exact(SLOT).zip(&self.lengths);
+        let frames = slots.map(|(slot, length)| &slot[..*length]);
+        frames.filter(|frame| !frame.is_empty())
+    }
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Queue {
+    /// The queue whose file is `file`, which does not wait.
+    pub fn new(file: File) -> Self {
+        let ring = Ring::new(Judge::BATCH);
+        let ring = ring.inspect_err(|error| {
+            info!(
+                "packets are read and written one by one: the system allows no io_uring ({error})"
+            );
+        });
+        Self {
+            file,
+            ring: ring.ok(),
+            window: 1,
+        }
+    }
+
+    /// The same, a system call a packet.
+    pub fn without_ring(file: File) -> Self {
+        Self {
+            file,
+            ring: None,
+            window: 1,
+        }
+    }
+
+    /// Whether a batch is one system call.
+    pub fn has_ring(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// Reads what is there, at most a batch; how many frames that is.
+    ///
+    /// # Errors
+    /// What the kernel says, but for having nothing.
+    pub fn receive(&mut self, slots: &mut Slots) -> io::Result<usize> {
+        slots.lengths.fill(0);
+        let mut room = slots.bytes.chunks_exact_mut(SLOT);
+        let mut lengths = slots.lengths.iter_mut();
+        let (Some(slot), Some(length)) = (room.next(), lengths.next()) else {
+            return Ok(0);
+        };
+        match (&self.file).read(slot) {
+            Ok(read) => *length = read,
+            Err(error) if has_nothing(&error) => return Ok(0),
+            Err(error) => return Err(error),
+        }
+
+        let mut count = 1;
+        let Some(ring) = &mut self.ring else {
+            // The error of a later one comes again, when what came before it is judged.
+            for (slot, length) in room.zip(lengths) {
+                let Ok(read) = (&self.file).read(slot) else {
+                    break;
+                };
+                *length = read;
+                count += 1;
+            }
+            return Ok(count);
+        };
+        match ring.read(&self.file, room.take(self.window)) {
+            Ok(results) => {
+                // One that finds nothing may come before one that does: in between a packet has come.
+                for (done, length) in results.iter().zip(lengths) {
+                    if let Ok(read) = done.result() {
+                        *length = read;
+                        count += 1;
+                    }
+                }
+            }
+            Err(error) => self.go_on_without(&error),
+        }
+        let more = count - 1;
+        if more == self.window {
+            self.window = (self.window * 2).min(Judge::BATCH - 1);
+        } else if more < self.window / 2 {
+            self.window /= 2;
+        }
+        Ok(count)
+    }
+
+    /// Writes `writes`, in order; packets that the kernel does not take are lost, as on any queue that is full, and
+    /// `lost` is told how many.
+    ///
+    /// # Errors
+    /// Where the device is gone.
+    pub fn send(&mut self, writes: Writes<'_>, mut lost: impl FnMut(usize)) -> io::Result<()> {
+        match &mut self.ring {
+            Some(ring) if writes.len() > 1 => {
+                match ring.write(&self.file, writes.clone().map(|write| write.pieces)) {
+                    Ok(results) => {
+                        for (done, write) in results.iter().zip(writes) {
+                            settle(&self.file, done.result(), write, &mut lost)?;
+                        }
+                        return Ok(());
+                    }
+                    Err(error) => self.go_on_without(&error),
+                }
+            }
+            _ => {}
+        }
+        for write in writes {
+            let result = (&self.file).write_vectored(write.pieces);
+            settle(&self.file, result, write, &mut lost)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn go_on_without(&mut self, error: &io::Error) {
+        warn!("packets are read and written one by one from here on: io_uring fails ({error})");
+        self.ring = None;
+    }
+}
+
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Deals with what came of a write.
+fn settle(
+    file: &File,
+    result: io::Result<usize>,
+    write: Merged<'_>,
+    lost: &mut impl FnMut(usize),
+) -> io::Result<()> {
+    match result {
+        Ok(written) if written == write.length() => Ok(()),
+        // A packet of which the kernel takes a part is none.
+        Ok(_) => {
+            lost(write.frames.len());
+            Ok(())
+        }
+        Err(error) => refused(file, error, write, lost),
+    }
+}
+
+/// Deals with a write that the kernel refused.
+#[cold]
+fn refused(
+    mut file: &File,
+    error: io::Error,
+    write: Merged<'_>,
+    lost: &mut impl FnMut(usize),
+) -> io::Result<()> {
+    if is_gone(&error) {
+        return Err(error);
+    }
+    if write.frames.len() == 1 || error.raw_os_error() != Some(libc::EINVAL) {
+        lost(write.frames.len());
+        return Ok(());
+    }
+    // A kernel that does not like how they were merged gets them as they came.
+    for frame in write.frames {
+        match file.write(frame) {
+            Ok(_) => {}
+            Err(error) if is_gone(&error) => return Err(error),
+            Err(_) => lost(1),
+        }
+    }
+    Ok(())
+}
+
+fn has_nothing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// Whether the device was deleted.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EBADFD | libc::EBADF | libc::EFAULT)
+    )
+}
+
+/// Bytes from one slot to the next: the largest packet with its virtio header. The odd number of cache lines keeps the
+/// beginnings of 64 slots, all that small packets touch, out of each other's way in the cache.
+const SLOT: usize = 65_536 + 64 * 9;
+const _: () = assert!(SLOT >= 65_535 + super::virtio::VirtioHeader::LENGTH);
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::gateway::gro::{Merger, Offload, PIECES};
+
+    fn pair() -> (File, File) {
+        let (one, other) = UnixDatagram::pair().expect("sockets");
+        for socket in [&one, &other] {
+            socket.set_nonblocking(true).expect("a socket");
+        }
+        (OwnedFd::from(one).into(), OwnedFd::from(other).into())
+    }
+
+    /// Both kinds of queue, where the system allows both.
+    fn queues() -> Vec<(Queue, File)> {
+        [Queue::new, Queue::without_ring]
+            .map(|new| {
+                let (one, other) = pair();
+                (new(one), other)
+            })
+            .into()
+    }
+
+    #[test]
+    fn everything_that_is_there_is_read_in_order_and_once() {
+        for (mut queue, mut peer) in queues() {
+            let mut slots = Slots::new();
+            assert_eq!(queue.receive(&mut slots).expect("it is open"), 0);
+            let (mut sent, mut received) = (0_u8, 0);
+            // Few, many, few: the window grows and shrinks.
+            for count in [1, 1, 10, 10, 10, 10, 10, 10, 10, 1, 1, 1, 2, 3] {
+                for _ in 0..count {
+                    peer.write_all(&[sent; 30]).expect("room");
+                    sent += 1;
+                }
+                loop {
+                    let count = queue.receive(&mut slots).expect("it is open");
+                    assert_eq!(slots.frames().count(), count);
+                    for frame in slots.frames() {
+                        assert_eq!(frame, [received; 30]);
+                        received += 1;
+                    }
+                    if count == 0 {
+                        break;
+                    }
+                }
+            }
+            assert_eq!(received, sent);
+        }
+    }
+
+    #[test]
+    fn everything_that_may_pass_is_written_in_order() {
+        for (mut queue, mut peer) in queues() {
+            let frames: Vec<Vec<u8>> = (0..9).map(|number| vec![number; 30]).collect();
+            let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+            for some in [&slices[..1], &slices] {
+                let mut merger = Merger::new(Offload::Tcp);
+                let mut pieces = [IoSlice::new(&[]); PIECES];
+                let writes = merger.merge(some, &mut pieces);
+                let sent = queue.send(writes, |count| panic!("{count} lost"));
+                sent.expect("it is open");
+                for frame in some {
+                    let mut bytes = [0; 40];
+                    assert_eq!(peer.read(&mut bytes).ok(), Some(30));
+                    assert_eq!(bytes[..30], **frame);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_is_counted() {
+        for (mut queue, peer) in queues() {
+            drop(peer);
+            let frames = [&[0; 30][..], &[1; 30]];
+            let mut merger = Merger::new(Offload::Tcp);
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let writes = merger.merge(&frames, &mut pieces);
+            let mut lost = 0;
+            let sent = queue.send(writes, |count| lost += count);
+            assert!(sent.is_ok());
+            assert_eq!(lost, 2);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! [`Ring`]: many reads and writes of a file in one system call, by io_uring.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
+
+use io_uring::types::Fd;
+use io_uring::{IoUring, opcode, squeue};
+use nix::libc;
+
+/// Reads and writes that never wait, and are all done when the call returns.
+pub(in crate::gateway) struct Ring {
+    /// None once it has failed: what is left in it must not be performed any more.
+    ring: Option<IoUring>,
+    /// By number of the operation in its batch.
+    results: Vec<Done>,
+}
+
+/// What came of an operation: bytes, or an error below zero.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::gateway) struct Done(i32);
+
+impl Done {
+    /// How many bytes were read or written.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(in crate::gateway) fn result(self) -> io::Result<usize> {
+        usize::try_from(self.0).map_err(|_| io::Error::from_raw_os_error(-self.0))
+    }
+}
+
+impl Ring {
+    /// A ring for up to `operations` at a time, 256 at most.
+    ///
+    /// # Errors
+    /// What the kernel says where io_uring is not allowed (EPERM) or unknown (ENOSYS).
+    pub(in crate::gateway) fn new(operations: usize) -> io::Result<Self> {
+        let entries = u8::try_from(operations).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let ring = IoUring::new(entries.into())?;
+        let results = vec![Done(0); operations];
+        Ok(Self {
+            ring: Some(ring),
+            results,
+        })
+    }
+
+    /// Reads from `file` into each of `buffers`, one after the other; what came of each, in their order.
+    ///
+    /// # Errors
+    /// When the kernel does not take operations (any more); nothing was read then.
+    pub(in crate::gateway) fn read<'b>(
+        &mut self,
+        file: &File,
+        buffers: impl ExactSizeIterator<Item = &'b mut [u8]>,
+    ) -> io::Result<&[Done]> {
+        let read = |buffer: &'b mut [u8]| {
+            // The kernel reads at most as much anyway (MAX_RW_COUNT).
+            let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+            opcode::Read::new(Fd(file.as_raw_fd()), buffer.as_mut_ptr(), length)
+                .rw_flags(libc::RWF_NOWAIT)
+                .build()
+        };
+        // SAFETY: each operation points to a buffer of its own, which is borrowed for longer than this call, and to a
+        // file that is open during it.
+        unsafe { self.perform(buffers.map(read)) }
+    }
+
+    /// Writes each of `writes` to `file`, one after the other, each from its pieces; what came of each, in their order.
+    ///
+    /// # Errors
+    /// When the kernel does not take operations (any more); nothing was written then.
+    pub(in crate::gateway) fn write<'b>(
+        &mut self,
+        file: &File,
+        writes: impl ExactSizeIterator<Item = &'b [IoSlice<'b>]>,
+    ) -> io::Result<&[Done]> {
+        let write = |pieces: &'b [IoSlice<'b>]| {
+            // A batch has far fewer; the type is that of an `iovec` on Unix.
+            let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+            opcode::Writev::new(Fd(file.as_raw_fd()), pieces.as_ptr().cast(), count)
+                .rw_flags(libc::RWF_NOWAIT)
+                .build()
+        };
+        // SAFETY: each operation points to pieces that are borrowed for longer than this call, as is what they point to,
+        // and to a file that is open during it.
+        unsafe { self.perform(writes.map(write)) }
+    }
+
+    /// Has the kernel perform `operations`, and waits until all are done. It begins them in their order, and those here
+    /// end where they begin: what would have to wait fails.
+    ///
+    /// # Safety
+    /// What the operations point to is there, and nobody else's, until this returns.
+    unsafe fn perform(
+        &mut self,
+        operations: impl ExactSizeIterator<Item = squeue::Entry>,
+    ) -> io::Result<&[Done]> {
+        let count = operations.len().min(self.results.len());
+        // Back in its place when everything is done.
+        let mut ring = self.ring.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        for (number, operation) in (0..).zip(operations.take(count)) {
+            let operation = operation.user_data(number);
+            // SAFETY: the caller promises that it stays valid until this returns, and it is done by then, or the process is.
+            let pushed = unsafe { ring.submission().push(&operation) };
+            // It has room for `results.len()`, and nothing is left in it from one call to the next.
+            pushed.map_err(io::Error::other)?;
+        }
+        let mut done = 0;
+        while done < count {
+            match ring.submit_and_wait(count - done) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // None was taken.
+                Err(error) if done == 0 && ring.submission().len() == count => {
+                    return Err(error);
+                }
+                // Short of memory, it says this of what it has not taken yet.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {}
+                // It may still write to buffers that are about to be freed: the memory of this process is not ours to use.
+                Err(_) => std::process::abort(),
+            }
+            for completion in ring.completion() {
+                // Numbers are those given above.
+                if let Some(result) = self.results.get_mut(completion.user_data() as usize) {
+                    *result = Done(completion.result());
+                    done += 1;
+                }
+            }
+        }
+        self.ring = Some(ring);
+        Ok(&self.results[..count])
+    }
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Ring").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    fn file(socket: UnixDatagram) -> File {
+        std::os::fd::OwnedFd::from(socket).into()
+    }
+
+    /// A ring, or none where the system allows none.
+    fn ring() -> Option<Ring> {
+        match Ring::new(8) {
+            Ok(ring) => Some(ring),
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "io_uring: {error}");
+                eprintln!("SKIPPED: io_uring: {error}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_written_and_read_in_its_order() {
+        let Some(mut ring) = ring() else { return };
+        let (one, other) = UnixDatagram::pair().expect("sockets");
+        let (one, other) = (file(one), file(other));
+        let writes: [&[IoSlice<'_>]; 3] = [
+            &[IoSlice::new(b"a"), IoSlice::new(b"bc")],
+            &[IoSlice::new(b"d")],
+            &[IoSlice::new(b"efgh")],
+        ];
+        let written = ring.write(&one, writes.into_iter()).expect("it is allowed");
+        let written: Vec<Option<usize>> = written.iter().map(|it| it.result().ok()).collect();
+        assert_eq!(written, [Some(3), Some(1), Some(4)]);
+
+        let mut buffers = [[0; 4]; 5];
+        let slices = buffers.iter_mut().map(|buffer| &mut buffer[..]);
+        let read = ring.read(&other, slices).expect("it is allowed");
+        let read: Vec<Option<usize>> = read.iter().map(|it| it.result().ok()).collect();
+        // Nothing more is there, and nobody waits for it.
+        assert_eq!(read, [Some(3), Some(1), Some(4), None, None]);
+        assert_eq!(&buffers[..3], [*b"abc\0", *b"d\0\0\0", *b"efgh"]);
+    }
+
+    #[test]
+    fn the_error_of_one_is_not_that_of_others() {
+        let Some(mut ring) = ring() else { return };
+        let (one, _other) = UnixDatagram::pair().expect("sockets");
+        let one = file(one);
+        let (short, long) = ([0; 1], vec![0; 16 << 20]);
+        let pieces = [&short[..], &long, &short].map(|bytes| [IoSlice::new(bytes)]);
+        let writes = pieces.iter().map(|pieces| &pieces[..]);
+        let written = ring.write(&one, writes).expect("it is allowed");
+        let written: Vec<Option<usize>> = written.iter().map(|it| it.result().ok()).collect();
+        // Longer than any datagram.
+        assert_eq!(written, [Some(1), None, Some(1)]);
+    }
+}

@@ -1,0 +1,164 @@
+//! [`VirtioHeader`]: what stands before each packet of a tun device that hands over super-packets.
+//!
+//! ```text
+//!  struct virtio_net_hdr (linux/virtio_net.h)
+//!  0       1          2         4          6            8              10
+//!  │ flags │ gso_type │ hdr_len │ gso_size │ csum_start │ csum_offset │ packet …
+//! ```
+//!
+//! Numbers are the machine's own, not the network's. Places are counted from the beginning of the packet.
+
+use super::backend::Traffic;
+
+/// How to cut and to complete the packet behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VirtioHeader {
+    /// [`NEEDS_CHECKSUM`](Self::NEEDS_CHECKSUM) and others.
+    pub flags: u8,
+    /// Into what it is to be cut: [`NONE`](Self::NONE), [`TCP_V4`](Self::TCP_V4), ….
+    pub gso_type: u8,
+    /// Bytes of all headers.
+    pub header_length: u16,
+    /// Payload of each packet that it is cut into, but the last, which may have less.
+    pub segment: u16,
+    /// Where the bytes begin that the checksum is of.
+    pub checksum_start: u16,
+    /// Where it is written, from there.
+    pub checksum_offset: u16,
+}
+
+impl VirtioHeader {
+    /// Its length.
+    pub const LENGTH: usize = 10;
+
+    /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum's place holds the sum of the pseudo-header, and the rest is to be added.
+    pub const NEEDS_CHECKSUM: u8 = 1;
+
+    /// `VIRTIO_NET_HDR_GSO_NONE`: an ordinary packet.
+    pub const NONE: u8 = 0;
+    /// `VIRTIO_NET_HDR_GSO_TCPV4`.
+    pub const TCP_V4: u8 = 1;
+    /// `VIRTIO_NET_HDR_GSO_TCPV6`.
+    pub const TCP_V6: u8 = 4;
+    /// `VIRTIO_NET_HDR_GSO_UDP_L4`.
+    pub const UDP: u8 = 5;
+    /// `VIRTIO_NET_HDR_GSO_ECN`, beside a TCP type.
+    const ECN: u8 = 0x80;
+
+    /// Parts a frame into header and packet; `None` where it is shorter than the header.
+    #[inline]
+    pub fn split(frame: &[u8]) -> Option<(Self, &[u8])> {
+        let (header, packet) = frame.split_first_chunk::<{ Self::LENGTH }>()?;
+        let [flags, gso_type, l0, l1, s0, s1, c0, c1, o0, o1] = *header;
+        let header = Self {
+            flags,
+            gso_type,
+            header_length: u16::from_ne_bytes([l0, l1]),
+            segment: u16::from_ne_bytes([s0, s1]),
+            checksum_start: u16::from_ne_bytes([c0, c1]),
+            checksum_offset: u16::from_ne_bytes([o0, o1]),
+        };
+        Some((header, packet))
+    }
+
+    /// As it stands before a packet.
+    pub fn to_bytes(self) -> [u8; Self::LENGTH] {
+        let [l0, l1] = self.header_length.to_ne_bytes();
+        let [s0, s1] = self.segment.to_ne_bytes();
+        let [c0, c1] = self.checksum_start.to_ne_bytes();
+        let [o0, o1] = self.checksum_offset.to_ne_bytes();
+        [self.flags, self.gso_type, l0, l1, s0, s1, c0, c1, o0, o1]
+    }
+}
+
+/// What a frame amounts to on the wire: a super-packet stands for several packets, each with headers of its own.
+pub fn traffic_of(frame: &[u8]) -> Traffic {
+    let Some((header, packet)) = VirtioHeader::split(frame) else {
+        return Traffic::ONE_EMPTY;
+    };
+    let one = Traffic {
+        packets: 1,
+        bytes: packet.len() as u64,
+    };
+    if header.gso_type == VirtioHeader::NONE {
+        return one;
+    }
+    let transport = usize::from(header.checksum_start);
+    let headers = match header.gso_type & !VirtioHeader::ECN {
+        VirtioHeader::UDP => transport + UDP_HEADER,
+        _ => match packet.get(transport + TCP_OFFSET) {
+            Some(offset) => transport + usize::from(offset >> 4) * 4,
+            None => return one,
+        },
+    };
+    let headers = headers as u64;
+    let payload = one.bytes.saturating_sub(headers);
+    if header.segment == 0 || payload == 0 {
+        return one;
+    }
+    let packets = payload.div_ceil(header.segment.into());
+    Traffic {
+        packets,
+        bytes: payload + packets * headers,
+    }
+}
+
+/// RFC 768.
+const UDP_HEADER: usize = 8;
+/// Where a TCP header says how long it is (RFC 9293 §3.1).
+const TCP_OFFSET: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(gso_type: u8, segment: u16, transport: u16, packet: &[u8]) -> Vec<u8> {
+        let header = VirtioHeader {
+            flags: VirtioHeader::NEEDS_CHECKSUM,
+            gso_type,
+            segment,
+            checksum_start: transport,
+            ..VirtioHeader::default()
+        };
+        [&header.to_bytes(), packet].concat()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0x45];
+        let (header, packet) = VirtioHeader::split(&bytes).expect("longer than a header");
+        assert_eq!(header.to_bytes(), bytes[..VirtioHeader::LENGTH]);
+        assert_eq!(packet, [0x45]);
+        assert_eq!(VirtioHeader::split(&bytes[..9]), None);
+    }
+
+    #[test]
+    fn an_ordinary_packet_counts_once() {
+        let traffic = traffic_of(&frame(VirtioHeader::NONE, 0, 0, &[0; 100]));
+        assert_eq!((traffic.packets, traffic.bytes), (1, 100));
+    }
+
+    #[test]
+    fn a_super_packet_counts_as_what_it_is_cut_into() {
+        // 20 bytes of IPv4, 32 of TCP, and 3,000 of payload in segments of 1,400.
+        let mut packet = vec![0; 20 + 32 + 3_000];
+        packet[20 + TCP_OFFSET] = 8 << 4;
+        let with_ecn = VirtioHeader::TCP_V4 | VirtioHeader::ECN;
+        let traffic = traffic_of(&frame(with_ecn, 1_400, 20, &packet));
+        assert_eq!((traffic.packets, traffic.bytes), (3, 3_000 + 3 * 52));
+
+        let packet = [0; 40 + 8 + 12_000];
+        let traffic = traffic_of(&frame(VirtioHeader::UDP, 1_200, 40, &packet));
+        assert_eq!((traffic.packets, traffic.bytes), (10, 12_000 + 10 * 48));
+    }
+
+    #[test]
+    fn headers_that_lie_count_as_one_packet() {
+        for (segment, transport, length) in [(0, 20, 60), (1_400, 60_000, 60), (1_400, 20, 0)] {
+            let packet = vec![0xff; length];
+            let traffic = traffic_of(&frame(VirtioHeader::TCP_V4, segment, transport, &packet));
+            assert_eq!((traffic.packets, traffic.bytes), (1, length as u64));
+        }
+        assert_eq!(traffic_of(&[0; 3]).packets, 1);
+    }
+}

@@ -1,0 +1,590 @@
+//! What happens to packets between two tun devices that this test holds, one as a VPN daemon does, the other as a network
+//! card that merges and cuts nothing: bytes, order and number of what comes out.
+
+#![cfg(feature = "gateway")]
+
+mod site;
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use etherparse::{
+    IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, SlicedPacket,
+    TcpHeader, TransportSlice,
+};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use offramp::gateway::tun::make_plain_device;
+use site::{Daemon, Host, in_sandbox, plain, poll};
+use support::{Folder, program, run};
+
+/// A concentrator without neighbors.
+struct Wire {
+    concentrator: Host,
+    folder: Folder,
+    /// The VPN daemon's end of `tun0`.
+    vpn: File,
+    /// The corporate end of `eth1`.
+    corporate: File,
+}
+
+impl Wire {
+    fn new(name: &str) -> Self {
+        let concentrator = Host::new("concentrator");
+        let device = |name| {
+            let file = concentrator.enter(|| make_plain_device(name));
+            file.unwrap_or_else(|error| panic!("{name}: {error}"))
+        };
+        let corporate = device("eth1");
+        fcntl(&corporate, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("an open file");
+        let wire = Self {
+            vpn: device("tun0"),
+            corporate,
+            folder: Folder::new(name),
+            concentrator,
+        };
+        wire.concentrator.ip("
+            link set tun0 txqueuelen 10000 up
+            link set eth1 txqueuelen 10000 up
+            address add 172.16.1.1/24 dev tun0
+            address add fd00:1::1/64 dev tun0 nodad
+            address add 10.0.0.1/8 dev eth1
+            address add fd00:2::1/48 dev eth1 nodad");
+        for (key, value) in [
+            ("ipv4/ip_forward", "1"),
+            ("ipv6/conf/all/forwarding", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+        ] {
+            wire.concentrator.set(key, value);
+        }
+        wire
+    }
+
+    /// Starts a gateway that everything goes through.
+    fn start(&self, gateway: &str) -> Daemon {
+        let policy = self.policy(gateway);
+        self.start_by(&mut program(&["run", &policy]))
+    }
+
+    /// Writes the policy; its path.
+    fn policy(&self, gateway: &str) -> String {
+        let options = format!("divert = \"all\"\n{gateway}");
+        let policy = plain::policy(&self.folder, &options);
+        self.folder.write("policy.toml", policy)
+    }
+
+    fn start_by(&self, command: &mut Command) -> Daemon {
+        let log = self.folder.path("gateway.log");
+        let mut daemon = Daemon::start(&self.concentrator, "offramp run", log, command);
+        daemon.wait_for_log(" ready: ");
+        daemon
+    }
+
+    fn send(&self, packet: &[u8]) {
+        let written = (&self.vpn).write(packet).expect("a device that is on");
+        assert_eq!(written, packet.len());
+    }
+
+    /// Does `work` while what clients send is taken in at the other end; what `keep` makes of each packet is returned.
+    fn receive_while<T: Send>(
+        &self,
+        keep: impl Fn(&[u8]) -> Option<T> + Sync,
+        work: impl FnOnce(&AtomicU64),
+    ) -> Vec<T> {
+        let (over, received) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            let receiver = scope.spawn(|| {
+                let mut kept = Vec::new();
+                let mut packet = vec![0; 65_536];
+                loop {
+                    match (&self.corporate).read(&mut packet) {
+                        // The kernel has things to say of its own.
+                        Ok(length) if is_of_client(&packet[..length]) => {
+                            kept.extend(keep(&packet[..length]));
+                            received.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Ok(_) => {}
+                        Err(_) if over.load(Ordering::Relaxed) => return kept,
+                        Err(_) => thread::sleep(Duration::from_micros(200)),
+                    }
+                }
+            });
+            // Also when it panics.
+            let ends = Ends(&over);
+            work(&received);
+            drop(ends);
+            receiver.join().expect("a receiver does not panic")
+        })
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let socket = self.folder.path("control.sock");
+        let mut ask = program(&["status", "--control", &socket, "--json"]);
+        self.concentrator.run(&mut ask).json()
+    }
+
+    /// Packets that got a verdict for `reason`.
+    fn count(&self, reason: &str) -> u64 {
+        let status = self.status();
+        let verdicts = status["verdicts"].as_array().cloned().unwrap_or_default();
+        let matching = verdicts.iter().filter(|it| it["reason"] == reason);
+        matching.filter_map(|it| it["packets"].as_u64()).sum()
+    }
+
+    /// How many times the gateway has written something back.
+    fn written_back(&self) -> u64 {
+        let mut show = Command::new("ip");
+        show.args(["-json", "-stats", "link", "show", "offramp0"]);
+        let link = self.concentrator.run(&mut show).json();
+        let packets = link[0]["stats64"]["rx"]["packets"].as_u64();
+        packets.expect("a number of packets")
+    }
+}
+
+/// Tells a receiver to end.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn signal(gateway: &Daemon, name: &str) {
+    let pid = gateway.pid().to_string();
+    run(Command::new("kill").args(["-s", name, &pid])).success();
+}
+
+fn is_of_client(packet: &[u8]) -> bool {
+    match packet[0] >> 4 {
+        4 => packet[12..15] == [172, 16, 1],
+        _ => packet[8..12] == [0xfd, 0, 0, 1],
+    }
+}
+
+/// The IP header of client number `client` to the office.
+fn header(version: u8, client: u8) -> IpHeaders {
+    match version {
+        4 => {
+            let (from, to) = ([172, 16, 1, client], [10, 20, 0, 7]);
+            let ip = Ipv4Header::new(0, 64, IpNumber::UDP, from, to).expect("short");
+            IpHeaders::Ipv4(ip, Default::default())
+        }
+        _ => {
+            let address = |network: u8, host: u8| {
+                let mut address = [0; 16];
+                (address[0], address[3], address[15]) = (0xfd, network, host);
+                address
+            };
+            let ip = Ipv6Header {
+                traffic_class: 0,
+                flow_label: Ipv6FlowLabel::ZERO,
+                payload_length: 0,
+                next_header: IpNumber::UDP,
+                hop_limit: 64,
+                source: address(1, client),
+                destination: address(2, 7),
+            };
+            IpHeaders::Ipv6(ip, Default::default())
+        }
+    }
+}
+
+fn datagram(version: u8, client: u8, from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let builder = PacketBuilder::ip(header(version, client)).udp(from, to);
+    builder.write(&mut packet, payload).expect("room");
+    packet
+}
+
+/// Numbers that look like chance, and are the same each time.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// One direction of a connection that goes on, mostly as connections do.
+struct Flow {
+    version: u8,
+    is_tcp: bool,
+    port: u16,
+    sequence: u32,
+    id: u16,
+}
+
+impl Flow {
+    fn send(&mut self, chance: &mut Chance) -> Vec<u8> {
+        let oddity = chance.below(40);
+        let length = match oddity {
+            0 | 1 => 300,
+            2 => 0,
+            _ => 1_000,
+        };
+        if oddity == 3 {
+            self.sequence = self.sequence.wrapping_add(5_000);
+            self.id = self.id.wrapping_add(5);
+        }
+        let payload: Vec<u8> = (0..length).map(|_| chance.below(256) as u8).collect();
+        let mut ip = header(self.version, 10);
+        match &mut ip {
+            IpHeaders::Ipv4(ip, _) => {
+                ip.identification = self.id;
+                ip.dont_fragment = oddity != 4;
+                ip.time_to_live -= u8::from(oddity == 5);
+                ip.dscp = u8::from(oddity == 6).try_into().expect("six bits");
+            }
+            IpHeaders::Ipv6(ip, _) => {
+                ip.hop_limit -= u8::from(oddity == 5);
+                ip.traffic_class = u8::from(oddity == 6);
+            }
+        }
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ip(ip);
+        if self.is_tcp {
+            let mut tcp = TcpHeader::new(self.port, 53, self.sequence, 500);
+            (tcp.ack, tcp.acknowledgment_number) = (true, 1);
+            tcp.psh = matches!(oddity, 0 | 7);
+            (tcp.cwr, tcp.ece, tcp.fin) = (oddity == 8, oddity == 9, oddity == 10);
+            tcp.window_size += u16::from(oddity == 11);
+            let stamp = u8::from(oddity == 12);
+            let options = [1, 1, 8, 10, 0, 0, 0, stamp, 0, 0, 0, 1];
+            tcp.set_options_raw(&options).expect("12 bytes");
+            builder
+                .tcp_header(tcp)
+                .write(&mut packet, &payload)
+                .expect("room");
+        } else {
+            builder
+                .udp(self.port, 53)
+                .write(&mut packet, &payload)
+                .expect("room");
+        }
+        // Sent again where it is 13.
+        if oddity != 13 {
+            self.sequence = self.sequence.wrapping_add(length);
+            self.id = self.id.wrapping_add(1);
+        }
+        if oddity == 14 {
+            // Corrupt on the way, in the payload or, where there is none, in the checksum.
+            let last = packet.len() - 1;
+            packet[last] ^= 4;
+        }
+        packet
+    }
+}
+
+/// The packet two hops on.
+fn forwarded_twice(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if packet[0] >> 4 == 4 {
+        let (mut ip, _) = Ipv4Header::from_slice(&packet).expect("a good header");
+        ip.time_to_live -= 2;
+        ip.header_checksum = ip.calc_header_checksum();
+        packet[..20].copy_from_slice(&ip.to_bytes());
+    } else {
+        packet[7] -= 2;
+    }
+    packet
+}
+
+/// Version, protocol and ports, which a flow keeps.
+fn flow_of(packet: &[u8]) -> (u8, Vec<u8>) {
+    let network = if packet[0] >> 4 == 4 { 20 } else { 40 };
+    let protocol = if network == 20 { packet[9] } else { packet[6] };
+    (
+        protocol,
+        [&[packet[0] >> 4], &packet[network..network + 4]].concat(),
+    )
+}
+
+fn by_flow(packets: Vec<Vec<u8>>) -> BTreeMap<(u8, Vec<u8>), Vec<Vec<u8>>> {
+    let mut flows = BTreeMap::<_, Vec<Vec<u8>>>::new();
+    for packet in packets {
+        flows.entry(flow_of(&packet)).or_default().push(packet);
+    }
+    flows
+}
+
+#[test]
+fn what_the_kernel_makes_of_merged_packets_is_what_came_in() {
+    in_sandbox(
+        "what_the_kernel_makes_of_merged_packets_is_what_came_in",
+        &[],
+        || {
+            const COUNT: u64 = 4_000;
+            let wire = Wire::new("merged");
+            let gateway = wire.start("");
+            let mut chance = Chance(1);
+            let mut flows: Vec<Flow> = (0..8_u16)
+                .map(|number| Flow {
+                    version: if number % 2 == 0 { 4 } else { 6 },
+                    is_tcp: number % 4 < 2,
+                    port: 5_000 + number,
+                    sequence: u32::MAX - 50_000,
+                    id: u16::MAX - 100,
+                })
+                .collect();
+            let mut sent = Vec::new();
+            while sent.len() < COUNT as usize {
+                let flow = chance.below(8) as usize;
+                for _ in 0..=chance.below(20) {
+                    sent.push(flows[flow].send(&mut chance));
+                }
+            }
+            sent.truncate(COUNT as usize);
+            let arrived = wire.receive_while(
+                |packet| Some(packet.to_vec()),
+                |received| {
+                    // So much waits when it goes on that batches are full.
+                    signal(&gateway, "STOP");
+                    for packet in &sent {
+                        wire.send(packet);
+                    }
+                    signal(&gateway, "CONT");
+                    poll("all packets", || {
+                        (received.load(Ordering::Relaxed) >= COUNT).then_some(())
+                    });
+                },
+            );
+
+            let writes = wire.written_back();
+            println!("{COUNT} packets in {writes} writes");
+            assert!(writes < COUNT / 2, "{writes} writes");
+            let expected = sent.iter().map(|packet| forwarded_twice(packet)).collect();
+            let (expected, arrived) = (by_flow(expected), by_flow(arrived));
+            assert_eq!(arrived.len(), expected.len());
+            for (flow, expected) in &expected {
+                let arrived = &arrived[flow];
+                assert_eq!(arrived.len(), expected.len(), "{flow:?}");
+                for (number, (arrived, expected)) in arrived.iter().zip(expected).enumerate() {
+                    assert_eq!(arrived, expected, "packet {number} of {flow:?}");
+                }
+            }
+            // By original packets; what the kernel says by itself is not a client's.
+            assert_eq!(wire.count("default"), COUNT);
+        },
+    );
+}
+
+#[test]
+fn several_workers_share_the_packets_and_keep_the_order_of_flows() {
+    in_sandbox(
+        "several_workers_share_the_packets_and_keep_the_order_of_flows",
+        &[],
+        || {
+            const FLOWS: u16 = 48;
+            const EACH: u32 = 60;
+            let wire = Wire::new("several_workers");
+            let mut gateway = wire.start("workers = 3");
+            let all = u64::from(FLOWS) * u64::from(EACH);
+            let arrived = wire.receive_while(
+                |packet| {
+                    let packet = SlicedPacket::from_ip(packet).ok()?;
+                    match packet.transport? {
+                        TransportSlice::Udp(udp) => {
+                            let number = udp.payload().first_chunk::<4>()?;
+                            Some((udp.source_port(), u32::from_be_bytes(*number)))
+                        }
+                        _ => None,
+                    }
+                },
+                |received| {
+                    for number in 0..EACH {
+                        for flow in 0..FLOWS {
+                            let version = if flow % 2 == 0 { 4 } else { 6 };
+                            let number = number.to_be_bytes();
+                            wire.send(&datagram(version, 10, 5_000 + flow, 53, &number));
+                        }
+                    }
+                    poll("all packets", || {
+                        (received.load(Ordering::Relaxed) >= all).then_some(())
+                    });
+                },
+            );
+
+            for flow in 0..FLOWS {
+                let of = arrived.iter().filter(|(port, _)| *port == 5_000 + flow);
+                let numbers: Vec<u32> = of.map(|(_, number)| *number).collect();
+                assert_eq!(numbers, (0..EACH).collect::<Vec<_>>(), "flow {flow}");
+            }
+            let judged = wire.status()["device"]["judged"].clone();
+            println!("packets of each worker: {judged}");
+            let judged = judged.as_array().expect("a list").iter();
+            let judged: Vec<u64> = judged.filter_map(serde_json::Value::as_u64).collect();
+            assert_eq!(judged.len(), 3);
+            assert!(judged.iter().all(|packets| *packets > 0), "{judged:?}");
+            assert_eq!(gateway.terminate().code(), Some(0));
+        },
+    );
+}
+
+#[test]
+fn workers_run_where_and_when_the_policy_says() {
+    in_sandbox("workers_run_where_and_when_the_policy_says", &[], || {
+        let wire = Wire::new("schedule");
+        let mut gateway = wire.start("workers = 2\nrealtime = 7\ncpus = [0, 1023]");
+        let tasks = format!("/proc/{}/task", gateway.pid());
+        let read = |worker: u8, file: &str| {
+            let tasks = fs::read_dir(&tasks).expect("it runs");
+            let folders = tasks.filter_map(|task| Some(task.ok()?.path()));
+            let name = format!("offramp-{worker}\n");
+            let mut folders = folders
+                .filter(|it| fs::read_to_string(it.join("comm")).is_ok_and(|comm| comm == name));
+            let folder = folders.next().expect("a worker");
+            fs::read_to_string(folder.join(file)).expect("it runs")
+        };
+        gateway.wait_for_log("gateway.cpus: worker 1 cannot keep to [1023]");
+        assert!(read(0, "status").contains("Cpus_allowed_list:\t0\n"));
+        // Field 41 of proc_pid_stat(5); the name before it has no blank.
+        let stat = read(0, "stat");
+        let policy = stat.split(' ').nth(40).map(str::to_owned);
+        let may = run(Command::new("chrt").args(["--fifo", "7", "true"])).code == Some(0);
+        if may {
+            assert_eq!(policy.as_deref(), Some("1"), "SCHED_FIFO: {stat}");
+        } else {
+            gateway.wait_for_log("gateway.realtime = 7 is refused");
+            assert_eq!(policy.as_deref(), Some("0"), "{stat}");
+        }
+        // What they judge is no different.
+        let arrived = wire.receive_while(
+            |_| Some(()),
+            |received| {
+                wire.send(&datagram(4, 10, 5_000, 53, &[0; 100]));
+                wire.send(&datagram(4, 10, 5_000, 50_020, &[0; 100]));
+                wire.send(&datagram(4, 10, 5_000, 53, &[0; 100]));
+                poll("two packets", || {
+                    (received.load(Ordering::Relaxed) == 2).then_some(())
+                });
+            },
+        );
+        assert_eq!(arrived.len(), 2);
+
+        let reloaded = plain::policy(&wire.folder, "divert = \"all\"\nworkers = 2\ncpus = [0]");
+        wire.folder.write("policy.toml", reloaded);
+        gateway.wait_for_log("gateway.realtime takes effect at the next start");
+        gateway.wait_for_log("gateway.cpus takes effect at the next start");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn without_io_uring_every_packet_has_a_system_call_of_its_own() {
+    in_sandbox(
+        "without_io_uring_every_packet_has_a_system_call_of_its_own",
+        &["strace"],
+        || {
+            const COUNT: u64 = 200;
+            let wire = Wire::new("without_io_uring");
+            let policy = wire.policy("");
+            let refuse = "inject=io_uring_setup:error=EPERM";
+            let mut command = Command::new("strace");
+            command.args(["-f", "--seccomp-bpf", "-o", "/dev/null", "-e", refuse]);
+            command.args([env!("CARGO_BIN_EXE_offramp"), "run", &policy]);
+            let gateway = wire.start_by(&mut command);
+            assert!(
+                gateway.log().contains("the system allows no io_uring"),
+                "{}",
+                gateway.log()
+            );
+            assert_eq!(wire.status()["device"]["io_uring"], false);
+            let arrived = wire.receive_while(
+                |packet| Some(packet[28..].to_vec()),
+                |received| {
+                    for number in 0..COUNT {
+                        wire.send(&datagram(4, 10, 5_000, 53, &number.to_be_bytes()));
+                    }
+                    poll("all packets", || {
+                        (received.load(Ordering::Relaxed) == COUNT).then_some(())
+                    });
+                },
+            );
+            let expected: Vec<Vec<u8>> = (0..COUNT).map(|it| it.to_be_bytes().to_vec()).collect();
+            assert_eq!(arrived, expected);
+        },
+    );
+}
+
+#[test]
+fn unfinished_fragments_take_little_room_and_nobodys_place() {
+    in_sandbox(
+        "unfinished_fragments_take_little_room_and_nobodys_place",
+        &[],
+        || {
+            // More than twice what the table of fragments holds.
+            const FLOOD: u32 = 150_000;
+            const AMONG: u32 = 100;
+            const MEDIA: u16 = 50_020;
+            let wire = Wire::new("fragments");
+            let gateway = wire.start("");
+            let resident = || {
+                let path = format!("/proc/{}/status", gateway.pid());
+                let status = fs::read_to_string(path).expect("it runs");
+                let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+                let words = line.and_then(|line| line.split_whitespace().nth(1));
+                words.and_then(|kib| kib.parse::<u64>().ok()).expect("KiB")
+            };
+            // The beginning of a datagram whose end never comes.
+            let first_fragment = |number: u32, port: u16| {
+                let mut packet = datagram(4, 10, 5_000, port, &[0; 16]);
+                let (mut ip, _) = Ipv4Header::from_slice(&packet).expect("a good header");
+                let [client, other, high, low] = number.to_be_bytes();
+                ip.identification = u16::from_be_bytes([high, low]);
+                ip.source = [172, 16, 1, 10 + client];
+                ip.destination = [10, 21, other, 7];
+                ip.more_fragments = true;
+                ip.header_checksum = ip.calc_header_checksum();
+                packet[..20].copy_from_slice(&ip.to_bytes());
+                packet
+            };
+
+            let before = resident();
+            let arrived = wire.receive_while(
+                |packet| {
+                    let port = u16::from_be_bytes([packet[22], packet[23]]);
+                    let is_fragment = packet[6] & 0x20 != 0;
+                    (!is_fragment || port == MEDIA).then_some((is_fragment, port))
+                },
+                |received| {
+                    let mut in_flight = 0;
+                    for number in 0..FLOOD {
+                        wire.send(&first_fragment(number, 53));
+                        in_flight += 1;
+                        if number % AMONG == 0 {
+                            wire.send(&first_fragment(number + FLOOD, MEDIA));
+                            wire.send(&datagram(4, 11, 5_000, 53, &[0; 32]));
+                            in_flight += 1;
+                        }
+                        // No queue runs over: what is lost was lost by the filter.
+                        while in_flight > received.load(Ordering::Relaxed) + 1_000 {
+                            thread::sleep(Duration::from_micros(200));
+                        }
+                    }
+                    poll("all packets", || {
+                        (received.load(Ordering::Relaxed) >= in_flight).then_some(())
+                    });
+                },
+            );
+            let added = resident().saturating_sub(before);
+            let evicted = wire.status()["evicted_fragments"].as_u64();
+            println!("{added} KiB more, {evicted:?} forgotten");
+            assert!(added <= 16 * 1_024, "{added} KiB");
+            assert!(evicted > Some(u64::from(FLOOD / 4)), "{evicted:?}");
+            // Every legitimate datagram, and no media.
+            assert_eq!(arrived.len(), (FLOOD / AMONG) as usize);
+            assert!(arrived.iter().all(|it| *it == (false, 53)));
+            assert_eq!(wire.count("media"), u64::from(FLOOD / AMONG));
+        },
+    );
+}
