@@ -55,14 +55,13 @@ fn main() {
     for (size, count) in sizes {
         run.family("ipv4", size, &tables::policy_v4(count), peers_v4);
     }
-    let bgp = |file| is_bench.then(|| tables::bgp(file)).flatten();
-    if let Some(table) = bgp("bgp_v4.txt.gz") {
+    if is_bench && let Some(table) = tables::bgp("bgp_v4.txt.gz") {
         run.family("ipv4", "bgp", &table, peers_v4);
     }
     for (size, count) in sizes {
         run.family("ipv6", size, &tables::policy_v6(count), peers_v6);
     }
-    if let Some(table) = bgp("bgp_v6.txt.gz") {
+    if is_bench && let Some(table) = tables::bgp("bgp_v6.txt.gz") {
         run.family("ipv6", "bgp", &table, peers_v6);
     }
     if let Some(criterion) = &run.criterion {
