@@ -58,6 +58,7 @@ pub mod audit;
 pub mod capture;
 #[cfg(feature = "gateway")]
 pub mod cli;
+pub mod dns;
 pub mod feed;
 pub mod filter;
 #[cfg(feature = "gateway")]

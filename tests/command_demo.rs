@@ -69,7 +69,13 @@ fn the_demo_shows_the_articles_traffic_before_and_after_and_leaves_nothing() {
     ] {
         assert!(row(passes).contains("passes  passes"), "{text}");
     }
-    assert!(text.contains("8 of 8 as the policy says"), "{text}");
+    let sip = row("sip.contoso.com");
+    assert!(sip.contains("10.1.0.10  167.55.49.32"), "{text}");
+    let internal = row("lyncdiscoverinternal.contoso.com");
+    assert!(internal.contains("10.1.0.10  no such name"), "{text}");
+    let intranet = row("intranet.contoso.com");
+    assert!(intranet.contains("10.5.0.2"), "{text}");
+    assert!(text.contains("12 of 12 as the policy says"), "{text}");
     assert!(
         steps.contains("starting offramp run on the concentrator"),
         "{steps}"
@@ -88,6 +94,12 @@ fn the_demo_is_also_for_programs() {
     assert_eq!(traffic.len(), 8);
     assert!(
         traffic.iter().all(|case| case["as_expected"] == true),
+        "{result:#}"
+    );
+    let names = result["names"].as_array().expect("a list");
+    assert_eq!(names.len(), 4);
+    assert!(
+        names.iter().all(|name| name["as_expected"] == true),
         "{result:#}"
     );
     let dropped = result["status"]["verdicts"].as_array().expect("a list");

@@ -1,4 +1,4 @@
-//! Other DNS servers take what is rendered for them, and answer clients as the policy says.
+//! `offramp dns`, and other DNS servers with what is rendered for them, answer clients as the policy says.
 //!
 //! Each gets the same questions, with a DNS server of the company behind it whose every answer leads inside. What a server
 //! cannot say is in its list of differences, with the reason; a difference that is gone fails the test, too.
@@ -16,7 +16,7 @@ use offramp::plan::Zones;
 use offramp::render::{NameTarget, render_names};
 use resolvers::{dig, leaky, table};
 use site::{Daemon, Host, in_sandbox};
-use support::{Folder, run};
+use support::{Folder, program, run};
 
 /// A DNS server that is started with a file of ours, and what it says differently.
 struct Server {
@@ -45,7 +45,13 @@ const fn differs(name: &'static str, says: &'static str, why: &'static str) -> D
     Difference { name, says, why }
 }
 
-const SERVERS: [Server; 3] = [
+const SERVERS: [Server; 4] = [
+    Server {
+        name: "offramp",
+        address: "127.0.0.14",
+        start: start_offramp,
+        differences: &[],
+    },
     Server {
         name: "unbound",
         address: "127.0.0.11",
@@ -110,6 +116,20 @@ fn rendered(target: NameTarget, listen: &str) -> String {
     render_names(target, &policy)
         .expect("all of it can be said")
         .text
+}
+
+fn start_offramp(host: &Host, folder: &Folder, address: &str) -> Daemon {
+    let text = table::policy_text(&format!("{address}:53"));
+    // The test is one client, and asks all at once.
+    let text = text.replace("[dns]", "[dns]\nqueries_per_second = 1000000");
+    let policy = folder.write("offramp.toml", text);
+    let mut offramp = program(&["dns", &policy]);
+    Daemon::start(
+        host,
+        "offramp dns",
+        folder.path("offramp.log"),
+        &mut offramp,
+    )
 }
 
 fn start_unbound(host: &Host, folder: &Folder, address: &str) -> Daemon {

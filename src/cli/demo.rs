@@ -1,5 +1,7 @@
 //! `offramp demo`: a site in a box, and what offramp does to its traffic.
 
+mod names;
+
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader, IsTerminal};
@@ -17,16 +19,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
+use self::names::NameOutcome;
 use super::error::CliError;
 use crate::filter::{Action, CompiledPolicy, Generation, Question};
 use crate::gateway::control;
+use crate::gateway::demo::names::serve_names;
 use crate::gateway::demo::namespace::{SiteError, leave_the_world};
 use crate::gateway::demo::site::{
-    CLIENT_A, CLIENT_B, EDGE_INTERNAL, EDGE_PUBLIC, FRONT_END, HOME_A, JUMP_HOST, OFFICE, SERVER,
-    Site,
+    CLIENT_A, CLIENT_B, CONCENTRATOR_VPN, DNS_SERVER, EDGE_INTERNAL, EDGE_PUBLIC, FRONT_END,
+    HOME_A, JUMP_HOST, OFFICE, SERVER, Site,
 };
 use crate::gateway::demo::traffic::{Probe, Wire, serve_relay, serve_tcp, serve_udp};
 use crate::gateway::status::Status;
+use crate::plan::Zones;
 use crate::policy::{self, Protocol};
 
 /// Show on a site in a box what offramp does: the article's traffic, before and after
@@ -91,10 +96,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let cases = cases();
     steps.begin("sending the article's traffic, with nothing in its way");
     let before = send(&site, &cases)?;
+    let names_before = names::ask(&site, (DNS_SERVER, 53).into())?;
     steps.begin("starting offramp run on the concentrator");
     let mut gateway = Gateway::start(&site, &file)?;
     steps.begin("sending the same traffic again");
     let after = send(&site, &cases)?;
+    let names_after = names::ask(&site, (CONCENTRATOR_VPN, 53).into())?;
     let status = control::ask(&socket)
         .map_err(|error| CliError::Failed(format!("{}: {error}", socket.display())))?;
     steps.begin("stopping it");
@@ -111,12 +118,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             expected: expectation(&compiled, case),
         })
         .collect();
+    let zones = Zones::of(compiled.policy());
+    let names = names::compare(&zones, names_before, names_after);
     if options.json {
-        super::print_json(&json(&outcomes, &status))?;
+        super::print_json(&json(&outcomes, &names, &status))?;
     } else {
-        super::print(&report(&outcomes, &status))?;
+        super::print(&report(&outcomes, &names, &status))?;
     }
-    let holds = outcomes.iter().all(Outcome::is_as_expected);
+    let holds = outcomes.iter().all(Outcome::is_as_expected)
+        && names.iter().all(NameOutcome::is_as_expected);
     Ok(if holds {
         ExitCode::SUCCESS
     } else {
@@ -202,6 +212,7 @@ fn serve(site: &Site) -> Result<(), SiteError> {
     ] {
         serve_tcp(&site.corporate, (address, port).into())?;
     }
+    serve_names(&site.corporate, (DNS_SERVER, 53).into())?;
     serve_udp(&site.corporate, (OFFICE, 50_020).into())?;
     serve_udp(&site.home_b, (CLIENT_B, 50_020).into())?;
     serve_relay(
@@ -287,7 +298,7 @@ impl Outcome<'_> {
     }
 }
 
-fn report(outcomes: &[Outcome<'_>], status: &Status) -> String {
+fn report(outcomes: &[Outcome<'_>], names: &[NameOutcome], status: &Status) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header([
         "Traffic",
@@ -325,20 +336,22 @@ fn report(outcomes: &[Outcome<'_>], status: &Status) -> String {
         .filter(|verdict| verdict.action == "drop")
         .map(|verdict| format!("{} {}", verdict.packets, verdict.reason))
         .collect();
-    let right = outcomes.iter().filter(|it| it.is_as_expected()).count();
+    _ = write!(text, "\n{}", names::report(names));
+    let right = outcomes.iter().filter(|it| it.is_as_expected()).count()
+        + names.iter().filter(|it| it.is_as_expected()).count();
+    let all = outcomes.len() + names.len();
     _ = writeln!(
         text,
-        "\n{right} of {} as the policy says; dropped on the gateway: {} packets.",
-        outcomes.len(),
+        "\n{right} of {all} as the policy says; dropped on the gateway: {} packets.",
         dropped.join(", ")
     );
-    if right == outcomes.len() {
+    if right == all {
         text.push_str("Calls leave the tunnel and take the Edge's public relay; everything else works as before.\n");
     }
     text
 }
 
-fn json(outcomes: &[Outcome<'_>], status: &Status) -> serde_json::Value {
+fn json(outcomes: &[Outcome<'_>], names: &[NameOutcome], status: &Status) -> serde_json::Value {
     let cases = outcomes.iter().map(|outcome| {
         json!({
             "traffic": outcome.case.name,
@@ -350,7 +363,8 @@ fn json(outcomes: &[Outcome<'_>], status: &Status) -> serde_json::Value {
             "as_expected": outcome.is_as_expected(),
         })
     });
-    json!({ "traffic": cases.collect::<Vec<_>>(), "status": status })
+    let names: Vec<_> = names.iter().map(NameOutcome::json).collect();
+    json!({ "traffic": cases.collect::<Vec<_>>(), "names": names, "status": status })
 }
 
 /// `offramp run` on the concentrator, ended with the demo.

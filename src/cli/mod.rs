@@ -6,6 +6,7 @@
 mod call;
 mod check;
 mod demo;
+mod dns;
 mod error;
 mod explain;
 mod explain_name;
@@ -13,6 +14,7 @@ mod feed;
 mod input;
 mod journal;
 mod log;
+mod log_options;
 mod number;
 mod observe;
 mod render;
@@ -71,6 +73,7 @@ enum Command {
     Replay(replay::Options),
     Observe(observe::Options),
     Run(run::Options),
+    Dns(dns::Options),
     Demo(demo::Options),
     Status(status::Options),
     Render(render::Options),
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Replay(options) => replay::run(&options),
         Command::Observe(options) => observe::run(&options),
         Command::Run(options) => run::run(&options),
+        Command::Dns(options) => dns::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Render(options) => render::run(&options),

@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::error::CliError;
 use super::input::{compile, load_policy, load_policy_quietly, peek_policy, read_policy};
-use super::log::{self, LogEnd};
+use super::log_options::LogOptions;
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::drops::{CaptureOptions, DropOptions};
 use crate::gateway::feeds;
@@ -48,25 +48,8 @@ pub(super) struct Options {
     /// What that capture keeps of each packet, from its beginning; a super-packet is one packet
     #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u16).range(64..), requires = "capture_dropped")]
     snap_length: u16,
-    /// How to write the log
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    log: LogFormat,
-    /// Log decisions about reloads and devices, too
-    #[arg(long, short)]
-    verbose: bool,
-}
-
-/// How to write the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
-    /// `journal` under systemd, else `text`
-    Auto,
-    /// A line each, with time and level
-    Text,
-    /// A JSON object a line
-    Json,
-    /// A line each, with the level as the journal reads it
-    Journal,
+    #[command(flatten)]
+    log: LogOptions,
 }
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
@@ -86,11 +69,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     if options.dry_run {
         return rehearse(&policy, capture_options(options).as_ref());
     }
-    let log = start_log(options).map_err(|error| {
-        CliError::Failed(format!(
-            "cannot start the thread that writes the log: {error}"
-        ))
-    })?;
+    let log = options.log.start()?;
     let ended = gateway::run(&source, capture_options(options));
     // From here on the log is what is written to: standard error may be stuck.
     if let Err(error) = &ended {
@@ -159,7 +138,7 @@ fn rehearse(
 }
 
 /// A policy file, read anew at each reload.
-struct PolicyPath<'a>(&'a Path);
+pub(super) struct PolicyPath<'a>(pub(super) &'a Path);
 
 impl PolicySource for PolicyPath<'_> {
     fn load(&self, generation: Generation) -> Result<CompiledPolicy, String> {
@@ -194,7 +173,7 @@ impl PolicySource for PolicyPath<'_> {
 }
 
 /// A policy whose own tests do not hold is not taken.
-fn check_tests(policy: &CompiledPolicy) -> Result<(), String> {
+pub(super) fn check_tests(policy: &CompiledPolicy) -> Result<(), String> {
     let broken = policy.broken_expectations();
     let [first, ..] = &broken[..] else {
         return Ok(());
@@ -206,37 +185,4 @@ fn check_tests(policy: &CompiledPolicy) -> Result<(), String> {
         first.test.expect.value,
         first.answer.verdict
     ))
-}
-
-/// Starts the log on standard error; it ends with what is returned.
-fn start_log(options: &Options) -> io::Result<LogEnd> {
-    let level = if options.verbose {
-        tracing::Level::DEBUG
-    } else {
-        tracing::Level::INFO
-    };
-    // Whatever logs through `tracing` beside us is not the operator's business.
-    let filter = tracing_subscriber::filter::Targets::new().with_target("offramp", level);
-    let format = match options.log {
-        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => LogFormat::Journal,
-        LogFormat::Auto => LogFormat::Text,
-        other => other,
-    };
-    use tracing_subscriber::prelude::*;
-    let (writer, end) = log::start()?;
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_target(false)
-        .with_ansi(io::stderr().is_terminal() && anstream::stderr().is_terminal());
-    let registry = tracing_subscriber::registry().with(filter);
-    match format {
-        LogFormat::Auto | LogFormat::Text => registry.with(lines).init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
-        LogFormat::Journal => registry
-            .with(lines.with_ansi(false).event_format(super::journal::Lines))
-            .init(),
-    }
-    // A panic, too, is for the log.
-    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
-    Ok(end)
 }

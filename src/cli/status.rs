@@ -12,7 +12,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::error::CliError;
 use super::number;
 use crate::gateway::control;
-use crate::gateway::status::{RecordStatus, Status};
+use crate::gateway::status::{DnsStatus, RecordStatus, Status};
 use crate::policy::GatewayOptions;
 
 /// Tell what a running gateway has done: packets and bytes by reason and by rule
@@ -138,6 +138,9 @@ fn report(status: &Status) -> String {
         rules.collect(),
     );
 
+    if let Some(dns) = &status.dns {
+        push_names(&mut text, dns);
+    }
     if status.device.overload_drops.is_none() {
         text.push_str(
             "lost because the filter did not keep up: unknown, the kernel does not say\n",
@@ -179,6 +182,25 @@ fn push_record(text: &mut String, what: &str, unit: &str, record: &RecordStatus)
     match &record.error {
         Some(error) => _ = writeln!(text, "; it cannot be written: {error}"),
         None => text.push('\n'),
+    }
+}
+
+/// What became of DNS queries.
+fn push_names(text: &mut String, dns: &DnsStatus) {
+    let listen: Vec<_> = dns.listen.iter().map(ToString::to_string).collect();
+    let asked = dns.outcomes.iter().filter(|it| it.queries > 0);
+    let outcomes: Vec<_> = asked
+        .map(|it| format!("{} {}", number::whole(it.queries), it.outcome))
+        .collect();
+    let outcomes = if outcomes.is_empty() {
+        "none so far".to_owned()
+    } else {
+        outcomes.join(", ")
+    };
+    _ = writeln!(text, "\nDNS queries at {}: {outcomes}", listen.join(", "));
+    let answers: u64 = dns.latency.iter().map(|it| it.answers).sum();
+    if let Some(mean) = dns.latency_microseconds.checked_div(answers) {
+        _ = writeln!(text, " an answer took {mean} µs on average");
     }
 }
 

@@ -26,6 +26,7 @@ pub mod control;
 pub mod counters;
 pub mod demo;
 pub mod divert;
+pub mod dns;
 pub mod drops;
 pub mod feeds;
 pub mod fetch;

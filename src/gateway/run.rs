@@ -21,6 +21,7 @@ use super::control::{self, ControlSocket};
 use super::divert::Diversion;
 use super::divert::install::{DivertError, Installation, remove_all};
 use super::divert::route::{LinkChange, LinkChanges, Netlink};
+use super::dns::{self, DnsError, DnsServer};
 use super::drops::{CaptureOptions, DropOptions, Drops};
 use super::lock::{HostLock, LockError};
 use super::metrics::{MetricsServer, Questions};
@@ -30,7 +31,9 @@ use super::rights::{Needs, Rights};
 use super::schedule::Schedule;
 use super::series::Snapshot;
 use super::service::{Notice, ServiceManager};
-use super::status::{DeviceStatus, DiversionStatus, Reloads, RuleStatus, Status, VerdictStatus};
+use super::status::{
+    DeviceStatus, DiversionStatus, DnsStatus, Reloads, RuleStatus, Status, VerdictStatus,
+};
 use super::tun::TunDevice;
 use super::watch::{FileWatch, fingerprint};
 use super::watchdog::Watchdog;
@@ -94,6 +97,12 @@ pub enum RunError {
         /// What the system says.
         source: io::Error,
     },
+    /// Names cannot be answered.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    /// Names are not answered any more.
+    #[error("DNS queries are not answered any more: {0}")]
+    DnsEnded(String),
     /// The system has no thread, signal or socket for us.
     #[error("cannot {what}: {source}")]
     System {
@@ -211,6 +220,7 @@ struct Gateway {
     drops: Drops,
     control: ControlSocket,
     metrics: Option<MetricsServer>,
+    dns: Option<DnsServer>,
     signals: Signals,
     watch: FileWatch,
     links: LinkChanges,
@@ -259,6 +269,7 @@ impl Gateway {
         let control = listen(&first.policy().gateway)?;
         let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
         let metrics = serve_metrics(&first.policy().gateway).await?;
+        let dns = DnsServer::start(first.policy())?;
 
         let options = first.policy().gateway.clone();
         let count = workers_wanted(&options);
@@ -312,6 +323,7 @@ impl Gateway {
             drops,
             control,
             metrics,
+            dns,
             signals,
             watch,
             links,
@@ -361,6 +373,7 @@ impl Gateway {
                 }
                 questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
                 why = self.workers.ended() => return Err(RunError::Worker(why)),
+                why = DnsServer::ended(&mut self.dns) => return Err(RunError::DnsEnded(why)),
             }
         }
         info!("stopping");
@@ -502,6 +515,13 @@ impl Gateway {
         }
         let changed = self.installation.change(wanted).await;
         changed.map_err(|error| error.to_string())?;
+        let answered_at = self.dns.as_ref().map_or(&[][..], DnsServer::listen);
+        if dns::listen_addresses(policy.policy()) != answered_at {
+            warn!("dns.listen takes effect at the next start of offramp");
+        }
+        if let Some(dns) = &self.dns {
+            dns.publish(policy.policy());
+        }
         self.drops.change(&policy.policy().gateway).await;
         let noting = self.drops.noting(&policy);
         self.published.publish(policy, noting);
@@ -547,6 +567,7 @@ impl Gateway {
             evicted_fragments: self.workers.evicted_fragments(),
             drop_log: self.drops.log_status(),
             drop_capture: self.drops.capture_status(),
+            dns: self.dns.as_ref().map(DnsStatus::from),
         }
     }
 

@@ -18,7 +18,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, prometheus_text,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, MetricEncoder,
+    NoLabelSet, prometheus_text,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -26,8 +27,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::backend::Traffic;
+use super::dns::Outcome;
 use super::publish::OTHERS;
-use super::status::{RecordStatus, RuleStatus, Status};
+use super::status::{DnsStatus, RecordStatus, RuleStatus, Status};
 use crate::filter::{Action, Reason};
 use crate::policy::{Expected, ExpectedAction};
 
@@ -257,6 +259,21 @@ impl Collector for Scrape {
             status.generation,
         )?;
 
+        if let Some(dns) = &status.dns {
+            out.counters(
+                "dns_queries",
+                "DNS queries, by what became of them.",
+                dns.outcomes
+                    .iter()
+                    .map(|it| ([("outcome", &*it.outcome)], it.queries)),
+            )?;
+            out.histogram(
+                "dns_answer_seconds",
+                "How long DNS answers took.",
+                Latency(dns),
+            )?;
+        }
+
         out.gauge(
             "ready",
             "1 while traffic is diverted and every worker lives.",
@@ -331,6 +348,15 @@ impl Families<'_, '_> {
         self.counters(name, help, [(NO_LABELS, value)])
     }
 
+    fn histogram(&mut self, name: &str, help: &str, values: Latency<'_>) -> fmt::Result {
+        self.family(
+            name,
+            help,
+            MetricType::Histogram,
+            std::iter::once((NO_LABELS, values)),
+        )
+    }
+
     fn gauge<V: EncodeGaugeValue>(&mut self, name: &str, help: &str, value: V) -> fmt::Result
     where
         ConstGauge<V>: EncodeMetric,
@@ -350,6 +376,30 @@ impl Families<'_, '_> {
             value.encode(family.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+}
+
+/// How long DNS answers took.
+#[derive(Debug)]
+struct Latency<'s>(&'s DnsStatus);
+
+impl EncodeMetric for Latency<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let seconds = |microseconds: u64| microseconds as f64 / 1e6;
+        let latency = &self.0.latency;
+        // The encoder adds the one without a bound, which has all of them.
+        let bounded = latency.iter().filter_map(|it| {
+            let bound = it.up_to_microseconds?;
+            Some((seconds(bound), it.answers))
+        });
+        let buckets: Vec<_> = bounded.collect();
+        let answers = latency.iter().map(|it| it.answers).sum();
+        let sum = seconds(self.0.latency_microseconds);
+        encoder.encode_histogram::<NoLabelSet>(sum, answers, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }
 
@@ -411,7 +461,7 @@ fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
 }
 
 /// Rules that have series of their own, of packets and of bytes: more than most policies have.
-const MOST_NAMED_RULES: usize = 56;
+const MOST_NAMED_RULES: usize = 52;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MOST_PATTERNS: usize = 8;
 /// Kinds of rules, each of which may have others.
@@ -420,13 +470,15 @@ const KINDS: usize = 4;
 const SINGLE_SERIES: usize = 12;
 /// Series of the drop log and of the capture of drops.
 const RECORD_SERIES: usize = 6;
+/// Of names: outcomes; and of the time that answers took: six bounds, their number and their sum.
+const DNS_SERIES: usize = Outcome::ALL.len() + 8;
 
 const _: () = {
     let verdicts = 2 * Reason::ALL.len();
     let rules = MOST_NAMED_RULES + KINDS;
     // Of verdicts and rules: packets, and bytes.
     let patterns = MOST_PATTERNS + 1;
-    let others = SINGLE_SERIES + RECORD_SERIES;
+    let others = SINGLE_SERIES + RECORD_SERIES + DNS_SERIES;
     assert!(2 * verdicts + 2 * rules + patterns + others <= MOST_SERIES);
 };
 

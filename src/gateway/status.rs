@@ -1,9 +1,13 @@
 //! [`Status`]: what a running gateway tells about itself.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::backend::Traffic;
 use super::divert::{self, Diversion};
+use super::dns::DnsServer;
 use crate::filter::{Action, Reason, RuleKind};
 use crate::policy::{DivertScope, FailMode};
 
@@ -33,6 +37,9 @@ pub struct Status {
     pub rules: Vec<RuleStatus>,
     /// First fragments forgotten before their time, for lack of room: their tails were forwarded.
     pub evicted_fragments: u64,
+    /// The pin-point DNS server; `null` where the policy wants none.
+    #[serde(default)]
+    pub dns: Option<DnsStatus>,
     /// The log of samples of what was dropped, where the policy wants one.
     #[serde(default)]
     pub drop_log: Option<RecordStatus>,
@@ -52,6 +59,37 @@ pub struct RecordStatus {
     pub lost: u64,
     /// Why nothing can be written at the moment.
     pub error: Option<String>,
+}
+
+/// The pin-point DNS server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsStatus {
+    /// Where it answers.
+    pub listen: Vec<SocketAddr>,
+    /// What became of queries.
+    pub outcomes: Vec<OutcomeStatus>,
+    /// How long answers took, by rising bounds.
+    pub latency: Vec<LatencyStatus>,
+    /// Of all answers together.
+    pub latency_microseconds: u64,
+}
+
+/// How many queries had an outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeStatus {
+    /// `pinned`, `hidden`, `forwarded`, `cached`, `refused`, `failed` or `dropped`.
+    pub outcome: String,
+    /// Queries.
+    pub queries: u64,
+}
+
+/// How many answers took as long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyStatus {
+    /// As long at most, and longer than the bound before; `null` for the last.
+    pub up_to_microseconds: Option<u64>,
+    /// Answers.
+    pub answers: u64,
 }
 
 /// What became of policies after the first.
@@ -166,6 +204,32 @@ pub(super) const fn kind_name(kind: RuleKind) -> &'static str {
         RuleKind::Allow => "allow",
         RuleKind::Public => "public",
         RuleKind::Feed => "feed",
+    }
+}
+
+impl From<&DnsServer> for DnsStatus {
+    fn from(server: &DnsServer) -> Self {
+        let microseconds = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
+        let outcomes = server.counters().outcomes();
+        let latency = server.counters().latency();
+        Self {
+            listen: server.listen().to_vec(),
+            outcomes: outcomes
+                .map(|(outcome, queries)| OutcomeStatus {
+                    outcome: outcome.name().to_owned(),
+                    queries,
+                })
+                .collect(),
+            latency: latency
+                .buckets
+                .into_iter()
+                .map(|(bound, answers)| LatencyStatus {
+                    up_to_microseconds: bound.map(microseconds),
+                    answers,
+                })
+                .collect(),
+            latency_microseconds: microseconds(latency.sum),
+        }
     }
 }
 

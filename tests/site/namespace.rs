@@ -225,10 +225,16 @@ impl Daemon {
     /// Starts `command` in `host`; `log` is the path of a file for what it prints.
     #[track_caller]
     pub fn start(host: &Host, name: &str, log: String, command: &mut Command) -> Self {
+        host.enter(|| Self::start_here(name, log, command))
+    }
+
+    /// Starts `command` beside the test.
+    #[track_caller]
+    pub fn start_here(name: &str, log: String, command: &mut Command) -> Self {
         let file = File::create(&log).unwrap_or_else(|error| panic!("{log}: {error}"));
         let both = file.try_clone().expect("a file can be shared");
         command.stdin(Stdio::null()).stdout(file).stderr(both);
-        let child = host.enter(|| command.spawn());
+        let child = command.spawn();
         Self {
             name: name.to_owned(),
             child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")),

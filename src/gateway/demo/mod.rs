@@ -15,6 +15,7 @@
 //! Everything is the kernel's, but for the VPN daemon, whose stand-in ([`vpn`]) carries packets unencrypted. Where user
 //! namespaces are allowed no root is needed. When the process ends, however it ends, the kernel takes all of it back.
 
+pub mod names;
 pub mod namespace;
 pub mod site;
 pub mod traffic;

@@ -36,6 +36,8 @@ pub const FRONT_END: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
 pub const OFFICE: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 7);
 /// A web and file server.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 5, 0, 2);
+/// The company's DNS server.
+pub const DNS_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 53);
 /// A jump host for Remote Desktop.
 pub const JUMP_HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 4);
 /// The A/V Edge on the Internet.
@@ -43,7 +45,7 @@ pub const EDGE_PUBLIC: Ipv4Addr = Ipv4Addr::new(167, 55, 49, 34);
 /// The Edge in the corporate network.
 pub const EDGE_INTERNAL: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 5);
 /// The concentrator in the tunnel.
-const CONCENTRATOR_VPN: Ipv4Addr = Ipv4Addr::new(172, 16, 1, 1);
+pub const CONCENTRATOR_VPN: Ipv4Addr = Ipv4Addr::new(172, 16, 1, 1);
 /// The concentrator in the corporate network.
 const CONCENTRATOR_CORPORATE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// The concentrator on the Internet.
@@ -109,7 +111,7 @@ impl Site {
             host.ip(&format!("address add {address}/8 dev eth1"))?;
             host.ip("link set eth1 up")?;
         }
-        for address in [OFFICE, FRONT_END, SERVER, JUMP_HOST] {
+        for address in [OFFICE, FRONT_END, SERVER, JUMP_HOST, DNS_SERVER] {
             corporate.ip(&format!("address add {address}/8 dev lan"))?;
         }
         corporate.ip("link set lan up")?;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::gateway::status::{
-    DeviceStatus, DiversionStatus, InterfaceStatus, RecordStatus, Reloads, VerdictStatus,
+    DeviceStatus, DiversionStatus, InterfaceStatus, LatencyStatus, OutcomeStatus, RecordStatus,
+    Reloads, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -70,8 +71,38 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
             evicted_fragments: 13,
             drop_log: Some(record(14, 15, None)),
             drop_capture: Some(record(16, 17, Some("the disk is full"))),
+            dns: None,
         },
         ready: true,
+    }
+}
+
+fn dns() -> DnsStatus {
+    let bounds = [
+        Some(100),
+        Some(1_000),
+        Some(10_000),
+        Some(100_000),
+        Some(1_000_000),
+        None,
+    ];
+    DnsStatus {
+        listen: vec![([172, 16, 1, 1], 53).into()],
+        outcomes: Outcome::ALL
+            .into_iter()
+            .map(|outcome| OutcomeStatus {
+                outcome: outcome.name().to_owned(),
+                queries: outcome as u64,
+            })
+            .collect(),
+        latency: bounds
+            .into_iter()
+            .map(|up_to_microseconds| LatencyStatus {
+                up_to_microseconds,
+                answers: 3,
+            })
+            .collect(),
+        latency_microseconds: 2_500_000,
     }
 }
 
@@ -100,6 +131,25 @@ fn everything_that_is_told_is_told_with_its_unit_and_what_it_means() {
         rule("server", "Front \"End\" C:\\pool\nZürich 東京", 2),
     ];
     insta::assert_snapshot!(series().render(&Arc::new(snapshot(rules))));
+}
+
+#[test]
+fn names_are_told_by_what_became_of_them_and_how_long_it_took() {
+    let mut snapshot = snapshot(Vec::new());
+    snapshot.status.dns = Some(dns());
+    let text = series().render(&Arc::new(snapshot));
+    for wanted in [
+        "offramp_dns_queries_total{outcome=\"pinned\"} 0\n",
+        "offramp_dns_queries_total{outcome=\"dropped\"} 6\n",
+        // Each bound counts what is below it, too.
+        "offramp_dns_answer_seconds_bucket{le=\"0.0001\"} 3\n",
+        "offramp_dns_answer_seconds_bucket{le=\"0.01\"} 9\n",
+        "offramp_dns_answer_seconds_bucket{le=\"+Inf\"} 18\n",
+        "offramp_dns_answer_seconds_sum 2.5\n",
+        "offramp_dns_answer_seconds_count 18\n",
+    ] {
+        assert!(text.contains(wanted), "{wanted} in {text}");
+    }
 }
 
 #[test]
@@ -147,9 +197,10 @@ fn whatever_the_policy_and_the_traffic_there_is_an_end_to_the_series() {
             })
         })
         .collect();
+    most.status.dns = Some(dns());
     let text = series().render(&Arc::new(most));
     let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(samples.len(), 191, "{text}");
+    assert_eq!(samples.len(), 198, "{text}");
     assert!(samples.len() <= MOST_SERIES);
     let others = "offramp_interfaces_present{pattern=\"(others)\"} 92";
     assert!(samples.contains(&others), "{text}");
@@ -164,16 +215,16 @@ fn the_busiest_rules_have_series_and_the_rest_are_summed_by_kind() {
     let samples = scrape(&mut series(), rules);
     assert_has(
         &samples,
-        r#"offramp_rule_packets_total{kind="server",name="server 944"} 944"#,
+        r#"offramp_rule_packets_total{kind="server",name="server 948"} 948"#,
     );
-    // 0 + 1 + … + 943
+    // 0 + 1 + … + 947
     assert_has(
         &samples,
-        r#"offramp_rule_packets_total{kind="server",name="(others)"} 445096"#,
+        r#"offramp_rule_packets_total{kind="server",name="(others)"} 448878"#,
     );
     assert_has(
         &samples,
-        r#"offramp_rule_bytes_total{kind="server",name="(others)"} 44509600"#,
+        r#"offramp_rule_bytes_total{kind="server",name="(others)"} 44887800"#,
     );
     assert_has(
         &samples,
@@ -254,7 +305,7 @@ fn a_rule_that_is_called_like_the_others_is_one_of_them() {
     let samples = scrape(&mut series(), rules);
     assert_has(
         &samples,
-        r#"offramp_rule_packets_total{kind="allow",name="(others)"} 1044000"#,
+        r#"offramp_rule_packets_total{kind="allow",name="(others)"} 1048000"#,
     );
 }
 

@@ -1,0 +1,54 @@
+//! `offramp dns`: the pin-point DNS server alone.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tracing::error;
+
+use super::error::CliError;
+use super::input::{load_policy, load_policy_quietly};
+use super::log_options::LogOptions;
+use super::run::{PolicyPath, check_tests};
+use crate::gateway::dns::{AloneError, serve_alone};
+
+/// Answer DNS queries by the policy, without the rest of the gateway
+///
+/// VPN clients that ask at `dns.listen` get the public addresses of the policy's services, do not find the internal ones,
+/// and everything else as `dns.upstreams` answer it. `offramp run` does this, too; alone it needs no rights but for ports
+/// below 1024. SIGTERM and SIGINT (Ctrl-C) end it; SIGHUP, and any change of the policy file, reload the policy.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  offramp dns /etc/offramp/policy.toml
+  dig @172.16.1.1 sip.contoso.com")]
+pub(super) struct Options {
+    /// The policy file
+    #[arg(value_name = "POLICY")]
+    policy: PathBuf,
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    let path = &options.policy;
+    // Drawn warnings are for people: a log has `offramp check` for them.
+    let policy = if io::stderr().is_terminal() {
+        load_policy(path)?
+    } else {
+        load_policy_quietly(path)?
+    };
+    check_tests(&policy).map_err(CliError::Refused)?;
+    let log = options.log.start()?;
+    let ended = serve_alone(&PolicyPath(path));
+    // From here on the log is what is written to: standard error may be stuck.
+    if let Err(error) = &ended {
+        error!("{error}");
+    }
+    drop(log);
+    Ok(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(AloneError::Policy(why)) => CliError::Refused(why).exit_code(),
+        Err(other) => CliError::Failed(other.to_string()).exit_code(),
+    })
+}

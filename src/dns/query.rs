@@ -1,0 +1,211 @@
+//! [`Query`]: a question as a client sends it, or what is wrong with it.
+
+use super::wire::{HEADER, Header, Malformed, Records, flag, number, read_name};
+use super::{DnsName, ResponseCode};
+
+/// What a datagram, or a message of a connection, is to a server.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, on the stack, and a question is what it mostly is"
+)]
+pub enum Incoming<'m> {
+    /// Nothing that may be answered: too short, or itself a response, and servers would talk to each other for ever.
+    Silence,
+    /// Something that is answered by this code alone.
+    Refuse(Refusal<'m>),
+    /// A question.
+    Ask(Query<'m>),
+}
+
+/// What of a message goes into an answer that refuses it.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'m> {
+    /// Why.
+    pub code: ResponseCode,
+    pub(super) header: Header,
+    /// The question, where there is one.
+    pub(super) question: &'m [u8],
+    pub(super) edns: Option<Edns>,
+}
+
+/// A question.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'m> {
+    pub(super) header: Header,
+    /// As it was sent: the answer repeats it byte for byte.
+    pub(super) question: &'m [u8],
+    /// The name asked for.
+    pub name: DnsName,
+    /// The type asked for.
+    pub record_type: u16,
+    pub(super) edns: Option<Edns>,
+}
+
+/// What a client says of itself (RFC 6891 §6.1.2). Its options are between it and us, and are not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Edns {
+    /// Bytes that it takes in a datagram.
+    pub(super) payload: u16,
+    /// It wants signatures (RFC 3225).
+    pub(super) dnssec_ok: bool,
+}
+
+/// What an answer depends on: the name in lower case, the type, and the bits that upstreams are told.
+pub type Key = [u8];
+
+impl<'m> Incoming<'m> {
+    /// Reads `message`.
+    pub fn read(message: &'m [u8]) -> Self {
+        let Some(header) = Header::read(message) else {
+            return Self::Silence;
+        };
+        if header.flags & flag::QR != 0 {
+            return Self::Silence;
+        }
+        let mut refusal = Refusal {
+            code: ResponseCode::FormErr,
+            header,
+            question: &[],
+            edns: None,
+        };
+        if header.flags & flag::OPCODE != 0 {
+            refusal.code = ResponseCode::NotImp;
+            return Self::Refuse(refusal);
+        }
+        let [questions, answers, authorities, _] = header.counts;
+        // RFC 9619: one.
+        if questions != 1 {
+            return Self::Refuse(refusal);
+        }
+        let Some((name, end)) = read_name(message, HEADER) else {
+            return Self::Refuse(refusal);
+        };
+        let Some(&[t0, t1, c0, c1]) = message.get(end..).and_then(<[u8]>::first_chunk) else {
+            return Self::Refuse(refusal);
+        };
+        // A pointer could only lead into the header: whole names alone are as long as they look.
+        if end - HEADER != name.wire().len() {
+            return Self::Refuse(refusal);
+        }
+        let record_type = u16::from_be_bytes([t0, t1]);
+        let class = u16::from_be_bytes([c0, c1]);
+        let behind = end + 4;
+        refusal.question = &message[HEADER..behind];
+        match read_edns(message, header, behind) {
+            Ok(edns) => refusal.edns = edns,
+            Err(BadEdns::Version(edns)) => {
+                refusal.code = ResponseCode::BadVers;
+                refusal.edns = Some(edns);
+                return Self::Refuse(refusal);
+            }
+            Err(BadEdns::Malformed) => return Self::Refuse(refusal),
+        }
+        // Zones are not given away, and nobody's class but the Internet's is known.
+        let is_way_of_asking = (number::FIRST_META..number::ANY).contains(&record_type);
+        let is_asked = !is_way_of_asking && record_type != number::OPT;
+        if !is_asked || class != number::IN {
+            refusal.code = ResponseCode::Refused;
+            return Self::Refuse(refusal);
+        }
+        if answers != 0 || authorities != 0 {
+            return Self::Refuse(refusal);
+        }
+        Self::Ask(Query {
+            header,
+            question: refusal.question,
+            name,
+            record_type,
+            edns: refusal.edns,
+        })
+    }
+}
+
+impl<'m> Query<'m> {
+    /// The same question, refused.
+    pub const fn refuse(self, code: ResponseCode) -> Refusal<'m> {
+        Refusal {
+            code,
+            header: self.header,
+            question: self.question,
+            edns: self.edns,
+        }
+    }
+
+    /// Writes its key, and says how long it is.
+    pub fn key<'b>(&self, buffer: &'b mut [u8; LONGEST_KEY]) -> &'b Key {
+        let name = self.name.wire();
+        let [t0, t1] = self.record_type.to_be_bytes();
+        let [b0, b1] = self.upstream_bits().to_be_bytes();
+        let dnssec = u8::from(self.wants_dnssec());
+        let end = name.len() + 5;
+        buffer[..name.len()].copy_from_slice(name);
+        buffer[name.len()..end].copy_from_slice(&[t0, t1, b0, b1, dnssec]);
+        &buffer[..end]
+    }
+
+    /// The flags that an upstream is told.
+    pub(super) const fn upstream_bits(&self) -> u16 {
+        self.header.flags & (flag::RD | flag::AD | flag::CD)
+    }
+
+    /// Whether signatures are wanted.
+    pub(super) fn wants_dnssec(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    /// Bytes of an answer that the client takes in a datagram.
+    pub fn datagram_limit(&self) -> usize {
+        datagram_limit(self.edns)
+    }
+}
+
+/// RFC 1035 §4.2.1, RFC 6891 §6.2.5; at most what passes any path in one piece.
+pub(super) fn datagram_limit(edns: Option<Edns>) -> usize {
+    edns.map_or(SMALLEST, |edns| {
+        usize::from(edns.payload).clamp(SMALLEST, PAYLOAD)
+    })
+}
+
+enum BadEdns {
+    Malformed,
+    Version(Edns),
+}
+
+/// What the records behind the question say of EDNS; there must be nothing behind them.
+fn read_edns(message: &[u8], header: Header, at: usize) -> Result<Option<Edns>, BadEdns> {
+    let mut records = Records::new(message, header, at);
+    let mut found = None;
+    for record in records.by_ref() {
+        let record = record.map_err(|Malformed| BadEdns::Malformed)?;
+        if record.record_type != number::OPT {
+            continue;
+        }
+        if found.is_some() || record.owner != DnsName::ROOT {
+            return Err(BadEdns::Malformed);
+        }
+        // RFC 6891 §6.1.3: the TTL is code, version, DO and zeros.
+        let raw = message.get(record.ttl_at..).and_then(<[u8]>::first_chunk);
+        let &[_, version, bits, _] = raw.ok_or(BadEdns::Malformed)?;
+        let edns = Edns {
+            payload: record.class,
+            dnssec_ok: bits & 0x80 != 0,
+        };
+        found = Some((version, edns));
+    }
+    if records.position() != message.len() {
+        return Err(BadEdns::Malformed);
+    }
+    match found {
+        Some((0, edns)) => Ok(Some(edns)),
+        Some((_, edns)) => Err(BadEdns::Version(edns)),
+        None => Ok(None),
+    }
+}
+
+/// Bytes of a [`Key`] at most: those of a name, and five.
+pub const LONGEST_KEY: usize = 255 + 5;
+/// Bytes that every client takes.
+const SMALLEST: usize = 512;
+/// Bytes that pass any path in one piece (DNS flag day 2020: 1232 behind IPv6's smallest MTU).
+pub(super) const PAYLOAD: usize = 1_232;

@@ -1,0 +1,349 @@
+//! [`screen`]: what of an upstream's answer may pass.
+//!
+//! ```text
+//!  www.contoso.com   CNAME sip.contoso.com   passes
+//!  sip.contoso.com   A     10.1.0.30         does not: the name is pinned, and the pinned address takes its place
+//!  pool01...         A     10.1.0.10         does not: the name is hidden
+//!  www.contoso.com   HTTPS sip.contoso.com ipv4hint=10.1.0.30     does not: it speaks of a pinned name
+//! ```
+//!
+//! No record passes whose owner the policy has an answer of its own for, in any section, of any type. A chain of aliases
+//! is followed to the first such name and continued with the policy's answer; what the upstream says from there on, which
+//! may be addresses under names that the policy does not know, is left out.
+
+use hickory_proto::op::{Message, ResponseCode as Code};
+use hickory_proto::rr::rdata::{A, AAAA, SOA, SRV};
+use hickory_proto::rr::{Name, RData, Record};
+
+use super::DnsName;
+use super::upstream::Upstream;
+use super::wire::{HEADER, Header, Malformed, RecordView, Records, Section, number, read_name};
+use crate::plan::zones::{Answer, RecordSets, Zones, record_type};
+
+/// An answer of an upstream that may be given to clients, until it is too old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// Without OPT.
+    pub(super) message: Box<[u8]>,
+    /// Where its TTLs stand.
+    pub(super) ttls: Box<[u16]>,
+    /// Seconds for which it may be kept.
+    lifetime: u32,
+}
+
+impl Prepared {
+    /// Seconds for which it may be kept; 0 where it is for those alone who wait for it.
+    pub const fn lifetime(&self) -> u32 {
+        self.lifetime
+    }
+
+    /// Bytes that it takes.
+    pub const fn size(&self) -> usize {
+        self.message.len() + 2 * self.ttls.len()
+    }
+}
+
+/// Why an answer is not given to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// It is no DNS message.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// A record must not pass, and what remains cannot be put together.
+    #[error("what may pass of the answer cannot be told from what may not")]
+    Entangled,
+}
+
+/// The answer to `asked` that `message` is ([`Heard::Answer`](super::Heard::Answer)), without what must not pass.
+///
+/// # Errors
+/// [`Unusable`]: the upstream has failed, for this question.
+pub fn screen(message: &[u8], asked: &Upstream, zones: &Zones) -> Result<Prepared, Unusable> {
+    let survey = Survey::of(message, asked, zones)?;
+    if !survey.is_entangled {
+        let end = survey.end;
+        return Ok(survey.prepare(&message[..end]));
+    }
+    let rebuilt = rebuild(message, asked, zones).ok_or(Unusable::Entangled)?;
+    // It holds the policy's own records by now: they are no reason to begin again.
+    let survey = Survey::of(&rebuilt, asked, zones)?;
+    Ok(survey.prepare(&rebuilt))
+}
+
+/// What there is in a message.
+struct Survey {
+    header: Header,
+    /// It cannot pass as it is.
+    is_entangled: bool,
+    /// Where the records end, but for an OPT record behind them.
+    end: usize,
+    ttls: Vec<u16>,
+    lifetime: u32,
+}
+
+impl Survey {
+    fn of(message: &[u8], asked: &Upstream, zones: &Zones) -> Result<Self, Malformed> {
+        let mut header = Header::read(message).ok_or(Malformed)?;
+        let start = asked.behind_question(message).ok_or(Malformed)?;
+        let mut records = Records::new(message, header, start);
+        let mut survey = Self {
+            header,
+            is_entangled: false,
+            end: start,
+            ttls: Vec::new(),
+            lifetime: LONGEST_LIFETIME,
+        };
+        let mut opt_at = None;
+        let mut has_answer = false;
+        let mut has_authority = false;
+        for record in records.by_ref() {
+            let record = record?;
+            if record.record_type == number::OPT {
+                survey.is_entangled |= opt_at.is_some();
+                if record.section == Section::Additional {
+                    opt_at = Some(record.start);
+                } else {
+                    survey.is_entangled = true;
+                }
+                continue;
+            }
+            // An OPT record that is not the last would have to be cut out.
+            survey.is_entangled |= opt_at.is_some();
+            survey.is_entangled |= must_not_pass(message, &record, asked, zones);
+            survey.end = record.end;
+            survey.lifetime = survey.lifetime.min(record.ttl);
+            match u16::try_from(record.ttl_at) {
+                Ok(at) => survey.ttls.push(at),
+                Err(_) => survey.lifetime = 0,
+            }
+            match record.section {
+                Section::Answer => {
+                    has_answer |=
+                        record.record_type == asked.record_type || asked.record_type == number::ANY;
+                }
+                Section::Authority if record.record_type == number::SOA => {
+                    has_authority = true;
+                    survey.lifetime = survey.lifetime.min(negative_ttl(message, &record));
+                }
+                Section::Authority | Section::Additional => {}
+            }
+        }
+        // RFC 2308 §5: without a start of authority, nobody knows how long there will be none.
+        if !has_answer && !has_authority {
+            survey.lifetime = 0;
+        }
+        header.counts[3] -= u16::from(opt_at.is_some());
+        survey.header = header;
+        Ok(survey)
+    }
+
+    /// The message `bytes`, which is this one, ready to be given to clients.
+    fn prepare(self, bytes: &[u8]) -> Prepared {
+        let mut message = Vec::with_capacity(bytes.len());
+        self.header.write(&mut message);
+        message.extend_from_slice(bytes.get(HEADER..).unwrap_or_default());
+        Prepared {
+            message: message.into(),
+            ttls: self.ttls.into(),
+            lifetime: self.lifetime,
+        }
+    }
+}
+
+/// Seconds for which a start of authority lets its absence of data be kept (RFC 2308 §4): the last of its numbers.
+fn negative_ttl(message: &[u8], record: &RecordView) -> u32 {
+    let data = message.get(record.data..record.end).unwrap_or_default();
+    data.last_chunk()
+        .map_or(0, |minimum| u32::from_be_bytes(*minimum))
+}
+
+/// Whether the policy has an answer of its own for `name`.
+fn is_ours(zones: &Zones, name: &DnsName) -> bool {
+    zones.answer(name, record_type::A) != Answer::Forward
+}
+
+/// Whether the message must be put together anew because of `record`.
+fn must_not_pass(message: &[u8], record: &RecordView, asked: &Upstream, zones: &Zones) -> bool {
+    if is_ours(zones, &record.owner) {
+        return true;
+    }
+    let target_at = match record.record_type {
+        number::SVCB | number::HTTPS => record.data + 2,
+        // As data that was asked for, a name may pass.
+        number::CNAME if record.section == Section::Answer && follows_aliases(asked) => record.data,
+        _ => return false,
+    };
+    // A target that cannot be read is not one that clients can use; who puts it together anew says so.
+    read_name(message, target_at).is_none_or(|(target, _)| is_ours(zones, &target))
+}
+
+/// Whether an alias is a step on the way to the answer, and not the answer.
+fn follows_aliases(asked: &Upstream) -> bool {
+    asked.record_type != number::CNAME && asked.record_type != number::ANY
+}
+
+/// `message` without what must not pass, and with the policy's answer at the end of a chain that leads to it.
+fn rebuild(message: &[u8], asked: &Upstream, zones: &Zones) -> Option<Vec<u8>> {
+    let mut message = Message::from_vec(message).ok()?;
+    message.edns = None;
+    message.signature = None;
+    message.metadata.authentic_data = false;
+    let chain = Chain::of(&message.answers, asked, zones)?;
+    if let Some(end) = chain.ours {
+        message.answers.retain(|record| chain.leads_to_end(record));
+        message.authorities.clear();
+        message.additionals.clear();
+        answer_ours(&mut message, &end, asked.record_type, zones)?;
+    } else {
+        let passes = |record: &Record| may_pass(record, zones);
+        message.answers.retain(passes);
+        message.authorities.retain(passes);
+        message.additionals.retain(passes);
+    }
+    let bytes = message.to_vec().ok()?;
+    (bytes.len() <= usize::from(u16::MAX)).then_some(bytes)
+}
+
+/// The aliases from the name that was asked for.
+struct Chain {
+    /// The names of the chain, without its end where that is ours.
+    names: Vec<DnsName>,
+    /// The first name that the policy has an answer of its own for.
+    ours: Option<DnsName>,
+}
+
+impl Chain {
+    /// The chain in `answers`, once around where it goes in circles; `None` where it goes on for ever.
+    fn of(answers: &[Record], asked: &Upstream, zones: &Zones) -> Option<Self> {
+        let mut chain = Self {
+            names: Vec::new(),
+            ours: None,
+        };
+        let mut name = asked.name;
+        while chain.names.len() < LONGEST_CHAIN {
+            if chain.names.contains(&name) {
+                return Some(chain);
+            }
+            if is_ours(zones, &name) {
+                chain.ours = Some(name);
+                return Some(chain);
+            }
+            chain.names.push(name);
+            let alias = answers.iter().find_map(|record| match &record.data {
+                RData::CNAME(target) if owner(record) == Some(name) => Some(&target.0),
+                _ => None,
+            });
+            match alias {
+                Some(target) if follows_aliases(asked) => name = dns_name(target)?,
+                Some(_) | None => return Some(chain),
+            }
+        }
+        None
+    }
+
+    /// Whether `record` is a step of the chain: an alias of one of its names, the redirection of a name above them
+    /// (RFC 6672), or the signature of either.
+    fn leads_to_end(&self, record: &Record) -> bool {
+        let Some(owner) = owner(record) else {
+            return false;
+        };
+        let is_step = self.names.contains(&owner);
+        let is_above = self.names.iter().any(|name| name.is_below(&owner));
+        match u16::from(record.record_type()) {
+            number::CNAME => is_step,
+            number::DNAME => is_above,
+            number::RRSIG => is_step || is_above,
+            _ => false,
+        }
+    }
+}
+
+/// Whether `record` says nothing about a name that the policy has an answer of its own for.
+fn may_pass(record: &Record, zones: &Zones) -> bool {
+    let is_theirs = |name: &Name| dns_name(name).is_some_and(|name| !is_ours(zones, &name));
+    let target = match &record.data {
+        RData::SVCB(data) => &data.target_name,
+        RData::HTTPS(data) => &data.0.target_name,
+        _ => return is_theirs(&record.name),
+    };
+    is_theirs(&record.name) && is_theirs(target)
+}
+
+/// Adds what the policy answers for `name`, at the end of a chain.
+fn answer_ours(
+    message: &mut Message,
+    name: &DnsName,
+    record_type: u16,
+    zones: &Zones,
+) -> Option<()> {
+    let ttl = zones.ttl_seconds();
+    let (code, denied) = match zones.answer(name, record_type) {
+        // `is_ours` said otherwise.
+        Answer::Forward => return None,
+        Answer::Records { sets, .. } => {
+            message.answers.extend(records(name, sets, ttl)?);
+            (Code::NoError, None)
+        }
+        Answer::NoData { owner } => (Code::NoError, Some(owner)),
+        Answer::NxDomain { owner } => (Code::NXDomain, Some(owner)),
+    };
+    message.metadata.response_code = code;
+    if let Some(owner) = denied {
+        let soa = zones.soa();
+        let number = |seconds: u32| i32::try_from(seconds).unwrap_or(i32::MAX);
+        let data = SOA::new(
+            Name::from_ascii(soa.primary).ok()?,
+            Name::from_ascii(soa.mailbox).ok()?,
+            soa.serial,
+            number(soa.refresh_seconds),
+            number(soa.retry_seconds),
+            number(soa.expire_seconds),
+            soa.negative_ttl_seconds,
+        );
+        let data = RData::SOA(data);
+        let record = Record::from_rdata(hickory_name(&owner.name)?, soa.negative_ttl_seconds, data);
+        message.authorities.push(record);
+    }
+    Some(())
+}
+
+fn records(name: &DnsName, sets: RecordSets<'_>, ttl: u32) -> Option<Vec<Record>> {
+    let name = hickory_name(name)?;
+    let mut data = Vec::new();
+    data.extend(sets.ipv4.iter().map(|address| RData::A(A(*address))));
+    data.extend(sets.ipv6.iter().map(|address| RData::AAAA(AAAA(*address))));
+    for srv in sets.srv {
+        let target = hickory_name(&srv.target)?;
+        data.push(RData::SRV(SRV::new(
+            srv.priority,
+            srv.weight,
+            srv.port,
+            target,
+        )));
+    }
+    let records = data.into_iter();
+    Some(
+        records
+            .map(|data| Record::from_rdata(name.clone(), ttl, data))
+            .collect(),
+    )
+}
+
+fn owner(record: &Record) -> Option<DnsName> {
+    dns_name(&record.name)
+}
+
+pub(super) fn dns_name(name: &Name) -> Option<DnsName> {
+    DnsName::from_labels(name.iter()).ok()
+}
+
+fn hickory_name(name: &DnsName) -> Option<Name> {
+    let mut hickory = Name::from_labels(name.labels()).ok()?;
+    hickory.set_fqdn(true);
+    Some(hickory)
+}
+
+/// A day: longer than anybody waits for a change.
+const LONGEST_LIFETIME: u32 = 86_400;
+/// Names of a chain: more than resolvers follow.
+const LONGEST_CHAIN: usize = 16;

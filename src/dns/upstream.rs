@@ -1,0 +1,140 @@
+//! [`Upstream`]: a question as it is sent on, and what is heard of it.
+
+use super::DnsName;
+use super::query::{PAYLOAD, Query};
+use super::wire::{HEADER, Header, Malformed, Records, flag, number, read_name};
+
+/// A question as it is sent on: with an id of its own, the name in lower case, and none of the client's options.
+///
+/// Options of EDNS are between two hops (RFC 6891 §6.1.1): cookies of clients mean nothing to an upstream, and where
+/// they are is not its business (RFC 7871 §11.1).
+#[derive(Debug, Clone, Copy)]
+pub struct Upstream {
+    pub(super) name: DnsName,
+    pub(super) record_type: u16,
+    bits: u16,
+    dnssec_ok: bool,
+}
+
+/// What an upstream's message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Not the answer: another id or question. Whoever guesses sends those; the answer may still come.
+    Another,
+    /// The answer was cut: it is to be asked again by TCP.
+    Cut,
+    /// A server that does not know EDNS: it is to be asked again without.
+    Old,
+    /// The upstream cannot tell: another may.
+    Failed,
+    /// The answer.
+    Answer,
+}
+
+impl Upstream {
+    /// `query` as it is sent on.
+    pub fn of(query: &Query<'_>) -> Self {
+        Self {
+            name: query.name,
+            record_type: query.record_type,
+            bits: query.upstream_bits(),
+            dnssec_ok: query.wants_dnssec(),
+        }
+    }
+
+    /// Appends the message to `out`.
+    pub fn write(&self, out: &mut Vec<u8>, id: u16, edns: EdnsUse) {
+        let header = Header {
+            id,
+            flags: self.bits,
+            counts: [1, 0, 0, u16::from(edns == EdnsUse::With)],
+        };
+        header.write(out);
+        out.extend_from_slice(self.name.wire());
+        out.extend_from_slice(&self.record_type.to_be_bytes());
+        out.extend_from_slice(&number::IN.to_be_bytes());
+        if edns == EdnsUse::With {
+            out.push(0);
+            out.extend_from_slice(&number::OPT.to_be_bytes());
+            out.extend_from_slice(&(PAYLOAD as u16).to_be_bytes());
+            out.extend_from_slice(&[0, 0, if self.dnssec_ok { 0x80 } else { 0 }, 0, 0, 0]);
+        }
+    }
+
+    /// What `message` is to the question that was sent with this `id`.
+    pub fn hear(&self, id: u16, message: &[u8]) -> Heard {
+        let Some(header) = Header::read(message) else {
+            return Heard::Another;
+        };
+        if header.id != id || header.flags & (flag::QR | flag::OPCODE) != flag::QR {
+            return Heard::Another;
+        }
+        let code = header.flags & flag::RCODE;
+        // Servers from before EDNS, and only those, may leave the question out.
+        let is_error = code == FORMERR || code == NOTIMP;
+        if header.counts[0] == 0 && is_error {
+            return Heard::Old;
+        }
+        let Some(behind) = self.behind_question(message) else {
+            return Heard::Another;
+        };
+        if header.counts[0] != 1 {
+            return Heard::Another;
+        }
+        if is_error {
+            return Heard::Old;
+        }
+        if header.flags & flag::TC != 0 {
+            return Heard::Cut;
+        }
+        if code != NOERROR && code != NXDOMAIN {
+            return Heard::Failed;
+        }
+        let says_nothing = code == NOERROR && header.counts[1] == 0;
+        let is_asked_to_recurse = self.bits & flag::RD != 0;
+        if says_nothing && is_asked_to_recurse && header.flags & (flag::RA | flag::AA) == 0 {
+            // Lame: it knows nothing, and asks nobody.
+            return Heard::Failed;
+        }
+        for record in Records::new(message, header, behind) {
+            match record {
+                // RFC 6891 §6.1.3: the higher bits of the code, of errors that EDNS brought.
+                Ok(record) if record.record_type == number::OPT => {
+                    if message.get(record.ttl_at) != Some(&0) {
+                        return Heard::Old;
+                    }
+                }
+                Ok(_) => {}
+                Err(Malformed) => return Heard::Failed,
+            }
+        }
+        Heard::Answer
+    }
+
+    /// Where the records of `message` begin, if it has this question.
+    pub(super) fn behind_question(&self, message: &[u8]) -> Option<usize> {
+        let (name, end) = read_name(message, HEADER)?;
+        let rest = message.get(end..)?.first_chunk::<4>()?;
+        let [t0, t1, c0, c1] = *rest;
+        let is_same = name == self.name
+            && end - HEADER == name.wire().len()
+            && u16::from_be_bytes([t0, t1]) == self.record_type
+            && u16::from_be_bytes([c0, c1]) == number::IN;
+        is_same.then_some(end + 4)
+    }
+}
+
+/// Whether a question carries an OPT record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EdnsUse {
+    /// As every server of the last twenty years expects.
+    With,
+    /// For older ones.
+    Without,
+}
+
+/// Response codes of upstreams (RFC 1035 §4.1.1).
+const NOERROR: u16 = 0;
+const FORMERR: u16 = 1;
+const NXDOMAIN: u16 = 3;
+const NOTIMP: u16 = 4;

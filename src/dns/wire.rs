@@ -1,0 +1,289 @@
+//! Bytes of a DNS message: header, names, records (RFC 1035 §4.1).
+//!
+//! ```text
+//!  0       2       4       6       8       10      12
+//!  │ id    │ flags │QDCOUNT│ANCOUNT│NSCOUNT│ARCOUNT│ question │ answers │ authorities │ additional │
+//! ```
+//!
+//! A pointer in a name must lead backwards, before the labels it continues: then no name goes round in circles, and
+//! every reader sees the same name.
+
+use super::DnsName;
+
+/// Bytes of the header.
+pub(super) const HEADER: usize = 12;
+
+/// Bits of the second and third byte of the header (RFC 1035 §4.1.1, RFC 4035 §3).
+pub(super) mod flag {
+    /// It is a response.
+    pub(in crate::dns) const QR: u16 = 1 << 15;
+    /// What is wanted; 0 is a query.
+    pub(in crate::dns) const OPCODE: u16 = 0xF << 11;
+    /// An authority speaks.
+    pub(in crate::dns) const AA: u16 = 1 << 10;
+    /// Cut, for lack of room.
+    pub(in crate::dns) const TC: u16 = 1 << 9;
+    /// Recursion desired.
+    pub(in crate::dns) const RD: u16 = 1 << 8;
+    /// Recursion available.
+    pub(in crate::dns) const RA: u16 = 1 << 7;
+    /// Authentic data.
+    pub(in crate::dns) const AD: u16 = 1 << 5;
+    /// Checking disabled.
+    pub(in crate::dns) const CD: u16 = 1 << 4;
+    /// The response code.
+    pub(in crate::dns) const RCODE: u16 = 0xF;
+}
+
+/// Types and classes that are looked at (IANA's DNS parameters).
+pub(super) mod number {
+    /// RFC 1035.
+    pub(in crate::dns) const CNAME: u16 = 5;
+    /// RFC 1035.
+    pub(in crate::dns) const SOA: u16 = 6;
+    /// RFC 6672.
+    pub(in crate::dns) const DNAME: u16 = 39;
+    /// RFC 6891.
+    pub(in crate::dns) const OPT: u16 = 41;
+    /// RFC 4034.
+    pub(in crate::dns) const RRSIG: u16 = 46;
+    /// RFC 9460.
+    pub(in crate::dns) const SVCB: u16 = 64;
+    /// RFC 9460.
+    pub(in crate::dns) const HTTPS: u16 = 65;
+    /// The first type that is no record but a way of asking (RFC 6895 §3.1): TKEY, TSIG, IXFR, AXFR, ANY, ...
+    pub(in crate::dns) const FIRST_META: u16 = 249;
+    /// Any type (RFC 8482).
+    pub(in crate::dns) const ANY: u16 = 255;
+    /// The class of the Internet.
+    pub(in crate::dns) const IN: u16 = 1;
+}
+
+/// Bytes that are no DNS message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a DNS message")]
+pub struct Malformed;
+
+/// The header of a message (RFC 1035 §4.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Of the transaction.
+    pub(super) id: u16,
+    /// [`flag`]s.
+    pub(super) flags: u16,
+    /// Entries of the four sections.
+    pub(super) counts: [u16; 4],
+}
+
+impl Header {
+    /// The header that `message` begins with.
+    pub(super) fn read(message: &[u8]) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *message.first_chunk::<HEADER>()?;
+        let number = |high, low| u16::from_be_bytes([high, low]);
+        Some(Self {
+            id: number(a, b),
+            flags: number(c, d),
+            counts: [number(e, f), number(g, h), number(i, j), number(k, l)],
+        })
+    }
+
+    /// Appends it to `out`.
+    pub(super) fn write(self, out: &mut Vec<u8>) {
+        let [a, b, c, d] = self.counts;
+        for number in [self.id, self.flags, a, b, c, d] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+}
+
+/// The section that a record stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// What was asked for.
+    Answer,
+    /// Who has a say in it.
+    Authority,
+    /// What may be of use.
+    Additional,
+}
+
+/// A record, by where its parts stand in the message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RecordView {
+    /// Its section.
+    pub(super) section: Section,
+    /// Its owner.
+    pub(super) owner: DnsName,
+    /// Its type.
+    pub(super) record_type: u16,
+    /// Its class.
+    pub(super) class: u16,
+    /// Its TTL in seconds.
+    pub(super) ttl: u32,
+    /// Where it begins.
+    pub(super) start: usize,
+    /// Where its TTL stands.
+    pub(super) ttl_at: usize,
+    /// Where its data begins.
+    pub(super) data: usize,
+    /// Where it ends.
+    pub(super) end: usize,
+}
+
+/// The records of a message, in order; it ends with the first that is broken.
+#[derive(Debug, Clone)]
+pub(super) struct Records<'m> {
+    message: &'m [u8],
+    at: usize,
+    left: [u16; 3],
+    broken: bool,
+}
+
+impl<'m> Records<'m> {
+    /// The records of `message`, which has this header, and whose questions end at `at`.
+    pub(super) fn new(message: &'m [u8], header: Header, at: usize) -> Self {
+        let [_, answers, authorities, additional] = header.counts;
+        Self {
+            message,
+            at,
+            left: [answers, authorities, additional],
+            broken: false,
+        }
+    }
+
+    /// Where the next one begins, or the message ends.
+    pub(super) const fn position(&self) -> usize {
+        self.at
+    }
+
+    fn read(&mut self, section: Section) -> Option<RecordView> {
+        let start = self.at;
+        let (owner, at) = read_name(self.message, start)?;
+        let fixed = self.message.get(at..)?.first_chunk::<10>()?;
+        let [t0, t1, c0, c1, l0, l1, l2, l3, n0, n1] = *fixed;
+        let data = at + fixed.len();
+        let end = data + usize::from(u16::from_be_bytes([n0, n1]));
+        if end > self.message.len() {
+            return None;
+        }
+        self.at = end;
+        Some(RecordView {
+            section,
+            owner,
+            record_type: u16::from_be_bytes([t0, t1]),
+            class: u16::from_be_bytes([c0, c1]),
+            // RFC 2181 §8: with the highest bit set, it counts as zero.
+            ttl: match u32::from_be_bytes([l0, l1, l2, l3]) {
+                ttl if ttl > i32::MAX.unsigned_abs() => 0,
+                ttl => ttl,
+            },
+            start,
+            ttl_at: at + 4,
+            data,
+            end,
+        })
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<RecordView, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.broken {
+            return None;
+        }
+        let sections = [Section::Answer, Section::Authority, Section::Additional];
+        let (section, left) = sections
+            .into_iter()
+            .zip(&mut self.left)
+            .find(|(_, left)| **left > 0)?;
+        *left -= 1;
+        let record = self.read(section);
+        self.broken = record.is_none();
+        Some(record.ok_or(Malformed))
+    }
+}
+
+/// The name at `at`, and where what stands behind it begins.
+pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
+    let mut wire = [0; LONGEST_NAME];
+    let mut length = 0;
+    // Where these labels begin: a pointer leads before it.
+    let mut run = at;
+    let mut at = at;
+    let mut behind = None;
+    loop {
+        let first = *message.get(at)?;
+        match first >> 6 {
+            0 => {
+                let label = message.get(at..=at + usize::from(first))?;
+                wire.get_mut(length..length + label.len())?
+                    .copy_from_slice(label);
+                length += label.len();
+                at += label.len();
+                if first == 0 {
+                    let name = DnsName::from_wire(&wire[..length]).ok()?;
+                    return Some((name, behind.unwrap_or(at)));
+                }
+            }
+            0b11 => {
+                let low = *message.get(at + 1)?;
+                behind.get_or_insert(at + 2);
+                let target = usize::from(u16::from_be_bytes([first & 0x3F, low]));
+                if target >= run {
+                    return None;
+                }
+                run = target;
+                at = target;
+            }
+            // RFC 6891 §5 gave 01 up, 10 was never given.
+            _ => return None,
+        }
+    }
+}
+
+/// RFC 1035 §2.3.4: bytes of a name on the wire.
+const LONGEST_NAME: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(message: &[u8], at: usize) -> Option<(String, usize)> {
+        read_name(message, at).map(|(name, end)| (name.to_string(), end))
+    }
+
+    #[test]
+    fn a_name_continues_where_a_pointer_leads() {
+        let message = b"\x03com\x00\x07contoso\xc0\x00\x03SIP\xc0\x05";
+        assert_eq!(read(message, 0), Some(("com".to_owned(), 5)));
+        assert_eq!(read(message, 5), Some(("contoso.com".to_owned(), 15)));
+        assert_eq!(read(message, 15), Some(("sip.contoso.com".to_owned(), 21)));
+    }
+
+    #[test]
+    fn a_pointer_that_does_not_lead_backwards_is_refused() {
+        // To itself, forwards, and to labels that lead to it.
+        assert_eq!(read(b"\xc0\x00", 0), None);
+        assert_eq!(read(b"\xc0\x02\x00", 0), None);
+        assert_eq!(read(b"\x01a\xc0\x00", 0), None);
+        // Between two names, round and round.
+        assert_eq!(read(b"\x01a\xc0\x04\x01b\xc0\x00", 4), None);
+    }
+
+    #[test]
+    fn names_end_with_the_message_and_have_255_bytes() {
+        for cut in [&b""[..], b"\x03si", b"\x03sip", b"\xc0", b"\x40", b"\x80a"] {
+            assert_eq!(read(cut, 0), None, "{cut:?}");
+        }
+        let mut long = Vec::new();
+        for _ in 0..4 {
+            long.push(63);
+            long.extend_from_slice(&[b'x'; 63]);
+        }
+        long.push(0);
+        assert_eq!(read(&long, 0), None);
+        // Three labels of 63 and one of 61: 255 bytes.
+        assert!(read(&[&long[..192], &[61], &[b'x'; 61], &[0]].concat(), 0).is_some());
+    }
+}

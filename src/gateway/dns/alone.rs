@@ -1,0 +1,112 @@
+//! A DNS server without the rest of the gateway: `offramp dns`.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::server::{DnsError, DnsServer, listen_addresses};
+use crate::filter::Generation;
+use crate::gateway::run::PolicySource;
+use crate::gateway::watch::{FileWatch, fingerprint};
+
+/// Why a DNS server of its own did not start, or ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum AloneError {
+    /// The policy cannot be used.
+    #[error("{0}")]
+    Policy(String),
+    /// The policy names no address.
+    #[error(
+        "the policy names no address to answer at; add one, e.g. [dns] listen = [\"172.16.1.1:53\"]"
+    )]
+    NoAddress,
+    /// The server cannot be started.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    /// The system has no signal or watch for us.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it says.
+        source: io::Error,
+    },
+    /// It came to its end.
+    #[error("DNS queries are not answered any more: {0}")]
+    Ended(String),
+}
+
+/// Answers DNS queries by the policy of `source` until told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// [`AloneError`].
+pub fn serve_alone(source: &dyn PolicySource) -> Result<(), AloneError> {
+    let system = |what| move |source| AloneError::System { what, source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the control thread"))?;
+    let served = runtime.block_on(serve(source));
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(source: &dyn PolicySource) -> Result<(), AloneError> {
+    let system = |what| move |source| AloneError::System { what, source };
+    let listen = |kind| signal(kind).map_err(system("listen for signals"));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    let files = source.files();
+    // What is written from here on is a change.
+    let mut read = fingerprint(&files);
+    let mut watch = FileWatch::new(&files)
+        .map_err(io::Error::other)
+        .map_err(system("watch the policy file"))?;
+    let mut generation = Generation(1);
+    let first = source.load(generation).map_err(AloneError::Policy)?;
+    let mut server = DnsServer::start(first.policy())?;
+    if server.is_none() {
+        return Err(AloneError::NoAddress);
+    }
+    loop {
+        let must = tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => true,
+            () = watch.changed() => false,
+            why = DnsServer::ended(&mut server) => return Err(AloneError::Ended(why)),
+        };
+        let files = source.files();
+        let now = fingerprint(&files);
+        if !must && now == read {
+            continue;
+        }
+        read = now;
+        watch.follow(&files);
+        let next = Generation(generation.0 + 1);
+        match (source.load(next), &server) {
+            (Ok(policy), Some(server)) => {
+                generation = next;
+                if listen_addresses(policy.policy()) != server.listen() {
+                    warn!("dns.listen takes effect at the next start of offramp");
+                }
+                server.publish(policy.policy());
+                info!(
+                    generation = generation.0,
+                    "reloaded: {} is in force",
+                    source.name()
+                );
+            }
+            (Ok(_), None) => {}
+            (Err(why), _) => error!(
+                "reload refused, generation {} stays in force: {}",
+                generation.0,
+                why.trim_end()
+            ),
+        }
+    }
+    info!("stopping");
+    Ok(())
+}

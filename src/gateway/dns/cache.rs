@@ -1,0 +1,85 @@
+//! [`AnswerCache`]: answers of upstreams, and their failures, until they are too old.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use quick_cache::unsync::Cache;
+
+use crate::dns::{Key, Prepared};
+
+/// Answers by what they depend on; those least worth keeping go first (S3-FIFO).
+#[derive(Debug)]
+pub(super) struct AnswerCache {
+    answers: Option<Cache<Box<Key>, Kept>>,
+}
+
+/// An answer, or that there is none.
+#[derive(Debug, Clone)]
+struct Kept {
+    answer: Option<Rc<Prepared>>,
+    since: Instant,
+    until: Instant,
+}
+
+/// What is known of a question.
+pub(super) enum Known {
+    /// The answer, and its age in seconds.
+    Answer(Rc<Prepared>, u32),
+    /// No upstream answered a moment ago.
+    Failure,
+}
+
+impl AnswerCache {
+    /// A cache for this many answers.
+    pub(super) fn new(entries: u32) -> Self {
+        let entries = usize::try_from(entries).unwrap_or(usize::MAX);
+        Self {
+            answers: (entries > 0).then(|| Cache::new(entries)),
+        }
+    }
+
+    /// What is known of the question with this `key`.
+    pub(super) fn get(&self, key: &Key, now: Instant) -> Option<Known> {
+        let kept = self.answers.as_ref()?.get(key)?;
+        if now >= kept.until {
+            return None;
+        }
+        let age = now.saturating_duration_since(kept.since).as_secs();
+        Some(match &kept.answer {
+            Some(answer) => {
+                Known::Answer(Rc::clone(answer), u32::try_from(age).unwrap_or(u32::MAX))
+            }
+            None => Known::Failure,
+        })
+    }
+
+    /// Keeps `answer` for as long as it lets itself be kept.
+    pub(super) fn keep(&mut self, key: &Key, answer: &Rc<Prepared>, now: Instant) {
+        if answer.lifetime() == 0 || answer.size() > LARGEST {
+            return;
+        }
+        let until = now + Duration::from_secs(answer.lifetime().into());
+        self.insert(key, Some(Rc::clone(answer)), now, until);
+    }
+
+    /// Remembers for a second that no upstream answered (RFC 9520 §3.2).
+    pub(super) fn keep_failure(&mut self, key: &Key, now: Instant) {
+        self.insert(key, None, now, now + FAILURE);
+    }
+
+    fn insert(&mut self, key: &Key, answer: Option<Rc<Prepared>>, since: Instant, until: Instant) {
+        if let Some(answers) = &mut self.answers {
+            let kept = Kept {
+                answer,
+                since,
+                until,
+            };
+            answers.insert(key.into(), kept);
+        }
+    }
+}
+
+/// Bytes of an answer that is kept: larger ones are rare, and would make the cache's size anybody's guess.
+const LARGEST: usize = 4_096;
+/// How long a failure is remembered.
+const FAILURE: Duration = Duration::from_secs(1);

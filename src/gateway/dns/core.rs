@@ -1,0 +1,295 @@
+//! [`Core`]: what is done with a query, whatever way it came.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::cache::{AnswerCache, Known};
+use super::counters::{DnsCounters, Outcome};
+use super::limit::Limiter;
+use super::server::Names;
+use crate::dns::{
+    self, Incoming, Key, LONGEST_KEY, Local, Query, ResponseCode, STREAM_LIMIT, Upstream,
+};
+
+/// The state of a server; its thread alone has it.
+pub(super) struct Core {
+    published: Arc<ArcSwap<Names>>,
+    /// What is in force.
+    names: Arc<Names>,
+    cache: AnswerCache,
+    limiter: Limiter,
+    /// Who waits for the answer to what.
+    waiting: HashMap<Box<Key>, Vec<Waiter>>,
+    most_waiting: usize,
+    counters: Arc<DnsCounters>,
+}
+
+/// Somebody who waits for an answer.
+struct Waiter {
+    /// The query, as it was sent.
+    message: Box<[u8]>,
+    route: Route,
+    since: Instant,
+}
+
+/// The way back to a client.
+#[derive(Clone)]
+pub(super) enum Route {
+    /// By a datagram from this socket.
+    Datagram(Rc<UdpSocket>, SocketAddr),
+    /// By the task of its connection, which counts on one answer, also an empty one.
+    Stream(UnboundedSender<Vec<u8>>),
+}
+
+impl Route {
+    const fn is_stream(&self) -> bool {
+        match self {
+            Self::Datagram(..) => false,
+            Self::Stream(_) => true,
+        }
+    }
+}
+
+/// What became of a query at once.
+pub(super) enum Taken {
+    /// The answer was appended; none, where there is none to give.
+    Done,
+    /// The answer will be sent later.
+    Waits,
+}
+
+/// A question that an upstream is to be asked.
+pub(super) struct Errand {
+    pub(super) key: Box<Key>,
+    pub(super) question: Upstream,
+    pub(super) names: Arc<Names>,
+}
+
+impl Core {
+    pub(super) fn new(
+        published: Arc<ArcSwap<Names>>,
+        counters: Arc<DnsCounters>,
+        most_waiting: usize,
+    ) -> Self {
+        let names = published.load_full();
+        let mut core = Self {
+            published,
+            cache: AnswerCache::new(0),
+            limiter: Limiter::new(1, Instant::now()),
+            names,
+            waiting: HashMap::new(),
+            most_waiting,
+            counters,
+        };
+        core.adopt();
+        core
+    }
+
+    /// Looks whether another policy is in force: before each batch, and before each answer that was waited for.
+    pub(super) fn follow(&mut self) {
+        let published = self.published.load();
+        if !Arc::ptr_eq(&published, &self.names) {
+            self.names = Arc::clone(&published);
+            drop(published);
+            self.adopt();
+        }
+    }
+
+    fn adopt(&mut self) {
+        // Answers were screened by another policy, and may come from other servers.
+        self.cache = AnswerCache::new(self.names.cache_entries);
+        self.limiter = Limiter::new(self.names.queries_per_second, Instant::now());
+    }
+
+    /// Takes a query: the answer is appended to `out`, or comes later on `route`, for which `errands` may get a question
+    /// that is to be asked.
+    pub(super) fn take(
+        &mut self,
+        message: &[u8],
+        client: SocketAddr,
+        route: &Route,
+        now: Instant,
+        out: &mut Vec<u8>,
+        errands: &mut Vec<Errand>,
+    ) -> Taken {
+        let outcome = match Incoming::read(message) {
+            Incoming::Silence => Outcome::Dropped,
+            // Nobody asks from there but servers and reflected traffic.
+            _ if !route.is_stream() && (client.port() == 0 || client.port() == DNS_PORT) => {
+                Outcome::Dropped
+            }
+            _ if !self.limiter.admits(client.ip().to_canonical(), now) => Outcome::Dropped,
+            Incoming::Refuse(refusal) => {
+                refusal.write(out);
+                Outcome::Refused
+            }
+            Incoming::Ask(query) if !self.names.serves(client.ip()) => {
+                query.refuse(ResponseCode::Refused).write(out);
+                Outcome::Refused
+            }
+            Incoming::Ask(query) => match self.answer(&query, route, now, out) {
+                Some(outcome) => outcome,
+                None => return self.wait(&query, message, route, now, errands, out),
+            },
+        };
+        self.counters.add(outcome);
+        Taken::Done
+    }
+
+    /// Answers `query` by the policy or from the cache.
+    fn answer(
+        &self,
+        query: &Query<'_>,
+        route: &Route,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Option<Outcome> {
+        let limit = limit_of(query, route);
+        match dns::write_local(out, query, &self.names.zones, limit) {
+            Some(Local::Pinned) => return Some(Outcome::Pinned),
+            Some(Local::Hidden) => return Some(Outcome::Hidden),
+            None => {}
+        }
+        let mut buffer = [0; LONGEST_KEY];
+        match self.cache.get(query.key(&mut buffer), now)? {
+            Known::Answer(answer, age) => {
+                answer.write(out, query, age, limit);
+                Some(Outcome::Cached)
+            }
+            Known::Failure => {
+                query.refuse(ResponseCode::ServFail).write(out);
+                Some(Outcome::Failed)
+            }
+        }
+    }
+
+    /// Has the client wait for the answer to `query`.
+    fn wait(
+        &mut self,
+        query: &Query<'_>,
+        message: &[u8],
+        route: &Route,
+        now: Instant,
+        errands: &mut Vec<Errand>,
+        out: &mut Vec<u8>,
+    ) -> Taken {
+        let mut buffer = [0; LONGEST_KEY];
+        let key = query.key(&mut buffer);
+        let waiter = Waiter {
+            message: message.into(),
+            route: route.clone(),
+            since: now,
+        };
+        if let Some(waiters) = self.waiting.get_mut(key) {
+            if waiters.len() < MOST_WAITERS {
+                waiters.push(waiter);
+                return Taken::Waits;
+            }
+        } else if self.waiting.len() < self.most_waiting && !self.names.upstreams.is_empty() {
+            self.waiting.insert(key.into(), vec![waiter]);
+            errands.push(Errand {
+                key: key.into(),
+                question: Upstream::of(query),
+                names: Arc::clone(&self.names),
+            });
+            return Taken::Waits;
+        }
+        query.refuse(ResponseCode::ServFail).write(out);
+        self.counters.add(Outcome::Failed);
+        Taken::Done
+    }
+
+    /// Answers all who wait for `errand`, with what an upstream said.
+    pub(super) fn finish(&mut self, errand: &Errand, heard: Option<Vec<u8>>) {
+        self.follow();
+        let now = Instant::now();
+        let zones = &self.names.zones;
+        let answer = heard.and_then(|message| dns::screen(&message, &errand.question, zones).ok());
+        let answer = answer.map(Rc::new);
+        match &answer {
+            Some(answer) => self.cache.keep(&errand.key, answer, now),
+            None => self.cache.keep_failure(&errand.key, now),
+        }
+        for waiter in self.waiting.remove(&errand.key).unwrap_or_default() {
+            let mut out = Vec::with_capacity(512);
+            // The policy may have taken the name for itself meanwhile.
+            let outcome = match (Incoming::read(&waiter.message), &answer) {
+                (Incoming::Ask(query), answer) => {
+                    let limit = limit_of(&query, &waiter.route);
+                    match (
+                        dns::write_local(&mut out, &query, &self.names.zones, limit),
+                        answer,
+                    ) {
+                        (Some(Local::Pinned), _) => Outcome::Pinned,
+                        (Some(Local::Hidden), _) => Outcome::Hidden,
+                        (None, Some(answer)) => {
+                            answer.write(&mut out, &query, 0, limit);
+                            Outcome::Forwarded
+                        }
+                        (None, None) => {
+                            query.refuse(ResponseCode::ServFail).write(&mut out);
+                            Outcome::Failed
+                        }
+                    }
+                }
+                // It was a question when it began to wait.
+                (Incoming::Silence | Incoming::Refuse(_), _) => Outcome::Dropped,
+            };
+            self.counters.add(outcome);
+            let took = now.saturating_duration_since(waiter.since);
+            self.counters.note_latency(1, took);
+            match waiter.route {
+                // A client that cannot be reached, or a full buffer: it will ask again.
+                Route::Datagram(socket, client) => _ = socket.try_send_to(&out, client),
+                // A connection that is gone waits for nothing.
+                Route::Stream(task) => _ = task.send(out),
+            }
+        }
+    }
+
+    /// Counts the time that answers given at once have taken.
+    pub(super) fn note_answers(&self, answers: usize, since: Instant) {
+        if answers > 0 {
+            self.counters.note_latency(answers as u64, since.elapsed());
+        }
+    }
+}
+
+/// Has the upstreams asked for each of `errands`, and everybody answered who waits for it.
+pub(super) fn send_out(
+    core: &Rc<RefCell<Core>>,
+    errands: &mut Vec<Errand>,
+    forwarder: &Rc<super::forward::Forwarder>,
+) {
+    for errand in errands.drain(..) {
+        let core = Rc::clone(core);
+        let forwarder = Rc::clone(forwarder);
+        tokio::task::spawn_local(async move {
+            let heard = forwarder
+                .ask(&errand.names.upstreams, &errand.question)
+                .await;
+            core.borrow_mut().finish(&errand, heard);
+        });
+    }
+}
+
+fn limit_of(query: &Query<'_>, route: &Route) -> usize {
+    if route.is_stream() {
+        STREAM_LIMIT
+    } else {
+        query.datagram_limit()
+    }
+}
+
+/// Clients that wait for the same answer.
+const MOST_WAITERS: usize = 64;
+/// RFC 1035 §4.2.
+const DNS_PORT: u16 = 53;

@@ -1,0 +1,118 @@
+//! What became of queries, and how long it took.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What became of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered by the policy: a pinned name.
+    Pinned,
+    /// Answered by the policy: a hidden name or a canary.
+    Hidden,
+    /// Answered by an upstream.
+    Forwarded,
+    /// Answered from the cache.
+    Cached,
+    /// Refused: not from a client, not a question, or not one for this server.
+    Refused,
+    /// No upstream answered: `SERVFAIL`.
+    Failed,
+    /// Not answered: too many of this client, or nothing that may be answered.
+    Dropped,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Pinned,
+        Self::Hidden,
+        Self::Forwarded,
+        Self::Cached,
+        Self::Refused,
+        Self::Failed,
+        Self::Dropped,
+    ];
+
+    /// The name, in the status and as a label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::Hidden => "hidden",
+            Self::Forwarded => "forwarded",
+            Self::Cached => "cached",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Counters of a DNS server: its thread alone writes them.
+#[derive(Debug, Default)]
+pub struct DnsCounters {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    /// Of answers, by [`BOUNDS`] and beyond.
+    latency: [AtomicU64; BOUNDS.len() + 1],
+    latency_microseconds: AtomicU64,
+}
+
+impl DnsCounters {
+    /// Counts a query.
+    pub(super) fn add(&self, outcome: Outcome) {
+        bump(&self.outcomes[outcome as usize], 1);
+    }
+
+    /// Counts the time that an answer took.
+    pub(super) fn note_latency(&self, answers: u64, took: Duration) {
+        let bucket = BOUNDS.iter().position(|bound| took <= *bound);
+        bump(&self.latency[bucket.unwrap_or(BOUNDS.len())], answers);
+        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        bump(
+            &self.latency_microseconds,
+            microseconds.saturating_mul(answers),
+        );
+    }
+
+    /// How many queries had each outcome.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> {
+        Outcome::ALL
+            .into_iter()
+            .zip(&self.outcomes)
+            .map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
+    }
+
+    /// How long answers took.
+    pub fn latency(&self) -> Histogram {
+        let buckets = BOUNDS.into_iter().map(Some).chain([None]);
+        let counts = self.latency.iter().map(|it| it.load(Ordering::Relaxed));
+        Histogram {
+            buckets: buckets.zip(counts).collect(),
+            sum: Duration::from_micros(self.latency_microseconds.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// How long answers took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Histogram {
+    /// Answers that took as long at most, and longer than the bound before; the last has no bound.
+    pub buckets: Vec<(Option<Duration>, u64)>,
+    /// Of all answers together.
+    pub sum: Duration,
+}
+
+fn bump(counter: &AtomicU64, by: u64) {
+    // One writer: no read-modify-write is needed.
+    let sum = counter.load(Ordering::Relaxed).wrapping_add(by);
+    counter.store(sum, Ordering::Relaxed);
+}
+
+/// An answer of one's own, of a server near by, of one far away, of the second server asked, of nobody.
+const BOUNDS: [Duration; 5] = [
+    Duration::from_micros(100),
+    Duration::from_millis(1),
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+];

@@ -1,0 +1,202 @@
+//! [`Forwarder`]: asks upstreams, the next one when one is slow, and believes only what answers its own question.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::dns::{EdnsUse, Heard, Upstream};
+
+/// Asks upstreams.
+///
+/// Every attempt has a socket of its own, whose port the kernel draws, and an id of its own (RFC 5452): whoever wants to
+/// put in an answer has to guess both, and who else asks the same waits for the same attempt. The socket is connected, so
+/// that datagrams of others do not get there.
+#[derive(Debug)]
+pub(super) struct Forwarder {
+    /// Room for sockets.
+    sockets: Semaphore,
+    /// The upstream that is asked first, and until when, unless it is the first of the list.
+    preferred: Cell<(usize, Instant)>,
+}
+
+/// An attempt without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Failed {
+    /// The upstream, by its place in the list.
+    upstream: usize,
+    /// It spoke, and cannot tell: to ask again is of no use.
+    spoke: bool,
+}
+
+impl Forwarder {
+    /// A forwarder with `sockets` sockets at most at a time.
+    pub(super) fn new(sockets: usize) -> Self {
+        Self {
+            sockets: Semaphore::new(sockets),
+            preferred: Cell::new((0, Instant::now())),
+        }
+    }
+
+    /// The answer to `question` of the first of `upstreams` that knows; `None` where none does in time.
+    pub(super) async fn ask(
+        &self,
+        upstreams: &[SocketAddr],
+        question: &Upstream,
+    ) -> Option<Vec<u8>> {
+        let start = Instant::now();
+        let deadline = sleep_until(start + PATIENCE);
+        tokio::pin!(deadline);
+        let first = self.first(upstreams.len(), start);
+        let mut turns = (0..ROUNDS * upstreams.len()).map(|turn| (first + turn) % upstreams.len());
+        let mut useless = vec![false; upstreams.len()];
+        let mut attempts = FuturesUnordered::new();
+        let mut next_turn = start;
+        let mut more = true;
+        loop {
+            tokio::select! {
+                biased;
+                ended = attempts.next(), if !attempts.is_empty() => match ended {
+                    Some(Ok((upstream, message))) => {
+                        self.prefer(upstream, first);
+                        return Some(message);
+                    }
+                    Some(Err(Failed { upstream, spoke })) => {
+                        useless[upstream] |= spoke;
+                        next_turn = Instant::now();
+                    }
+                    None => {}
+                },
+                () = sleep_until(next_turn), if more => {
+                    match turns.find(|upstream| !useless[*upstream]) {
+                        Some(upstream) => {
+                            attempts.push(self.attempt(upstream, upstreams[upstream], question));
+                            next_turn = Instant::now() + TURN;
+                        }
+                        None => more = false,
+                    }
+                }
+                () = &mut deadline => return None,
+            }
+            if attempts.is_empty() && !more {
+                return None;
+            }
+        }
+    }
+
+    fn first(&self, upstreams: usize, now: Instant) -> usize {
+        let (upstream, until) = self.preferred.get();
+        if now < until && upstream < upstreams {
+            upstream
+        } else {
+            0
+        }
+    }
+
+    /// Spares the next questions the wait for an upstream that was silent.
+    fn prefer(&self, answered: usize, asked_first: usize) {
+        if answered != asked_first {
+            self.preferred.set((answered, Instant::now() + PREFERENCE));
+        }
+    }
+
+    async fn attempt(
+        &self,
+        upstream: usize,
+        address: SocketAddr,
+        question: &Upstream,
+    ) -> Result<(usize, Vec<u8>), Failed> {
+        let silent = Failed {
+            upstream,
+            spoke: false,
+        };
+        let spoke = Failed {
+            upstream,
+            spoke: true,
+        };
+        // Without a socket there is no answer, and waiting for one helps nobody.
+        let _socket = self.sockets.try_acquire().map_err(|_| silent)?;
+        let mut edns = EdnsUse::With;
+        loop {
+            let (heard, message) = ask_by_datagram(address, question, edns)
+                .await
+                .map_err(|_| silent)?;
+            match heard {
+                Heard::Answer => return Ok((upstream, message)),
+                Heard::Cut => {
+                    let by_stream = timeout(PATIENCE, ask_by_stream(address, question, edns));
+                    return match by_stream.await {
+                        Ok(Ok((Heard::Answer, message))) => Ok((upstream, message)),
+                        Ok(Ok(_) | Err(_)) | Err(_) => Err(spoke),
+                    };
+                }
+                Heard::Old if edns == EdnsUse::With => edns = EdnsUse::Without,
+                Heard::Old | Heard::Failed | Heard::Another => return Err(spoke),
+            }
+        }
+    }
+}
+
+/// Asks once, and waits for what answers.
+async fn ask_by_datagram(
+    address: SocketAddr,
+    question: &Upstream,
+    edns: EdnsUse,
+) -> io::Result<(Heard, Vec<u8>)> {
+    let local: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(local, 0)).await?;
+    socket.connect(address).await?;
+    let id = rand::random();
+    let mut message = Vec::with_capacity(LARGEST_DATAGRAM);
+    question.write(&mut message, id, edns);
+    socket.send(&message).await?;
+    loop {
+        message.clear();
+        socket.recv_buf(&mut message).await?;
+        match question.hear(id, &message) {
+            Heard::Another => {}
+            heard => return Ok((heard, message)),
+        }
+    }
+}
+
+/// Asks by TCP (RFC 7766).
+async fn ask_by_stream(
+    address: SocketAddr,
+    question: &Upstream,
+    edns: EdnsUse,
+) -> io::Result<(Heard, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let id = rand::random();
+    let mut message = vec![0; 2];
+    question.write(&mut message, id, edns);
+    let length = u16::try_from(message.len() - 2).unwrap_or(0);
+    message[..2].copy_from_slice(&length.to_be_bytes());
+    stream.write_all(&message).await?;
+    let length = stream.read_u16().await?;
+    message.clear();
+    message.resize(length.into(), 0);
+    stream.read_exact(&mut message).await?;
+    Ok((question.hear(id, &message), message))
+}
+
+/// How long an upstream may be silent before the next one is asked, too.
+const TURN: Duration = Duration::from_millis(700);
+/// How often each upstream is asked: datagrams get lost.
+const ROUNDS: usize = 2;
+/// How long a client waits at most: stub resolvers ask again, or elsewhere, after five seconds.
+const PATIENCE: Duration = Duration::from_millis(3_500);
+/// How long another upstream than the first of the list is asked first, after the first was silent.
+const PREFERENCE: Duration = Duration::from_secs(30);
+/// More than we say that we take.
+const LARGEST_DATAGRAM: usize = 4_096;

@@ -1,0 +1,282 @@
+//! [`DnsServer`]: a thread that answers VPN clients, from its start to its end.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+use tracing::info;
+
+use super::connections::Connections;
+use super::core::Core;
+use super::counters::DnsCounters;
+use super::forward::Forwarder;
+use super::socket::Listening;
+use super::{tcp, udp};
+use crate::gateway::rights;
+use crate::plan::Zones;
+use crate::policy::Policy;
+
+/// A DNS server that runs.
+#[derive(Debug)]
+pub struct DnsServer {
+    published: Arc<ArcSwap<Names>>,
+    counters: Arc<DnsCounters>,
+    listen: Vec<SocketAddr>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: oneshot::Receiver<String>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What of a policy a DNS server goes by.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) zones: Zones,
+    clients: Vec<IpNet>,
+    pub(super) upstreams: Vec<SocketAddr>,
+    pub(super) queries_per_second: u32,
+    pub(super) cache_entries: u32,
+}
+
+impl Names {
+    fn of(policy: &Policy) -> Self {
+        let clients = policy.dns_clients().iter();
+        let upstreams = policy.dns_upstreams();
+        Self {
+            zones: Zones::of(policy),
+            clients: clients.map(|prefix| prefix.value).collect(),
+            upstreams: upstreams.iter().map(|address| address.value).collect(),
+            queries_per_second: policy.dns.queries_per_second,
+            cache_entries: policy.dns.cache_entries,
+        }
+    }
+
+    /// Whether `client` is answered.
+    pub(super) fn serves(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.clients.iter().any(|prefix| prefix.contains(&client))
+    }
+}
+
+/// Why a DNS server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DnsError {
+    /// It cannot have an address.
+    #[error("cannot answer DNS queries at {address}: {source}; {advice}: [dns] listen = [...]")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// An address that stands for all.
+    #[error(
+        "cannot answer DNS queries at {0}: answers have to leave from the address that was asked; \
+         name the addresses that clients ask, e.g. the one in the tunnel: [dns] listen = [...]"
+    )]
+    Wildcard(SocketAddr),
+    /// There is no thread for it.
+    #[error("cannot start the DNS server: {0}")]
+    System(#[from] io::Error),
+}
+
+impl DnsServer {
+    /// Starts a server at the addresses that `policy` names; `None` where it names none.
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub fn start(policy: &Policy) -> Result<Option<Self>, DnsError> {
+        let listen = listen_addresses(policy);
+        if listen.is_empty() {
+            return Ok(None);
+        }
+        let sockets = listen.iter().map(|address| take_address(*address));
+        let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
+        let published = Arc::new(ArcSwap::from_pointee(Names::of(policy)));
+        let counters = Arc::new(DnsCounters::default());
+        let (stop, stopped) = oneshot::channel();
+        let (tell, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let work = Work {
+            sockets,
+            published: Arc::clone(&published),
+            counters: Arc::clone(&counters),
+        };
+        let thread = std::thread::Builder::new()
+            .name("dns".to_owned())
+            .spawn(move || {
+                // It moves bytes between sockets that are there, and new ones without a privilege.
+                rights::give_up_everything();
+                let local = LocalSet::new();
+                let ended = runtime.block_on(local.run_until(work.go(stopped)));
+                if let Err(error) = ended {
+                    // Nobody listens any more where the server is being stopped.
+                    _ = tell.send(error.to_string());
+                }
+            })?;
+        for address in &listen {
+            info!("DNS queries are answered at {address}");
+        }
+        Ok(Some(Self {
+            published,
+            counters,
+            listen,
+            stop: Some(stop),
+            ended,
+            thread: Some(thread),
+        }))
+    }
+
+    /// Has every answer from here on given by `policy`; the addresses stay as they are.
+    pub fn publish(&self, policy: &Policy) {
+        self.published.store(Arc::new(Names::of(policy)));
+    }
+
+    /// The addresses that it answers at.
+    pub fn listen(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// What became of queries.
+    pub fn counters(&self) -> &DnsCounters {
+        &self.counters
+    }
+
+    /// Waits until it has ended of itself, and says why; for ever where there is none.
+    pub async fn ended(server: &mut Option<Self>) -> String {
+        match server {
+            Some(server) => match (&mut server.ended).await {
+                Ok(why) => why,
+                // The sender has gone with the thread's stack.
+                Err(_) => "its thread panicked".to_owned(),
+            },
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for DnsServer {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic was told of by `ended`.
+            _ = thread.join();
+        }
+    }
+}
+
+/// The addresses at which `policy` wants queries answered, each once.
+pub(in crate::gateway) fn listen_addresses(policy: &Policy) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for address in &policy.dns.listen {
+        if !addresses.contains(&address.value) {
+            addresses.push(address.value);
+        }
+    }
+    addresses
+}
+
+fn take_address(address: SocketAddr) -> Result<Listening, DnsError> {
+    if address.ip().is_unspecified() {
+        return Err(DnsError::Wildcard(address));
+    }
+    Listening::at(address).map_err(|source| {
+        let advice = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program answers there: stop it, or name another address or port"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 are for root: name a higher one, or start it as root"
+            }
+            _ => "name another address",
+        };
+        DnsError::Listen {
+            address,
+            source,
+            advice,
+        }
+    })
+}
+
+/// What the thread gets.
+struct Work {
+    sockets: Vec<Listening>,
+    published: Arc<ArcSwap<Names>>,
+    counters: Arc<DnsCounters>,
+}
+
+impl Work {
+    /// Answers until it is told to stop.
+    async fn go(self, stopped: oneshot::Receiver<()>) -> io::Result<()> {
+        let room = Room::find();
+        let core = Core::new(self.published, self.counters, room.questions);
+        let core = Rc::new(RefCell::new(core));
+        let forwarder = Rc::new(Forwarder::new(room.questions));
+        let connections = Connections::new(room.connections);
+        let mut receivers = tokio::task::JoinSet::new();
+        for listening in self.sockets {
+            let socket = Rc::new(UdpSocket::from_std(listening.datagrams)?);
+            let listener = TcpListener::from_std(listening.connections)?;
+            receivers.spawn_local(udp::serve(socket, Rc::clone(&core), Rc::clone(&forwarder)));
+            let accepting = tcp::serve(
+                listener,
+                Rc::clone(&core),
+                Rc::clone(&forwarder),
+                Rc::clone(&connections),
+            );
+            tokio::task::spawn_local(accepting);
+        }
+        tokio::select! {
+            // Told to, or whoever could tell has gone.
+            _ = stopped => Ok(()),
+            Some(ended) = receivers.join_next() => Err(ended.unwrap_or_else(io::Error::other)),
+        }
+    }
+}
+
+/// How much of what may be under way at a time.
+struct Room {
+    questions: usize,
+    connections: usize,
+}
+
+impl Room {
+    /// As much as the descriptors of this process allow, which are raised to what it may have.
+    fn find() -> Self {
+        let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {
+            Ok((soft, hard)) => {
+                let wanted = hard.min(DESCRIPTORS);
+                if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok() {
+                    wanted
+                } else {
+                    soft
+                }
+            }
+            Err(_) => FEWEST_DESCRIPTORS,
+        };
+        let descriptors = usize::try_from(descriptors.min(DESCRIPTORS)).unwrap_or(0);
+        Self {
+            questions: (descriptors / 2).min(2_048),
+            connections: (descriptors / 4).min(1_024),
+        }
+    }
+}
+
+/// Descriptors that are of use.
+const DESCRIPTORS: u64 = 8_192;
+/// What every process has.
+const FEWEST_DESCRIPTORS: u64 = 256;
