@@ -67,7 +67,7 @@ enum Color {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Options),
-    Explain(explain::Options),
+    Explain(Box<explain::Options>),
     Call(call::Options),
     Verify(verify::Options),
     Replay(replay::Options),

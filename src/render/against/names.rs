@@ -19,6 +19,8 @@ struct Local {
     targets: Vec<DnsName>,
     /// What is not listed is not asked elsewhere.
     is_own: bool,
+    /// Types that are not listed are, although the name is.
+    passes_types: bool,
     /// The name does not exist.
     is_denied: bool,
 }
@@ -131,7 +133,7 @@ fn pinned(owner: &Owner, local: &Local) -> Option<Finding> {
             .instead("`offramp render` writes the zone for this server"),
         );
     }
-    if local.is_own {
+    if local.is_own && !local.passes_types {
         return None;
     }
     Some(
@@ -147,7 +149,7 @@ fn pinned(owner: &Owner, local: &Local) -> Option<Finding> {
             Part::Names,
             "the policy answers them with no data, so that no internal address gets through",
         )
-        .instead("make the name the server's own: `static` in unbound, `local=/name/` in dnsmasq"),
+        .instead("make the name the server's own: no `typetransparent` in unbound, `local=/name/` in dnsmasq"),
     )
 }
 
@@ -174,6 +176,7 @@ fn unbound(text: &str) -> Result<Names, ReadError> {
                 let local = entry(&mut names, line, name)?;
                 match *kind {
                     "static" | "redirect" => local.is_own = true,
+                    "typetransparent" | "always_transparent" => local.passes_types = true,
                     "always_nxdomain" | "always_refuse" | "always_null" | "deny" | "refuse" => {
                         local.is_denied = true;
                     }
@@ -181,7 +184,10 @@ fn unbound(text: &str) -> Result<Names, ReadError> {
                 }
             }
             ("local-data", [name, record @ ..]) => {
-                record_of(entry(&mut names, line, name)?, line, record)?
+                let local = entry(&mut names, line, name)?;
+                // A name with data has no others in every zone but those that pass types (unbound.conf, `local-zone`).
+                local.is_own = true;
+                record_of(local, line, record)?;
             }
             _ => {}
         }

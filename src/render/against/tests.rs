@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::policy;
+use crate::render::{NameTarget, render_names};
 
 const POLICY: &str = r#"
 [vpn]
@@ -118,6 +119,19 @@ fn dns_servers_that_pin_and_hide_all_names_are_in_order() {
 }
 
 #[test]
+fn what_is_rendered_for_a_dns_server_is_in_order() {
+    let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
+    for (existing, target) in [
+        (Existing::Unbound, NameTarget::Unbound),
+        (Existing::Dnsmasq, NameTarget::Dnsmasq),
+        (Existing::ResponsePolicyZone, NameTarget::Rpz),
+    ] {
+        let file = render_names(target, &policy).expect("all of it can be said");
+        assert_eq!(found(existing, &file.text), [""; 0], "{}", file.text);
+    }
+}
+
+#[test]
 fn a_name_that_is_not_hidden_is_found_in_each() {
     for (existing, text) in DNS_SERVERS {
         let kept = text
@@ -157,7 +171,7 @@ fn a_host_record_alone_lets_other_types_of_the_name_through() {
     );
     let text = UNBOUND.replace(
         "\"sip.contoso.com.\" static",
-        "\"sip.contoso.com.\" transparent",
+        "\"sip.contoso.com.\" typetransparent",
     );
     assert_eq!(
         found(Existing::Unbound, &text),
