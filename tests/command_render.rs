@@ -35,11 +35,13 @@ fn every_target_is_listed_with_its_limits() {
         "takes 256 bytes at most",
         "cisco-asa",
         "takes 2,500 IPv4 entries at most",
+        "nftables-conntrack",
+        "windows-firewall-gpo",
     ] {
         assert!(listed.contains(line), "{line}: {listed}");
     }
     let json = offramp(&["render", "--list", "--json"]).json();
-    assert_eq!(json["targets"].as_array().map(Vec::len), Some(23));
+    assert_eq!(json["targets"].as_array().map(Vec::len), Some(36));
     let refused = offramp(&["render", "openvpm", "x.toml"]).failure(2);
     assert!(
         refused.contains("openvpn"),
@@ -310,4 +312,58 @@ fn names_are_written_for_dns_servers_and_take_no_choices_of_routes() {
     assert!(refused.contains("none of windows-nrpt"), "{refused}");
     let refused = offramp(&["render", "unbound", "config/minimal.toml"]).failure(2);
     assert!(refused.contains("pins and hides no name"), "{refused}");
+}
+
+#[test]
+fn rules_are_written_and_compared_with_a_file_in_place() {
+    let folder = Folder::new("render-rules");
+    let site = folder.write("site.toml", SITE);
+    let out = folder.path("out");
+    let said = offramp(&["render", "nftables", &site, "-o", &out]).success();
+    assert!(said.contains("offramp-rules.nft: 4 rules"), "{said}");
+    let file = folder.path("out/offramp-rules.nft");
+    let same = offramp(&["render", "nftables", &site, "--check", &file]).success();
+    assert!(same.contains("has the rules of"), "{same}");
+    let text = fs::read_to_string(&file).expect("written just above");
+    // Comments and indentation say nothing.
+    fs::write(&file, text.replace('\t', "  ").replace("# ", "#  ")).expect("ours");
+    offramp(&["render", "nftables", &site, "--check", &file]).success();
+    fs::write(&file, text.replace("50000-50059", "50000-50058")).expect("ours");
+    let differs = offramp(&["render", "nftables", &site, "--check", &file]);
+    assert_eq!(differs.code, Some(3), "{differs:#?}");
+    assert!(
+        differs.stdout.contains("th dport 50000-50059"),
+        "{differs:#?}"
+    );
+    let refused = offramp(&["render", "nftables", &site, "--widen-to", "5"]).error(2);
+    assert!(
+        refused.contains("--widen-to is for routes, and nftables writes rules"),
+        "{refused}"
+    );
+    let json = offramp(&["render", "rules-csv", &site, "--json"]).json();
+    assert_eq!(json["rules"], 4);
+}
+
+#[test]
+fn a_rule_that_would_never_match_is_remarked_by_check_and_by_render() {
+    let folder = Folder::new("render-endpoint");
+    let text = format!(
+        "{SITE}[[endpoint]]\nname = \"Teams\"\nprograms = ['%LOCALAPPDATA%\\Microsoft\\Teams\\current\\Teams.exe']\n"
+    );
+    let site = folder.write("site.toml", text);
+    for arguments in [
+        &["check", &site][..],
+        &["render", "windows-firewall", &site],
+    ] {
+        let ended = offramp(arguments);
+        assert!(
+            ended.stderr.contains("warning[endpoint-never-matches]")
+                && ended.stderr.contains("is a user's"),
+            "{ended:#?}"
+        );
+        ended.success();
+    }
+    let nothing = folder.write("nothing.toml", SITE);
+    let refused = offramp(&["render", "windows-firewall", &nothing]).error(2);
+    assert!(refused.contains("has no [[endpoint]]"), "{refused}");
 }

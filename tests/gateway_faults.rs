@@ -45,7 +45,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_offramp");
 #[track_caller]
 fn assert_judges(site: &PlainSite) {
     for address in [OFFICE, OFFICE6] {
-        assert!(site.is_answered(address, DNS, 100), "{address}");
+        // On a machine that is busy the first may take its time.
+        site.wait_for_answer(address, DNS);
         assert!(!site.is_answered(address, MEDIA, 100), "{address}");
     }
 }
@@ -133,10 +134,12 @@ fn packets_that_the_kernel_does_not_take_back_are_counted_and_the_next_ones_pass
                 );
                 injector.wait_for_log("attached");
                 without_spinning(gateway.pid(), || {
-                    assert!(!site.is_answered(OFFICE, DNS, 100), "{fault}");
-                    assert!(!site.is_answered(OFFICE, MEDIA, 100), "{fault}");
+                    poll("five of them to be counted", || {
+                        assert!(!site.is_answered(OFFICE, DNS, 100), "{fault}");
+                        assert!(!site.is_answered(OFFICE, MEDIA, 100), "{fault}");
+                        (failed() >= before.map(|before| before + 5)).then_some(())
+                    });
                 });
-                assert!(failed() >= before.map(|before| before + 5), "{fault}");
                 injector.terminate();
                 assert_judges(&site);
             }
@@ -197,7 +200,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
                 signal(&gateway, "HUP");
                 gateway.wait_for_log("has to wait: Too many open files");
                 gateway.wait_for_log("reload refused, generation 1 stays in force");
-                gateway.wait_for_log("cannot see to it that traffic is diverted");
+                gateway.wait_for_log("diverted as it should be: nft refused: it cannot be run");
                 assert_judges(&site);
             });
             let tries = gateway.log().matches("has to wait").count();
@@ -210,7 +213,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
             gateway.wait_for_log("reloaded: ");
             gateway.wait_for_log("traffic is diverted as it should be again");
             assert_judges(&site);
-            let complaints = gateway.log().matches("cannot see to it").count();
+            let complaints = gateway.log().matches("as it should be: nft").count();
             assert_eq!(complaints, 1, "{}", gateway.log());
             assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
         },
@@ -241,7 +244,7 @@ fn a_start_without_memory_says_so_or_works_and_traffic_passes() {
             site.folder
                 .write("policy.toml", plain::policy(&site.folder, ""));
             // With less, the system cannot even load it.
-            for mebibytes in [20, 24, 32, 48, 1_024] {
+            for mebibytes in (20..50).step_by(2).chain([1_024]) {
                 let gateway = start_limited(&site, mebibytes);
                 let pid = gateway.pid();
                 let has_ended = || {

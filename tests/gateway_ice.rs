@@ -3,6 +3,9 @@
 //! What the article promises, tried: without the filter the best path of a call is the tunnel; with it the call takes the
 //! relay of the Edge, or goes from home to home, and media arrives in both directions.
 //!
+//! The same policy is asked for a prediction (`plan::call`), which must come out as the call has: which pair is nominated,
+//! and what became of every other that both know.
+//!
 //! The agents nominate once, when no check is under way any more, the valid pair of the highest priority, as the
 //! article's clients do: an agent in a hurry might take the relay by luck. Their tables are printed (`--nocapture`).
 
@@ -19,6 +22,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use offramp::filter::{CompiledPolicy, Generation};
+use offramp::plan::RoutePlan;
+use offramp::plan::call::{self, CandidateKind, Gateway, Registration, Side, predict};
 use tokio::sync::{Barrier, mpsc, oneshot};
 use tokio::time::timeout;
 use webrtc_ice::agent::Agent;
@@ -31,7 +37,7 @@ use webrtc_ice::network_type::NetworkType;
 use webrtc_ice::url::Url;
 use webrtc_util::Conn;
 
-use site::filter::Filter;
+use site::filter::{self, Filter};
 use site::openvpn::OpenVpn;
 use site::{CLIENT, DEADLINE, Daemon, EDGE_INSIDE, EDGE_PUBLIC, Family, HOME, Host, OFFICE, Site};
 use site::{Translation, Vpn, in_sandbox};
@@ -49,7 +55,7 @@ const CHECKS: u16 = 7;
 
 #[test]
 fn a_client_calls_the_office_through_the_tunnel_without_a_filter() {
-    call(
+    on_site(
         "a_client_calls_the_office_through_the_tunnel_without_a_filter",
         Translation::KeepsPorts,
         |site| {
@@ -62,13 +68,14 @@ fn a_client_calls_the_office_through_the_tunnel_without_a_filter() {
             );
             // The answers leave by the same interface, and are not counted.
             assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
+            call.assert_predicted(question(Side::Internal, Gateway::Open));
         },
     );
 }
 
 #[test]
 fn a_client_calls_the_office_by_relay_with_the_filter() {
-    call(
+    on_site(
         "a_client_calls_the_office_by_relay_with_the_filter",
         Translation::KeepsPorts,
         |site| {
@@ -77,6 +84,7 @@ fn a_client_calls_the_office_by_relay_with_the_filter() {
             // From home, outside the tunnel, to what the Edge relays for the office.
             call.assert_relayed();
             call.assert_outside_the_tunnel(&filter, "media");
+            call.assert_predicted(question(Side::Internal, Gateway::Judging));
             filter.stop();
         },
     );
@@ -84,7 +92,7 @@ fn a_client_calls_the_office_by_relay_with_the_filter() {
 
 #[test]
 fn clients_call_each_other_through_the_tunnel_without_a_filter() {
-    call(
+    on_site(
         "clients_call_each_other_through_the_tunnel_without_a_filter",
         Translation::KeepsPorts,
         |site| {
@@ -96,13 +104,14 @@ fn clients_call_each_other_through_the_tunnel_without_a_filter() {
                 CandidateType::Host,
             );
             assert_eq!(call.in_tunnel, 2 * u64::from(PACKETS), "{call}");
+            call.assert_predicted(question(Side::Vpn, Gateway::Open));
         },
     );
 }
 
 #[test]
 fn clients_call_each_other_from_home_to_home_with_the_filter() {
-    call(
+    on_site(
         "clients_call_each_other_from_home_to_home_with_the_filter",
         Translation::KeepsPorts,
         |site| {
@@ -111,6 +120,7 @@ fn clients_call_each_other_from_home_to_home_with_the_filter() {
             let (_, remote) = call.best();
             assert_eq!(remote.ip, HOME[1].v4.to_string(), "{call}");
             call.assert_outside_the_tunnel(&filter, "hairpin");
+            call.assert_predicted(question(Side::Vpn, Gateway::Judging));
             filter.stop();
         },
     );
@@ -118,7 +128,7 @@ fn clients_call_each_other_from_home_to_home_with_the_filter() {
 
 #[test]
 fn clients_call_each_other_by_relay_where_their_homes_do_not_permit_more() {
-    call(
+    on_site(
         "clients_call_each_other_by_relay_where_their_homes_do_not_permit_more",
         Translation::RandomPorts,
         |site| {
@@ -126,6 +136,10 @@ fn clients_call_each_other_by_relay_where_their_homes_do_not_permit_more() {
             let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
             call.assert_relayed();
             call.assert_outside_the_tunnel(&filter, "hairpin");
+            call.assert_predicted(call::Call {
+                translation: call::Translation::RandomPorts,
+                ..question(Side::Vpn, Gateway::Judging)
+            });
             filter.stop();
         },
     );
@@ -133,7 +147,7 @@ fn clients_call_each_other_by_relay_where_their_homes_do_not_permit_more() {
 
 #[test]
 fn ipv6_takes_the_tunnel_too_without_a_filter() {
-    call(
+    on_site(
         "ipv6_takes_the_tunnel_too_without_a_filter",
         Translation::KeepsPorts,
         |site| {
@@ -148,13 +162,17 @@ fn ipv6_takes_the_tunnel_too_without_a_filter() {
             };
             assert!(Family::BOTH.into_iter().all(is_valid), "{call}");
             assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
+            call.assert_predicted(call::Call {
+                family: None,
+                ..question(Side::Internal, Gateway::Open)
+            });
         },
     );
 }
 
 #[test]
 fn ipv6_is_no_way_around_the_filter() {
-    call(
+    on_site(
         "ipv6_is_no_way_around_the_filter",
         Translation::KeepsPorts,
         |site| {
@@ -162,13 +180,17 @@ fn ipv6_is_no_way_around_the_filter() {
             let call = Call::between(site, client(site, 0, BOTH), office(site, BOTH));
             call.assert_relayed();
             call.assert_outside_the_tunnel(&filter, "media");
+            call.assert_predicted(call::Call {
+                family: None,
+                ..question(Side::Internal, Gateway::Judging)
+            });
             filter.stop();
         },
     );
 }
 
 /// Runs `body` on a site with two clients of an OpenVPN and an A/V Edge.
-fn call(name: &str, translation: Translation, body: impl FnOnce(&Site)) {
+fn on_site(name: &str, translation: Translation, body: impl FnOnce(&Site)) {
     let programs = [OpenVpn::PROGRAMS, &["turnserver"]].concat();
     in_sandbox(name, &programs, || {
         let site = Site::new(name, translation);
@@ -384,6 +406,65 @@ impl Call {
         assert!(is_relayed, "{self}");
     }
 
+    /// What the library predicts from the policy alone is what has happened.
+    #[track_caller]
+    fn assert_predicted(&self, question: call::Call) {
+        let text = filter::policy(OpenVpn::INTERFACES, "policy", "/run/unused.sock");
+        let (policy, _) = offramp::policy::parse("site.toml", text.as_bytes()).expect("a policy");
+        let plan = RoutePlan::new(&policy);
+        let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
+        let prediction = predict(&policy, &plan, &question);
+
+        let predicted = prediction.winner().expect("a way");
+        let (local, remote) = self.best();
+        let kinds = [&predicted.local, &predicted.remote].map(|it| it.kind);
+        let best = [local, remote].map(|it| kind(it.candidate_type));
+        assert_eq!(
+            kinds.map(as_reflexive),
+            best.map(as_reflexive),
+            "{predicted:?}\n{self}"
+        );
+        // Of two families, either may be first.
+        if question.family.is_some() {
+            let addresses =
+                [&predicted.local, &predicted.remote].map(|it| it.address.ip().to_string());
+            assert_eq!(
+                addresses,
+                [&local.ip, &remote.ip].map(Clone::clone),
+                "{self}"
+            );
+        }
+        assert_eq!(
+            prediction.is_in_tunnel(),
+            self.in_tunnel > 0,
+            "{predicted:?}\n{self}"
+        );
+
+        let mut compared = 0;
+        for pair in &self.pairs {
+            let same = |end: &call::Candidate, real: &CandidateStats| {
+                end.kind == kind(real.candidate_type) && end.address.ip().to_string() == real.ip
+            };
+            let mut known = prediction.pairs.iter();
+            let Some(known) =
+                known.find(|it| same(&it.local, &pair.local) && same(&it.remote, &pair.remote))
+            else {
+                continue;
+            };
+            let works = pair.state == CandidatePairState::Succeeded;
+            assert_eq!(known.outcome.is_ok(), works, "{known:?}\n{self}");
+            compared += 1;
+        }
+        println!(
+            "  predicted: {} pairs, {compared} of them compared",
+            prediction.pairs.len()
+        );
+        assert!(
+            compared >= 4,
+            "{compared} pairs compared\n{prediction:#?}\n{self}"
+        );
+    }
+
     /// Neither did the checks succeed in the tunnel, nor was there media in it, and the filter was the reason.
     #[track_caller]
     fn assert_outside_the_tunnel(&self, filter: &Filter, reason: &str) {
@@ -399,6 +480,39 @@ impl Call {
         assert_eq!(self.in_tunnel, 0, "{self}");
         let status = filter.status();
         assert!(status.dropped(reason) >= u64::from(CHECKS), "{status:?}");
+    }
+}
+
+/// The question that these calls are the answer to: agents here are told of the Edge's public leg, by IPv4.
+fn question(to: Side, gateway: Gateway) -> call::Call {
+    call::Call {
+        gateway,
+        family: Some(call::Family::V4),
+        relay: Some(EDGE_PUBLIC.v4.into()),
+        office: call::Addresses {
+            v4: Some(OFFICE.v4),
+            v6: Some(OFFICE.v6),
+        },
+        registration: Some(Registration::External),
+        ..call::Call::new(Side::Vpn, to)
+    }
+}
+
+fn kind(real: CandidateType) -> CandidateKind {
+    match real {
+        CandidateType::PeerReflexive => CandidateKind::PeerReflexive,
+        CandidateType::ServerReflexive => CandidateKind::ServerReflexive,
+        CandidateType::Relay => CandidateKind::Relayed,
+        CandidateType::Host | CandidateType::Unspecified => CandidateKind::Host,
+    }
+}
+
+/// These agents ask the relay how it sees them by a socket of its own, so that the address that works was not told but
+/// seen by the peer: both kinds of reflexive address are one here.
+fn as_reflexive(kind: CandidateKind) -> CandidateKind {
+    match kind {
+        CandidateKind::ServerReflexive => CandidateKind::PeerReflexive,
+        CandidateKind::Host | CandidateKind::PeerReflexive | CandidateKind::Relayed => kind,
     }
 }
 

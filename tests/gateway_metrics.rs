@@ -649,7 +649,7 @@ fn an_address_that_is_taken_or_is_not_ours_is_refused_before_anything_is_changed
                 let gateway = format!("metrics = \"{address}\"");
                 let policy = plain::policy(&site.folder, &gateway);
                 let policy = site.folder.write("policy.toml", policy);
-                let said = site.offramp(&["run", &policy]).error(1);
+                let said = site.offramp(&["run", &policy]).failure(1);
                 for part in [address, why, "[gateway] metrics ="] {
                     assert!(said.contains(part), "{said}");
                 }

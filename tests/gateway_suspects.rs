@@ -7,16 +7,16 @@
 
 #![cfg(feature = "gateway")]
 
+mod packets;
 mod site;
 mod support;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use offramp::filter::{Action, CompiledPolicy, Generation, Judge, Reason, Verdict};
 use offramp::gateway::divert::Diversion;
 use offramp::gateway::divert::install::{Installation, remove_all};
@@ -25,6 +25,7 @@ use offramp::gateway::tun::{TunDevice, make_plain_device};
 use offramp::packet::Received;
 use offramp::policy::DivertScope;
 
+use packets::{Identity, Places, Random, checksum, drain, identity, nonblocking, packet};
 use site::{Host, in_sandbox, poll};
 
 /// Packets for each policy and scope.
@@ -33,32 +34,6 @@ const PACKETS: u32 = 12_000;
 const BATCH: u32 = 128;
 /// Bytes of the virtio header on the filter's device.
 const VIRTIO: usize = 10;
-
-/// Numbers that look random and are the same in every run (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).expect("below a usize")
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-
-    /// Whether the one of `of` cases comes up.
-    fn one_in(&mut self, of: usize) -> bool {
-        self.below(of) == 0
-    }
-}
 
 /// Policies that differ in what matters to the diversion: nested and overlapping sets, several ranges of ports, replies.
 const POLICIES: [&str; 3] = [
@@ -147,172 +122,16 @@ const PORTS: [u16; 17] = [
     50100, 65535,
 ];
 
-/// A packet that carries `number`, so that it is known again: in IPv4's identification, in IPv6's flow label.
-fn packet(random: &mut Random, number: u32) -> Vec<u8> {
-    let place = |random: &mut Random| -> IpAddr { random.of(&PLACES).parse().expect("an address") };
-    let (source, destination) = loop {
-        // Sources are clients more often than not.
-        let source = if random.one_in(4) {
-            place(random)
-        } else {
-            random
-                .of(&["172.16.1.10", "10.8.3.4", "100.64.0.9", "fd00:1::10"])
-                .parse()
-                .expect("an address")
-        };
-        let destination = place(random);
-        if source.is_ipv4() == destination.is_ipv4() && source != destination {
-            break (source, destination);
-        }
+/// Sources are clients more often than not.
+fn places() -> Places {
+    let parsed = |text: &[&str]| -> Vec<IpAddr> {
+        let addresses = text.iter().map(|text| text.parse().expect("an address"));
+        addresses.collect()
     };
-    let protocol = match random.below(8) {
-        0..3 => 6,
-        3..6 => 17,
-        6 => random.of(&[1, 47, 50, 58, 132, 136, 4, 41]),
-        _ => random.of(&[0_u8, 2, 33, 51, 89, 200, 253, 255]),
-    };
-    let mut transport = Vec::new();
-    transport.extend(random.of(&PORTS).to_be_bytes());
-    transport.extend(random.of(&PORTS).to_be_bytes());
-    transport.extend([0, 28, 0, 0]);
-    transport.extend([0x50; 20]);
-    if random.one_in(8) {
-        transport.truncate(random.below(9));
-    }
-    match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let options: &[u8] = match random.below(12) {
-                0 => &[1, 1, 1, 0],
-                // Loose and strict source routes with a hop left, and one at its end (RFC 791 §3.1).
-                1 => &[131, 7, 4, 10, 20, 0, 7, 0],
-                2 => &[1, 137, 7, 4, 10, 20, 0, 7],
-                3 => &[131, 7, 8, 10, 20, 0, 7, 0],
-                4 => &[7, 7, 4, 0, 0, 0, 0, 0],
-                _ => &[],
-            };
-            let fragment: u16 = if random.one_in(4) {
-                random.of(&[0x2000, 0x2001, 0x0001, 0x00b9, 0x4000, 0x1fff])
-            } else {
-                0
-            };
-            let length = 20 + options.len() + transport.len();
-            let mut packet = vec![0x45 + (options.len() / 4) as u8, 0];
-            packet.extend(u16::try_from(length).expect("short").to_be_bytes());
-            packet.extend(u16::try_from(number).expect("below 2^16").to_be_bytes());
-            packet.extend(fragment.to_be_bytes());
-            packet.extend([64, protocol, 0, 0]);
-            packet.extend(source.octets());
-            packet.extend(destination.octets());
-            packet.extend(options);
-            let sum = checksum(&packet);
-            packet[10..12].copy_from_slice(&sum.to_be_bytes());
-            packet.extend(transport);
-            packet
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let (next, chain) = chain(random, protocol);
-            let length = chain.len() + transport.len();
-            let mut packet = (0x6000_0000 | number).to_be_bytes().to_vec();
-            packet.extend(u16::try_from(length).expect("short").to_be_bytes());
-            packet.extend([next, 64]);
-            packet.extend(source.octets());
-            packet.extend(destination.octets());
-            packet.extend(chain);
-            packet.extend(transport);
-            packet
-        }
-        _ => unreachable!("both are of one family"),
-    }
-}
-
-/// Extension headers before `protocol` (RFC 8200 §4), and the number of the first of them.
-fn chain(random: &mut Random, protocol: u8) -> (u8, Vec<u8>) {
-    let mut next = protocol;
-    let mut chain = Vec::new();
-    while random.one_in(3) && chain.len() < 100 {
-        let (kind, mut header): (u8, Vec<u8>) = match random.below(5) {
-            // Hop-by-hop and destination options with padding.
-            0 if chain.is_empty() && random.one_in(2) => (0, vec![next, 0, 1, 4, 0, 0, 0, 0]),
-            0 | 1 => (60, vec![next, 0, 1, 4, 0, 0, 0, 0]),
-            // Routing headers with and without segments left.
-            2 => (
-                43,
-                vec![
-                    next,
-                    0,
-                    random.of(&[0, 4, 253]),
-                    random.of(&[0, 1]),
-                    0,
-                    0,
-                    0,
-                    0,
-                ],
-            ),
-            // Fragments: atomic, first, tail.
-            3 => {
-                let [high, low] = random.of(&[0_u16, 1, 8, 9, 0x0b90]).to_be_bytes();
-                (44, vec![next, 0, high, low, 0, 0, 0, 7])
-            }
-            _ => (
-                51,
-                vec![
-                    next, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                ],
-            ),
-        };
-        header.extend(&chain);
-        chain = header;
-        next = kind;
-    }
-    (next, chain)
-}
-
-/// RFC 1071.
-fn checksum(header: &[u8]) -> u16 {
-    let words = header
-        .chunks(2)
-        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
-/// What tells a packet from every other: the number that it carries, and its addresses. The kernel's own packets, such as
-/// ICMP errors, have numbers, too.
-type Identity = (u32, Vec<u8>);
-
-fn identity(packet: &[u8]) -> Option<Identity> {
-    match packet.first()? >> 4 {
-        4 => {
-            let number = u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?]);
-            Some((number.into(), packet.get(12..20)?.to_vec()))
-        }
-        6 => {
-            let word: [u8; 4] = *packet.first_chunk()?;
-            let number = u32::from_be_bytes(word) & 0xf_ffff;
-            Some((number, packet.get(8..40)?.to_vec()))
-        }
-        _ => None,
-    }
-}
-
-fn nonblocking(file: File) -> File {
-    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("an open file");
-    file
-}
-
-/// All packets that wait in `device`, behind `header` bytes each.
-fn drain(mut device: &File, header: usize) -> Vec<Identity> {
-    let mut packets = Vec::new();
-    let mut frame = [0; 4_096];
-    loop {
-        match device.read(&mut frame) {
-            Ok(length) => packets.extend(identity(&frame[header..length])),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return packets,
-            Err(error) => panic!("{error}"),
-        }
+    Places {
+        clients: parsed(&["172.16.1.10", "10.8.3.4", "100.64.0.9", "fd00:1::10"]),
+        others: parsed(&PLACES),
+        ports: PORTS.to_vec(),
     }
 }
 
@@ -415,12 +234,13 @@ fn compare(host: &Host, policy: &str, scope: &str, seed: u64) -> BTreeMap<String
     }
 
     let mut random = Random(seed);
+    let places = places();
     let mut judge = Judge::new(1 << 10);
     let mut seen = BTreeMap::new();
     let mut number = 0;
     while number < PACKETS {
         let batch: Vec<Vec<u8>> = (number..number + BATCH)
-            .map(|number| packet(&mut random, number))
+            .map(|number| packet(&mut random, &places, number))
             .collect();
         number += BATCH;
         let verdicts: BTreeMap<Identity, Verdict> = batch

@@ -14,6 +14,7 @@
 //!   `setsid -w sh -c 'echo -20 >/proc/self/autogroup; exec cargo bench --bench gateway'`
 //! - Without `--bench`, as in `cargo test --benches`, a few short turns tell whether it works.
 
+mod agreement;
 mod bed;
 mod bpf;
 mod meter;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::agreement::Agreement;
 use crate::bed::{Bed, Rights};
 use crate::bpf::Bpf;
 use crate::policy::Length;
@@ -82,6 +84,7 @@ fn main() {
         bed: &bed,
         bpf,
     };
+    run.check_agreement();
     if options.bench {
         run.measure(&options);
     } else {
@@ -98,6 +101,15 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Nobody is measured who judges otherwise.
+    fn check_agreement(&self) {
+        let agreement = Agreement::prepare(self.bed);
+        let variants = self.variants(LONG[0], Peer::value_variants());
+        for variant in variants.into_iter().chain([Variant::short(Peer::Kernel)]) {
+            agreement.check(variant, self.bpf.as_ref().ok());
+        }
+    }
+
     fn measure(&self, options: &Options) {
         let pace = Pace {
             warm_up: Duration::from_millis(150),

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::error::{CliError, say};
 use super::input::{compile, print_diagnostics, read_policy, refused, remarks_on_routes};
 use crate::filter::{BrokenExpectation, CompiledPolicy, Generation};
-use crate::plan::RoutePlan;
+use crate::plan::{EndpointRules, RoutePlan};
 use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
 
 /// Check a policy file: every mistake at once, with what to write instead
@@ -43,6 +43,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     for remark in remarks_on_routes(&RoutePlan::new(&policy)) {
         warnings.remark(&remark.clone().as_warning());
     }
+    let endpoints = EndpointRules::of(&policy);
+    endpoints.remarks.iter().for_each(|it| warnings.remark(it));
     let compiled = compile(path, policy, Generation(1))?;
     let broken = compiled.broken_expectations();
     if options.json {

@@ -44,7 +44,7 @@ pub(super) struct Options {
     /// A name that a client asks for, instead of a packet
     #[arg(long, value_name = "NAME", value_parser = explain_name::parse_name,
           conflicts_with_all = ["from", "to", "protocol"])]
-    name: Option<DnsName>,
+    name: Option<Box<DnsName>>,
     /// The record type it asks for
     #[arg(long = "type", value_name = "TYPE", value_parser = explain_name::parse_type, requires = "name")]
     record_type: Option<u16>,

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::error::CliError;
 use super::input::read_policy_alone;
 use crate::plan::zones::record_type;
-use crate::plan::{Answer, DnsName, Zones};
+use crate::plan::{Answer, DnsName, DnsNameError, Zones};
 use crate::policy::Policy;
 
 /// The types that are explained where none is asked for: those by which clients find a service.
@@ -19,10 +19,10 @@ const USUAL: [u16; 4] = [
     record_type::HTTPS,
 ];
 
-/// Reads the name of `--name`.
-pub(super) fn parse_name(text: &str) -> Result<DnsName, String> {
-    text.parse()
-        .map_err(|error| format!("{error}; write a name, e.g. sip.contoso.com"))
+/// Reads the name of `--name`; boxed, as it is far larger than the other arguments of commands.
+pub(super) fn parse_name(text: &str) -> Result<Box<DnsName>, String> {
+    let name = text.parse().map(Box::new);
+    name.map_err(|error: DnsNameError| format!("{error}; write a name, e.g. sip.contoso.com"))
 }
 
 /// Reads the record type of `--type`.

@@ -3,6 +3,7 @@
 //! Results go to standard output, everything said about them to standard error. Exit codes: 0 fine, 1 failed, 2 usage or
 //! policy refused, 3 the check found something.
 
+mod call;
 mod check;
 mod demo;
 mod error;
@@ -16,11 +17,13 @@ mod number;
 mod observe;
 mod render;
 mod render_names;
+mod render_rules;
 mod replay;
 mod routes;
 mod run;
 mod status;
 mod summary;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -63,6 +66,8 @@ enum Color {
 enum Command {
     Check(check::Options),
     Explain(explain::Options),
+    Call(call::Options),
+    Verify(verify::Options),
     Replay(replay::Options),
     Observe(observe::Options),
     Run(run::Options),
@@ -108,6 +113,8 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Check(options) => check::run(&options),
         Command::Explain(options) => explain::run(&options),
+        Command::Call(options) => call::run(&options),
+        Command::Verify(options) => verify::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Observe(options) => observe::run(&options),
         Command::Run(options) => run::run(&options),

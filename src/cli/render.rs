@@ -1,4 +1,5 @@
-//! `offramp render`: the routes and names that follow from a policy, in the words of VPN and DNS servers.
+//! `offramp render`: the routes, names and rules that follow from a policy, in the words of VPN servers, DNS servers and
+//! firewalls.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,18 +12,20 @@ use serde_json::json;
 use super::error::{CliError, warn};
 use super::input::{Planned, load_plan};
 use super::number::whole;
-use super::render_names;
+use super::{render_names, render_rules};
 use crate::gateway::{atomic, feeds};
 use crate::plan::{PlanDifference, RoutePlan};
 use crate::policy::Policy;
 use crate::prefix::PrefixSet;
+use crate::render::rules::RuleTarget;
 use crate::render::{self, Form, Measures, NameTarget, Rendered, Target};
 
-/// Write what a VPN server pushes, or what a DNS server tells VPN clients
+/// Write what a VPN server pushes, what a DNS server tells VPN clients, or what a firewall lets pass
 ///
 /// Routes: public services and feeds of the policy stay outside the tunnel, corporate and client subnets enter it. The
 /// target's limits are known: what its program would cut or refuse is not written. Names: those of public services have
-/// their public addresses, and internal ones are hidden.
+/// their public addresses, and internal ones are hidden. Rules: those of the filter, for gateways that run without it, and
+/// those of Windows Firewall for the client programs that the policy names.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,8 +35,10 @@ Examples:
   offramp render openvpn --check /etc/openvpn/routes.conf site.toml
   offramp render strongswan --widen-to 200 site.toml
   offramp render unbound -o /etc/unbound site.toml
+  offramp render nftables site.toml | nft -f -
+  offramp render windows-firewall-gpo --name 'contoso.com\\Lync over VPN' site.toml
 
-Exit code 3 when --check finds a difference: in addresses and names, not in lines.")]
+Exit code 3 when --check finds a difference: in addresses and names, not in lines; of rules, in lines that say something.")]
 pub(super) struct Options {
     /// What to write; --list tells them all
     #[arg(value_name = "TARGET", required_unless_present = "list", value_parser = targets())]
@@ -59,7 +64,8 @@ pub(super) struct Options {
     /// The concentrator's address in the tunnel, for routes by DHCP; a pin-point DNS server there without it
     #[arg(long, value_name = "ADDRESS")]
     via: Option<Ipv4Addr>,
-    /// The name of the VPN connection (windows-powershell) or group policy (cisco-asa)
+    /// The name of the VPN connection (windows-powershell), group policy (cisco-asa, windows-firewall-gpo), access list or
+    /// group of rules
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Print the result as JSON
@@ -75,20 +81,23 @@ enum FormName {
     Exclude,
 }
 
-/// What is written: a file of routes or one of names.
+/// What is written: a file of routes, of names or of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chosen {
     Routes(Target),
     Names(NameTarget),
+    Rules(RuleTarget),
 }
 
 fn targets() -> impl clap::builder::TypedValueParser<Value = Chosen> {
     let routes = Target::ALL.map(Target::name);
     let names = NameTarget::ALL.map(NameTarget::name);
-    PossibleValuesParser::new(routes.into_iter().chain(names)).map(|name| {
+    let rules = RuleTarget::ALL.map(RuleTarget::name);
+    PossibleValuesParser::new(routes.into_iter().chain(names).chain(rules)).map(|name| {
         Target::named(&name)
             .map(Chosen::Routes)
             .or_else(|| NameTarget::named(&name).map(Chosen::Names))
+            .or_else(|| RuleTarget::named(&name).map(Chosen::Rules))
             .expect("the names of all targets are the possible values")
     })
 }
@@ -101,6 +110,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let target = match target {
         Chosen::Routes(target) => target,
         Chosen::Names(target) => return names(target, path, options),
+        Chosen::Rules(target) => return rules(target, path, options),
     };
     let Planned { policy, plan } = load_plan(path)?;
     let choices = render::Options {
@@ -158,6 +168,25 @@ fn names(target: NameTarget, path: &Path, options: &Options) -> Result<ExitCode,
     render_names::run(target, path, options.output.as_deref(), options.json)
 }
 
+/// Writes a file of rules; choices that speak of routes are a mistake there.
+fn rules(target: RuleTarget, path: &Path, options: &Options) -> Result<ExitCode, CliError> {
+    let given = [
+        ("--form", options.form.is_some()),
+        ("--widen-to", options.widen_to.is_some()),
+        ("--via", options.via.is_some()),
+    ];
+    if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(CliError::Usage(format!(
+            "{flag} is for routes, and {target} writes rules"
+        )));
+    }
+    let name = options.name.as_deref();
+    if let Some(file) = &options.check {
+        return render_rules::check(target, path, name, file, options.json);
+    }
+    render_rules::run(target, path, name, options.output.as_deref(), options.json)
+}
+
 fn list(json: bool) -> Result<(), CliError> {
     if json {
         let targets = Target::ALL.map(|target| {
@@ -186,12 +215,26 @@ fn list(json: bool) -> Result<(), CliError> {
                 "limits": [],
             })
         });
-        let targets: Vec<_> = targets.into_iter().chain(names).collect();
+        let rules = RuleTarget::ALL.map(|target| {
+            json!({
+                "target": target.name(),
+                "kind": "rules",
+                "about": target.about(),
+                "file": target.file_name(),
+                "limits": [],
+            })
+        });
+        let targets: Vec<_> = targets.into_iter().chain(names).chain(rules).collect();
         return super::print_json(&json!({ "targets": targets }));
     }
     let routes = Target::ALL.map(Target::name);
     let names = NameTarget::ALL.map(NameTarget::name);
-    let width = routes.iter().chain(&names).map(|name| name.len());
+    let rules = RuleTarget::ALL.map(RuleTarget::name);
+    let width = routes
+        .iter()
+        .chain(&names)
+        .chain(&rules)
+        .map(|name| name.len());
     let width = width.max().unwrap_or(0);
     let mut text = String::from("Routes: which addresses enter the tunnel\n");
     for target in Target::ALL {
@@ -213,6 +256,10 @@ fn list(json: bool) -> Result<(), CliError> {
     }
     text.push_str("\nNames: what VPN clients resolve\n");
     for target in NameTarget::ALL {
+        text.push_str(&format!("{:<width$}  {}\n", target.name(), target.about()));
+    }
+    text.push_str("\nRules: what is blocked, on the gateway and on the clients\n");
+    for target in RuleTarget::ALL {
         text.push_str(&format!("{:<width$}  {}\n", target.name(), target.about()));
     }
     super::print(&text)

@@ -111,9 +111,10 @@ fn failed(error: RunError) -> CliError {
 }
 
 fn capture_options(options: &Options) -> Option<CaptureOptions> {
-    let file = options.capture_dropped.clone()?;
+    let file = options.capture_dropped.as_deref()?;
     Some(CaptureOptions {
-        file,
+        // What may be written to is settled by its folder.
+        file: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
         size: u64::from(options.capture_size) << 20,
         snap_length: options.snap_length.into(),
     })

@@ -8,8 +8,8 @@
 //!
 //! A worker loads the current [`Epoch`] before a batch and judges all of it by that one. The counters of rules belong to
 //! the epoch, whose rules they are; those of the past are added up by the rules' kinds and names. However often rules are
-//! given other names, that comes to an end: of rules that the policy has no more, the last [`MOST_RETIRED`] keep their
-//! names, and those before are added up as [`OTHERS`].
+//! given other names, that comes to an end: of rules that the policy has no more, the last few keep their names, and those
+//! before are added up as [`OTHERS`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -30,8 +30,12 @@ impl FileWatch {
     /// Watches `files`.
     ///
     /// # Errors
-    /// When the kernel has no inotify instance for us.
+    /// When the kernel has no inotify instance, or no thread, for us.
     pub fn new(files: &[PathBuf]) -> notify::Result<Self> {
+        // The watcher starts a thread, and panics at its first use where there was none. The memory of one that has just
+        // ended is there for it.
+        let trial = std::thread::Builder::new().spawn(|| ());
+        _ = trial.map_err(notify::Error::io)?.join();
         let (sender, events) = unbounded_channel();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let matters = event.is_ok_and(|event| !event.kind.is_access());

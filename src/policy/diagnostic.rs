@@ -176,6 +176,8 @@ codes! {
     FamilyOutside = "family-outside",
     /// Routes that lead no address into the tunnel.
     NothingPushed = "nothing-pushed",
+    /// A rule of Windows Firewall that would never match, or not for long.
+    EndpointNeverMatches = "endpoint-never-matches",
 }
 
 impl fmt::Display for Code {

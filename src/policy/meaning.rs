@@ -13,6 +13,8 @@ use super::dns::DnsOptions;
 pub use crate::feed::EntryKey;
 pub use crate::packet::Protocol;
 
+use super::product::Product;
+
 /// A value and the line of the policy file that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sourced<T> {
@@ -443,12 +445,18 @@ impl GatewayOptions {
 pub struct Endpoint {
     /// The operator's name for it.
     pub name: Sourced<String>,
-    /// Paths of the programs; at least one.
+    /// The product whose programs they are; at least one program without it.
+    pub product: Option<Sourced<Product>>,
+    /// Paths of programs, beside those of the product.
     pub programs: Vec<Sourced<String>>,
     /// The network profile under which its rules hold.
     pub profile: FirewallProfile,
     /// The kind of interface on which its rules hold.
     pub interface_type: InterfaceType,
+    /// The client's own addresses; `vpn.client_subnets` when empty.
+    pub local: Vec<Sourced<IpNet>>,
+    /// Addresses at which it is blocked; corporate and client subnets and servers, without what is public, when empty.
+    pub remote: Vec<Sourced<IpNet>>,
 }
 
 /// Windows Firewall's network profiles.

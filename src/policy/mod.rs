@@ -27,6 +27,7 @@ mod name;
 mod port;
 mod print;
 mod problem;
+mod product;
 mod read;
 pub mod reference;
 mod report;
@@ -45,6 +46,7 @@ pub use meaning::{
     PortRange, Protocol, ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord,
     TunnelMode, UnknownSource, VpnOptions, WidePrefixes,
 };
+pub use product::Product;
 pub use report::Style;
 pub use text::MAX_FILE_SIZE;
 

@@ -197,17 +197,23 @@ impl Policy {
         for endpoint in &self.endpoints {
             writeln!(out, "\n[[endpoint]]")?;
             pair(out, "name", &endpoint.name.value)?;
-            list(
-                out,
-                "programs",
-                endpoint.programs.iter().map(|program| &program.value),
-            )?;
+            if let Some(product) = &endpoint.product {
+                pair(out, "product", product.value)?;
+            }
+            if endpoint.product.is_none() || !endpoint.programs.is_empty() {
+                list(out, "programs", values(&endpoint.programs))?;
+            }
             pair(out, "profile", word(PROFILES, endpoint.profile))?;
             pair(
                 out,
                 "interface_type",
                 word(INTERFACE_TYPES, endpoint.interface_type),
             )?;
+            for (key, prefixes) in [("local", &endpoint.local), ("remote", &endpoint.remote)] {
+                if !prefixes.is_empty() {
+                    list(out, key, values(prefixes))?;
+                }
+            }
         }
         Ok(())
     }

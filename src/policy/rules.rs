@@ -15,6 +15,7 @@ use super::meaning::{
 use super::name::{parse_host, parse_name, parse_path, parse_service};
 use super::port::parse_ports;
 use super::problem::{Problem, nearest, quoted_list, shorten};
+use super::product::Product;
 use super::read::repeated;
 use super::section::{Need, Section, parse_word};
 
@@ -308,24 +309,43 @@ fn parse_category(text: &str) -> Result<String, Problem> {
 
 /// Reads every `[[endpoint]]`.
 pub(super) fn read_endpoints(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Endpoint> {
+    let keys = [
+        "name",
+        "product",
+        "programs",
+        "profile",
+        "interface_type",
+        "local",
+        "remote",
+    ];
     let mut names = Names::default();
     let mut endpoints = Vec::new();
-    for section in repeated(
-        file,
-        "endpoint",
-        &["name", "programs", "profile", "interface_type"],
-        out,
-    ) {
+    for section in repeated(file, "endpoint", &keys, out) {
         let name = names.read(&section, "\"Skype for Business\"", out);
+        let parse = |text: &str| parse_word("product", text, Product::NAMES);
+        let product = section.string("product", parse, out);
+        // One of the two is needed, and a product that nobody knows is said to be one.
+        let need = match section.value("product") {
+            Some(_) => Need::Optional,
+            None => Need::Required,
+        };
         let example = "['%ProgramFiles%\\Microsoft Office\\root\\Office16\\lync.exe']";
-        let programs = section.list("programs", Need::Required, example, parse_path, out);
+        let programs = section.list("programs", need, example, parse_path, out);
         let profile = section.word("profile", PROFILES, out);
         let interface_type = section.word("interface_type", INTERFACE_TYPES, out);
+        let prefixes = |key: &str, example: &str, out: &mut Collector<'_>| {
+            section.list(key, Need::NonEmpty, example, parse_prefix, out)
+        };
+        let local = prefixes("local", "[\"172.16.1.0/24\"]", out);
+        let remote = prefixes("remote", "[\"10.0.0.0/8\"]", out);
         endpoints.extend(name.map(|name| Endpoint {
             name,
+            product,
             programs,
             profile,
             interface_type,
+            local,
+            remote,
         }));
     }
     endpoints

@@ -8,9 +8,11 @@
 //!
 //! A target says what must enter the tunnel (*include*), or what must not (*exclude*), or either. Each knows its limits:
 //! a text that its program would cut or refuse is not written, and one that some clients cannot take comes with a
-//! warning. Names have targets of their own, in [`names`]. [`read`] reads such a file back, also one that people edited, and tells which addresses it would send into
-//! the tunnel: addresses are compared, never lines.
+//! warning. [`read`] reads such a file back, also one that people edited, and tells which addresses it would send into
+//! the tunnel: addresses are compared, never lines. Names have targets of their own, in [`names`], and so have rules for
+//! other firewalls, in [`rules`].
 
+pub mod against;
 mod budget;
 mod cisco;
 mod dhcp;
@@ -22,6 +24,7 @@ mod openvpn;
 mod plain;
 mod pushed;
 pub mod reference;
+pub mod rules;
 mod strongswan;
 mod target;
 mod windows;

@@ -111,7 +111,7 @@ impl Status {
 }
 
 /// The policy of Contoso, with the addresses of this site, IPv6 too.
-fn policy(interfaces: &str, divert: &str, control: &str) -> String {
+pub fn policy(interfaces: &str, divert: &str, control: &str) -> String {
     format!(
         r#"
 [vpn]

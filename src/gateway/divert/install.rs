@@ -208,9 +208,18 @@ async fn install_marks(diversion: &Diversion) -> Result<(), DivertError> {
 async fn run_nft<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NftError> + Send + 'static,
 ) -> Result<T, NftError> {
-    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // Not by tokio, which panics where the system has no thread for it.
+    let thread = std::thread::Builder::new()
+        .name("offramp-nft".to_owned())
+        // Who does not wait any more need not be told.
+        .spawn(move || _ = tell.send(work()));
+    thread.map_err(|error| NftError::Refused(format!("there is no thread to run it: {error}")))?;
+    match tokio::time::timeout(PATIENCE, told).await {
         Ok(Ok(done)) => done,
-        Ok(Err(failed)) => Err(NftError::Refused(failed.to_string())),
+        Ok(Err(_)) => Err(NftError::Refused(
+            "the thread that ran it panicked".to_owned(),
+        )),
         Err(_) => Err(NftError::Refused(format!(
             "it has not ended within {} seconds",
             PATIENCE.as_secs()

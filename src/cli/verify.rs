@@ -1,0 +1,168 @@
+//! `offramp verify`: do filter, routes and names of a policy agree?
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anstyle::AnsiColor;
+use serde_json::{Value, json};
+
+use super::error::{CliError, warn};
+use super::input::{compile, print_diagnostics, read_policy, refused};
+use crate::filter::Generation;
+use crate::gateway::feeds;
+use crate::plan::verify::{Finding, FindingCode, verify};
+use crate::plan::{RoutePlan, Zones};
+use crate::policy::{Code, Policy, Severity};
+use crate::render::against::{Existing, audit};
+
+/// Verify that filter, routes and names agree: no leak, nothing that clients need cut off
+///
+/// Compares what a policy drops, what it leads into the tunnel and what clients resolve, predicts calls, and says what to
+/// write instead. `offramp check` is about the file; this is about what it does. Exit code 3 when there are findings.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  offramp verify config/contoso.toml
+  offramp verify config/contoso.toml --against /etc/openvpn/server.conf /etc/unbound/unbound.conf
+  offramp verify --codes
+
+docs/verify.md has an example of every finding.")]
+pub(super) struct Options {
+    /// The policy file
+    #[arg(value_name = "POLICY", required_unless_present = "codes")]
+    policy: Option<PathBuf>,
+    /// Hold these files against the policy, too: configurations of OpenVPN, ocserv, WireGuard, unbound, dnsmasq, and
+    /// response policy zones
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "codes")]
+    against: Vec<PathBuf>,
+    /// List the codes of findings
+    #[arg(long, conflicts_with = "policy")]
+    codes: bool,
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    let Some(path) = &options.policy else {
+        list_codes(options.json)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (policy, read) = match read_policy(path)? {
+        Ok(taken) => taken,
+        Err(errors) => {
+            print_diagnostics(&errors);
+            return Err(refused(path, &errors));
+        }
+    };
+    let plan = RoutePlan::new(&policy);
+    let zones = Zones::of(&policy);
+    let compiled = compile(path, policy, Generation(1))?;
+    let mut findings = verify(&compiled, &plan, &zones, &read);
+    for file in &options.against {
+        findings.extend(against(compiled.policy(), &plan, &zones, file)?);
+    }
+    let is_stale = |finding: &Finding| finding.code == FindingCode::Stale;
+    for missing in read.iter().filter(|it| it.code() == Code::FeedNotLoaded) {
+        if !findings.iter().any(is_stale) {
+            warn(&format!("verified without a feed: {}", missing.message()));
+        }
+    }
+    let origin = &compiled.policy().origin;
+    if options.json {
+        super::print_json(&json!({
+            "policy": origin,
+            "findings": findings.iter().map(as_json).collect::<Vec<_>>(),
+        }))?;
+    } else {
+        super::print(&text(origin, &findings))?;
+    }
+    Ok(if findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(3)
+    })
+}
+
+/// What of a file in place does not fit the policy.
+fn against(
+    policy: &Policy,
+    plan: &RoutePlan,
+    zones: &Zones,
+    file: &Path,
+) -> Result<Vec<Finding>, CliError> {
+    let failed = |error: String| CliError::Failed(format!("{}: {error}", file.display()));
+    let bytes = feeds::read(file).map_err(|error| failed(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".to_owned()))?;
+    let existing = Existing::detect(&text).ok_or_else(|| failed(UNKNOWN_FILE.to_owned()))?;
+    let name = file.display().to_string();
+    audit(policy, plan, zones, existing, &name, &text).map_err(|error| failed(error.to_string()))
+}
+
+const UNKNOWN_FILE: &str = "not a configuration of OpenVPN, ocserv, WireGuard, unbound or dnsmasq, nor a response policy zone";
+
+fn list_codes(json: bool) -> Result<(), CliError> {
+    if json {
+        let codes =
+            FindingCode::ALL.map(|code| json!({ "code": code.name(), "about": code.about() }));
+        return super::print_json(&json!({ "codes": codes }));
+    }
+    let lines = FindingCode::ALL.map(|code| format!("{code:<22} {}\n", code.about()));
+    super::print(&lines.concat())
+}
+
+fn text(origin: &str, findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return format!("{origin}: filter, routes and names agree\n");
+    }
+    let mut out = String::new();
+    for finding in findings {
+        let color = match finding.severity {
+            Severity::Error => AnsiColor::Red,
+            Severity::Warning => AnsiColor::Yellow,
+        };
+        let style = color.on_default().bold();
+        _ = writeln!(out, "{style}{}{style:#}: {}", finding.code, finding.what);
+        if let [first, rest @ ..] = &finding.lines[..] {
+            let more = rest.iter().map(|line| format!(", {line}"));
+            _ = writeln!(
+                out,
+                "  {:<8} {origin}:{first}{}",
+                "where",
+                more.collect::<String>()
+            );
+        }
+        for reason in &finding.why {
+            _ = writeln!(out, "  {:<8} {}", reason.part.name(), reason.says);
+        }
+        if !finding.instead.is_empty() {
+            _ = writeln!(out, "  {:<8} {}", "instead", finding.instead);
+        }
+        out.push('\n');
+    }
+    let count = |severity| findings.iter().filter(|it| it.severity == severity).count();
+    _ = writeln!(
+        out,
+        "{origin}: {} and {}",
+        plural(count(Severity::Error), "error"),
+        plural(count(Severity::Warning), "warning")
+    );
+    out
+}
+
+fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+fn as_json(finding: &Finding) -> Value {
+    let why = finding.why.iter();
+    json!({
+        "code": finding.code.name(),
+        "severity": finding.severity.as_str(),
+        "what": finding.what,
+        "lines": finding.lines,
+        "why": why.map(|it| json!({ "part": it.part.name(), "says": it.says })).collect::<Vec<_>>(),
+        "instead": finding.instead,
+    })
+}

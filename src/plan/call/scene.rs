@@ -1,0 +1,376 @@
+//! [`Scene`]: who takes part in a predicted call, at which addresses.
+//!
+//! A policy names prefixes, a call needs addresses. Those that the policy has are taken from it; homes and the company's
+//! translator get documentation addresses (RFC 5737, RFC 3849) that the policy does not speak of.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::{Call, Family, Side};
+use crate::plan::RoutePlan;
+use crate::policy::{Policy, PortRange, PublicService, Server};
+use crate::prefix::PrefixSet;
+
+/// Addresses of both families, where there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Addresses {
+    /// IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Addresses {
+    /// Both, IPv6 first (RFC 8421 §4).
+    pub fn iter(self) -> impl Iterator<Item = IpAddr> {
+        let v6 = self.v6.map(IpAddr::V6);
+        v6.into_iter().chain(self.v4.map(IpAddr::V4))
+    }
+
+    /// Whether one of them is `address`.
+    pub fn has(self, address: IpAddr) -> bool {
+        self.iter().any(|own| own == address)
+    }
+
+    /// That of the family of `other`.
+    pub fn like(self, other: IpAddr) -> Option<IpAddr> {
+        self.iter().find(|own| own.is_ipv4() == other.is_ipv4())
+    }
+
+    fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let mut found = Self::default();
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => _ = found.v4.get_or_insert(address),
+                IpAddr::V6(address) => _ = found.v6.get_or_insert(address),
+            }
+        }
+        found
+    }
+}
+
+/// One of the two who call each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Party {
+    /// Where it is.
+    pub side: Side,
+    /// In the tunnel; nowhere else than at VPN clients.
+    pub tunnel: Addresses,
+    /// Of the network where it stands: its home, or the office.
+    pub local: Addresses,
+    /// As the Internet sees its home.
+    pub home: Addresses,
+    /// The relay that it is told of when it signs in.
+    pub relay: Addresses,
+    /// Why it is this one.
+    pub registration: Registration,
+}
+
+/// Where a client has signed in, which decides about the leg of the Edge that it is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Registration {
+    /// At the Front End: it is told of the Edge's internal interface.
+    Internal,
+    /// At the Access Edge or in the cloud: it is told of the public relay.
+    External,
+}
+
+/// The relay of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// The service of the policy that it is; `None` where the policy names none, and one on the Internet is assumed.
+    pub name: Option<String>,
+    /// Its public addresses.
+    pub public: Addresses,
+    /// The internal interface of the Edge, where the policy names one.
+    pub inside: Addresses,
+}
+
+/// Everybody, and their addresses.
+#[derive(Debug, Clone)]
+pub(super) struct Scene {
+    pub(super) parties: [Party; 2],
+    pub(super) relay: Relay,
+    /// The company's translator towards the Internet.
+    pub(super) company: Ipv4Addr,
+    /// The media port of everybody.
+    pub(super) port: u16,
+    /// Client and corporate addresses.
+    pub(super) internal: PrefixSet,
+    /// Client addresses.
+    pub(super) clients: PrefixSet,
+}
+
+impl Scene {
+    /// The scene of `call`, whose VPN clients have signed in as `registered` tells.
+    pub(super) fn new(
+        policy: &Policy,
+        plan: &RoutePlan,
+        call: &Call,
+        registered: Registration,
+    ) -> Self {
+        let clients: PrefixSet = values(&policy.vpn.client_subnets).collect();
+        let corporate: PrefixSet = values(&policy.corporate.subnets).collect();
+        let internal = clients.union(&corporate);
+        let spoken_of: PrefixSet = plan.sources.iter().map(|it| it.prefix).collect();
+        let free = |candidates: &[[u8; 4]]| {
+            let mut candidates = candidates.iter().map(|octets| Ipv4Addr::from(*octets));
+            let last = candidates.clone().next_back();
+            let free = candidates.find(|address| !spoken_of.contains(IpAddr::V4(*address)));
+            free.or(last).unwrap_or(Ipv4Addr::new(198, 51, 100, 2))
+        };
+        let relay = match call.relay {
+            Some(address) => Relay {
+                name: relay_named_by(policy, address),
+                public: Addresses::of([address]),
+                inside: edge_inside(policy),
+            },
+            None => relay(policy).unwrap_or_else(|| Relay {
+                name: None,
+                public: Addresses {
+                    v4: Some(free(&[
+                        [192, 0, 2, 34],
+                        [198, 51, 100, 34],
+                        [203, 0, 113, 34],
+                    ])),
+                    v6: clients.has_v6().then_some(ASSUMED_RELAY_V6),
+                },
+                inside: edge_inside(policy),
+            }),
+        };
+        let office = Addresses::of(
+            call.office
+                .iter()
+                .chain(office(policy, &corporate, &clients).iter()),
+        );
+        let party = |number: u8, side: Side| {
+            let index = usize::from(number);
+            let internal = !policy.servers.is_empty();
+            let registration = match side {
+                Side::Internal if internal => Registration::Internal,
+                Side::Vpn => registered,
+                Side::Internal | Side::External => Registration::External,
+            };
+            let told = match registration {
+                Registration::Internal if relay.inside != Addresses::default() => relay.inside,
+                Registration::Internal | Registration::External => relay.public,
+            };
+            let lan = free(&[
+                [192, 168, 1 + number, 10],
+                [172, 31, 254, 10 + number],
+                [10, 255, 254, 10 + number],
+                [198, 18, number, 10],
+            ]);
+            let public = free(&[
+                [[198, 51, 100, 2], [203, 0, 113, 2]][index.min(1)],
+                [198, 51, 100, 200 + number],
+                [203, 0, 113, 200 + number],
+            ]);
+            let home_v6 = Ipv6Addr::new(0x2001, 0xdb8, 0xa1 + u16::from(number), 0, 0, 0, 0, 0x10);
+            let home_v6 = clients.has_v6().then_some(home_v6);
+            let (tunnel, local, home) = match side {
+                Side::Vpn => (
+                    Addresses::of(
+                        policy
+                            .vpn
+                            .client_subnets
+                            .iter()
+                            .filter_map(|subnet| client(policy, subnet.value, number)),
+                    ),
+                    Addresses {
+                        v4: Some(lan),
+                        v6: home_v6,
+                    },
+                    Addresses {
+                        v4: Some(public),
+                        v6: home_v6,
+                    },
+                ),
+                Side::Internal => (Addresses::default(), office, Addresses::default()),
+                Side::External => (
+                    Addresses::default(),
+                    Addresses {
+                        v4: Some(lan),
+                        v6: home_v6,
+                    },
+                    Addresses {
+                        v4: Some(public),
+                        v6: home_v6,
+                    },
+                ),
+            };
+            Party {
+                side,
+                tunnel,
+                local,
+                home,
+                relay: told,
+                registration,
+            }
+        };
+        Self {
+            parties: [party(0, call.from), party(1, call.to)],
+            company: free(&[[192, 0, 2, 2], [198, 51, 100, 222], [203, 0, 113, 222]]),
+            port: media_port(policy),
+            relay,
+            internal,
+            clients,
+        }
+    }
+}
+
+impl Scene {
+    /// Takes the addresses of the other family away.
+    pub(super) fn keep(&mut self, family: Family) {
+        let keep = |addresses: &mut Addresses| match family {
+            Family::V4 => addresses.v6 = None,
+            Family::V6 => addresses.v4 = None,
+        };
+        for party in &mut self.parties {
+            keep(&mut party.tunnel);
+            keep(&mut party.local);
+            keep(&mut party.home);
+            keep(&mut party.relay);
+        }
+        keep(&mut self.relay.public);
+        keep(&mut self.relay.inside);
+    }
+}
+
+/// Where the policy names no relay and clients have IPv6.
+const ASSUMED_RELAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x34);
+
+fn values(prefixes: &[crate::policy::Sourced<IpNet>]) -> impl Iterator<Item = IpNet> {
+    prefixes.iter().map(|prefix| prefix.value)
+}
+
+/// Which service of `policy` relays media, if one does: the A/V Edge by its usual names, else a feed or a service of
+/// Teams' media, else any Edge.
+pub fn relay(policy: &Policy) -> Option<Relay> {
+    let inside = edge_inside(policy);
+    let is_named = |public: &&PublicService, words: &[&str]| {
+        let name = public.name.value.to_lowercase();
+        let labels = public.hosts.iter().map(|host| host.value.split('.').next());
+        let mut labels = labels.flatten();
+        words.iter().any(|word| name.contains(word)) || labels.any(|label| label == "av")
+    };
+    let service = |words: &[&str]| {
+        let mut publics = policy.publics.iter();
+        publics
+            .find(|public| is_named(public, words))
+            .map(|public| Relay {
+                name: Some(public.name.value.clone()),
+                public: Addresses::of(values(&public.addresses).filter_map(|net| nth(net, 1))),
+                inside,
+            })
+    };
+    let feed = || {
+        let mut loaded = policy.feeds.iter().filter(|feed| feed.prefixes.is_some());
+        loaded.next().map(|feed| Relay {
+            name: Some(feed.name.value.clone()),
+            public: Addresses::of(
+                feed.prefixes
+                    .iter()
+                    .flatten()
+                    .filter_map(|taken| nth(taken.prefix, 1)),
+            ),
+            inside,
+        })
+    };
+    service(&["a/v", "av edge", "audio", "media", "relay"])
+        .or_else(feed)
+        .or_else(|| service(&["edge"]))
+}
+
+/// The service that has `address`, where one has.
+fn relay_named_by(policy: &Policy, address: IpAddr) -> Option<String> {
+    let mut publics = policy.publics.iter();
+    let holds =
+        |public: &&PublicService| values(&public.addresses).any(|net| net.contains(&address));
+    publics.find(holds).map(|public| public.name.value.clone())
+}
+
+/// The internal interface of the Edge, by its usual names.
+fn edge_inside(policy: &Policy) -> Addresses {
+    let is_edge = |server: &&Server| {
+        let hosts = server.hosts.iter().map(|host| &host.value);
+        let mut names = hosts.chain([&server.name.value]);
+        names.any(|name| name.to_lowercase().contains("edge"))
+    };
+    let edges = policy.servers.iter().filter(is_edge);
+    Addresses::of(edges.flat_map(|edge| values(&edge.addresses).filter_map(|net| nth(net, 0))))
+}
+
+/// An address for the client `number` in `subnet`, beside those that the gateway has itself.
+fn client(policy: &Policy, subnet: IpNet, number: u8) -> Option<IpAddr> {
+    let listens = |address: IpAddr| policy.dns.listen.iter().any(|it| it.value.ip() == address);
+    let number = u32::from(number);
+    let wanted = [FIRST_CLIENT + number, 1 + number, 2 + number, number];
+    let mut found = wanted.into_iter().filter_map(|offset| nth(subnet, offset));
+    found.find(|address| !listens(*address))
+}
+
+/// Pools often begin with the gateway.
+const FIRST_CLIENT: u32 = 10;
+
+/// A corporate host that no rule speaks of by name, in the largest block of such.
+fn office(policy: &Policy, corporate: &PrefixSet, clients: &PrefixSet) -> Addresses {
+    let servers: PrefixSet = policy
+        .servers
+        .iter()
+        .flat_map(|server| values(&server.addresses))
+        .collect();
+    let publics = policy.publics.iter().flat_map(|it| values(&it.addresses));
+    let dns = policy
+        .corporate
+        .dns_servers
+        .iter()
+        .map(|it| IpNet::from(it.value));
+    let named: PrefixSet = publics.chain(dns).collect();
+    // What allows to everywhere have is left in.
+    let kept = policy
+        .allows
+        .iter()
+        .filter(|allow| allow.from_ports.is_empty());
+    let kept: PrefixSet = kept.flat_map(|allow| values(&allow.to)).collect();
+    let plain = corporate
+        .subtract(clients)
+        .subtract(&servers)
+        .subtract(&named);
+    let plainest = plain.subtract(&kept);
+    let pick = |v6: bool| {
+        let largest = |set: &PrefixSet| {
+            let family = set.prefixes().filter(|net| net.addr().is_ipv6() == v6);
+            family.min_by_key(|net| (net.prefix_len(), net.network()))
+        };
+        let block = largest(&plainest).or_else(|| largest(&plain))?;
+        nth(block, 7).or_else(|| nth(block, 0))
+    };
+    Addresses::of([pick(false), pick(true)].into_iter().flatten())
+}
+
+/// The address `offset` places into `net`.
+fn nth(net: IpNet, offset: u32) -> Option<IpAddr> {
+    if net.prefix_len() == net.max_prefix_len() {
+        return Some(net.addr());
+    }
+    let address = match net.network() {
+        IpAddr::V4(first) => IpAddr::V4(u32::from(first).checked_add(offset)?.into()),
+        IpAddr::V6(first) => IpAddr::V6(u128::from(first).checked_add(u128::from(offset))?.into()),
+    };
+    net.contains(&address).then_some(address)
+}
+
+/// A port that media uses, by what the policy calls media.
+fn media_port(policy: &Policy) -> u16 {
+    let ranges = || policy.media.ports.iter().map(|ports| ports.value);
+    if ranges().any(|ports| ports.contains(USUAL_PORT)) {
+        USUAL_PORT
+    } else {
+        ranges().map(PortRange::first).min().unwrap_or(USUAL_PORT)
+    }
+}
+
+/// Audio, where the administrator has narrowed the ports.
+const USUAL_PORT: u16 = 50_020;

@@ -1,0 +1,396 @@
+//! [`World`]: where a packet of a call goes: by which interface it leaves, who translates it, and who stops it.
+//!
+//! ```text
+//!  client ─┬─ tunnel ─────────── gateway ─── company ─┬─ office
+//!          └─ home (NAT) ── internet ─ company's NAT ─┴─ Edge, internal interface
+//!                              └────── Edge, public interface and relayed addresses
+//! ```
+//!
+//! The gateway asks the compiled policy, as for any packet. Routes are those of the plan: what goes to an address in the
+//! tunnel leaves by the tunnel, and a socket of another interface has no way there. Routers of homes translate IPv4, let
+//! in nothing that they did not ask for, by IPv6 too, and remember by port whom they asked (the strictest filter that is
+//! common, RFC 4787 §5).
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::candidate::Interface;
+use super::scene::Scene;
+use super::{HomeUdp, Obstacle, Place, Side, Translation};
+use crate::filter::{CompiledPolicy, Question};
+use crate::packet::Protocol;
+use crate::prefix::PrefixSet;
+
+/// A packet on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packet {
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) protocol: Protocol,
+}
+
+/// Where a packet has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub(super) at: Receiver,
+    /// The packet as it is there.
+    pub(super) packet: Packet,
+    /// The places it has passed, where it came from and where it is included.
+    pub(super) path: Vec<Place>,
+}
+
+/// Who can receive packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receiver {
+    /// A socket of a party.
+    Party(usize),
+    /// The relay's own port, at which clients ask for an address.
+    Server,
+    /// An address of the relay that a party has asked for, by its number.
+    Relayed(usize),
+}
+
+/// An address of the relay that a party has asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Allocation {
+    pub(super) party: usize,
+    pub(super) relayed: SocketAddr,
+    /// The way to the relay.
+    pub(super) path: Vec<Place>,
+}
+
+/// What a translator, or a firewall that remembers connections, knows about one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mapping {
+    router: Router,
+    inside: SocketAddr,
+    outside: SocketAddr,
+    peer: SocketAddr,
+    protocol: Protocol,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Router {
+    Home(usize),
+    Company,
+}
+
+/// The network of a call.
+pub(super) struct World<'a> {
+    pub(super) scene: &'a Scene,
+    /// What enters the tunnel.
+    pub(super) tunnel: &'a PrefixSet,
+    /// The policy that the gateway judges by; without one it forwards everything.
+    pub(super) filter: Option<&'a CompiledPolicy>,
+    pub(super) translation: Translation,
+    pub(super) home_udp: HomeUdp,
+    pub(super) allocations: Vec<Allocation>,
+    mappings: Vec<Mapping>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(
+        scene: &'a Scene,
+        tunnel: &'a PrefixSet,
+        filter: Option<&'a CompiledPolicy>,
+        translation: Translation,
+        home_udp: HomeUdp,
+    ) -> Self {
+        Self {
+            scene,
+            tunnel,
+            filter,
+            translation,
+            home_udp,
+            allocations: Vec::new(),
+            mappings: Vec::new(),
+        }
+    }
+
+    /// Sends a packet from a socket of `party`.
+    pub(super) fn send(&mut self, party: usize, packet: Packet) -> Result<Arrival, Obstacle> {
+        let scene = self.scene;
+        let own = &scene.parties[party];
+        let path = vec![Place::Party(party)];
+        match own.side {
+            Side::Vpn => {
+                let route = if self.tunnel.contains(packet.to.ip()) {
+                    Interface::Tunnel
+                } else {
+                    Interface::Local
+                };
+                let of_base = if own.tunnel.has(packet.from.ip()) {
+                    Interface::Tunnel
+                } else {
+                    Interface::Local
+                };
+                match (route, of_base) {
+                    (Interface::Tunnel, Interface::Tunnel) => self.at_gateway(packet, path),
+                    (Interface::Local, Interface::Local) => self.at_home(party, packet, path),
+                    (Interface::Tunnel, Interface::Local)
+                    | (Interface::Local, Interface::Tunnel) => Err(Obstacle::OtherInterface {
+                        to: packet.to.ip(),
+                        route,
+                    }),
+                }
+            }
+            Side::Internal => self.in_company(packet, path),
+            Side::External => self.at_home(party, packet, path),
+        }
+    }
+
+    /// Sends a packet from a relayed address; the way of its owner to the relay comes first.
+    pub(super) fn send_relayed(
+        &mut self,
+        allocation: usize,
+        to: SocketAddr,
+    ) -> Result<Arrival, Obstacle> {
+        let own = &self.allocations[allocation];
+        let packet = Packet {
+            from: own.relayed,
+            to,
+            protocol: Protocol::Udp,
+        };
+        let path = own.path.clone();
+        if self.scene.relay.public.has(to.ip()) {
+            return self.at_relay(packet, path);
+        }
+        self.on_internet(packet, path)
+    }
+
+    fn at_gateway(&mut self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
+        path.push(Place::Gateway);
+        if let Some(obstacle) = self.filter.and_then(|policy| judge(policy, packet)) {
+            return Err(obstacle);
+        }
+        if self.scene.clients.contains(packet.to.ip()) {
+            return self.through_tunnel(packet, path);
+        }
+        self.in_company(packet, path)
+    }
+
+    /// From the gateway to a client: nothing that comes from inside is judged.
+    fn through_tunnel(&self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
+        let has = |party: &super::Party| party.tunnel.has(packet.to.ip());
+        let at = self.scene.parties.iter().position(has);
+        let party = at.ok_or(Obstacle::Nobody { to: packet.to.ip() })?;
+        if path.last() != Some(&Place::Gateway) {
+            path.push(Place::Gateway);
+        }
+        path.push(Place::Party(party));
+        Ok(Arrival {
+            at: Receiver::Party(party),
+            packet,
+            path,
+        })
+    }
+
+    fn in_company(&mut self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
+        let to = packet.to.ip();
+        path.push(Place::Company);
+        if self.scene.relay.inside.has(to) {
+            path.push(Place::Edge);
+            return Ok(Arrival {
+                at: Receiver::Server,
+                packet,
+                path,
+            });
+        }
+        if self.scene.clients.contains(to) {
+            return self.through_tunnel(packet, path);
+        }
+        let office = |party: &super::Party| party.side == Side::Internal && party.local.has(to);
+        if let Some(party) = self.scene.parties.iter().position(office) {
+            path.push(Place::Party(party));
+            return Ok(Arrival {
+                at: Receiver::Party(party),
+                packet,
+                path,
+            });
+        }
+        let is_relay = self.scene.relay.public.has(to);
+        if self.scene.internal.contains(to) && !is_relay {
+            return Err(Obstacle::Nobody { to });
+        }
+        // With an Edge of their own, offices reach relays by its internal interface and nothing else outside. Clients of
+        // a full tunnel reach the Internet through the company, whatever offices may.
+        let from_office = path.first().is_some_and(|first| self.is_office(*first));
+        let has_edge = self.scene.relay.inside.iter().next().is_some();
+        if from_office && has_edge {
+            return Err(Obstacle::NoWayOut);
+        }
+        if !is_routed(to) {
+            return Err(Obstacle::NotRouted { to });
+        }
+        let company = SocketAddr::new(IpAddr::V4(self.scene.company), packet.from.port());
+        let packet = self.leave(Router::Company, packet, company);
+        if !is_routed(packet.from.ip()) {
+            return Err(Obstacle::NotRouted {
+                to: packet.from.ip(),
+            });
+        }
+        self.on_internet(packet, path)
+    }
+
+    fn is_office(&self, place: Place) -> bool {
+        match place {
+            Place::Party(party) => self.scene.parties[party].side == Side::Internal,
+            Place::Home(_) | Place::Gateway | Place::Company | Place::Internet | Place::Edge => {
+                false
+            }
+        }
+    }
+
+    fn at_home(
+        &mut self,
+        home: usize,
+        packet: Packet,
+        mut path: Vec<Place>,
+    ) -> Result<Arrival, Obstacle> {
+        path.push(Place::Home(home));
+        let to = packet.to.ip();
+        if packet.protocol == Protocol::Udp && self.home_udp == HomeUdp::Closed {
+            return Err(Obstacle::UdpClosed);
+        }
+        if !is_routed(to) {
+            return Err(Obstacle::NotRouted { to });
+        }
+        let outside = self.scene.parties[home].home.like(packet.from.ip());
+        let outside = outside.unwrap_or(packet.from.ip());
+        let outside = SocketAddr::new(outside, packet.from.port());
+        let packet = self.leave(Router::Home(home), packet, outside);
+        self.on_internet(packet, path)
+    }
+
+    fn on_internet(&mut self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
+        let to = packet.to.ip();
+        path.push(Place::Internet);
+        if !is_routed(to) {
+            return Err(Obstacle::NotRouted { to });
+        }
+        if self.scene.relay.public.has(to) {
+            path.push(Place::Edge);
+            return self.at_relay(packet, path);
+        }
+        let mut homes = self.scene.parties.iter();
+        if let Some(home) = homes.position(|party| party.home.has(to)) {
+            path.push(Place::Home(home));
+            let packet = self.enter(Router::Home(home), packet)?;
+            path.push(Place::Party(home));
+            return Ok(Arrival {
+                at: Receiver::Party(home),
+                packet,
+                path,
+            });
+        }
+        if to == IpAddr::V4(self.scene.company) {
+            let packet = self.enter(Router::Company, packet)?;
+            return self.in_company(packet, path);
+        }
+        Err(Obstacle::Nobody { to })
+    }
+
+    fn at_relay(&self, packet: Packet, path: Vec<Place>) -> Result<Arrival, Obstacle> {
+        let relayed = self
+            .allocations
+            .iter()
+            .position(|it| it.relayed == packet.to);
+        let at = match (relayed, packet.to.port()) {
+            (Some(number), _) => Receiver::Relayed(number),
+            (None, STUN_PORT | TLS_PORT) => Receiver::Server,
+            (None, _) => return Err(Obstacle::Nobody { to: packet.to.ip() }),
+        };
+        Ok(Arrival { at, packet, path })
+    }
+
+    /// Through a router to the outside: IPv4 is translated, and either family remembered.
+    fn leave(&mut self, router: Router, packet: Packet, outside: SocketAddr) -> Packet {
+        let same = |known: &&Mapping| {
+            known.router == router
+                && known.inside == packet.from
+                && known.peer == packet.to
+                && known.protocol == packet.protocol
+        };
+        let known = self.mappings.iter().find(same).copied();
+        let mapping = known.unwrap_or_else(|| {
+            let mut outside = match packet.from {
+                SocketAddr::V4(_) => outside,
+                SocketAddr::V6(_) => packet.from,
+            };
+            let at_home = matches!(router, Router::Home(_));
+            if outside.is_ipv4() && at_home && self.translation == Translation::RandomPorts {
+                // One that is nobody's yet stands for a random one.
+                let used = u16::try_from(self.mappings.len()).unwrap_or(u16::MAX);
+                outside.set_port(FIRST_RANDOM_PORT.saturating_add(used));
+            }
+            let mapping = Mapping {
+                router,
+                inside: packet.from,
+                outside,
+                peer: packet.to,
+                protocol: packet.protocol,
+            };
+            self.mappings.push(mapping);
+            mapping
+        });
+        Packet {
+            from: mapping.outside,
+            ..packet
+        }
+    }
+
+    /// Through a router to the inside: only what answers.
+    fn enter(&self, router: Router, packet: Packet) -> Result<Packet, Obstacle> {
+        let asked = |known: &&Mapping| {
+            known.router == router
+                && known.outside == packet.to
+                && known.peer == packet.from
+                && known.protocol == packet.protocol
+        };
+        let known = self.mappings.iter().find(asked);
+        let mapping = known.ok_or(Obstacle::NotLetIn { to: packet.to.ip() })?;
+        Ok(Packet {
+            to: mapping.inside,
+            ..packet
+        })
+    }
+}
+
+/// What the gateway says to a packet, where it does not forward it.
+fn judge(policy: &CompiledPolicy, packet: Packet) -> Option<Obstacle> {
+    let explanation = policy.explain(&Question {
+        from: packet.from.ip(),
+        from_port: Some(packet.from.port()),
+        to: packet.to.ip(),
+        to_port: Some(packet.to.port()),
+        protocol: Some(packet.protocol),
+    })?;
+    let answer = explanation.answers.first()?;
+    match answer.verdict.action {
+        crate::filter::Action::Forward => None,
+        crate::filter::Action::Drop => Some(Obstacle::Dropped {
+            reason: answer.verdict.reason,
+            rule: answer.rule.map(|rule| rule.name.clone()),
+            line: answer.matched.map(|matched| matched.line),
+        }),
+    }
+}
+
+/// Whether the Internet has a way to an address.
+fn is_routed(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+            !(address.is_private() || address.is_loopback() || address.is_link_local() || shared)
+        }
+        IpAddr::V6(address) => {
+            !(address.is_unique_local() || address.is_unicast_link_local() || address.is_loopback())
+        }
+    }
+}
+
+/// Of STUN and TURN over UDP (RFC 8656 §4).
+pub(super) const STUN_PORT: u16 = 3478;
+/// Of the Edge's TURN over TCP, which looks like TLS (MS-TURN §2.1).
+pub(super) const TLS_PORT: u16 = 443;
+/// Where the ports of a router begin that chooses them anew.
+const FIRST_RANDOM_PORT: u16 = 20_000;

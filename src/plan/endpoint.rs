@@ -1,0 +1,313 @@
+//! [`EndpointRules`]: what Windows Firewall blocks on the clients themselves.
+//!
+//! The article's first way: two rules a program, in and out, all ports and protocols, from the client's address in the
+//! tunnel to everything that is internal. A block wins against the allow that a client installs for itself.
+//!
+//! ```text
+//!  local     the client's address in the tunnel                          vpn.client_subnets
+//!  remote    what is internal, and not public     corporate.subnets, vpn.client_subnets, [[server]]
+//! ```
+//!
+//! What is public is left out as it is by the filter: where it enters the tunnel by mistake, calls must not end there.
+
+use crate::policy::{Code, Endpoint, FirewallProfile, InterfaceType, Policy, Product, Remark};
+use crate::prefix::PrefixSet;
+
+/// The rules of every `[[endpoint]]`, in file order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointRules {
+    /// Name of the policy file.
+    pub origin: String,
+    /// One for each program.
+    pub rules: Vec<EndpointRule>,
+    /// Where a rule would silently do nothing.
+    pub remarks: Vec<Remark>,
+}
+
+/// A program that is blocked, in both directions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointRule {
+    /// The operator's name for the endpoint.
+    pub endpoint: String,
+    /// Line of the policy file that has the program, or its product.
+    pub line: u32,
+    /// Path of the program, with variables of the system; a `*` stands for what differs between clients.
+    pub program: String,
+    /// The product that it belongs to.
+    pub product: Option<Product>,
+    /// The client's own addresses.
+    pub local: PrefixSet,
+    /// Where it is blocked.
+    pub remote: PrefixSet,
+    /// The profile under which the rules hold.
+    pub profile: FirewallProfile,
+    /// The kind of interface on which they hold.
+    pub interface_type: InterfaceType,
+}
+
+/// Which way a rule looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Packets that arrive.
+    In,
+    /// Packets that leave.
+    Out,
+}
+
+impl Direction {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::In, Self::Out];
+
+    /// Its name in names of rules.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+impl EndpointRules {
+    /// The rules of `policy`, whose feeds have been taken.
+    pub fn of(policy: &Policy) -> Self {
+        let mut rules = Vec::new();
+        let mut remarks = Vec::new();
+        for endpoint in &policy.endpoints {
+            let own = rules_of(policy, endpoint);
+            remarks.extend(families(endpoint, &own));
+            remarks.extend(own.iter().filter_map(path_remark));
+            rules.extend(own);
+        }
+        Self {
+            origin: policy.origin.clone(),
+            rules,
+            remarks,
+        }
+    }
+}
+
+impl EndpointRule {
+    /// The program's name without its folder.
+    pub fn file_name(&self) -> &str {
+        self.program.rsplit('\\').next().unwrap_or(&self.program)
+    }
+
+    /// Whether the path has to be looked up on each client.
+    pub fn is_looked_up(&self) -> bool {
+        self.program.contains('*')
+    }
+}
+
+fn rules_of(policy: &Policy, endpoint: &Endpoint) -> Vec<EndpointRule> {
+    let written = |prefixes: &[crate::policy::Sourced<ipnet::IpNet>]| -> PrefixSet {
+        prefixes.iter().map(|it| it.value).collect()
+    };
+    let local = if endpoint.local.is_empty() {
+        written(&policy.vpn.client_subnets)
+    } else {
+        written(&endpoint.local)
+    };
+    let remote = if endpoint.remote.is_empty() {
+        internal(policy)
+    } else {
+        written(&endpoint.remote)
+    };
+    let of_product = endpoint.product.iter().flat_map(|product| {
+        let programs = product.value.programs().iter();
+        programs.map(|program| (product.line, (*program).to_owned(), Some(product.value)))
+    });
+    let written = endpoint.programs.iter();
+    let written = written.map(|program| (program.line, program.value.clone(), None));
+    let rule = |(line, program, product)| EndpointRule {
+        endpoint: endpoint.name.value.clone(),
+        line,
+        program,
+        product,
+        local: local.clone(),
+        remote: remote.clone(),
+        profile: endpoint.profile,
+        interface_type: endpoint.interface_type,
+    };
+    of_product.chain(written).map(rule).collect()
+}
+
+/// Everything internal that is not public.
+fn internal(policy: &Policy) -> PrefixSet {
+    let servers = policy.servers.iter().map(|it| &it.addresses);
+    let lists = [&policy.corporate.subnets, &policy.vpn.client_subnets];
+    let internal = lists
+        .into_iter()
+        .chain(servers)
+        .flatten()
+        .map(|it| it.value);
+    let internal: PrefixSet = internal.collect();
+    let services = policy.publics.iter().flat_map(|it| &it.addresses);
+    let feeds = policy.feeds.iter().flat_map(|it| it.prefixes.iter());
+    let public = services.map(|it| it.value);
+    let public: PrefixSet = public
+        .chain(feeds.flatten().map(|taken| taken.prefix))
+        .collect();
+    internal.subtract(&public)
+}
+
+/// A family that one side of the rules lacks: no packet of it matches.
+fn families(endpoint: &Endpoint, rules: &[EndpointRule]) -> Vec<Remark> {
+    let Some(rule) = rules.first() else {
+        return Vec::new();
+    };
+    let sides = [
+        ("IPv4", rule.local.has_v4(), rule.remote.has_v4()),
+        ("IPv6", rule.local.has_v6(), rule.remote.has_v6()),
+    ];
+    let lacking = sides.into_iter().filter_map(|(family, local, remote)| {
+        let side = match (local, remote) {
+            (true, false) => "remote",
+            (false, true) => "local",
+            (true, true) | (false, false) => return None,
+        };
+        let message = format!(
+            "[[endpoint]] \"{}\" does nothing for {family}: its {side} addresses have none",
+            endpoint.name.value
+        );
+        let remark = Remark::warning(Code::EndpointNeverMatches, message);
+        Some(remark.at(endpoint.name.line).help(format!(
+            "add the {family} prefixes, or ignore this where clients get no {family} through the tunnel"
+        )))
+    });
+    lacking.collect()
+}
+
+/// A path that the firewall's service would not find, or not after the next update.
+fn path_remark(rule: &EndpointRule) -> Option<Remark> {
+    let path = rule.program.to_ascii_lowercase();
+    let variable = USER_VARIABLES.into_iter().find(|it| path.contains(it));
+    let (what, help) = if let Some(variable) = variable {
+        (
+            format!("{variable} is a user's, and the firewall's service is none"),
+            r"write e.g. '%SystemDrive%\Users\*\AppData\Local\Microsoft\Teams\current\Teams.exe': windows-firewall looks it up on the client",
+        )
+    } else if path.contains(r"\windowsapps\") && !rule.is_looked_up() {
+        (
+            "its version is part of its path, and changes with the next update".to_owned(),
+            r#"write product = "teams", or a `*` in place of the version: windows-firewall looks it up on the client"#,
+        )
+    } else if !path.ends_with(".exe") {
+        (
+            "it is no program: the path has to end in .exe".to_owned(),
+            r"write e.g. '%ProgramFiles%\Microsoft Office\root\Office16\lync.exe'",
+        )
+    } else {
+        return None;
+    };
+    let message = format!(
+        "[[endpoint]] \"{}\" would miss `{}`: {what}",
+        rule.endpoint, rule.program
+    );
+    let remark = Remark::warning(Code::EndpointNeverMatches, message);
+    Some(remark.at(rule.line).help(help))
+}
+
+/// Variables of a user's environment, in lower case.
+const USER_VARIABLES: [&str; 7] = [
+    "%localappdata%",
+    "%appdata%",
+    "%userprofile%",
+    "%username%",
+    "%homepath%",
+    "%temp%",
+    "%tmp%",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::EndpointRules;
+
+    fn rules(text: &str) -> EndpointRules {
+        let text = format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\", \"167.55.0.0/16\"]\n\
+             [[server]]\nname = \"Edge, internal\"\naddresses = [\"192.168.7.5\"]\n\
+             [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.0/24\"]\n{text}"
+        );
+        let (policy, _) = crate::policy::parse("site.toml", text.as_bytes())
+            .unwrap_or_else(|errors| panic!("{errors}"));
+        EndpointRules::of(&policy)
+    }
+
+    fn said(text: &str) -> String {
+        let remarks = rules(text).remarks;
+        let said: Vec<&str> = remarks.iter().map(|it| it.message()).collect();
+        said.join("\n")
+    }
+
+    #[test]
+    fn the_rules_block_all_that_is_internal_and_nothing_public() {
+        let rules = rules("[[endpoint]]\nname = \"Lync\"\nproduct = \"lync-2010\"\n").rules;
+        assert_eq!(rules.len(), 2);
+        assert_eq!(rules[0].local.to_string(), "172.16.1.0/24");
+        let remote = &rules[0].remote;
+        for address in ["10.1.2.3", "172.16.1.9", "192.168.7.5", "167.55.48.1"] {
+            assert!(remote.contains(address.parse().expect("an address")));
+        }
+        assert!(!remote.contains("167.55.49.34".parse().expect("an address")));
+        assert_eq!(rules[0].file_name(), "communicator.exe");
+    }
+
+    #[test]
+    fn what_is_written_goes_before_what_follows_from_the_policy() {
+        let rules = rules(
+            "[[endpoint]]\nname = \"Lync\"\nproduct = \"teams\"\nprograms = ['C:\\a.exe']\nlocal = [\"10.8.0.0/16\"]\nremote = [\"10.1.0.0/16\"]\n",
+        );
+        assert_eq!(rules.rules.len(), 3);
+        assert_eq!(rules.rules[2].program, r"C:\a.exe");
+        assert_eq!(rules.rules[2].local.to_string(), "10.8.0.0/16");
+        assert_eq!(rules.rules[2].remote.to_string(), "10.1.0.0/16");
+        assert!(rules.remarks.is_empty(), "{:?}", rules.remarks);
+    }
+
+    #[test]
+    fn a_printed_endpoint_is_read_back_as_it_was() {
+        let text = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[[endpoint]]\nname = \"x\"\nproduct = \"teams\"\nlocal = [\"10.8.0.0/16\"]\n\
+                    [[endpoint]]\nname = \"y\"\nproduct = \"lync-2010\"\nprograms = ['C:\\a.exe']\nremote = [\"10.1.0.0/16\"]\n";
+        let (policy, _) = crate::policy::parse("site.toml", text.as_bytes()).expect("a policy");
+        let printed = policy.to_string();
+        let (again, _) = crate::policy::parse("site.toml", printed.as_bytes()).expect("printed");
+        let said = |rules: EndpointRules| -> Vec<String> {
+            let rules = rules.rules.into_iter();
+            rules
+                .map(|it| format!("{} {} {}", it.program, it.local, it.remote))
+                .collect()
+        };
+        assert_eq!(
+            said(EndpointRules::of(&again)),
+            said(EndpointRules::of(&policy))
+        );
+        assert_eq!(again.to_string(), printed);
+    }
+
+    #[test]
+    fn a_path_that_would_not_be_found_is_remarked() {
+        let endpoint = |path: &str| format!("[[endpoint]]\nname = \"x\"\nprograms = ['{path}']\n");
+        let said = |path: &str| said(&endpoint(path));
+        assert!(said(r"%LocalAppData%\Microsoft\Teams\current\Teams.exe").contains("a user's"));
+        assert!(
+            said(r"C:\Program Files\WindowsApps\MSTeams_25306.8_x64__8wekyb3d8bbwe\ms-teams.exe")
+                .contains("changes with the next update")
+        );
+        assert!(said(r"C:\Program Files\Lync").contains("no program"));
+        assert_eq!(
+            said(r"C:\Program Files\WindowsApps\MSTeams_*\ms-teams.exe"),
+            ""
+        );
+    }
+
+    #[test]
+    fn a_family_that_one_side_lacks_is_remarked() {
+        let said = said(
+            "[[endpoint]]\nname = \"x\"\nproduct = \"teams\"\nlocal = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n",
+        );
+        assert_eq!(
+            said,
+            "[[endpoint]] \"x\" does nothing for IPv6: its remote addresses have none"
+        );
+    }
+}

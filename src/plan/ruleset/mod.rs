@@ -1,0 +1,280 @@
+//! [`Ruleset`]: the filter's verdicts as a list of rules, for firewalls that know addresses, protocols and ports.
+//!
+//! ```text
+//!  Policy ──▶ Ruleset ──▶ rules, the first that matches decides       public, allow, servers, allow, hairpin, media
+//!                    ├──▶ clients     from anybody else: not-a-client or spoofed-source, before all rules
+//!                    └──▶ portless    TCP and UDP whose ports cannot be read
+//! ```
+//!
+//! Where several rules have an address, the one that the filter names comes first, so that a counter behind each rule
+//! counts what the filter would. Rules that can never match are left out. What a list of this kind cannot say is left to
+//! who renders it: malformed headers and source routes before the rules, and that a later fragment follows its first.
+
+mod owners;
+mod portless;
+mod ports;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+pub use portless::Portless;
+pub use ports::PortSet;
+
+use crate::filter::{Action, Reason};
+use crate::policy::{Allow, LeakedPublic, Policy, Protocol, ProtocolSet, Sourced, UnknownSource};
+use crate::prefix::PrefixSet;
+
+#[cfg(test)]
+mod tests;
+
+/// The verdicts of a policy as a list of rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Name of the policy file.
+    pub origin: String,
+    /// `vpn.interfaces`: where clients' packets enter; anywhere when empty.
+    pub interfaces: Vec<String>,
+    /// Sources that are judged by `rules`.
+    pub clients: PrefixSet,
+    /// What happens to packets of others.
+    pub unknown_source: UnknownSource,
+    /// In order: the first that matches decides, and what none matches is forwarded as `default`.
+    pub rules: Vec<PacketRule>,
+    /// Where TCP and UDP without readable ports is dropped; behind the rules for every protocol.
+    pub portless: Portless,
+}
+
+/// One rule: what goes where, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketRule {
+    /// What becomes of it.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// The operator's name for the rule; none for `[media]`.
+    pub name: Option<String>,
+    /// Line of the policy file; none where the file leaves `[media]` to its default.
+    pub line: Option<u32>,
+    /// Where it goes.
+    pub destinations: PrefixSet,
+    /// What it is.
+    pub traffic: Traffic,
+}
+
+/// What a rule speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Traffic {
+    /// Every protocol.
+    Any,
+    /// TCP, UDP or both, of these ports.
+    Transport {
+        /// The protocols.
+        protocols: ProtocolSet,
+        /// Source ports.
+        from_ports: PortSet,
+        /// Destination ports.
+        ports: PortSet,
+    },
+}
+
+impl Traffic {
+    /// Source and destination ports of `protocol` that it speaks of; none where it does not speak of ports.
+    fn ports_of(&self, protocol: Protocol) -> Option<(&PortSet, &PortSet)> {
+        match self {
+            Self::Transport {
+                protocols,
+                from_ports,
+                ports,
+            } if protocols.contains(protocol) => Some((from_ports, ports)),
+            Self::Any | Self::Transport { .. } => None,
+        }
+    }
+
+    /// Whether it speaks of a packet of `transport`: protocol, source and destination port, or neither TCP nor UDP.
+    fn matches(&self, transport: Option<(Protocol, u16, u16)>) -> bool {
+        match (self, transport) {
+            (Self::Any, _) => true,
+            (Self::Transport { .. }, None) => false,
+            (Self::Transport { .. }, Some((protocol, from, to))) => self
+                .ports_of(protocol)
+                .is_some_and(|(sources, ports)| sources.contains(from) && ports.contains(to)),
+        }
+    }
+}
+
+impl Ruleset {
+    /// The rules of `policy`, whose feeds have been taken.
+    pub fn of(policy: &Policy) -> Self {
+        let set = |prefixes: &[Sourced<IpNet>]| -> PrefixSet {
+            prefixes.iter().map(|it| it.value).collect()
+        };
+        let clients = set(&policy.vpn.client_subnets);
+        let corporate = set(&policy.corporate.subnets);
+        let media: PortSet = policy.media.ports.iter().map(|it| it.value).collect();
+        let internal = clients.union(&corporate);
+        let server_lists = policy.servers.iter().map(|it| values(&it.addresses));
+        let server_lists: Vec<Vec<IpNet>> = server_lists.collect();
+        let servers: PrefixSet = server_lists.iter().flatten().copied().collect();
+
+        let mut rules = public_rules(policy);
+        for allow in policy.allows.iter().filter(|it| it.lifts.servers) {
+            rules.push(lifted(allow, &servers, &PortSet::all()));
+        }
+        for (at, destinations) in owners::in_order(&server_lists) {
+            let name = &policy.servers[at].name;
+            rules.push(PacketRule {
+                action: Action::Drop,
+                reason: Reason::Servers,
+                name: Some(name.value.clone()),
+                line: Some(name.line),
+                destinations,
+                traffic: transport(ProtocolSet::Both, PortSet::all(), PortSet::all()),
+            });
+        }
+        for allow in policy.allows.iter().filter(|it| it.lifts.media) {
+            rules.push(lifted(allow, &internal, &media));
+        }
+        let line = policy.media.ports.first().map(|it| it.line);
+        for (reason, destinations) in [(Reason::Hairpin, &clients), (Reason::Media, &corporate)] {
+            rules.push(PacketRule {
+                action: Action::Drop,
+                reason,
+                name: None,
+                line: line.filter(|&line| line > 0),
+                destinations: destinations.clone(),
+                traffic: transport(ProtocolSet::Both, PortSet::all(), media.clone()),
+            });
+        }
+        leave_out_idle(&mut rules);
+        Self {
+            origin: policy.origin.clone(),
+            interfaces: policy
+                .vpn
+                .interfaces
+                .iter()
+                .map(|it| it.value.clone())
+                .collect(),
+            clients,
+            unknown_source: policy.filter.unknown_source,
+            portless: Portless::of(&rules),
+            rules,
+        }
+    }
+
+    /// What becomes of a packet whose ports can be read, and by which rule: the oracle of what is rendered.
+    ///
+    /// `transport` is its protocol, source and destination port; none for neither TCP nor UDP.
+    pub fn decide(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        transport: Option<(Protocol, u16, u16)>,
+    ) -> (Action, Reason) {
+        if !self.clients.contains(source) {
+            return match self.unknown_source {
+                UnknownSource::Forward => (Action::Forward, Reason::NotAClient),
+                UnknownSource::Drop => (Action::Drop, Reason::SpoofedSource),
+            };
+        }
+        let mut rules = self.rules.iter();
+        let decides = rules.find(|rule| {
+            rule.destinations.contains(destination) && rule.traffic.matches(transport)
+        });
+        decides.map_or((Action::Forward, Reason::Default), |rule| {
+            (rule.action, rule.reason)
+        })
+    }
+}
+
+impl PacketRule {
+    /// What it is in words, one line of text: reason, name, line.
+    pub fn title(&self) -> String {
+        let mut title = self.reason.name().to_owned();
+        if let Some(name) = &self.name {
+            title.push_str(": ");
+            title.push_str(name);
+        }
+        if let Some(line) = self.line {
+            title.push_str(&format!(" (line {line})"));
+        }
+        title
+    }
+}
+
+/// Takes out the rules that can never match: without ports, or behind others that decide all of theirs.
+fn leave_out_idle(rules: &mut Vec<PacketRule>) {
+    let mut decided = PrefixSet::EMPTY;
+    rules.retain(|rule| {
+        let (has_ports, decides_all) = match &rule.traffic {
+            Traffic::Any => (true, true),
+            Traffic::Transport {
+                protocols,
+                from_ports,
+                ports,
+            } => (
+                !from_ports.is_empty() && !ports.is_empty(),
+                *protocols == ProtocolSet::Both && from_ports.is_all() && ports.is_all(),
+            ),
+        };
+        let can_match = has_ports && !rule.destinations.subtract(&decided).is_empty();
+        if can_match && decides_all {
+            decided = decided.union(&rule.destinations);
+        }
+        can_match
+    });
+}
+
+/// A rule for each public service and feed.
+fn public_rules(policy: &Policy) -> Vec<PacketRule> {
+    let services = policy.publics.iter();
+    let services = services.map(|it| (&it.name, values(&it.addresses)));
+    let feeds = policy.feeds.iter().map(|feed| {
+        let prefixes = feed.prefixes.iter().flatten();
+        (&feed.name, prefixes.map(|it| it.prefix).collect())
+    });
+    let (names, lists): (Vec<&Sourced<String>>, Vec<Vec<IpNet>>) = services.chain(feeds).unzip();
+    let action = match policy.filter.leaked_public {
+        LeakedPublic::Forward => Action::Forward,
+        LeakedPublic::Drop => Action::Drop,
+    };
+    let ordered = owners::in_order(&lists).into_iter();
+    let rule = |(at, destinations): (usize, PrefixSet)| PacketRule {
+        action,
+        reason: Reason::Public,
+        name: Some(names[at].value.clone()),
+        line: Some(names[at].line),
+        destinations,
+        traffic: Traffic::Any,
+    };
+    ordered.map(rule).collect()
+}
+
+/// What `allow` forwards of that which a rule for `ports` at `destinations` would drop.
+fn lifted(allow: &Allow, destinations: &PrefixSet, ports: &PortSet) -> PacketRule {
+    let to: PrefixSet = allow.to.iter().map(|it| it.value).collect();
+    PacketRule {
+        action: Action::Forward,
+        reason: Reason::Allow,
+        name: Some(allow.name.value.clone()),
+        line: Some(allow.name.line),
+        destinations: to.intersect(destinations),
+        traffic: transport(
+            allow.protocols,
+            PortSet::of_option(&allow.from_ports),
+            PortSet::of_option(&allow.ports).intersect(ports),
+        ),
+    }
+}
+
+const fn transport(protocols: ProtocolSet, from_ports: PortSet, ports: PortSet) -> Traffic {
+    Traffic::Transport {
+        protocols,
+        from_ports,
+        ports,
+    }
+}
+
+fn values(prefixes: &[Sourced<IpNet>]) -> Vec<IpNet> {
+    prefixes.iter().map(|it| it.value).collect()
+}

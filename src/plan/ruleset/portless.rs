@@ -1,0 +1,154 @@
+//! [`Portless`]: what becomes of TCP and UDP whose ports cannot be read.
+//!
+//! A rule by ports says nothing about a packet that ends before its ports, and nothing about the later fragments of a
+//! datagram. What is certain of them follows from the rules by addresses alone:
+//!
+//! ```text
+//!  ends before its ports    dropped where some ports would have it dropped     `cut`
+//!  IPv4, a later fragment   dropped where all ports would have it dropped      `tails`
+//!  IPv6, a later fragment   forwarded: what it carries is said in the first
+//! ```
+//!
+//! A later fragment that passes completes nothing when its first one was dropped. What is public has been decided before.
+
+use super::{PacketRule, PortSet, Traffic};
+use crate::filter::Action;
+use crate::policy::Protocol;
+use crate::prefix::PrefixSet;
+
+/// Destinations at which packets without readable ports are dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Portless {
+    /// Of TCP that ends before its ports.
+    pub cut_tcp: PrefixSet,
+    /// Of UDP that ends before its ports.
+    pub cut_udp: PrefixSet,
+    /// Of later IPv4 fragments of TCP.
+    pub tails_tcp: PrefixSet,
+    /// Of later IPv4 fragments of UDP.
+    pub tails_udp: PrefixSet,
+}
+
+impl Portless {
+    /// What follows from `rules`, which are in their order.
+    pub(super) fn of(rules: &[PacketRule]) -> Self {
+        let (cut_tcp, tails_tcp) = dropped(rules, Protocol::Tcp);
+        let (cut_udp, tails_udp) = dropped(rules, Protocol::Udp);
+        Self {
+            cut_tcp,
+            cut_udp,
+            tails_tcp,
+            tails_udp,
+        }
+    }
+
+    /// Destinations at which a packet that might be TCP or UDP is dropped because it does not come that far.
+    pub fn cut_either(&self) -> PrefixSet {
+        self.cut_tcp.union(&self.cut_udp)
+    }
+}
+
+/// Where some, and where all, ports of `protocol` are dropped by `rules`; the second is of IPv4 alone.
+fn dropped(rules: &[PacketRule], protocol: Protocol) -> (PrefixSet, PrefixSet) {
+    let speaks = |rule: &&PacketRule| rule.traffic.ports_of(protocol).is_some();
+    let rules: Vec<&PacketRule> = rules.iter().filter(speaks).collect();
+    let mut some = PrefixSet::EMPTY;
+    let mut all = PrefixSet::EMPTY;
+    for (at, drops) in rules.iter().enumerate() {
+        if drops.action != Action::Drop {
+            continue;
+        }
+        // What rules before it decide.
+        let (before, reach) = (&rules[..at], &drops.destinations);
+        let mut untouched = reach.clone();
+        let mut partly: Vec<&PacketRule> = Vec::new();
+        let mut left = reach.clone();
+        for rule in before {
+            untouched = untouched.subtract(&rule.destinations);
+            if covers(&[*rule], drops, protocol) {
+                left = left.subtract(&rule.destinations);
+            } else {
+                partly.push(rule);
+            }
+        }
+        some = some.union(&left.subtract(&covered_together(&partly, drops, &left, protocol)));
+        if is_every_port(&drops.traffic, protocol) {
+            all = all.union(&untouched);
+        }
+    }
+    (some, all.only_v4())
+}
+
+/// The addresses of `reach` at which several of `rules` together leave nothing for `drops` to drop.
+fn covered_together(
+    rules: &[&PacketRule],
+    drops: &PacketRule,
+    reach: &PrefixSet,
+    protocol: Protocol,
+) -> PrefixSet {
+    let mut covered = PrefixSet::EMPTY;
+    // Mostly all of them together leave something, whatever their addresses.
+    if !covers(rules, drops, protocol) {
+        return covered;
+    }
+    let mut regions: Vec<(PrefixSet, Vec<&PacketRule>)> = vec![(reach.clone(), Vec::new())];
+    for rule in rules {
+        let mut next = Vec::with_capacity(regions.len() + 1);
+        for (region, with) in regions {
+            let inside = region.intersect(&rule.destinations);
+            let outside = region.subtract(&rule.destinations);
+            if !inside.is_empty() {
+                let mut with = with.clone();
+                with.push(*rule);
+                next.push((inside, with));
+            }
+            if !outside.is_empty() {
+                next.push((outside, with));
+            }
+        }
+        regions = next;
+    }
+    for (region, with) in regions {
+        if covers(&with, drops, protocol) {
+            covered = covered.union(&region);
+        }
+    }
+    covered
+}
+
+/// Whether `rules` decide every pair of ports of `protocol` that `drops` would drop.
+fn covers(rules: &[&PacketRule], drops: &PacketRule, protocol: Protocol) -> bool {
+    let ports_of = |rule: &PacketRule| {
+        let (from, to) = rule.traffic.ports_of(protocol)?;
+        Some((from.clone(), to.clone()))
+    };
+    let Some((wanted_from, wanted_to)) = ports_of(drops) else {
+        return true;
+    };
+    let parts: Vec<(PortSet, PortSet)> = rules.iter().filter_map(|rule| ports_of(rule)).collect();
+    let telling = |of: &PortSet, which: fn(&(PortSet, PortSet)) -> &PortSet| -> Vec<u16> {
+        let mut starts: Vec<u16> = of.starts().collect();
+        for part in &parts {
+            starts.extend(which(part).starts().filter(|port| of.contains(*port)));
+        }
+        starts.retain(|port| of.contains(*port));
+        starts.sort_unstable();
+        starts.dedup();
+        starts
+    };
+    let to = telling(&wanted_to, |(_, to)| to);
+    telling(&wanted_from, |(from, _)| from)
+        .into_iter()
+        .all(|from| {
+            to.iter().all(|&to| {
+                parts
+                    .iter()
+                    .any(|part| part.0.contains(from) && part.1.contains(to))
+            })
+        })
+}
+
+fn is_every_port(traffic: &Traffic, protocol: Protocol) -> bool {
+    let ports = traffic.ports_of(protocol);
+    ports.is_some_and(|(from, to)| from.is_all() && to.is_all())
+}

@@ -1,0 +1,240 @@
+//! What is cut off beside media, and the `[[allow]]` that keeps it.
+//!
+//! The article's ports taken by the letter cut off much; what of it a site uses, only its traffic tells (`offramp replay`
+//! names it, `offramp check` lists the ports). Here stands what every site with Lync servers needs, because those live in
+//! an Active Directory, and what cannot have been meant.
+
+use ipnet::IpNet;
+
+use super::subject::{Subject, bare, of, set};
+use super::{Finding, FindingCode, Part};
+use crate::packet::Protocol;
+use crate::policy::services::{SERVICES, Service};
+use crate::policy::{Allow, PublicService, Server};
+
+pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    system_ports(subject, found);
+    if subject.has_servers() {
+        directory(subject, found);
+        replies(subject, found);
+    }
+    for server in &subject.policy.servers {
+        swallowed(subject, server, found);
+        exchange(subject, server, found);
+    }
+}
+
+fn media_line(subject: &Subject<'_>) -> u32 {
+    subject.policy.media.ports.first().map_or(0, |it| it.line)
+}
+
+/// Media ports below 1024, where no client has media.
+fn system_ports(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    let media = &subject.policy.media.ports;
+    let Some(low) = media.iter().find(|it| it.value.first() < FIRST_MEDIA_PORT) else {
+        return;
+    };
+    let cut = SERVICES.iter().filter(|service| {
+        service.ports.first() < FIRST_MEDIA_PORT && low.value.contains(service.ports.first())
+    });
+    let names: Vec<String> = cut.take(SHOWN).map(named).collect();
+    let what = format!("media.ports {} begin below {FIRST_MEDIA_PORT}", low.value);
+    found.push(
+        Finding::error(FindingCode::Collateral, what)
+            .at(low.line)
+            .because(
+                Part::Filter,
+                format!("dropped at every internal address: {}", names.join(", ")),
+            )
+            .instead(format!(
+                "\"{FIRST_MEDIA_PORT}-65535\" is the widest that clients use"
+            )),
+    );
+}
+
+/// Clients' media begins here by default.
+const FIRST_MEDIA_PORT: u16 = 1_024;
+const SHOWN: usize = 8;
+
+fn named(service: &Service) -> String {
+    format!("{} ({})", service.name, service.ports)
+}
+
+/// Services of domain controllers.
+const DIRECTORY: [&str; 2] = ["LDAP global catalog", "Windows RPC"];
+
+/// Active Directory, which every site with Lync servers has.
+fn directory(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    let cut: Vec<&Service> = SERVICES
+        .iter()
+        .filter(|service| DIRECTORY.contains(&service.name))
+        .filter(|service| is_covered(subject, service))
+        .filter(|service| {
+            !subject
+                .policy
+                .allows
+                .iter()
+                .any(|it| keeps(subject, it, service))
+        })
+        .collect();
+    if cut.is_empty() {
+        return;
+    }
+    let names: Vec<String> = cut.iter().map(|service| named(service)).collect();
+    let what = format!(
+        "clients reach no domain controller by {}",
+        names.join(" and ")
+    );
+    let to = subject.policy.corporate.subnets.first();
+    let ports: Vec<String> = cut
+        .iter()
+        .map(|service| format!("\"{}\"", service.ports))
+        .collect();
+    let entry = format!(
+        "[[allow]] name = \"Domain controllers\", to = [\"{}\"], protocols = [\"tcp\"], ports = [{}]; better with \
+         the controllers' own addresses",
+        to.map_or_else(String::new, |to| to.value.to_string()),
+        ports.join(", ")
+    );
+    found.push(
+        Finding::warning(FindingCode::Collateral, what)
+            .at(media_line(subject))
+            .because(
+                Part::Filter,
+                "the ports are among media.ports, and no [[allow]] keeps them at any address",
+            )
+            .because(
+                Part::Call,
+                "Lync servers stand in a domain: its clients log on, search and print by these",
+            )
+            .instead(entry),
+    );
+}
+
+/// Whether a tenth of the service's ports is dropped: with less it works nine times of ten, and nobody wants the rest.
+fn is_covered(subject: &Subject<'_>, service: &Service) -> bool {
+    let media = &subject.policy.media.ports;
+    let ports = service.ports.first()..=service.ports.last();
+    let all = ports.clone().count();
+    let taken = ports.filter(|&port| media.iter().any(|it| it.value.contains(port)));
+    taken.count() * 10 >= all
+}
+
+fn keeps(subject: &Subject<'_>, allow: &Allow, service: &Service) -> bool {
+    let mut ports = service.ports.first()..=service.ports.last();
+    subject.lifts_media(allow)
+        && allow.protocols.contains(Protocol::Tcp)
+        && (allow.ports.is_empty()
+            || ports.all(|port| allow.ports.iter().any(|it| it.value.contains(port))))
+}
+
+/// Replies of services that run on clients: help desks see none.
+fn replies(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    let ephemeral = SERVICES
+        .iter()
+        .find(|service| service.name == "Windows RPC");
+    let covered = ephemeral.is_some_and(|service| is_covered(subject, service));
+    let mut allows = subject.policy.allows.iter();
+    let kept = allows
+        .any(|allow| allow.lifts.media && (!allow.from_ports.is_empty() || allow.ports.is_empty()));
+    if !covered || kept {
+        return;
+    }
+    let to: Vec<String> = subject
+        .policy
+        .corporate
+        .subnets
+        .iter()
+        .map(|it| format!("\"{}\"", it.value))
+        .collect();
+    found.push(
+        Finding::warning(FindingCode::Collateral, "help desks reach no service on clients: the replies are dropped")
+            .at(media_line(subject))
+            .because(Part::Filter, "a reply goes to the high port that the caller has chosen, which is one of media.ports")
+            .instead(format!(
+                "[[allow]] name = \"Replies of services on the clients\", to = [{}], protocols = [\"tcp\"], from_ports = \
+                 [\"1-1023\", \"3389\", \"5985-5986\"]",
+                to.join(", ")
+            )),
+    );
+}
+
+/// A server's prefix that has more in it than a server.
+fn swallowed(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
+    for prefix in &server.addresses {
+        let mut allows = subject.policy.allows.iter();
+        let lost = allows.find(|allow| {
+            !allow.lifts.servers && allow.to.iter().any(|to| prefix.value.contains(&to.value))
+        });
+        let dns = subject.policy.corporate.dns_servers.iter();
+        let mut dns = dns.filter(|it| prefix.value.contains(&it.value));
+        let whole = set(&subject.policy.corporate.subnets)
+            .prefixes()
+            .any(|corporate| covers(prefix.value, corporate));
+        let says = match (lost, dns.next(), whole) {
+            (Some(allow), _, _) => format!(
+                "it holds what [[allow]] \"{}\" is for, which does not lift servers",
+                allow.name.value
+            ),
+            (None, Some(dns), _) if prefix.value.prefix_len() < prefix.value.max_prefix_len() => {
+                format!("it holds the DNS server {}", dns.value)
+            }
+            (None, _, true) => "it holds a corporate prefix whole".to_owned(),
+            (None, _, false) => continue,
+        };
+        let what = format!(
+            "{} of [[server]] \"{}\" is more than a server",
+            bare(prefix.value),
+            server.name.value
+        );
+        found.push(
+            Finding::error(FindingCode::Collateral, what)
+                .at(prefix.line)
+                .at(lost.map_or(0, |allow| allow.name.line))
+                .because(
+                    Part::Filter,
+                    format!("every port is dropped there, and {says}"),
+                )
+                .instead(
+                    "write the addresses of the servers, or the smallest prefix that they fill",
+                ),
+        );
+    }
+}
+
+fn covers(outer: IpNet, inner: IpNet) -> bool {
+    outer.contains(&inner) && of(outer).covers(inner)
+}
+
+/// Exchange among the servers, and not published: presence and mail have no other way.
+fn exchange(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
+    let is_exchange = |name: &str| {
+        let name = name.to_lowercase();
+        EXCHANGE.iter().any(|word| name.contains(word))
+    };
+    let mut names = server
+        .hosts
+        .iter()
+        .map(|it| &it.value)
+        .chain([&server.name.value]);
+    let publishes = |public: &PublicService| {
+        is_exchange(&public.name.value) || public.hosts.iter().any(|it| is_exchange(&it.value))
+    };
+    if !names.any(|name| is_exchange(name)) || subject.policy.publics.iter().any(publishes) {
+        return;
+    }
+    let what = format!(
+        "[[server]] \"{}\" is Exchange, and no [[public]] is",
+        server.name.value
+    );
+    found.push(
+        Finding::error(FindingCode::Collateral, what)
+            .at(server.name.line)
+            .because(Part::Filter, "mail, calendar and the presence from it are dropped")
+            .because(Part::Names, "no public name leads to them by another way")
+            .instead("take Exchange out of the servers, or list what is published: autodiscover and owa (Table 4)"),
+    );
+}
+
+/// How Exchange and its names are called.
+const EXCHANGE: [&str; 4] = ["exchange", "autodiscover", "owa.", "mailbox"];

@@ -1,0 +1,149 @@
+//! Whether media has a way through the filter: by an `[[allow]]` that is too wide, or ports that the rule does not know.
+
+use super::subject::{PORTS_OF_A_CALL, Subject, of, set, some};
+use super::{Finding, FindingCode, Part};
+use crate::packet::Protocol;
+use crate::policy::{Allow, FeedFormat, Policy, PortRange};
+use crate::prefix::PrefixSet;
+
+pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    for allow in &subject.policy.allows {
+        allowed(subject, allow, found);
+    }
+    teams_ports(subject.policy, found);
+    if !subject.has_servers() && subject.corporate.is_empty() {
+        no_offices(subject, found);
+    }
+}
+
+/// An `[[allow]]` that media fits through.
+fn allowed(subject: &Subject<'_>, allow: &Allow, found: &mut Vec<Finding>) {
+    let all_ports = subject.media_ports_in(&[]);
+    let ports = subject.media_ports_in(&allow.ports);
+    let udp = allow.protocols.contains(Protocol::Udp) && ports >= PORTS_OF_A_CALL.min(all_ports);
+    let tcp = allow.protocols.contains(Protocol::Tcp) && ports == all_ports;
+    if !subject.lifts_media(allow) || !(udp || tcp) {
+        return;
+    }
+    let to = set(&allow.to).intersect(&subject.plan.tunnel);
+    let hairpin = to.intersect(&subject.clients);
+    let leak = to
+        .intersect(&subject.corporate)
+        .subtract(&subject.clients)
+        .subtract(&subject.servers);
+    let name = &allow.name.value;
+    let how = if udp { "UDP" } else { "TCP" };
+    let line = allow.ports.first().map_or(allow.name.line, |it| it.line);
+    let says = format!(
+        "[[allow]] \"{name}\" lifts the media rule for {how} to {ports} of {all_ports} media ports"
+    );
+    let instead = "write protocols, ports and addresses of the service that it is for, without the ports of media";
+    if !hairpin.is_empty() {
+        let what = format!(
+            "[[allow]] \"{name}\" lets media pass to other clients: {}",
+            some(&hairpin)
+        );
+        found.push(
+            Finding::error(FindingCode::Hairpin, what)
+                .at(allow.name.line)
+                .at(line)
+                .because(Part::Filter, says.clone())
+                .because(Part::Routes, "both clients are reached through the tunnel")
+                .instead(instead),
+        );
+    }
+    // Media is of people's computers: a few servers' addresses are nobody's peer, whatever ports they have.
+    if holds_a_subnet(&leak) {
+        let what = format!("[[allow]] \"{name}\" lets media pass to {}", some(&leak));
+        found.push(
+            Finding::error(FindingCode::Leak, what)
+                .at(allow.name.line)
+                .at(line)
+                .because(Part::Filter, says)
+                .because(Part::Routes, "these addresses enter the tunnel")
+                .instead(instead),
+        );
+    }
+}
+
+fn holds_a_subnet(set: &PrefixSet) -> bool {
+    set.prefixes()
+        .any(|prefix| prefix.max_prefix_len() - prefix.prefix_len() >= SUBNET_BITS)
+}
+
+/// Bits of the hosts of a subnet in which people's computers are looked for: 64 addresses.
+const SUBNET_BITS: u8 = 6;
+
+/// Teams' own source ports, which are the destination ports of direct calls, are all media.
+fn teams_ports(policy: &Policy, found: &mut Vec<Finding>) {
+    let feed = policy.feeds.iter().find(|feed| match feed.format {
+        FeedFormat::Microsoft365 => {
+            let mut areas = feed.service_areas.iter();
+            feed.service_areas.is_empty() || areas.any(|it| it.value.eq_ignore_ascii_case("skype"))
+        }
+        FeedFormat::Prefixes => false,
+    });
+    let by_hand = policy
+        .publics
+        .iter()
+        .find(|it| it.name.value.to_lowercase().contains("teams"));
+    let who = feed.map(|it| &it.name).or(by_hand.map(|it| &it.name));
+    let Some(who) = who else {
+        return;
+    };
+    let is_media = |port| policy.media.ports.iter().any(|it| it.value.contains(port));
+    let missing = (TEAMS_PORTS.first()..=TEAMS_PORTS.last()).filter(|&port| !is_media(port));
+    let missing: Vec<u16> = missing.collect();
+    let (Some(first), Some(last)) = (missing.first(), missing.last()) else {
+        return;
+    };
+    let what = format!("Teams' ports {first}-{last} are not all among media.ports");
+    let line = policy.media.ports.first().map_or(0, |it| it.line);
+    found.push(
+        Finding::error(FindingCode::Leak, what)
+            .at(line)
+            .at(who.line)
+            .because(
+                Part::Feeds,
+                format!(
+                    "\"{}\" is there for Teams, whose clients use {TEAMS_PORTS}",
+                    who.value
+                ),
+            )
+            .because(
+                Part::Filter,
+                "a direct call to another port is forwarded as default",
+            )
+            .instead(format!("add \"{TEAMS_PORTS}\" to media.ports")),
+    );
+}
+
+/// Audio, video, sharing (Microsoft, "QoS in Teams").
+const TEAMS_PORTS: PortRange = match PortRange::new(50_000, 50_059) {
+    Some(ports) => ports,
+    None => PortRange::ALL,
+};
+
+/// A policy that knows neither offices nor servers.
+fn no_offices(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    let policy = subject.policy;
+    let line = policy.vpn.client_subnets.first().map_or(0, |it| it.line);
+    let outside = subject.plan.tunnel.subtract(&subject.clients);
+    let outside = policy.dns.listen.iter().fold(outside, |left, listen| {
+        left.subtract(&of(listen.value.ip().into()))
+    });
+    if outside.is_empty() {
+        return;
+    }
+    let what = "nothing is said to be internal, and more than the clients' own addresses enters the tunnel";
+    found.push(
+        Finding::error(FindingCode::Leak, what)
+            .at(line)
+            .because(
+                Part::Routes,
+                format!("{} enters the tunnel", some(&outside)),
+            )
+            .because(Part::Filter, "media to offices is forwarded as default")
+            .instead("write the internal prefixes: [corporate] subnets = [\"10.0.0.0/8\"]"),
+    );
+}

@@ -1,0 +1,137 @@
+//! Whether both families are treated alike: calls take whichever works.
+
+use super::subject::{Subject, set};
+use super::{Finding, FindingCode, Part};
+use crate::policy::{Sourced, TunnelMode};
+use crate::prefix::PrefixSet;
+
+pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    let (clients, corporate) = (&subject.clients, &subject.corporate);
+    for family in [Family::V4, Family::V6] {
+        let (has_clients, has_corporate) = (family.is_in(clients), family.is_in(corporate));
+        if has_clients && !has_corporate && !corporate.is_empty() {
+            no_corporate(subject, family, found);
+        }
+        if has_corporate && !has_clients {
+            no_clients(subject, family, found);
+        }
+        if has_clients && has_corporate {
+            servers(subject, family, found);
+        }
+        if has_clients {
+            publics(subject, family, found);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    const fn is_in(self, set: &PrefixSet) -> bool {
+        match self {
+            Self::V4 => set.has_v4(),
+            Self::V6 => set.has_v6(),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+fn line<T>(list: &[Sourced<T>]) -> u32 {
+    list.first().map_or(0, |it| it.line)
+}
+
+fn no_corporate(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
+    let name = family.name();
+    let policy = subject.policy;
+    let what = format!("clients have {name} addresses, and no corporate prefix is {name}");
+    let routes = match policy.routes.tunnel {
+        TunnelMode::Split => format!("only the clients' own {name} addresses enter the tunnel"),
+        TunnelMode::Full => format!("all of {name} enters the tunnel"),
+    };
+    found.push(
+        Finding::error(FindingCode::Parity, what)
+            .at(line(&policy.corporate.subnets))
+            .at(line(&policy.vpn.client_subnets))
+            .because(Part::Routes, routes)
+            .because(Part::Filter, format!("media to offices over {name} is forwarded as default"))
+            .instead(format!("add the {name} prefixes of the company to corporate.subnets, or give clients no {name} addresses")),
+    );
+}
+
+fn no_clients(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
+    let name = family.name();
+    let policy = subject.policy;
+    let what = format!("corporate prefixes are {name}, and no client subnet is");
+    found.push(
+        Finding::warning(FindingCode::Parity, what)
+            .at(line(&policy.vpn.client_subnets))
+            .at(line(&policy.corporate.subnets))
+            .because(
+                Part::Filter,
+                format!("{name} from clients is nobody's that is judged"),
+            )
+            .because(Part::Routes, format!("no {name} address enters the tunnel"))
+            .instead(format!(
+                "add the clients' {name} prefix to client_subnets, or take the corporate one out"
+            )),
+    );
+}
+
+fn servers(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
+    for server in &subject.policy.servers {
+        if family.is_in(&set(&server.addresses)) {
+            continue;
+        }
+        let name = family.name();
+        let what = format!("[[server]] \"{}\" has no {name} address", server.name.value);
+        found.push(
+            Finding::warning(FindingCode::Parity, what)
+                .at(line(&server.addresses))
+                .because(Part::Routes, format!("the company's {name} enters the tunnel"))
+                .because(Part::Filter, format!("ports of the server below the media ports are open by {name}: 443, 444"))
+                .instead(format!("add its {name} addresses; where it has none, a prefix of the subnet that it is in")),
+        );
+    }
+}
+
+/// A service without a family that others of its kind have.
+fn publics(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
+    let publics = &subject.policy.publics;
+    let has = |public: &&crate::policy::PublicService| family.is_in(&set(&public.addresses));
+    let Some(other) = publics.iter().find(has) else {
+        return;
+    };
+    for public in publics.iter().filter(|public| !has(public)) {
+        let name = family.name();
+        let what = format!(
+            "\"{}\" has no {name} address, \"{}\" has",
+            public.name.value, other.name.value
+        );
+        found.push(
+            Finding::warning(FindingCode::Parity, what)
+                .at(line(&public.addresses))
+                .at(line(&other.addresses))
+                .because(
+                    Part::Names,
+                    format!("its names have no {name} address for clients"),
+                )
+                .because(
+                    Part::Routes,
+                    format!("whatever {name} address it has is not kept outside the tunnel"),
+                )
+                .instead(format!(
+                    "add its {name} address, or take {name} out of the others where homes have none"
+                )),
+        );
+    }
+}

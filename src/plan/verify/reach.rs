@@ -1,0 +1,305 @@
+//! Whether clients reach what they need, and outside the tunnel: public services, DNS servers, and calls.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::subject::{Published, Subject, bare, first, set, some};
+use super::{Finding, FindingCode, Part};
+use crate::filter::Action;
+use crate::packet::Protocol;
+use crate::plan::SourceKind;
+use crate::plan::call::{Call, Family, Prediction, Side, predict, relay};
+use crate::policy::{Server, TunnelMode};
+use crate::prefix::PrefixSet;
+
+pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    let asked = subject.plan.sources.iter().filter(|it| match it.kind {
+        SourceKind::PinPointDns | SourceKind::DnsServer => true,
+        SourceKind::Clients
+        | SourceKind::Corporate
+        | SourceKind::Gateway
+        | SourceKind::Public(_)
+        | SourceKind::Feed(..) => false,
+    });
+    let asked: PrefixSet = asked.map(|it| it.prefix).collect();
+    let private = private_space();
+    for public in subject.publics() {
+        let unreachable = public.set.intersect(&private);
+        let inside = public
+            .set
+            .intersect(&subject.plan.tunnel)
+            .subtract(&asked)
+            .subtract(&unreachable);
+        behind_nat(public, &unreachable, found);
+        inside_tunnel(subject, public, &inside, found);
+    }
+    for server in &subject.policy.servers {
+        published(subject, server, &private, found);
+    }
+    nothing_excluded(subject, found);
+    dns(subject, found);
+}
+
+/// Addresses of a public service that enter the tunnel all the same.
+fn inside_tunnel(
+    subject: &Subject<'_>,
+    public: &Published<'_>,
+    inside: &PrefixSet,
+    found: &mut Vec<Finding>,
+) {
+    let (Some(address), Some(source)) = (first(inside), public.first_of(inside)) else {
+        return;
+    };
+    let Some(answer) = subject.answer(address, MEDIA_RELAY, Protocol::Udp) else {
+        return;
+    };
+    let corporate = subject.policy.corporate.subnets.iter();
+    let clients = subject.policy.vpn.client_subnets.iter();
+    let kept = corporate
+        .chain(clients)
+        .find(|it| inside.overlaps(it.value));
+    let routes = match kept {
+        Some(kept) => format!(
+            "{} is internal (line {}), and at least as specific as {}: {} enters the tunnel",
+            kept.value,
+            kept.line,
+            bare(source.prefix),
+            some(inside)
+        ),
+        None => format!("{} enters the tunnel", some(inside)),
+    };
+    let verdict = answer.verdict;
+    let filter =
+        format!("packets to it get the verdict {verdict}, before media and servers are asked");
+    let (name, some) = (public.name, some(inside));
+    let finding = match verdict.action {
+        Action::Drop => Finding::error(
+            FindingCode::Blackhole,
+            format!("\"{name}\" is routed into the tunnel and dropped there: {some}"),
+        ),
+        Action::Forward => Finding::error(
+            FindingCode::Leak,
+            format!("media to \"{name}\" enters the tunnel: {some}"),
+        ),
+    };
+    let finding = finding.at(source.line).at(kept.map_or(0, |it| it.line));
+    found.push(finding.because(Part::Routes, routes).because(Part::Filter, filter).instead(
+        "take these addresses out of corporate.subnets (or client_subnets), or out of the public service",
+    ));
+}
+
+/// A public service at addresses that homes have no way to.
+fn behind_nat(public: &Published<'_>, unreachable: &PrefixSet, found: &mut Vec<Finding>) {
+    let Some(source) = public.first_of(unreachable) else {
+        return;
+    };
+    let what = format!(
+        "\"{}\" has a private address: {}",
+        public.name,
+        some(unreachable)
+    );
+    let finding = Finding::error(FindingCode::Blackhole, what).at(source.line);
+    found.push(
+        finding
+            .because(Part::Names, "clients resolve the service to this address")
+            .because(Part::Routes, "it is kept outside the tunnel, where nobody has a way to it")
+            .instead("write the public address, as the Internet sees it: behind NAT only the translated one counts"),
+    );
+}
+
+/// An external interface of an Edge among the servers.
+fn published(
+    subject: &Subject<'_>,
+    server: &Server,
+    private: &PrefixSet,
+    found: &mut Vec<Finding>,
+) {
+    let hosts = server
+        .hosts
+        .iter()
+        .map(|host| host.value.split('.').next().unwrap_or_default());
+    let name = server.name.value.to_lowercase();
+    let mut words = hosts.map(str::to_owned).chain([name]);
+    let is_external = words.any(|word| {
+        ["av", "sip", "sipexternal", "webconf"].contains(&word.as_str())
+            || word.contains("external")
+            || word.contains("public")
+    });
+    let open = set(&server.addresses)
+        .intersect(&subject.plan.tunnel)
+        .subtract(private)
+        .subtract(&subject.public);
+    let address = server.addresses.iter().find(|it| open.overlaps(it.value));
+    let Some(address) = address.filter(|_| is_external) else {
+        return;
+    };
+    let what = format!(
+        "{} of [[server]] \"{}\" looks like an external interface: it enters the tunnel and is dropped",
+        some(&open),
+        server.name.value
+    );
+    found.push(
+        Finding::error(FindingCode::Blackhole, what)
+            .at(address.line)
+            .at(server.name.line)
+            .because(Part::Routes, "the address enters the tunnel")
+            .because(Part::Filter, "Table 1, row 2 drops every port of it")
+            .instead("of an Edge, only the internal interface is a [[server]]; list the external ones under [[public]]"),
+    );
+}
+
+/// A full tunnel that excludes nothing.
+fn nothing_excluded(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    let policy = subject.policy;
+    if policy.routes.tunnel != TunnelMode::Full
+        || !subject.public.is_empty()
+        || !policy.feeds.is_empty()
+    {
+        return;
+    }
+    let what = "the full tunnel takes everything along, the media relay too";
+    let line = policy.vpn.client_subnets.first().map_or(0, |it| it.line);
+    let finding = Finding::error(FindingCode::Leak, what).at(line);
+    found.push(
+        finding
+            .because(Part::Routes, "no [[public]] and no [[feed]] is excluded from the tunnel")
+            .because(Part::Filter, "packets to the relay get the verdict forward default")
+            .instead("list the relay: [[public]] name = \"A/V Edge\", addresses = [\"...\"], or a [[feed]] for Teams"),
+    );
+}
+
+/// DNS servers that clients ask and cannot reach.
+fn dns(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    // With a pin-point server it is the gateway that asks these.
+    if !subject.policy.dns.listen.is_empty() {
+        return;
+    }
+    for source in subject.sources(&SourceKind::DnsServer) {
+        let address = source.prefix.addr();
+        if !subject.drops(address, DNS, Protocol::Udp) {
+            continue;
+        }
+        let answer = subject.answer(address, DNS, Protocol::Udp);
+        let line = answer
+            .as_ref()
+            .and_then(|it| it.matched)
+            .map_or(0, |it| it.line);
+        let verdict = answer.map_or_else(String::new, |it| it.verdict.to_string());
+        let what = format!("clients cannot ask their DNS server {address}");
+        let finding = Finding::error(FindingCode::Blackhole, what)
+            .at(line)
+            .at(source.line);
+        found.push(
+            finding
+                .because(Part::Routes, "it is asked through the tunnel")
+                .because(
+                    Part::Filter,
+                    format!("port {DNS} gets the verdict {verdict}"),
+                )
+                .instead("take it out of the [[server]], or port 53 out of media.ports"),
+        );
+    }
+}
+
+/// Predicts calls in every family that clients have; one that fails is a finding unless its reason is known.
+pub(super) fn check_calls(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+    let explains = |finding: &Finding| match finding.code {
+        FindingCode::Blackhole
+        | FindingCode::Leak
+        | FindingCode::Hairpin
+        | FindingCode::InternalRegistration => true,
+        FindingCode::Overlap
+        | FindingCode::Parity
+        | FindingCode::Stale
+        | FindingCode::Collateral => false,
+    };
+    // Where the policy names no relay, there is nothing to compare.
+    if found.iter().any(explains) || relay(subject.policy).is_none() {
+        return;
+    }
+    let families = [
+        (Family::V4, subject.clients.has_v4()),
+        (
+            Family::V6,
+            subject.clients.has_v6() && relay_has_v6(subject),
+        ),
+    ];
+    for (family, _) in families.into_iter().filter(|(_, has)| *has) {
+        for (to, code) in [
+            (Side::Internal, FindingCode::Leak),
+            (Side::Vpn, FindingCode::Hairpin),
+        ] {
+            let has_office = match family {
+                Family::V4 => subject.corporate.has_v4(),
+                Family::V6 => subject.corporate.has_v6(),
+            };
+            if to == Side::Internal && !has_office {
+                continue;
+            }
+            let call = Call {
+                family: Some(family),
+                ..Call::new(Side::Vpn, to)
+            };
+            let prediction = predict(subject.compiled, subject.plan, &call);
+            let relay = prediction.relay.public.iter().map(IpNet::from).collect();
+            let line = subject.published(&relay).map(|(_, source)| source.line);
+            let judged = judged(to, code, &prediction);
+            found.extend(judged.map(|it| it.at(line.unwrap_or(0))));
+        }
+    }
+}
+
+fn relay_has_v6(subject: &Subject<'_>) -> bool {
+    relay(subject.policy).is_some_and(|relay| relay.public.v6.is_some())
+}
+
+fn judged(to: Side, code: FindingCode, prediction: &Prediction) -> Option<Finding> {
+    let who = match to {
+        Side::Vpn => "between two VPN users",
+        Side::Internal | Side::External => "from a VPN user to the office",
+    };
+    let Some(pair) = prediction.winner() else {
+        let what = format!("a call {who} has no media at all");
+        let mut finding = Finding::error(FindingCode::Blackhole, what);
+        for attempt in prediction.attempts.iter().filter(|it| it.party == 0) {
+            let says = format!(
+                "{} asks the relay {} by {}: {}",
+                attempt.base.ip(),
+                attempt.server,
+                attempt.leg,
+                attempt.obstacle
+            );
+            finding = finding.because(Part::Call, says);
+        }
+        return Some(finding.instead("`offramp call` shows every way and who stops it"));
+    };
+    if !prediction.is_in_tunnel() {
+        return None;
+    }
+    let what = format!("a call {who} takes the tunnel: {}", pair.way());
+    let says = format!(
+        "{} -> {} works",
+        pair.local.address.ip(),
+        pair.remote.address.ip()
+    );
+    Some(
+        Finding::error(code, what)
+            .because(Part::Call, says)
+            .instead("`offramp call --pairs` shows every way and what passes it"),
+    )
+}
+
+/// Addresses that no Internet router has a way to (RFC 1918, RFC 4193).
+fn private_space() -> PrefixSet {
+    let v4 = [
+        ([10, 0, 0, 0], 8),
+        ([172, 16, 0, 0], 12),
+        ([192, 168, 0, 0], 16),
+    ];
+    let v4 = v4.map(|(octets, length)| IpNet::V4(Ipv4Net::new_assert(octets.into(), length)));
+    let v6 = IpNet::V6(Ipv6Net::new_assert([0xfc00, 0, 0, 0, 0, 0, 0, 0].into(), 7));
+    v4.into_iter().chain([v6]).collect()
+}
+
+const DNS: u16 = 53;
+/// Of STUN and TURN.
+const MEDIA_RELAY: u16 = 3478;

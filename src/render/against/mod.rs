@@ -1,0 +1,256 @@
+//! Files in place, written by others, held against a policy: [`audit`].
+//!
+//! ```text
+//!  server.conf, ocserv.conf, wg0.conf ──▶ what enters the tunnel, who answers DNS ─┐
+//!  unbound.conf, RPZ, dnsmasq.conf ─────▶ what names resolve to ───────────────────┴─▶ Finding
+//!                                              against RoutePlan and Zones
+//! ```
+//!
+//! Nothing is owned and nothing is changed: the readers of [`super::read`] and small ones for names take from a file what
+//! bears on the policy, and skip the rest. Addresses and answers are compared, never lines.
+
+mod names;
+
+use std::net::IpAddr;
+
+use crate::plan::verify::{Finding, FindingCode, Part};
+use crate::plan::{RoutePlan, SourceKind, Zones};
+use crate::policy::Policy;
+use crate::prefix::PrefixSet;
+
+use super::pushed::code_lines;
+use super::{ReadError, Target, read};
+
+/// What kind of file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Existing {
+    /// The configuration of an OpenVPN server.
+    OpenVpn,
+    /// That of ocserv.
+    Ocserv,
+    /// That of a WireGuard client.
+    WireGuard,
+    /// That of unbound.
+    Unbound,
+    /// A response policy zone, of BIND and others.
+    ResponsePolicyZone,
+    /// That of dnsmasq.
+    Dnsmasq,
+}
+
+impl Existing {
+    /// What `text` looks like, by the words that only one of them has.
+    pub fn detect(text: &str) -> Option<Self> {
+        let lines = || code_lines(text, &['#', ';']).map(|(_, line)| line);
+        let key_is = |words: &[&str]| {
+            lines().any(|line| {
+                let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+                words.iter().any(|word| key.eq_ignore_ascii_case(word))
+            })
+        };
+        let begins =
+            |words: &[&str]| lines().any(|line| words.iter().any(|word| line.starts_with(word)));
+        if begins(&["local-zone:", "local-data:"]) {
+            Some(Self::Unbound)
+        } else if begins(&[
+            "local=/",
+            "address=/",
+            "host-record=",
+            "srv-host=",
+            "server=/",
+        ]) {
+            Some(Self::Dnsmasq)
+        } else if key_is(&["AllowedIPs"]) {
+            Some(Self::WireGuard)
+        } else if begins(&["push ", "push\t", "client-to-client", "server "]) {
+            Some(Self::OpenVpn)
+        } else if key_is(&["route", "no-route", "ipv4-network"]) {
+            Some(Self::Ocserv)
+        } else if lines().any(|line| line.split_whitespace().any(|word| word == "SOA")) {
+            Some(Self::ResponsePolicyZone)
+        } else {
+            None
+        }
+    }
+
+    /// Its name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenVpn => "OpenVPN",
+            Self::Ocserv => "ocserv",
+            Self::WireGuard => "WireGuard",
+            Self::Unbound => "unbound",
+            Self::ResponsePolicyZone => "response policy zone",
+            Self::Dnsmasq => "dnsmasq",
+        }
+    }
+}
+
+/// What of `text`, a file called `name`, does not fit a policy.
+///
+/// # Errors
+/// [`ReadError`] at the first route or record that has no meaning.
+pub fn audit(
+    policy: &Policy,
+    plan: &RoutePlan,
+    zones: &Zones,
+    existing: Existing,
+    name: &str,
+    text: &str,
+) -> Result<Vec<Finding>, ReadError> {
+    let target = match existing {
+        Existing::OpenVpn => Target::OpenVpn,
+        Existing::Ocserv => Target::Ocserv,
+        Existing::WireGuard => Target::WireGuard,
+        Existing::Unbound | Existing::ResponsePolicyZone | Existing::Dnsmasq => {
+            return names::audit(zones, existing, name, text);
+        }
+    };
+    let tunnel = read(target, text)?.tunnel();
+    let mut found = Vec::new();
+    routes(plan, &tunnel, name, &mut found);
+    dns(policy, existing, name, text, &mut found);
+    if existing == Existing::OpenVpn {
+        client_to_client(name, text, &mut found);
+    }
+    Ok(found)
+}
+
+fn set(plan: &RoutePlan, counts: impl Fn(&SourceKind) -> bool) -> PrefixSet {
+    let sources = plan.sources.iter().filter(|it| counts(&it.kind));
+    sources.map(|it| it.prefix).collect()
+}
+
+fn routes(plan: &RoutePlan, tunnel: &PrefixSet, name: &str, found: &mut Vec<Finding>) {
+    for source in plan.sources.iter().filter(|it| it.kind.is_public()) {
+        let inside = PrefixSet::from_iter([source.prefix])
+            .intersect(tunnel)
+            .intersect(&plan.families)
+            .subtract(&plan.tunnel);
+        if inside.is_empty() {
+            continue;
+        }
+        let what = format!("{name} leads \"{}\" into the tunnel: {inside}", source.kind);
+        found.push(
+            Finding::error(FindingCode::Leak, what)
+                .at(source.line)
+                .because(Part::File, "what it pushes covers these addresses")
+                .because(Part::Routes, "the policy keeps them outside")
+                .instead("`offramp render` writes what it should push"),
+        );
+    }
+    let dns = set(plan, |kind| {
+        matches!(kind, SourceKind::DnsServer | SourceKind::PinPointDns)
+    });
+    // A tunnel's own subnet is routed by its interface, pushed or not.
+    let clients = set(plan, |kind| *kind == SourceKind::Clients);
+    let missing = plan
+        .tunnel
+        .subtract(tunnel)
+        .subtract(&plan.gateways)
+        .subtract(&clients);
+    let no_dns = missing.intersect(&dns);
+    if !no_dns.is_empty() {
+        let what = format!("{name} leaves the DNS server outside the tunnel: {no_dns}");
+        found.push(
+            Finding::error(FindingCode::Blackhole, what)
+                .because(Part::File, "nothing that it pushes has this address")
+                .because(Part::Names, "clients ask it, and get no answer")
+                .instead("push a route to it"),
+        );
+    }
+    let missing = missing.subtract(&dns);
+    let no_v6 = !tunnel.has_v6() && !tunnel.is_empty() && missing.has_v6();
+    if no_v6 {
+        let what = format!("{name} pushes no IPv6: {}", missing.only_v6());
+        found.push(
+            Finding::warning(FindingCode::Parity, what)
+                .because(Part::File, "its routes are IPv4")
+                .because(Part::Routes, "the policy has clients and offices with IPv6")
+                .instead("push the IPv6 prefixes, too, or take IPv6 out of the policy"),
+        );
+    }
+    let missing = if no_v6 { missing.only_v4() } else { missing };
+    if !missing.is_empty() {
+        let what = format!("{name} leaves corporate addresses outside the tunnel: {missing}");
+        found.push(
+            Finding::warning(FindingCode::Collateral, what)
+                .because(Part::File, "nothing that it pushes has these addresses")
+                .because(Part::Routes, "by the policy they enter the tunnel")
+                .instead("push them, or narrow corporate.subnets to what is reached by VPN"),
+        );
+    }
+}
+
+/// DNS servers that it gives to clients, where the policy has a pin-point server.
+fn dns(policy: &Policy, existing: Existing, name: &str, text: &str, found: &mut Vec<Finding>) {
+    let listens = |address: IpAddr| {
+        let mut own = policy.dns.listen.iter().map(|it| it.value.ip());
+        own.any(|it| it == address || it.is_unspecified())
+    };
+    if policy.dns.listen.is_empty() {
+        return;
+    }
+    for (line, text) in code_lines(text, &['#', ';']) {
+        let given: Vec<IpAddr> = match existing {
+            Existing::OpenVpn => {
+                let words: Vec<&str> = text
+                    .split([' ', '\t', '"', '\''])
+                    .filter(|it| !it.is_empty())
+                    .collect();
+                match words[..] {
+                    ["push", "dhcp-option", "DNS" | "DNS6", address] => {
+                        address.parse().into_iter().collect()
+                    }
+                    _ => Vec::new(),
+                }
+            }
+            Existing::Ocserv | Existing::WireGuard => match text.split_once('=') {
+                Some((key, value)) if key.trim().eq_ignore_ascii_case("dns") => value
+                    .split(',')
+                    .filter_map(|it| it.trim().parse().ok())
+                    .collect(),
+                Some(_) | None => Vec::new(),
+            },
+            Existing::Unbound | Existing::ResponsePolicyZone | Existing::Dnsmasq => Vec::new(),
+        };
+        for address in given.into_iter().filter(|address| !listens(*address)) {
+            let what = format!(
+                "{name}:{line} gives clients the DNS server {address}, which pins and hides nothing"
+            );
+            let own = policy.dns.listen.first();
+            found.push(
+                Finding::error(FindingCode::InternalRegistration, what)
+                    .at(own.map_or(0, |it| it.line))
+                    .because(
+                        Part::File,
+                        "clients ask this server for the names of Lync, and find the internal ones",
+                    )
+                    .because(Part::Names, "the policy's pin-point server is another")
+                    .instead(
+                        own.map_or_else(String::new, |it| format!("give {} alone", it.value.ip())),
+                    ),
+            );
+        }
+    }
+}
+
+/// OpenVPN's own forwarding between clients, which no filter on the host sees.
+fn client_to_client(name: &str, text: &str, found: &mut Vec<Finding>) {
+    for (line, text) in code_lines(text, &['#', ';']) {
+        if text == "client-to-client" {
+            let what = format!(
+                "{name}:{line} has client-to-client: OpenVPN forwards between its clients itself"
+            );
+            found.push(
+                Finding::error(FindingCode::Hairpin, what)
+                    .because(Part::File, "packets between clients never leave the daemon")
+                    .because(Part::Filter, "so no rule sees media between them")
+                    .instead("take client-to-client out: the host forwards between clients, and the filter judges it"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

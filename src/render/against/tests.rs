@@ -1,0 +1,243 @@
+//! Files of others, right and wrong.
+
+use super::*;
+use crate::policy;
+
+const POLICY: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8"]
+dns_servers = ["10.0.0.53"]
+[[server]]
+name = "Front End pool"
+addresses = ["10.1.0.10"]
+hosts = ["pool01.contoso.com"]
+[[public]]
+name = "Access Edge"
+addresses = ["167.55.49.32"]
+hosts = ["sip.contoso.com"]
+srv = [{ name = "_sip._tls.contoso.com", target = "sip.contoso.com", port = 443 }]
+[dns]
+listen = ["172.16.1.1:53"]
+sip_domains = ["contoso.com"]
+"#;
+
+/// The findings of a file: `CODE what`.
+fn found(existing: Existing, text: &str) -> Vec<String> {
+    assert_eq!(Existing::detect(text), Some(existing));
+    let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
+    let (plan, zones) = (RoutePlan::new(&policy), Zones::of(&policy));
+    let found = audit(&policy, &plan, &zones, existing, "file", text).expect("it can be read");
+    found
+        .iter()
+        .map(|it| format!("{} {}", it.code, it.what))
+        .collect()
+}
+
+const OPENVPN: &str = "server 172.16.1.0 255.255.255.0\npush \"route 10.0.0.0 255.0.0.0\"\npush \"dhcp-option DNS 172.16.1.1\"\n";
+
+#[test]
+fn an_openvpn_server_that_pushes_the_company_and_the_pin_point_server_is_in_order() {
+    assert_eq!(found(Existing::OpenVpn, OPENVPN), [""; 0]);
+}
+
+#[test]
+fn an_openvpn_server_is_told_about_leaks_hairpins_and_other_dns_servers() {
+    let text = OPENVPN
+        .replace("route 10.0.0.0 255.0.0.0", "redirect-gateway def1")
+        .replace("172.16.1.1", "10.0.0.53")
+        + "client-to-client\n";
+    assert_eq!(
+        found(Existing::OpenVpn, &text),
+        [
+            "LEAK file leads \"Access Edge\" into the tunnel: 167.55.49.32/32",
+            "INTERNAL-REGISTRATION file:3 gives clients the DNS server 10.0.0.53, which pins and hides nothing",
+            "HAIRPIN file:4 has client-to-client: OpenVPN forwards between its clients itself",
+        ]
+    );
+}
+
+#[test]
+fn ocserv_that_pushes_a_part_of_the_company_cuts_off_the_rest_and_its_dns_server() {
+    let text = "ipv4-network = 172.16.1.0/24\nroute = 10.128.0.0/255.128.0.0\ndns = 172.16.1.1\n";
+    assert_eq!(
+        found(Existing::Ocserv, text),
+        [
+            "BLACKHOLE file leaves the DNS server outside the tunnel: 10.0.0.53/32",
+            "COLLATERAL file leaves corporate addresses outside the tunnel: 10.0.0.0/27, 10.0.0.32/28, 10.0.0.48/30, \
+             10.0.0.52/32, 10.0.0.54/31, 10.0.0.56/29, 10.0.0.64/26, 10.0.0.128/25, 10.0.1.0/24, 10.0.2.0/23, \
+             10.0.4.0/22, 10.0.8.0/21, 10.0.16.0/20, 10.0.32.0/19, 10.0.64.0/18, 10.0.128.0/17, 10.1.0.0/16, \
+             10.2.0.0/15, 10.4.0.0/14, 10.8.0.0/13, 10.16.0.0/12, 10.32.0.0/11, 10.64.0.0/10",
+        ]
+    );
+}
+
+#[test]
+fn a_wireguard_client_with_everything_in_the_tunnel_leaks() {
+    let text = "[Interface]\nDNS = 172.16.1.1\n[Peer]\nAllowedIPs = 0.0.0.0/0\n";
+    assert_eq!(
+        found(Existing::WireGuard, text),
+        ["LEAK file leads \"Access Edge\" into the tunnel: 167.55.49.32/32"]
+    );
+}
+
+const UNBOUND: &str = r#"
+local-zone: "sip.contoso.com." static
+local-data: "sip.contoso.com. 60 IN A 167.55.49.32"
+local-zone: "_sip._tls.contoso.com." static
+local-data: "_sip._tls.contoso.com. 60 IN SRV 0 0 443 sip.contoso.com."
+local-zone: "lyncdiscoverinternal.contoso.com." always_nxdomain
+local-zone: "_sipinternaltls._tcp.contoso.com." always_nxdomain
+local-zone: "_sipinternal._tcp.contoso.com." always_nxdomain
+local-zone: "sipinternal.contoso.com." always_nxdomain
+local-zone: "pool01.contoso.com." always_nxdomain
+"#;
+
+const DNSMASQ: &str = "local=/sip.contoso.com/\nhost-record=sip.contoso.com,167.55.49.32\n\
+local=/_sip._tls.contoso.com/\nsrv-host=_sip._tls.contoso.com,sip.contoso.com,443,0,0\n\
+address=/lyncdiscoverinternal.contoso.com/\nlocal=/_sipinternaltls._tcp.contoso.com/\n\
+local=/_sipinternal._tcp.contoso.com/\nlocal=/sipinternal.contoso.com/\nlocal=/pool01.contoso.com/\n";
+
+const ZONE: &str = "$TTL 60\n@ SOA localhost. root.localhost. 1 3600 600 86400 60\n  NS localhost.\n\
+sip.contoso.com A 167.55.49.32\n_sip._tls.contoso.com SRV 0 0 443 sip.contoso.com.\n\
+lyncdiscoverinternal.contoso.com CNAME . ; NXDOMAIN\n_sipinternaltls._tcp.contoso.com CNAME .\n\
+_sipinternal._tcp.contoso.com CNAME .\nsipinternal.contoso.com CNAME .\npool01.contoso.com CNAME *.\n";
+
+const DNS_SERVERS: [(Existing, &str); 3] = [
+    (Existing::Unbound, UNBOUND),
+    (Existing::Dnsmasq, DNSMASQ),
+    (Existing::ResponsePolicyZone, ZONE),
+];
+
+#[test]
+fn dns_servers_that_pin_and_hide_all_names_are_in_order() {
+    for (existing, text) in DNS_SERVERS {
+        assert_eq!(found(existing, text), [""; 0], "{}", existing.name());
+    }
+}
+
+#[test]
+fn a_name_that_is_not_hidden_is_found_in_each() {
+    for (existing, text) in DNS_SERVERS {
+        let kept = text
+            .lines()
+            .filter(|line| !line.contains("lyncdiscoverinternal"));
+        let text = kept.collect::<Vec<_>>().join("\n");
+        assert_eq!(
+            found(existing, &text),
+            ["INTERNAL-REGISTRATION file: lyncdiscoverinternal.contoso.com is not hidden"],
+            "{}",
+            existing.name()
+        );
+    }
+}
+
+#[test]
+fn a_name_with_an_internal_address_is_found_in_each() {
+    for (existing, text) in DNS_SERVERS {
+        let text = text.replace("167.55.49.32", "10.1.0.10");
+        assert_eq!(
+            found(existing, &text),
+            [
+                "LEAK file: sip.contoso.com resolves to 10.1.0.10, which is none of its public addresses"
+            ],
+            "{}",
+            existing.name()
+        );
+    }
+}
+
+#[test]
+fn a_host_record_alone_lets_other_types_of_the_name_through() {
+    let text = DNSMASQ.replace("local=/sip.contoso.com/\n", "");
+    assert_eq!(
+        found(Existing::Dnsmasq, &text),
+        ["PARITY file: sip.contoso.com is pinned for some record types alone"]
+    );
+    let text = UNBOUND.replace(
+        "\"sip.contoso.com.\" static",
+        "\"sip.contoso.com.\" transparent",
+    );
+    assert_eq!(
+        found(Existing::Unbound, &text),
+        ["PARITY file: sip.contoso.com is pinned for some record types alone"]
+    );
+}
+
+#[test]
+fn a_file_of_no_known_kind_is_nothing_to_guess_about() {
+    assert_eq!(Existing::detect("hello\n"), None);
+    assert_eq!(Existing::detect(""), None);
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Words of these files in any order, and anything between them.
+    fn any_text() -> impl Strategy<Value = String> {
+        let words = [
+            "local-zone:",
+            "local-data:",
+            "\"sip.contoso.com.\"",
+            "static",
+            "60",
+            "IN",
+            "A",
+            "AAAA",
+            "SRV",
+            "CNAME",
+            ".",
+            "*.",
+            "local=/",
+            "address=/",
+            "server=/",
+            "host-record=",
+            "srv-host=",
+            "sip.contoso.com",
+            ",",
+            "/",
+            "=",
+            "@",
+            "SOA",
+            "$TTL",
+            ";",
+            "#",
+            "10.1.0.10",
+            "::1",
+            "push",
+            "\"route",
+            "dhcp-option",
+            "DNS",
+            "AllowedIPs",
+            "\n",
+            " ",
+        ];
+        let word = prop_oneof![
+            4 => prop::sample::select(words.to_vec()).prop_map(str::to_owned),
+            1 => any::<String>(),
+        ];
+        prop::collection::vec(word, 0..40).prop_map(|words| words.join(" ").replace("\n ", "\n"))
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_reader_panic(text in any_text()) {
+            let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
+            let (plan, zones) = (RoutePlan::new(&policy), Zones::of(&policy));
+            _ = Existing::detect(&text);
+            for existing in [
+                Existing::OpenVpn,
+                Existing::Ocserv,
+                Existing::WireGuard,
+                Existing::Unbound,
+                Existing::ResponsePolicyZone,
+                Existing::Dnsmasq,
+            ] {
+                _ = audit(&policy, &plan, &zones, existing, "file", &text);
+            }
+        }
+    }
+}

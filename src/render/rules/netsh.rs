@@ -1,0 +1,79 @@
+//! Windows Firewall by `netsh advfirewall`, as a batch file.
+//!
+//! netsh has no groups: all rules have one name, by which one command removes them all.
+
+use std::fmt::Write as _;
+
+use super::windows::{Chosen, END, addresses, ascii, description};
+use super::{RenderedRules, RuleError, RuleTarget, head};
+use crate::plan::{Direction, EndpointRules};
+use crate::policy::{FirewallProfile, InterfaceType};
+
+pub(super) fn write(rules: &EndpointRules, name: &str) -> Result<RenderedRules, RuleError> {
+    // cmd reads a file in the code page of the machine.
+    let chosen = Chosen::fixed(RuleTarget::WindowsNetsh, rules, str::is_ascii)?;
+    let mut lines = vec![
+        "@echo off".to_owned(),
+        format!("rem {}", ascii(&head(&rules.origin))),
+        "rem Windows Firewall: two block rules a program, in and out. Run as administrator."
+            .to_owned(),
+        "rem load it  offramp-firewall.cmd          again after each change".to_owned(),
+        "rem remove   offramp-firewall.cmd remove".to_owned(),
+        format!("rem watch    netsh advfirewall firewall show rule name=\"{name}\" verbose"),
+        "setlocal DisableDelayedExpansion".to_owned(),
+        format!("netsh advfirewall firewall delete rule name=\"{name}\" >nul"),
+        "if /i \"%~1\"==\"remove\" exit /b 0".to_owned(),
+    ];
+    let mut count = 0;
+    for (_, rule) in &chosen.rules {
+        let (local, remote) = (addresses(&rule.local), addresses(&rule.remote));
+        for direction in Direction::BOTH {
+            // A line of a batch file ends at 8,191 characters.
+            for local in local.chunks(MOST_ADDRESSES) {
+                for remote in remote.chunks(MOST_ADDRESSES) {
+                    let mut line = String::from("netsh advfirewall firewall add rule");
+                    _ = write!(
+                        line,
+                        " name=\"{name}\" description={} dir={} action=block program={} profile={} interfacetype={} \
+                         localip={} remoteip={} protocol=any enable=yes >nul || exit /b 1",
+                        quoted(&ascii(&description(&rules.origin, rule))),
+                        direction.name(),
+                        quoted(&rule.program),
+                        match rule.profile {
+                            FirewallProfile::Domain => "domain",
+                            FirewallProfile::Private => "private",
+                            FirewallProfile::Public => "public",
+                            FirewallProfile::Any => "any",
+                        },
+                        match rule.interface_type {
+                            InterfaceType::RemoteAccess => "ras",
+                            InterfaceType::Wired => "lan",
+                            InterfaceType::Wireless => "wireless",
+                            InterfaceType::Any => "any",
+                        },
+                        local.join(","),
+                        remote.join(","),
+                    );
+                    lines.push(line);
+                    count += 1;
+                }
+            }
+        }
+    }
+    let mut text = lines.join(END);
+    text.push_str(END);
+    let mut rendered = chosen.rendered(text);
+    rendered.count = count;
+    Ok(rendered)
+}
+
+/// Text in quotes, in a batch file: a percent sign is written twice, and there is no way to write a quote.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "'").replace('%', "%%"))
+}
+
+/// Addresses of one side of a rule: twice as many of the longest, and everything else, fit on a line.
+const MOST_ADDRESSES: usize = 80;
+const _: () = assert!(MOST_ADDRESSES * 2 * LONGEST_PREFIX + 1_000 < 8_191);
+/// Characters of an IPv6 prefix with its comma.
+const LONGEST_PREFIX: usize = 44;
