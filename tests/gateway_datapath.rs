@@ -71,6 +71,18 @@ impl Wire {
         self.start_by(&mut program(&["run", &policy]))
     }
 
+    /// The same, with system calls that fail.
+    fn start_with_faults(&self, faults: &[&str]) -> Daemon {
+        let policy = self.policy("");
+        let mut command = Command::new("strace");
+        command.args(["-f", "--seccomp-bpf", "-o", "/dev/null"]);
+        for fault in faults {
+            command.args(["-e", &format!("inject={fault}")]);
+        }
+        command.args([env!("CARGO_BIN_EXE_offramp"), "run", &policy]);
+        self.start_by(&mut command)
+    }
+
     /// Writes the policy; its path.
     fn policy(&self, gateway: &str) -> String {
         let options = format!("divert = \"all\"\n{gateway}");
@@ -485,35 +497,56 @@ fn without_io_uring_every_packet_has_a_system_call_of_its_own() {
         "without_io_uring_every_packet_has_a_system_call_of_its_own",
         &["strace"],
         || {
-            const COUNT: u64 = 200;
             let wire = Wire::new("without_io_uring");
-            let policy = wire.policy("");
-            let refuse = "inject=io_uring_setup:error=EPERM";
-            let mut command = Command::new("strace");
-            command.args(["-f", "--seccomp-bpf", "-o", "/dev/null", "-e", refuse]);
-            command.args([env!("CARGO_BIN_EXE_offramp"), "run", &policy]);
-            let gateway = wire.start_by(&mut command);
-            assert!(
-                gateway.log().contains("the system allows no io_uring"),
-                "{}",
-                gateway.log()
-            );
+            let gateway = wire.start_with_faults(&["io_uring_setup:error=EPERM"]);
+            let log = gateway.log();
+            assert!(log.contains("the system allows no io_uring"), "{log}");
             assert_eq!(wire.status()["device"]["io_uring"], false);
-            let arrived = wire.receive_while(
-                |packet| Some(packet[28..].to_vec()),
-                |received| {
-                    for number in 0..COUNT {
-                        wire.send(&datagram(4, 10, 5_000, 53, &number.to_be_bytes()));
-                    }
-                    poll("all packets", || {
-                        (received.load(Ordering::Relaxed) == COUNT).then_some(())
-                    });
-                },
-            );
-            let expected: Vec<Vec<u8>> = (0..COUNT).map(|it| it.to_be_bytes().to_vec()).collect();
-            assert_eq!(arrived, expected);
+            arrive_in_order(&wire);
         },
     );
+}
+
+#[test]
+fn merged_packets_that_the_kernel_refuses_go_as_they_came() {
+    in_sandbox(
+        "merged_packets_that_the_kernel_refuses_go_as_they_came",
+        &["strace"],
+        || {
+            let wire = Wire::new("refused");
+            let faults = ["io_uring_setup:error=EPERM", "writev:error=EINVAL"];
+            let _gateway = wire.start_with_faults(&faults);
+            arrive_in_order(&wire);
+        },
+    );
+}
+
+/// Sends datagrams of one flow that wait until batches are full; they must all arrive, in order.
+fn arrive_in_order(wire: &Wire) {
+    const COUNT: u16 = 192;
+    let status = wire.status();
+    let process = status["pid"].as_u64().expect("a process").to_string();
+    let signal = |name| run(Command::new("kill").args(["-s", name, &process])).success();
+    let arrived = wire.receive_while(
+        |packet| Some(packet[28..].to_vec()),
+        |received| {
+            signal("STOP");
+            for number in 0..COUNT {
+                let mut packet = datagram(4, 10, 5_000, 53, &number.to_be_bytes());
+                let (mut ip, _) = Ipv4Header::from_slice(&packet).expect("a good header");
+                ip.identification = number;
+                ip.header_checksum = ip.calc_header_checksum();
+                packet[..20].copy_from_slice(&ip.to_bytes());
+                wire.send(&packet);
+            }
+            signal("CONT");
+            poll("all packets", || {
+                (received.load(Ordering::Relaxed) == u64::from(COUNT)).then_some(())
+            });
+        },
+    );
+    let expected: Vec<Vec<u8>> = (0..COUNT).map(|it| it.to_be_bytes().to_vec()).collect();
+    assert_eq!(arrived, expected);
 }
 
 #[test]
