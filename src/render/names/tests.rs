@@ -209,6 +209,9 @@ const PIECES: &[&str] = &[
 ];
 
 proptest::proptest! {
+    // Each case writes and reads the files of all targets.
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
     #[test]
     fn every_file_is_read_back_as_the_policy(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 2_000)) {
         reference::fuzz_names(&bytes);
