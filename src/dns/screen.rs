@@ -17,7 +17,9 @@ use hickory_proto::rr::{Name, RData, Record};
 
 use super::DnsName;
 use super::upstream::Upstream;
-use super::wire::{HEADER, Header, Malformed, RecordView, Records, Section, number, read_name};
+use super::wire::{
+    HEADER, Header, Malformed, RecordView, Records, Section, number, read_name, stands_in_ttl,
+};
 use crate::plan::zones::{Answer, RecordSets, Zones, record_type};
 
 /// An answer of an upstream that may be given to clients, until it is too old.
@@ -110,6 +112,9 @@ impl Survey {
             // An OPT record that is not the last would have to be cut out.
             survey.is_entangled |= opt_at.is_some();
             survey.is_entangled |= must_not_pass(message, &record, asked, zones);
+            let target = target_at(&record);
+            let changes = |at| stands_in_ttl(message, at, &survey.ttls);
+            survey.is_entangled |= changes(record.start) || target.is_some_and(changes);
             survey.end = record.end;
             survey.lifetime = survey.lifetime.min(record.ttl);
             match u16::try_from(record.ttl_at) {
@@ -167,14 +172,23 @@ fn must_not_pass(message: &[u8], record: &RecordView, asked: &Upstream, zones: &
     if is_ours(zones, &record.owner) {
         return true;
     }
-    let target_at = match record.record_type {
-        number::SVCB | number::HTTPS => record.data + 2,
-        // As data that was asked for, a name may pass.
-        number::CNAME if record.section == Section::Answer && follows_aliases(asked) => record.data,
-        _ => return false,
-    };
+    // As data that was asked for, a name may pass.
+    let is_step = record.section == Section::Answer && follows_aliases(asked);
+    if record.record_type == number::CNAME && !is_step {
+        return false;
+    }
     // A target that cannot be read is not one that clients can use; who puts it together anew says so.
-    read_name(message, target_at).is_none_or(|(target, _)| is_ours(zones, &target))
+    target_at(record)
+        .is_some_and(|at| read_name(message, at).is_none_or(|(target, _)| is_ours(zones, &target)))
+}
+
+/// Where the name stands that `record` leads to: that of an alias, or of what an SVCB or HTTPS record speaks of.
+fn target_at(record: &RecordView) -> Option<usize> {
+    match record.record_type {
+        number::SVCB | number::HTTPS => Some(record.data + 2),
+        number::CNAME => Some(record.data),
+        _ => None,
+    }
 }
 
 /// Whether an alias is a step on the way to the answer, and not the answer.

@@ -442,6 +442,31 @@ fn a_hint_at_the_addresses_of_a_pinned_name_is_left_out() {
 }
 
 #[test]
+fn a_name_that_would_become_another_as_time_goes_by_is_written_out() {
+    let asked = question("www.contoso.com", RecordType::A);
+    let query = bytes(&asked);
+    // The first record's TTL is read as the label `sir`, which is `sip` in two seconds.
+    let mut upstream = bytes(&said(&asked, &[a("www.contoso.com", 80)], &[]));
+    let ttl_at = query.len() + 6;
+    upstream[ttl_at..ttl_at + 4].copy_from_slice(b"\x03sir");
+    // Behind it stands the length of the data, 0 and 4: a label's end.
+    upstream.extend_from_slice(&[0xC0, u8::try_from(ttl_at).expect("a small message")]);
+    upstream.extend_from_slice(b"\0\x01\0\x01\0\0\x0e\x10\0\x04\x0a\x42\x42\x42");
+    upstream[7] = 2;
+    let query = ask(&query);
+    let prepared = screen(&upstream, &Upstream::of(&query), zones()).expect("of use");
+    let owners = |age| {
+        let mut out = Vec::new();
+        prepared.write(&mut out, &query, age, STREAM_LIMIT);
+        let answer = Message::from_vec(&out).expect("an answer");
+        let owners = answer.answers.iter().map(|it| it.name.to_ascii());
+        owners.collect::<Vec<_>>()
+    };
+    assert_eq!(owners(0), ["www.contoso.com.", "sir."]);
+    assert_eq!(owners(2), owners(0));
+}
+
+#[test]
 fn answers_are_kept_as_long_as_they_say() {
     let asked = question("www.contoso.com", RecordType::A);
     let lifetime = |upstream: &Message| {

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A pointer in a name must lead backwards, before the labels it continues: then no name goes round in circles, and
-//! every reader sees the same name.
+//! every reader sees the same name. It must not lead into the header either, parts of which are written anew for each
+//! client: a name would become another one.
 
 use super::DnsName;
 
@@ -230,7 +231,7 @@ pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
                 let low = *message.get(at + 1)?;
                 behind.get_or_insert(at + 2);
                 let target = usize::from(u16::from_be_bytes([first & 0x3F, low]));
-                if target >= run {
+                if target >= run || target < HEADER {
                     return None;
                 }
                 run = target;
@@ -240,6 +241,33 @@ pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
             _ => return None,
         }
     }
+}
+
+/// Whether a part of the name at `at`, which can be read, stands in one of the TTLs at these places. It would become another
+/// name as time goes by.
+pub(super) fn stands_in_ttl(message: &[u8], mut at: usize, ttls: &[u16]) -> bool {
+    for _ in 0..LONGEST_NAME {
+        let Some(&first) = message.get(at) else {
+            return true;
+        };
+        let is_pointer = first >> 6 == 0b11;
+        let end = if is_pointer {
+            at + 2
+        } else {
+            at + 1 + usize::from(first)
+        };
+        let next = ttls.partition_point(|ttl| usize::from(*ttl) + 4 <= at);
+        if ttls.get(next).is_some_and(|ttl| usize::from(*ttl) < end) {
+            return true;
+        }
+        at = match (is_pointer, message.get(at + 1)) {
+            (true, Some(&low)) => usize::from(u16::from_be_bytes([first & 0x3F, low])),
+            (true, None) => return true,
+            (false, _) if first == 0 => return false,
+            (false, _) => end,
+        };
+    }
+    true
 }
 
 /// RFC 1035 §2.3.4: bytes of a name on the wire.
@@ -253,22 +281,35 @@ mod tests {
         read_name(message, at).map(|(name, end)| (name.to_string(), end))
     }
 
+    /// The name at `at` behind a header, and where it ends, counted from there.
+    fn read_behind_header(message: &[u8], at: usize) -> Option<(String, usize)> {
+        let message = [&[0; HEADER][..], message].concat();
+        read(&message, HEADER + at).map(|(name, end)| (name, end - HEADER))
+    }
+
     #[test]
     fn a_name_continues_where_a_pointer_leads() {
-        let message = b"\x03com\x00\x07contoso\xc0\x00\x03SIP\xc0\x05";
-        assert_eq!(read(message, 0), Some(("com".to_owned(), 5)));
-        assert_eq!(read(message, 5), Some(("contoso.com".to_owned(), 15)));
-        assert_eq!(read(message, 15), Some(("sip.contoso.com".to_owned(), 21)));
+        let message = b"\x03com\x00\x07contoso\xc0\x0c\x03SIP\xc0\x11";
+        let read = |at| read_behind_header(message, at);
+        assert_eq!(read(0), Some(("com".to_owned(), 5)));
+        assert_eq!(read(5), Some(("contoso.com".to_owned(), 15)));
+        assert_eq!(read(15), Some(("sip.contoso.com".to_owned(), 21)));
     }
 
     #[test]
     fn a_pointer_that_does_not_lead_backwards_is_refused() {
         // To itself, forwards, and to labels that lead to it.
-        assert_eq!(read(b"\xc0\x00", 0), None);
-        assert_eq!(read(b"\xc0\x02\x00", 0), None);
-        assert_eq!(read(b"\x01a\xc0\x00", 0), None);
+        assert_eq!(read_behind_header(b"\xc0\x0c", 0), None);
+        assert_eq!(read_behind_header(b"\xc0\x0e\x00", 0), None);
+        assert_eq!(read_behind_header(b"\x01a\xc0\x0c", 0), None);
         // Between two names, round and round.
-        assert_eq!(read(b"\x01a\xc0\x04\x01b\xc0\x00", 4), None);
+        assert_eq!(read_behind_header(b"\x01a\xc0\x10\x01b\xc0\x0c", 4), None);
+    }
+
+    #[test]
+    fn a_pointer_into_the_header_is_refused() {
+        // The count of additional records: an empty label, as long as there is none.
+        assert_eq!(read_behind_header(b"\x01a\xc0\x0b", 0), None);
     }
 
     #[test]
