@@ -12,9 +12,10 @@
 //! ```text
 //!  floor                                                                  needs
 //!    6   cli       one file a command                                   ┐ feature
-//!    5   gateway   captures, interfaces, the worker's loop              ┘ "gateway"
+//!    5   gateway   captures, interfaces, the worker's loop, DNS server  ┘ "gateway"
 //!    4   render    a plan → the file that another program reads, one file a target
-//!    3   plan      what follows from a policy: which addresses enter the tunnel
+//!    4   dns       DNS messages: the policy's answers, and what may pass of others'
+//!    3   plan      what follows from a policy: routes, names, rules, calls; whether they agree
 //!    3   audit     what a policy would cut off: the operator's summary
 //!    2   filter    Policy → CompiledPolicy; packet → Verdict; explain
 //!    1   policy    TOML → Policy, or every mistake of the file
