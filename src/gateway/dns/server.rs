@@ -200,7 +200,7 @@ fn take_address(address: SocketAddr) -> Result<Listening, DnsError> {
                 "another program answers there: stop it, or name another address or port"
             }
             io::ErrorKind::PermissionDenied => {
-                "ports below 1024 are for root: name a higher one, or start it as root"
+                "ports below 1024 take CAP_NET_BIND_SERVICE (the systemd unit says how): name a higher one, or grant it"
             }
             _ => "name another address",
         };
