@@ -5,9 +5,9 @@
 //!  │ id    │ flags │QDCOUNT│ANCOUNT│NSCOUNT│ARCOUNT│ question │ answers │ authorities │ additional │
 //! ```
 //!
-//! A pointer in a name must lead backwards, before the labels it continues: then no name goes round in circles, and
-//! every reader sees the same name. It must not lead into the header either, parts of which are written anew for each
-//! client: a name would become another one.
+//! A pointer in a name must lead backwards, to labels that end before those which it continues: then no name goes round in
+//! circles, every reader sees the same name, and nothing behind a name is a part of it. A pointer must not lead into the
+//! header either, parts of which are written anew for each client: a name would become another one.
 
 use super::DnsName;
 
@@ -209,15 +209,17 @@ impl Iterator for Records<'_> {
 pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
     let mut wire = [0; LONGEST_NAME];
     let mut length = 0;
-    // Where these labels begin: a pointer leads before it.
+    // Where these labels begin, and must end: before those that led here.
     let mut run = at;
+    let mut limit = message.len();
     let mut at = at;
     let mut behind = None;
     loop {
         let first = *message.get(at)?;
         match first >> 6 {
             0 => {
-                let label = message.get(at..=at + usize::from(first))?;
+                let end = at + 1 + usize::from(first);
+                let label = message[..limit].get(at..end)?;
                 wire.get_mut(length..length + label.len())?
                     .copy_from_slice(label);
                 length += label.len();
@@ -228,12 +230,13 @@ pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
                 }
             }
             0b11 => {
-                let low = *message.get(at + 1)?;
+                let low = *message[..limit].get(at + 1)?;
                 behind.get_or_insert(at + 2);
                 let target = usize::from(u16::from_be_bytes([first & 0x3F, low]));
                 if target >= run || target < HEADER {
                     return None;
                 }
+                limit = run;
                 run = target;
                 at = target;
             }
@@ -304,6 +307,16 @@ mod tests {
         assert_eq!(read_behind_header(b"\x01a\xc0\x0c", 0), None);
         // Between two names, round and round.
         assert_eq!(read_behind_header(b"\x01a\xc0\x10\x01b\xc0\x0c", 4), None);
+    }
+
+    #[test]
+    fn labels_that_run_on_into_those_which_led_to_them_are_refused() {
+        // Three bytes, of which the pointer would be the last two.
+        assert_eq!(read_behind_header(b"\x03a\xc0\x0c\x00", 2), None);
+        assert_eq!(
+            read_behind_header(b"\x01a\x00\xc0\x0c\x00", 3),
+            Some(("a".to_owned(), 5))
+        );
     }
 
     #[test]
