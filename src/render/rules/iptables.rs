@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{cut, head, ipset};
+use super::{comment, head, ipset};
 use crate::filter::Action;
 use crate::plan::{PacketRule, PortSet, Ruleset, Traffic};
 use crate::policy::{PortRange, Protocol, ProtocolSet, UnknownSource};
@@ -178,7 +178,7 @@ fn rule_lines(
         return;
     }
     let set = ipset::name(&ipset::rule_name(number), family);
-    let comment = comment(&rule.title());
+    let comment = comment(&rule.title(), LONGEST_COMMENT);
     let target = match rule.action {
         Action::Forward => "RETURN",
         Action::Drop => "DROP",
@@ -238,20 +238,6 @@ fn written(range: PortRange) -> (usize, String) {
     } else {
         (2, format!("{}:{}", range.first(), range.last()))
     }
-}
-
-/// A comment: the file is read by words, and a quote ends one.
-fn comment(title: &str) -> String {
-    let plain: String = title
-        .chars()
-        .map(|char| match char {
-            '"' => '\'',
-            '\\' => '/',
-            char if char.is_control() => '?',
-            char => char,
-        })
-        .collect();
-    cut(&plain, LONGEST_COMMENT).to_owned()
 }
 
 const CHAIN: &str = "OFFRAMP";

@@ -200,6 +200,20 @@ fn one_line(text: &str) -> String {
         .collect()
 }
 
+/// A comment of a rule, `most` bytes at most. Quotes and backslashes would end it, or be read as something else.
+fn comment(title: &str, most: usize) -> String {
+    let plain: String = title
+        .chars()
+        .map(|char| match char {
+            '"' => '\'',
+            '\\' => '/',
+            char if char.is_control() => '?',
+            char => char,
+        })
+        .collect();
+    cut(&plain, most).to_owned()
+}
+
 /// The first `most` bytes of `text`, of whole characters.
 fn cut(text: &str, most: usize) -> &str {
     let mut end = text.len().min(most);

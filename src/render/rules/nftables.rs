@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
-use super::{cut, head, one_line};
+use super::{comment, head, one_line};
 use crate::filter::{Action, Reason};
 use crate::plan::{PacketRule, PortSet, Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
@@ -225,7 +225,7 @@ impl Table {
                 self.line(&format!(
                     "{} daddr @{set} {conditions}counter {verdict} comment \"{}\"",
                     family.word(),
-                    comment(&title)
+                    comment(&title, LONGEST_COMMENT)
                 ));
             }
         }
@@ -356,20 +356,6 @@ fn one_or_set(ports: &PortSet) -> String {
         [one] => one.to_string(),
         _ => format!("{{ {ports} }}"),
     }
-}
-
-/// A comment of a rule: nft has no way to write a quote in one.
-fn comment(title: &str) -> String {
-    let plain: String = title
-        .chars()
-        .map(|char| match char {
-            '"' => '\'',
-            '\\' => '/',
-            char if char.is_control() => '?',
-            char => char,
-        })
-        .collect();
-    cut(&plain, LONGEST_COMMENT).to_owned()
 }
 
 /// The table; `offramp` is that of the sidecar.
