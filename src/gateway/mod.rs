@@ -35,6 +35,7 @@ pub mod interface;
 pub mod lock;
 pub mod memory;
 pub mod metrics;
+mod options;
 pub mod preflight;
 pub mod publish;
 pub mod queue;

@@ -12,7 +12,7 @@ use super::divert::nft::{self, NftError};
 use super::divert::route::{ForeignRule, Netlink, NetlinkError};
 use super::divert::{Diversion, names};
 use super::lock::LockError;
-use super::run::{control_path, metrics_address};
+use super::options::{control_path, metrics_address};
 use super::{control, tun};
 use crate::policy::{GatewayOptions, Policy};
 

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use super::dns::{self, DnsError, DnsServer};
 use super::drops::{CaptureOptions, DropOptions, Drops};
 use super::lock::{HostLock, LockError};
 use super::metrics::{MetricsServer, Questions};
+use super::options::{control_path, cpus, metrics_address, needs_restart, workers_wanted};
 use super::preflight::{self, Finding, Severity};
 use super::publish::Published;
 use super::rights::{Needs, Rights};
@@ -615,61 +616,6 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
     served
         .map(Some)
         .map_err(|source| RunError::Metrics { address, source })
-}
-
-/// Where the gateway of this policy serves its metrics, if it does.
-pub fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
-    gateway.metrics.as_ref().map(|address| address.value)
-}
-
-/// Where the gateway of this policy is to be asked.
-pub fn control_path(gateway: &GatewayOptions) -> &Path {
-    Path::new(
-        gateway
-            .control
-            .as_ref()
-            .map_or(GatewayOptions::CONTROL, |path| path.value.as_str()),
-    )
-}
-
-/// One queue while there are two cores or fewer: the sender of the packets needs one of them.
-fn workers_wanted(gateway: &GatewayOptions) -> usize {
-    gateway.workers.map_or(1, usize::from)
-}
-
-/// The processors that the workers keep to.
-fn cpus(gateway: &GatewayOptions) -> impl Iterator<Item = usize> + '_ {
-    gateway.cpus.iter().map(|cpu| cpu.value.into())
-}
-
-/// What of a new policy has to wait for a restart.
-fn needs_restart(
-    running: &Diversion,
-    wanted: &Diversion,
-    new: &GatewayOptions,
-    started: &GatewayOptions,
-) -> Vec<&'static str> {
-    let checks = [
-        ("gateway.device", running.device != wanted.device),
-        ("gateway.mark", running.mark != wanted.mark),
-        ("gateway.table", running.table != wanted.table),
-        (
-            "gateway.workers",
-            workers_wanted(new) != workers_wanted(started),
-        ),
-        ("gateway.realtime", new.realtime != started.realtime),
-        ("gateway.cpus", cpus(new).ne(cpus(started))),
-        (
-            "gateway.control",
-            control_path(new) != control_path(started),
-        ),
-        (
-            "gateway.metrics",
-            metrics_address(new) != metrics_address(started),
-        ),
-    ];
-    let waiting = checks.iter().filter(|(_, changed)| *changed);
-    waiting.map(|(key, _)| *key).collect()
 }
 
 /// How often to look whether the kernel's part is as it was left: `nft` costs milliseconds.

@@ -1,0 +1,62 @@
+//! What `[gateway]` comes to: defaults, and what of it takes a restart.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::divert::Diversion;
+use crate::policy::GatewayOptions;
+
+/// Where the gateway of this policy serves its metrics, if it does.
+pub(super) fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
+    gateway.metrics.as_ref().map(|address| address.value)
+}
+
+/// Where the gateway of this policy is to be asked.
+pub(super) fn control_path(gateway: &GatewayOptions) -> &Path {
+    Path::new(
+        gateway
+            .control
+            .as_ref()
+            .map_or(GatewayOptions::CONTROL, |path| path.value.as_str()),
+    )
+}
+
+/// One queue while there are two cores or fewer: the sender of the packets needs one of them.
+pub(super) fn workers_wanted(gateway: &GatewayOptions) -> usize {
+    gateway.workers.map_or(1, usize::from)
+}
+
+/// The processors that the workers keep to.
+pub(super) fn cpus(gateway: &GatewayOptions) -> impl Iterator<Item = usize> + '_ {
+    gateway.cpus.iter().map(|cpu| cpu.value.into())
+}
+
+/// What of a new policy has to wait for a restart.
+pub(super) fn needs_restart(
+    running: &Diversion,
+    wanted: &Diversion,
+    new: &GatewayOptions,
+    started: &GatewayOptions,
+) -> Vec<&'static str> {
+    let checks = [
+        ("gateway.device", running.device != wanted.device),
+        ("gateway.mark", running.mark != wanted.mark),
+        ("gateway.table", running.table != wanted.table),
+        (
+            "gateway.workers",
+            workers_wanted(new) != workers_wanted(started),
+        ),
+        ("gateway.realtime", new.realtime != started.realtime),
+        ("gateway.cpus", cpus(new).ne(cpus(started))),
+        (
+            "gateway.control",
+            control_path(new) != control_path(started),
+        ),
+        (
+            "gateway.metrics",
+            metrics_address(new) != metrics_address(started),
+        ),
+    ];
+    let waiting = checks.iter().filter(|(_, changed)| *changed);
+    waiting.map(|(key, _)| *key).collect()
+}
