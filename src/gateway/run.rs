@@ -268,7 +268,6 @@ impl Gateway {
         let signals = Signals::new().map_err(system("listen for signals"))?;
         let manager = Arc::new(ServiceManager::of_environment());
         let control = listen(&first.policy().gateway)?;
-        let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
         let metrics = serve_metrics(&first.policy().gateway).await?;
         let dns = DnsServer::start(first.policy())?;
 
@@ -301,9 +300,12 @@ impl Gateway {
             .map_err(system("start the workers"))?;
         let installation = Installation::install(netlink.clone(), diversion).await?;
         let watchdog = Watchdog::start(workers.io(), Arc::clone(&manager));
+        // From here on, so that the birth of the device is no news.
+        let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
         let present = netlink.interfaces().await.unwrap_or_default();
-        let known_links = installation.diversion().interfaces.iter();
-        let known_links = known_links.map(|name| (name.clone(), present.contains(name)));
+        let diversion = installation.diversion();
+        let watched = diversion.interfaces.iter().chain([&diversion.device]);
+        let known_links = watched.map(|name| (name.clone(), present.contains(name)));
         let known_links = known_links.collect();
 
         info!(
@@ -417,7 +419,7 @@ impl Gateway {
         if !is_ours && !diversion.interfaces.contains(&name) {
             return;
         }
-        // The kernel tells of much that is no change of this kind. The first news of the device are of its birth.
+        // The kernel tells of much that is no change of this kind.
         let before = self.known_links.insert(name.clone(), is_on);
         if before.is_none_or(|before| before == is_on) {
             return;
