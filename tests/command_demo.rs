@@ -7,10 +7,10 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Ended, is_installed, offramp, program, run, skip};
+use support::{Ended, Folder, is_installed, program, run, skip};
 
-/// Runs the demo; `None` where the system has no part of it.
-fn demo(arguments: &[&str]) -> Option<Ended> {
+/// Runs the demo, whose temporary files go to `temporary`; `None` where the system has no part of it.
+fn demo(arguments: &[&str], temporary: &Folder) -> Option<Ended> {
     if !["ip", "nft", "nsenter", "setpriv"].iter().all(is_installed) {
         return None;
     }
@@ -18,27 +18,17 @@ fn demo(arguments: &[&str]) -> Option<Ended> {
         skip("this system has no /dev/net/tun");
         return None;
     }
-    Some(offramp(&[&["demo"][..], arguments].concat()))
+    let mut demo = program(&[&["demo"][..], arguments].concat());
+    Some(run(demo.env("TMPDIR", temporary.path(""))))
 }
 
-/// What a demo must not leave behind, or touch.
+/// What a demo must not touch.
 fn surroundings() -> String {
     let list = |words: &[&str]| run(Command::new(words[0]).args(&words[1..])).stdout;
-    let temporary = std::fs::read_dir(std::env::temp_dir()).expect("there is one");
-    let demos = temporary
-        .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with("offramp-demo-")
-        })
-        .count();
     [
         list(&["ip", "-brief", "link"]),
         list(&["ip", "rule"]),
         list(&["ip", "netns"]),
-        demos.to_string(),
     ]
     .join("\n")
 }
@@ -46,7 +36,10 @@ fn surroundings() -> String {
 #[test]
 fn the_demo_shows_the_articles_traffic_before_and_after_and_leaves_nothing() {
     let before = surroundings();
-    let Some(ended) = demo(&[]) else { return };
+    let temporary = Folder::new("demo");
+    let Some(ended) = demo(&[], &temporary) else {
+        return;
+    };
     let steps = ended.stderr.clone();
     let text = ended.success();
     let row = |name: &str| {
@@ -81,11 +74,14 @@ fn the_demo_shows_the_articles_traffic_before_and_after_and_leaves_nothing() {
         "{steps}"
     );
     assert_eq!(surroundings(), before);
+    let left = std::fs::read_dir(temporary.path("")).expect("it was made above");
+    assert_eq!(left.count(), 0, "temporary files are left");
 }
 
 #[test]
 fn the_demo_is_also_for_programs() {
-    let Some(ended) = demo(&["--json"]) else {
+    let temporary = Folder::new("demo-json");
+    let Some(ended) = demo(&["--json"], &temporary) else {
         return;
     };
     let result = ended.json();
