@@ -4,6 +4,9 @@
 //! from the filter for one that it knows, and which address translation has decided to leave alone: clients behind a
 //! masquerade on the uplink would reach nothing. So it sees each packet once, when the filter has let it pass. Whether a
 //! marked packet is on that way is asked of the routes themselves, so that this holds for as long as they lead there.
+//!
+//! Every packet of every client goes through here, so the usual one meets few rules: a first that takes an IPv4 datagram
+//! that is whole and has no options, one for each range of ports, one for its length.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,7 +17,7 @@ use std::path::PathBuf;
 use nftables::batch::Batch;
 use nftables::expr::{
     BinaryOperation, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload,
-    PayloadField, Range, SetItem,
+    PayloadBase, PayloadField, PayloadRaw, Range, SetItem,
 };
 use nftables::helper::{self, NftablesError};
 use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
@@ -163,12 +166,16 @@ fn ruleset(diversion: &Diversion) -> Nftables<'static> {
     batch.add(table());
     batch.delete(table());
     batch.add(table());
-    batch.add(NfListObject::Chain(Chain {
-        family: NfFamily::INet,
-        table: TABLE.into(),
-        name: MARKS.into(),
-        ..Chain::default()
-    }));
+    let chains = chains(diversion);
+    // A rule names only chains that are there.
+    for (name, _) in &chains {
+        batch.add(NfListObject::Chain(Chain {
+            family: NfFamily::INet,
+            table: TABLE.into(),
+            name: (*name).into(),
+            ..Chain::default()
+        }));
+    }
     batch.add(NfListObject::Chain(Chain {
         family: NfFamily::INet,
         table: TABLE.into(),
@@ -185,45 +192,30 @@ fn ruleset(diversion: &Diversion) -> Nftables<'static> {
             Operator::EQ,
             Expression::String(Cow::Owned(interface.clone())),
         );
-        let target = JumpTarget {
-            target: MARKS.into(),
-        };
-        batch.add(rule(ENTERS, vec![enters, Statement::Goto(target)]));
+        batch.add(rule(ENTERS, vec![enters, goto(MARKS)]));
     }
-    for (condition, bit) in marks(diversion) {
-        let mut statements = condition.statements();
-        statements.push(mark_with(bit, diversion.mark.mask()));
-        batch.add(rule(MARKS, statements));
+    for (name, steps) in chains {
+        for step in steps {
+            batch.add(rule(name, step.statements(diversion)));
+        }
     }
-    let is_diverted = matches(
-        Expression::Named(NamedExpression::Fib(Fib {
-            result: FibResult::Oifname,
-            flags: HashSet::from([FibFlag::Daddr, FibFlag::Mark]),
-        })),
-        Operator::EQ,
-        Expression::String(Cow::Owned(diversion.device.clone())),
-    );
-    batch.add(rule(MARKS, vec![is_diverted, Statement::Notrack]));
     batch.to_nftables()
 }
 
 /// The same as text, for people.
 pub fn text(diversion: &Diversion) -> String {
-    let mut out = format!("table inet {TABLE} {{\n\tchain {MARKS} {{\n");
-    let keep = !diversion.mark.mask();
-    for (condition, bit) in marks(diversion) {
-        let condition = condition.text();
-        // Writing to a string cannot fail.
-        _ = writeln!(
-            out,
-            "\t\t{condition}meta mark set meta mark & {keep:#010x} | {bit:#010x}"
-        );
+    let mut out = format!("table inet {TABLE} {{\n");
+    // Writing to a string cannot fail, here and below.
+    for (name, steps) in chains(diversion) {
+        _ = writeln!(out, "\tchain {name} {{");
+        for step in steps {
+            _ = writeln!(out, "\t\t{}", step.text(diversion));
+        }
+        out.push_str("\t}\n");
     }
-    let device = &diversion.device;
     _ = writeln!(
         out,
-        "\t\tfib daddr . mark oifname \"{device}\" notrack\n\t}}\n\
-         \tchain {ENTERS} {{\n\t\ttype filter hook prerouting priority raw; policy accept;"
+        "\tchain {ENTERS} {{\n\t\ttype filter hook prerouting priority raw; policy accept;"
     );
     for interface in &diversion.interfaces {
         _ = writeln!(out, "\t\tiifname \"{interface}\" goto {MARKS}");
@@ -232,31 +224,79 @@ pub fn text(diversion: &Diversion) -> String {
     out
 }
 
-/// What gets which mark, in order; the last that applies wins.
-fn marks(diversion: &Diversion) -> Vec<(Condition, u32)> {
+/// A rule of the table: what it asks of a packet, and what becomes of one of which that is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Step {
+    condition: Condition,
+    action: Action,
+}
+
+/// The chains behind [`ENTERS`], each before those that lead to it.
+fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
     let mark = diversion.mark;
-    let mut marks = Vec::new();
-    match diversion.scope {
-        DivertScope::All => return vec![(Condition::Any, mark.anywhere())],
-        DivertScope::Policy => marks.push((Condition::Any, mark.ordinary())),
-        DivertScope::Suspects => {
-            marks.push((Condition::Any, mark.ordinary()));
-            // A rule for each range: a set of ranges is a tree, and a few comparisons are cheaper.
-            let ports = diversion.media_ports.iter();
-            marks.extend(ports.map(|ports| (Condition::Port(*ports), mark.may_be_media())));
-            for without_ports in [Condition::Ipv4WithoutPorts, Condition::Ipv6WithoutPorts] {
-                marks.push((without_ports, mark.may_be_media()));
-            }
+    let step = |condition, action| Step { condition, action };
+    let untracked = vec![step(Condition::IsDiverted, Action::Untrack)];
+    if diversion.scope == DivertScope::All {
+        let anywhere = step(Condition::Any, Action::Mark(mark.anywhere()));
+        return vec![(UNTRACKED, untracked), (MARKS, vec![anywhere])];
+    }
+    let may_be_media = Action::Mark(mark.may_be_media());
+    let mut plain = Vec::new();
+    if diversion.scope == DivertScope::Suspects {
+        // A rule for each range: a set of ranges is a tree, and a few comparisons are cheaper.
+        let ports = diversion.media_ports.iter();
+        plain.extend(ports.map(|ports| step(Condition::Port(*ports), may_be_media)));
+        for without_ports in [Condition::Ipv4WithoutPorts, Condition::Ipv6WithoutPorts] {
+            plain.push(step(without_ports, may_be_media));
         }
     }
-    for may_go_anywhere in [
-        Condition::Ipv4Fragment,
-        Condition::Ipv4Options,
-        Condition::Ipv6ExtensionHeader,
-    ] {
-        marks.push((may_go_anywhere, mark.anywhere()));
+    plain.push(step(Condition::Any, Action::Mark(mark.ordinary())));
+    let marks = vec![
+        step(Condition::PlainIpv4, Action::Goto(PLAIN)),
+        step(Condition::PlainIpv6, Action::Goto(PLAIN)),
+        step(Condition::Any, Action::Mark(mark.anywhere())),
+    ];
+    vec![(UNTRACKED, untracked), (PLAIN, plain), (MARKS, marks)]
+}
+
+impl Step {
+    fn statements(self, diversion: &Diversion) -> Vec<Statement<'static>> {
+        let mut statements = self.condition.statements(diversion);
+        match self.action {
+            Action::Goto(chain) => statements.push(goto(chain)),
+            Action::Mark(bit) => {
+                statements.push(mark_with(bit, diversion.mark.mask()));
+                statements.push(goto(UNTRACKED));
+            }
+            Action::Untrack => statements.push(Statement::Notrack),
+        }
+        statements
     }
-    marks
+
+    fn text(self, diversion: &Diversion) -> String {
+        let condition = self.condition.text(diversion);
+        match self.action {
+            Action::Goto(chain) => format!("{condition}goto {chain}"),
+            Action::Mark(bit) => {
+                let keep = !diversion.mark.mask();
+                format!(
+                    "{condition}meta mark set meta mark & {keep:#010x} | {bit:#010x} goto {UNTRACKED}"
+                )
+            }
+            Action::Untrack => format!("{condition}notrack"),
+        }
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    /// It goes on in another chain.
+    Goto(&'static str),
+    /// It is marked with this bit, and goes on in [`UNTRACKED`].
+    Mark(u32),
+    /// It is not tracked.
+    Untrack,
 }
 
 /// What a rule of the table asks of a packet.
@@ -266,20 +306,21 @@ enum Condition {
     Any,
     /// TCP or UDP to one of these ports.
     Port(PortRange),
-    /// More fragments to come, or an offset (RFC 791 §3.1); without connection tracking they arrive as they are.
-    Ipv4Fragment,
+    /// IPv4 with a header of 20 bytes, no more fragments to come, and no offset (RFC 791 §3.1). Without connection tracking
+    /// fragments arrive as they are.
+    PlainIpv4,
+    /// IPv6 with TCP, UDP or ICMPv6 behind the first header (RFC 8200 §4): no fragment header, no other.
+    PlainIpv6,
     /// A total length that has no room for ports behind a header of 20 bytes, or 0, as super-packets may have it.
     Ipv4WithoutPorts,
     /// A payload length (RFC 8200 §3) that has no room for ports, or 0, as jumbograms have it.
     Ipv6WithoutPorts,
-    /// A header that is not 20 bytes long (RFC 791 §3.1); the kernel takes no shorter ones.
-    Ipv4Options,
-    /// A header behind the first that is none of TCP, UDP and ICMPv6 (RFC 8200 §4): fragments, too.
-    Ipv6ExtensionHeader,
+    /// The routes lead it to the filter.
+    IsDiverted,
 }
 
 impl Condition {
-    fn statements(self) -> Vec<Statement<'static>> {
+    fn statements(self, diversion: &Diversion) -> Vec<Statement<'static>> {
         match self {
             Self::Any => Vec::new(),
             Self::Port(ports) => vec![
@@ -294,13 +335,12 @@ impl Condition {
                     range((ports.first(), ports.last())),
                 ),
             ],
-            Self::Ipv4Fragment => {
-                let parts = binary(BinaryOperation::AND(
-                    field("ip", "frag-off"),
-                    Expression::Number(FRAGMENT_BITS),
-                ));
-                vec![matches(parts, Operator::NEQ, Expression::Number(0))]
-            }
+            Self::PlainIpv4 => PLAIN_IPV4.map(WordTest::statement).to_vec(),
+            Self::PlainIpv6 => vec![matches(
+                field("ip6", "nexthdr"),
+                Operator::EQ,
+                numbers([TCP, UDP, ICMPV6].map(|(number, _)| number)),
+            )],
             Self::Ipv4WithoutPorts => {
                 vec![matches(
                     field("ip", "length"),
@@ -315,20 +355,18 @@ impl Condition {
                     range(IPV6_TOO_SHORT),
                 )]
             }
-            Self::Ipv4Options => vec![matches(
-                field("ip", "hdrlength"),
-                Operator::NEQ,
-                Expression::Number(5),
-            )],
-            Self::Ipv6ExtensionHeader => vec![matches(
-                field("ip6", "nexthdr"),
-                Operator::NEQ,
-                numbers([TCP, UDP, ICMPV6].map(|(number, _)| number)),
+            Self::IsDiverted => vec![matches(
+                Expression::Named(NamedExpression::Fib(Fib {
+                    result: FibResult::Oifname,
+                    flags: HashSet::from([FibFlag::Daddr, FibFlag::Mark]),
+                })),
+                Operator::EQ,
+                Expression::String(Cow::Owned(diversion.device.clone())),
             )],
         }
     }
 
-    fn text(self) -> String {
+    fn text(self, diversion: &Diversion) -> String {
         let names = |headers: &[(u32, &str)]| {
             let names: Vec<&str> = headers.iter().map(|(_, name)| *name).collect();
             names.join(", ")
@@ -339,7 +377,8 @@ impl Condition {
                 "meta l4proto {{ {} }} th dport {ports} ",
                 names(&[TCP, UDP])
             ),
-            Self::Ipv4Fragment => format!("ip frag-off & {FRAGMENT_BITS:#06x} != 0 "),
+            Self::PlainIpv4 => PLAIN_IPV4.map(WordTest::text).concat(),
+            Self::PlainIpv6 => format!("ip6 nexthdr {{ {} }} ", names(&[TCP, UDP, ICMPV6])),
             Self::Ipv4WithoutPorts => {
                 let (first, last) = IPV4_TOO_SHORT;
                 format!("ip length {first}-{last} ")
@@ -348,11 +387,41 @@ impl Condition {
                 let (first, last) = IPV6_TOO_SHORT;
                 format!("ip6 length {first}-{last} ")
             }
-            Self::Ipv4Options => "ip hdrlength != 5 ".to_owned(),
-            Self::Ipv6ExtensionHeader => {
-                format!("ip6 nexthdr != {{ {} }} ", names(&[TCP, UDP, ICMPV6]))
-            }
+            Self::IsDiverted => format!("fib daddr . mark oifname \"{}\" ", diversion.device),
         }
+    }
+}
+
+/// A question about 32 bits of the network header. nft reads a word at once, and asks nothing else first: not of what
+/// version it is, as it does before it reads a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct WordTest {
+    /// Where the word begins, in bits.
+    offset: u32,
+    /// The bits of it that count.
+    mask: u32,
+    /// What they have to be.
+    value: u32,
+}
+
+impl WordTest {
+    fn statement(self) -> Statement<'static> {
+        let word = Expression::Named(NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw {
+            base: PayloadBase::NH,
+            offset: self.offset,
+            len: 32,
+        })));
+        let bits = binary(BinaryOperation::AND(word, Expression::Number(self.mask)));
+        matches(bits, Operator::EQ, Expression::Number(self.value))
+    }
+
+    fn text(self) -> String {
+        let Self {
+            offset,
+            mask,
+            value,
+        } = self;
+        format!("@nh,{offset},32 & {mask:#010x} == {value:#010x} ")
     }
 }
 
@@ -371,6 +440,12 @@ fn rule(chain: &'static str, statements: Vec<Statement<'static>>) -> NfListObjec
         chain: chain.into(),
         expr: statements.into(),
         ..Rule::default()
+    })
+}
+
+fn goto(chain: &'static str) -> Statement<'static> {
+    Statement::Goto(JumpTarget {
+        target: chain.into(),
     })
 }
 
@@ -426,16 +501,31 @@ fn mark_with(bit: u32, mask: u32) -> Statement<'static> {
 
 /// The chain at the hook.
 const ENTERS: &str = "enters_from_vpn";
-/// The chain that marks.
+/// The chain of what enters from the VPN.
 const MARKS: &str = "mark_for_filter";
+/// The chain of what shows all its headers and ports.
+const PLAIN: &str = "mark_plain";
+/// The chain of what has its mark.
+const UNTRACKED: &str = "track_once";
 /// The priority of the hook that nft calls `raw`: before connection tracking, which is to leave out what is diverted.
 pub const RAW: i32 = -300;
 /// Headers by number and by nft's name for them.
 const TCP: (u32, &str) = (6, "tcp");
 const UDP: (u32, &str) = (17, "udp");
 const ICMPV6: (u32, &str) = (58, "ipv6-icmp");
-/// The bits of the third word of an IPv4 header that a whole datagram has not: more fragments, and the offset.
-const FRAGMENT_BITS: u32 = 0x3fff;
+/// Version and header length; and the third word's bits of more fragments, and the offset.
+const PLAIN_IPV4: [WordTest; 2] = [
+    WordTest {
+        offset: 0,
+        mask: 0xff00_0000,
+        value: 0x4500_0000,
+    },
+    WordTest {
+        offset: 32,
+        mask: 0x0000_3fff,
+        value: 0,
+    },
+];
 /// First and last of the lengths that leave less than four bytes behind a header of 20.
 const IPV4_TOO_SHORT: (u16, u16) = (0, 23);
 /// First and last of the lengths that are less than four bytes.
