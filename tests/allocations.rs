@@ -224,8 +224,9 @@ fn live_with_records(
     offramp::gateway::publish::Live,
     offramp::gateway::drops::SampleReader,
 ) {
-    use offramp::gateway::drops::{CaptureOptions, DropOptions, LogOptions, Place, samples};
+    use offramp::gateway::drops::{CaptureOptions, DropOptions, LogOptions, samples};
     use offramp::gateway::publish::{Live, Published};
+    use offramp::gateway::record::Place;
     use std::sync::Arc;
 
     let reader = samples(&DropOptions {

@@ -7,9 +7,11 @@ mod site;
 mod support;
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::CNAME;
@@ -19,7 +21,7 @@ use names::{
     Client, NameServer, Upstream, addresses, free_address, internal, policy, question,
     receive_framed, send_framed,
 };
-use site::plain::PlainSite;
+use site::plain::{self, PlainSite};
 use site::{DEADLINE, Daemon, Host, in_sandbox, poll};
 use support::{Folder, is_installed, program, run};
 
@@ -406,6 +408,91 @@ fn questions_of_one_connection_are_answered_as_the_answers_come() {
 }
 
 #[test]
+fn a_byte_a_second_is_no_question_for_long() {
+    let upstream = Upstream::leaking();
+    let server = NameServer::start("dns_slow", &[&upstream]);
+    let mut stream = TcpStream::connect(server.address).expect("it listens");
+    let second = Some(Duration::from_secs(1));
+    stream.set_read_timeout(second).expect("a duration");
+    let asked = question(1, "sip.contoso.com", RecordType::A).to_vec();
+    let mut framed = Vec::new();
+    send_framed(&mut framed, &asked.expect("a message")).expect("into memory");
+    let mut sent = 0;
+    for byte in &framed {
+        if stream.write_all(&[*byte]).is_err() || matches!(stream.read(&mut [0]), Ok(0)) {
+            break;
+        }
+        sent += 1;
+        // Whoever asks as people do is answered meanwhile.
+        assert_eq!(
+            server.ask("sip.contoso.com", RecordType::A).answers.len(),
+            1
+        );
+    }
+    assert!(
+        (5..framed.len()).contains(&sent),
+        "{sent} of {} bytes",
+        framed.len()
+    );
+}
+
+#[test]
+fn queries_are_logged_with_what_became_of_them() {
+    let upstream = Upstream::leaking();
+    let folder = Folder::new("dns_query_log");
+    let path = folder.path("queries.jsonl");
+    let lines = format!("query_log = \"{path}\"\nquery_log_rate = 1000");
+    let server = NameServer::start_as("dns_logged", &[&upstream], &lines, &[]);
+    for (name, record_type) in [
+        ("SIP.contoso.com", RecordType::A),
+        ("lyncdiscoverinternal.contoso.com", RecordType::HTTPS),
+        ("www.contoso.com", RecordType::A),
+        ("www.contoso.com", RecordType::A),
+        ("contoso.com", RecordType::AXFR),
+    ] {
+        server.ask(name, record_type);
+    }
+    let mut stream = TcpStream::connect(server.address).expect("it listens");
+    let asked = question(1, "_sip._tls.contoso.com", RecordType::SRV).to_vec();
+    send_framed(&mut stream, &asked.expect("a message")).expect("it reads");
+    receive_framed(&mut stream).expect("an answer");
+
+    let logged = poll("the query log", || {
+        let text = std::fs::read_to_string(&path).ok()?;
+        (text.lines().count() == 6).then_some(text)
+    });
+    let told: Vec<String> = logged
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("an object");
+            let keys = ["outcome", "client", "protocol", "name", "type", "response"];
+            keys.map(|key| line[key].as_str().expect("a text").to_owned())
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "pinned 127.0.0.1 udp sip.contoso.com A NOERROR",
+            "hidden 127.0.0.1 udp lyncdiscoverinternal.contoso.com HTTPS NXDOMAIN",
+            "forwarded 127.0.0.1 udp www.contoso.com A NOERROR",
+            "cached 127.0.0.1 udp www.contoso.com A NOERROR",
+            "refused 127.0.0.1 udp contoso.com TYPE252 REFUSED",
+            "pinned 127.0.0.1 tcp _sip._tls.contoso.com SRV NOERROR",
+        ]
+    );
+    // A policy without it ends it.
+    server.write_policy("");
+    poll("the reload", || {
+        server.daemon.log().contains("reloaded").then_some(())
+    });
+    server.ask("sip.contoso.com", RecordType::A);
+    std::thread::sleep(Duration::from_millis(500));
+    let text = std::fs::read_to_string(&path).expect("it was read");
+    assert_eq!(text, logged);
+}
+
+#[test]
 fn strangers_are_refused_and_responses_are_not_answered() {
     let upstream = Upstream::leaking();
     let lines = "";
@@ -592,11 +679,34 @@ fn the_gateway_answers_names_at_an_address_that_comes_later() {
     const NAME: &str = "the_gateway_answers_names_at_an_address_that_comes_later";
     in_sandbox(NAME, &["dig"], || {
         let site = PlainSite::new(NAME);
-        let mut gateway = site.start(
-            "metrics = \"127.0.0.1:9464\"\n\
-             [dns]\nlisten = [\"172.16.1.53:53\"]\nupstreams = [\"10.20.0.7\"]\n\
-             [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.32\"]\nhosts = [\"sip.contoso.com\"]",
+        let names = plain::policy(
+            &site.folder,
+            "[dns]\nlisten = [\"172.16.1.53:53\"]\nupstreams = [\"10.20.0.7\"]\nquery_log = \"-\"",
         );
+        let path = site.folder.write("names.toml", names);
+        let mut alone = Daemon::start(
+            &site.concentrator,
+            "offramp dns",
+            site.folder.path("dns.log"),
+            &mut program(&["dns", &path]),
+        );
+        alone.wait_for_log("DNS queries are answered at");
+        let rehearsed = site.offramp(&["run", &path, "--dry-run"]);
+        assert_eq!(rehearsed.code, Some(1), "{}", rehearsed.stderr);
+        for said in [
+            "# error: cannot answer DNS queries at 172.16.1.53:53: Address already in use",
+            "another program answers there: stop it, or name another address or port: [dns] listen",
+            "# DNS queries are logged to standard output, 10 lines a second at most for each outcome",
+        ] {
+            assert!(rehearsed.stdout.contains(said), "{}", rehearsed.stdout);
+        }
+        assert!(alone.terminate().success());
+        let log = site.folder.path("queries.jsonl");
+        let mut gateway = site.start(&format!(
+            "metrics = \"127.0.0.1:9464\"\n\
+             [dns]\nlisten = [\"172.16.1.53:53\"]\nupstreams = [\"10.20.0.7\"]\nquery_log = \"{log}\"\n\
+             [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.32\"]\nhosts = [\"sip.contoso.com\"]"
+        ));
         site.concentrator.ip("address add 172.16.1.53/24 dev tun0");
         let ask = |host: &Host, way: &str| {
             let mut dig = Command::new("dig");
@@ -616,7 +726,16 @@ fn the_gateway_answers_names_at_an_address_that_comes_later() {
             told.contains("DNS queries at 172.16.1.53:53: 2 pinned"),
             "{told}"
         );
+        let logged = format!("query log {log}: 2 lines written");
+        poll("the query log", || {
+            let told = site.offramp(&["status", "--control", &site.folder.path("control.sock")]);
+            told.success().contains(&logged).then_some(())
+        });
         let scraped = poll("the metrics", || scrape(&site.concentrator));
+        assert!(
+            scraped.contains("offramp_dns_log_lines_total{result=\"written\"} 2"),
+            "{scraped}"
+        );
         assert!(
             scraped.contains("offramp_dns_queries_total{outcome=\"pinned\"} 2"),
             "{scraped}"

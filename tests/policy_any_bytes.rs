@@ -73,6 +73,7 @@ const PIECES: &[&str] = &[
     "ttl_seconds = 5\n",
     "queries_per_second = 10\n",
     "cache_entries = 0\n",
+    "query_log = \"-\"\n",
     "canaries = [\"private-relay\"]\n",
     "divert = \"all\"\n",
     "workers = 0x10\n",
@@ -129,7 +130,7 @@ fn nearly_right() -> impl Strategy<Value = String> {
         "[[feed]]\nname = \"g\"\nformat = \"prefixes\"\nfile = \"z.txt\"\n",
         "[routes]\ntunnel = \"full\"\n",
         "[dns]\nlisten = [\"172.16.1.1:53\"]\nsip_domains = [\"contoso.com\"]\nttl_seconds = 5\ncanaries = []\n\
-         upstreams = [\"10.0.0.53:5353\"]\nclients = [\"172.16.1.0/25\"]\ncache_entries = 0\nqueries_per_second = 7\n",
+         upstreams = [\"10.0.0.53:5353\"]\nclients = [\"172.16.1.0/25\"]\ncache_entries = 0\nqueries_per_second = 7\nquery_log = \"/x.jsonl\"\nquery_log_rate = 7\n",
         "[[public]]\nname = \"q\"\naddresses = [\"167.55.49.32\"]\nhosts = [\"sip.a.b\", \"autodiscover.a.b\"]\n",
         "[gateway]\nworkers = 4\nrealtime = 10\ncpus = [2, 3]\nmetrics = \"[::1]:9464\"\ndivert = \"all\"\non_failure = \"closed\"\ndrop_log = \"-\"\ndrop_log_rate = 7\n",
         "[[endpoint]]\nname = \"e\"\nprograms = ['C:\\x.exe']\nprofile = \"domain\"\ninterface_type = \"wired\"\n",

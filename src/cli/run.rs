@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::input::{compile, load_policy, load_policy_quietly, peek_policy, read_policy};
 use super::log_options::LogOptions;
 use crate::filter::{CompiledPolicy, Generation};
+use crate::gateway::dns::QueryLogOptions;
 use crate::gateway::drops::{CaptureOptions, DropOptions};
 use crate::gateway::feeds;
 use crate::gateway::preflight::{Finding, Severity};
@@ -120,9 +121,12 @@ fn rehearse(
     if !findings.is_empty() {
         text.push('\n');
     }
-    let drops = DropOptions::new(&policy.policy().gateway, capture).to_string();
-    if !drops.is_empty() {
-        text.push_str(&drops);
+    let mut logs = DropOptions::new(&policy.policy().gateway, capture).to_string();
+    if let Some(log) = QueryLogOptions::of(policy.policy()) {
+        logs.push_str(&log.to_string());
+    }
+    if !logs.is_empty() {
+        text.push_str(&logs);
         text.push('\n');
     }
     text.push_str(&diversion.to_string());

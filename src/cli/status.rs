@@ -202,6 +202,9 @@ fn push_names(text: &mut String, dns: &DnsStatus) {
     if let Some(mean) = dns.latency_microseconds.checked_div(answers) {
         _ = writeln!(text, " an answer took {mean} µs on average");
     }
+    if let Some(log) = &dns.query_log {
+        push_record(text, "query log", "lines", log);
+    }
 }
 
 fn push_table(text: &mut String, title: &str, head: [&str; 4], rows: Vec<[String; 4]>) {

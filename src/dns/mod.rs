@@ -27,12 +27,13 @@ pub mod reference;
 #[cfg(test)]
 mod tests;
 
-pub use query::{Incoming, Key, LONGEST_KEY, Query, Refusal};
+pub use query::{Incoming, Key, LONGEST_KEY, Query, Refusal, asked_for};
 pub use reply::{Local, STREAM_LIMIT, write_local};
 pub use screen::{Prepared, Unusable, screen};
 pub use upstream::{EdnsUse, Heard, Upstream};
 pub use wire::Malformed;
 
+use self::wire::Header;
 use crate::plan::DnsName;
 
 /// The response codes that are given or understood (RFC 1035 §4.1.1, RFC 6891 §9).
@@ -66,5 +67,24 @@ impl ResponseCode {
             Self::Refused => 5,
             Self::BadVers => 16,
         }
+    }
+
+    /// The mnemonic of a code that an answer has, where it is one of these.
+    pub const fn name(number: u16) -> Option<&'static str> {
+        Some(match number {
+            0 => "NOERROR",
+            1 => "FORMERR",
+            2 => "SERVFAIL",
+            3 => "NXDOMAIN",
+            4 => "NOTIMP",
+            5 => "REFUSED",
+            16 => "BADVERS",
+            _ => return None,
+        })
+    }
+
+    /// The code of an answer, without the bits that its OPT record has.
+    pub fn of(answer: &[u8]) -> Option<u16> {
+        Some(Header::read(answer)?.flags & wire::flag::RCODE)
     }
 }

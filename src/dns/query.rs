@@ -160,6 +160,14 @@ impl<'m> Query<'m> {
     }
 }
 
+/// Name and type that `message` asks for, as far as that can be read.
+pub fn asked_for(message: &[u8]) -> Option<(DnsName, u16)> {
+    let [questions, ..] = Header::read(message)?.counts;
+    let (name, end) = read_name(message, HEADER).filter(|_| questions > 0)?;
+    let record_type = message.get(end..)?.first_chunk()?;
+    Some((name, u16::from_be_bytes(*record_type)))
+}
+
 /// RFC 1035 §4.2.1, RFC 6891 §6.2.5; at most what passes any path in one piece.
 pub(super) fn datagram_limit(edns: Option<Edns>) -> usize {
     edns.map_or(SMALLEST, |edns| {

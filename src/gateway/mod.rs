@@ -11,7 +11,7 @@
 //!                                  marks, rules and routes of the kernel
 //! ```
 //!
-//! `drops` writes down what was dropped, for the operator who asks for it.
+//! `drops` writes down what was dropped, for the operator who asks for it; `record` is where such things are written.
 //! `feeds` reads the files that a policy's `[[feed]]` entries name, `fetch` gets them from their publishers.
 //!
 //! A [`Backend`] moves batches between a worker and the world; the worker and the judgement are the same for all of them.
@@ -39,6 +39,7 @@ mod options;
 pub mod preflight;
 pub mod publish;
 pub mod queue;
+pub mod record;
 pub mod regular;
 pub mod rights;
 pub mod run;

@@ -13,8 +13,8 @@ use super::divert::route::{ForeignRule, Netlink, NetlinkError};
 use super::divert::{Diversion, names};
 use super::lock::LockError;
 use super::options::{control_path, metrics_address};
-use super::{control, tun};
-use crate::policy::{GatewayOptions, Policy};
+use super::{control, dns, tun};
+use crate::policy::Policy;
 
 mod firewall;
 mod openvpn;
@@ -81,7 +81,7 @@ pub async fn check(policy: &Policy, diversion: &Diversion, netlink: &Netlink) ->
         Err(error) => findings.push(no_netlink(&error)),
     }
     findings.extend(check_change(policy, diversion, netlink).await);
-    findings.extend(check_addresses(&policy.gateway));
+    findings.extend(check_addresses(policy));
     for table in diversion.rules().iter().map(|rule| rule.table) {
         match netlink.foreign_routes(table).await {
             Ok(0) => {}
@@ -125,8 +125,15 @@ pub async fn check_change(
 }
 
 /// Whether the gateway can listen where it is to.
-fn check_addresses(gateway: &GatewayOptions) -> Vec<Finding> {
-    let mut findings = Vec::new();
+fn check_addresses(policy: &Policy) -> Vec<Finding> {
+    let gateway = &policy.gateway;
+    let names = dns::try_addresses(policy).into_iter();
+    let mut findings: Vec<Finding> = names
+        .map(|error| {
+            let (what, advice) = error.parts();
+            Finding::error(what, advice)
+        })
+        .collect();
     let path = control_path(gateway);
     if let Err(error) = control::try_listen(path) {
         findings.push(Finding::error(

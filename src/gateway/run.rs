@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use super::control::{self, ControlSocket};
 use super::divert::Diversion;
 use super::divert::install::{DivertError, Installation, remove_all};
 use super::divert::route::{LinkChange, LinkChanges, Netlink};
-use super::dns::{self, DnsError, DnsServer};
+use super::dns::{self, DnsError, DnsServer, QueryLog, QueryLogOptions};
 use super::drops::{CaptureOptions, DropOptions, Drops};
 use super::lock::{HostLock, LockError};
 use super::metrics::{MetricsServer, Questions};
@@ -222,6 +222,7 @@ struct Gateway {
     control: ControlSocket,
     metrics: Option<MetricsServer>,
     dns: Option<DnsServer>,
+    queries: QueryLog,
     signals: Signals,
     watch: FileWatch,
     links: LinkChanges,
@@ -281,10 +282,13 @@ impl Gateway {
         // What it takes is given up next.
         let schedule = Schedule::new(options.realtime, cpus(&options));
         let files = source.files();
-        let wanted = DropOptions::new(&options, capture.as_ref());
+        let mut written = DropOptions::new(&options, capture.as_ref()).folders();
+        let query_log = QueryLogOptions::of(first.policy());
+        let folder = query_log.as_ref().and_then(|log| log.place.folder());
+        written.extend(folder.map(Path::to_owned));
         let rights = Rights::limit_to(Needs {
             files: &files,
-            written: &wanted.folders(),
+            written: &written,
             control: control_path(&first.policy().gateway),
             device: &diversion.device,
         });
@@ -293,6 +297,10 @@ impl Gateway {
             .map_err(io::Error::other)
             .map_err(system("watch the policy file"))?;
         let drops = Drops::start(&options, capture);
+        let queries = QueryLog::start(first.policy());
+        if let Some(dns) = &dns {
+            dns.publish(first.policy(), &queries);
+        }
         let noting = drops.noting(&first);
         let published = Arc::new(Published::new(first, noting, count));
         let queues = device.into_queues();
@@ -327,6 +335,7 @@ impl Gateway {
             control,
             metrics,
             dns,
+            queries,
             signals,
             watch,
             links,
@@ -522,8 +531,9 @@ impl Gateway {
         if dns::listen_addresses(policy.policy()) != answered_at {
             warn!("dns.listen takes effect at the next start of offramp");
         }
+        self.queries.change(policy.policy()).await;
         if let Some(dns) = &self.dns {
-            dns.publish(policy.policy());
+            dns.publish(policy.policy(), &self.queries);
         }
         self.drops.change(&policy.policy().gateway).await;
         let noting = self.drops.noting(&policy);
@@ -570,7 +580,10 @@ impl Gateway {
             evicted_fragments: self.workers.evicted_fragments(),
             drop_log: self.drops.log_status(),
             drop_capture: self.drops.capture_status(),
-            dns: self.dns.as_ref().map(DnsStatus::from),
+            dns: self
+                .dns
+                .as_ref()
+                .map(|dns| DnsStatus::new(dns, &self.queries)),
         }
     }
 
@@ -580,6 +593,7 @@ impl Gateway {
             self.workers.stop();
             let abandoned = self.installation.abandon().await;
             self.drops.stop().await;
+            self.queries.stop().await;
             return Ok(abandoned?);
         }
         let stopped = self.installation.stop().await;
@@ -587,6 +601,7 @@ impl Gateway {
         self.workers.join();
         let removed = self.installation.remove().await;
         self.drops.stop().await;
+        self.queries.stop().await;
         stopped.and(removed)?;
         info!("stopped: everything that was added to the kernel is removed");
         Ok(())

@@ -272,6 +272,21 @@ impl Collector for Scrape {
                 "How long DNS answers took.",
                 Latency(dns),
             )?;
+            if let Some(log) = &dns.query_log {
+                out.counters(
+                    "dns_log_lines",
+                    "Lines of the log of DNS queries; lost ones could not be written.",
+                    [
+                        ([("result", "written")], log.written),
+                        ([("result", "lost")], log.lost),
+                    ],
+                )?;
+                out.gauge(
+                    "dns_log_failed",
+                    "1 while the log of DNS queries cannot be written.",
+                    u32::from(log.error.is_some()),
+                )?;
+            }
         }
 
         out.gauge(
@@ -461,15 +476,15 @@ fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
 }
 
 /// Rules that have series of their own, of packets and of bytes: more than most policies have.
-const MOST_NAMED_RULES: usize = 52;
+const MOST_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MOST_PATTERNS: usize = 8;
 /// Kinds of rules, each of which may have others.
 const KINDS: usize = 4;
 /// Series without labels, or with labels of two values at most.
 const SINGLE_SERIES: usize = 12;
-/// Series of the drop log and of the capture of drops.
-const RECORD_SERIES: usize = 6;
+/// Series of the drop log, of the capture of drops, and of the log of queries.
+const RECORD_SERIES: usize = 9;
 /// Of names: outcomes; and of the time that answers took: six bounds, their number and their sum.
 const DNS_SERIES: usize = Outcome::ALL.len() + 8;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Traffic;
 use super::divert::{self, Diversion};
-use super::dns::DnsServer;
+use super::dns::{DnsServer, QueryLog};
 use crate::filter::{Action, Reason, RuleKind};
 use crate::policy::{DivertScope, FailMode};
 
@@ -48,7 +48,7 @@ pub struct Status {
     pub drop_capture: Option<RecordStatus>,
 }
 
-/// What is written down of dropped packets.
+/// What is written down of dropped packets, or of queries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordStatus {
     /// Where it is written.
@@ -72,6 +72,9 @@ pub struct DnsStatus {
     pub latency: Vec<LatencyStatus>,
     /// Of all answers together.
     pub latency_microseconds: u64,
+    /// The log of queries, where the policy wants one.
+    #[serde(default)]
+    pub query_log: Option<RecordStatus>,
 }
 
 /// How many queries had an outcome.
@@ -207,8 +210,9 @@ pub(super) const fn kind_name(kind: RuleKind) -> &'static str {
     }
 }
 
-impl From<&DnsServer> for DnsStatus {
-    fn from(server: &DnsServer) -> Self {
+impl DnsStatus {
+    /// What `server` and its log tell.
+    pub fn new(server: &DnsServer, log: &QueryLog) -> Self {
         let microseconds = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
         let outcomes = server.counters().outcomes();
         let latency = server.counters().latency();
@@ -229,6 +233,7 @@ impl From<&DnsServer> for DnsStatus {
                 })
                 .collect(),
             latency_microseconds: microseconds(latency.sum),
+            query_log: log.status(),
         }
     }
 }

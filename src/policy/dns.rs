@@ -10,6 +10,8 @@
 //! queries_per_second = 100              # of one client, 1 to 1000000
 //! cache_entries = 10000                 # answers of upstreams that are kept, 0 to 1000000
 //! canaries = ["doh", "ddr"]             # default; "private-relay" by choice
+//! query_log = "/var/log/offramp/queries.jsonl"  # a file or "-"; none: queries are not logged
+//! query_log_rate = 10                   # lines a second for each outcome, 1 to 1000
 //! ```
 
 use std::fmt;
@@ -20,11 +22,11 @@ use ipnet::IpNet;
 use super::address::{parse_endpoint, parse_prefix, parse_socket};
 use super::diagnostic::Collector;
 use super::file::PolicyFile;
-use super::meaning::{Policy, Sourced};
-use super::name::parse_host;
-use super::print::{list, values};
+use super::meaning::{GatewayOptions, Policy, Sourced};
+use super::name::{parse_host, parse_log};
+use super::print::{list, pair, values};
 use super::problem::Problem;
-use super::read::single;
+use super::read::{MAX_LOG_RATE, single};
 use super::section::{Need, parse_word};
 
 /// `[dns]`: the pin-point DNS server.
@@ -47,6 +49,10 @@ pub struct DnsOptions {
     pub cache_entries: u32,
     /// Names that are answered without data, so that software keeps to this server.
     pub canaries: Vec<Sourced<Canary>>,
+    /// Absolute path of the log of queries, or [`GatewayOptions::STANDARD_OUTPUT`]; `None` switches it off.
+    pub query_log: Option<Sourced<String>>,
+    /// Lines a second of that log at most, for each outcome.
+    pub query_log_rate: u32,
 }
 
 impl DnsOptions {
@@ -56,6 +62,8 @@ impl DnsOptions {
     pub const DEFAULT_QUERIES_PER_SECOND: u32 = 100;
     /// `dns.cache_entries` where the file leaves it open.
     pub const DEFAULT_CACHE_ENTRIES: u32 = 10_000;
+    /// `dns.query_log_rate` where the file leaves it open: as that of the drop log.
+    pub const DEFAULT_QUERY_LOG_RATE: u32 = GatewayOptions::DROP_LOG_RATE;
     /// `dns.canaries` where the file leaves it open.
     pub const DEFAULT_CANARIES: [Canary; 2] = [Canary::Doh, Canary::Ddr];
 
@@ -77,7 +85,11 @@ impl DnsOptions {
             out,
             "canaries",
             values(&self.canaries).map(|canary| canary.word()),
-        )
+        )?;
+        if let Some(place) = &self.query_log {
+            pair(out, "query_log", &place.value)?;
+        }
+        writeln!(out, "query_log_rate = {}", self.query_log_rate)
     }
 }
 
@@ -94,6 +106,8 @@ impl Default for DnsOptions {
             canaries: Self::DEFAULT_CANARIES
                 .map(|value| Sourced { value, line: 0 })
                 .to_vec(),
+            query_log: None,
+            query_log_rate: Self::DEFAULT_QUERY_LOG_RATE,
         }
     }
 }
@@ -175,6 +189,8 @@ pub(super) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> DnsOptions
         Some(_) => section.list("canaries", Need::Optional, "[\"doh\"]", parse_canary, out),
         None => defaults.canaries,
     };
+    let query_log = section.string("query_log", parse_log, out);
+    let query_log_rate = section.integer("query_log_rate", 1..=MAX_LOG_RATE, out);
     DnsOptions {
         listen,
         sip_domains,
@@ -184,6 +200,8 @@ pub(super) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> DnsOptions
         queries_per_second: queries_per_second.map_or(defaults.queries_per_second, |it| it.value),
         cache_entries: cache_entries.map_or(defaults.cache_entries, |it| it.value),
         canaries,
+        query_log,
+        query_log_rate: query_log_rate.map_or(defaults.query_log_rate, |it| it.value),
     }
 }
 
@@ -209,6 +227,8 @@ pub(super) const DNS_KEYS: &[&str] = &[
     "queries_per_second",
     "cache_entries",
     "canaries",
+    "query_log",
+    "query_log_rate",
 ];
 
 /// RFC 1035 §4.2.

@@ -387,8 +387,9 @@ pub(super) const DEFAULT_MEDIA_PORTS: PortRange = match PortRange::new(1024, 655
 /// Route tables for the filter: not the 256 that have names, and room for the second and the third.
 const TABLES: RangeInclusive<u32> = 256..=i32::MAX as u32 - 2;
 
-/// Lines of the drop log: a bound for what a disk is asked to take, 11 reasons of a few hundred bytes a line.
-const MAX_LOG_RATE: u32 = 1_000;
+/// Lines of a log, for each reason or outcome: a bound for what a disk is asked to take, of about ten times a few hundred
+/// bytes.
+pub(super) const MAX_LOG_RATE: u32 = 1_000;
 
 /// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one.
 const MAX_WORKERS: u16 = 256;

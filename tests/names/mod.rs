@@ -148,7 +148,7 @@ fn converse(
 }
 
 /// Sends a message behind its length.
-pub fn send_framed(stream: &mut TcpStream, message: &[u8]) -> std::io::Result<()> {
+pub fn send_framed(stream: &mut impl Write, message: &[u8]) -> std::io::Result<()> {
     let length = u16::try_from(message.len()).expect("a message");
     stream.write_all(&[&length.to_be_bytes()[..], message].concat())
 }

@@ -5,6 +5,7 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
+use super::log::QueryLog;
 use super::server::{DnsError, DnsServer, listen_addresses};
 use crate::filter::Generation;
 use crate::gateway::run::PolicySource;
@@ -67,9 +68,11 @@ async fn serve(source: &dyn PolicySource) -> Result<(), AloneError> {
     let mut generation = Generation(1);
     let first = source.load(generation).map_err(AloneError::Policy)?;
     let mut server = DnsServer::start(first.policy())?;
-    if server.is_none() {
+    let Some(answering) = &server else {
         return Err(AloneError::NoAddress);
-    }
+    };
+    let mut log = QueryLog::start(first.policy());
+    answering.publish(first.policy(), &log);
     loop {
         let must = tokio::select! {
             _ = terminate.recv() => break,
@@ -92,7 +95,8 @@ async fn serve(source: &dyn PolicySource) -> Result<(), AloneError> {
                 if listen_addresses(policy.policy()) != server.listen() {
                     warn!("dns.listen takes effect at the next start of offramp");
                 }
-                server.publish(policy.policy());
+                log.change(policy.policy()).await;
+                server.publish(policy.policy(), &log);
                 info!(
                     generation = generation.0,
                     "reloaded: {} is in force",
@@ -108,5 +112,7 @@ async fn serve(source: &dyn PolicySource) -> Result<(), AloneError> {
         }
     }
     info!("stopping");
+    drop(server);
+    log.stop().await;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::cache::{AnswerCache, Known};
 use super::counters::{DnsCounters, Outcome};
 use super::limit::Limiter;
+use super::log::{Asked, Sampler};
 use super::server::Names;
 use crate::dns::{
     self, Incoming, Key, LONGEST_KEY, Local, Query, ResponseCode, STREAM_LIMIT, Upstream,
@@ -30,12 +31,14 @@ pub(super) struct Core {
     waiting: HashMap<Box<Key>, Vec<Waiter>>,
     most_waiting: usize,
     counters: Arc<DnsCounters>,
+    log: Sampler,
 }
 
 /// Somebody who waits for an answer.
 struct Waiter {
     /// The query, as it was sent.
     message: Box<[u8]>,
+    client: IpAddr,
     route: Route,
     since: Instant,
 }
@@ -88,6 +91,7 @@ impl Core {
             waiting: HashMap::new(),
             most_waiting,
             counters,
+            log: Sampler::default(),
         };
         core.adopt();
         core
@@ -107,6 +111,7 @@ impl Core {
         // Answers were screened by another policy, and may come from other servers.
         self.cache = AnswerCache::new(self.names.cache_entries);
         self.limiter = Limiter::new(self.names.queries_per_second, Instant::now());
+        self.log.follow(self.names.log.clone());
     }
 
     /// Takes a query: the answer is appended to `out`, or comes later on `route`, for which `errands` may get a question
@@ -120,6 +125,8 @@ impl Core {
         out: &mut Vec<u8>,
         errands: &mut Vec<Errand>,
     ) -> Taken {
+        let answer_at = out.len();
+        let mut refused_by = None;
         let outcome = match Incoming::read(message) {
             Incoming::Silence => Outcome::Dropped,
             // Nobody asks from there but servers and reflected traffic.
@@ -128,6 +135,7 @@ impl Core {
             }
             _ if !self.limiter.admits(client.ip().to_canonical(), now) => Outcome::Dropped,
             Incoming::Refuse(refusal) => {
+                refused_by = Some(refusal.code.number());
                 refusal.write(out);
                 Outcome::Refused
             }
@@ -137,10 +145,23 @@ impl Core {
             }
             Incoming::Ask(query) => match self.answer(&query, route, now, out) {
                 Some(outcome) => outcome,
-                None => return self.wait(&query, message, route, now, errands, out),
+                None if self.wait(&query, message, client.ip(), route, now, errands) => {
+                    return Taken::Waits;
+                }
+                None => {
+                    query.refuse(ResponseCode::ServFail).write(out);
+                    Outcome::Failed
+                }
             },
         };
         self.counters.add(outcome);
+        self.log.note(outcome, now, || Asked {
+            client: client.ip(),
+            is_stream: route.is_stream(),
+            question: dns::asked_for(message),
+            response: refused_by.or_else(|| ResponseCode::of(&out[answer_at..])),
+            took: now.elapsed(),
+        });
         Taken::Done
     }
 
@@ -171,27 +192,28 @@ impl Core {
         }
     }
 
-    /// Has the client wait for the answer to `query`.
+    /// Has the client wait for the answer to `query`; whether there is room for it.
     fn wait(
         &mut self,
         query: &Query<'_>,
         message: &[u8],
+        client: IpAddr,
         route: &Route,
         now: Instant,
         errands: &mut Vec<Errand>,
-        out: &mut Vec<u8>,
-    ) -> Taken {
+    ) -> bool {
         let mut buffer = [0; LONGEST_KEY];
         let key = query.key(&mut buffer);
         let waiter = Waiter {
             message: message.into(),
+            client,
             route: route.clone(),
             since: now,
         };
         if let Some(waiters) = self.waiting.get_mut(key) {
             if waiters.len() < MOST_WAITERS {
                 waiters.push(waiter);
-                return Taken::Waits;
+                return true;
             }
         } else if self.waiting.len() < self.most_waiting && !self.names.upstreams.is_empty() {
             self.waiting.insert(key.into(), vec![waiter]);
@@ -200,11 +222,9 @@ impl Core {
                 question: Upstream::of(query),
                 names: Arc::clone(&self.names),
             });
-            return Taken::Waits;
+            return true;
         }
-        query.refuse(ResponseCode::ServFail).write(out);
-        self.counters.add(Outcome::Failed);
-        Taken::Done
+        false
     }
 
     /// Answers all who wait for `errand`, with what an upstream said.
@@ -246,6 +266,13 @@ impl Core {
             self.counters.add(outcome);
             let took = now.saturating_duration_since(waiter.since);
             self.counters.note_latency(1, took);
+            self.log.note(outcome, now, || Asked {
+                client: waiter.client,
+                is_stream: waiter.route.is_stream(),
+                question: dns::asked_for(&waiter.message),
+                response: ResponseCode::of(&out),
+                took,
+            });
             match waiter.route {
                 // A client that cannot be reached, or a full buffer: it will ask again.
                 Route::Datagram(socket, client) => _ = socket.try_send_to(&out, client),
@@ -293,3 +320,52 @@ fn limit_of(query: &Query<'_>, route: &Route) -> usize {
 const MOST_WAITERS: usize = 64;
 /// RFC 1035 §4.2.
 const DNS_PORT: u16 = 53;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::op::{Message, MessageType, OpCode, Query as Asked};
+    use hickory_proto::rr::{Name, RecordType};
+
+    #[tokio::test]
+    async fn nobody_is_answered_at_a_port_of_servers_but_on_connections() {
+        let text =
+            "[vpn]\nclient_subnets = [\"127.0.0.0/8\"]\n[dns]\nsip_domains = [\"contoso.com\"]\n";
+        let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
+        let names = Arc::new(ArcSwap::from_pointee(Names::of(&policy, None)));
+        let counters = Arc::new(DnsCounters::default());
+        let mut core = Core::new(names, Arc::clone(&counters), 1);
+        let name = Name::from_ascii("sipinternal.contoso.com.").expect("a name");
+        let mut asked = Message::new(7, MessageType::Query, OpCode::Query);
+        asked.add_query(Asked::query(name, RecordType::A));
+        let asked = asked.to_vec().expect("a message");
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+        let datagrams = Route::Datagram(Rc::new(socket), SocketAddr::from(([127, 0, 0, 1], 1)));
+        let (sender, _answers) = tokio::sync::mpsc::unbounded_channel();
+        let connection = Route::Stream(sender);
+        for (port, route, is_answered) in [
+            (0, &datagrams, false),
+            (53, &datagrams, false),
+            (54, &datagrams, true),
+            (53, &connection, true),
+        ] {
+            let mut out = Vec::new();
+            let client = SocketAddr::from(([127, 0, 0, 1], port));
+            core.take(
+                &asked,
+                client,
+                route,
+                Instant::now(),
+                &mut out,
+                &mut Vec::new(),
+            );
+            assert_eq!(!out.is_empty(), is_answered, "port {port}");
+        }
+        let of = |wanted| {
+            let mut outcomes = counters.outcomes();
+            outcomes.find(|(outcome, _)| *outcome == wanted)
+        };
+        assert_eq!(of(Outcome::Dropped), Some((Outcome::Dropped, 2)));
+        assert_eq!(of(Outcome::Hidden), Some((Outcome::Hidden, 2)));
+    }
+}

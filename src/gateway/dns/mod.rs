@@ -18,6 +18,8 @@
 //! hickory-server was measured against this first. It is as fast as dnsmasq, but it starts a task for each datagram
 //! without a bound, accepts connections without a bound, and encodes each forwarded message anew.
 //!
+//! Where `dns.query_log` asks for it, samples of what is asked go to a thread that writes them down (`log`).
+//!
 //! | bound | |
 //! |---|---|
 //! | queries of a client | `dns.queries_per_second`, in bursts of as many; beyond, no answer |
@@ -27,6 +29,7 @@
 //! | connections | a quarter of the descriptors, 1,024 at most, 32 of a client; the one idle for longest gives way |
 //! | questions of a connection that wait | 32; beyond, it is not read |
 //! | a connection without a whole question, or that does not read | 10 seconds |
+//! | lines of the query log | `dns.query_log_rate` a second for each outcome, 1,024 that wait to be written; files of 8 MiB, four at most |
 //! | time for an answer | 3.5 seconds, then `SERVFAIL`, which is kept for a second |
 
 mod alone;
@@ -36,6 +39,7 @@ mod core;
 mod counters;
 mod forward;
 mod limit;
+mod log;
 mod server;
 mod socket;
 mod tcp;
@@ -43,5 +47,6 @@ mod udp;
 
 pub use alone::{AloneError, serve_alone};
 pub use counters::{DnsCounters, Histogram, Outcome};
-pub(in crate::gateway) use server::listen_addresses;
-pub use server::{DnsError, DnsServer};
+pub use log::{QueryLog, QueryLogOptions};
+pub use server::{DnsError, DnsServer, NoAddress};
+pub(in crate::gateway) use server::{listen_addresses, try_addresses};

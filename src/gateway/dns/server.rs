@@ -19,6 +19,7 @@ use super::connections::Connections;
 use super::core::Core;
 use super::counters::DnsCounters;
 use super::forward::Forwarder;
+use super::log::{Noting, QueryLog};
 use super::socket::Listening;
 use super::{tcp, udp};
 use crate::gateway::rights;
@@ -44,10 +45,12 @@ pub(super) struct Names {
     pub(super) upstreams: Vec<SocketAddr>,
     pub(super) queries_per_second: u32,
     pub(super) cache_entries: u32,
+    /// Where queries are handed over for the log, if there is one.
+    pub(super) log: Option<Noting>,
 }
 
 impl Names {
-    fn of(policy: &Policy) -> Self {
+    pub(super) fn of(policy: &Policy, log: Option<&QueryLog>) -> Self {
         let clients = policy.dns_clients().iter();
         let upstreams = policy.dns_upstreams();
         Self {
@@ -56,6 +59,7 @@ impl Names {
             upstreams: upstreams.iter().map(|address| address.value).collect(),
             queries_per_second: policy.dns.queries_per_second,
             cache_entries: policy.dns.cache_entries,
+            log: log.and_then(QueryLog::noting),
         }
     }
 
@@ -70,24 +74,36 @@ impl Names {
 #[derive(Debug, thiserror::Error)]
 pub enum DnsError {
     /// It cannot have an address.
-    #[error("cannot answer DNS queries at {address}: {source}; {advice}: [dns] listen = [...]")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-        /// What to do about it.
-        advice: &'static str,
-    },
-    /// An address that stands for all.
-    #[error(
-        "cannot answer DNS queries at {0}: answers have to leave from the address that was asked; \
-         name the addresses that clients ask, e.g. the one in the tunnel: [dns] listen = [...]"
-    )]
-    Wildcard(SocketAddr),
+    #[error(transparent)]
+    Listen(#[from] NoAddress),
     /// There is no thread for it.
     #[error("cannot start the DNS server: {0}")]
     System(#[from] io::Error),
+}
+
+/// Why a DNS server cannot have an address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot answer DNS queries at {address}: {why}; {advice}: [dns] listen = [...]")]
+pub struct NoAddress {
+    address: SocketAddr,
+    /// What the system says, or what would come of it.
+    why: String,
+    advice: &'static str,
+}
+
+impl NoAddress {
+    /// What it is, and what to do about it.
+    pub fn parts(&self) -> (String, String) {
+        let Self {
+            address,
+            why,
+            advice,
+        } = self;
+        (
+            format!("cannot answer DNS queries at {address}: {why}"),
+            format!("{advice}: [dns] listen = [...]"),
+        )
+    }
 }
 
 impl DnsServer {
@@ -102,7 +118,7 @@ impl DnsServer {
         }
         let sockets = listen.iter().map(|address| take_address(*address));
         let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-        let published = Arc::new(ArcSwap::from_pointee(Names::of(policy)));
+        let published = Arc::new(ArcSwap::from_pointee(Names::of(policy, None)));
         let counters = Arc::new(DnsCounters::default());
         let (stop, stopped) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
@@ -139,9 +155,9 @@ impl DnsServer {
         }))
     }
 
-    /// Has every answer from here on given by `policy`; the addresses stay as they are.
-    pub fn publish(&self, policy: &Policy) {
-        self.published.store(Arc::new(Names::of(policy)));
+    /// Has every answer from here on given by `policy`, and `log` told of it; the addresses stay as they are.
+    pub fn publish(&self, policy: &Policy, log: &QueryLog) {
+        self.published.store(Arc::new(Names::of(policy, Some(log))));
     }
 
     /// The addresses that it answers at.
@@ -190,9 +206,21 @@ pub(in crate::gateway) fn listen_addresses(policy: &Policy) -> Vec<SocketAddr> {
     addresses
 }
 
-fn take_address(address: SocketAddr) -> Result<Listening, DnsError> {
+/// Looks whether a server for `policy` can have its addresses, and takes none.
+pub(in crate::gateway) fn try_addresses(policy: &Policy) -> Vec<NoAddress> {
+    let addresses = listen_addresses(policy).into_iter();
+    addresses
+        .filter_map(|address| take_address(address).err())
+        .collect()
+}
+
+fn take_address(address: SocketAddr) -> Result<Listening, NoAddress> {
     if address.ip().is_unspecified() {
-        return Err(DnsError::Wildcard(address));
+        return Err(NoAddress {
+            address,
+            why: "answers have to leave from the address that was asked".to_owned(),
+            advice: "name the addresses that clients ask, e.g. the one in the tunnel",
+        });
     }
     Listening::at(address).map_err(|source| {
         let advice = match source.kind() {
@@ -204,9 +232,9 @@ fn take_address(address: SocketAddr) -> Result<Listening, DnsError> {
             }
             _ => "name another address",
         };
-        DnsError::Listen {
+        NoAddress {
             address,
-            source,
+            why: source.to_string(),
             advice,
         }
     })

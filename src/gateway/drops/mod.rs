@@ -12,12 +12,10 @@
 //! bounded in size, and what cannot be written (a full disk, say) is lost, said once, and tried again; traffic does not
 //! notice.
 //!
-//! This is the one place where addresses of clients are written down.
+//! Here, and in the log of DNS queries, addresses of clients are written down; nowhere else.
 
 mod counts;
-mod file;
 mod line;
-mod outlet;
 mod recorder;
 mod sample;
 
@@ -30,6 +28,7 @@ use tracing::warn;
 use self::counts::Counts;
 pub use self::recorder::Recorder;
 pub use self::sample::{Noting, Sample, SampleReader, Unwritten, samples};
+use super::record::Place;
 use super::status::RecordStatus;
 use crate::filter::CompiledPolicy;
 use crate::policy::GatewayOptions;
@@ -52,15 +51,6 @@ pub struct LogOptions {
     pub rate: u32,
 }
 
-/// Where a log is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// Standard output.
-    Output,
-    /// A file, and older ones beside it.
-    File(PathBuf),
-}
-
 /// A capture of what is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptureOptions {
@@ -76,10 +66,7 @@ impl DropOptions {
     /// What `gateway` asks for, and `capture` beside it.
     pub fn new(gateway: &GatewayOptions, capture: Option<&CaptureOptions>) -> Self {
         let log = gateway.drop_log.as_ref().map(|place| LogOptions {
-            place: match place.value.as_str() {
-                GatewayOptions::STANDARD_OUTPUT => Place::Output,
-                path => Place::File(path.into()),
-            },
+            place: Place::of(&place.value),
             rate: gateway
                 .drop_log_rate
                 .map_or(GatewayOptions::DROP_LOG_RATE, |rate| rate.value),
@@ -92,13 +79,10 @@ impl DropOptions {
 
     /// The folders of their files.
     pub fn folders(&self) -> Vec<PathBuf> {
-        let log = self.log.as_ref().and_then(|log| match &log.place {
-            Place::Output => None,
-            Place::File(path) => Some(path),
-        });
-        let capture = self.capture.as_ref().map(|capture| &capture.file);
-        let files = log.into_iter().chain(capture);
-        let folders = files.filter_map(|file| file.parent());
+        let log = self.log.as_ref().and_then(|log| log.place.folder());
+        let capture = self.capture.as_ref();
+        let capture = capture.and_then(|capture| capture.file.parent());
+        let folders = log.into_iter().chain(capture);
         folders.map(Path::to_owned).collect()
     }
 }
@@ -172,15 +156,6 @@ impl Drops {
         let capture = self.options.capture.as_ref()?;
         let place = capture.file.display().to_string();
         Some(self.counts.capture.status(place))
-    }
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Output => out.write_str("standard output"),
-            Self::File(path) => path.display().fmt(out),
-        }
     }
 }
 

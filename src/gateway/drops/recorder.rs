@@ -9,13 +9,12 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 use super::counts::Counts;
-use super::file::BoundedFile;
 use super::line;
-use super::outlet::{Outlet, Target};
-use super::sample::{Noting, Sample, SampleReader, Unwritten};
-use super::{CaptureOptions, DropOptions, LogOptions, Place};
+use super::sample::{Noting, Sample, SampleReader};
+use super::{CaptureOptions, DropOptions};
 use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
 use crate::filter::{CompiledPolicy, Reason};
+use crate::gateway::record::{BoundedFile, LOG_PAUSE, LineLog, OLDER_FILES, Outlet, Target};
 
 /// A thread that writes down what workers hand over.
 #[derive(Debug)]
@@ -37,7 +36,10 @@ impl Recorder {
         let mut writer = Writer {
             reader: Arc::clone(&reader),
             counts: Arc::clone(counts),
-            log: options.log.as_ref().map(Log::new),
+            log: options
+                .log
+                .as_ref()
+                .map(|log| Log::new("the drop log", &log.place)),
             capture: options.capture.as_ref().map(Capture::new).transpose()?,
         };
         let (ending, ended) = oneshot::channel();
@@ -110,7 +112,7 @@ impl Writer {
                 break;
             };
             if let Some(log) = &mut self.log {
-                log.take(&sample);
+                log_line(log, &sample);
             }
             if let Some(capture) = &mut self.capture {
                 capture.take(&sample);
@@ -124,7 +126,7 @@ impl Writer {
     /// Writes what has come to `least` bytes.
     fn flush(&mut self, least: usize) {
         if let Some(log) = &mut self.log {
-            log.flush(least, &self.counts);
+            log.flush(least, &self.counts.log);
         }
         if let Some(capture) = &mut self.capture {
             capture.flush(least, &self.counts);
@@ -132,61 +134,17 @@ impl Writer {
     }
 }
 
-/// The log of samples.
-struct Log {
-    outlet: Outlet,
-    lines: Vec<u8>,
-    count: u64,
-    /// What the lines stand for: themselves, and what they say was not written.
-    stand_for: Unwritten,
-    /// What lines stood for that were lost.
-    carried: Unwritten,
-}
+/// The log of samples, a kind for each reason.
+type Log = LineLog<{ Reason::ALL.len() }>;
 
-impl Log {
-    fn new(options: &LogOptions) -> Self {
-        let target = match &options.place {
-            Place::Output => Target::Output,
-            Place::File(path) => Target::File(BoundedFile::new(
-                path,
-                LOG_FILE_SIZE,
-                OLDER_FILES,
-                Vec::new(),
-            )),
-        };
-        Self {
-            outlet: Outlet::new(format!("the drop log {}", options.place), target),
-            lines: Vec::new(),
-            count: 0,
-            stand_for: NONE,
-            carried: NONE,
-        }
-    }
-
-    fn take(&mut self, sample: &Sample) {
-        let (Some(unwritten), Some(by)) = (sample.unwritten, &sample.by) else {
-            return;
-        };
-        let reason = sample.verdict.reason as usize;
-        let unwritten = unwritten + std::mem::take(&mut self.carried[reason]);
-        line::push(&mut self.lines, sample, by, unwritten);
-        self.count += 1;
-        self.stand_for[reason] += unwritten + 1;
-    }
-
-    fn flush(&mut self, least: usize, counts: &Counts) {
-        if self.lines.len() < least {
-            return;
-        }
-        if !self.outlet.write(&self.lines, self.count, &counts.log) {
-            for (carried, stood_for) in self.carried.iter_mut().zip(self.stand_for) {
-                *carried += stood_for;
-            }
-        }
-        self.lines.clear();
-        self.count = 0;
-        self.stand_for = NONE;
-    }
+fn log_line(log: &mut Log, sample: &Sample) {
+    let (Some(unwritten), Some(by)) = (sample.unwritten, &sample.by) else {
+        return;
+    };
+    let reason = sample.verdict.reason as usize;
+    log.add(reason, unwritten, |out, unwritten| {
+        line::push(out, sample, by, unwritten);
+    });
 }
 
 /// The capture.
@@ -245,23 +203,18 @@ impl Capture {
     }
 }
 
-const NONE: Unwritten = [0; Reason::ALL.len()];
-/// How long to leave workers alone: a few lines a second are no hurry.
-const LOG_PAUSE: Duration = Duration::from_millis(100);
 /// With a capture, samples are to be free again before they run out.
 const CAPTURE_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes that are worth a write.
 const ENOUGH: usize = 256 << 10;
-/// Older files that are kept.
-const OLDER_FILES: usize = 3;
-/// Bytes of a file of the log.
-const LOG_FILE_SIZE: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {
+    use super::super::{LogOptions, Unwritten};
     use super::*;
     use crate::capture::CaptureReader;
     use crate::filter::{Generation, Judge, Verdict};
+    use crate::gateway::record::Place;
     use crate::packet::Received;
     use std::path::{Path, PathBuf};
 
@@ -318,7 +271,7 @@ mod tests {
         let counts = Arc::new(Counts::default());
         let recorder = Recorder::start(&options, &counts).expect("a thread");
         let noting = recorder.noting(&policy());
-        drop_media(&noting, 50, &mut NONE.clone());
+        drop_media(&noting, 50, &mut [0; Reason::ALL.len()]);
         recorder.stop(Duration::from_secs(60)).await;
 
         let lines = std::fs::read_to_string(&log).expect("it is written");
@@ -331,57 +284,12 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 50);
-        let status = |counts: &super::super::counts::OutletCounts| {
+        let status = |counts: &crate::gateway::record::OutletCounts| {
             let status = counts.status(String::new());
             (status.written, status.lost, status.error)
         };
         assert_eq!(status(&counts.log), (10, 0, None));
         assert_eq!(status(&counts.capture), (50, 0, None));
-        std::fs::remove_dir_all(folder).expect("it is ours");
-    }
-
-    #[test]
-    fn what_lost_lines_stood_for_the_next_line_stands_for() {
-        let folder = scratch("carried");
-        let path = folder.join("drops.jsonl");
-        let options = log_to(&path, 3);
-        let reader = super::super::samples(&options);
-        let counts = Counts::default();
-        // It is a device, and no file.
-        let mut log = Log::new(&LogOptions {
-            place: Place::File("/dev/null".into()),
-            rate: 3,
-        });
-        let noting = reader.noting(&policy());
-        let mut unwritten = NONE;
-        let mut write = |log: &mut Log| {
-            reader.begin_second();
-            drop_media(&noting, 10, &mut unwritten);
-            while let Some(sample) = reader.next() {
-                log.take(&sample);
-                reader.give_back(sample);
-            }
-            log.flush(1, &counts);
-        };
-        write(&mut log);
-        write(&mut log);
-        let failed = counts.log.status(String::new());
-        assert_eq!((failed.written, failed.lost), (0, 6));
-        assert!(failed.error.is_some());
-
-        let mended = options.log.as_ref().map(Log::new).expect("just above");
-        log.outlet = mended.outlet;
-        write(&mut log);
-        let lines = std::fs::read_to_string(&path).expect("it is written");
-        let told: u64 = lines
-            .lines()
-            .map(|line| {
-                let line: serde_json::Value = serde_json::from_str(line).expect("an object");
-                line["unwritten"].as_u64().expect("a number") + 1
-            })
-            .sum();
-        // The last 7 wait for the next line.
-        assert_eq!(told + 7, 30, "{lines}");
         std::fs::remove_dir_all(folder).expect("it is ours");
     }
 }

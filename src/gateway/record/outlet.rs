@@ -10,7 +10,7 @@ use super::file::BoundedFile;
 
 /// Where records go.
 #[derive(Debug)]
-pub(super) struct Outlet {
+pub(in crate::gateway) struct Outlet {
     /// What it is, for messages: `the drop log /var/log/offramp/drops.jsonl`.
     name: String,
     target: Target,
@@ -21,7 +21,7 @@ pub(super) struct Outlet {
 }
 
 #[derive(Debug)]
-pub(super) enum Target {
+pub(in crate::gateway) enum Target {
     /// Standard output.
     Output,
     /// A file, and older ones.
@@ -29,7 +29,7 @@ pub(super) enum Target {
 }
 
 impl Outlet {
-    pub(super) fn new(name: String, target: Target) -> Self {
+    pub(in crate::gateway) fn new(name: String, target: Target) -> Self {
         Self {
             name,
             target,
@@ -39,7 +39,12 @@ impl Outlet {
     }
 
     /// Writes `records`, which are `count`, or counts them as lost; whether it could.
-    pub(super) fn write(&mut self, records: &[u8], count: u64, counts: &OutletCounts) -> bool {
+    pub(in crate::gateway) fn write(
+        &mut self,
+        records: &[u8],
+        count: u64,
+        counts: &OutletCounts,
+    ) -> bool {
         let waits = self.retry_at.is_some_and(|at| Instant::now() < at);
         let written = if waits {
             None

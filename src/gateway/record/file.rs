@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// A file, and older ones beside it.
 #[derive(Debug)]
-pub(super) struct BoundedFile {
+pub(in crate::gateway) struct BoundedFile {
     path: PathBuf,
     /// Bytes that the file may have.
     limit: u64,
@@ -41,7 +41,12 @@ struct OpenFile {
 }
 
 impl BoundedFile {
-    pub(super) fn new(path: &Path, limit: u64, older: usize, preamble: Vec<u8>) -> Self {
+    pub(in crate::gateway) fn new(
+        path: &Path,
+        limit: u64,
+        older: usize,
+        preamble: Vec<u8>,
+    ) -> Self {
         Self {
             path: path.to_owned(),
             limit,
@@ -55,7 +60,7 @@ impl BoundedFile {
     ///
     /// # Errors
     /// When they cannot be written: then nothing of them is left in the file, as soon as that can be had.
-    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
+    pub(in crate::gateway) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         let is_same = |open: &OpenFile| {
             // Somebody may have moved it away, as logrotate does.
             fs::metadata(&self.path).is_ok_and(|it| identity(&it) == open.identity)
@@ -169,7 +174,7 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Self {
-            let folder = format!("offramp-drops-{}-{name}", std::process::id());
+            let folder = format!("offramp-record-{}-{name}", std::process::id());
             let folder = std::env::temp_dir().join(folder);
             _ = fs::remove_dir_all(&folder);
             Self(folder)

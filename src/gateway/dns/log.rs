@@ -1,0 +1,425 @@
+//! [`QueryLog`]: what clients ask and what becomes of it, a JSON line for a sample.
+//!
+//! ```text
+//!  thread "dns": Sampler ── bounded channel ──▶ thread "offramp-queries" ──▶ query log
+//! ```
+//!
+//! The server's thread waits for nobody: what there is no room for, and what is beyond the lines of its second, is
+//! counted, and the next line of its outcome says how many those were.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::counters::Outcome;
+use crate::dns::ResponseCode;
+use crate::gateway::record::{LOG_PAUSE, LineLog, OutletCounts, Place};
+use crate::gateway::status::RecordStatus;
+use crate::plan::DnsName;
+use crate::plan::zones::record_type;
+use crate::policy::Policy;
+
+/// A log of queries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryLogOptions {
+    /// Where it is written.
+    pub place: Place,
+    /// Lines a second, at most, for each outcome.
+    pub rate: u32,
+}
+
+impl QueryLogOptions {
+    /// What `policy` asks for: nothing where no names are answered, either.
+    pub fn of(policy: &Policy) -> Option<Self> {
+        let place = policy.dns.query_log.as_ref();
+        let place = place.filter(|_| !policy.dns.listen.is_empty())?;
+        Some(Self {
+            place: Place::of(&place.value),
+            rate: policy.dns.query_log_rate,
+        })
+    }
+}
+
+/// What `--dry-run` says of it.
+impl std::fmt::Display for QueryLogOptions {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { place, rate } = self;
+        writeln!(
+            out,
+            "# DNS queries are logged to {place}, {rate} lines a second at most for each outcome"
+        )
+    }
+}
+
+/// The log of a server that runs.
+#[derive(Debug)]
+pub struct QueryLog {
+    options: Option<QueryLogOptions>,
+    /// From the start of the server to its end, whatever the recorder.
+    counts: Arc<OutletCounts>,
+    recorder: Option<Recorder>,
+}
+
+impl QueryLog {
+    /// Starts what the policy asks for.
+    pub fn start(policy: &Policy) -> Self {
+        let mut log = Self {
+            options: None,
+            counts: Arc::default(),
+            recorder: None,
+        };
+        log.begin(QueryLogOptions::of(policy));
+        log
+    }
+
+    /// Does as a new policy asks.
+    pub async fn change(&mut self, policy: &Policy) {
+        let wanted = QueryLogOptions::of(policy);
+        if wanted != self.options {
+            self.stop().await;
+            self.begin(wanted);
+        }
+    }
+
+    /// Writes what was handed over, and ends; a disk that does not answer is not waited for.
+    pub async fn stop(&mut self) {
+        if let Some(recorder) = self.recorder.take() {
+            recorder.stop().await;
+        }
+    }
+
+    fn begin(&mut self, options: Option<QueryLogOptions>) {
+        self.counts.set_error(None);
+        if let Some(options) = &options {
+            match Recorder::start(options, &self.counts) {
+                Ok(recorder) => self.recorder = Some(recorder),
+                Err(error) => warn!("queries are not logged, there is no thread for it: {error}"),
+            }
+        }
+        self.options = options;
+    }
+
+    /// What the server needs to hand over queries; `None` where nobody wants to know.
+    pub(super) fn noting(&self) -> Option<Noting> {
+        Some(self.recorder.as_ref()?.noting.clone())
+    }
+
+    /// What became of it.
+    pub fn status(&self) -> Option<RecordStatus> {
+        let options = self.options.as_ref()?;
+        Some(self.counts.status(options.place.to_string()))
+    }
+}
+
+/// The way of queries to the log.
+#[derive(Debug, Clone)]
+pub(super) struct Noting {
+    entries: SyncSender<Entry>,
+    rate: u32,
+}
+
+/// A query, and what became of it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) client: IpAddr,
+    pub(super) is_stream: bool,
+    /// Name and type, where they could be read.
+    pub(super) question: Option<(DnsName, u16)>,
+    /// The code of the answer, where there was one.
+    pub(super) response: Option<u16>,
+    pub(super) took: Duration,
+}
+
+/// An [`Asked`] that is to have a line.
+#[derive(Debug)]
+struct Entry {
+    at: SystemTime,
+    outcome: Outcome,
+    asked: Asked,
+    unwritten: u64,
+}
+
+/// Chooses what has a line; the server's thread alone has it.
+#[derive(Debug, Default)]
+pub(super) struct Sampler {
+    noting: Option<Noting>,
+    /// When the lines of this second began; `None` before the first.
+    since: Option<Instant>,
+    lines: [u32; Outcome::ALL.len()],
+    unwritten: [u64; Outcome::ALL.len()],
+}
+
+impl Sampler {
+    /// Hands over to `noting` from here on.
+    pub(super) fn follow(&mut self, noting: Option<Noting>) {
+        self.noting = noting;
+    }
+
+    /// Hands over what `asked` says of a query that had `outcome`, if it is to have a line.
+    pub(super) fn note(&mut self, outcome: Outcome, now: Instant, asked: impl FnOnce() -> Asked) {
+        let Some(noting) = &self.noting else {
+            return;
+        };
+        if self
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) >= SECOND)
+        {
+            self.since = Some(now);
+            self.lines = Default::default();
+        }
+        let (lines, unwritten) = (
+            &mut self.lines[outcome as usize],
+            &mut self.unwritten[outcome as usize],
+        );
+        if *lines >= noting.rate {
+            *unwritten += 1;
+            return;
+        }
+        let entry = Entry {
+            at: SystemTime::now(),
+            outcome,
+            asked: asked(),
+            unwritten: *unwritten,
+        };
+        match noting.entries.try_send(entry) {
+            Ok(()) => (*lines, *unwritten) = (*lines + 1, 0),
+            // It writes more slowly than they come, or its end has come.
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => *unwritten += 1,
+        }
+    }
+}
+
+/// A thread that writes down what it is handed.
+#[derive(Debug)]
+struct Recorder {
+    noting: Noting,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Recorder {
+    fn start(options: &QueryLogOptions, counts: &Arc<OutletCounts>) -> io::Result<Self> {
+        let (entries, received) = sync_channel(MOST_WAITING);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writer = Writer {
+            received,
+            log: LineLog::new("the query log", &options.place),
+            counts: Arc::clone(counts),
+        };
+        let (ending, ended) = oneshot::channel();
+        let told = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("offramp-queries".to_owned())
+            .spawn(move || {
+                writer.run(&told);
+                // Nobody may be waiting for it any more.
+                _ = ending.send(());
+            })?;
+        Ok(Self {
+            noting: Noting {
+                entries,
+                rate: options.rate,
+            },
+            stop,
+            thread,
+            ended,
+        })
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        // It may hang in a disk or a pipe.
+        _ = tokio::time::timeout(PATIENCE, self.ended).await;
+    }
+}
+
+/// What the thread has.
+struct Writer {
+    received: Receiver<Entry>,
+    log: LineLog<{ Outcome::ALL.len() }>,
+    counts: Arc<OutletCounts>,
+}
+
+impl Writer {
+    fn run(&mut self, stop: &AtomicBool) {
+        // Whoever cannot write says so before there is anything to write.
+        self.log.flush(0, &self.counts);
+        let mut second = Instant::now();
+        loop {
+            let is_last = stop.load(Ordering::Acquire);
+            // What comes meanwhile waits for the next round.
+            for entry in self.received.try_iter().take(MOST_WAITING) {
+                let Entry {
+                    outcome, unwritten, ..
+                } = entry;
+                self.log.add(outcome as usize, unwritten, |out, unwritten| {
+                    push_line(out, &entry, unwritten);
+                });
+            }
+            self.log.flush(1, &self.counts);
+            if is_last {
+                return;
+            }
+            std::thread::park_timeout(LOG_PAUSE);
+            if second.elapsed() >= SECOND {
+                second = Instant::now();
+                // What could not be written is tried again, and a file that was moved away is made anew.
+                self.log.flush(0, &self.counts);
+            }
+        }
+    }
+}
+
+/// One line, all of its keys always there.
+#[derive(Debug, Serialize)]
+struct Line {
+    /// RFC 3339, in UTC.
+    time: String,
+    outcome: &'static str,
+    client: IpAddr,
+    protocol: &'static str,
+    /// As text (RFC 1035 §5.1), in lower case.
+    name: Option<String>,
+    #[serde(rename = "type")]
+    record_type: Option<String>,
+    /// Mnemonic of the response code, or its number where it has none here.
+    response: Option<String>,
+    /// From the question to the answer.
+    microseconds: u64,
+    /// Queries of the same outcome since the last line, without a line.
+    unwritten: u64,
+}
+
+fn push_line(out: &mut Vec<u8>, entry: &Entry, unwritten: u64) {
+    let Entry {
+        at, outcome, asked, ..
+    } = entry;
+    let question = asked.question.as_ref();
+    // The format begins in 1970, as the clocks of Linux do, and ends long after them.
+    let at = (*at).max(SystemTime::UNIX_EPOCH);
+    let line = Line {
+        time: humantime::format_rfc3339_micros(at).to_string(),
+        outcome: outcome.name(),
+        client: asked.client.to_canonical(),
+        protocol: if asked.is_stream { "tcp" } else { "udp" },
+        name: question.map(|(name, _)| name.to_string()),
+        record_type: question.map(|(_, number)| record_type::text(*number)),
+        response: asked.response.map(|code| {
+            ResponseCode::name(code).map_or_else(|| code.to_string(), ToOwned::to_owned)
+        }),
+        microseconds: u64::try_from(asked.took.as_micros()).unwrap_or(u64::MAX),
+        unwritten,
+    };
+    serde_json::to_writer(&mut *out, &line).expect("plain fields, into memory");
+    out.push(b'\n');
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Queries that wait to be written; beyond, they are counted.
+const MOST_WAITING: usize = 1_024;
+/// How long the last lines may take to be written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked() -> Asked {
+        Asked {
+            client: "::ffff:172.16.1.10".parse().expect("an address"),
+            is_stream: false,
+            question: Some(("Sip.contoso.com".parse().expect("a name"), 33)),
+            response: Some(3),
+            took: Duration::from_micros(12),
+        }
+    }
+
+    /// A log in a folder of the test's own, and that folder.
+    fn scratch(name: &str) -> (QueryLogOptions, std::path::PathBuf) {
+        let folder = format!("offramp-queries-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
+        _ = std::fs::remove_dir_all(&folder);
+        let place = Place::File(folder.join("queries.jsonl"));
+        (QueryLogOptions { place, rate: 3 }, folder)
+    }
+
+    #[tokio::test]
+    async fn lines_of_a_second_are_bounded_and_say_what_they_stand_for() {
+        let (options, folder) = scratch("bounded");
+        let counts = Arc::new(OutletCounts::default());
+        let recorder = Recorder::start(&options, &counts).expect("a thread");
+        let mut sampler = Sampler::default();
+        let now = Instant::now();
+        sampler.note(Outcome::Hidden, now, || unreachable!("nobody asked for it"));
+        sampler.follow(Some(recorder.noting.clone()));
+        for later in [now, now + SECOND] {
+            for _ in 0..10 {
+                sampler.note(Outcome::Hidden, later, asked);
+            }
+            sampler.note(Outcome::Dropped, later, || Asked {
+                question: None,
+                response: None,
+                is_stream: true,
+                ..asked()
+            });
+        }
+        recorder.stop().await;
+        let text = std::fs::read_to_string(folder.join("queries.jsonl")).expect("it is written");
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an object"))
+            .collect();
+        let of = |outcome: &str| -> Vec<u64> {
+            let those = lines.iter().filter(|line| line["outcome"] == outcome);
+            those
+                .filter_map(|line| line["unwritten"].as_u64())
+                .collect()
+        };
+        assert_eq!(of("hidden"), [0, 0, 0, 7, 0, 0], "{text}");
+        assert_eq!(of("dropped"), [0, 0], "{text}");
+        let mut first = lines[0].clone();
+        assert!(
+            first["time"]
+                .take()
+                .as_str()
+                .is_some_and(|time| time.ends_with('Z'))
+        );
+        let wanted = serde_json::json!({
+            "time": null, "outcome": "hidden", "client": "172.16.1.10", "protocol": "udp",
+            "name": "sip.contoso.com", "type": "SRV", "response": "NXDOMAIN", "microseconds": 12, "unwritten": 0,
+        });
+        assert_eq!(first, wanted);
+        let dropped = lines.iter().find(|line| line["outcome"] == "dropped");
+        let dropped = dropped.expect("counted above");
+        assert_eq!(dropped["protocol"], "tcp");
+        assert!(
+            dropped["name"].is_null() && dropped["type"].is_null() && dropped["response"].is_null()
+        );
+        std::fs::remove_dir_all(folder).expect("it is ours");
+    }
+
+    #[test]
+    fn a_log_that_is_stuck_holds_up_nobody() {
+        let (entries, received) = sync_channel(2);
+        let mut sampler = Sampler::default();
+        sampler.follow(Some(Noting { entries, rate: 100 }));
+        let now = Instant::now();
+        for _ in 0..10 {
+            sampler.note(Outcome::Pinned, now, asked);
+        }
+        assert_eq!(received.try_iter().count(), 2);
+        sampler.note(Outcome::Pinned, now, asked);
+        let next = received.try_recv().expect("there is room again");
+        assert_eq!(next.unwritten, 8);
+    }
+}

@@ -1,0 +1,75 @@
+//! [`OutletCounts`]: how much was written, and how much was to be and was not.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::gateway::status::RecordStatus;
+
+/// Of what goes to one place.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct OutletCounts {
+    written: AtomicU64,
+    lost: AtomicU64,
+    trouble: Mutex<Trouble>,
+}
+
+/// What keeps records from being written.
+#[derive(Debug, Default)]
+struct Trouble {
+    error: Option<String>,
+    /// Since when the system has a write that it has not come back from.
+    writing: Option<Instant>,
+}
+
+impl OutletCounts {
+    pub(in crate::gateway) fn add_written(&self, more: u64) {
+        self.written.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(in crate::gateway) fn add_lost(&self, more: u64) {
+        self.lost.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(in crate::gateway) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Notes why nothing can be written, or that it can.
+    pub(in crate::gateway) fn set_error(&self, error: Option<String>) {
+        self.trouble().error = error;
+    }
+
+    /// Does what may wait for a disk or a pipe.
+    pub(in crate::gateway) fn watched<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.trouble().writing = Some(Instant::now());
+        let written = write();
+        self.trouble().writing = None;
+        written
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        // A panic while it was held left one message or the other.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::gateway) fn status(&self, place: String) -> RecordStatus {
+        let trouble = self.trouble();
+        let waits = trouble
+            .writing
+            .is_some_and(|since| since.elapsed() > LONGEST_WRITE);
+        RecordStatus {
+            place,
+            written: self.written.load(Ordering::Relaxed),
+            lost: self.lost(),
+            error: if waits {
+                Some("it takes nothing: a write does not come back".to_owned())
+            } else {
+                trouble.error.clone()
+            },
+        }
+    }
+}
+
+/// How long a write may take before it counts as trouble.
+const LONGEST_WRITE: Duration = Duration::from_secs(2);

@@ -1,0 +1,74 @@
+//! Records for the operator who asks for them: where they are written, bounded whatever comes.
+//!
+//! `drops` writes packets down with it, `dns` questions. Files are bounded in size; what cannot be written (a full disk,
+//! say) is counted as lost, said once, and tried again.
+
+mod counts;
+mod file;
+mod lines;
+mod outlet;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub(super) use self::counts::OutletCounts;
+pub(super) use self::file::BoundedFile;
+pub(super) use self::lines::LineLog;
+pub(super) use self::outlet::{Outlet, Target};
+use crate::policy::GatewayOptions;
+
+/// Where a log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Standard output.
+    Output,
+    /// A file, and older ones beside it.
+    File(PathBuf),
+}
+
+impl Place {
+    /// What a policy calls `word`: a path, or [`GatewayOptions::STANDARD_OUTPUT`].
+    pub fn of(word: &str) -> Self {
+        match word {
+            GatewayOptions::STANDARD_OUTPUT => Self::Output,
+            path => Self::File(path.into()),
+        }
+    }
+
+    /// The folder of its files.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Output => None,
+            Self::File(path) => path.parent(),
+        }
+    }
+
+    /// What lines are written to.
+    pub(super) fn target(&self) -> Target {
+        match self {
+            Self::Output => Target::Output,
+            Self::File(path) => Target::File(BoundedFile::new(
+                path,
+                LOG_FILE_SIZE,
+                OLDER_FILES,
+                Vec::new(),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Output => out.write_str("standard output"),
+            Self::File(path) => path.display().fmt(out),
+        }
+    }
+}
+
+/// Older files that are kept.
+pub(super) const OLDER_FILES: usize = 3;
+/// Bytes of a file of a log.
+const LOG_FILE_SIZE: u64 = 8 << 20;
+/// How long to gather lines: a few a second are no hurry.
+pub(super) const LOG_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
