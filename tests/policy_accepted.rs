@@ -56,7 +56,7 @@ fn the_article_whole_is_accepted_with_its_exceptions() {
         "172.16.1.0/24"
     );
     assert_eq!(policy.vpn.client_subnets[0].line, 10);
-    assert_eq!(policy.tests[0].expect.value.to_string(), "drop media");
+    assert_eq!(policy.tests[0].claim.expected(), "drop media");
     assert_prints_itself(&policy);
 }
 

@@ -18,6 +18,8 @@ const PIECES: &[&str] = &[
     "[[feed]]\n",
     "[[endpoint]]\n",
     "[[test]]\n",
+    "lookup = \"sip.contoso.com\"\n",
+    "expect = \"resolves\"\n",
     "[vpn",
     "[[",
     "]]",
@@ -135,6 +137,9 @@ fn nearly_right() -> impl Strategy<Value = String> {
         "[gateway]\nworkers = 4\nrealtime = 10\ncpus = [2, 3]\nmetrics = \"[::1]:9464\"\ndivert = \"all\"\non_failure = \"closed\"\ndrop_log = \"-\"\ndrop_log_rate = 7\n",
         "[[endpoint]]\nname = \"e\"\nprograms = ['C:\\x.exe']\nprofile = \"domain\"\ninterface_type = \"wired\"\n",
         "[[test]]\nname = \"t\"\nfrom = \"172.16.1.10\"\nto = \"10.1.0.10:443\"\nprotocol = \"tcp\"\nexpect = \"drop\"\n",
+        "[[test]]\nname = \"n\"\nlookup = \"_sip._tls.contoso.com\"\ntype = \"SRV\"\nexpect = \"hidden\"\n",
+        "[[test]]\nname = \"o\"\nlookup = \"sip.contoso.com\"\nexpect = \"resolves 192.0.2.1, 192.0.2.2\"\n",
+        "[[test]]\nname = \"r\"\nto = \"192.0.2.1\"\nexpect = \"outside\"\n",
         "[[test]]\nname = \"u\"\nfrom = \"fd00::1\"\nto = \"fd00::2\"\nprotocol = \"icmp\"\nexpect = \"forward default\"\n",
     ];
     let chosen = prop::sample::subsequence(sections.to_vec(), 0..=sections.len());

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::error::{CliError, say};
 use super::input::{compile, print_diagnostics, read_policy, refused, remarks_on_routes};
-use crate::filter::{BrokenExpectation, CompiledPolicy, Generation};
-use crate::plan::{EndpointRules, RoutePlan};
+use crate::filter::{CompiledPolicy, Generation};
+use crate::plan::{BrokenExpectation, EndpointRules, Happens, RoutePlan, broken_expectations};
 use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
 
 /// Check a policy file: every mistake at once, with what to write instead
@@ -46,7 +46,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let endpoints = EndpointRules::of(&policy);
     endpoints.remarks.iter().for_each(|it| warnings.remark(it));
     let compiled = compile(path, policy, Generation(1))?;
-    let broken = compiled.broken_expectations();
+    let broken = broken_expectations(&compiled);
     if options.json {
         print_json(&warnings, Some(&compiled), &broken)?;
         return Ok(if broken.is_empty() {
@@ -77,22 +77,17 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
 
 /// What a test expected, and what happens.
 fn failure(policy: &Policy, broken: &BrokenExpectation<'_>) -> String {
-    let BrokenExpectation { test, answer } = broken;
-    let because = match (&answer.matched, answer.rule) {
-        (Some(matched), _) => format!(
-            "{} {} in line {}",
-            matched.set, matched.prefix, matched.line
-        ),
-        (None, Some(rule)) => format!("rule \"{}\"", rule.name),
-        (None, None) => "no rule speaks of it".to_owned(),
-    };
+    let BrokenExpectation {
+        test,
+        outcome,
+        because,
+    } = broken;
     format!(
-        "{origin}:{line}: test \"{name}\" does not hold\n  expected  {expected}\n  happens   {verdict}: {because}\n",
+        "{origin}:{line}: test \"{name}\" does not hold\n  expected  {expected}\n  happens   {outcome}: {because}\n",
         origin = policy.origin,
-        line = test.expect.line,
+        line = test.line,
         name = test.name.value,
-        expected = test.expect.value,
-        verdict = answer.verdict,
+        expected = test.claim.expected(),
     )
 }
 
@@ -170,12 +165,18 @@ fn print_json(
     broken: &[BrokenExpectation<'_>],
 ) -> Result<(), CliError> {
     let tests = broken.iter().map(|it| {
+        let verdict = match &it.outcome {
+            Happens::Verdict(verdict) => Some(verdict),
+            Happens::Answer(_) | Happens::Inside(_) => None,
+        };
         json!({
             "name": it.test.name.value,
-            "line": it.test.expect.line,
-            "expected": it.test.expect.value.to_string(),
-            "verdict": it.answer.verdict.action.to_string(),
-            "reason": it.answer.verdict.reason.name(),
+            "line": it.test.line,
+            "expected": it.test.claim.expected(),
+            "happens": it.outcome.to_string(),
+            "because": it.because,
+            "verdict": verdict.map(|verdict| verdict.action.to_string()),
+            "reason": verdict.map(|verdict| verdict.reason.name()),
         })
     });
     super::print_json(&json!({

@@ -15,6 +15,7 @@ use crate::gateway::drops::{CaptureOptions, DropOptions};
 use crate::gateway::feeds;
 use crate::gateway::preflight::{Finding, Severity};
 use crate::gateway::run::{self as gateway, PolicySource, RunError};
+use crate::plan::broken_expectations;
 use crate::policy::{Code, Style};
 
 /// Enforce the policy on the traffic of a VPN, beside its daemon
@@ -178,15 +179,16 @@ impl PolicySource for PolicyPath<'_> {
 
 /// A policy whose own tests do not hold is not taken.
 pub(super) fn check_tests(policy: &CompiledPolicy) -> Result<(), String> {
-    let broken = policy.broken_expectations();
+    let broken = broken_expectations(policy);
     let [first, ..] = &broken[..] else {
         return Ok(());
     };
     Err(format!(
-        "{} is refused: test \"{}\" expects {}, and the verdict is {}; `offramp check` tells more",
+        "{} is refused: test \"{}\" expects {}, and what happens is {}: {}; `offramp check` tells more",
         policy.policy().origin,
         first.test.name.value,
-        first.test.expect.value,
-        first.answer.verdict
+        first.test.claim.expected(),
+        first.outcome,
+        first.because
     ))
 }

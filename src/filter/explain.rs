@@ -1,4 +1,4 @@
-//! Why a packet gets its verdict: [`CompiledPolicy::explain`] and the `[[test]]` entries of a policy.
+//! Why a packet gets its verdict: [`CompiledPolicy::explain`].
 //!
 //! An explanation is asked of the compiled policy itself: it builds the packet in question, has it judged as any other,
 //! and then looks up in the policy what the verdict rests on.
@@ -9,9 +9,9 @@ use std::time::Duration;
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
 
-use super::{Action, CompiledPolicy, Judge, Reason, Rule, Verdict};
+use super::{CompiledPolicy, Judge, Reason, Rule, Verdict};
 use crate::packet::{Protocol, Received};
-use crate::policy::{EntryKey, Expectation, Expected, ExpectedAction, PortRange, Sourced};
+use crate::policy::{EntryKey, PortRange, Sourced};
 
 /// A packet that somebody asks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,15 +80,6 @@ pub enum Set<'a> {
     Feed(&'a str, EntryKey),
 }
 
-/// A `[[test]]` that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokenExpectation<'a> {
-    /// The test.
-    pub test: &'a Expectation,
-    /// What happens.
-    pub answer: Answer<'a>,
-}
-
 impl Question {
     /// Source port of a question that names none: Windows begins its dynamic range with it (RFC 6335 §6).
     pub const EPHEMERAL_PORT: u16 = 49_152;
@@ -127,29 +118,17 @@ impl CompiledPolicy {
         })
     }
 
-    /// The `[[test]]` entries of the policy that do not hold, in file order.
-    pub fn broken_expectations(&self) -> Vec<BrokenExpectation<'_>> {
-        self.policy()
-            .tests
-            .iter()
-            .filter_map(|test| self.broken(test))
-            .collect()
-    }
-
-    fn broken<'a>(&'a self, test: &'a Expectation) -> Option<BrokenExpectation<'a>> {
-        let verdict = self.ask(test.from, test.to, test.protocol)?;
-        let Expected { action, reason } = test.expect.value;
-        let action = match action {
-            ExpectedAction::Forward => Action::Forward,
-            ExpectedAction::Drop => Action::Drop,
-        };
-        let reason_fits = reason.is_none_or(|reason| reason == verdict.reason.name());
-        if verdict.action == action && reason_fits {
-            return None;
-        }
-        let destination = self.memberships(test.to.ip());
-        let answer = self.answer(PortRange::single(test.to.port()), verdict, &destination);
-        Some(BrokenExpectation { test, answer })
+    /// What becomes of a packet in question with exactly these ports (0 where none matter), and why; `None` when its
+    /// addresses are of two families.
+    pub fn explain_exactly(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        protocol: Option<Protocol>,
+    ) -> Option<Answer<'_>> {
+        let verdict = self.ask(from, to, protocol)?;
+        let destination = self.memberships(to.ip());
+        Some(self.answer(PortRange::single(to.port()), verdict, &destination))
     }
 
     /// The verdict on a packet made for the purpose.
@@ -284,7 +263,7 @@ impl std::fmt::Display for Set<'_> {
 mod tests {
     use super::*;
     use crate::filter::Generation;
-    use crate::policy;
+    use crate::policy::{self, Expected};
 
     const POLICY: &[u8] = br#"
 [vpn]
@@ -298,18 +277,6 @@ addresses = ["10.1.0.0/28", "10.1.0.10"]
 name = "Remote Desktop"
 to = ["10.9.0.0/24"]
 ports = ["3389"]
-[[test]]
-name = "SIP stays out of the tunnel"
-from = "172.16.1.10"
-to = "10.1.0.10:5061"
-protocol = "tcp"
-expect = "drop servers"
-[[test]]
-name = "wrong on purpose"
-from = "172.16.1.10"
-to = "10.2.0.1:50000"
-protocol = "udp"
-expect = "forward"
 "#;
 
     fn compiled() -> CompiledPolicy {
@@ -375,17 +342,6 @@ expect = "forward"
             compiled().explain(&question("2001:db8::1", Some(80), Some(Protocol::Tcp))),
             None
         );
-    }
-
-    #[test]
-    fn only_the_expectation_that_does_not_hold_is_reported() {
-        let policy = compiled();
-        let broken = policy.broken_expectations();
-        let [broken] = &broken[..] else {
-            panic!("one of the two: {broken:?}")
-        };
-        assert_eq!(broken.test.name.value, "wrong on purpose");
-        assert_eq!(broken.answer.verdict.to_string(), "drop media");
     }
 
     #[test]

@@ -34,6 +34,6 @@ mod verdict;
 
 pub use batch::Judge;
 pub use compiled::{CompileError, CompiledPolicy, Generation};
-pub use explain::{Answer, BrokenExpectation, Explanation, Membership, Question, Set};
+pub use explain::{Answer, Explanation, Membership, Question, Set};
 pub use rule::{Rule, RuleKind, RuleTable};
 pub use verdict::{Action, Reason, RuleId, Verdict};

@@ -8,6 +8,7 @@
 //!         ──▶ Zones         which names clients get an answer of their own for
 //!         ──▶ Ruleset       the filter's verdicts as a list of rules
 //!         ──▶ EndpointRules what Windows Firewall blocks on the clients
+//!         ──▶ broken_expectations   which of its own [[test]] entries do not hold
 //! ```
 //!
 //! A plan is a value: sets of addresses, where each came from, and what there is to say about them. `render` writes it
@@ -18,6 +19,7 @@ mod diversion;
 mod effects;
 mod endpoint;
 mod entry;
+mod expect;
 mod remark;
 mod routes;
 mod ruleset;
@@ -30,6 +32,7 @@ pub use diversion::{diverted, diverted_on_every_port};
 pub use effects::{Effects, VerdictChange};
 pub use endpoint::{Direction, EndpointRule, EndpointRules};
 pub use entry::Entry;
+pub use expect::{BrokenExpectation, Happens, broken_expectations};
 pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
 pub use ruleset::{PacketRule, PortSet, Portless, Ruleset, Traffic};
 pub use source::{Source, SourceKind};

@@ -49,6 +49,14 @@ impl SourceKind {
         }
     }
 
+    /// Whether an address of the kind lies where it does whatever subnets and services have it.
+    pub(super) const fn is_fixed(&self) -> bool {
+        match self {
+            Self::Gateway | Self::PinPointDns | Self::DnsServer => true,
+            Self::Clients | Self::Corporate | Self::Public(_) | Self::Feed(..) => false,
+        }
+    }
+
     /// A short name of the kind, for programs.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::dns::DnsOptions;
+use super::expect::Expectation;
 
 pub use crate::feed::EntryKey;
 pub use crate::packet::Protocol;
@@ -22,6 +23,16 @@ pub struct Sourced<T> {
     pub value: T,
     /// Line of the policy file, counted from 1; 0 where the file leaves the value to its default.
     pub line: u32,
+}
+
+impl<T> Sourced<T> {
+    /// The same place, with what `change` makes of the value.
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Sourced<U> {
+        Sourced {
+            value: change(self.value),
+            line: self.line,
+        }
+    }
 }
 
 /// An inclusive range of TCP or UDP ports; never empty.
@@ -485,72 +496,6 @@ pub enum InterfaceType {
     /// Every interface; the rules' local address keeps them to the VPN.
     #[default]
     Any,
-}
-
-/// What a `[[test]]` expects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Expected {
-    /// The action.
-    pub action: ExpectedAction,
-    /// Name of the reason, where the file gives one; one of [`Expected::REASONS`].
-    pub reason: Option<&'static str>,
-}
-
-/// The two actions of a verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ExpectedAction {
-    /// The packet passes.
-    Forward,
-    /// The packet is dropped.
-    Drop,
-}
-
-impl Expected {
-    /// The reasons a verdict can have, each with the actions it can come with.
-    pub const REASONS: &'static [(&'static str, &'static [ExpectedAction])] = {
-        use ExpectedAction::{Drop, Forward};
-        &[
-            ("malformed", &[Drop]),
-            ("not-a-client", &[Forward]),
-            ("spoofed-source", &[Drop]),
-            ("source-routed", &[Drop]),
-            ("public", &[Forward, Drop]),
-            ("servers", &[Drop]),
-            ("allow", &[Forward]),
-            ("media", &[Drop]),
-            ("hairpin", &[Drop]),
-            ("tiny-fragment", &[Drop]),
-            ("default", &[Forward]),
-        ]
-    };
-}
-
-impl fmt::Display for Expected {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self.action {
-            ExpectedAction::Forward => "forward",
-            ExpectedAction::Drop => "drop",
-        })?;
-        match self.reason {
-            Some(reason) => write!(out, " {reason}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// `[[test]]`: a packet and the verdict it must get before the policy is taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expectation {
-    /// The operator's name for it.
-    pub name: Sourced<String>,
-    /// Source address, and port where it matters (0 otherwise).
-    pub from: SocketAddr,
-    /// Destination address, and port where it matters (0 otherwise).
-    pub to: SocketAddr,
-    /// IP protocol: `None` is ICMP.
-    pub protocol: Option<Protocol>,
-    /// The verdict expected.
-    pub expect: Sourced<Expected>,
 }
 
 /// What the operator wants: the meaning of one policy file.

@@ -16,6 +16,7 @@ mod address;
 mod coverage;
 mod diagnostic;
 mod dns;
+mod expect;
 mod feeds;
 mod file;
 mod lint;
@@ -38,13 +39,13 @@ mod text;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity};
 pub use dns::{Canary, DnsOptions};
+pub use expect::{Claim, Expectation, Expected, ExpectedAction, ExpectedAnswer, LookupType};
 pub use feeds::Withdrawn;
 pub use meaning::{
-    Allow, Corporate, DivertScope, Endpoint, EntryChoice, EntryKey, Expectation, Expected,
-    ExpectedAction, FailMode, Feed, FeedFormat, FeedPrefix, FilterOptions, FirewallProfile,
-    GatewayOptions, InterfaceType, LeakedPublic, Lifts, MarkBits, MediaMatch, MediaOptions, Policy,
-    PortRange, Protocol, ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord,
-    TunnelMode, UnknownSource, VpnOptions, WidePrefixes,
+    Allow, Corporate, DivertScope, Endpoint, EntryChoice, EntryKey, FailMode, Feed, FeedFormat,
+    FeedPrefix, FilterOptions, FirewallProfile, GatewayOptions, InterfaceType, LeakedPublic, Lifts,
+    MarkBits, MediaMatch, MediaOptions, Policy, PortRange, Protocol, ProtocolSet, PublicService,
+    RouteOptions, Server, Sourced, SrvRecord, TunnelMode, UnknownSource, VpnOptions, WidePrefixes,
 };
 pub use product::Product;
 pub use report::Style;

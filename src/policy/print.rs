@@ -1,11 +1,11 @@
 //! Printing of a [`Policy`] as TOML: the same meaning, in one canonical form.
 
 use std::fmt::{self, Display, Write as _};
-use std::net::SocketAddr;
 
+use super::expect::write_test;
 use super::meaning::{
-    DivertScope, EntryChoice, Expectation, FailMode, FeedFormat, LeakedPublic, MediaMatch, Policy,
-    Protocol, ProtocolSet, Sourced, TunnelMode, UnknownSource, WidePrefixes,
+    DivertScope, EntryChoice, FailMode, FeedFormat, LeakedPublic, MediaMatch, Policy, ProtocolSet,
+    Sourced, TunnelMode, UnknownSource, WidePrefixes,
 };
 use super::rules::{INTERFACE_TYPES, PROFILES};
 
@@ -216,28 +216,6 @@ impl Policy {
             }
         }
         Ok(())
-    }
-}
-
-fn write_test(out: &mut fmt::Formatter<'_>, test: &Expectation) -> fmt::Result {
-    writeln!(out, "\n[[test]]")?;
-    pair(out, "name", &test.name.value)?;
-    pair(out, "from", host_and_port(test.from))?;
-    pair(out, "to", host_and_port(test.to))?;
-    let protocol = match test.protocol {
-        Some(Protocol::Tcp) => "tcp",
-        Some(Protocol::Udp) => "udp",
-        None => "icmp",
-    };
-    pair(out, "protocol", protocol)?;
-    pair(out, "expect", test.expect.value)
-}
-
-/// The address alone where the port does not matter.
-fn host_and_port(address: SocketAddr) -> String {
-    match address.port() {
-        0 => address.ip().to_string(),
-        _ => address.to_string(),
     }
 }
 

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use super::address::{parse_address, parse_prefix, parse_socket};
 use super::diagnostic::{Code, Collector, Diagnostic};
 use super::dns::{self, DNS_KEYS};
+use super::expect;
 use super::file::PolicyFile;
 use super::meaning::{
     Corporate, DivertScope, FailMode, FilterOptions, GatewayOptions, LeakedPublic, MarkBits,
@@ -47,7 +48,7 @@ pub(super) fn read_policy(
         dns: dns::read(file, out),
         gateway: read_gateway(file, out),
         endpoints: rules::read_endpoints(file, out),
-        tests: rules::read_tests(file, out),
+        tests: expect::read_tests(file, out),
     };
     vpn.map(|vpn| Policy { vpn, ..policy })
 }

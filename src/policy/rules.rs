@@ -1,20 +1,19 @@
-//! The sections of a policy file that repeat: servers, exceptions, public services, feeds, endpoints, tests.
+//! The sections of a policy file that repeat: servers, exceptions, public services, feeds, endpoints.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
 
-use super::address::{parse_endpoint, parse_prefix};
+use super::address::parse_prefix;
 use super::diagnostic::{Code, Collector, Diagnostic};
 use super::file::PolicyFile;
 use super::meaning::{
-    Allow, Endpoint, EntryChoice, Expectation, Expected, ExpectedAction, Feed, FeedFormat,
-    FirewallProfile, InterfaceType, Lifts, Protocol, ProtocolSet, PublicService, Server, Sourced,
-    SrvRecord, WidePrefixes,
+    Allow, Endpoint, EntryChoice, Feed, FeedFormat, FirewallProfile, InterfaceType, Lifts,
+    Protocol, ProtocolSet, PublicService, Server, Sourced, SrvRecord, WidePrefixes,
 };
 use super::name::{parse_host, parse_name, parse_path, parse_service};
 use super::port::parse_ports;
-use super::problem::{Problem, nearest, quoted_list, shorten};
+use super::problem::{Problem, shorten};
 use super::product::Product;
 use super::read::repeated;
 use super::section::{Need, Section, parse_word};
@@ -351,124 +350,15 @@ pub(super) fn read_endpoints(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> 
     endpoints
 }
 
-/// Reads every `[[test]]`.
-pub(super) fn read_tests(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Expectation> {
-    let mut names = Names::default();
-    let mut tests = Vec::new();
-    for section in repeated(
-        file,
-        "test",
-        &["name", "from", "to", "protocol", "expect"],
-        out,
-    ) {
-        let name = names.read(&section, "\"media to the office is dropped\"", out);
-        let from = section.required("from", "\"172.16.1.10:50000\"", parse_endpoint, out);
-        let to = section.required("to", "\"10.1.0.10:50000\"", parse_endpoint, out);
-        let parse = |text: &str| parse_word("protocol", text, PROTOCOLS);
-        let protocol = section.required("protocol", "\"udp\"", parse, out);
-        let expect = section.required("expect", "\"drop media\"", parse_expected, out);
-        let (Some(name), Some(from), Some(to), Some(protocol), Some(expect)) =
-            (name, from, to, protocol, expect)
-        else {
-            continue;
-        };
-        check_test(&section, from.value, to.value, protocol.value, out);
-        tests.push(Expectation {
-            name,
-            from: socket(from.value),
-            to: socket(to.value),
-            protocol: protocol.value,
-            expect,
-        });
-    }
-    tests
-}
-
-fn socket((address, port): (IpAddr, Option<u16>)) -> SocketAddr {
-    SocketAddr::new(address, port.unwrap_or(0))
-}
-
-fn check_test(
-    section: &Section<'_, '_>,
-    from: (IpAddr, Option<u16>),
-    to: (IpAddr, Option<u16>),
-    protocol: Option<Protocol>,
-    out: &mut Collector<'_>,
-) {
-    let span = |key: &str| section.value(key).map_or(0..0, toml::Spanned::span);
-    if from.0.is_ipv4() != to.0.is_ipv4() {
-        let message = format!(
-            "no packet goes from {} to {}: one is IPv4, the other IPv6",
-            from.0, to.0
-        );
-        out.error(span("to"), "", Code::ImpossibleTest, message);
-    }
-    for (key, port) in [("from", from.1), ("to", to.1)] {
-        if let (None, Some(port)) = (protocol, port) {
-            let message = format!("ICMP has no ports; `{key}` names port {port}");
-            out.error(span(key), "", Code::ImpossibleTest, message);
-        }
-    }
-}
-
-/// Reads `forward` or `drop`, optionally followed by a reason.
-fn parse_expected(text: &str) -> Result<Expected, Problem> {
-    let (action_text, reason_text) = match text.trim().split_once(char::is_whitespace) {
-        Some((action, reason)) => (action, Some(reason.trim())),
-        None => (text.trim(), None),
-    };
-    let actions = [
-        ("forward", ExpectedAction::Forward),
-        ("drop", ExpectedAction::Drop),
-    ];
-    let action = parse_word("expect", action_text, &actions)
-        .map_err(|problem| problem.help("a reason may follow, e.g. \"drop media\""))?;
-    let Some(reason_text) = reason_text else {
-        return Ok(Expected {
-            action,
-            reason: None,
-        });
-    };
-    let possible: Vec<_> = Expected::REASONS
-        .iter()
-        .filter(|(_, actions)| actions.contains(&action))
-        .map(|(reason, _)| *reason)
-        .collect();
-    if let Some(&reason) = possible.iter().find(|reason| **reason == reason_text) {
-        return Ok(Expected {
-            action,
-            reason: Some(reason),
-        });
-    }
-    let reason = shorten(reason_text);
-    let done = match action {
-        ExpectedAction::Forward => "forwarded",
-        ExpectedAction::Drop => "dropped",
-    };
-    let problem = Problem::new(
-        Code::UnknownValue,
-        match nearest(reason_text, &possible) {
-            Some(meant) => {
-                format!("no packet is {done} for the reason `{reason}`; did you mean `{meant}`?")
-            }
-            None => format!("no packet is {done} for the reason `{reason}`"),
-        },
-    );
-    Err(problem.help(format!(
-        "the reasons to {action_text} are {}",
-        quoted_list(&possible)
-    )))
-}
-
 /// The names given so far in one kind of section, and where.
 #[derive(Debug, Default)]
-struct Names {
+pub(super) struct Names {
     seen: HashMap<String, Range<usize>>,
 }
 
 impl Names {
     /// Reads the name of `section`, which no section of its kind may share.
-    fn read(
+    pub(super) fn read(
         &mut self,
         section: &Section<'_, '_>,
         example: &str,
@@ -492,12 +382,6 @@ impl Names {
         Some(name)
     }
 }
-
-const PROTOCOLS: &[(&str, Option<Protocol>)] = &[
-    ("tcp", Some(Protocol::Tcp)),
-    ("udp", Some(Protocol::Udp)),
-    ("icmp", None),
-];
 
 /// Names of the Windows Firewall profiles in a policy.
 pub(super) const PROFILES: &[(&str, FirewallProfile)] = &[
