@@ -242,6 +242,19 @@ fn files_of_others_are_held_against_the_policy() {
         "{found:#?}"
     );
 
+    let conf = offramp(&["render", "bind", "config/contoso.toml"]).success();
+    let conf = folder.write("named.conf", conf);
+    let error = offramp(&["verify", "config/contoso.toml", "--against", &conf]).error(1);
+    assert!(error.contains("offramp.rpz"), "{error}");
+    let zone = offramp(&["render", "rpz", "config/contoso.toml"]).success();
+    folder.write("offramp.rpz", zone.replace("167.55.49.34", "10.1.0.10"));
+    let ended = offramp(&["verify", "config/contoso.toml", "--json", "--against", &conf]);
+    let found = findings(&ended);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["code"], "LEAK");
+    folder.write("offramp.rpz", zone);
+    offramp(&["verify", "config/contoso.toml", "--against", &conf]).success();
+
     let other = folder.write("other.conf", "hello\n");
     let error = offramp(&["verify", "config/contoso.toml", "--against", &other]).error(1);
     assert!(error.contains("not a configuration of"), "{error}");

@@ -32,8 +32,8 @@ pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY", required_unless_present = "codes")]
     policy: Option<PathBuf>,
-    /// Hold these files against the policy, too: configurations of OpenVPN, ocserv, WireGuard, unbound, dnsmasq, and
-    /// response policy zones
+    /// Hold these files against the policy, too: configurations of OpenVPN, ocserv, WireGuard, unbound, BIND, dnsmasq,
+    /// and response policy zones
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "codes")]
     against: Vec<PathBuf>,
     /// List the codes of findings
@@ -97,10 +97,21 @@ fn against(
     let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".to_owned()))?;
     let existing = Existing::detect(&text).ok_or_else(|| failed(UNKNOWN_FILE.to_owned()))?;
     let name = file.display().to_string();
-    audit(policy, plan, zones, existing, &name, &text).map_err(|error| failed(error.to_string()))
+    let read_beside = |folder: Option<&str>, path: &str| {
+        let folder = folder
+            .map(Path::new)
+            .or(file.parent())
+            .unwrap_or(Path::new(""));
+        let path = folder.join(path);
+        let shown = path.display();
+        let bytes = feeds::read(&path).map_err(|error| format!("{shown}: {error}"))?;
+        String::from_utf8(bytes).map_err(|_| format!("{shown}: it is not UTF-8"))
+    };
+    let found = audit(policy, plan, zones, existing, &name, &text, &read_beside);
+    found.map_err(|error| failed(error.to_string()))
 }
 
-const UNKNOWN_FILE: &str = "not a configuration of OpenVPN, ocserv, WireGuard, unbound or dnsmasq, nor a response policy zone";
+const UNKNOWN_FILE: &str = "not a configuration of OpenVPN, ocserv, WireGuard, unbound, BIND or dnsmasq, nor a response policy zone";
 
 fn list_codes(json: bool) -> Result<(), CliError> {
     if json {

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  server.conf, ocserv.conf, wg0.conf ──▶ what enters the tunnel, who answers DNS ─┐
-//!  unbound.conf, RPZ, dnsmasq.conf ─────▶ what names resolve to ───────────────────┴─▶ Finding
+//!  unbound.conf, named.conf, RPZ, …  ───▶ what names resolve to ───────────────────┴─▶ Finding
 //!                                              against RoutePlan and Zones
 //! ```
 //!
 //! Nothing is owned and nothing is changed: the readers of [`super::read`] and small ones for names take from a file what
 //! bears on the policy, and skip the rest. Addresses and answers are compared, never lines.
 
+mod bind;
 mod names;
 
 use std::net::IpAddr;
@@ -32,6 +33,8 @@ pub enum Existing {
     WireGuard,
     /// That of unbound.
     Unbound,
+    /// That of BIND; its zones have files of their own.
+    Bind,
     /// A response policy zone, of BIND and others.
     ResponsePolicyZone,
     /// That of dnsmasq.
@@ -52,6 +55,8 @@ impl Existing {
             |words: &[&str]| lines().any(|line| words.iter().any(|word| line.starts_with(word)));
         if begins(&["local-zone:", "local-data:"]) {
             Some(Self::Unbound)
+        } else if begins(&["zone \"", "view \"", "options {", "include \"", "acl "]) {
+            Some(Self::Bind)
         } else if begins(&[
             "local=/",
             "address=/",
@@ -80,13 +85,17 @@ impl Existing {
             Self::Ocserv => "ocserv",
             Self::WireGuard => "WireGuard",
             Self::Unbound => "unbound",
+            Self::Bind => "BIND",
             Self::ResponsePolicyZone => "response policy zone",
             Self::Dnsmasq => "dnsmasq",
         }
     }
 }
 
-/// What of `text`, a file called `name`, does not fit a policy.
+/// Reads a file that another one names: the folder that it is relative to, where the other one says so, and its path.
+pub type Reader<'r> = &'r dyn Fn(Option<&str>, &str) -> Result<String, String>;
+
+/// What of `text`, a file called `name`, does not fit a policy. Other files that it names, `read_file` has.
 ///
 /// # Errors
 /// [`ReadError`] at the first route or record that has no meaning.
@@ -97,13 +106,14 @@ pub fn audit(
     existing: Existing,
     name: &str,
     text: &str,
+    read_file: Reader<'_>,
 ) -> Result<Vec<Finding>, ReadError> {
     let target = match existing {
         Existing::OpenVpn => Target::OpenVpn,
         Existing::Ocserv => Target::Ocserv,
         Existing::WireGuard => Target::WireGuard,
-        Existing::Unbound | Existing::ResponsePolicyZone | Existing::Dnsmasq => {
-            return names::audit(zones, existing, name, text);
+        Existing::Unbound | Existing::Bind | Existing::ResponsePolicyZone | Existing::Dnsmasq => {
+            return names::audit(policy, zones, existing, name, text, read_file);
         }
     };
     let tunnel = read(target, text)?.tunnel();
@@ -212,7 +222,10 @@ fn dns(policy: &Policy, existing: Existing, name: &str, text: &str, found: &mut 
                     .collect(),
                 Some(_) | None => Vec::new(),
             },
-            Existing::Unbound | Existing::ResponsePolicyZone | Existing::Dnsmasq => Vec::new(),
+            Existing::Unbound
+            | Existing::Bind
+            | Existing::ResponsePolicyZone
+            | Existing::Dnsmasq => Vec::new(),
         };
         for address in given.into_iter().filter(|address| !listens(*address)) {
             let what = format!(

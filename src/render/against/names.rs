@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::plan::verify::{Finding, FindingCode, Part};
 use crate::plan::zones::{DnsName, Owner, Treatment, Zones};
 
-use super::Existing;
+use super::bind::{self, BindZones};
+use super::{Existing, Reader};
+use crate::policy::Policy;
 use crate::render::ReadError;
 use crate::render::pushed::{code_lines, shorten};
 
@@ -23,26 +27,37 @@ struct Local {
     passes_types: bool,
     /// The name does not exist.
     is_denied: bool,
+    /// It begins a zone; whether names below that have nothing of their own are this server's, and do not exist.
+    covers_below: Option<bool>,
 }
 
 type Names = BTreeMap<String, Local>;
 
 pub(super) fn audit(
+    policy: &Policy,
     zones: &Zones,
     existing: Existing,
     file: &str,
     text: &str,
+    read: Reader<'_>,
 ) -> Result<Vec<Finding>, ReadError> {
+    let mut found = Vec::new();
     let names = match existing {
         Existing::Unbound => unbound(text)?,
-        Existing::ResponsePolicyZone => response_policy_zone(text)?,
+        Existing::ResponsePolicyZone => zone_file(text, &DnsName::ROOT)?,
         Existing::Dnsmasq => dnsmasq(text)?,
+        Existing::Bind => {
+            let clients: Vec<IpNet> = policy.dns_clients().iter().map(|it| it.value).collect();
+            let conf = bind::zones(text, &clients, &|path| read(None, path))?;
+            if conf.no_view {
+                found.push(no_view(file));
+            }
+            bind_names(&conf, read)?
+        }
         Existing::OpenVpn | Existing::Ocserv | Existing::WireGuard => Names::new(),
     };
-    let nothing = Local::default();
-    let mut found = Vec::new();
     for owner in zones.owners() {
-        let local = nearest(&names, &owner.name).unwrap_or(&nothing);
+        let local = &what_is_said(&names, &owner.name);
         let line = owner.sources.first().map_or(0, |it| it.line);
         let finding = match &owner.treatment {
             Treatment::Hidden => hidden(owner, local),
@@ -57,15 +72,62 @@ pub(super) fn audit(
     Ok(found)
 }
 
-/// The name itself, or one above it that is denied with all below it.
-fn nearest<'n>(names: &'n Names, name: &DnsName) -> Option<&'n Local> {
+/// What the server says of a name: by itself, or by the nearest zone above it.
+fn what_is_said(names: &Names, name: &DnsName) -> Local {
     let own = names.get(&name.to_string());
-    own.or_else(|| {
-        let mut above = std::iter::successors(name.parent(), DnsName::parent);
-        let mut denied =
-            std::iter::from_fn(|| above.next()).filter_map(|it| names.get(&it.to_string()));
-        denied.find(|it| it.is_denied)
-    })
+    let mut local = own.cloned().unwrap_or_default();
+    let upwards = std::iter::successors(Some(*name), DnsName::parent);
+    for above in upwards.filter_map(|it| names.get(&it.to_string())) {
+        if own.is_none() && above.is_denied {
+            local.is_denied = true;
+            break;
+        }
+        match above.covers_below {
+            Some(true) if own.is_none() => local.is_denied = true,
+            Some(true) => local.is_own = true,
+            Some(false) => {}
+            None => continue,
+        }
+        break;
+    }
+    local
+}
+
+fn no_view(file: &str) -> Finding {
+    Finding::error(
+        FindingCode::InternalRegistration,
+        format!("{file} has views, and none of them is for the clients of the VPN"),
+    )
+    .because(Part::File, "no `match-clients` has their addresses")
+    .because(Part::Names, "the policy has names for them")
+    .instead("`offramp render bind` writes a view for them: include it in front of the others")
+}
+
+/// What the zones of a `named.conf` say; response policy zones have the last word.
+fn bind_names(conf: &BindZones, read: Reader<'_>) -> Result<Names, ReadError> {
+    let mut names = Names::new();
+    let mut policies = Names::new();
+    for zone in &conf.zones {
+        let failed = |why: String| ReadError::new(0, format!("zone \"{}\": {why}", zone.name));
+        let text = read(conf.directory.as_deref(), &zone.file).map_err(failed)?;
+        let said = zone_file(&text, &zone.name).map_err(|error| failed(error.to_string()))?;
+        if zone.is_policy {
+            // Its owners are the names that it is about, in front of its own.
+            let suffix = format!(".{}", zone.name);
+            let about = said.into_iter().filter_map(|(owner, local)| {
+                Some((owner.strip_suffix(&suffix)?.to_owned(), local))
+            });
+            // The first that knows a name decides.
+            for (name, local) in about {
+                policies.entry(name).or_insert(local);
+            }
+        } else {
+            names.extend(said);
+            names.entry(zone.name.to_string()).or_default().covers_below = Some(true);
+        }
+    }
+    names.extend(policies);
+    Ok(names)
 }
 
 fn hidden(owner: &Owner, local: &Local) -> Option<Finding> {
@@ -175,8 +237,12 @@ fn unbound(text: &str) -> Result<Names, ReadError> {
             ("local-zone", [name, kind, ..]) => {
                 let local = entry(&mut names, line, name)?;
                 match *kind {
-                    "static" | "redirect" => local.is_own = true,
-                    "typetransparent" | "always_transparent" => local.passes_types = true,
+                    "static" => (local.is_own, local.covers_below) = (true, Some(true)),
+                    "redirect" => local.is_own = true,
+                    "transparent" => local.covers_below = Some(false),
+                    "typetransparent" | "always_transparent" => {
+                        (local.passes_types, local.covers_below) = (true, Some(false));
+                    }
                     "always_nxdomain" | "always_refuse" | "always_null" | "deny" | "refuse" => {
                         local.is_denied = true;
                     }
@@ -187,7 +253,7 @@ fn unbound(text: &str) -> Result<Names, ReadError> {
                 let local = entry(&mut names, line, name)?;
                 // A name with data has no others in every zone but those that pass types (unbound.conf, `local-zone`).
                 local.is_own = true;
-                record_of(local, line, record)?;
+                record_of(local, line, record, &DnsName::ROOT)?;
             }
             _ => {}
         }
@@ -196,7 +262,12 @@ fn unbound(text: &str) -> Result<Names, ReadError> {
 }
 
 /// A record behind its name: TTL, class and type, then the data.
-fn record_of(local: &mut Local, line: usize, words: &[&str]) -> Result<(), ReadError> {
+fn record_of(
+    local: &mut Local,
+    line: usize,
+    words: &[&str],
+    origin: &DnsName,
+) -> Result<(), ReadError> {
     let mut words = words;
     while let [first, rest @ ..] = words
         && (first.chars().all(|it| it.is_ascii_digit()) || first.eq_ignore_ascii_case("IN"))
@@ -211,7 +282,7 @@ fn record_of(local: &mut Local, line: usize, words: &[&str]) -> Result<(), ReadE
             })?;
             local.addresses.push(address);
         }
-        ["SRV" | "srv", _, _, _, target, ..] => local.targets.push(name_of(line, target)?),
+        ["SRV" | "srv", _, _, _, target, ..] => local.targets.push(absolute(line, target, origin)?),
         // RFC-less custom of response policy zones: the root denies the name, `*.` its data.
         ["CNAME" | "cname", "."] => local.is_denied = true,
         ["CNAME" | "cname", "*."] => local.is_own = true,
@@ -220,25 +291,60 @@ fn record_of(local: &mut Local, line: usize, words: &[&str]) -> Result<(), ReadE
     Ok(())
 }
 
-/// A zone file whose owners are the names, relative to the policy zone. A name that it lists is its own for every type.
-fn response_policy_zone(text: &str) -> Result<Names, ReadError> {
+/// A zone file (RFC 1035 §5.1) of the zone `origin`. A name that it lists is its own for every type.
+///
+/// A response policy zone by itself has the root for its origin: its owners are the names that it is about.
+fn zone_file(text: &str, origin: &DnsName) -> Result<Names, ReadError> {
     let mut names = Names::new();
-    let numbered = text.lines().enumerate();
-    for (index, full) in numbered {
+    let mut here = *origin;
+    let mut owner: Option<String> = None;
+    let mut depth = 0_usize;
+    for (index, full) in text.lines().enumerate() {
         let line = index + 1;
         let code = full.split(';').next().unwrap_or_default();
-        // A line that begins with space goes on with the owner before: the zone's own records.
-        if code.starts_with([' ', '\t', '@', '$']) || code.trim().is_empty() {
+        let inside = depth > 0;
+        let (opened, closed) = (code.matches('(').count(), code.matches(')').count());
+        depth = (depth + opened).saturating_sub(closed);
+        if inside || code.trim().is_empty() {
             continue;
         }
         let words: Vec<&str> = code.split_whitespace().collect();
-        if let [name, record @ ..] = &words[..] {
-            let local = entry(&mut names, line, name)?;
+        match &words[..] {
+            ["$ORIGIN", name, ..] if *origin != DnsName::ROOT => {
+                here = absolute(line, name, &here)?;
+                continue;
+            }
+            [word, ..] if word.starts_with('$') => continue,
+            _ => {}
+        }
+        let record = if code.starts_with(char::is_whitespace) {
+            &words[..]
+        } else {
+            let (name, record) = words.split_first().unwrap_or((&"", &[]));
+            // The zone's own records are about no name where the zone is a policy.
+            owner = match *name {
+                "@" if here == DnsName::ROOT => None,
+                name => Some(absolute(line, name, &here)?.to_string()),
+            };
+            record
+        };
+        if let Some(owner) = &owner {
+            let local = names.entry(owner.clone()).or_default();
             local.is_own = true;
-            record_of(local, line, record)?;
+            record_of(local, line, record, &here)?;
         }
     }
     Ok(names)
+}
+
+/// `name` as a zone file has it: whole with a dot at its end, else below `origin`.
+fn absolute(line: usize, name: &str, origin: &DnsName) -> Result<DnsName, ReadError> {
+    match (name, *origin == DnsName::ROOT) {
+        ("@", _) => Ok(*origin),
+        (_, true) => name_of(line, name),
+        _ if name.ends_with('.') => name_of(line, name),
+        _ => name_of(line, &format!("{name}.{origin}")),
+    }
 }
 
 /// `local=/…/`, `address=/…/`, `host-record=` and `srv-host=` of dnsmasq.
@@ -261,9 +367,11 @@ fn dnsmasq(text: &str) -> Result<Names, ReadError> {
                             local.addresses.push(address);
                             local.is_own = true;
                         }
-                        // Without a server behind it, the name is this server's own.
-                        _ if last.is_empty() => local.is_own = true,
-                        _ => {}
+                        // Without a server behind it, the name is this server's own, with all below it.
+                        _ if last.is_empty() => {
+                            (local.is_own, local.covers_below) = (true, Some(true));
+                        }
+                        _ => local.covers_below = Some(false),
                     }
                 }
             }

@@ -26,10 +26,23 @@ sip_domains = ["contoso.com"]
 
 /// The findings of a file: `CODE what`.
 fn found(existing: Existing, text: &str) -> Vec<String> {
+    found_beside(existing, text, &[])
+}
+
+/// The same, where the file names others, which are `beside` it.
+fn found_beside(existing: Existing, text: &str, beside: &[(&str, &str)]) -> Vec<String> {
     assert_eq!(Existing::detect(text), Some(existing));
+    let read = |folder: Option<&str>, path: &str| {
+        let path = folder.map_or_else(|| path.to_owned(), |it| format!("{it}/{path}"));
+        let known = beside.iter().find(|(name, _)| *name == path);
+        known
+            .map(|(_, text)| (*text).to_owned())
+            .ok_or(format!("there is no {path}"))
+    };
     let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
     let (plan, zones) = (RoutePlan::new(&policy), Zones::of(&policy));
-    let found = audit(&policy, &plan, &zones, existing, "file", text).expect("it can be read");
+    let found =
+        audit(&policy, &plan, &zones, existing, "file", text, &read).expect("it can be read");
     found
         .iter()
         .map(|it| format!("{} {}", it.code, it.what))
@@ -179,6 +192,155 @@ fn a_host_record_alone_lets_other_types_of_the_name_through() {
     );
 }
 
+/// The article's pin-point zones, as somebody writes them by hand.
+const NAMED: &str = r#"
+// One zone for each name.
+acl vpn { 172.16.0.0/12; };
+options { directory "/var/lib/bind"; recursion yes; };
+view "vpn" {
+    match-clients { !10.0.0.0/8; vpn; };
+    zone "sip.contoso.com" IN { type master; file "sip"; };
+    zone "_sip._tls.contoso.com" { type primary; file "srv"; }; # RFC 2782
+    /* They do not exist. */
+    zone "pool01.contoso.com" { type primary; file "empty"; };
+    include "hidden";
+};
+view "others" { zone "contoso.com" { type secondary; file "contoso"; }; };
+"#;
+
+const BESIDE: [(&str, &str); 5] = [
+    (
+        "/var/lib/bind/sip",
+        "$TTL 60\n@ IN SOA ns root (\n 1 ; serial\n 3600 600 86400 60 )\n  IN NS localhost.\n  IN A 167.55.49.32\n",
+    ),
+    (
+        "/var/lib/bind/srv",
+        "@ IN SOA ns root 1 2 3 4 5\n@ 60 IN SRV 0 0 443 sip.contoso.com.\n",
+    ),
+    ("/var/lib/bind/empty", "@ IN SOA ns root 1 2 3 4 5\n"),
+    (
+        "hidden",
+        "zone \"lyncdiscoverinternal.contoso.com\" { type primary; file \"empty\"; };\n\
+         zone \"sipinternal.contoso.com\" { type primary; file \"empty\"; };\n\
+         zone \"_sipinternaltls._tcp.contoso.com\" { type primary; file \"empty\"; };\n\
+         zone \"_sipinternal._tcp.contoso.com\" { type primary; file \"empty\"; };\n",
+    ),
+    (
+        "/var/lib/bind/contoso",
+        "@ IN SOA ns root 1 2 3 4 5\nsip A 10.1.0.10\n",
+    ),
+];
+
+#[test]
+fn the_zones_of_a_view_for_the_clients_are_what_counts() {
+    assert_eq!(found_beside(Existing::Bind, NAMED, &BESIDE), [""; 0]);
+    let one_less = NAMED.replace("zone \"pool01.contoso.com\"", "zone \"pool02.contoso.com\"");
+    assert_eq!(
+        found_beside(Existing::Bind, &one_less, &BESIDE),
+        ["INTERNAL-REGISTRATION file: pool01.contoso.com is not hidden"]
+    );
+    let private = BESIDE.map(|(name, text)| (name, text.replace("167.55.49.32", "10.1.0.10")));
+    let private = private.each_ref().map(|(name, text)| (*name, &**text));
+    assert_eq!(
+        found_beside(Existing::Bind, NAMED, &private),
+        ["LEAK file: sip.contoso.com resolves to 10.1.0.10, which is none of its public addresses"]
+    );
+    let strangers = NAMED.replace("172.16.0.0/12", "192.0.2.0/24").replace(
+        "view \"others\" {",
+        "view \"others\" { match-clients { 10.0.0.0/8; };",
+    );
+    let told = found_beside(Existing::Bind, &strangers, &BESIDE);
+    assert!(
+        told[0].contains("has views, and none of them is for the clients of the VPN"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_whole_zone_of_its_own_hides_what_it_does_not_list() {
+    let conf = "zone \"contoso.com\" { type primary; file \"contoso\"; };";
+    let zone = "$ORIGIN com.\ncontoso SOA ns root 1 2 3 4 5\n$ORIGIN contoso.com.\nsip A 167.55.49.32\n\
+                _sip._tls SRV 0 0 443 sip\n";
+    assert_eq!(
+        found_beside(Existing::Bind, conf, &[("contoso", zone)]),
+        [""; 0]
+    );
+    let listed = format!("{zone}pool01 A 10.1.0.10\n");
+    assert_eq!(
+        found_beside(Existing::Bind, conf, &[("contoso", &listed)]),
+        ["INTERNAL-REGISTRATION file: pool01.contoso.com is not hidden"]
+    );
+    let unbound = "local-zone: \"contoso.com\" static\nlocal-data: \"sip.contoso.com A 167.55.49.32\"\n\
+                   local-data: \"_sip._tls.contoso.com SRV 0 0 443 sip.contoso.com\"\n";
+    assert_eq!(found(Existing::Unbound, unbound), [""; 0]);
+    let dnsmasq = "local=/contoso.com/\nhost-record=sip.contoso.com,167.55.49.32\n\
+                   srv-host=_sip._tls.contoso.com,sip.contoso.com,443\n";
+    assert_eq!(found(Existing::Dnsmasq, dnsmasq), [""; 0]);
+    let handed_on = format!("{dnsmasq}server=/pool01.contoso.com/10.0.0.53\n");
+    assert_eq!(
+        found(Existing::Dnsmasq, &handed_on),
+        ["INTERNAL-REGISTRATION file: pool01.contoso.com is not hidden"]
+    );
+}
+
+#[test]
+fn a_policy_zone_of_bind_has_the_last_word() {
+    let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
+    let written = |target| render_names(target, &policy).expect("it has names").text;
+    let (conf, policy_zone) = (written(NameTarget::Bind), written(NameTarget::Rpz));
+    let beside = [("offramp.rpz", &*policy_zone)];
+    assert_eq!(found_beside(Existing::Bind, &conf, &beside), [""; 0]);
+    let own = conf.replace(
+        "zone \"offramp.rpz\" {",
+        "zone \"sip.contoso.com\" { type primary; file \"sip\"; };\n    zone \"offramp.rpz\" {",
+    );
+    let sip = "@ SOA ns root 1 2 3 4 5\n@ A 10.1.0.10\n";
+    let beside = [("offramp.rpz", &*policy_zone), ("sip", sip)];
+    assert_eq!(found_beside(Existing::Bind, &own, &beside), [""; 0]);
+}
+
+#[test]
+fn what_cannot_be_read_of_a_named_conf_is_told_with_its_line() {
+    let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
+    let (plan, zones) = (RoutePlan::new(&policy), Zones::of(&policy));
+    for (text, says) in [
+        ("zone \"a\" {\n", "a `{` that is not closed"),
+        ("\n};\n", "a `}` that closes nothing"),
+        (
+            "include \"me\";\n",
+            "files include one another without an end",
+        ),
+        (
+            "zone \"a..b\" { type primary; file \"x\"; };\n",
+            "zone `a..b`",
+        ),
+        (
+            "zone \"a.b\" { type primary; file \"x\"; };\n",
+            "zone \"a.b\": there is no x",
+        ),
+    ] {
+        let read = |_: Option<&str>, path: &str| match path {
+            "me" => Ok("include \"me\";\n".to_owned()),
+            path => Err(format!("there is no {path}")),
+        };
+        let failed = audit(&policy, &plan, &zones, Existing::Bind, "file", text, &read);
+        let said = failed.expect_err("it cannot be read").to_string();
+        assert!(said.contains(says), "{said}");
+    }
+    let deep = "a {".repeat(100_000);
+    let failed = audit(
+        &policy,
+        &plan,
+        &zones,
+        Existing::Bind,
+        "file",
+        &deep,
+        &|_, _| Err(String::new()),
+    );
+    let said = failed.expect_err("nobody writes that").to_string();
+    assert!(said.contains("too many braces"), "{said}");
+}
+
 #[test]
 fn a_file_of_no_known_kind_is_nothing_to_guess_about() {
     assert_eq!(Existing::detect("hello\n"), None);
@@ -221,6 +383,19 @@ mod properties {
             "#",
             "10.1.0.10",
             "::1",
+            "zone",
+            "view",
+            "include",
+            "match-clients",
+            "response-policy",
+            "type primary;",
+            "file",
+            "{",
+            "}",
+            "};",
+            "/*",
+            "(",
+            "$ORIGIN",
             "push",
             "\"route",
             "dhcp-option",
@@ -247,10 +422,11 @@ mod properties {
                 Existing::Ocserv,
                 Existing::WireGuard,
                 Existing::Unbound,
+                Existing::Bind,
                 Existing::ResponsePolicyZone,
                 Existing::Dnsmasq,
             ] {
-                _ = audit(&policy, &plan, &zones, existing, "file", &text);
+                _ = audit(&policy, &plan, &zones, existing, "file", &text, &|_, text| Ok(text.to_owned()));
             }
         }
     }
