@@ -248,7 +248,13 @@ fn files_of_others_are_held_against_the_policy() {
     assert!(error.contains("offramp.rpz"), "{error}");
     let zone = offramp(&["render", "rpz", "config/contoso.toml"]).success();
     folder.write("offramp.rpz", zone.replace("167.55.49.34", "10.1.0.10"));
-    let ended = offramp(&["verify", "config/contoso.toml", "--json", "--against", &conf]);
+    let ended = offramp(&[
+        "verify",
+        "config/contoso.toml",
+        "--json",
+        "--against",
+        &conf,
+    ]);
     let found = findings(&ended);
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(found[0]["code"], "LEAK");

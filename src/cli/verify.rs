@@ -1,6 +1,7 @@
 //! `offramp verify`: do filter, routes and names of a policy agree?
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ use super::error::{CliError, warn};
 use super::input::{compile, print_diagnostics, read_policy, refused};
 use crate::filter::Generation;
 use crate::gateway::feeds;
+use crate::gateway::live::{LiveOptions, Vantage, look};
 use crate::plan::verify::{Finding, FindingCode, verify};
 use crate::plan::{RoutePlan, Zones};
 use crate::policy::{Code, Policy, Severity};
@@ -25,6 +27,8 @@ use crate::render::against::{Existing, audit};
 Examples:
   offramp verify config/contoso.toml
   offramp verify config/contoso.toml --against /etc/openvpn/server.conf /etc/unbound/unbound.conf
+  offramp verify /etc/offramp/policy.toml --live gateway
+  offramp verify site.toml --live client --resolver 172.16.1.1
   offramp verify --codes
 
 docs/verify.md has an example of every finding.")]
@@ -36,12 +40,41 @@ pub(super) struct Options {
     /// and response policy zones
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "codes")]
     against: Vec<PathBuf>,
+    /// Look at this host, too: names as they resolve, routes as the kernel has them, and on the gateway probes that it must
+    /// drop. Sends DNS queries, and those probes with one hop to live; changes nothing
+    #[arg(long, value_name = "WHERE", conflicts_with = "codes")]
+    live: Option<Live>,
+    /// With --live: ask this DNS server, e.g. 172.16.1.1 or 172.16.1.1:5353, in place of `dns.listen` on the gateway and of
+    /// /etc/resolv.conf on a client
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_resolver, requires = "live")]
+    resolver: Vec<SocketAddr>,
+    /// With --live gateway: the gateway's control socket, in place of the policy's
+    #[arg(long, value_name = "PATH", requires = "live")]
+    control: Option<PathBuf>,
     /// List the codes of findings
     #[arg(long, conflicts_with = "policy")]
     codes: bool,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Where `--live` looks from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Live {
+    /// The concentrator, beside the running gateway, as root
+    Gateway,
+    /// A client of the VPN, while it is connected
+    Client,
+}
+
+/// Reads an address, and a port where it is not 53.
+fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().map(|address| SocketAddr::new(address, 53));
+    let address = address.or_else(|_| text.parse());
+    address.map_err(|_| {
+        "write an address, with a port or without: 172.16.1.1, [fd00:1::1]:5353".to_owned()
+    })
 }
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
@@ -62,6 +95,21 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let mut findings = verify(&compiled, &plan, &zones, &read);
     for file in &options.against {
         findings.extend(against(compiled.policy(), &plan, &zones, file)?);
+    }
+    if let Some(live) = options.live {
+        let live = LiveOptions {
+            vantage: match live {
+                Live::Gateway => Vantage::Gateway,
+                Live::Client => Vantage::Client,
+            },
+            resolvers: options.resolver.clone(),
+            control: options.control.clone(),
+        };
+        let looked = look(path, &compiled, &plan, &zones, &live);
+        findings.extend(looked.findings);
+        for unseen in looked.unseen {
+            warn(&format!("not looked at: {unseen}"));
+        }
     }
     let is_stale = |finding: &Finding| finding.code == FindingCode::Stale;
     for missing in read.iter().filter(|it| it.code() == Code::FeedNotLoaded) {

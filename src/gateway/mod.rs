@@ -32,6 +32,7 @@ pub mod feeds;
 pub mod fetch;
 pub mod gro;
 pub mod interface;
+pub mod live;
 pub mod lock;
 pub mod memory;
 pub mod metrics;

@@ -40,6 +40,7 @@ mod counters;
 mod forward;
 mod limit;
 mod log;
+pub(in crate::gateway) mod probe;
 mod server;
 mod socket;
 mod tcp;

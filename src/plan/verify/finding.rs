@@ -88,6 +88,8 @@ pub enum Part {
     Call,
     /// A file in place that offramp did not write.
     File,
+    /// The host on which this runs.
+    Host,
 }
 
 impl Part {
@@ -100,6 +102,7 @@ impl Part {
             Self::Feeds => "feeds",
             Self::Call => "call",
             Self::File => "file",
+            Self::Host => "host",
         }
     }
 }

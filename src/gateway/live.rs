@@ -1,0 +1,468 @@
+//! `offramp verify --live`: does this host do what the policy says?
+//!
+//! ```text
+//!            names                          routes                         filter
+//!  gateway   as dns.listen answers          public ones not by the VPN     probes, which the running one must drop
+//!  client    as its resolvers answer        and the company's by it        -
+//! ```
+//!
+//! Nothing is changed. A route is asked of the kernel by a UDP socket that
+//! is connected and sends nothing: the address it is given says which way it would go. Probes are datagrams with the
+//! mark that a client's packet would have, from an address of the host in the tunnel: the routing rules lead them to the
+//! filter, and its counters tell. Only such are sent as the policy drops, and with one hop to live: where nothing drops
+//! them, they get no further than to the next router.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use nix::ifaddrs::getifaddrs;
+use socket2::SockRef;
+
+use super::control;
+use super::divert::Diversion;
+use super::dns::probe::{Asker, Reply};
+use super::options::control_path;
+use super::status::Status;
+use crate::filter::{Action, CompiledPolicy};
+use crate::packet::Protocol;
+use crate::plan::verify::{Finding, FindingCode, Part};
+use crate::plan::zones::{Owner, Treatment, record_type};
+use crate::plan::{Answer, RoutePlan, Zones};
+use crate::policy::{DivertScope, Policy};
+
+/// Where to look from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vantage {
+    /// The concentrator on which the gateway runs.
+    Gateway,
+    /// A client of the VPN.
+    Client,
+}
+
+/// How to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveOptions {
+    /// Where from.
+    pub vantage: Vantage,
+    /// The DNS servers to ask; those that clients ask where there is none.
+    pub resolvers: Vec<SocketAddr>,
+    /// The gateway's control socket; the policy's where it is `None`.
+    pub control: Option<PathBuf>,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Looked {
+    /// What does not fit the policy.
+    pub findings: Vec<Finding>,
+    /// What could not be looked at, and why.
+    pub unseen: Vec<String>,
+}
+
+/// Looks whether this host does as the policy says. `file` is the policy's.
+pub fn look(
+    file: &Path,
+    policy: &CompiledPolicy,
+    plan: &RoutePlan,
+    zones: &Zones,
+    options: &LiveOptions,
+) -> Looked {
+    let mut look = Look {
+        policy,
+        local: local_addresses(),
+        options,
+        seen: Looked::default(),
+    };
+    look.names(zones);
+    look.routes(plan);
+    if options.vantage == Vantage::Gateway {
+        look.gateway(file);
+    }
+    look.seen
+}
+
+struct Look<'a> {
+    policy: &'a CompiledPolicy,
+    /// The addresses of this host.
+    local: Vec<IpAddr>,
+    options: &'a LiveOptions,
+    seen: Looked,
+}
+
+impl Look<'_> {
+    fn policy(&self) -> &Policy {
+        self.policy.policy()
+    }
+
+    fn is_client(&self, address: IpAddr) -> bool {
+        let mut clients = self.policy().vpn.client_subnets.iter();
+        clients.any(|subnet| subnet.value.contains(&address))
+    }
+
+    /// An address of this host in the tunnel, of the same family.
+    fn own_in_tunnel(&self, like: IpAddr) -> Option<IpAddr> {
+        let mut own = self.local.iter().copied();
+        own.find(|it| it.is_ipv4() == like.is_ipv4() && self.is_client(*it))
+    }
+
+    fn resolvers(&self) -> Vec<SocketAddr> {
+        if !self.options.resolvers.is_empty() {
+            return self.options.resolvers.clone();
+        }
+        match self.options.vantage {
+            Vantage::Gateway => {
+                let listen = self.policy().dns.listen.iter();
+                listen.map(|it| it.value).collect()
+            }
+            Vantage::Client => resolv_conf(),
+        }
+    }
+
+    fn names(&mut self, zones: &Zones) {
+        let resolvers = self.resolvers();
+        if resolvers.is_empty() {
+            let unseen = "names: no DNS server is known; write --resolver ADDRESS";
+            self.seen.unseen.push(unseen.to_owned());
+        }
+        for server in resolvers {
+            if let Err(why) = self.names_at(server, zones) {
+                let what = format!("the DNS server {server} does not answer: {why}");
+                let finding = Finding::error(FindingCode::Blackhole, what)
+                    .because(Part::Host, "it was asked as a client asks it")
+                    .because(Part::Names, "clients resolve nothing");
+                self.seen.findings.push(finding);
+            }
+        }
+    }
+
+    fn names_at(&mut self, server: SocketAddr, zones: &Zones) -> Result<(), String> {
+        // It may answer clients alone.
+        let asker = Asker::new(server, self.own_in_tunnel(server.ip()));
+        for owner in zones.owners() {
+            let types: &[u16] = match &owner.treatment {
+                Treatment::Pinned(_) => &[
+                    record_type::A,
+                    record_type::AAAA,
+                    record_type::SRV,
+                    record_type::HTTPS,
+                ],
+                Treatment::Hidden => &[record_type::A, record_type::AAAA, record_type::SRV],
+                Treatment::NoData(_) => &[],
+            };
+            for asked in types {
+                let reply = asker.ask(&owner.name, *asked)?;
+                let wanted = zones.answer(&owner.name, *asked);
+                let finding = compare(server, owner, *asked, &wanted, &reply);
+                self.seen.findings.extend(finding);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the kernel's routes lead, for one address of each prefix of the policy.
+    fn routes(&mut self, plan: &RoutePlan) {
+        for source in &plan.sources {
+            let to = source.prefix.network();
+            let is_public = source.kind.is_public() && !plan.tunnel.contains(to);
+            let is_company = !source.kind.is_public()
+                && self.options.vantage == Vantage::Client
+                && plan.tunnel.contains(to)
+                && !self.is_client(to);
+            if !(is_public || is_company) || !plan.families.contains(to) {
+                continue;
+            }
+            let to = if to == source.prefix.broadcast() {
+                to
+            } else {
+                source.prefix.hosts().next().unwrap_or(to)
+            };
+            let finding = match source_towards(to) {
+                Ok(from) if self.is_client(from) == is_company => continue,
+                Ok(from) if is_public => {
+                    let what =
+                        format!("the kernel leads \"{}\" into the tunnel: {to}", source.kind);
+                    Finding::error(FindingCode::Leak, what)
+                        .because(Part::Host, format!("packets to it would leave from {from}"))
+                        .because(Part::Routes, "the policy keeps it outside")
+                }
+                Ok(from) => {
+                    let what = format!("the kernel leads {} {to} past the tunnel", source.kind);
+                    Finding::error(FindingCode::Collateral, what)
+                        .because(Part::Host, format!("packets to it would leave from {from}"))
+                        .because(Part::Routes, "the policy has it in the tunnel")
+                }
+                Err(error) => {
+                    let what = format!("the kernel has no way to \"{}\": {to}", source.kind);
+                    Finding::error(FindingCode::Blackhole, what)
+                        .because(Part::Host, error.to_string())
+                }
+            };
+            self.seen.findings.push(finding.at(source.line));
+        }
+    }
+
+    /// Whether the gateway runs by this policy, and drops what is dropped by it.
+    fn gateway(&mut self, file: &Path) {
+        let gateway = &self.policy().gateway;
+        let control = self.options.control.as_deref();
+        let control = control.unwrap_or_else(|| control_path(gateway)).to_owned();
+        let status = match control::ask(&control) {
+            Ok(status) => status,
+            Err(error) => {
+                let what = format!("no gateway answers at {}: {error}", control.display());
+                let finding = Finding::error(FindingCode::Leak, what)
+                    .because(Part::Host, "nothing is judged here")
+                    .instead(format!("start it: offramp run {}", file.display()));
+                return self.seen.findings.push(finding);
+            }
+        };
+        self.seen.findings.extend(about_status(&status, file));
+        for probe in self.probes() {
+            if let Err(error) = self.send(&probe, &control) {
+                let unseen = format!("filter: a probe to {} was not sent: {error}", probe.to);
+                self.seen.unseen.push(unseen);
+            }
+        }
+    }
+
+    /// A packet of every kind that the policy drops.
+    fn probes(&mut self) -> Vec<Probe> {
+        let policy = self.policy();
+        let media = policy
+            .media
+            .ports
+            .first()
+            .map_or(0, |ports| ports.value.first());
+        let servers = policy.servers.iter().flat_map(|it| &it.addresses);
+        let company = policy.corporate.subnets.iter();
+        let clients = policy.vpn.client_subnets.iter();
+        let prefixes = servers.chain(company).chain(clients);
+        let mut families_without = [false; 2];
+        let mut probes = Vec::new();
+        for prefix in prefixes {
+            let Some(from) = self.own_in_tunnel(prefix.value.addr()) else {
+                families_without[usize::from(prefix.value.addr().is_ipv6())] = true;
+                continue;
+            };
+            let Some(to) = self.stranger_in(prefix.value) else {
+                continue;
+            };
+            let to = SocketAddr::new(to, media);
+            let answer =
+                self.policy
+                    .explain_exactly(SocketAddr::new(from, media), to, Some(Protocol::Udp));
+            let verdict = answer.map(|answer| answer.verdict);
+            if let Some(verdict) = verdict.filter(|it| it.action == Action::Drop) {
+                probes.push(Probe {
+                    from,
+                    to,
+                    reason: verdict.reason.name(),
+                    verdict: verdict.to_string(),
+                    line: prefix.line,
+                });
+            }
+        }
+        for (without, family) in families_without.into_iter().zip(["IPv4", "IPv6"]) {
+            if without {
+                self.seen.unseen.push(format!(
+                    "filter: this host has no {family} address in vpn.client_subnets to send probes from"
+                ));
+            }
+        }
+        probes.truncate(MOST_PROBES);
+        probes
+    }
+
+    /// An address of the prefix that is not this host's.
+    fn stranger_in(&self, prefix: IpNet) -> Option<IpAddr> {
+        // The first of an IPv6 subnet is every router's (RFC 4291 §2.6.1).
+        let is_whole = prefix.prefix_len() == prefix.max_prefix_len();
+        let mut hosts = prefix.hosts().take(16);
+        hosts.find(|host| (is_whole || *host != prefix.network()) && !self.local.contains(host))
+    }
+
+    fn send(&mut self, probe: &Probe, control: &Path) -> io::Result<()> {
+        let diversion = Diversion::of(self.policy());
+        let port = probe.to.port();
+        let may_be_media = diversion.media_ports.iter().any(|it| it.contains(port));
+        let mark = match diversion.scope {
+            DivertScope::All => diversion.mark.anywhere(),
+            DivertScope::Suspects if may_be_media => diversion.mark.may_be_media(),
+            DivertScope::Suspects | DivertScope::Policy => diversion.mark.ordinary(),
+        };
+        let count = || -> io::Result<u64> {
+            let verdicts = control::ask(control)?.verdicts;
+            let same = verdicts
+                .iter()
+                .filter(|it| it.action == "drop" && it.reason == probe.reason);
+            Ok(same.map(|it| it.packets).sum())
+        };
+        let before = count()?;
+        let socket = UdpSocket::bind((probe.from, 0))?;
+        SockRef::from(&socket).set_mark(mark)?;
+        match probe.to {
+            SocketAddr::V4(_) => socket.set_ttl(1)?,
+            SocketAddr::V6(_) => SockRef::from(&socket).set_unicast_hops_v6(1)?,
+        }
+        for _ in 0..PROBE_PACKETS {
+            // Where the kernel stops them, the counters tell.
+            _ = socket.send_to(b"offramp verify --live", probe.to);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut risen = 0;
+        while Instant::now() < deadline {
+            risen = count()?.saturating_sub(before);
+            if risen >= PROBE_PACKETS {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let code = if probe.reason == "hairpin" {
+            FindingCode::Hairpin
+        } else {
+            FindingCode::Leak
+        };
+        let what = format!(
+            "the gateway does not drop what clients send to udp {}",
+            probe.to
+        );
+        let told = format!("of {PROBE_PACKETS} probes its counters tell of {risen}");
+        let finding = Finding::error(code, what)
+            .at(probe.line)
+            .because(Part::Host, told)
+            .because(Part::Filter, format!("by the policy: {}", probe.verdict))
+            .instead("`offramp status` tells what is judged, and by which policy");
+        self.seen.findings.push(finding);
+        Ok(())
+    }
+}
+
+/// A packet that must be dropped.
+struct Probe {
+    from: IpAddr,
+    to: SocketAddr,
+    reason: &'static str,
+    verdict: String,
+    line: u32,
+}
+
+fn about_status(status: &Status, file: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if real(Path::new(&status.policy)) != real(file) {
+        let what = format!("the gateway goes by another policy: {}", status.policy);
+        findings.push(Finding::warning(FindingCode::Stale, what));
+    }
+    if let Some(why) = &status.reloads.last_error {
+        let what = format!(
+            "the gateway has refused the policy as it reads now; generation {} stays in force",
+            status.generation
+        );
+        let first = why.lines().next().unwrap_or_default();
+        findings.push(Finding::error(FindingCode::Stale, what).because(Part::Host, first));
+    }
+    for interface in &status.diversion.interfaces {
+        if interface.present.is_empty() {
+            let what = format!("there is no interface \"{}\"", interface.pattern);
+            findings.push(
+                Finding::warning(FindingCode::Leak, what)
+                    .because(Part::Host, "nothing that enters from it is judged"),
+            );
+        }
+    }
+    findings
+}
+
+/// What a server says of a name, against what the policy says.
+fn compare(
+    server: SocketAddr,
+    owner: &Owner,
+    asked: u16,
+    wanted: &Answer<'_>,
+    reply: &Reply,
+) -> Option<Finding> {
+    let asked = record_type::text(asked);
+    let question = format!("{} {asked}", owner.name);
+    let data = wanted.data();
+    let finding = match wanted {
+        Answer::Records { .. } | Answer::NoData { .. } => {
+            let stranger = reply.data.iter().find(|it| !data.contains(it));
+            let is_whole = data.iter().all(|it| reply.data.contains(it));
+            match stranger {
+                Some(stranger) => Finding::error(
+                    FindingCode::Leak,
+                    format!("{server} answers {question} with {stranger}"),
+                ),
+                None if is_whole => return None,
+                None => Finding::error(
+                    FindingCode::InternalRegistration,
+                    format!("{server} does not pin {question}"),
+                ),
+            }
+        }
+        Answer::NxDomain { .. } if !reply.data.is_empty() => Finding::error(
+            FindingCode::InternalRegistration,
+            format!("{server} does not hide {question}"),
+        ),
+        Answer::NxDomain { .. } | Answer::Forward => return None,
+    };
+    let by_policy = match wanted {
+        Answer::Records { .. } => data.join(", "),
+        Answer::NoData { .. } => "no data".to_owned(),
+        Answer::NxDomain { .. } | Answer::Forward => "no such name".to_owned(),
+    };
+    let line = owner.sources.first().map_or(0, |it| it.line);
+    Some(
+        finding
+            .at(line)
+            .because(Part::Host, reply.to_string())
+            .because(Part::Names, format!("by the policy: {by_policy}")),
+    )
+}
+
+/// The address that this host would send from to `to`; nothing is sent.
+fn source_towards(to: IpAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match to {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    // STUN's port: any would do.
+    socket.connect((to, 3_478))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+fn local_addresses() -> Vec<IpAddr> {
+    // Without them nothing is known to be this host's, and no probe is sent.
+    let interfaces = getifaddrs().into_iter().flatten();
+    let addresses = interfaces.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
+    });
+    addresses.collect()
+}
+
+/// The name servers of `/etc/resolv.conf` (resolv.conf(5)).
+fn resolv_conf() -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let address = words
+            .next()
+            .filter(|it| *it == "nameserver")
+            .and(words.next())?;
+        Some(SocketAddr::new(address.parse().ok()?, 53))
+    });
+    servers.collect()
+}
+
+/// Packets of a probe: more than chance brings in its moment on most gateways.
+const PROBE_PACKETS: u64 = 16;
+/// Kinds of packets that are tried.
+const MOST_PROBES: usize = 64;
+/// How long the counters may take.
+const PATIENCE: Duration = Duration::from_secs(2);

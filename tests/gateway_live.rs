@@ -1,0 +1,161 @@
+//! `offramp verify --live`: what a gateway and a client really do, against the policy.
+
+#![cfg(feature = "gateway")]
+
+mod site;
+mod support;
+
+use serde_json::Value;
+
+use site::plain::{self, PlainSite};
+use site::{Daemon, in_sandbox, poll};
+use support::program;
+
+const RULES: &str = "[[server]]\nname = \"Front End pool\"\naddresses = [\"10.1.0.0/28\"]\nhosts = [\"pool01.contoso.com\"]\n\
+     [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.32\"]\nhosts = [\"sip.contoso.com\"]\n\
+     srv = [{ name = \"_sip._tls.contoso.com\", target = \"sip.contoso.com\", port = 443 }]\n";
+
+fn dns(listen: &str) -> String {
+    format!(
+        "[dns]\nlisten = [\"{listen}\"]\nupstreams = [\"10.20.0.7\"]\nsip_domains = [\"contoso.com\"]\n"
+    )
+}
+
+/// What is found beyond the policy alone: `CODE what`.
+#[track_caller]
+fn found(site: &PlainSite, on_client: bool, arguments: &[&str]) -> Vec<String> {
+    let policy = site.folder.path("policy.toml");
+    let mut command = program(&["verify", &policy, "--json"]);
+    command.args(arguments);
+    let host = if on_client {
+        &site.client
+    } else {
+        &site.concentrator
+    };
+    let ended = host.run(&mut command);
+    let findings = ended.json()["findings"].clone();
+    let findings = findings.as_array().expect("a list").iter();
+    let is_live = |it: &&Value| {
+        let why = it["why"].as_array().expect("a list");
+        why.is_empty() || why.iter().any(|reason| reason["part"] == "host")
+    };
+    findings
+        .filter(is_live)
+        .map(|it| {
+            let text = |key: &str| it[key].as_str().expect("a text").to_owned();
+            format!("{} {}", text("code"), text("what"))
+        })
+        .collect()
+}
+
+#[test]
+fn what_a_gateway_does_not_do_is_found() {
+    const NAME: &str = "what_a_gateway_does_not_do_is_found";
+    in_sandbox(NAME, &[], || {
+        let site = PlainSite::new(NAME);
+        site.concentrator.ip("route add default via 192.0.2.7");
+        let policy = |more: &str| format!("{}{RULES}{more}", dns("172.16.1.1:53"));
+        for divert in ["suspects", "policy", "all"] {
+            let options = format!("divert = \"{divert}\"\n{}", policy(""));
+            let mut gateway = site.start(&options);
+            assert_eq!(
+                found(&site, false, &["--live", "gateway"]),
+                [""; 0],
+                "{divert}"
+            );
+            assert!(gateway.terminate().success());
+        }
+        let told = found(&site, false, &["--live", "gateway"]);
+        assert!(
+            told[0].contains("the DNS server 172.16.1.1:53 does not answer"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].starts_with("LEAK no gateway answers at "),
+            "{told:?}"
+        );
+
+        let mut gateway = site.start(&policy(""));
+        // The file goes on, and the gateway stays behind: what it reads now cannot be taken.
+        let ahead = "[[server]]\nname = \"New pool\"\naddresses = [\"198.51.100.0/28\"]\nhosts = [\"pool02.contoso.com\"]\n";
+        let text = plain::policy(&site.folder, &policy(ahead));
+        site.folder.write(
+            "policy.toml",
+            text.replace("\"tun0\"", "\"tun0\", \"offramp0\""),
+        );
+        poll("the refusal", || {
+            gateway.log().contains("reload refused").then_some(())
+        });
+        let told = found(&site, false, &["--live", "gateway"]);
+        assert!(
+            told.iter()
+                .any(|it| it.starts_with("STALE the gateway has refused the policy")),
+            "{told:#?}"
+        );
+        assert!(
+            told.iter()
+                .any(|it| it.contains("does not drop what clients send to udp 198.51.100.1:1024")),
+            "{told:#?}"
+        );
+        assert!(!told.iter().any(|it| it.contains("10.1.0.1")), "{told:#?}");
+
+        // The public service is led into the tunnel.
+        site.concentrator
+            .ip("route add 167.55.49.32 via 172.16.1.10");
+        let told = found(&site, false, &["--live", "gateway"]);
+        let leak = "LEAK the kernel leads \"Edge\" into the tunnel: 167.55.49.32";
+        assert!(told.iter().any(|it| it == leak), "{told:#?}");
+        assert!(gateway.terminate().success());
+    });
+}
+
+#[test]
+fn what_a_client_meets_is_held_against_the_policy() {
+    const NAME: &str = "what_a_client_meets_is_held_against_the_policy";
+    in_sandbox(NAME, &[], || {
+        let site = PlainSite::new(NAME);
+        let mut gateway = site.start(&format!("{}{RULES}", dns("172.16.1.1:53")));
+        let live = ["--live", "client", "--resolver", "172.16.1.1"];
+        assert_eq!(
+            found(&site, true, &live),
+            ["LEAK the kernel leads \"Edge\" into the tunnel: 167.55.49.32"]
+        );
+        site.client.ip("
+            link add home type veth peer name street
+            link set street up
+            address add 192.168.1.10/24 dev home
+            link set home up
+            route add 167.55.49.32 dev home");
+        assert_eq!(found(&site, true, &live), [""; 0]);
+        site.client.ip("route add 10.1.0.0/16 dev home");
+        // It asks a server of the company, which knows the internal names alone.
+        let inside = format!(
+            "{}[[public]]\nname = \"Pool\"\naddresses = [\"10.1.0.10\"]\nhosts = [\"pool01.contoso.com\", \"sip.contoso.com\"]\n",
+            dns("172.16.1.1:5353")
+        );
+        let inside = site
+            .folder
+            .write("inside.toml", plain::policy(&site.folder, &inside));
+        let mut company = Daemon::start(
+            &site.concentrator,
+            "offramp dns",
+            site.folder.path("inside.log"),
+            &mut program(&["dns", &inside]),
+        );
+        company.wait_for_log("DNS queries are answered at");
+        let told = found(
+            &site,
+            true,
+            &["--live", "client", "--resolver", "172.16.1.1:5353"],
+        );
+        for what in [
+            "INTERNAL-REGISTRATION 172.16.1.1:5353 does not hide pool01.contoso.com A",
+            "LEAK 172.16.1.1:5353 answers sip.contoso.com A with 10.1.0.10",
+            "INTERNAL-REGISTRATION 172.16.1.1:5353 does not pin _sip._tls.contoso.com SRV",
+        ] {
+            assert!(told.iter().any(|it| it == what), "{what}: {told:#?}");
+        }
+        assert!(company.terminate().success());
+        assert!(gateway.terminate().success());
+    });
+}
