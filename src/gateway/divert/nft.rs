@@ -6,7 +6,8 @@
 //! marked packet is on that way is asked of the routes themselves, so that this holds for as long as they lead there.
 //!
 //! Every packet of every client goes through here, so the usual one meets few rules: a first that takes an IPv4 datagram
-//! that is whole and has no options, one for each range of ports, one for its length.
+//! that is whole and has no options, one for each range of ports, one for its length, and one for each of a few prefixes
+//! beside which nothing is on its way to the filter, so that the routes need not be asked.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,10 +15,11 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use ipnet::{IpNet, Ipv4Net};
 use nftables::batch::Batch;
 use nftables::expr::{
     BinaryOperation, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload,
-    PayloadBase, PayloadField, PayloadRaw, Range, SetItem,
+    PayloadBase, PayloadField, PayloadRaw, Prefix, Range, SetItem,
 };
 use nftables::helper::{self, NftablesError};
 use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
@@ -236,27 +238,101 @@ fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
     let mark = diversion.mark;
     let step = |condition, action| Step { condition, action };
     let untracked = vec![step(Condition::IsDiverted, Action::Untrack)];
-    if diversion.scope == DivertScope::All {
-        let anywhere = step(Condition::Any, Action::Mark(mark.anywhere()));
-        return vec![(UNTRACKED, untracked), (MARKS, vec![anywhere])];
-    }
-    let may_be_media = Action::Mark(mark.may_be_media());
-    let mut plain = Vec::new();
-    if diversion.scope == DivertScope::Suspects {
-        // A rule for each range: a set of ranges is a tree, and a few comparisons are cheaper.
-        let ports = diversion.media_ports.iter();
-        plain.extend(ports.map(|ports| step(Condition::Port(*ports), may_be_media)));
-        for without_ports in [Condition::Ipv4WithoutPorts, Condition::Ipv6WithoutPorts] {
-            plain.push(step(without_ports, may_be_media));
+    let anywhere = Action::Mark(mark.anywhere(), UNTRACKED);
+    let mut chains = vec![(UNTRACKED, untracked)];
+    let (ordinary, media) = match diversion.scope {
+        DivertScope::All => {
+            chains.push((MARKS, vec![step(Condition::Any, anywhere)]));
+            return chains;
         }
+        DivertScope::Policy => (&diversion.destinations, None),
+        DivertScope::Suspects => (&diversion.on_every_port, Some(&diversion.destinations)),
+    };
+    for family in &FAMILIES {
+        let near = |prefixes: &[IpNet]| -> Vec<Step> {
+            let near = cover(prefixes, family.is_v6).into_iter();
+            near.map(|prefix| step(Condition::To(prefix), Action::Goto(UNTRACKED)))
+                .collect()
+        };
+        let mut plain = Vec::new();
+        if let Some(media) = media {
+            let may_be_media = Action::Mark(mark.may_be_media(), family.media);
+            // A rule for each range: a set of ranges is a tree, and a few comparisons are cheaper.
+            let ports = diversion.media_ports.iter();
+            plain.extend(ports.map(|ports| step(Condition::Port(*ports), may_be_media)));
+            plain.push(step(family.without_ports, may_be_media));
+            chains.push((family.media, near(media)));
+        }
+        let ordinary_mark = Action::Mark(mark.ordinary(), family.ordinary);
+        plain.push(step(Condition::Any, ordinary_mark));
+        chains.push((family.ordinary, near(ordinary)));
+        chains.push((family.plain, plain));
     }
-    plain.push(step(Condition::Any, Action::Mark(mark.ordinary())));
-    let marks = vec![
-        step(Condition::PlainIpv4, Action::Goto(PLAIN)),
-        step(Condition::PlainIpv6, Action::Goto(PLAIN)),
-        step(Condition::Any, Action::Mark(mark.anywhere())),
-    ];
-    vec![(UNTRACKED, untracked), (PLAIN, plain), (MARKS, marks)]
+    let mut marks: Vec<Step> = FAMILIES
+        .iter()
+        .map(|family| step(family.is_plain, Action::Goto(family.plain)))
+        .collect();
+    marks.push(step(Condition::Any, anywhere));
+    chains.push((MARKS, marks));
+    chains
+}
+
+/// The chains of a family, and what tells its packets apart.
+struct Family {
+    is_v6: bool,
+    is_plain: Condition,
+    without_ports: Condition,
+    /// The chain of what shows all its headers and ports.
+    plain: &'static str,
+    /// The chains of what has its mark: the routes are asked only of what may be on its way to the filter.
+    ordinary: &'static str,
+    media: &'static str,
+}
+
+const FAMILIES: [Family; 2] = [
+    Family {
+        is_v6: false,
+        is_plain: Condition::PlainIpv4,
+        without_ports: Condition::Ipv4WithoutPorts,
+        plain: "mark_ipv4",
+        ordinary: "ordinary_ipv4",
+        media: "may_be_media_ipv4",
+    },
+    Family {
+        is_v6: true,
+        is_plain: Condition::PlainIpv6,
+        without_ports: Condition::Ipv6WithoutPorts,
+        plain: "mark_ipv6",
+        ordinary: "ordinary_ipv6",
+        media: "may_be_media_ipv6",
+    },
+];
+
+/// At most [`MOST_NEAR`] prefixes that hold all of `prefixes` of one family, and as little more as fits: what is in none of
+/// them is in none of those.
+fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
+    let of_family = || prefixes.iter().filter(|it| it.addr().is_ipv6() == v6);
+    let longest = of_family().map(IpNet::prefix_len).max().unwrap_or(0);
+    // They are sorted, so what becomes the same lies side by side.
+    let shortened = |length: u8| {
+        let mut last = None;
+        of_family().filter_map(move |it| {
+            let wide = shorten(*it, length);
+            let is_new = last != Some(wide);
+            last = Some(wide);
+            is_new.then_some(wide)
+        })
+    };
+    let fits = |length: &u8| shortened(*length).take(MOST_NEAR + 1).count() <= MOST_NEAR;
+    let length = (0..=longest).rev().find(fits).unwrap_or(0);
+    shortened(length).collect()
+}
+
+/// The prefix of at most `length` bits that holds `prefix`.
+fn shorten(prefix: IpNet, length: u8) -> IpNet {
+    let length = length.min(prefix.prefix_len());
+    // It is no longer than the prefix is.
+    IpNet::new(prefix.addr(), length).map_or(prefix, |wide| wide.trunc())
 }
 
 impl Step {
@@ -264,9 +340,9 @@ impl Step {
         let mut statements = self.condition.statements(diversion);
         match self.action {
             Action::Goto(chain) => statements.push(goto(chain)),
-            Action::Mark(bit) => {
+            Action::Mark(bit, chain) => {
                 statements.push(mark_with(bit, diversion.mark.mask()));
-                statements.push(goto(UNTRACKED));
+                statements.push(goto(chain));
             }
             Action::Untrack => statements.push(Statement::Notrack),
         }
@@ -277,10 +353,10 @@ impl Step {
         let condition = self.condition.text(diversion);
         match self.action {
             Action::Goto(chain) => format!("{condition}goto {chain}"),
-            Action::Mark(bit) => {
+            Action::Mark(bit, chain) => {
                 let keep = !diversion.mark.mask();
                 format!(
-                    "{condition}meta mark set meta mark & {keep:#010x} | {bit:#010x} goto {UNTRACKED}"
+                    "{condition}meta mark set meta mark & {keep:#010x} | {bit:#010x} goto {chain}"
                 )
             }
             Action::Untrack => format!("{condition}notrack"),
@@ -293,8 +369,8 @@ impl Step {
 enum Action {
     /// It goes on in another chain.
     Goto(&'static str),
-    /// It is marked with this bit, and goes on in [`UNTRACKED`].
-    Mark(u32),
+    /// It is marked with this bit, and goes on in another chain.
+    Mark(u32, &'static str),
     /// It is not tracked.
     Untrack,
 }
@@ -315,6 +391,8 @@ enum Condition {
     Ipv4WithoutPorts,
     /// A payload length (RFC 8200 §3) that has no room for ports, or 0, as jumbograms have it.
     Ipv6WithoutPorts,
+    /// Its destination is in this prefix; only packets of its family are asked.
+    To(IpNet),
     /// The routes lead it to the filter.
     IsDiverted,
 }
@@ -355,6 +433,16 @@ impl Condition {
                     range(IPV6_TOO_SHORT),
                 )]
             }
+            Self::To(prefix) if prefix.prefix_len() == 0 => Vec::new(),
+            Self::To(IpNet::V4(prefix)) => vec![WordTest::to(prefix).statement()],
+            Self::To(IpNet::V6(prefix)) => vec![matches(
+                field("ip6", "daddr"),
+                Operator::EQ,
+                Expression::Named(NamedExpression::Prefix(Prefix {
+                    addr: Box::new(Expression::String(Cow::Owned(prefix.addr().to_string()))),
+                    len: prefix.prefix_len().into(),
+                })),
+            )],
             Self::IsDiverted => vec![matches(
                 Expression::Named(NamedExpression::Fib(Fib {
                     result: FibResult::Oifname,
@@ -387,6 +475,9 @@ impl Condition {
                 let (first, last) = IPV6_TOO_SHORT;
                 format!("ip6 length {first}-{last} ")
             }
+            Self::To(prefix) if prefix.prefix_len() == 0 => String::new(),
+            Self::To(IpNet::V4(prefix)) => WordTest::to(prefix).text(),
+            Self::To(IpNet::V6(prefix)) => format!("ip6 daddr {prefix} "),
             Self::IsDiverted => format!("fib daddr . mark oifname \"{}\" ", diversion.device),
         }
     }
@@ -405,6 +496,15 @@ struct WordTest {
 }
 
 impl WordTest {
+    /// Whether the destination is in `prefix`.
+    fn to(prefix: Ipv4Net) -> Self {
+        Self {
+            offset: 128,
+            mask: prefix.netmask().to_bits(),
+            value: prefix.network().to_bits(),
+        }
+    }
+
     fn statement(self) -> Statement<'static> {
         let word = Expression::Named(NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw {
             base: PayloadBase::NH,
@@ -503,10 +603,10 @@ fn mark_with(bit: u32, mask: u32) -> Statement<'static> {
 const ENTERS: &str = "enters_from_vpn";
 /// The chain of what enters from the VPN.
 const MARKS: &str = "mark_for_filter";
-/// The chain of what shows all its headers and ports.
-const PLAIN: &str = "mark_plain";
 /// The chain of what has its mark.
 const UNTRACKED: &str = "track_once";
+/// Prefixes that a packet is compared with before the routes are asked: about what a walk through them costs.
+const MOST_NEAR: usize = 16;
 /// The priority of the hook that nft calls `raw`: before connection tracking, which is to leave out what is diverted.
 pub const RAW: i32 = -300;
 /// Headers by number and by nft's name for them.
@@ -530,3 +630,57 @@ const PLAIN_IPV4: [WordTest; 2] = [
 const IPV4_TOO_SHORT: (u16, u16) = (0, 23);
 /// First and last of the lengths that are less than four bytes.
 const IPV6_TOO_SHORT: (u16, u16) = (0, 3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covered(prefixes: &[&str], v6: bool) -> Vec<String> {
+        let parse = |text: &&str| text.parse().expect("a prefix");
+        let prefixes: Vec<IpNet> = prefixes.iter().map(parse).collect();
+        let cover = cover(&prefixes, v6);
+        for prefix in prefixes.iter().filter(|it| it.addr().is_ipv6() == v6) {
+            assert!(cover.iter().any(|wide| wide.contains(prefix)), "{prefix}");
+        }
+        cover.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_few_prefixes_cover_themselves() {
+        let few = [
+            "10.0.0.0/8",
+            "167.55.49.32/32",
+            "172.16.0.0/12",
+            "2001:db8::/32",
+            "fd00::/8",
+        ];
+        assert_eq!(covered(&few, false), few[..3]);
+        assert_eq!(covered(&few, true), few[3..]);
+        assert_eq!(covered(&few[..3], true), [""; 0]);
+        assert_eq!(covered(&["0.0.0.0/0"], false), ["0.0.0.0/0"]);
+    }
+
+    #[test]
+    fn many_prefixes_are_covered_by_a_few_that_hold_little_else() {
+        let many: Vec<String> = (0..=255_u8)
+            .flat_map(|low| [format!("10.1.{low}.7/32"), format!("192.0.2.{low}/32")])
+            .chain(["167.55.49.32/32".to_owned()])
+            .collect();
+        let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+        many.sort_by_key(|text| text.parse::<IpNet>().expect("a prefix"));
+        let cover = covered(&many, false);
+        assert!(cover.len() <= MOST_NEAR, "{cover:?}");
+        let outside: IpNet = "10.2.0.0/16".parse().expect("a prefix");
+        let holds = |wide: &String| wide.parse::<IpNet>().expect("a prefix").contains(&outside);
+        assert!(!cover.iter().any(holds), "{cover:?}");
+    }
+
+    #[test]
+    fn the_whole_of_a_family_is_covered_by_itself() {
+        let spread: Vec<String> = (0..=255).map(|high| format!("{high}.0.0.0/9")).collect();
+        let spread: Vec<&str> = spread.iter().map(String::as_str).collect();
+        let cover = covered(&spread, false);
+        assert_eq!(cover.len(), MOST_NEAR);
+        assert_eq!(cover[0], "0.0.0.0/4");
+    }
+}
