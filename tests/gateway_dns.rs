@@ -493,6 +493,45 @@ fn queries_are_logged_with_what_became_of_them() {
 }
 
 #[test]
+fn a_server_alone_has_metrics_of_its_own() {
+    let upstream = Upstream::leaking();
+    let folder = Folder::new("dns_metrics");
+    let addresses = [(); 2].map(|()| {
+        let (socket, _listener) = free_address();
+        socket.local_addr().expect("it is bound")
+    });
+    let [address, metrics] = addresses;
+    let text = policy(address, &[upstream.address], "", "");
+    let path = folder.write("policy.toml", &text);
+    let mut command = program(&["dns", &path, "--metrics", &metrics.to_string()]);
+    let mut daemon = Daemon::start_here("offramp dns", folder.path("dns.log"), &mut command);
+    daemon.wait_for_log("metrics are served at");
+    let client = Client::of(address);
+    client.send(&question(1, "sip.contoso.com", RecordType::A));
+    assert_eq!(client.receive().expect("an answer").answers.len(), 1);
+    folder.write("policy.toml", format!("{text}\n["));
+    poll("the refusal", || {
+        daemon.log().contains("reload refused").then_some(())
+    });
+    let told = get(metrics, "/metrics").expect("it listens");
+    for line in [
+        "offramp_dns_queries_total{outcome=\"pinned\"} 1\n",
+        "offramp_dns_answer_seconds_count 1\n",
+        "offramp_policy_reloads_total{result=\"refused\"} 1\n",
+        "offramp_policy_last_reload_successful 0\n",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(!told.contains("offramp_packets"), "{told}");
+    let ready = get(metrics, "/readyz").expect("it listens");
+    assert!(
+        ready.starts_with("HTTP/1.1 200") && ready.ends_with("names are answered\n"),
+        "{ready}"
+    );
+    assert!(daemon.terminate().success());
+}
+
+#[test]
 fn strangers_are_refused_and_responses_are_not_answered() {
     let upstream = Upstream::leaking();
     let lines = "";
@@ -750,17 +789,18 @@ fn the_gateway_answers_names_at_an_address_that_comes_later() {
 
 /// What the metrics endpoint of a host tells.
 fn scrape(host: &Host) -> Option<String> {
-    use std::io::{Read, Write};
-    host.enter(|| {
-        let mut stream = TcpStream::connect("127.0.0.1:9464").ok()?;
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: concentrator\r\n\r\n")
-            .ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        Some(text)
-    })
+    host.enter(|| get(SocketAddr::from(([127, 0, 0, 1], 9_464)), "/metrics"))
+}
+
+/// What there is at `path` of a metrics endpoint.
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: offramp\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// Holds back whoever waits, until it is opened.

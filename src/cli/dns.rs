@@ -1,6 +1,7 @@
 //! `offramp dns`: the pin-point DNS server alone.
 
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,11 +22,15 @@ use crate::gateway::dns::{AloneError, serve_alone};
 #[command(after_help = "\
 Examples:
   offramp dns /etc/offramp/policy.toml
+  offramp dns /etc/offramp/policy.toml --metrics 127.0.0.1:9465
   dig @172.16.1.1 sip.contoso.com")]
 pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY")]
     policy: PathBuf,
+    /// Serve /metrics for Prometheus, /healthz and /readyz at this address
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     log: LogOptions,
 }
@@ -40,7 +45,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     };
     check_tests(&policy).map_err(CliError::Refused)?;
     let log = options.log.start()?;
-    let ended = serve_alone(&PolicyPath(path));
+    let ended = serve_alone(&PolicyPath(path), options.metrics);
     // From here on the log is what is written to: standard error may be stuck.
     if let Err(error) = &ended {
         error!("{error}");

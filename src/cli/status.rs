@@ -202,6 +202,10 @@ fn push_names(text: &mut String, dns: &DnsStatus) {
     if let Some(mean) = dns.latency_microseconds.checked_div(answers) {
         _ = writeln!(text, " an answer took {mean} µs on average");
     }
+    if dns.crowded_out_connections > 0 {
+        let count = number::whole(dns.crowded_out_connections);
+        _ = writeln!(text, " {count} connections closed for lack of room");
+    }
     if let Some(log) = &dns.query_log {
         push_record(text, "query log", "lines", log);
     }

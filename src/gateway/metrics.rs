@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::series::{MEDIA_TYPE, Series, Snapshot};
+use super::series::{MEDIA_TYPE, Series, Told};
 
 /// Serves until it is dropped.
 #[derive(Debug)]
@@ -51,7 +51,27 @@ enum Question {
     /// Whether traffic is diverted, and every worker lives.
     Readiness(oneshot::Sender<bool>),
     /// Everything.
-    Numbers(oneshot::Sender<Arc<Snapshot>>),
+    Numbers(oneshot::Sender<Told>),
+}
+
+/// What is served beside the metrics, for `/readyz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// Traffic is judged.
+    Traffic,
+    /// Names are answered.
+    Names,
+}
+
+impl Serving {
+    const fn text(self, ready: bool) -> &'static str {
+        match (self, ready) {
+            (Self::Traffic, true) => "traffic is judged\n",
+            (Self::Traffic, false) => "traffic is not judged\n",
+            (Self::Names, true) => "names are answered\n",
+            (Self::Names, false) => "names are not answered\n",
+        }
+    }
 }
 
 impl MetricsServer {
@@ -59,7 +79,7 @@ impl MetricsServer {
     ///
     /// # Errors
     /// When nobody can listen there.
-    pub async fn start(address: SocketAddr) -> io::Result<Self> {
+    pub async fn start(address: SocketAddr, serving: Serving) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         if address.ip().is_loopback() {
             info!("metrics are served at http://{address}/metrics");
@@ -69,12 +89,13 @@ impl MetricsServer {
                  interfaces, and how much traffic there is"
             );
         }
-        Ok(Self::serve(listener))
+        Ok(Self::serve(listener, serving))
     }
 
-    fn serve(listener: TcpListener) -> Self {
+    fn serve(listener: TcpListener, serving: Serving) -> Self {
         let (asking, questions) = mpsc::channel(MAX_CONNECTIONS);
         let shared = Arc::new(Shared {
+            serving,
             asking,
             series: Mutex::new(Series::new(SystemTime::now())),
         });
@@ -115,13 +136,12 @@ impl Questions {
     }
 
     /// Answers them all. Without a snapshot, those who want numbers learn that there are none.
-    pub fn answer(self, ready: bool, snapshot: Option<Snapshot>) {
-        let snapshot = snapshot.map(Arc::new);
+    pub fn answer(self, ready: bool, told: Option<Told>) {
         for question in self.0 {
             // Who has gone meanwhile does not want to know any more.
-            match (question, &snapshot) {
+            match (question, &told) {
                 (Question::Readiness(asker), _) => _ = asker.send(ready),
-                (Question::Numbers(asker), Some(snapshot)) => _ = asker.send(Arc::clone(snapshot)),
+                (Question::Numbers(asker), Some(told)) => _ = asker.send(told.clone()),
                 (Question::Numbers(_), None) => {}
             }
         }
@@ -131,6 +151,7 @@ impl Questions {
 /// What all connections are served from.
 #[derive(Debug)]
 struct Shared {
+    serving: Serving,
     asking: mpsc::Sender<Question>,
     series: Mutex<Series>,
 }
@@ -237,10 +258,10 @@ async fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<String
         return refusal;
     }
     let answer = match resource {
-        Resource::Metrics => shared.ask(Question::Numbers).await.map(|snapshot| {
+        Resource::Metrics => shared.ask(Question::Numbers).await.map(|told| {
             // A panic while it was held left rules named, which is what is asked of it.
             let mut series = shared.series.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut response = text(StatusCode::OK, &series.render(&snapshot));
+            let mut response = text(StatusCode::OK, &series.render_told(&told));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
             response
@@ -250,11 +271,12 @@ async fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<String
             ready.map(|_| text(StatusCode::OK, "the control loop answers\n"))
         }
         Resource::Readiness => shared.ask(Question::Readiness).await.map(|ready| {
-            if ready {
-                text(StatusCode::OK, "traffic is judged\n")
+            let status = if ready {
+                StatusCode::OK
             } else {
-                text(StatusCode::SERVICE_UNAVAILABLE, "traffic is not judged\n")
-            }
+                StatusCode::SERVICE_UNAVAILABLE
+            };
+            text(status, shared.serving.text(ready))
         }),
     };
     answer.unwrap_or_else(|| {
@@ -307,7 +329,7 @@ mod tests {
     async fn serve_with(loop_answers: Option<bool>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let mut server = Some(MetricsServer::serve(listener));
+        let mut server = Some(MetricsServer::serve(listener, Serving::Traffic));
         tokio::spawn(async move {
             loop {
                 let questions = MetricsServer::asked(&mut server).await;
@@ -425,7 +447,7 @@ mod tests {
     async fn an_idle_connection_makes_room_for_the_next_and_one_that_has_asked_does_not() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let mut server = Some(MetricsServer::serve(listener));
+        let mut server = Some(MetricsServer::serve(listener, Serving::Traffic));
         let mut asking = TcpStream::connect(address).await.expect("it listens");
         let request = b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n";
         asking.write_all(request).await.expect("it reads");
@@ -454,7 +476,7 @@ mod tests {
     async fn the_loop_is_asked_for_numbers_by_scrapes_alone() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let mut server = Some(MetricsServer::serve(listener));
+        let mut server = Some(MetricsServer::serve(listener, Serving::Traffic));
         let ask = |path: &'static str| tokio::spawn(status_of(address, "GET", path));
         let health = ask("/healthz");
         let questions = MetricsServer::asked(&mut server).await;

@@ -24,13 +24,13 @@ use super::divert::route::{LinkChange, LinkChanges, Netlink};
 use super::dns::{self, DnsError, DnsServer, QueryLog, QueryLogOptions};
 use super::drops::{CaptureOptions, DropOptions, Drops};
 use super::lock::{HostLock, LockError};
-use super::metrics::{MetricsServer, Questions};
+use super::metrics::{MetricsServer, Questions, Serving};
 use super::options::{control_path, cpus, metrics_address, needs_restart, workers_wanted};
 use super::preflight::{self, Finding, Severity};
 use super::publish::Published;
 use super::rights::{Needs, Rights};
 use super::schedule::Schedule;
-use super::series::Snapshot;
+use super::series::{Snapshot, Told};
 use super::service::{Notice, ServiceManager};
 use super::status::{
     DeviceStatus, DiversionStatus, DnsStatus, Reloads, RuleStatus, Status, VerdictStatus,
@@ -546,7 +546,7 @@ impl Gateway {
         let ready = self.diverting && self.workers.all_live() && self.watchdog.all_live();
         let snapshot = if questions.want_numbers() {
             let status = self.status().await;
-            Some(Snapshot { status, ready })
+            Some(Told::Gateway(Arc::new(Snapshot { status, ready })))
         } else {
             None
         };
@@ -629,7 +629,7 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
     let Some(address) = metrics_address(gateway) else {
         return Ok(None);
     };
-    let served = MetricsServer::start(address).await;
+    let served = MetricsServer::start(address, Serving::Traffic).await;
     served
         .map(Some)
         .map_err(|source| RunError::Metrics { address, source })

@@ -29,7 +29,7 @@ use prometheus_client::registry::Registry;
 use super::backend::Traffic;
 use super::dns::Outcome;
 use super::publish::OTHERS;
-use super::status::{DnsStatus, RecordStatus, RuleStatus, Status};
+use super::status::{DnsStatus, RecordStatus, Reloads, RuleStatus, Status};
 use crate::filter::{Action, Reason};
 use crate::policy::{Expected, ExpectedAction};
 
@@ -42,7 +42,29 @@ pub struct Snapshot {
     pub ready: bool,
 }
 
-/// The series of a gateway, from its start to its end.
+/// What a DNS server without the rest of the gateway tells at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamesSnapshot {
+    /// Version of the program.
+    pub version: String,
+    /// Its numbers.
+    pub dns: DnsStatus,
+    /// Which of the policies since the start is in force, from 1.
+    pub generation: u64,
+    /// What became of later ones.
+    pub reloads: Reloads,
+}
+
+/// What there is to tell, for all who ask at that moment.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// Of a gateway.
+    Gateway(Arc<Snapshot>),
+    /// Of a DNS server alone.
+    Names(Arc<NamesSnapshot>),
+}
+
+/// The series of a program, from its start to its end.
 #[derive(Debug)]
 pub struct Series {
     started: SystemTime,
@@ -68,22 +90,32 @@ impl Series {
         }
     }
 
+    /// What is told, in the text format of Prometheus.
+    pub fn render_told(&mut self, told: &Told) -> String {
+        match told {
+            Told::Gateway(snapshot) => self.render(snapshot),
+            Told::Names(snapshot) => encode(NamesScrape {
+                snapshot: Arc::clone(snapshot),
+                start_time: self.start_time(),
+            }),
+        }
+    }
+
     /// What `snapshot` tells, in the text format of Prometheus.
     pub fn render(&mut self, snapshot: &Arc<Snapshot>) -> String {
         self.release_names(&snapshot.status.rules);
         self.name_rules(&snapshot.status.rules);
-        let mut registry = Registry::with_prefix("offramp");
-        registry.register_collector(Box::new(Scrape {
+        encode(Scrape {
             snapshot: Arc::clone(snapshot),
-            start_time: self
-                .started
-                .duration_since(UNIX_EPOCH)
-                .map_or(0.0, |since| since.as_secs_f64()),
+            start_time: self.start_time(),
             rules: self.rule_traffic(&snapshot.status.rules),
-        }));
-        let mut text = String::new();
-        prometheus_text::encode(&mut text, &registry).expect("a string takes whatever is written");
-        text
+        })
+    }
+
+    /// Seconds since 1970.
+    fn start_time(&self) -> f64 {
+        let since = self.started.duration_since(UNIX_EPOCH);
+        since.map_or(0.0, |since| since.as_secs_f64())
     }
 
     /// Takes their series from rules that are not told of any more: from here on they are among the others.
@@ -149,6 +181,14 @@ impl Series {
         }
         sums
     }
+}
+
+fn encode(scrape: impl Collector + 'static) -> String {
+    let mut registry = Registry::with_prefix("offramp");
+    registry.register_collector(Box::new(scrape));
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry).expect("a string takes whatever is written");
+    text
 }
 
 /// What a rule is told by.
@@ -240,64 +280,15 @@ impl Collector for Scrape {
             )?;
         }
 
-        out.counters(
-            "policy_reloads",
-            "Policies read after the first, by whether they came into force.",
-            [
-                ([("result", "taken")], status.reloads.taken),
-                ([("result", "refused")], status.reloads.refused),
-            ],
-        )?;
-        out.gauge(
-            "policy_last_reload_successful",
-            "1 unless the last policy read was refused.",
-            u32::from(status.reloads.last_error.is_none()),
-        )?;
-        out.gauge(
-            "policy_generation",
-            "Which of the policies since the start is in force, from 1.",
-            status.generation,
-        )?;
-
+        out.policies(&status.reloads, status.generation)?;
         if let Some(dns) = &status.dns {
-            out.counters(
-                "dns_queries",
-                "DNS queries, by what became of them.",
-                dns.outcomes
-                    .iter()
-                    .map(|it| ([("outcome", &*it.outcome)], it.queries)),
-            )?;
-            out.histogram(
-                "dns_answer_seconds",
-                "How long DNS answers took.",
-                Latency(dns),
-            )?;
-            if let Some(log) = &dns.query_log {
-                out.counters(
-                    "dns_log_lines",
-                    "Lines of the log of DNS queries; lost ones could not be written.",
-                    [
-                        ([("result", "written")], log.written),
-                        ([("result", "lost")], log.lost),
-                    ],
-                )?;
-                out.gauge(
-                    "dns_log_failed",
-                    "1 while the log of DNS queries cannot be written.",
-                    u32::from(log.error.is_some()),
-                )?;
-            }
+            out.names(dns)?;
         }
 
         out.gauge(
             "ready",
             "1 while traffic is diverted and every worker lives.",
             u32::from(*ready),
-        )?;
-        out.gauge(
-            "start_time_seconds",
-            "When the gateway started, in seconds since 1970.",
-            self.start_time,
         )?;
         out.gauge(
             "workers",
@@ -317,11 +308,24 @@ impl Collector for Scrape {
                 .iter()
                 .map(|(pattern, count)| ([("pattern", *pattern)], *count)),
         )?;
-        out.gauges(
-            "build_info",
-            "1, with the version of the program.",
-            [([("version", &*status.version)], 1_u32)],
-        )
+        out.program(&status.version, self.start_time)
+    }
+}
+
+/// One scrape of a DNS server without the rest of the gateway.
+#[derive(Debug)]
+struct NamesScrape {
+    snapshot: Arc<NamesSnapshot>,
+    /// Seconds since 1970.
+    start_time: f64,
+}
+
+impl Collector for NamesScrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Families(&mut encoder);
+        out.policies(&self.snapshot.reloads, self.snapshot.generation)?;
+        out.names(&self.snapshot.dns)?;
+        out.program(&self.snapshot.version, self.start_time)
     }
 }
 
@@ -329,6 +333,79 @@ impl Collector for Scrape {
 struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
 impl Families<'_, '_> {
+    /// What became of policies.
+    fn policies(&mut self, reloads: &Reloads, generation: u64) -> fmt::Result {
+        self.counters(
+            "policy_reloads",
+            "Policies read after the first, by whether they came into force.",
+            [
+                ([("result", "taken")], reloads.taken),
+                ([("result", "refused")], reloads.refused),
+            ],
+        )?;
+        self.gauge(
+            "policy_last_reload_successful",
+            "1 unless the last policy read was refused.",
+            u32::from(reloads.last_error.is_none()),
+        )?;
+        self.gauge(
+            "policy_generation",
+            "Which of the policies since the start is in force, from 1.",
+            generation,
+        )
+    }
+
+    /// What became of DNS queries, and of their log.
+    fn names(&mut self, dns: &DnsStatus) -> fmt::Result {
+        self.counters(
+            "dns_queries",
+            "DNS queries, by what became of them.",
+            dns.outcomes
+                .iter()
+                .map(|it| ([("outcome", &*it.outcome)], it.queries)),
+        )?;
+        self.histogram(
+            "dns_answer_seconds",
+            "How long DNS answers took.",
+            Latency(dns),
+        )?;
+        self.counter(
+            "dns_crowded_out_connections",
+            "Connections of DNS clients closed because others needed their room.",
+            dns.crowded_out_connections,
+        )?;
+        let Some(log) = &dns.query_log else {
+            return Ok(());
+        };
+        self.counters(
+            "dns_log_lines",
+            "Lines of the log of DNS queries; lost ones could not be written.",
+            [
+                ([("result", "written")], log.written),
+                ([("result", "lost")], log.lost),
+            ],
+        )?;
+        self.gauge(
+            "dns_log_failed",
+            "1 while the log of DNS queries cannot be written.",
+            u32::from(log.error.is_some()),
+        )
+    }
+
+    /// What runs, and since when.
+    fn program(&mut self, version: &str, start_time: f64) -> fmt::Result {
+        self.gauge(
+            "start_time_seconds",
+            "When it started, in seconds since 1970.",
+            start_time,
+        )?;
+        self.gauges(
+            "build_info",
+            "1, with the version of the program.",
+            [([("version", version)], 1_u32)],
+        )
+    }
+
     fn counters<'l, V: EncodeCounterValue, const N: usize>(
         &mut self,
         name: &str,
@@ -485,8 +562,8 @@ const KINDS: usize = 4;
 const SINGLE_SERIES: usize = 12;
 /// Series of the drop log, of the capture of drops, and of the log of queries.
 const RECORD_SERIES: usize = 9;
-/// Of names: outcomes; and of the time that answers took: six bounds, their number and their sum.
-const DNS_SERIES: usize = Outcome::ALL.len() + 8;
+/// Of names: outcomes; connections; and of the time that answers took: six bounds, their number and their sum.
+const DNS_SERIES: usize = Outcome::ALL.len() + 1 + 8;
 
 const _: () = {
     let verdicts = 2 * Reason::ALL.len();

@@ -72,6 +72,9 @@ pub struct DnsStatus {
     pub latency: Vec<LatencyStatus>,
     /// Of all answers together.
     pub latency_microseconds: u64,
+    /// Connections that were closed because others needed their room.
+    #[serde(default)]
+    pub crowded_out_connections: u64,
     /// The log of queries, where the policy wants one.
     #[serde(default)]
     pub query_log: Option<RecordStatus>,
@@ -233,6 +236,7 @@ impl DnsStatus {
                 })
                 .collect(),
             latency_microseconds: microseconds(latency.sum),
+            crowded_out_connections: server.counters().crowded_out(),
             query_log: log.status(),
         }
     }

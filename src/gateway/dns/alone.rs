@@ -1,6 +1,8 @@
 //! A DNS server without the rest of the gateway: `offramp dns`.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -8,7 +10,10 @@ use tracing::{error, info, warn};
 use super::log::QueryLog;
 use super::server::{DnsError, DnsServer, listen_addresses};
 use crate::filter::Generation;
+use crate::gateway::metrics::{MetricsServer, Serving};
 use crate::gateway::run::PolicySource;
+use crate::gateway::series::{NamesSnapshot, Told};
+use crate::gateway::status::{DnsStatus, Reloads};
 use crate::gateway::watch::{FileWatch, fingerprint};
 
 /// Why a DNS server of its own did not start, or ended before it was told to.
@@ -25,6 +30,16 @@ pub enum AloneError {
     /// The server cannot be started.
     #[error(transparent)]
     Dns(#[from] DnsError),
+    /// The metrics endpoint cannot be served.
+    #[error(
+        "cannot serve metrics at {address}: {source}; name another address: --metrics ADDRESS:PORT"
+    )]
+    Metrics {
+        /// Where it was to be.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The system has no signal or watch for us.
     #[error("cannot {what}: {source}")]
     System {
@@ -38,22 +53,25 @@ pub enum AloneError {
     Ended(String),
 }
 
-/// Answers DNS queries by the policy of `source` until told to stop (SIGTERM, SIGINT).
+/// Answers DNS queries by the policy of `source` until told to stop (SIGTERM, SIGINT), and tells of it at `metrics`.
 ///
 /// # Errors
 /// [`AloneError`].
-pub fn serve_alone(source: &dyn PolicySource) -> Result<(), AloneError> {
+pub fn serve_alone(
+    source: &dyn PolicySource,
+    metrics: Option<SocketAddr>,
+) -> Result<(), AloneError> {
     let system = |what| move |source| AloneError::System { what, source };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("start the control thread"))?;
-    let served = runtime.block_on(serve(source));
+    let served = runtime.block_on(serve(source, metrics));
     runtime.shutdown_background();
     served
 }
 
-async fn serve(source: &dyn PolicySource) -> Result<(), AloneError> {
+async fn serve(source: &dyn PolicySource, metrics: Option<SocketAddr>) -> Result<(), AloneError> {
     let system = |what| move |source| AloneError::System { what, source };
     let listen = |kind| signal(kind).map_err(system("listen for signals"));
     let mut terminate = listen(SignalKind::terminate())?;
@@ -73,12 +91,30 @@ async fn serve(source: &dyn PolicySource) -> Result<(), AloneError> {
     };
     let mut log = QueryLog::start(first.policy());
     answering.publish(first.policy(), &log);
+    let mut metrics = match metrics {
+        Some(address) => {
+            let served = MetricsServer::start(address, Serving::Names).await;
+            Some(served.map_err(|source| AloneError::Metrics { address, source })?)
+        }
+        None => None,
+    };
+    let mut reloads = Reloads::default();
     loop {
         let must = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => true,
             () = watch.changed() => false,
+            questions = MetricsServer::asked(&mut metrics) => {
+                let snapshot = server.as_ref().map(|server| NamesSnapshot {
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    dns: DnsStatus::new(server, &log),
+                    generation: generation.0,
+                    reloads: reloads.clone(),
+                });
+                questions.answer(true, snapshot.map(|it| Told::Names(Arc::new(it))));
+                continue;
+            }
             why = DnsServer::ended(&mut server) => return Err(AloneError::Ended(why)),
         };
         let files = source.files();
@@ -92,6 +128,8 @@ async fn serve(source: &dyn PolicySource) -> Result<(), AloneError> {
         match (source.load(next), &server) {
             (Ok(policy), Some(server)) => {
                 generation = next;
+                reloads.taken += 1;
+                reloads.last_error = None;
                 if listen_addresses(policy.policy()) != server.listen() {
                     warn!("dns.listen takes effect at the next start of offramp");
                 }
@@ -104,11 +142,15 @@ async fn serve(source: &dyn PolicySource) -> Result<(), AloneError> {
                 );
             }
             (Ok(_), None) => {}
-            (Err(why), _) => error!(
-                "reload refused, generation {} stays in force: {}",
-                generation.0,
-                why.trim_end()
-            ),
+            (Err(why), _) => {
+                error!(
+                    "reload refused, generation {} stays in force: {}",
+                    generation.0,
+                    why.trim_end()
+                );
+                reloads.refused += 1;
+                reloads.last_error = Some(why);
+            }
         }
     }
     info!("stopping");

@@ -4,9 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::Notify;
+
+use super::counters::DnsCounters;
 
 /// The connections that are open.
 #[derive(Debug)]
@@ -14,6 +17,7 @@ pub(super) struct Connections {
     open: RefCell<BTreeMap<u64, Open>>,
     next: Cell<u64>,
     most: usize,
+    counters: Arc<DnsCounters>,
 }
 
 #[derive(Debug)]
@@ -36,11 +40,12 @@ pub(super) struct Admitted {
 
 impl Connections {
     /// Room for `most` connections.
-    pub(super) fn new(most: usize) -> Rc<Self> {
+    pub(super) fn new(most: usize, counters: Arc<DnsCounters>) -> Rc<Self> {
         Rc::new(Self {
             open: RefCell::default(),
             next: Cell::new(0),
             most,
+            counters,
         })
     }
 
@@ -57,6 +62,7 @@ impl Connections {
                 && let Some(idlest) = open.remove(&number)
             {
                 idlest.give_way.notify_one();
+                self.counters.add_crowded_out();
             }
         }
         let number = self.next.get();
@@ -108,7 +114,8 @@ mod tests {
     #[tokio::test]
     async fn the_one_idle_for_longest_gives_way() {
         let start = Instant::now();
-        let connections = Connections::new(2);
+        let counters = Arc::new(DnsCounters::default());
+        let connections = Connections::new(2, Arc::clone(&counters));
         let first = connections.admit(client(1), start);
         let second = connections.admit(client(2), start);
         first.last_query.set(start + Duration::from_secs(1));
@@ -119,12 +126,13 @@ mod tests {
         drop(first);
         let fourth = connections.admit(client(4), start);
         assert!(!must_go(&third).await && !must_go(&fourth).await);
+        assert_eq!(counters.crowded_out(), 1);
     }
 
     #[tokio::test]
     async fn a_client_with_its_share_takes_from_itself() {
         let start = Instant::now();
-        let connections = Connections::new(1_000);
+        let connections = Connections::new(1_000, Arc::default());
         let other = connections.admit(client(1), start);
         let of_client: Vec<_> = (0..=MOST_OF_CLIENT as u64)
             .map(|number| connections.admit(client(2), start + Duration::from_secs(number + 1)))

@@ -55,6 +55,7 @@ pub struct DnsCounters {
     /// Of answers, by [`BOUNDS`] and beyond.
     latency: [AtomicU64; BOUNDS.len() + 1],
     latency_microseconds: AtomicU64,
+    crowded_out: AtomicU64,
 }
 
 impl DnsCounters {
@@ -72,6 +73,16 @@ impl DnsCounters {
             &self.latency_microseconds,
             microseconds.saturating_mul(answers),
         );
+    }
+
+    /// Counts a connection that was closed because another one needed its room.
+    pub(super) fn add_crowded_out(&self) {
+        bump(&self.crowded_out, 1);
+    }
+
+    /// How many connections were closed because others needed their room.
+    pub fn crowded_out(&self) -> u64 {
+        self.crowded_out.load(Ordering::Relaxed)
     }
 
     /// How many queries had each outcome.

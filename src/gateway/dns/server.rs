@@ -251,10 +251,10 @@ impl Work {
     /// Answers until it is told to stop.
     async fn go(self, stopped: oneshot::Receiver<()>) -> io::Result<()> {
         let room = Room::find();
+        let connections = Connections::new(room.connections, Arc::clone(&self.counters));
         let core = Core::new(self.published, self.counters, room.questions);
         let core = Rc::new(RefCell::new(core));
         let forwarder = Rc::new(Forwarder::new(room.questions));
-        let connections = Connections::new(room.connections);
         let mut receivers = tokio::task::JoinSet::new();
         for listening in self.sockets {
             let socket = Rc::new(UdpSocket::from_std(listening.datagrams)?);

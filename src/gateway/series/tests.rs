@@ -103,6 +103,7 @@ fn dns() -> DnsStatus {
             })
             .collect(),
         latency_microseconds: 2_500_000,
+        crowded_out_connections: 20,
         query_log: Some(record(18, 19, None)),
     }
 }
@@ -201,7 +202,7 @@ fn whatever_the_policy_and_the_traffic_there_is_an_end_to_the_series() {
     most.status.dns = Some(dns());
     let text = series().render(&Arc::new(most));
     let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(samples.len(), 197, "{text}");
+    assert_eq!(samples.len(), 198, "{text}");
     assert!(samples.len() <= MOST_SERIES);
     let others = "offramp_interfaces_present{pattern=\"(others)\"} 92";
     assert!(samples.contains(&others), "{text}");
