@@ -518,7 +518,8 @@ fn the_device_takes_the_largest_packets_and_queues_thousands() {
             let lost = poll("the queue to be read", || {
                 let judged = site.count("forward", "default");
                 let lost = site.status()["device"]["overload_drops"].as_u64()?;
-                (judged + lost == 6_001).then_some(lost)
+                // The kernel may have a word of its own to say there, which is lost, too.
+                (judged + lost >= 6_001).then_some(lost)
             });
             assert!((950..=1_050).contains(&lost), "{lost}");
         },
