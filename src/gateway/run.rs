@@ -270,7 +270,8 @@ impl Gateway {
         let manager = Arc::new(ServiceManager::of_environment());
         let control = listen(&first.policy().gateway)?;
         let metrics = serve_metrics(&first.policy().gateway).await?;
-        let dns = DnsServer::start(first.policy())?;
+        // Its log is a thread's, and those begin later.
+        let dns = DnsServer::start(first.policy(), None)?;
 
         let options = first.policy().gateway.clone();
         let count = workers_wanted(&options);

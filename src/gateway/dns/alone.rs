@@ -85,12 +85,11 @@ async fn serve(source: &dyn PolicySource, metrics: Option<SocketAddr>) -> Result
         .map_err(system("watch the policy file"))?;
     let mut generation = Generation(1);
     let first = source.load(generation).map_err(AloneError::Policy)?;
-    let mut server = DnsServer::start(first.policy())?;
-    let Some(answering) = &server else {
-        return Err(AloneError::NoAddress);
-    };
     let mut log = QueryLog::start(first.policy());
-    answering.publish(first.policy(), &log);
+    let mut server = DnsServer::start(first.policy(), Some(&log))?;
+    if server.is_none() {
+        return Err(AloneError::NoAddress);
+    }
     let mut metrics = match metrics {
         Some(address) => {
             let served = MetricsServer::start(address, Serving::Names).await;

@@ -107,18 +107,18 @@ impl NoAddress {
 }
 
 impl DnsServer {
-    /// Starts a server at the addresses that `policy` names; `None` where it names none.
+    /// Starts a server at the addresses that `policy` names, which tells `log`; `None` where it names none.
     ///
     /// # Errors
     /// [`DnsError`].
-    pub fn start(policy: &Policy) -> Result<Option<Self>, DnsError> {
+    pub fn start(policy: &Policy, log: Option<&QueryLog>) -> Result<Option<Self>, DnsError> {
         let listen = listen_addresses(policy);
         if listen.is_empty() {
             return Ok(None);
         }
         let sockets = listen.iter().map(|address| take_address(*address));
         let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-        let published = Arc::new(ArcSwap::from_pointee(Names::of(policy, None)));
+        let published = Arc::new(ArcSwap::from_pointee(Names::of(policy, log)));
         let counters = Arc::new(DnsCounters::default());
         let (stop, stopped) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
