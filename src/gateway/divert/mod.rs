@@ -28,6 +28,7 @@
 //! number of a routing protocol of their own.
 
 pub mod install;
+mod marks;
 pub mod nft;
 pub mod route;
 
