@@ -12,16 +12,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
-use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::counters::Outcome;
 use crate::dns::ResponseCode;
-use crate::gateway::record::{LOG_PAUSE, LineLog, OutletCounts, Place};
+use crate::gateway::record::{LOG_PAUSE, LineLog, OutletCounts, PATIENCE, Place, WriterThread};
 use crate::gateway::status::RecordStatus;
 use crate::plan::DnsName;
 use crate::plan::zones::record_type;
@@ -201,45 +199,29 @@ impl Sampler {
 #[derive(Debug)]
 struct Recorder {
     noting: Noting,
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-    ended: oneshot::Receiver<()>,
+    thread: WriterThread,
 }
 
 impl Recorder {
     fn start(options: &QueryLogOptions, counts: &Arc<OutletCounts>) -> io::Result<Self> {
         let (entries, received) = sync_channel(MOST_WAITING);
-        let stop = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
             received,
             log: LineLog::new("the query log", &options.place),
             counts: Arc::clone(counts),
         };
-        let (ending, ended) = oneshot::channel();
-        let told = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("offramp-queries".to_owned())
-            .spawn(move || {
-                writer.run(&told);
-                // Nobody may be waiting for it any more.
-                _ = ending.send(());
-            })?;
+        let thread = WriterThread::start("offramp-queries", move |stop| writer.run(stop))?;
         Ok(Self {
             noting: Noting {
                 entries,
                 rate: options.rate,
             },
-            stop,
             thread,
-            ended,
         })
     }
 
     async fn stop(self) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        // It may hang in a disk or a pipe.
-        _ = tokio::time::timeout(PATIENCE, self.ended).await;
+        self.thread.stop(PATIENCE).await;
     }
 }
 
@@ -327,8 +309,6 @@ fn push_line(out: &mut Vec<u8>, entry: &Entry, unwritten: u64) {
 const SECOND: Duration = Duration::from_secs(1);
 /// Queries that wait to be written; beyond, they are counted.
 const MOST_WAITING: usize = 1_024;
-/// How long the last lines may take to be written.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

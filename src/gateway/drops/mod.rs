@@ -21,14 +21,13 @@ mod sample;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::warn;
 
 use self::counts::Counts;
 pub use self::recorder::Recorder;
 pub use self::sample::{Noting, Sample, SampleReader, Unwritten, samples};
-use super::record::Place;
+use super::record::{PATIENCE, Place};
 use super::status::RecordStatus;
 use crate::filter::CompiledPolicy;
 use crate::policy::GatewayOptions;
@@ -180,6 +179,3 @@ impl std::fmt::Display for DropOptions {
         Ok(())
     }
 }
-
-/// How long the last samples may take to be written.
-const PATIENCE: Duration = Duration::from_secs(1);

@@ -3,10 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, UNIX_EPOCH};
-
-use tokio::sync::oneshot;
 
 use super::counts::Counts;
 use super::line;
@@ -14,15 +11,15 @@ use super::sample::{Noting, Sample, SampleReader};
 use super::{CaptureOptions, DropOptions};
 use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
 use crate::filter::{CompiledPolicy, Reason};
-use crate::gateway::record::{BoundedFile, LOG_PAUSE, LineLog, OLDER_FILES, Outlet, Target};
+use crate::gateway::record::{
+    BoundedFile, LOG_PAUSE, LineLog, OLDER_FILES, Outlet, Target, WriterThread,
+};
 
 /// A thread that writes down what workers hand over.
 #[derive(Debug)]
 pub struct Recorder {
     reader: Arc<SampleReader>,
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-    ended: oneshot::Receiver<()>,
+    thread: WriterThread,
 }
 
 impl Recorder {
@@ -32,7 +29,6 @@ impl Recorder {
     /// When the system has no thread for us.
     pub(super) fn start(options: &DropOptions, counts: &Arc<Counts>) -> io::Result<Self> {
         let reader = Arc::new(SampleReader::new(options, Arc::clone(counts)));
-        let stop = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
             reader: Arc::clone(&reader),
             counts: Arc::clone(counts),
@@ -42,21 +38,8 @@ impl Recorder {
                 .map(|log| Log::new("the drop log", &log.place)),
             capture: options.capture.as_ref().map(Capture::new).transpose()?,
         };
-        let (ending, ended) = oneshot::channel();
-        let told = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("offramp-drops".to_owned())
-            .spawn(move || {
-                writer.run(&told);
-                // Nobody may be waiting for it any more.
-                _ = ending.send(());
-            })?;
-        Ok(Self {
-            reader,
-            stop,
-            thread,
-            ended,
-        })
+        let thread = WriterThread::start("offramp-drops", move |stop| writer.run(stop))?;
+        Ok(Self { reader, thread })
     }
 
     pub(super) fn noting(&self, policy: &CompiledPolicy) -> Noting {
@@ -65,10 +48,7 @@ impl Recorder {
 
     /// Has it write what it was handed, and end; it is left to itself after `patience`.
     pub(super) async fn stop(self, patience: Duration) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        // It may hang in a disk or a pipe.
-        _ = tokio::time::timeout(patience, self.ended).await;
+        self.thread.stop(patience).await;
     }
 }
 

@@ -7,6 +7,7 @@ mod counts;
 mod file;
 mod lines;
 mod outlet;
+mod thread;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ pub(super) use self::counts::OutletCounts;
 pub(super) use self::file::BoundedFile;
 pub(super) use self::lines::LineLog;
 pub(super) use self::outlet::{Outlet, Target};
+pub(super) use self::thread::{PATIENCE, WriterThread};
 use crate::policy::GatewayOptions;
 
 /// Where a log is written.
