@@ -274,17 +274,22 @@ fn alone(frame: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What has to stay in order: packets of equal addresses, protocol and ports. `None` belongs to every flow, perhaps.
+/// What has to stay in order: packets of equal addresses, protocol and, with TCP and UDP, ports. `None` belongs to every
+/// flow, perhaps.
 fn flow(packet: &[u8]) -> Option<Vec<u8>> {
-    match packet.first()? {
-        0x45 if packet.len() >= 24 && packet[6] & 0x3f == 0 && packet[7] == 0 => {
-            Some([&packet[9..10], &packet[12..24]].concat())
+    let (protocol, addresses, ports) = match packet.first()? {
+        0x45 if packet.len() >= 20 && packet[6] & 0x3f == 0 && packet[7] == 0 => {
+            (9, 12..20, 20..24)
         }
-        0x60..0x70 if packet.len() >= 44 && !EXTENSIONS.contains(&packet[6]) => {
-            Some([&packet[6..7], &packet[8..44]].concat())
-        }
-        _ => None,
-    }
+        0x60..0x70 if packet.len() >= 40 && !EXTENSIONS.contains(&packet[6]) => (6, 8..40, 40..44),
+        _ => return None,
+    };
+    let ports = match packet[protocol] {
+        6 | 17 => packet.get(ports)?,
+        // Cut short or not, it is no part of a flow that has ports.
+        _ => &[],
+    };
+    Some([&[packet[protocol]], &packet[addresses], ports].concat())
 }
 
 /// Hop-by-hop and destination options, routing, fragment, AH, mobility, HIP, shim6.
