@@ -28,7 +28,7 @@ pub(super) struct Step {
     action: Action,
 }
 
-/// The chains behind [`ENTERS`], each before those that lead to it.
+/// The chains behind the one at the hook, each before those that lead to it.
 pub(super) fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
     let mark = diversion.mark;
     let step = |condition, action| Step { condition, action };
