@@ -16,7 +16,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use ipnet::Ipv4Net;
 use iprange::IpRange;
-use offramp::prefix::PrefixSet;
+use offramp::address::PrefixSet;
 use support::Random;
 
 fn main() {

@@ -55,6 +55,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod address;
 pub mod audit;
 pub mod capture;
 #[cfg(feature = "gateway")]
@@ -67,5 +68,5 @@ pub mod gateway;
 pub mod packet;
 pub mod plan;
 pub mod policy;
-pub mod prefix;
+
 pub mod render;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use ipnet::IpNet;
 use network::{Client, Daemon, FULL, in_namespace, plan, rendered, split};
-use offramp::prefix::PrefixSet;
+use offramp::address::PrefixSet;
 use offramp::render::{Options, RenderError, Target, render};
 use support::{Folder, run};
 

@@ -8,9 +8,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use ipnet::IpNet;
+use offramp::address::PrefixSet;
 use offramp::plan::RoutePlan;
 use offramp::policy;
-use offramp::prefix::PrefixSet;
 use offramp::render::{self, Form, Options, RenderError, Target};
 use support::{is_installed, project};
 

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use ipnet::IpNet;
 use network::{Daemon, FULL, in_namespace, plan, rendered, split, until};
+use offramp::address::PrefixSet;
 use offramp::policy::TunnelMode;
-use offramp::prefix::PrefixSet;
 use offramp::render::Target;
 use support::{Folder, run};
 

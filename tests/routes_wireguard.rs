@@ -9,7 +9,7 @@ use std::process::Command;
 
 use ipnet::IpNet;
 use network::{Daemon, FULL, in_namespace, plan, rendered, split, until};
-use offramp::prefix::PrefixSet;
+use offramp::address::PrefixSet;
 use offramp::render::Target;
 use support::{Folder, run};
 

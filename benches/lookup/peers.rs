@@ -6,7 +6,7 @@ use ip_network::{Ipv4Network, Ipv6Network};
 use ip_network_table::IpNetworkTable;
 use ipnet::{Ipv4Net, Ipv6Net};
 use iptrie::{Ipv4Prefix, Ipv6Prefix};
-use offramp::prefix::{Ipv4Trie, Ipv6Trie};
+use offramp::address::{Ipv4Trie, Ipv6Trie};
 use poptrie::Poptrie;
 use prefix_trie::PrefixMap;
 use stats_alloc::Region;

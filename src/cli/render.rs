@@ -13,10 +13,10 @@ use super::error::{CliError, warn};
 use super::input::{Planned, load_plan};
 use super::number::whole;
 use super::{render_names, render_rules};
+use crate::address::PrefixSet;
 use crate::gateway::{atomic, feeds};
 use crate::plan::{PlanDifference, RoutePlan};
 use crate::policy::Policy;
-use crate::prefix::PrefixSet;
 use crate::render::rules::RuleTarget;
 use crate::render::{self, Form, Measures, NameTarget, Rendered, Target};
 

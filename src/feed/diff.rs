@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::{Document, Entry, EntryKey};
-use crate::prefix::PrefixSet;
+use crate::address::PrefixSet;
 
 /// What differs between two versions of a feed.
 #[derive(Debug, Clone, PartialEq, Eq)]

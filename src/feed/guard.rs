@@ -6,7 +6,7 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{EntryKey, FeedError};
-use crate::prefix::PrefixSet;
+use crate::address::PrefixSet;
 
 /// The shortest IPv4 prefix that is taken: no company publishes more than a /8 in one piece.
 pub const SHORTEST_V4: u8 = 8;

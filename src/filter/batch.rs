@@ -11,8 +11,8 @@
 
 use super::ports::PortFunction;
 use super::{CompiledPolicy, Generation, Verdict};
+use crate::address::{ClassNumber, FewRanges, NO_CLASS, Number};
 use crate::packet::{FragmentTable, PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
-use crate::prefix::{ClassNumber, FewRanges, NO_CLASS, Number};
 
 /// What a worker keeps between batches: the fragments it waits for, and room for the passes.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use std::collections::HashMap;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::address::ClassNumber;
 use crate::policy::{Policy, Sourced};
-use crate::prefix::ClassNumber;
 
 /// The sets of a policy that one address belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

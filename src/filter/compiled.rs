@@ -7,11 +7,11 @@ use ipnet::IpNet;
 use super::class::{Class, Classes};
 use super::ports::{FunctionNumber, PortCompiler, PortFunction, PortFunctions};
 use super::{Reason, RuleTable, Verdict};
+use crate::address::{ClassNumber, FewRanges, Ipv4Trie, Ipv6Trie};
 use crate::packet::{
     Addresses, Fragment, FragmentTable, Malformed, PacketView, Protocol, Transport,
 };
 use crate::policy::{LeakedPublic, Policy, UnknownSource};
-use crate::prefix::{ClassNumber, FewRanges, Ipv4Trie, Ipv6Trie};
 
 /// A policy that judges packets; immutable, and shared between threads.
 ///
@@ -54,7 +54,7 @@ pub enum CompileError {
     TooManyClasses,
     /// More prefixes than the trie can hold.
     #[error(transparent)]
-    Prefixes(#[from] crate::prefix::BuildError),
+    Prefixes(#[from] crate::address::BuildError),
 }
 
 /// What a policy may take to be judged by the quicker ways; beyond that it is judged by those that know no bounds.

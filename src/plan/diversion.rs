@@ -1,7 +1,7 @@
 //! [`diverted`] and [`diverted_on_every_port`]: the destinations that selective diversion has to send through the filter.
 
+use crate::address::PrefixSet;
 use crate::policy::Policy;
-use crate::prefix::PrefixSet;
 
 /// Destinations whose packets a rule of the policy speaks of: public services (a leak is counted there), servers,
 /// corporate hosts and other clients. A packet to any other address is forwarded as `default`, if its source is a client

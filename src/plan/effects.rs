@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::RoutePlan;
+use crate::address::PrefixSet;
 use crate::filter::{CompileError, CompiledPolicy, Generation, Question, Set};
 use crate::packet::Protocol;
 use crate::policy::{Policy, PortRange};
-use crate::prefix::PrefixSet;
 
 /// What changes between two policies that differ in their feeds.
 #[derive(Debug, Clone, PartialEq, Eq)]

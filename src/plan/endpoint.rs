@@ -10,8 +10,8 @@
 //!
 //! What is public is left out as it is by the filter: where it enters the tunnel by mistake, calls must not end there.
 
+use crate::address::PrefixSet;
 use crate::policy::{Code, Endpoint, FirewallProfile, InterfaceType, Policy, Product, Remark};
-use crate::prefix::PrefixSet;
 
 /// The rules of every `[[endpoint]]`, in file order.
 #[derive(Debug, Clone, PartialEq, Eq)]

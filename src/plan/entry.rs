@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::Source;
-use crate::prefix::PrefixSet;
+use crate::address::PrefixSet;
 
 /// One prefix that the VPN pushes, or keeps out of the tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use ipnet::IpNet;
 
 use super::routes::families;
 use super::{RoutePlan, Source, SourceKind};
+use crate::address::PrefixSet;
 use crate::policy::{Code, Policy, Remark, TunnelMode};
-use crate::prefix::PrefixSet;
 
 /// Everything there is to say about `plan`, which follows from `policy`.
 pub(super) fn remarks(policy: &Policy, plan: &RoutePlan) -> Vec<Remark> {

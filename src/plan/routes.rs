@@ -22,8 +22,8 @@ use ipnet::IpNet;
 use super::entry::entries;
 use super::source::sources;
 use super::{Entry, Source, SourceKind, remark};
+use crate::address::{PrefixSet, more_specific};
 use crate::policy::{Policy, Remark, TunnelMode};
-use crate::prefix::{PrefixSet, more_specific};
 
 /// Which addresses enter the tunnel, in both forms, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::{RoutePlan, enters_tunnel};
+use crate::address::PrefixSet;
+use crate::address::set::reference::edges;
 use crate::filter::strategy;
 use crate::filter::{CompiledPolicy, Generation, Question, Reason};
 use crate::policy::{self, Code, Policy, Protocol, Remark, Sourced, TunnelMode};
-use crate::prefix::PrefixSet;
-use crate::prefix::set::reference::edges;
 
 fn parsed(text: &str) -> Policy {
     let (policy, _) = policy::parse("plan.toml", text.as_bytes()).expect("a good policy");

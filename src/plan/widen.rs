@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{RoutePlan, SourceKind};
+use crate::address::PrefixSet;
 use crate::feed::guard::{SHORTEST_V4, SHORTEST_V6};
 use crate::policy::{Policy, TunnelMode};
-use crate::prefix::PrefixSet;
 
 /// What a widened plan leaves out of the tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]

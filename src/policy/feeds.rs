@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use ipnet::IpNet;
 
 use super::meaning::{EntryChoice, Feed, FeedFormat, FeedPrefix, Policy, Sourced, WidePrefixes};
+use crate::address::PrefixSet;
 use crate::feed::{
     Category, Document, Entry, EntryKey, FeedError, guard, parse_list, parse_microsoft,
 };
-use crate::prefix::PrefixSet;
 
 impl Feed {
     /// Reads `bytes` as a file of this feed's format.

@@ -31,7 +31,7 @@ pub(super) fn write(plan: &RoutePlan, _options: &Options) -> Result<Rendered, Re
 impl RoutePlan {
     /// The plan for programs.
     pub fn to_json(&self) -> Value {
-        let prefixes = |set: &crate::prefix::PrefixSet| -> Vec<String> {
+        let prefixes = |set: &crate::address::PrefixSet| -> Vec<String> {
             set.prefixes().map(|prefix| prefix.to_string()).collect()
         };
         let entries = |entries: &[Entry]| -> Vec<Value> {

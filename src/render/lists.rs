@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use ipnet::IpNet;
 
 use super::{Form, Measures};
+use crate::address::PrefixSet;
 use crate::plan::{Entry, RoutePlan};
 use crate::policy::TunnelMode;
-use crate::prefix::PrefixSet;
 
 /// What a target lists.
 #[derive(Debug, Clone, Default)]

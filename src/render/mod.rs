@@ -42,8 +42,8 @@ pub use names::{NameTarget, NamesError, NamesFile, names_difference, render_name
 pub use pushed::{Pushed, ReadError};
 pub use target::{Form, Target};
 
+use crate::address::PrefixSet;
 use crate::plan::{PlanDifference, RoutePlan};
-use crate::prefix::PrefixSet;
 
 /// What a rendering leaves to the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

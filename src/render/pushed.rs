@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
 
-use crate::prefix::{PrefixSet, more_specific};
+use crate::address::{PrefixSet, more_specific};
 
 /// What a file sends into the tunnel and keeps out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

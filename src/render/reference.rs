@@ -1,8 +1,8 @@
 //! What must hold of every rendering; the property tests and the fuzzer call it.
 
 use super::{Form, Options, RenderError, Target, difference, read, render};
+use crate::address::PrefixSet;
 use crate::plan::RoutePlan;
-use crate::prefix::PrefixSet;
 
 /// Writes `plan` for every target in every form it has, reads each file back, and compares addresses.
 ///
@@ -63,7 +63,7 @@ pub fn fuzz_routes(data: &[u8]) {
     }
     let plan = RoutePlan::new(&policy);
     let sources: Vec<_> = plan.sources.iter().map(|source| source.prefix).collect();
-    for address in crate::prefix::set::reference::edges(&sources) {
+    for address in crate::address::set::reference::edges(&sources) {
         let enters = crate::plan::enters_tunnel(&policy, address);
         assert_eq!(plan.tunnel.contains(address), enters, "{address}");
     }

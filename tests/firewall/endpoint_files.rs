@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use offramp::address::PrefixSet;
 use offramp::plan::{Direction, EndpointRule, EndpointRules};
 use offramp::policy::{FirewallProfile, InterfaceType, Policy};
-use offramp::prefix::PrefixSet;
 use offramp::render::rules::{RuleTarget, render_rules};
 
 use super::policies;

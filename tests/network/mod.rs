@@ -18,9 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use offramp::address::{PrefixSet, more_specific};
 use offramp::plan::RoutePlan;
 use offramp::policy;
-use offramp::prefix::{PrefixSet, more_specific};
 use offramp::render::{self, Form, Options, Target};
 
 use crate::support::{Folder, is_installed, run, skip};

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use crate::address::PrefixSet;
 use crate::cli::error::CliError;
 use crate::cli::input::read_policy_alone;
 use crate::feed::{Difference, Document, FeedError, parse_list, parse_microsoft};
 use crate::gateway::feeds;
 use crate::plan::Effects;
 use crate::policy::Policy;
-use crate::prefix::PrefixSet;
 
 /// Tell which prefixes a later version of a feed adds and withdraws, and what that changes under a policy
 #[derive(Debug, clap::Args)]

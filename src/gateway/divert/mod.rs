@@ -36,11 +36,11 @@ use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::address::PrefixSet;
 use crate::plan::{diverted, diverted_on_every_port};
 use crate::policy::{
     DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, Sourced, UnknownSource,
 };
-use crate::prefix::PrefixSet;
 
 /// What the kernel is told about one policy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -33,9 +33,9 @@ pub use candidate::{Candidate, CandidateKind, Interface};
 pub use scene::{Addresses, Party, Registration, Relay, relay};
 
 use super::RoutePlan;
+use crate::address::PrefixSet;
 use crate::filter::{Action, CompiledPolicy, Question, Reason};
 use crate::packet::Protocol;
-use crate::prefix::PrefixSet;
 use agent::Agents;
 use scene::Scene;
 use world::World;

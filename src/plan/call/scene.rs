@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::{Call, Family, Side};
+use crate::address::PrefixSet;
 use crate::plan::RoutePlan;
 use crate::policy::{Policy, PortRange, PublicService, Server};
-use crate::prefix::PrefixSet;
 
 /// Addresses of both families, where there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -16,9 +16,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::candidate::Interface;
 use super::scene::Scene;
 use super::{HomeUdp, Obstacle, Place, Side, Translation};
+use crate::address::PrefixSet;
 use crate::filter::{CompiledPolicy, Question};
 use crate::packet::Protocol;
-use crate::prefix::PrefixSet;
 
 /// A packet on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

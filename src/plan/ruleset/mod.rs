@@ -21,9 +21,9 @@ use ipnet::IpNet;
 pub use portless::Portless;
 pub use ports::PortSet;
 
+use crate::address::PrefixSet;
 use crate::filter::{Action, Reason};
 use crate::policy::{Allow, LeakedPublic, Policy, Protocol, ProtocolSet, Sourced, UnknownSource};
-use crate::prefix::PrefixSet;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::prefix::PrefixSet;
+use crate::address::PrefixSet;
 
 /// The addresses of owners in an order in which the first that has an address is the one that is named for it.
 ///

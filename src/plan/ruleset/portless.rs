@@ -12,9 +12,9 @@
 //! A later fragment that passes completes nothing when its first one was dropped. What is public has been decided before.
 
 use super::{PacketRule, PortSet, Traffic};
+use crate::address::PrefixSet;
 use crate::filter::Action;
 use crate::policy::Protocol;
-use crate::prefix::PrefixSet;
 
 /// Destinations at which packets without readable ports are dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -2,9 +2,9 @@
 
 use super::subject::{PORTS_OF_A_CALL, Subject, of, set, some};
 use super::{Finding, FindingCode, Part};
+use crate::address::PrefixSet;
 use crate::packet::Protocol;
 use crate::policy::{Allow, FeedFormat, Policy, PortRange};
-use crate::prefix::PrefixSet;
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     for allow in &subject.policy.allows {

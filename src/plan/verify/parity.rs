@@ -2,8 +2,8 @@
 
 use super::subject::{Subject, set};
 use super::{Finding, FindingCode, Part};
+use crate::address::PrefixSet;
 use crate::policy::{Sourced, TunnelMode};
-use crate::prefix::PrefixSet;
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let (clients, corporate) = (&subject.clients, &subject.corporate);

@@ -14,10 +14,10 @@ mod names;
 
 use std::net::IpAddr;
 
+use crate::address::PrefixSet;
 use crate::plan::verify::{Finding, FindingCode, Part};
 use crate::plan::{RoutePlan, SourceKind, Zones};
 use crate::policy::Policy;
-use crate::prefix::PrefixSet;
 
 use super::pushed::code_lines;
 use super::{ReadError, Target, read};

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use super::head;
 use super::iptables::Family;
+use crate::address::PrefixSet;
 use crate::plan::Ruleset;
-use crate::prefix::PrefixSet;
 
 pub(super) fn write(ruleset: &Ruleset) -> String {
     let sets = sets(ruleset);

@@ -3,9 +3,9 @@
 use ipnet::IpNet;
 
 use super::{RenderedRules, RuleError, RuleTarget, one_line};
+use crate::address::PrefixSet;
 use crate::plan::{Direction, EndpointRule, EndpointRules};
 use crate::policy::{InterfaceType, Product};
-use crate::prefix::PrefixSet;
 
 /// The rules that a target can say, with their numbers, and what there is to say about the others.
 pub(super) struct Chosen<'r> {

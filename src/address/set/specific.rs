@@ -8,7 +8,7 @@ use super::PrefixSet;
 /// `others`'.
 ///
 /// ```
-/// use offramp::prefix::more_specific;
+/// use offramp::address::more_specific;
 /// let net = |text: &str| text.parse::<ipnet::IpNet>().expect("a literal prefix");
 /// let public = [net("167.55.49.32/32"), net("10.0.0.0/8")];
 /// let corporate = [net("167.55.0.0/16"), net("10.0.0.0/8")];

@@ -1,8 +1,8 @@
 //! The second stride: the class of a low half, in one of many small trees.
 
 use super::node::Node;
-use crate::prefix::ClassNumber;
-use crate::prefix::ranges::Range;
+use crate::address::ClassNumber;
+use crate::address::ranges::Range;
 use std::collections::HashMap;
 
 /// All trees over low halves, in two vectors.
