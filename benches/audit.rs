@@ -11,8 +11,9 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use offramp::audit::Audit;
-use offramp::filter::{CompiledPolicy, Generation, Verdict};
+use offramp::filter::{CompiledPolicy, Generation};
 use offramp::packet::{FragmentTable, PacketView};
+use offramp::verdict::Verdict;
 use support::Random;
 
 const PACKETS: usize = 65_536;

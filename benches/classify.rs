@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use ipnet::{IpNet, Ipv4Net};
-use offramp::filter::{Action, CompiledPolicy, Generation, Judge, Reason, Verdict};
+use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::packet::{Addresses, Received, Transport};
+use offramp::verdict::{Action, Reason, Verdict};
 use prefix_trie::{PrefixMap, PrefixSet};
 use support::{Sets, packets, policy, sets};
 

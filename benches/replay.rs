@@ -23,10 +23,11 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use offramp::capture::{CaptureReader, CapturedFrame};
-use offramp::filter::{Action, CompiledPolicy, Generation, Judge};
+use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::gateway::capture::CaptureBackend;
 use offramp::gateway::worker::{self, ByPolicy};
 use offramp::gateway::{FrameSink, Outcome};
+use offramp::verdict::Action;
 use support::Random;
 
 /// Bytes of the capture.

@@ -65,8 +65,10 @@ pub mod feed;
 pub mod filter;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+pub mod name;
 pub mod packet;
 pub mod plan;
 pub mod policy;
 
 pub mod render;
+pub mod verdict;

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use offramp::audit::Audit;
 use offramp::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
-use offramp::filter::{CompiledPolicy, Generation, Judge, Reason, Verdict};
+use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
+use offramp::verdict::{Reason, Verdict};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

@@ -20,10 +20,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::time::Duration;
 
-use offramp::filter::{Action, CompiledPolicy, Generation, Judge, Reason, Verdict};
+use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::policy::Policy;
 use offramp::render::rules::{RuleTarget, render_rules};
+use offramp::verdict::{Action, Reason, Verdict};
 
 use firewall::bed::{BATCH, Bed, sentinel};
 use firewall::policies;

@@ -17,13 +17,14 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use offramp::filter::{Action, CompiledPolicy, Generation, Judge, Reason, Verdict};
+use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::gateway::divert::Diversion;
 use offramp::gateway::divert::install::{Installation, remove_all};
 use offramp::gateway::divert::route::Netlink;
 use offramp::gateway::tun::{TunDevice, make_plain_device};
 use offramp::packet::Received;
 use offramp::policy::DivertScope;
+use offramp::verdict::{Action, Reason, Verdict};
 
 use packets::{Identity, Places, Random, checksum, drain, identity, nonblocking, packet};
 use site::{Host, in_sandbox, poll};

@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::Instant;
 
-use offramp::filter::{Action, CompiledPolicy, Generation, Judge};
+use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
+use offramp::verdict::Action;
 
 use crate::bed::Bed;
 use crate::policy::{self, Length};

@@ -34,8 +34,9 @@ pub use report::{
 };
 pub use service::{Role, Scope};
 
-use crate::filter::{Action, CompiledPolicy, Reason, RuleId, RuleKind, Verdict};
+use crate::filter::{CompiledPolicy, RuleKind};
 use crate::packet::{Fragment, Malformed, PacketView, Protocol, Transport};
+use crate::verdict::{Action, Reason, RuleId, Verdict};
 use cut_off::CutOff;
 use hash::flow_hash;
 use sketch::{Sketch, memory_of};

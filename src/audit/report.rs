@@ -8,9 +8,10 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use super::service::{Role, Scope};
-use crate::filter::{Action, Reason, RuleKind};
+use crate::filter::RuleKind;
 use crate::packet::Protocol;
 use crate::policy::PortRange;
+use crate::verdict::{Action, Reason};
 
 /// Packets and the bytes in them, IP headers included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

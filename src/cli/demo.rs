@@ -21,7 +21,7 @@ use serde_json::json;
 
 use self::names::NameOutcome;
 use super::error::CliError;
-use crate::filter::{Action, CompiledPolicy, Generation, Question};
+use crate::filter::{CompiledPolicy, Generation, Question};
 use crate::gateway::control;
 use crate::gateway::demo::names::serve_names;
 use crate::gateway::demo::namespace::{SiteError, leave_the_world};
@@ -33,6 +33,7 @@ use crate::gateway::demo::traffic::{Probe, Wire, serve_relay, serve_tcp, serve_u
 use crate::gateway::status::Status;
 use crate::plan::Zones;
 use crate::policy::{self, Protocol};
+use crate::verdict::Action;
 
 /// Show on a site in a box what offramp does: the article's traffic, before and after
 ///

@@ -10,10 +10,11 @@ use serde_json::json;
 use super::error::CliError;
 use super::explain_name;
 use super::input::load_policy;
-use crate::filter::{Action, Answer, Explanation, Membership, Question};
+use crate::filter::{Answer, Explanation, Membership, Question};
+use crate::name::DnsName;
 use crate::packet::Protocol;
-use crate::plan::DnsName;
 use crate::policy::Policy;
+use crate::verdict::Action;
 
 /// Explain what becomes of a packet: the verdict, the rule, the line of the policy, the prefix that matched; or what
 /// clients get for a name
@@ -176,7 +177,7 @@ fn as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) 
 
 /// The sentence that gives the reason of an answer.
 fn because(policy: &Policy, question: &Question, answer: &Answer<'_>) -> String {
-    use crate::filter::Reason;
+    use crate::verdict::Reason;
     let origin = &policy.origin;
     let place = answer.matched.map_or(String::new(), |it| {
         format!("{} holds {} ({origin}:{})", it.set, it.prefix, it.line)

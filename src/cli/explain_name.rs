@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::input::read_policy_alone;
-use crate::plan::zones::record_type;
-use crate::plan::{Answer, DnsName, DnsNameError, Zones};
+use crate::name::record_type;
+use crate::name::{DnsName, DnsNameError};
+use crate::plan::{Answer, Zones};
 use crate::policy::Policy;
 
 /// The types that are explained where none is asked for: those by which clients find a service.

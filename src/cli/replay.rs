@@ -14,11 +14,12 @@ use super::input::{Capture, load_policy, open_capture};
 use super::summary::{TextOptions, render};
 use crate::audit::Audit;
 use crate::capture::{CaptureError, CapturedFrame, NotIp, PcapngWriter};
-use crate::filter::{Action, CompiledPolicy, Verdict};
+use crate::filter::CompiledPolicy;
 use crate::gateway::backend::{BackendError, FrameSink, Outcome};
 use crate::gateway::capture::CaptureBackend;
 use crate::gateway::worker::{self, ByPolicy};
 use crate::policy::Style;
+use crate::verdict::{Action, Verdict};
 
 /// Judge every packet of a capture: what would the policy drop, and what would it cut off?
 ///
@@ -380,7 +381,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::filter::Reason;
+    use crate::verdict::Reason;
 
     #[test]
     fn numbers_are_written_as_display_writes_them() {

@@ -16,8 +16,9 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row
 
 use super::number::{bytes, flows, hosts, packets, share, whole};
 use crate::audit::{CutService, Nature, ReasonTraffic, Report, Role, RuleTraffic, Scope};
-use crate::filter::{Action, RuleKind};
+use crate::filter::RuleKind;
 use crate::policy::Style;
+use crate::verdict::Action;
 
 /// How a summary is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

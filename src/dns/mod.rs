@@ -34,7 +34,7 @@ pub use upstream::{EdnsUse, Heard, Upstream};
 pub use wire::Malformed;
 
 use self::wire::Header;
-use crate::plan::DnsName;
+use crate::name::DnsName;
 
 /// The response codes that are given or understood (RFC 1035 §4.1.1, RFC 6891 §9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,9 @@ use hickory_proto::op::Message;
 use super::{
     EdnsUse, Heard, Incoming, LONGEST_KEY, Query, STREAM_LIMIT, Upstream, screen, write_local,
 };
-use crate::plan::DnsName;
-use crate::plan::zones::{Answer, Zones, record_type};
+use crate::name::DnsName;
+use crate::name::record_type;
+use crate::plan::zones::{Answer, Zones};
 
 /// A record as this reading sees it.
 #[derive(Debug, Clone)]

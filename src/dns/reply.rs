@@ -9,7 +9,8 @@
 use super::query::{Edns, PAYLOAD, Query, Refusal, datagram_limit};
 use super::wire::{HEADER, Header, flag, number};
 use super::{DnsName, Prepared, ResponseCode};
-use crate::plan::zones::{Answer, RecordSets, Zones, record_type};
+use crate::name::record_type;
+use crate::plan::zones::{Answer, RecordSets, Zones};
 
 /// Room for an answer by TCP.
 pub const STREAM_LIMIT: usize = u16::MAX as usize;

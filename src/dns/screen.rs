@@ -20,7 +20,8 @@ use super::upstream::Upstream;
 use super::wire::{
     HEADER, Header, Malformed, RecordView, Records, Section, number, read_name, stands_in_ttl,
 };
-use crate::plan::zones::{Answer, RecordSets, Zones, record_type};
+use crate::name::record_type;
+use crate::plan::zones::{Answer, RecordSets, Zones};
 
 /// An answer of an upstream that may be given to clients, until it is too old.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use super::compiled::Bounds;
 use super::reference::ReferenceFilter;
 use super::strategy::{Arrival, Scenario};
-use super::{CompiledPolicy, Generation, Judge, Reason, Verdict};
+use super::{CompiledPolicy, Generation, Judge};
 use crate::packet::{FRAGMENT_LIFETIME, Received};
+use crate::verdict::{Reason, Verdict};
 
 /// Judges the packets of `scenario` by the compiled policy, one by one and in batches, and by the reference model.
 ///

@@ -10,9 +10,10 @@
 //! next pass reads.
 
 use super::ports::PortFunction;
-use super::{CompiledPolicy, Generation, Verdict};
+use super::{CompiledPolicy, Generation};
 use crate::address::{ClassNumber, FewRanges, NO_CLASS, Number};
 use crate::packet::{FragmentTable, PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
+use crate::verdict::Verdict;
 
 /// What a worker keeps between batches: the fragments it waits for, and room for the passes.
 #[derive(Debug)]

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::RuleTable;
 use super::class::{Class, Classes};
 use super::ports::{FunctionNumber, PortCompiler, PortFunction, PortFunctions};
-use super::{Reason, RuleTable, Verdict};
 use crate::address::{ClassNumber, FewRanges, Ipv4Trie, Ipv6Trie};
 use crate::packet::{
     Addresses, Fragment, FragmentTable, Malformed, PacketView, Protocol, Transport,
 };
 use crate::policy::{LeakedPublic, Policy, UnknownSource};
+use crate::verdict::{Reason, Verdict};
 
 /// A policy that judges packets; immutable, and shared between threads.
 ///

@@ -9,9 +9,10 @@ use std::time::Duration;
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
 
-use super::{CompiledPolicy, Judge, Reason, Rule, Verdict};
+use super::{CompiledPolicy, Judge, Rule};
 use crate::packet::{Protocol, Received};
 use crate::policy::{EntryKey, PortRange, Sourced};
+use crate::verdict::{Reason, Verdict};
 
 /// A packet that somebody asks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-use super::{Action, CompiledPolicy, Generation, Judge, Reason};
+use super::{CompiledPolicy, Generation, Judge};
 use crate::packet::Received;
 use crate::policy;
+use crate::verdict::{Action, Reason};
 
 /// Fragments of a few datagrams between two hosts, in the order of their arrival.
 #[derive(Debug, Clone)]

@@ -30,10 +30,8 @@ pub mod reference;
 mod rule;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod strategy;
-mod verdict;
 
 pub use batch::Judge;
 pub use compiled::{CompileError, CompiledPolicy, Generation};
 pub use explain::{Answer, Explanation, Membership, Question, Set};
 pub use rule::{Rule, RuleKind, RuleTable};
-pub use verdict::{Action, Reason, RuleId, Verdict};

@@ -19,9 +19,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::{Action, RuleTable, Verdict, class::Class, verdict::Reason};
+use super::{RuleTable, class::Class};
 use crate::packet::Protocol;
 use crate::policy::{Allow, Policy, PortRange, Sourced};
+use crate::verdict::{Action, Reason, Verdict};
 
 /// A function from a port to a decision: a map, and where its cells start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

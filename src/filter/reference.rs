@@ -25,9 +25,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::reading::{ANY_TRANSPORT, FragmentKey, Payload, Ports, TailCarries, Transport, read};
-use super::{Action, Reason, RuleId, RuleTable, Verdict};
+use super::RuleTable;
 use crate::packet::Protocol;
 use crate::policy::{Allow, LeakedPublic, MediaMatch, Policy, PortRange, Sourced, UnknownSource};
+use crate::verdict::{Action, Reason, RuleId, Verdict};
 
 mod reading;
 #[cfg(test)]

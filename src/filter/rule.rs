@@ -1,7 +1,7 @@
 //! [`RuleTable`]: the rules of a policy, numbered, so that a verdict can name one in four bytes.
 
-use super::{RuleId, Verdict};
 use crate::policy::{Policy, Sourced};
+use crate::verdict::{RuleId, Verdict};
 
 /// What kind of rule it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

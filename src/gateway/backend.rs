@@ -3,8 +3,9 @@
 use std::io;
 
 use crate::capture::{CaptureError, CapturedFrame, LinkPayload, NotIp, ip_packet};
-use crate::filter::{Judge, Reason, Verdict};
+use crate::filter::Judge;
 use crate::packet::Received;
+use crate::verdict::{Reason, Verdict};
 
 /// Moves batches of packets between a worker and the world.
 pub trait Backend {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::backend::Traffic;
-use crate::filter::{Action, Reason, Verdict};
+use crate::verdict::{Action, Reason, Verdict};
 
 /// A number that one thread raises and others read.
 #[derive(Debug, Default)]

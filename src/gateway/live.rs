@@ -26,12 +26,14 @@ use super::divert::Diversion;
 use super::dns::probe::{Asker, Reply};
 use super::options::control_path;
 use super::status::Status;
-use crate::filter::{Action, CompiledPolicy};
+use crate::filter::CompiledPolicy;
+use crate::name::record_type;
 use crate::packet::Protocol;
 use crate::plan::verify::{Finding, FindingCode, Part};
-use crate::plan::zones::{Owner, Treatment, record_type};
+use crate::plan::zones::{Owner, Treatment};
 use crate::plan::{Answer, RoutePlan, Zones};
 use crate::policy::{DivertScope, Policy};
+use crate::verdict::Action;
 
 /// Where to look from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::backend::{Backend, BackendError, Judgement, Progress, Traffic};
-use crate::filter::{Action, Judge, Reason, Verdict};
+use crate::filter::Judge;
 use crate::packet::Received;
+use crate::verdict::{Action, Reason, Verdict};
 
 /// Packets out of memory; what is forwarded is kept in its order.
 #[derive(Debug)]

@@ -19,8 +19,9 @@ use arc_swap::{ArcSwap, Guard};
 use super::backend::{Judgement, Traffic};
 use super::counters::{TrafficTally, VerdictCounters};
 use super::drops::{Noting, Unwritten};
-use crate::filter::{CompiledPolicy, Generation, Judge, Reason, RuleKind, Verdict};
+use crate::filter::{CompiledPolicy, Generation, Judge, RuleKind};
 use crate::packet::Received;
+use crate::verdict::{Reason, Verdict};
 
 /// The policy that all workers judge by.
 #[derive(Debug)]

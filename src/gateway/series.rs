@@ -30,8 +30,8 @@ use super::backend::Traffic;
 use super::dns::Outcome;
 use super::publish::OTHERS;
 use super::status::{DnsStatus, RecordStatus, Reloads, RuleStatus, Status};
-use crate::filter::{Action, Reason};
 use crate::policy::{Expected, ExpectedAction};
+use crate::verdict::{Action, Reason};
 
 /// What a gateway tells at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::backend::Traffic;
 use super::divert::{self, Diversion};
 use super::dns::{DnsServer, QueryLog};
-use crate::filter::{Action, Reason, RuleKind};
+use crate::filter::RuleKind;
 use crate::policy::{DivertScope, FailMode};
+use crate::verdict::{Action, Reason};
 
 /// What a running gateway tells about itself: one JSON object, on the control socket and by `offramp status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,8 +29,9 @@ use super::gro::{Merger, Offload, PIECES};
 use super::queue::{Queue, Slots, is_gone};
 use super::sys;
 use super::virtio::{VirtioHeader, traffic_of};
-use crate::filter::{Action, Judge, Reason, Verdict};
+use crate::filter::Judge;
 use crate::packet::Received;
+use crate::verdict::{Action, Reason, Verdict};
 
 /// The filter's tun device: it lives as long as one of its queues is open.
 #[derive(Debug)]

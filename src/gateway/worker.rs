@@ -1,8 +1,9 @@
 //! The worker: the loop that has judged what a backend brings.
 
 use super::backend::{Backend, BackendError, Judgement, Progress};
-use crate::filter::{CompiledPolicy, Judge, Verdict};
+use crate::filter::{CompiledPolicy, Judge};
 use crate::packet::Received;
+use crate::verdict::Verdict;
 
 /// Has the packets of `backend` judged until it has no more.
 ///

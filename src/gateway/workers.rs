@@ -14,7 +14,7 @@ use super::publish::{Live, Published};
 use super::schedule::Schedule;
 use super::tun::{StopSignal, TunBackend, TunQueue};
 use super::worker;
-use crate::filter::{Action, Reason};
+use crate::verdict::{Action, Reason};
 
 /// The threads that judge.
 #[derive(Debug)]

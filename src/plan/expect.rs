@@ -6,9 +6,11 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{Answer, DnsName, RoutePlan, Zones};
-use crate::filter::{Action, CompiledPolicy, Verdict};
+use super::{Answer, RoutePlan, Zones};
+use crate::filter::CompiledPolicy;
+use crate::name::DnsName;
 use crate::policy::{Claim, Expectation, Expected, ExpectedAction, ExpectedAnswer, Policy};
+use crate::verdict::{Action, Verdict};
 
 /// A `[[test]]` that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -37,7 +37,7 @@ pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
 pub use ruleset::{PacketRule, PortSet, Portless, Ruleset, Traffic};
 pub use source::{Source, SourceKind};
 pub use widen::{TooNarrow, Widening};
-pub use zones::{Answer, DnsName, DnsNameError, Zones};
+pub use zones::{Answer, Zones};
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,9 @@ use super::{RoutePlan, enters_tunnel};
 use crate::address::PrefixSet;
 use crate::address::set::reference::edges;
 use crate::filter::strategy;
-use crate::filter::{CompiledPolicy, Generation, Question, Reason};
+use crate::filter::{CompiledPolicy, Generation, Question};
 use crate::policy::{self, Code, Policy, Protocol, Remark, Sourced, TunnelMode};
+use crate::verdict::Reason;
 
 fn parsed(text: &str) -> Policy {
     let (policy, _) = policy::parse("plan.toml", text.as_bytes()).expect("a good policy");

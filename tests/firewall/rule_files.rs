@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use offramp::filter::{Action, CompiledPolicy, Generation, Judge};
+use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::policy::Policy;
 use offramp::render::rules::{RuleTarget, render_rules};
+use offramp::verdict::Action;
 
 use super::policies;
 use crate::packets::Random;

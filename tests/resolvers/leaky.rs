@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::thread;
 
-use offramp::plan::DnsName;
+use offramp::name::DnsName;
 
 use crate::site::Host;
 

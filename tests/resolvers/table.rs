@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use offramp::plan::zones::record_type;
-use offramp::plan::{Answer, DnsName, Zones};
+use offramp::name::DnsName;
+use offramp::name::record_type;
+use offramp::plan::{Answer, Zones};
 use offramp::policy::{self, Policy};
 
 use super::dig::Reply;

@@ -11,7 +11,8 @@ use super::failed;
 use crate::cli::error::CliError;
 use crate::gateway::demo::names::{Resolved, resolve};
 use crate::gateway::demo::site::Site;
-use crate::plan::zones::{Answer, Zones, record_type};
+use crate::name::record_type;
+use crate::plan::zones::{Answer, Zones};
 
 /// Names that the demo asks for: of Tables 2 to 4, of internal discovery, and one that is nobody's business.
 pub(super) const NAMES: [&str; 4] = [

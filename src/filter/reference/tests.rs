@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::ReferenceFilter;
-use crate::filter::{Action, Reason, RuleTable, Verdict};
+use crate::filter::RuleTable;
 use crate::policy::{
     Allow, Corporate, DnsOptions, FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch,
     MediaOptions, Policy, PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced,
     UnknownSource, VpnOptions,
 };
+use crate::verdict::{Action, Reason, Verdict};
 
 mod fragments;
 

@@ -4,8 +4,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use proptest::prelude::*;
 
 use super::Scenario;
-use crate::filter::Reason;
 use crate::filter::reference::ReferenceFilter;
+use crate::verdict::Reason;
 
 fn scenario(bytes: &[u8]) -> Scenario {
     Scenario::arbitrary(&mut Unstructured::new(bytes)).expect("every byte string makes a scenario")

@@ -21,8 +21,8 @@ use super::counters::Outcome;
 use crate::dns::ResponseCode;
 use crate::gateway::record::{LOG_PAUSE, LineLog, OutletCounts, PATIENCE, Place, WriterThread};
 use crate::gateway::status::RecordStatus;
-use crate::plan::DnsName;
-use crate::plan::zones::record_type;
+use crate::name::DnsName;
+use crate::name::record_type;
 use crate::policy::Policy;
 
 /// A log of queries.

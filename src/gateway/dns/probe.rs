@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 
-use crate::plan::DnsName;
+use crate::name::DnsName;
 
 /// Asks one server.
 #[derive(Debug, Clone, Copy)]

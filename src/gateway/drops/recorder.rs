@@ -10,10 +10,11 @@ use super::line;
 use super::sample::{Noting, Sample, SampleReader};
 use super::{CaptureOptions, DropOptions};
 use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
-use crate::filter::{CompiledPolicy, Reason};
+use crate::filter::CompiledPolicy;
 use crate::gateway::record::{
     BoundedFile, LOG_PAUSE, LineLog, OLDER_FILES, Outlet, Target, WriterThread,
 };
+use crate::verdict::Reason;
 
 /// A thread that writes down what workers hand over.
 #[derive(Debug)]
@@ -193,9 +194,10 @@ mod tests {
     use super::super::{LogOptions, Unwritten};
     use super::*;
     use crate::capture::CaptureReader;
-    use crate::filter::{Generation, Judge, Verdict};
+    use crate::filter::{Generation, Judge};
     use crate::gateway::record::Place;
     use crate::packet::Received;
+    use crate::verdict::Verdict;
     use std::path::{Path, PathBuf};
 
     fn policy() -> CompiledPolicy {

@@ -11,8 +11,9 @@ use crossbeam_queue::ArrayQueue;
 
 use super::counts::Counts;
 use super::{CaptureOptions, DropOptions};
-use crate::filter::{Action, CompiledPolicy, Generation, Reason, RuleTable, Verdict};
+use crate::filter::{CompiledPolicy, Generation, RuleTable};
 use crate::packet::Received;
+use crate::verdict::{Action, Reason, Verdict};
 
 /// A dropped packet.
 #[derive(Debug)]

@@ -34,8 +34,9 @@ pub use scene::{Addresses, Party, Registration, Relay, relay};
 
 use super::RoutePlan;
 use crate::address::PrefixSet;
-use crate::filter::{Action, CompiledPolicy, Question, Reason};
+use crate::filter::{CompiledPolicy, Question};
 use crate::packet::Protocol;
+use crate::verdict::{Action, Reason};
 use agent::Agents;
 use scene::Scene;
 use world::World;

@@ -366,8 +366,8 @@ fn judge(policy: &CompiledPolicy, packet: Packet) -> Option<Obstacle> {
     })?;
     let answer = explanation.answers.first()?;
     match answer.verdict.action {
-        crate::filter::Action::Forward => None,
-        crate::filter::Action::Drop => Some(Obstacle::Dropped {
+        crate::verdict::Action::Forward => None,
+        crate::verdict::Action::Drop => Some(Obstacle::Dropped {
             reason: answer.verdict.reason,
             rule: answer.rule.map(|rule| rule.name.clone()),
             line: answer.matched.map(|matched| matched.line),

@@ -22,8 +22,8 @@ pub use portless::Portless;
 pub use ports::PortSet;
 
 use crate::address::PrefixSet;
-use crate::filter::{Action, Reason};
 use crate::policy::{Allow, LeakedPublic, Policy, Protocol, ProtocolSet, Sourced, UnknownSource};
+use crate::verdict::{Action, Reason};
 
 #[cfg(test)]
 mod tests;

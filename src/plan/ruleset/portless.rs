@@ -13,8 +13,8 @@
 
 use super::{PacketRule, PortSet, Traffic};
 use crate::address::PrefixSet;
-use crate::filter::Action;
 use crate::policy::Protocol;
+use crate::verdict::Action;
 
 /// Destinations at which packets without readable ports are dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

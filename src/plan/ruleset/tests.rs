@@ -9,9 +9,9 @@ use super::{PortSet, Ruleset};
 use crate::address::set::reference::edges;
 use crate::filter::reference::ReferenceFilter;
 use crate::filter::strategy;
-use crate::filter::{Action, Reason};
 use crate::packet::Protocol;
 use crate::policy::{Policy, PortRange};
+use crate::verdict::{Action, Reason};
 
 /// A policy, and bytes to choose packets by.
 fn cases() -> impl Strategy<Value = (Policy, Vec<u8>)> {

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::subject::{Subject, bare};
 use super::{Finding, FindingCode, Part};
-use crate::filter::Action;
+use crate::name::DnsName;
 use crate::packet::Protocol;
-use crate::plan::zones::{DnsName, Treatment};
+use crate::plan::zones::Treatment;
 use crate::policy::{PublicService, Sourced};
+use crate::verdict::Action;
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     servers_reached(subject, found);

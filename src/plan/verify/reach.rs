@@ -5,11 +5,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::subject::{Published, Subject, bare, first, set, some};
 use super::{Finding, FindingCode, Part};
 use crate::address::PrefixSet;
-use crate::filter::Action;
 use crate::packet::Protocol;
 use crate::plan::SourceKind;
 use crate::plan::call::{Call, Family, Prediction, Side, predict, relay};
 use crate::policy::{Server, TunnelMode};
+use crate::verdict::Action;
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let asked = subject.plan.sources.iter().filter(|it| match it.kind {

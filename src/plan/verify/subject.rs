@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::address::PrefixSet;
-use crate::filter::{Action, Answer, CompiledPolicy, Question};
+use crate::filter::{Answer, CompiledPolicy, Question};
 use crate::packet::Protocol;
 use crate::plan::{RoutePlan, Source, SourceKind, Zones};
 use crate::policy::{Allow, Policy, PortRange, Sourced};
+use crate::verdict::Action;
 
 /// What is verified.
 pub(super) struct Subject<'a> {

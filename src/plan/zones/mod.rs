@@ -15,9 +15,7 @@
 //! [`Zones::answer`] is the one place that decides. The DNS server, `explain`, the files for other DNS servers and the
 //! tests ask it.
 
-mod name;
 mod owner;
-pub mod record_type;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
 
@@ -30,9 +28,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::FixedState;
 
-pub use name::{DnsName, DnsNameError, Labels};
 pub use owner::{NameSource, NameSourceKind, Owner, Records, Srv, Treatment};
 
+use crate::name::{DnsName, record_type};
 use crate::policy::{Policy, PublicService};
 
 /// The names of a policy that are not simply forwarded.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::DnsName;
+use crate::name::DnsName;
 use crate::policy::Canary;
 
 /// A name that is not simply forwarded.

@@ -2,8 +2,9 @@
 
 use arbitrary::{Result, Unstructured};
 
-use super::{DnsName, Owner, Treatment, Zones, record_type};
+use super::{Owner, Treatment, Zones};
 use crate::filter::strategy;
+use crate::name::{DnsName, record_type};
 use crate::policy::Policy;
 
 /// A policy with names, made from any bytes.

@@ -9,7 +9,7 @@ use std::str::Chars;
 
 use ipnet::IpNet;
 
-use crate::plan::DnsName;
+use crate::name::DnsName;
 use crate::render::ReadError;
 use crate::render::pushed::shorten;
 

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::name::DnsName;
 use crate::plan::verify::{Finding, FindingCode, Part};
-use crate::plan::zones::{DnsName, Owner, Treatment, Zones};
+use crate::plan::zones::{Owner, Treatment, Zones};
 
 use super::bind::{self, BindZones};
 use super::{Existing, Reader};

@@ -25,8 +25,9 @@ use thiserror::Error;
 
 pub use target::NameTarget;
 
+use crate::name::record_type;
 use crate::plan::Zones;
-use crate::plan::zones::{Answer, Owner, Records, Treatment, record_type};
+use crate::plan::zones::{Answer, Owner, Records, Treatment};
 use crate::policy::Policy;
 use crate::render::ReadError;
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{NameTarget, Shape};
-use crate::plan::{DnsName, Zones};
+use crate::name::DnsName;
+use crate::plan::Zones;
 use crate::render::ReadError;
 use crate::render::pushed::{code_lines, shorten};
 

@@ -7,8 +7,9 @@
 use std::fmt::Write as _;
 
 use super::{NamesFile, Shape, because, head};
+use crate::name::DnsName;
 use crate::plan::Zones;
-use crate::plan::zones::{DnsName, Records};
+use crate::plan::zones::Records;
 use crate::policy::Policy;
 
 pub(super) fn write(policy: &Policy, zones: &Zones) -> NamesFile {

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{NameTarget, NamesError, NamesFile, Shape, because, head};
+use crate::name::DnsName;
 use crate::plan::Zones;
-use crate::plan::zones::{DnsName, Records};
+use crate::plan::zones::Records;
 use crate::policy::Policy;
 
 /// What zones of their own for single names do on a Windows server.

@@ -9,9 +9,9 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use super::head;
-use crate::filter::Action;
 use crate::plan::{PortSet, Ruleset, Traffic};
 use crate::policy::{PortRange, Protocol, UnknownSource};
+use crate::verdict::Action;
 
 pub(super) fn write(ruleset: &Ruleset, name: &str) -> String {
     let mut text = format!(

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::head;
 use crate::address::PrefixSet;
-use crate::filter::Action;
 use crate::plan::{PortSet, Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
+use crate::verdict::Action;
 
 pub(super) fn write(ruleset: &Ruleset) -> String {
     let mut text = format!(

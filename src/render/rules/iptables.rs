@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use super::{comment, head, ipset};
 use crate::address::PrefixSet;
-use crate::filter::Action;
 use crate::plan::{PacketRule, PortSet, Ruleset, Traffic};
 use crate::policy::{PortRange, Protocol, ProtocolSet, UnknownSource};
+use crate::verdict::Action;
 
 /// Which of the two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use ipnet::IpNet;
 
 use super::{comment, head, one_line};
 use crate::address::PrefixSet;
-use crate::filter::{Action, Reason};
 use crate::plan::{PacketRule, PortSet, Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
+use crate::verdict::{Action, Reason};
 
 /// Whether packets are judged one by one, or with what the kernel knows of their connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ pub const ANY: u16 = 255;
 /// The usual text of a type: its name, or `TYPE` and its number (RFC 3597 §5).
 ///
 /// ```
-/// use offramp::plan::zones::record_type;
+/// use offramp::name::record_type;
 /// assert_eq!(record_type::text(65), "HTTPS");
 /// assert_eq!(record_type::text(65_280), "TYPE65280");
 /// assert_eq!(record_type::read("https"), Some(65));

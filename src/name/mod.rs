@@ -1,5 +1,7 @@
 //! [`DnsName`]: a domain name as it travels, in lower case.
 
+pub mod record_type;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -12,14 +14,14 @@ use thiserror::Error;
 /// value without an allocation: one can be made for each query.
 ///
 /// ```
-/// use offramp::plan::DnsName;
+/// use offramp::name::DnsName;
 ///
 /// let name: DnsName = "SiP.Contoso.com.".parse()?;
 /// assert_eq!(name.wire(), b"\x03sip\x07contoso\x03com\x00");
 /// assert_eq!(name.to_string(), "sip.contoso.com");
 /// assert_eq!(DnsName::from_wire(b"\x03SIP\x07contoso\x03com\x00")?, name);
 /// assert_eq!(DnsName::from_labels([&b"sip"[..], b"contoso", b"com"])?, name);
-/// # Ok::<(), offramp::plan::DnsNameError>(())
+/// # Ok::<(), offramp::name::DnsNameError>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct DnsName {

@@ -77,13 +77,13 @@ impl Reason {
     }
 }
 
-/// The rule of a policy that decided: its number in [`RuleTable`](super::RuleTable).
+/// The rule of a policy that decided: its number in [`RuleTable`](crate::filter::RuleTable).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(NonZeroU32);
 
 impl RuleId {
     /// The rule at `index` (from 0) of the rule table.
-    pub(super) fn from_index(index: usize) -> Self {
+    pub(crate) fn from_index(index: usize) -> Self {
         let number = u32::try_from(index)
             .ok()
             .and_then(|index| index.checked_add(1));
