@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use offramp::capture::{CaptureReader, CapturedFrame};
+use offramp::datapath::CaptureBackend;
+use offramp::datapath::worker::{self, ByPolicy};
+use offramp::datapath::{FrameSink, Outcome};
 use offramp::filter::{CompiledPolicy, Generation, Judge};
-use offramp::gateway::capture::CaptureBackend;
-use offramp::gateway::worker::{self, ByPolicy};
-use offramp::gateway::{FrameSink, Outcome};
 use offramp::verdict::Action;
 use support::Random;
 

@@ -60,6 +60,7 @@ pub mod audit;
 pub mod capture;
 #[cfg(feature = "gateway")]
 pub mod cli;
+pub mod datapath;
 pub mod dns;
 pub mod feed;
 pub mod filter;

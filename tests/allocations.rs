@@ -182,7 +182,7 @@ fn more_fragmented_datagrams_than_there_is_room_for_allocate_nothing() {
 #[cfg(feature = "gateway")]
 #[test]
 fn merging_a_batch_allocates_nothing() {
-    use offramp::gateway::gro::{Merger, Offload, PIECES};
+    use offramp::packet::merge::{Merger, Offload, PIECES};
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // Without a virtio header's flags every packet is as it came: a run of one flow, and one that cannot be merged.
     let frame = |number: u16, to: u16| {
@@ -250,7 +250,7 @@ fn live_with_records(
 #[cfg(feature = "gateway")]
 #[test]
 fn a_worker_that_hands_over_what_it_drops_allocates_nothing() {
-    use offramp::gateway::backend::Judgement;
+    use offramp::datapath::Judgement;
 
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut handed_over = 0;

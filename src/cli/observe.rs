@@ -14,9 +14,9 @@ use super::input::load_policy;
 use super::replay::print_summary;
 use crate::audit::Audit;
 use crate::capture::CapturedFrame;
-use crate::gateway::backend::{FrameSink, Outcome};
+use crate::datapath::worker::{self, ByPolicy};
+use crate::datapath::{FrameSink, Outcome};
 use crate::gateway::interface::{InterfaceBackend, Limits};
-use crate::gateway::worker::{self, ByPolicy};
 use crate::verdict::Action;
 
 /// Watch a live interface and tell what the policy would do: an audit before the switch-on

@@ -14,10 +14,10 @@ use super::input::{Capture, load_policy, open_capture};
 use super::summary::{TextOptions, render};
 use crate::audit::Audit;
 use crate::capture::{CaptureError, CapturedFrame, NotIp, PcapngWriter};
+use crate::datapath::CaptureBackend;
+use crate::datapath::worker::{self, ByPolicy};
+use crate::datapath::{BackendError, FrameSink, Outcome};
 use crate::filter::CompiledPolicy;
-use crate::gateway::backend::{BackendError, FrameSink, Outcome};
-use crate::gateway::capture::CaptureBackend;
-use crate::gateway::worker::{self, ByPolicy};
 use crate::policy::Style;
 use crate::verdict::{Action, Verdict};
 

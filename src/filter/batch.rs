@@ -36,7 +36,7 @@ struct Counts {
 
 impl Judge {
     /// Packets that go through the passes together: enough to hide the latency of memory, few enough to stay in L1.
-    pub const BATCH: usize = 64;
+    pub const BATCH: usize = crate::packet::BATCH;
 
     /// Datagrams that a gateway should remember: 2,000 fragmented ones a second for the 30 s of
     /// [`FRAGMENT_LIFETIME`](crate::packet::FRAGMENT_LIFETIME), in about 5 MiB.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::backend::Traffic;
+use crate::packet::Traffic;
 use crate::verdict::{Action, Reason, Verdict};
 
 /// A number that one thread raises and others read.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use pnet_datalink::{Channel, ChannelType, Config, DataLinkReceiver};
 
-use super::backend::{Backend, BackendError, FrameSink, Judgement, Progress, judge_frames};
 use crate::capture::{CapturedFrame, LinkType};
+use crate::datapath::{Backend, BackendError, FrameSink, Judgement, Progress, judge_frames};
 
 /// Frames of a live interface; every one goes to the sink.
 pub struct InterfaceBackend<Sink> {

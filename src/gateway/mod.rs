@@ -19,9 +19,6 @@
 //! asynchronous here.
 
 pub mod atomic;
-pub mod backend;
-pub mod capture;
-pub mod checksum;
 pub mod control;
 pub mod counters;
 pub mod demo;
@@ -30,11 +27,9 @@ pub mod dns;
 pub mod drops;
 pub mod feeds;
 pub mod fetch;
-pub mod gro;
 pub mod interface;
 pub mod live;
 pub mod lock;
-pub mod memory;
 pub mod metrics;
 mod options;
 pub mod preflight;
@@ -50,10 +45,6 @@ pub mod service;
 pub mod status;
 mod sys;
 pub mod tun;
-pub mod virtio;
 pub mod watch;
 pub mod watchdog;
-pub mod worker;
 pub mod workers;
-
-pub use backend::{Backend, BackendError, FrameSink, Outcome};

@@ -16,11 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::backend::{Judgement, Traffic};
 use super::counters::{TrafficTally, VerdictCounters};
 use super::drops::{Noting, Unwritten};
+use crate::datapath::Judgement;
 use crate::filter::{CompiledPolicy, Generation, Judge, RuleKind};
 use crate::packet::Received;
+use crate::packet::Traffic;
 use crate::verdict::{Reason, Verdict};
 
 /// The policy that all workers judge by.
@@ -226,8 +227,8 @@ const MOST_RETIRED: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::memory::MemoryBackend;
-    use crate::gateway::worker;
+    use crate::datapath::MemoryBackend;
+    use crate::datapath::worker;
 
     fn policy(server: &str, generation: u64) -> CompiledPolicy {
         let text = format!(

@@ -11,9 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::libc;
 use tracing::{info, warn};
 
-use super::gro::{Merged, Writes};
 use super::sys::ring::Ring;
 use crate::filter::Judge;
+use crate::packet::merge::{Merged, Writes};
 
 /// One queue of a tun device; nothing waits in it.
 #[derive(Debug)]
@@ -237,7 +237,7 @@ pub fn is_gone(error: &io::Error) -> bool {
 /// Bytes from one slot to the next: the largest packet with its virtio header. The odd number of cache lines keeps the
 /// beginnings of 64 slots, all that small packets touch, out of each other's way in the cache.
 const SLOT: usize = 65_536 + 64 * 9;
-const _: () = assert!(SLOT >= 65_535 + super::virtio::VirtioHeader::LENGTH);
+const _: () = assert!(SLOT >= 65_535 + crate::packet::virtio::VirtioHeader::LENGTH);
 
 #[cfg(test)]
 mod tests {
@@ -246,7 +246,7 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
-    use crate::gateway::gro::{Merger, Offload, PIECES};
+    use crate::packet::merge::{Merger, Offload, PIECES};
 
     fn pair() -> (File, File) {
         let (one, other) = UnixDatagram::pair().expect("sockets");

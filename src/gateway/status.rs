@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::backend::Traffic;
 use super::divert::{self, Diversion};
 use super::dns::{DnsServer, QueryLog};
 use crate::filter::RuleKind;
+use crate::packet::Traffic;
 use crate::policy::{DivertScope, FailMode};
 use crate::verdict::{Action, Reason};
 

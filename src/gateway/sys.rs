@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 
 use nix::libc::{self, c_int, c_short};
 
-use super::gro::Offload;
+use crate::packet::merge::Offload;
 
 pub(super) mod ring;
 

@@ -23,14 +23,14 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::backend::{Backend, BackendError, Judgement, Progress};
 use super::counters::IoCounters;
-use super::gro::{Merger, Offload, PIECES};
 use super::queue::{Queue, Slots, is_gone};
 use super::sys;
-use super::virtio::{VirtioHeader, traffic_of};
+use crate::datapath::{Backend, BackendError, Judgement, Progress};
 use crate::filter::Judge;
 use crate::packet::Received;
+use crate::packet::merge::{Merger, Offload, PIECES};
+use crate::packet::virtio::{VirtioHeader, traffic_of};
 use crate::verdict::{Action, Reason, Verdict};
 
 /// The filter's tun device: it lives as long as one of its queues is open.

@@ -8,12 +8,12 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::backend::Traffic;
 use super::counters::{IoCounters, VerdictCounters};
 use super::publish::{Live, Published};
 use super::schedule::Schedule;
 use super::tun::{StopSignal, TunBackend, TunQueue};
-use super::worker;
+use crate::datapath::worker;
+use crate::packet::Traffic;
 use crate::verdict::{Action, Reason};
 
 /// The threads that judge.

@@ -18,12 +18,16 @@
 //! Headers are read by hand, not with etherparse: the judgement of a packet has a budget of 15 ns, and slicing every
 //! header with a general parser takes 10 of them. etherparse builds and checks the packets of the tests.
 
+pub mod checksum;
 mod fragment;
 mod ipv4;
 mod ipv6;
+pub mod merge;
 mod plain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
+mod traffic;
+pub mod virtio;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,6 +35,7 @@ use std::time::Duration;
 
 pub use fragment::{FRAGMENT_LIFETIME, FragmentKey, FragmentTable};
 pub use plain::{PlainPacket, plain_ipv4, plain_ipv6};
+pub use traffic::Traffic;
 
 /// A transport protocol whose ports the rules look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +65,9 @@ impl fmt::Display for Protocol {
         })
     }
 }
+
+/// The most packets that are handled at once: enough for memory latencies to overlap, few enough for the first-level cache.
+pub const BATCH: usize = 64;
 
 /// An IP packet as it came in, before anything is known about it.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,8 @@
 //! What a frame is to a merger: its [`Kind`], the [`Layout`] of its headers, its flow, and whether it is intact.
 
 use super::Offload;
-use crate::gateway::checksum::{Sum, is_canonical_tcp, is_canonical_udp};
-use crate::gateway::virtio::VirtioHeader;
+use crate::packet::checksum::{Sum, is_canonical_tcp, is_canonical_udp};
+use crate::packet::virtio::VirtioHeader;
 
 /// Where things are in a packet that can be merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 //!
 //! Numbers are the machine's own, not the network's. Places are counted from the beginning of the packet.
 
-use super::backend::Traffic;
+use super::Traffic;
 
 /// How to cut and to complete the packet behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

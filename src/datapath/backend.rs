@@ -4,7 +4,7 @@ use std::io;
 
 use crate::capture::{CaptureError, CapturedFrame, LinkPayload, NotIp, ip_packet};
 use crate::filter::Judge;
-use crate::packet::Received;
+use crate::packet::{Received, Traffic};
 use crate::verdict::{Reason, Verdict};
 
 /// Moves batches of packets between a worker and the world.
@@ -26,30 +26,6 @@ pub trait Judgement {
 
     /// Counts a verdict of the batch that was judged last; backends that record what they see leave it out.
     fn count(&mut self, _verdict: Verdict, _traffic: Traffic) {}
-}
-
-/// What a packet amounts to on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traffic {
-    /// Packets: more than one for a super-packet.
-    pub packets: u64,
-    /// Bytes of these packets, IP headers included.
-    pub bytes: u64,
-}
-
-impl Traffic {
-    /// A packet without a byte.
-    pub const ONE_EMPTY: Self = Self {
-        packets: 1,
-        bytes: 0,
-    };
-}
-
-impl std::ops::AddAssign for Traffic {
-    fn add_assign(&mut self, more: Self) {
-        self.packets += more.packets;
-        self.bytes += more.bytes;
-    }
 }
 
 /// Whether a backend may have more packets.
@@ -105,7 +81,7 @@ pub trait FrameSink {
 }
 
 /// Has the IP packets of at most [`Judge::BATCH`] frames judged in one go, and tells `sink` what became of each frame.
-pub(super) fn judge_frames<'a>(
+pub fn judge_frames<'a>(
     frames: impl Iterator<Item = CapturedFrame<'a>> + Clone,
     judgement: &mut impl Judgement,
     sink: &mut impl FrameSink,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::backend::{Backend, BackendError, Judgement, Progress, Traffic};
+use super::backend::{Backend, BackendError, Judgement, Progress};
 use crate::filter::Judge;
-use crate::packet::Received;
+use crate::packet::{Received, Traffic};
 use crate::verdict::{Action, Reason, Verdict};
 
 /// Packets out of memory; what is forwarded is kept in its order.

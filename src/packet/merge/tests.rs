@@ -347,7 +347,7 @@ fn oddity() -> impl Strategy<Value = Oddity> {
 proptest! {
     #[test]
     fn what_went_in_comes_out_in_the_order_of_its_flow(
-        sends in proptest::collection::vec((0..5_usize, prop_oneof![6 => Just(24_usize), 1 => 0..40_usize], oddity()), 0..=Judge::BATCH),
+        sends in proptest::collection::vec((0..5_usize, prop_oneof![6 => Just(24_usize), 1 => 0..40_usize], oddity()), 0..=BATCH),
         offload in prop_oneof![Just(Offload::Tcp), Just(Offload::TcpAndUdp)],
     ) {
         let mut flows = Flow::all();

@@ -29,9 +29,9 @@ use self::layout::{
     TCP_FLAGS, TCP_HEADER, TCP_LAST, TCP_SEQUENCE, UDP_CHECKSUM, ends_run, flow_of, is_intact,
     kind_of, pseudo_header,
 };
+use super::BATCH;
 use super::checksum::Sum;
 use super::virtio::VirtioHeader;
-use crate::filter::Judge;
 
 mod layout;
 
@@ -48,15 +48,15 @@ pub enum Offload {
 #[derive(Debug)]
 pub struct Merger {
     offload: Offload,
-    runs: [Run; Judge::BATCH],
+    runs: [Run; BATCH],
     count: usize,
     /// For each packet, the next of its run.
-    next: [u8; Judge::BATCH],
+    next: [u8; BATCH],
     /// The run that a flow's next packet may join, by a hash of the flow. Another flow with the same hash takes the place:
     /// that ends a run early, and is no harm beyond.
     open: [u8; FLOWS],
     /// The headers of what was merged.
-    heads: [[u8; HEAD_MAX]; Judge::BATCH],
+    heads: [[u8; HEAD_MAX]; BATCH],
 }
 
 /// Packets that are written as one.
@@ -104,7 +104,7 @@ impl Merged<'_> {
 pub struct Writes<'a> {
     runs: &'a [Run],
     frames: &'a [&'a [u8]],
-    next: &'a [u8; Judge::BATCH],
+    next: &'a [u8; BATCH],
     /// Those of the runs, one after the other.
     pieces: &'a [IoSlice<'a>],
 }
@@ -133,7 +133,7 @@ impl ExactSizeIterator for Writes<'_> {}
 #[derive(Debug, Clone)]
 pub struct Frames<'a> {
     frames: &'a [&'a [u8]],
-    next: &'a [u8; Judge::BATCH],
+    next: &'a [u8; BATCH],
     at: usize,
     left: usize,
 }
@@ -160,22 +160,22 @@ impl Merger {
     pub fn new(offload: Offload) -> Self {
         Self {
             offload,
-            runs: [Run::NONE; Judge::BATCH],
+            runs: [Run::NONE; BATCH],
             count: 0,
-            next: [0; Judge::BATCH],
+            next: [0; BATCH],
             open: [NO_RUN; FLOWS],
-            heads: [[0; HEAD_MAX]; Judge::BATCH],
+            heads: [[0; HEAD_MAX]; BATCH],
         }
     }
 
-    /// Merges `frames`, of which there are at most [`Judge::BATCH`]: what is to be written, in order. `pieces` is room for
+    /// Merges `frames`, of which there are at most [`BATCH`]: what is to be written, in order. `pieces` is room for
     /// it.
     pub fn merge<'a>(
         &'a mut self,
         frames: &'a [&'a [u8]],
         pieces: &'a mut [IoSlice<'a>; PIECES],
     ) -> Writes<'a> {
-        let frames = &frames[..frames.len().min(Judge::BATCH)];
+        let frames = &frames[..frames.len().min(BATCH)];
         self.arrange(frames);
         let runs = &self.runs[..self.count];
         let mut room = pieces.iter_mut();
@@ -289,7 +289,7 @@ impl Run {
     }
 
     /// Its part of `frames`.
-    fn frames<'a>(&self, frames: &'a [&'a [u8]], next: &'a [u8; Judge::BATCH]) -> Frames<'a> {
+    fn frames<'a>(&self, frames: &'a [&'a [u8]], next: &'a [u8; BATCH]) -> Frames<'a> {
         Frames {
             frames,
             next,
@@ -431,11 +431,11 @@ fn place_of(frame: &[u8], protocol: Protocol) -> usize {
 }
 
 /// Places for runs of flows: several times as many as there can be runs, so that few share one.
-const FLOWS: usize = 4 * Judge::BATCH;
+const FLOWS: usize = 4 * BATCH;
 
 /// No run has this number.
 const NO_RUN: u8 = u8::MAX;
-const _: () = assert!(Judge::BATCH < NO_RUN as usize);
+const _: () = assert!(BATCH < NO_RUN as usize);
 
 /// What the length field of IPv4 holds; for IPv6 it would be 40 more.
 const PACKET_MAX: usize = 65_535;
@@ -444,7 +444,7 @@ const PACKET_MAX: usize = 65_535;
 const HEAD_MAX: usize = VirtioHeader::LENGTH + IPV6_HEADER + 60;
 
 /// What a batch is written from at most: two packets that are merged make three pieces.
-pub const PIECES: usize = Judge::BATCH / 2 * 3;
+pub const PIECES: usize = BATCH / 2 * 3;
 
 #[cfg(test)]
 mod reference;

@@ -1,0 +1,25 @@
+//! [`Traffic`]: packets and bytes, as they are on the wire.
+
+/// What a packet amounts to on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Packets: more than one for a super-packet.
+    pub packets: u64,
+    /// Bytes of these packets, IP headers included.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// A packet without a byte.
+    pub const ONE_EMPTY: Self = Self {
+        packets: 1,
+        bytes: 0,
+    };
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.bytes += more.bytes;
+    }
+}
