@@ -73,3 +73,4 @@ pub mod policy;
 
 pub mod render;
 pub mod verdict;
+pub mod verify;

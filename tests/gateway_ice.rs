@@ -3,7 +3,7 @@
 //! What the article promises, tried: without the filter the best path of a call is the tunnel; with it the call takes the
 //! relay of the Edge, or goes from home to home, and media arrives in both directions.
 //!
-//! The same policy is asked for a prediction (`plan::call`), which must come out as the call has: which pair is nominated,
+//! The same policy is asked for a prediction (`verify::call`), which must come out as the call has: which pair is nominated,
 //! and what became of every other that both know.
 //!
 //! The agents nominate once, when no check is under way any more, the valid pair of the highest priority, as the
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use offramp::filter::{CompiledPolicy, Generation};
 use offramp::plan::RoutePlan;
-use offramp::plan::call::{self, CandidateKind, Gateway, Registration, Side, predict};
+use offramp::verify::call::{self, CandidateKind, Gateway, Registration, Side, predict};
 use tokio::sync::{Barrier, mpsc, oneshot};
 use tokio::time::timeout;
 use webrtc_ice::agent::Agent;

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::error::{CliError, say};
 use super::input::{compile, print_diagnostics, read_policy, refused, remarks_on_routes};
 use crate::filter::{CompiledPolicy, Generation};
-use crate::plan::{BrokenExpectation, EndpointRules, Happens, RoutePlan, broken_expectations};
+use crate::plan::{EndpointRules, RoutePlan};
 use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
+use crate::verify::{BrokenExpectation, Happens, broken_expectations};
 
 /// Check a policy file: every mistake at once, with what to write instead
 ///

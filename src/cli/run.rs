@@ -15,8 +15,8 @@ use crate::gateway::drops::{CaptureOptions, DropOptions};
 use crate::gateway::feeds;
 use crate::gateway::preflight::{Finding, Severity};
 use crate::gateway::run::{self as gateway, PolicySource, RunError};
-use crate::plan::broken_expectations;
 use crate::policy::{Code, Style};
+use crate::verify::broken_expectations;
 
 /// Enforce the policy on the traffic of a VPN, beside its daemon
 ///

@@ -13,10 +13,10 @@ use super::input::{compile, print_diagnostics, read_policy, refused};
 use crate::filter::Generation;
 use crate::gateway::feeds;
 use crate::gateway::live::{LiveOptions, Vantage, look};
-use crate::plan::verify::{Finding, FindingCode, verify};
 use crate::plan::{RoutePlan, Zones};
 use crate::policy::{Code, Policy, Severity};
-use crate::render::against::{Existing, audit};
+use crate::verify::against::{Existing, audit};
+use crate::verify::{Finding, FindingCode, verify};
 
 /// Verify that filter, routes and names agree: no leak, nothing that clients need cut off
 ///

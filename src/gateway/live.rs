@@ -29,11 +29,11 @@ use super::status::Status;
 use crate::filter::CompiledPolicy;
 use crate::name::record_type;
 use crate::packet::Protocol;
-use crate::plan::verify::{Finding, FindingCode, Part};
 use crate::plan::zones::{Owner, Treatment};
 use crate::plan::{Answer, RoutePlan, Zones};
 use crate::policy::{DivertScope, Policy};
 use crate::verdict::Action;
+use crate::verify::{Finding, FindingCode, Part};
 
 /// Where to look from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,7 +50,7 @@ impl SourceKind {
     }
 
     /// Whether an address of the kind lies where it does whatever subnets and services have it.
-    pub(super) const fn is_fixed(&self) -> bool {
+    pub(crate) const fn is_fixed(&self) -> bool {
         match self {
             Self::Gateway | Self::PinPointDns | Self::DnsServer => true,
             Self::Clients | Self::Corporate | Self::Public(_) | Self::Feed(..) => false,

@@ -12,7 +12,6 @@
 //! the tunnel: addresses are compared, never lines. Names have targets of their own, in [`names`], and so have rules for
 //! other firewalls, in [`rules`].
 
-pub mod against;
 mod budget;
 mod cisco;
 mod dhcp;
@@ -22,7 +21,7 @@ pub mod names;
 mod ocserv;
 mod openvpn;
 mod plain;
-mod pushed;
+pub(crate) mod pushed;
 pub mod reference;
 pub mod rules;
 mod strongswan;

@@ -43,7 +43,7 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    pub(super) fn new(line: usize, message: impl Into<String>) -> Self {
+    pub(crate) fn new(line: usize, message: impl Into<String>) -> Self {
         Self {
             line,
             message: message.into(),
@@ -89,7 +89,7 @@ fn without_host_bits(line: usize, net: IpNet) -> Result<IpNet, ReadError> {
 }
 
 /// A value short enough for a message, control characters escaped.
-pub(super) fn shorten(value: &str) -> String {
+pub(crate) fn shorten(value: &str) -> String {
     let printable = value
         .chars()
         .map(|char| if char.is_control() { '?' } else { char });
@@ -97,7 +97,7 @@ pub(super) fn shorten(value: &str) -> String {
 }
 
 /// The lines of a text with their numbers, without what follows `comment` and without empty ones.
-pub(super) fn code_lines<'t>(
+pub(crate) fn code_lines<'t>(
     text: &'t str,
     comment: &'t [char],
 ) -> impl Iterator<Item = (usize, &'t str)> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Both;
 use super::text::{is_tunnel, place_words};
-use crate::plan::call::{Pair, Place, Prediction, Side};
+use crate::verify::call::{Pair, Place, Prediction, Side};
 
 /// The picture, as SVG 1.1.
 pub(super) fn figure(both: &Both) -> String {

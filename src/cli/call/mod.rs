@@ -14,11 +14,11 @@ use super::error::CliError;
 use super::input::{compile, load_plan};
 use crate::filter::Generation;
 use crate::gateway::atomic;
-use crate::plan::call::{
+use crate::policy::{Policy, Protocol};
+use crate::verify::call::{
     Addresses, Call, Candidate, Gateway, HomeUdp, Obstacle, Pair, Place, Prediction, Registration,
     Side, Translation, predict,
 };
-use crate::policy::{Policy, Protocol};
 
 /// Predict which way a call takes, without offramp and with it, and why each other way fails
 ///

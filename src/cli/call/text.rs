@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::Both;
-use crate::plan::call::{
+use crate::policy::Protocol;
+use crate::verify::call::{
     Attempt, Candidate, CandidateKind, Obstacle, Pair, Place, Prediction, Side, Success, Way,
 };
-use crate::policy::Protocol;
 
 pub(super) fn text(origin: &str, both: &Both, all_pairs: bool) -> String {
     let mut out = String::new();

@@ -4,8 +4,8 @@ use ipnet::IpNet;
 
 use super::subject::{Subject, bare};
 use super::{Finding, FindingCode, Part};
-use crate::plan::call::relay;
 use crate::policy::{Code, Diagnostics};
+use crate::verify::call::relay;
 
 pub(super) fn check(subject: &Subject<'_>, read: &Diagnostics, found: &mut Vec<Finding>) {
     for diagnostic in read {

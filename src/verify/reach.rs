@@ -7,9 +7,9 @@ use super::{Finding, FindingCode, Part};
 use crate::address::PrefixSet;
 use crate::packet::Protocol;
 use crate::plan::SourceKind;
-use crate::plan::call::{Call, Family, Prediction, Side, predict, relay};
 use crate::policy::{Server, TunnelMode};
 use crate::verdict::Action;
+use crate::verify::call::{Call, Family, Prediction, Side, predict, relay};
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let asked = subject.plan.sources.iter().filter(|it| match it.kind {

@@ -11,14 +11,17 @@
 //! ```
 //!
 //! The compiled policy is asked as for any packet, sets of addresses are compared exactly, and calls are predicted by
-//! [`call`](super::call) in every family that clients have. So a rule that nobody thought of is still found, as a call
+//! [`call`] in every family that clients have. So a rule that nobody thought of is still found, as a call
 //! that takes the tunnel or none at all.
 //!
 //! What counts is what the article wants, not how it is reached: a policy that lets Remote Desktop to jump hosts, or
 //! leaves names to another DNS server, is in order. `docs/verify.md` has the codes, each with the mistakes that
 //! `tests/verify/` seeds.
 
+pub mod against;
+pub mod call;
 mod collateral;
+mod expect;
 mod finding;
 mod media;
 mod names;
@@ -30,10 +33,11 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
+pub use expect::{BrokenExpectation, Happens, broken_expectations};
 pub use finding::{Finding, FindingCode, Part, Reason};
 
-use super::{RoutePlan, Zones};
 use crate::filter::CompiledPolicy;
+use crate::plan::{RoutePlan, Zones};
 use crate::policy::Diagnostics;
 use subject::Subject;
 

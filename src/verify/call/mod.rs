@@ -32,10 +32,10 @@ use std::net::{IpAddr, SocketAddr};
 pub use candidate::{Candidate, CandidateKind, Interface};
 pub use scene::{Addresses, Party, Registration, Relay, relay};
 
-use super::RoutePlan;
 use crate::address::PrefixSet;
 use crate::filter::{CompiledPolicy, Question};
 use crate::packet::Protocol;
+use crate::plan::RoutePlan;
 use crate::verdict::{Action, Reason};
 use agent::Agents;
 use scene::Scene;

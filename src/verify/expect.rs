@@ -6,9 +6,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{Answer, RoutePlan, Zones};
 use crate::filter::CompiledPolicy;
 use crate::name::DnsName;
+use crate::plan::{Answer, RoutePlan, Zones};
 use crate::policy::{Claim, Expectation, Expected, ExpectedAction, ExpectedAnswer, Policy};
 use crate::verdict::{Action, Verdict};
 

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::name::DnsName;
-use crate::plan::verify::{Finding, FindingCode, Part};
 use crate::plan::zones::{Owner, Treatment, Zones};
+use crate::verify::{Finding, FindingCode, Part};
 
 use super::bind::{self, BindZones};
 use super::{Existing, Reader};

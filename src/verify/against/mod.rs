@@ -15,12 +15,12 @@ mod names;
 use std::net::IpAddr;
 
 use crate::address::PrefixSet;
-use crate::plan::verify::{Finding, FindingCode, Part};
 use crate::plan::{RoutePlan, SourceKind, Zones};
 use crate::policy::Policy;
+use crate::verify::{Finding, FindingCode, Part};
 
-use super::pushed::code_lines;
-use super::{ReadError, Target, read};
+use crate::render::pushed::code_lines;
+use crate::render::{ReadError, Target, read};
 
 /// What kind of file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
