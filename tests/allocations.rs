@@ -222,12 +222,12 @@ fn merging_a_batch_allocates_nothing() {
 fn live_with_records(
     policy: CompiledPolicy,
 ) -> (
-    offramp::gateway::publish::Live,
-    offramp::gateway::drops::SampleReader,
+    offramp::gateway::tun::publish::Live,
+    offramp::gateway::record::drops::SampleReader,
 ) {
-    use offramp::gateway::drops::{CaptureOptions, DropOptions, LogOptions, samples};
-    use offramp::gateway::publish::{Live, Published};
     use offramp::gateway::record::Place;
+    use offramp::gateway::record::drops::{CaptureOptions, DropOptions, LogOptions, samples};
+    use offramp::gateway::tun::publish::{Live, Published};
     use std::sync::Arc;
 
     let reader = samples(&DropOptions {

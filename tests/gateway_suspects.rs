@@ -18,9 +18,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use offramp::filter::{CompiledPolicy, Generation, Judge};
-use offramp::gateway::divert::Diversion;
-use offramp::gateway::divert::install::{Installation, remove_all};
-use offramp::gateway::divert::route::Netlink;
+use offramp::gateway::divert::nftables::Diversion;
+use offramp::gateway::divert::nftables::install::{Installation, remove_all};
+use offramp::gateway::divert::nftables::route::Netlink;
 use offramp::gateway::tun::{TunDevice, make_plain_device};
 use offramp::packet::Received;
 use offramp::policy::DivertScope;

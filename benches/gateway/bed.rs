@@ -18,7 +18,7 @@ use std::process::Command;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
-use offramp::gateway::demo::namespace::{Host, leave_the_world};
+use offramp::gateway::testbed::namespace::{Host, leave_the_world};
 use offramp::gateway::tun::{CLONE_DEVICE, make_plain_device};
 
 /// The client behind the wire.

@@ -22,15 +22,15 @@ use serde_json::json;
 use self::names::NameOutcome;
 use super::error::CliError;
 use crate::filter::{CompiledPolicy, Generation, Question};
-use crate::gateway::control;
-use crate::gateway::demo::names::serve_names;
-use crate::gateway::demo::namespace::{SiteError, leave_the_world};
-use crate::gateway::demo::site::{
+use crate::gateway::report::control;
+use crate::gateway::report::status::Status;
+use crate::gateway::testbed::names::serve_names;
+use crate::gateway::testbed::namespace::{SiteError, leave_the_world};
+use crate::gateway::testbed::site::{
     CLIENT_A, CLIENT_B, CONCENTRATOR_VPN, DNS_SERVER, EDGE_INTERNAL, EDGE_PUBLIC, FRONT_END,
     HOME_A, JUMP_HOST, OFFICE, SERVER, Site,
 };
-use crate::gateway::demo::traffic::{Probe, Wire, serve_relay, serve_tcp, serve_udp};
-use crate::gateway::status::Status;
+use crate::gateway::testbed::traffic::{Probe, Wire, serve_relay, serve_tcp, serve_udp};
 use crate::plan::Zones;
 use crate::policy::{self, Protocol};
 use crate::verdict::Action;

@@ -11,7 +11,7 @@ use super::error::CliError;
 use super::input::{load_policy, load_policy_quietly};
 use super::log_options::LogOptions;
 use super::run::{PolicyPath, check_tests};
-use crate::gateway::dns::{AloneError, serve_alone};
+use crate::gateway::run::resolver_alone::{AloneError, serve_alone};
 
 /// Answer DNS queries by the policy, without the rest of the gateway
 ///

@@ -10,7 +10,7 @@ use anstream::ColorChoice;
 use super::error::{CliError, say};
 use crate::capture::{CaptureReader, Gunzip, gunzip};
 use crate::filter::{CompiledPolicy, Generation};
-use crate::gateway::{feeds, regular};
+use crate::gateway::host::{feeds, regular};
 use crate::plan::RoutePlan;
 use crate::policy::{self, Code, Diagnostics, MAX_FILE_SIZE, Policy, Remark, Style};
 

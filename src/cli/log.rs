@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::gateway::rights;
+use crate::gateway::host::rights;
 
 /// Takes lines for the thread that writes them.
 #[derive(Debug, Clone)]

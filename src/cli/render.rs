@@ -14,7 +14,7 @@ use super::input::{Planned, load_plan};
 use super::number::whole;
 use super::{render_names, render_rules};
 use crate::address::PrefixSet;
-use crate::gateway::{atomic, feeds};
+use crate::gateway::host::{atomic, feeds};
 use crate::plan::{PlanDifference, RoutePlan};
 use crate::policy::Policy;
 use crate::render::rules::RuleTarget;

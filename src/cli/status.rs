@@ -11,8 +11,8 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::error::CliError;
 use super::number;
-use crate::gateway::control;
-use crate::gateway::status::{DnsStatus, RecordStatus, Status};
+use crate::gateway::report::control;
+use crate::gateway::report::status::{DnsStatus, RecordStatus, Status};
 use crate::policy::GatewayOptions;
 
 /// Tell what a running gateway has done: packets and bytes by reason and by rule

@@ -10,7 +10,7 @@
 //!                                                (cached)     without records of names that are pinned or hidden
 //! ```
 //!
-//! It is pure: no sockets, no clocks. `gateway::dns` moves the bytes.
+//! It is pure: no sockets, no clocks. `gateway::resolver` moves the bytes.
 //!
 //! A forwarded answer is the upstream's own message, byte for byte, signatures and unknown types included; only the
 //! transaction's id, the letter case of the question, what EDNS says of a hop, and the time that is left to it are

@@ -18,33 +18,12 @@
 //! [`run`] is the live gateway: one thread for each queue of its tun device, and one for control, which is all that is
 //! asynchronous here.
 
-pub mod atomic;
-pub mod control;
-pub mod counters;
-pub mod demo;
 pub mod divert;
-pub mod dns;
-pub mod drops;
-pub mod feeds;
-pub mod fetch;
+pub mod host;
 pub mod interface;
-pub mod live;
-pub mod lock;
-pub mod metrics;
-mod options;
-pub mod preflight;
-pub mod publish;
-pub mod queue;
 pub mod record;
-pub mod regular;
-pub mod rights;
+pub mod report;
+pub mod resolver;
 pub mod run;
-pub mod schedule;
-pub mod series;
-pub mod service;
-pub mod status;
-mod sys;
+pub mod testbed;
 pub mod tun;
-pub mod watch;
-pub mod watchdog;
-pub mod workers;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, getsockopt, recv, recvmmsg, setsockopt, sockopt};
-use offramp::gateway::demo::namespace::Host;
+use offramp::gateway::testbed::namespace::Host;
 
 use super::GLANCE;
 

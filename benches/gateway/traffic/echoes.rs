@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use offramp::gateway::demo::namespace::Host;
+use offramp::gateway::testbed::namespace::Host;
 
 use super::Pace;
 use crate::bed::TUNNEL_CLIENT;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use offramp::gateway::demo::namespace::Host;
+use offramp::gateway::testbed::namespace::Host;
 
 use super::Sent;
 

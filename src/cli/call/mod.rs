@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::input::{compile, load_plan};
 use crate::filter::Generation;
-use crate::gateway::atomic;
+use crate::gateway::host::atomic;
 use crate::policy::{Policy, Protocol};
 use crate::verify::call::{
     Addresses, Call, Candidate, Gateway, HomeUdp, Obstacle, Pair, Place, Prediction, Registration,

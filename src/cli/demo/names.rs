@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::failed;
 use crate::cli::error::CliError;
-use crate::gateway::demo::names::{Resolved, resolve};
-use crate::gateway::demo::site::Site;
+use crate::gateway::testbed::names::{Resolved, resolve};
+use crate::gateway::testbed::site::Site;
 use crate::name::record_type;
 use crate::plan::zones::{Answer, Zones};
 

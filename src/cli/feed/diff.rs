@@ -10,7 +10,7 @@ use crate::address::PrefixSet;
 use crate::cli::error::CliError;
 use crate::cli::input::read_policy_alone;
 use crate::feed::{Difference, Document, FeedError, parse_list, parse_microsoft};
-use crate::gateway::feeds;
+use crate::gateway::host::feeds;
 use crate::plan::Effects;
 use crate::policy::Policy;
 

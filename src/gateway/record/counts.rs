@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::gateway::status::RecordStatus;
+use crate::gateway::report::status::RecordStatus;
 
 /// Of what goes to one place.
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@
 //! say) is counted as lost, said once, and tried again.
 
 mod counts;
+pub mod drops;
 mod file;
 mod lines;
 mod outlet;

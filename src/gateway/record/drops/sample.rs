@@ -251,7 +251,7 @@ const LEAST_SAMPLES: usize = 64;
 mod tests {
     use super::super::{LogOptions, Place};
     use super::*;
-    use crate::gateway::drops::line;
+    use crate::gateway::record::drops::line;
     use std::time::Duration;
 
     const POLICY: &str = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\

@@ -26,9 +26,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::dns::Outcome;
-use super::publish::OTHERS;
 use super::status::{DnsStatus, RecordStatus, Reloads, RuleStatus, Status};
+use crate::gateway::resolver::Outcome;
+use crate::gateway::tun::publish::OTHERS;
 use crate::packet::Traffic;
 use crate::policy::{Expected, ExpectedAction};
 use crate::verdict::{Action, Reason};

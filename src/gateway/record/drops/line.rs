@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::sample::{PolicyNames, Sample};
-use crate::gateway::status::kind_name;
+use crate::gateway::report::status::kind_name;
 use crate::packet::Transport;
 
 /// One line, all of its keys always there.

@@ -8,15 +8,14 @@ use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 
-use super::divert::nft::{self, NftError};
-use super::divert::route::{ForeignRule, Netlink, NetlinkError};
-use super::divert::{Diversion, names};
-use super::lock::LockError;
-use super::options::{control_path, metrics_address};
-use super::{control, dns, tun};
+use crate::gateway::divert::nftables::nft::{self, NftError};
+use crate::gateway::divert::nftables::route::{ForeignRule, Netlink, NetlinkError};
+use crate::gateway::divert::nftables::{Diversion, firewall, names};
+use crate::gateway::host::lock::LockError;
+use crate::gateway::run::options::{control_path, metrics_address};
+use crate::gateway::{report::control, resolver, tun};
 use crate::policy::Policy;
 
-mod firewall;
 mod openvpn;
 
 /// Something that stands in the way.
@@ -40,7 +39,7 @@ pub enum Severity {
 }
 
 impl Finding {
-    fn error(what: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(in crate::gateway) fn error(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
             what: what.into(),
@@ -56,7 +55,7 @@ impl Finding {
         )
     }
 
-    fn warning(what: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(in crate::gateway) fn warning(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
             ..Self::error(what, advice)
@@ -127,7 +126,7 @@ pub async fn check_change(
 /// Whether the gateway can listen where it is to.
 fn check_addresses(policy: &Policy) -> Vec<Finding> {
     let gateway = &policy.gateway;
-    let names = dns::try_addresses(policy).into_iter();
+    let names = resolver::try_addresses(policy).into_iter();
     let mut findings: Vec<Finding> = names
         .map(|error| {
             let (what, advice) = error.parts();

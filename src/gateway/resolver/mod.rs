@@ -32,7 +32,6 @@
 //! | lines of the query log | `dns.query_log_rate` a second for each outcome, 1,024 that wait to be written; files of 8 MiB, four at most |
 //! | time for an answer | 3.5 seconds, then `SERVFAIL`, which is kept for a second |
 
-mod alone;
 mod cache;
 mod connections;
 mod core;
@@ -46,7 +45,6 @@ mod socket;
 mod tcp;
 mod udp;
 
-pub use alone::{AloneError, serve_alone};
 pub use counters::{DnsCounters, Histogram, Outcome};
 pub use log::{QueryLog, QueryLogOptions};
 pub use server::{DnsError, DnsServer, NoAddress};

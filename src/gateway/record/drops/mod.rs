@@ -27,9 +27,9 @@ use tracing::warn;
 use self::counts::Counts;
 pub use self::recorder::Recorder;
 pub use self::sample::{Noting, Sample, SampleReader, Unwritten, samples};
-use super::record::{PATIENCE, Place};
-use super::status::RecordStatus;
 use crate::filter::CompiledPolicy;
+use crate::gateway::record::{PATIENCE, Place};
+use crate::gateway::report::status::RecordStatus;
 use crate::policy::GatewayOptions;
 
 /// What is written of dropped packets, and where.

@@ -22,7 +22,7 @@ use super::forward::Forwarder;
 use super::log::{Noting, QueryLog};
 use super::socket::Listening;
 use super::{tcp, udp};
-use crate::gateway::rights;
+use crate::gateway::host::rights;
 use crate::plan::Zones;
 use crate::policy::Policy;
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::divert::Diversion;
+use crate::gateway::divert::nftables::Diversion;
 use crate::policy::GatewayOptions;
 
 /// Where the gateway of this policy serves its metrics, if it does.

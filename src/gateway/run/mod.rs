@@ -6,6 +6,11 @@
 //!  stop    marks ─▶ workers end with what was queued ─▶ rules, routes ─▶ device
 //! ```
 
+pub mod live;
+mod options;
+pub mod preflight;
+pub mod resolver_alone;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -17,29 +22,29 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
-use super::control::{self, ControlSocket};
-use super::divert::Diversion;
-use super::divert::install::{DivertError, Installation, remove_all};
-use super::divert::route::{LinkChange, LinkChanges, Netlink};
-use super::dns::{self, DnsError, DnsServer, QueryLog, QueryLogOptions};
-use super::drops::{CaptureOptions, DropOptions, Drops};
-use super::lock::{HostLock, LockError};
-use super::metrics::{MetricsServer, Questions, Serving};
-use super::options::{control_path, cpus, metrics_address, needs_restart, workers_wanted};
-use super::preflight::{self, Finding, Severity};
-use super::publish::Published;
-use super::rights::{Needs, Rights};
-use super::schedule::Schedule;
-use super::series::{Snapshot, Told};
-use super::service::{Notice, ServiceManager};
-use super::status::{
+use self::options::{control_path, cpus, metrics_address, needs_restart, workers_wanted};
+use self::preflight::{Finding, Severity};
+use crate::filter::{CompiledPolicy, Generation};
+use crate::gateway::divert::nftables::Diversion;
+use crate::gateway::divert::nftables::install::{DivertError, Installation, remove_all};
+use crate::gateway::divert::nftables::route::{LinkChange, LinkChanges, Netlink};
+use crate::gateway::host::lock::{HostLock, LockError};
+use crate::gateway::host::rights::{Needs, Rights};
+use crate::gateway::host::service::{Notice, ServiceManager};
+use crate::gateway::host::watch::{FileWatch, fingerprint};
+use crate::gateway::record::drops::{CaptureOptions, DropOptions, Drops};
+use crate::gateway::report::control::{self, ControlSocket};
+use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
+use crate::gateway::report::series::{Snapshot, Told};
+use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, DnsStatus, Reloads, RuleStatus, Status, VerdictStatus,
 };
-use super::tun::TunDevice;
-use super::watch::{FileWatch, fingerprint};
-use super::watchdog::Watchdog;
-use super::workers::Workers;
-use crate::filter::{CompiledPolicy, Generation};
+use crate::gateway::resolver::{self, DnsError, DnsServer, QueryLog, QueryLogOptions};
+use crate::gateway::tun::TunDevice;
+use crate::gateway::tun::publish::Published;
+use crate::gateway::tun::schedule::Schedule;
+use crate::gateway::tun::watchdog::Watchdog;
+use crate::gateway::tun::workers::Workers;
 use crate::policy::{FailMode, GatewayOptions, Policy};
 
 /// Where policies come from.
@@ -529,7 +534,7 @@ impl Gateway {
         let changed = self.installation.change(wanted).await;
         changed.map_err(|error| error.to_string())?;
         let answered_at = self.dns.as_ref().map_or(&[][..], DnsServer::listen);
-        if dns::listen_addresses(policy.policy()) != answered_at {
+        if resolver::listen_addresses(policy.policy()) != answered_at {
             warn!("dns.listen takes effect at the next start of offramp");
         }
         self.queries.change(policy.policy()).await;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::log::QueryLog;
-use super::server::{DnsError, DnsServer, listen_addresses};
 use crate::filter::Generation;
-use crate::gateway::metrics::{MetricsServer, Serving};
+use crate::gateway::host::watch::{FileWatch, fingerprint};
+use crate::gateway::report::metrics::{MetricsServer, Serving};
+use crate::gateway::report::series::{NamesSnapshot, Told};
+use crate::gateway::report::status::{DnsStatus, Reloads};
+use crate::gateway::resolver::QueryLog;
+use crate::gateway::resolver::{DnsError, DnsServer, listen_addresses};
 use crate::gateway::run::PolicySource;
-use crate::gateway::series::{NamesSnapshot, Told};
-use crate::gateway::status::{DnsStatus, Reloads};
-use crate::gateway::watch::{FileWatch, fingerprint};
 
 /// Why a DNS server of its own did not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]

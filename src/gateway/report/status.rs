@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::divert::{self, Diversion};
-use super::dns::{DnsServer, QueryLog};
 use crate::filter::RuleKind;
+use crate::gateway::divert::nftables::{self as divert, Diversion};
+use crate::gateway::resolver::{DnsServer, QueryLog};
 use crate::packet::Traffic;
 use crate::policy::{DivertScope, FailMode};
 use crate::verdict::{Action, Reason};
@@ -204,7 +204,7 @@ impl DiversionStatus {
 }
 
 /// The section of the policy file that has rules of this kind.
-pub(super) const fn kind_name(kind: RuleKind) -> &'static str {
+pub(in crate::gateway) const fn kind_name(kind: RuleKind) -> &'static str {
     match kind {
         RuleKind::Media => "media",
         RuleKind::Server => "server",

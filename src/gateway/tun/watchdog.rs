@@ -1,7 +1,7 @@
 //! [`Watchdog`]: tells the service manager that traffic is judged, for as long as every worker shows that it lives.
 //!
 //! A worker counts its exchanges with the kernel; one that has nothing to do looks up all the same, every
-//! [`IDLE_LIMIT`](super::tun::IDLE_LIMIT). So a count that stands still is a worker that hangs. It is a task of its own: what
+//! [`IDLE_LIMIT`](super::device::IDLE_LIMIT). So a count that stands still is a worker that hangs. It is a task of its own: what
 //! control waits for, such as `nft`, holds no sign of life back.
 
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
 use super::counters::IoCounters;
-use super::service::{Notice, ServiceManager};
-use super::tun;
+use super::device;
+use crate::gateway::host::service::{Notice, ServiceManager};
 
 /// Watches the workers until it is dropped.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Pulse {
 /// How often to look: several times before the manager loses its patience, and no worker is asked for more than it promises.
 fn period(watchdog: Option<Duration>) -> Duration {
     let wanted = watchdog.map_or(UNWATCHED_PERIOD, |limit| limit / LOOKS);
-    wanted.max(2 * tun::IDLE_LIMIT)
+    wanted.max(2 * device::IDLE_LIMIT)
 }
 
 /// Looks in the time that the service manager waits: one may come late, or find a busy machine.
@@ -124,7 +124,7 @@ mod tests {
     fn no_worker_is_asked_for_more_signs_than_an_idle_one_gives() {
         let of = |seconds| period(Some(Duration::from_secs(seconds)));
         assert_eq!(of(10), Duration::from_millis(2_500));
-        assert!(of(1) >= 2 * tun::IDLE_LIMIT);
+        assert!(of(1) >= 2 * device::IDLE_LIMIT);
         assert_eq!(period(None), UNWATCHED_PERIOD);
     }
 }

@@ -21,12 +21,12 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use socket2::SockRef;
 
-use super::control;
-use super::divert::Diversion;
-use super::dns::probe::{Asker, Reply};
 use super::options::control_path;
-use super::status::Status;
 use crate::filter::CompiledPolicy;
+use crate::gateway::divert::nftables::Diversion;
+use crate::gateway::report::control;
+use crate::gateway::report::status::Status;
+use crate::gateway::resolver::probe::{Asker, Reply};
 use crate::name::record_type;
 use crate::packet::Protocol;
 use crate::plan::zones::{Owner, Treatment};

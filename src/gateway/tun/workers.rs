@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::counters::{IoCounters, VerdictCounters};
+use super::device::{StopSignal, TunBackend, TunQueue};
 use super::publish::{Live, Published};
 use super::schedule::Schedule;
-use super::tun::{StopSignal, TunBackend, TunQueue};
 use crate::datapath::worker;
 use crate::packet::Traffic;
 use crate::verdict::{Action, Reason};

@@ -17,9 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 
 use super::counters::{TrafficTally, VerdictCounters};
-use super::drops::{Noting, Unwritten};
 use crate::datapath::Judgement;
 use crate::filter::{CompiledPolicy, Generation, Judge, RuleKind};
+use crate::gateway::record::drops::{Noting, Unwritten};
 use crate::packet::Received;
 use crate::packet::Traffic;
 use crate::verdict::{Reason, Verdict};

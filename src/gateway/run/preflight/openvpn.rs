@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Finding;
-use crate::gateway::divert::Diversion;
-use crate::gateway::regular;
+use crate::gateway::divert::nftables::Diversion;
+use crate::gateway::host::regular;
 
 /// Looks through the OpenVPN daemons in this network namespace.
 pub(super) fn check(diversion: &Diversion) -> Vec<Finding> {

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::Finding;
-use crate::gateway::divert::{Diversion, nft};
+use super::{Diversion, nft};
+use crate::gateway::run::preflight::Finding;
 
 /// Looks through `rules`, everything that nftables has (those of iptables-nft among it).
-pub(super) fn check(rules: &Value, diversion: &Diversion) -> Vec<Finding> {
+pub fn check(rules: &Value, diversion: &Diversion) -> Vec<Finding> {
     let objects = rules["nftables"].as_array().map_or(&[][..], Vec::as_slice);
     let device = &diversion.device;
     let chains = objects.iter().filter_map(|object| object.get("chain"));

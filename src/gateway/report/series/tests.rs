@@ -1,7 +1,7 @@
 //! Few series, all of them right, whatever the policy and the traffic.
 
 use super::*;
-use crate::gateway::status::{
+use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, InterfaceStatus, LatencyStatus, OutcomeStatus, RecordStatus,
     Reloads, VerdictStatus,
 };
@@ -314,7 +314,7 @@ fn a_rule_that_is_called_like_the_others_is_one_of_them() {
 #[test]
 fn the_dashboard_asks_for_nothing_that_is_not_told() {
     let dashboard: serde_json::Value =
-        serde_json::from_str(include_str!("../../../config/grafana-offramp.json"))
+        serde_json::from_str(include_str!("../../../../config/grafana-offramp.json"))
             .expect("the dashboard is JSON");
     let told = series().render(&Arc::new(snapshot(vec![rule("media", "media", 1)])));
     let told: BTreeSet<&str> = told

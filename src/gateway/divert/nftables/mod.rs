@@ -1,0 +1,378 @@
+//! [`Diversion`]: what the kernel is told, so that packets of clients pass the filter.
+//!
+//! ```text
+//!  tun0, vpns*    nftables, prerouting           ip rules               route tables
+//!  ──────────▶  marks what enters from   ──▶  900: ordinary      ──▶  28528: 10.1.0.10   dev offramp0
+//!  a client's   vpn.interfaces                901: anywhere      ──▶  28529: default     dev offramp0
+//!  packet                                     902: may be media  ──▶  28530: 10.0.0.0/8  dev offramp0
+//!                                             32766: main
+//!                                                                             │ offramp0
+//!  eth1, tun0 ◀── routed by main, as before ◀── no mark: it entered ◀─ Judge ◀┘
+//!                                               from offramp0
+//! ```
+//!
+//! Ports belong into the marks, where one comparison tells them, and prefixes into the routes, where thousands cost what
+//! one does. Under [`DivertScope::Suspects`] a packet to a media port may be media, and so may one too short to have ports.
+//! It goes to the filter if a rule speaks of its destination at all. An ordinary packet goes there only where every port
+//! matters: to servers, and to public services, which are counted. What cannot be told from its first header goes there in
+//! any case: fragments, IPv4 options and IPv6 extension headers, which may be source routes.
+//!
+//! A packet that finds no route in its table takes the main one: it never leaves the kernel. What is on its way to the
+//! filter is not tracked, so that connection tracking and address translation see it once, behind the filter. The kernel
+//! chooses what to look at; the verdict is the judge's.
+//!
+//! Why a mark, and not `ip rule iif`: interface names with a `*` match nothing there, and strict reverse path filters on
+//! the uplink would drop the answers. Why not `ip rule dport`: it sees no port on any fragment, not even the first.
+//!
+//! What is left behind by a killed process is told by its owner: one nftables table by its name, routes and rules by the
+//! number of a routing protocol of their own.
+
+pub mod firewall;
+pub mod install;
+mod marks;
+pub mod nft;
+pub mod route;
+
+use std::fmt;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::address::PrefixSet;
+use crate::plan::{diverted, diverted_on_every_port};
+use crate::policy::{
+    DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, Sourced, UnknownSource,
+};
+
+/// What the kernel is told about one policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diversion {
+    /// Where clients' packets enter; a trailing `*` matches any rest.
+    pub interfaces: Vec<String>,
+    /// How much is diverted.
+    pub scope: DivertScope,
+    /// Every destination that a rule speaks of, as few prefixes as cover them; empty under [`DivertScope::All`].
+    pub destinations: Vec<IpNet>,
+    /// Those where every port matters: servers and public services; empty but under [`DivertScope::Suspects`].
+    pub on_every_port: Vec<IpNet>,
+    /// The ports of media, in rising order, no two of them adjacent; empty but under [`DivertScope::Suspects`].
+    pub media_ports: Vec<PortRange>,
+    /// What happens to what is diverted, while nobody reads it.
+    pub on_failure: FailMode,
+    /// The filter's tun device.
+    pub device: String,
+    /// The bits of the firewall mark.
+    pub mark: MarkBits,
+    /// The route table of ordinary packets; those that may go anywhere have the next, those that may be media the one after.
+    pub table: u32,
+}
+
+/// A rule of the routing policy database: what carries `mark` looks into `table`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MarkRule {
+    /// Where it stands among the rules; lower is earlier.
+    pub priority: u32,
+    /// The mark that it looks for, under [`Diversion::mark`].
+    pub mark: u32,
+    /// The table that it leads to.
+    pub table: u32,
+}
+
+/// A route into the filter, or into nothing while the filter is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DivertRoute {
+    /// The table that it stands in.
+    pub table: u32,
+    /// The destinations that it takes.
+    pub prefix: IpNet,
+    /// Where it leads.
+    pub target: RouteTarget,
+}
+
+/// Where a route of the diversion leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RouteTarget {
+    /// To the filter's tun device; gone when the device is gone.
+    Filter,
+    /// To nothing, behind the route to the filter: what keeps a gateway closed when its process was killed.
+    Blackhole,
+}
+
+impl Diversion {
+    /// Priority of the first rule: after the table of local addresses (0), before everything that may route clients.
+    pub const FIRST_PRIORITY: u32 = 900;
+    /// Metric of blackhole routes: any other route to the same prefix is better.
+    pub const BLACKHOLE_METRIC: u32 = 0xff00_0000;
+    /// The routing protocol number of our routes and rules (`RTPROT_*`): none of those that iproute2 has names for.
+    pub const PROTOCOL: u8 = 111;
+
+    /// What `policy` asks for.
+    pub fn of(policy: &Policy) -> Self {
+        let gateway = &policy.gateway;
+        // A packet of an unknown source may go anywhere.
+        let scope = match policy.filter.unknown_source {
+            UnknownSource::Forward => gateway.divert,
+            UnknownSource::Drop => DivertScope::All,
+        };
+        let destinations = match scope {
+            DivertScope::All => PrefixSet::default(),
+            DivertScope::Policy | DivertScope::Suspects => diverted(policy),
+        };
+        let (on_every_port, media_ports) = match scope {
+            DivertScope::All | DivertScope::Policy => (PrefixSet::default(), Vec::new()),
+            DivertScope::Suspects => (diverted_on_every_port(policy), merged(&policy.media.ports)),
+        };
+        Self {
+            interfaces: policy
+                .vpn
+                .interfaces
+                .iter()
+                .map(|name| name.value.clone())
+                .collect(),
+            scope,
+            destinations: destinations.prefixes().collect(),
+            on_every_port: on_every_port.prefixes().collect(),
+            media_ports,
+            on_failure: gateway.on_failure,
+            device: gateway.device.as_ref().map_or_else(
+                || GatewayOptions::DEVICE.to_owned(),
+                |device| device.value.clone(),
+            ),
+            mark: gateway
+                .mark
+                .map_or(MarkBits::DEFAULT, |sourced| sourced.value),
+            table: gateway
+                .table
+                .map_or(GatewayOptions::TABLE, |sourced| sourced.value),
+        }
+    }
+
+    /// The rules, the same for IPv4 and IPv6.
+    pub fn rules(&self) -> Vec<MarkRule> {
+        let rule = |number, mark| MarkRule {
+            priority: Self::FIRST_PRIORITY + number,
+            mark,
+            table: self.table + number,
+        };
+        let ordinary = rule(0, self.mark.ordinary());
+        let anywhere = rule(1, self.mark.anywhere());
+        let may_be_media = rule(2, self.mark.may_be_media());
+        match self.scope {
+            DivertScope::All => vec![anywhere],
+            DivertScope::Policy => vec![ordinary, anywhere],
+            DivertScope::Suspects => vec![ordinary, anywhere, may_be_media],
+        }
+    }
+
+    /// The routes, sorted.
+    pub fn routes(&self) -> Vec<DivertRoute> {
+        let everywhere = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        let (ordinary, may_be_media): (&[IpNet], &[IpNet]) = match self.scope {
+            DivertScope::All => (&[], &[]),
+            DivertScope::Policy => (&self.destinations, &[]),
+            DivertScope::Suspects => (&self.on_every_port, &self.destinations),
+        };
+        let tables = [ordinary, &everywhere, may_be_media];
+        let targets: &[_] = match self.on_failure {
+            FailMode::Open => &[RouteTarget::Filter],
+            FailMode::Closed => &[RouteTarget::Filter, RouteTarget::Blackhole],
+        };
+        let mut routes = Vec::new();
+        for (table, prefixes) in (self.table..).zip(tables) {
+            for &prefix in prefixes {
+                routes.extend(targets.iter().map(|&target| DivertRoute {
+                    table,
+                    prefix,
+                    target,
+                }));
+            }
+        }
+        routes.sort_unstable();
+        routes
+    }
+}
+
+/// Whether `pattern`, an entry of `vpn.interfaces`, names `interface`: a trailing `*` matches any rest.
+pub fn names(pattern: &str, interface: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(stem) => interface.starts_with(stem),
+        None => interface == pattern,
+    }
+}
+
+/// The same ports in as few ranges as there are, in rising order.
+fn merged(ports: &[Sourced<PortRange>]) -> Vec<PortRange> {
+    let mut ranges: Vec<PortRange> = ports.iter().map(|range| range.value).collect();
+    ranges.sort_unstable();
+    let mut merged: Vec<PortRange> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.first() <= last.last().saturating_add(1) => {
+                let end = last.last().max(range.last());
+                *last = PortRange::new(last.first(), end).unwrap_or(*last);
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// As `ip` takes it: what `--dry-run` prints.
+impl fmt::Display for Diversion {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "# the filter's device, from which everything else follows"
+        )?;
+        let device = &self.device;
+        writeln!(out, "ip tuntap add dev {device} mode tun vnet_hdr")?;
+        writeln!(
+            out,
+            "ip link set {device} mtu {} txqueuelen {} up",
+            route::DEVICE_MTU,
+            route::DEVICE_TX_QUEUE
+        )?;
+        writeln!(
+            out,
+            "ip address add {}/32 dev {device}",
+            route::DEVICE_ADDRESS
+        )?;
+        for (key, value) in route::device_settings(device) {
+            writeln!(out, "sysctl -w {key}={value}")?;
+        }
+        writeln!(out, "\n# what is marked goes to the filter")?;
+        for DivertRoute {
+            table,
+            prefix,
+            target,
+        } in self.routes()
+        {
+            let family = family_flag(prefix);
+            let protocol = Self::PROTOCOL;
+            match target {
+                RouteTarget::Filter => writeln!(
+                    out,
+                    "ip {family} route add {prefix} dev {device} table {table} protocol {protocol}"
+                )?,
+                RouteTarget::Blackhole => writeln!(
+                    out,
+                    "ip {family} route add blackhole {prefix} metric {} table {table} protocol {protocol}",
+                    Self::BLACKHOLE_METRIC
+                )?,
+            }
+        }
+        for family in ["-4", "-6"] {
+            for MarkRule {
+                priority,
+                mark,
+                table,
+            } in self.rules()
+            {
+                writeln!(
+                    out,
+                    "ip {family} rule add priority {priority} fwmark {mark:#x}/{:#x} table {table} protocol {}",
+                    self.mark.mask(),
+                    Self::PROTOCOL
+                )?;
+            }
+        }
+        writeln!(out, "\n# what enters from the VPN is marked (nft -f)")?;
+        out.write_str(&nft::text(self))
+    }
+}
+
+const fn family_flag(prefix: IpNet) -> &'static str {
+    match prefix {
+        IpNet::V4(_) => "-4",
+        IpNet::V6(_) => "-6",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diversion(options: &str) -> Diversion {
+        let text = format!(
+            "[vpn]\ninterfaces = [\"tun0\", \"vpns*\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
+             [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n\
+             [[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n\
+             [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.32\", \"167.55.49.33\"]\n{options}"
+        );
+        match crate::policy::parse("test.toml", text.as_bytes()) {
+            Ok((policy, _)) => Diversion::of(&policy),
+            Err(errors) => panic!("{errors}"),
+        }
+    }
+
+    #[test]
+    fn the_prefixes_of_the_policy_are_diverted_and_nothing_is_written_twice() {
+        let prefixes: Vec<String> = diversion("")
+            .destinations
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let wanted = [
+            "10.0.0.0/8",
+            "167.55.49.32/31",
+            "172.16.1.0/24",
+            "fd00:1::/64",
+            "fd00:2::/48",
+        ];
+        assert_eq!(prefixes, wanted);
+    }
+
+    #[test]
+    fn all_that_enters_is_diverted_where_unknown_sources_are_dropped() {
+        let diversion = diversion("[filter]\nunknown_source = \"drop\"\n");
+        assert_eq!(diversion.scope, DivertScope::All);
+        assert_eq!(diversion.destinations, []);
+    }
+
+    #[test]
+    fn media_ports_are_written_in_as_few_ranges_as_there_are() {
+        let options = "[media]\nports = [\"5000-5099\", \"50000\", \"5100-6000\", \"5050-5060\", \"65535\"]\n";
+        let ranges = diversion(options).media_ports;
+        let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+        assert_eq!(ranges, ["5000-6000", "50000", "65535"]);
+    }
+
+    #[test]
+    fn an_ordinary_packet_is_a_suspect_only_where_every_port_matters() {
+        let diversion = diversion("");
+        let prefixes: Vec<String> = diversion
+            .routes()
+            .iter()
+            .filter(|route| route.table == diversion.table)
+            .map(|route| route.prefix.to_string())
+            .collect();
+        assert_eq!(prefixes, ["10.1.0.10/32", "167.55.49.32/31"]);
+    }
+
+    #[test]
+    fn a_closed_gateway_has_a_blackhole_behind_every_route() {
+        let open = diversion("").routes();
+        let closed = diversion("[gateway]\non_failure = \"closed\"\n").routes();
+        assert!(open.iter().all(|route| route.target == RouteTarget::Filter));
+        assert_eq!(closed.len(), 2 * open.len());
+        for route in open {
+            let target = RouteTarget::Blackhole;
+            assert!(
+                closed.contains(&DivertRoute { target, ..route }),
+                "{route:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_interface_is_named_by_its_name_or_by_its_stem() {
+        let named = |pattern, interfaces: [&str; 4]| interfaces.map(|name| names(pattern, name));
+        assert_eq!(
+            named("tun0", ["tun0", "tun", "tun00", "xtun0"]),
+            [true, false, false, false]
+        );
+        assert_eq!(
+            named("vpns*", ["vpns", "vpns12", "vpn", "xvpns0"]),
+            [true, true, false, false]
+        );
+    }
+}

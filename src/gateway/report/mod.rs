@@ -1,0 +1,6 @@
+//! The state of a running gateway, for people and for programs: one snapshot, served on a socket and for Prometheus.
+
+pub mod control;
+pub mod metrics;
+pub mod series;
+pub mod status;

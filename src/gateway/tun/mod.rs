@@ -1,0 +1,19 @@
+//! The filter's tun device and the threads that judge what the kernel leads to it.
+//!
+//! ```text
+//!  TunDevice ─▶ TunQueue ─▶ worker thread: TunBackend ─▶ Live (a judgement by what is Published) ─▶ TunBackend
+//! ```
+
+pub mod counters;
+mod device;
+pub mod publish;
+pub mod queue;
+pub mod schedule;
+mod sys;
+pub mod watchdog;
+pub mod workers;
+
+pub use device::{
+    CLONE_DEVICE, IDLE_LIMIT, StopSignal, TunBackend, TunDevice, TunQueue, make_plain_device,
+    try_open,
+};
