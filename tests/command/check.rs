@@ -1,13 +1,9 @@
 //! `offramp check`, as a user runs it: every class of mistake is refused with its place, and good policies are taken.
 
-#![cfg(feature = "gateway")]
-
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use support::{Folder, offramp, project};
+use crate::support::{Folder, offramp, project};
 
 /// A policy that is in order, up to what a test adds to it.
 const GOOD: &str = r#"[vpn]

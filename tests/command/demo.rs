@@ -1,13 +1,9 @@
 //! `offramp demo`, run as a new user runs it.
 
-#![cfg(feature = "gateway")]
-
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
-use support::{Ended, Folder, is_installed, program, run, skip};
+use crate::support::{Ended, Folder, is_installed, program, run, skip};
 
 /// Runs the demo, whose temporary files go to `temporary`; `None` where the system has no part of it.
 fn demo(arguments: &[&str], temporary: &Folder) -> Option<Ended> {

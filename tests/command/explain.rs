@@ -1,13 +1,9 @@
 //! `offramp explain`: the verdict, the rule, the line of the policy and the prefix that matched.
 
-#![cfg(feature = "gateway")]
-
-mod support;
-
 use std::fs;
 
+use crate::support::{offramp, project};
 use serde_json::{Value, json};
-use support::{offramp, project};
 
 const CONTOSO: &str = "config/contoso.toml";
 

@@ -1,10 +1,5 @@
 //! `offramp feed`, against a server of ours: it follows the publisher's rules, and a bad answer changes nothing.
 
-#![cfg(feature = "gateway")]
-
-mod network;
-mod support;
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +7,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use support::{Ended, Folder, offramp, program, run};
+use crate::support::certificates::Certificates;
+use crate::support::{Ended, Folder, offramp, program, run};
 
 /// An answer: status, further header lines, body.
 type Answer = (u16, String, Vec<u8>);
@@ -335,7 +331,7 @@ fn a_publisher_that_asks_to_be_left_alone_is_left_alone() {
 #[test]
 fn https_is_trusted_by_the_systems_certificates_and_asked_by_the_proxy_of_the_environment() {
     let folder = Folder::new("feed-tls");
-    let certificates = network::Certificates::new(&folder);
+    let certificates = Certificates::new(&folder);
     let (certificate, key) = certificates.issue(&folder, "127.0.0.1");
     let config = server_config(&certificate, &key);
     let publisher = Publisher::start(Some(config));

@@ -1,12 +1,8 @@
 //! The command line itself: help, completions, the manual page, and what is no command.
 
-#![cfg(feature = "gateway")]
-
-mod support;
-
 use std::process::{Command, Stdio};
 
-use support::{Folder, TIME_LIMIT, is_installed, offramp, program, run, wait};
+use crate::support::{Folder, TIME_LIMIT, is_installed, offramp, program, run, wait};
 
 /// The commands that the help of `offramp` lists.
 fn commands() -> Vec<String> {

@@ -2,10 +2,6 @@
 //!
 //! A test starts itself again under `unshare`; what it builds there goes when it ends.
 
-#![cfg(feature = "gateway")]
-
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
@@ -13,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use support::{TIME_LIMIT, is_installed, program, read_all, run, skip, wait};
+use crate::support::{TIME_LIMIT, is_installed, program, read_all, run, skip, test_of, wait};
 
 const POLICY: &str = "config/minimal.toml";
 /// A client of the policy.
@@ -24,8 +20,8 @@ const OFFICE: &str = "10.2.0.20";
 /// Set in the namespace.
 const INSIDE: &str = "OFFRAMP_TEST_INSIDE_NAMESPACE";
 
-/// Runs `body`, which is that of the test called `name`, in a network namespace of its own.
-fn in_namespace(name: &str, body: impl FnOnce()) {
+/// Runs `body`, a closure of the test itself, in a network namespace of its own.
+fn in_namespace(body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
     }
@@ -41,11 +37,11 @@ fn in_namespace(name: &str, body: impl FnOnce()) {
     let Some(way) = ways.into_iter().find(works) else {
         return skip("this system gives no network namespace");
     };
-    let test = std::env::current_exe().expect("the path of this test");
+    let binary = std::env::current_exe().expect("the path of this test binary");
     let ended = run(Command::new("unshare")
         .args(way)
-        .arg(test)
-        .args(["--exact", name, "--nocapture"])
+        .arg(binary)
+        .args(["--exact", test_of(&body), "--nocapture"])
         .env(INSIDE, "1"));
     assert!(
         ended.stdout.contains("1 passed"),
@@ -209,7 +205,7 @@ fn talk(client: &UdpSocket, office: &UdpSocket, count: usize) {
 
 #[test]
 fn live_traffic_is_judged_and_left_alone() {
-    in_namespace("live_traffic_is_judged_and_left_alone", || {
+    in_namespace(|| {
         set_up_loopback();
         let (client, relay, dns) = (bind(CLIENT, 50_000), bind(OFFICE, 50_000), bind(OFFICE, 53));
         let observer = Observer::start("lo", &["--packets", "20", "--json"]);
@@ -228,7 +224,7 @@ fn live_traffic_is_judged_and_left_alone() {
 
 #[test]
 fn an_interrupt_ends_it_with_the_summary() {
-    in_namespace("an_interrupt_ends_it_with_the_summary", || {
+    in_namespace(|| {
         set_up_loopback();
         let (client, relay, dns) = (bind(CLIENT, 50_000), bind(OFFICE, 50_000), bind(OFFICE, 53));
         let observer = Observer::start("lo", &["--json"]);
@@ -254,7 +250,7 @@ fn an_interrupt_ends_it_with_the_summary() {
 
 #[test]
 fn an_idle_interface_is_left_when_the_time_is_over() {
-    in_namespace("an_idle_interface_is_left_when_the_time_is_over", || {
+    in_namespace(|| {
         ip("link set lo up");
         let started = Instant::now();
         let arguments = ["observe", POLICY, "lo", "--seconds", "1", "--json"];
@@ -304,7 +300,7 @@ impl Drop for TunHolder {
 
 #[test]
 fn packets_of_a_tun_device_have_no_link_header() {
-    in_namespace("packets_of_a_tun_device_have_no_link_header", || {
+    in_namespace(|| {
         if !std::path::Path::new("/dev/net/tun").exists() {
             return skip("this system has no /dev/net/tun");
         }
@@ -338,21 +334,18 @@ fn packets_of_a_tun_device_have_no_link_header() {
 
 #[test]
 fn a_missing_interface_is_an_error_that_lists_those_there_are() {
-    in_namespace(
-        "a_missing_interface_is_an_error_that_lists_those_there_are",
-        || {
-            ip("link add client0 type veth peer name office0");
-            let message = run(&mut program(&["observe", POLICY, "tun9"])).failure(1);
-            let line = message.lines().last().unwrap_or_default();
-            assert!(
-                line.starts_with("error: interface tun9: no such interface; there are "),
-                "{line}"
-            );
-            for interface in ["lo", "client0", "office0"] {
-                assert!(line.contains(interface), "{line}");
-            }
-        },
-    );
+    in_namespace(|| {
+        ip("link add client0 type veth peer name office0");
+        let message = run(&mut program(&["observe", POLICY, "tun9"])).failure(1);
+        let line = message.lines().last().unwrap_or_default();
+        assert!(
+            line.starts_with("error: interface tun9: no such interface; there are "),
+            "{line}"
+        );
+        for interface in ["lo", "client0", "office0"] {
+            assert!(line.contains(interface), "{line}");
+        }
+    });
 }
 
 #[test]
@@ -360,7 +353,7 @@ fn without_rights_the_message_says_which_are_needed() {
     if !is_installed("setpriv") {
         return;
     }
-    in_namespace("without_rights_the_message_says_which_are_needed", || {
+    in_namespace(|| {
         ip("link set lo up");
         let observe = program(&["observe", POLICY, "lo", "--seconds", "5"]);
         let ended = run(Command::new("setpriv")

@@ -1,12 +1,8 @@
 //! `offramp render` and `offramp routes`, as an operator uses them.
 
-#![cfg(feature = "gateway")]
-
-mod support;
-
 use std::fs;
 
-use support::{Folder, offramp};
+use crate::support::{Folder, offramp};
 
 const SITE: &str = r#"[vpn]
 client_subnets = ["172.16.1.0/24"]

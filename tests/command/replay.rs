@@ -1,14 +1,12 @@
 //! `offramp replay`, as a user runs it: verdicts, captures and summaries that come out, and files that cannot be used.
 
-#![cfg(feature = "gateway")]
-
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use support::{Folder, OwnCapture, TIME_LIMIT, is_installed, offramp, program, project, run, wait};
+use crate::support::{
+    Folder, OwnCapture, TIME_LIMIT, is_installed, offramp, program, project, run, wait,
+};
 
 /// A capture of each kind of file, some link types, and the themes with the most reasons.
 const CAPTURES: [&str; 14] = [

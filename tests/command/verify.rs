@@ -4,16 +4,12 @@
 //! findings it must earn, and `# <- here` stands on the line that one of them must point at. `# feed: NAME, N days old:
 //! PREFIXES` puts a feed beside it. A file added is a case added; `docs/verify.md` has a line for each.
 
-#![cfg(feature = "gateway")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
+use crate::support::{Ended, Folder, offramp, project};
 use serde_json::Value;
-use support::{Ended, Folder, offramp, project};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -1,11 +1,6 @@
 //! What happens to packets between two tun devices that this test holds, one as a VPN daemon does, the other as a network
 //! card that merges and cuts nothing: bytes, order and number of what comes out.
 
-#![cfg(feature = "gateway")]
-
-mod site;
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -14,14 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::site::{Daemon, Host, in_sandbox, plain, poll};
+use crate::support::{Folder, program, run};
 use etherparse::{
     IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, SlicedPacket,
     TcpHeader, TransportSlice,
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use offramp::gateway::tun::make_plain_device;
-use site::{Daemon, Host, in_sandbox, plain, poll};
-use support::{Folder, program, run};
 
 /// A concentrator without neighbors.
 struct Wire {
@@ -331,120 +326,112 @@ fn by_flow(packets: Vec<Vec<u8>>) -> BTreeMap<(u8, Vec<u8>), Vec<Vec<u8>>> {
 
 #[test]
 fn what_the_kernel_makes_of_merged_packets_is_what_came_in() {
-    in_sandbox(
-        "what_the_kernel_makes_of_merged_packets_is_what_came_in",
-        &[],
-        || {
-            const COUNT: u64 = 4_000;
-            let wire = Wire::new("merged");
-            let gateway = wire.start("");
-            let mut chance = Chance(1);
-            let mut flows: Vec<Flow> = (0..8_u16)
-                .map(|number| Flow {
-                    version: if number % 2 == 0 { 4 } else { 6 },
-                    is_tcp: number % 4 < 2,
-                    port: 5_000 + number,
-                    sequence: u32::MAX - 50_000,
-                    id: u16::MAX - 100,
-                })
-                .collect();
-            let mut sent = Vec::new();
-            while sent.len() < COUNT as usize {
-                let flow = chance.below(8) as usize;
-                for _ in 0..=chance.below(20) {
-                    sent.push(flows[flow].send(&mut chance));
-                }
+    in_sandbox(&[], || {
+        const COUNT: u64 = 4_000;
+        let wire = Wire::new("merged");
+        let gateway = wire.start("");
+        let mut chance = Chance(1);
+        let mut flows: Vec<Flow> = (0..8_u16)
+            .map(|number| Flow {
+                version: if number % 2 == 0 { 4 } else { 6 },
+                is_tcp: number % 4 < 2,
+                port: 5_000 + number,
+                sequence: u32::MAX - 50_000,
+                id: u16::MAX - 100,
+            })
+            .collect();
+        let mut sent = Vec::new();
+        while sent.len() < COUNT as usize {
+            let flow = chance.below(8) as usize;
+            for _ in 0..=chance.below(20) {
+                sent.push(flows[flow].send(&mut chance));
             }
-            sent.truncate(COUNT as usize);
-            let arrived = wire.receive_while(
-                |packet| Some(packet.to_vec()),
-                |received| {
-                    // So much waits when it goes on that batches are full.
-                    signal(&gateway, "STOP");
-                    for packet in &sent {
-                        wire.send(packet);
-                    }
-                    signal(&gateway, "CONT");
-                    poll("all packets", || {
-                        (received.load(Ordering::Relaxed) >= COUNT).then_some(())
-                    });
-                },
-            );
+        }
+        sent.truncate(COUNT as usize);
+        let arrived = wire.receive_while(
+            |packet| Some(packet.to_vec()),
+            |received| {
+                // So much waits when it goes on that batches are full.
+                signal(&gateway, "STOP");
+                for packet in &sent {
+                    wire.send(packet);
+                }
+                signal(&gateway, "CONT");
+                poll("all packets", || {
+                    (received.load(Ordering::Relaxed) >= COUNT).then_some(())
+                });
+            },
+        );
 
-            let writes = wire.written_back();
-            println!("{COUNT} packets in {writes} writes");
-            assert!(writes < COUNT / 2, "{writes} writes");
-            let expected = sent.iter().map(|packet| forwarded_twice(packet)).collect();
-            let (expected, arrived) = (by_flow(expected), by_flow(arrived));
-            assert_eq!(arrived.len(), expected.len());
-            for (flow, expected) in &expected {
-                let arrived = &arrived[flow];
-                assert_eq!(arrived.len(), expected.len(), "{flow:?}");
-                for (number, (arrived, expected)) in arrived.iter().zip(expected).enumerate() {
-                    assert_eq!(arrived, expected, "packet {number} of {flow:?}");
-                }
+        let writes = wire.written_back();
+        println!("{COUNT} packets in {writes} writes");
+        assert!(writes < COUNT / 2, "{writes} writes");
+        let expected = sent.iter().map(|packet| forwarded_twice(packet)).collect();
+        let (expected, arrived) = (by_flow(expected), by_flow(arrived));
+        assert_eq!(arrived.len(), expected.len());
+        for (flow, expected) in &expected {
+            let arrived = &arrived[flow];
+            assert_eq!(arrived.len(), expected.len(), "{flow:?}");
+            for (number, (arrived, expected)) in arrived.iter().zip(expected).enumerate() {
+                assert_eq!(arrived, expected, "packet {number} of {flow:?}");
             }
-            // By original packets; what the kernel says by itself is not a client's.
-            assert_eq!(wire.count("default"), COUNT);
-        },
-    );
+        }
+        // By original packets; what the kernel says by itself is not a client's.
+        assert_eq!(wire.count("default"), COUNT);
+    });
 }
 
 #[test]
 fn several_workers_share_the_packets_and_keep_the_order_of_flows() {
-    in_sandbox(
-        "several_workers_share_the_packets_and_keep_the_order_of_flows",
-        &[],
-        || {
-            const FLOWS: u16 = 48;
-            const EACH: u32 = 60;
-            let wire = Wire::new("several_workers");
-            let mut gateway = wire.start("workers = 3");
-            let all = u64::from(FLOWS) * u64::from(EACH);
-            let arrived = wire.receive_while(
-                |packet| {
-                    let packet = SlicedPacket::from_ip(packet).ok()?;
-                    match packet.transport? {
-                        TransportSlice::Udp(udp) => {
-                            let number = udp.payload().first_chunk::<4>()?;
-                            Some((udp.source_port(), u32::from_be_bytes(*number)))
-                        }
-                        _ => None,
+    in_sandbox(&[], || {
+        const FLOWS: u16 = 48;
+        const EACH: u32 = 60;
+        let wire = Wire::new("several_workers");
+        let mut gateway = wire.start("workers = 3");
+        let all = u64::from(FLOWS) * u64::from(EACH);
+        let arrived = wire.receive_while(
+            |packet| {
+                let packet = SlicedPacket::from_ip(packet).ok()?;
+                match packet.transport? {
+                    TransportSlice::Udp(udp) => {
+                        let number = udp.payload().first_chunk::<4>()?;
+                        Some((udp.source_port(), u32::from_be_bytes(*number)))
                     }
-                },
-                |received| {
-                    for number in 0..EACH {
-                        for flow in 0..FLOWS {
-                            let version = if flow % 2 == 0 { 4 } else { 6 };
-                            let number = number.to_be_bytes();
-                            wire.send(&datagram(version, 10, 5_000 + flow, 53, &number));
-                        }
+                    _ => None,
+                }
+            },
+            |received| {
+                for number in 0..EACH {
+                    for flow in 0..FLOWS {
+                        let version = if flow % 2 == 0 { 4 } else { 6 };
+                        let number = number.to_be_bytes();
+                        wire.send(&datagram(version, 10, 5_000 + flow, 53, &number));
                     }
-                    poll("all packets", || {
-                        (received.load(Ordering::Relaxed) >= all).then_some(())
-                    });
-                },
-            );
+                }
+                poll("all packets", || {
+                    (received.load(Ordering::Relaxed) >= all).then_some(())
+                });
+            },
+        );
 
-            for flow in 0..FLOWS {
-                let of = arrived.iter().filter(|(port, _)| *port == 5_000 + flow);
-                let numbers: Vec<u32> = of.map(|(_, number)| *number).collect();
-                assert_eq!(numbers, (0..EACH).collect::<Vec<_>>(), "flow {flow}");
-            }
-            let judged = wire.status()["device"]["judged"].clone();
-            println!("packets of each worker: {judged}");
-            let judged = judged.as_array().expect("a list").iter();
-            let judged: Vec<u64> = judged.filter_map(serde_json::Value::as_u64).collect();
-            assert_eq!(judged.len(), 3);
-            assert!(judged.iter().all(|packets| *packets > 0), "{judged:?}");
-            assert_eq!(gateway.terminate().code(), Some(0));
-        },
-    );
+        for flow in 0..FLOWS {
+            let of = arrived.iter().filter(|(port, _)| *port == 5_000 + flow);
+            let numbers: Vec<u32> = of.map(|(_, number)| *number).collect();
+            assert_eq!(numbers, (0..EACH).collect::<Vec<_>>(), "flow {flow}");
+        }
+        let judged = wire.status()["device"]["judged"].clone();
+        println!("packets of each worker: {judged}");
+        let judged = judged.as_array().expect("a list").iter();
+        let judged: Vec<u64> = judged.filter_map(serde_json::Value::as_u64).collect();
+        assert_eq!(judged.len(), 3);
+        assert!(judged.iter().all(|packets| *packets > 0), "{judged:?}");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
 }
 
 #[test]
 fn workers_run_where_and_when_the_policy_says() {
-    in_sandbox("workers_run_where_and_when_the_policy_says", &[], || {
+    in_sandbox(&[], || {
         let wire = Wire::new("schedule");
         let mut gateway = wire.start("workers = 2\nrealtime = 7\ncpus = [0, 1023]");
         let tasks = format!("/proc/{}/task", gateway.pid());
@@ -493,32 +480,24 @@ fn workers_run_where_and_when_the_policy_says() {
 
 #[test]
 fn without_io_uring_every_packet_has_a_system_call_of_its_own() {
-    in_sandbox(
-        "without_io_uring_every_packet_has_a_system_call_of_its_own",
-        &["strace"],
-        || {
-            let wire = Wire::new("without_io_uring");
-            let gateway = wire.start_with_faults(&["io_uring_setup:error=EPERM"]);
-            let log = gateway.log();
-            assert!(log.contains("the system allows no io_uring"), "{log}");
-            assert_eq!(wire.status()["device"]["io_uring"], false);
-            arrive_in_order(&wire);
-        },
-    );
+    in_sandbox(&["strace"], || {
+        let wire = Wire::new("without_io_uring");
+        let gateway = wire.start_with_faults(&["io_uring_setup:error=EPERM"]);
+        let log = gateway.log();
+        assert!(log.contains("the system allows no io_uring"), "{log}");
+        assert_eq!(wire.status()["device"]["io_uring"], false);
+        arrive_in_order(&wire);
+    });
 }
 
 #[test]
 fn merged_packets_that_the_kernel_refuses_go_as_they_came() {
-    in_sandbox(
-        "merged_packets_that_the_kernel_refuses_go_as_they_came",
-        &["strace"],
-        || {
-            let wire = Wire::new("refused");
-            let faults = ["io_uring_setup:error=EPERM", "writev:error=EINVAL"];
-            let _gateway = wire.start_with_faults(&faults);
-            arrive_in_order(&wire);
-        },
-    );
+    in_sandbox(&["strace"], || {
+        let wire = Wire::new("refused");
+        let faults = ["io_uring_setup:error=EPERM", "writev:error=EINVAL"];
+        let _gateway = wire.start_with_faults(&faults);
+        arrive_in_order(&wire);
+    });
 }
 
 /// Sends datagrams of one flow that wait until batches are full; they must all arrive, in order.
@@ -551,73 +530,69 @@ fn arrive_in_order(wire: &Wire) {
 
 #[test]
 fn unfinished_fragments_take_little_room_and_nobodys_place() {
-    in_sandbox(
-        "unfinished_fragments_take_little_room_and_nobodys_place",
-        &[],
-        || {
-            const AMONG: u32 = 100;
-            const MEDIA: u16 = 50_020;
-            // More than twice what the table of fragments holds; FLOOD=1000000 takes longer.
-            let flood = std::env::var("FLOOD").map_or(150_000, |it| it.parse().expect("a number"));
-            let wire = Wire::new("fragments");
-            let gateway = wire.start("");
-            let resident = || {
-                let path = format!("/proc/{}/status", gateway.pid());
-                let status = fs::read_to_string(path).expect("it runs");
-                let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-                let words = line.and_then(|line| line.split_whitespace().nth(1));
-                words.and_then(|kib| kib.parse::<u64>().ok()).expect("KiB")
-            };
-            // The beginning of a datagram whose end never comes.
-            let first_fragment = |number: u32, port: u16| {
-                let mut packet = datagram(4, 10, 5_000, port, &[0; 16]);
-                let (mut ip, _) = Ipv4Header::from_slice(&packet).expect("a good header");
-                let [client, other, high, low] = number.to_be_bytes();
-                ip.identification = u16::from_be_bytes([high, low]);
-                ip.source = [172, 16, 1, 10 + client];
-                ip.destination = [10, 21, other, 7];
-                ip.more_fragments = true;
-                ip.header_checksum = ip.calc_header_checksum();
-                packet[..20].copy_from_slice(&ip.to_bytes());
-                packet
-            };
+    in_sandbox(&[], || {
+        const AMONG: u32 = 100;
+        const MEDIA: u16 = 50_020;
+        // More than twice what the table of fragments holds; FLOOD=1000000 takes longer.
+        let flood = std::env::var("FLOOD").map_or(150_000, |it| it.parse().expect("a number"));
+        let wire = Wire::new("fragments");
+        let gateway = wire.start("");
+        let resident = || {
+            let path = format!("/proc/{}/status", gateway.pid());
+            let status = fs::read_to_string(path).expect("it runs");
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+            let words = line.and_then(|line| line.split_whitespace().nth(1));
+            words.and_then(|kib| kib.parse::<u64>().ok()).expect("KiB")
+        };
+        // The beginning of a datagram whose end never comes.
+        let first_fragment = |number: u32, port: u16| {
+            let mut packet = datagram(4, 10, 5_000, port, &[0; 16]);
+            let (mut ip, _) = Ipv4Header::from_slice(&packet).expect("a good header");
+            let [client, other, high, low] = number.to_be_bytes();
+            ip.identification = u16::from_be_bytes([high, low]);
+            ip.source = [172, 16, 1, 10 + client];
+            ip.destination = [10, 21, other, 7];
+            ip.more_fragments = true;
+            ip.header_checksum = ip.calc_header_checksum();
+            packet[..20].copy_from_slice(&ip.to_bytes());
+            packet
+        };
 
-            let before = resident();
-            let arrived = wire.receive_while(
-                |packet| {
-                    let port = u16::from_be_bytes([packet[22], packet[23]]);
-                    let is_fragment = packet[6] & 0x20 != 0;
-                    (!is_fragment || port == MEDIA).then_some((is_fragment, port))
-                },
-                |received| {
-                    let mut in_flight = 0;
-                    for number in 0..flood {
-                        wire.send(&first_fragment(number, 53));
+        let before = resident();
+        let arrived = wire.receive_while(
+            |packet| {
+                let port = u16::from_be_bytes([packet[22], packet[23]]);
+                let is_fragment = packet[6] & 0x20 != 0;
+                (!is_fragment || port == MEDIA).then_some((is_fragment, port))
+            },
+            |received| {
+                let mut in_flight = 0;
+                for number in 0..flood {
+                    wire.send(&first_fragment(number, 53));
+                    in_flight += 1;
+                    if number % AMONG == 0 {
+                        wire.send(&first_fragment(number + flood, MEDIA));
+                        wire.send(&datagram(4, 11, 5_000, 53, &[0; 32]));
                         in_flight += 1;
-                        if number % AMONG == 0 {
-                            wire.send(&first_fragment(number + flood, MEDIA));
-                            wire.send(&datagram(4, 11, 5_000, 53, &[0; 32]));
-                            in_flight += 1;
-                        }
-                        // No queue runs over: what is lost was lost by the filter.
-                        while in_flight > received.load(Ordering::Relaxed) + 1_000 {
-                            thread::sleep(Duration::from_micros(200));
-                        }
                     }
-                    poll("all packets", || {
-                        (received.load(Ordering::Relaxed) >= in_flight).then_some(())
-                    });
-                },
-            );
-            let added = resident().saturating_sub(before);
-            let evicted = wire.status()["evicted_fragments"].as_u64();
-            println!("{added} KiB more, {evicted:?} forgotten");
-            assert!(added <= 16 * 1_024, "{added} KiB");
-            assert!(evicted > Some(u64::from(flood / 4)), "{evicted:?}");
-            // Every legitimate datagram, and no media.
-            assert_eq!(arrived.len(), (flood / AMONG) as usize);
-            assert!(arrived.iter().all(|it| *it == (false, 53)));
-            assert_eq!(wire.count("media"), u64::from(flood / AMONG));
-        },
-    );
+                    // No queue runs over: what is lost was lost by the filter.
+                    while in_flight > received.load(Ordering::Relaxed) + 1_000 {
+                        thread::sleep(Duration::from_micros(200));
+                    }
+                }
+                poll("all packets", || {
+                    (received.load(Ordering::Relaxed) >= in_flight).then_some(())
+                });
+            },
+        );
+        let added = resident().saturating_sub(before);
+        let evicted = wire.status()["evicted_fragments"].as_u64();
+        println!("{added} KiB more, {evicted:?} forgotten");
+        assert!(added <= 16 * 1_024, "{added} KiB");
+        assert!(evicted > Some(u64::from(flood / 4)), "{evicted:?}");
+        // Every legitimate datagram, and no media.
+        assert_eq!(arrived.len(), (flood / AMONG) as usize);
+        assert!(arrived.iter().all(|it| *it == (false, 53)));
+        assert_eq!(wire.count("media"), u64::from(flood / AMONG));
+    });
 }

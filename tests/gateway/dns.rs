@@ -1,11 +1,5 @@
 //! `offramp dns`, and the same inside `offramp run`: what clients are told, whatever upstreams and strangers send.
 
-#![cfg(feature = "gateway")]
-
-mod names;
-mod site;
-mod support;
-
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -17,13 +11,13 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use names::{
+use crate::names::{
     Client, NameServer, Upstream, addresses, free_address, internal, policy, question,
     receive_framed, send_framed,
 };
-use site::plain::{self, PlainSite};
-use site::{DEADLINE, Daemon, Host, in_sandbox, poll};
-use support::{Folder, is_installed, program, run};
+use crate::site::plain::{self, PlainSite};
+use crate::site::{DEADLINE, Daemon, Host, in_sandbox, poll};
+use crate::support::{Folder, is_installed, program, run};
 
 /// The article's Tables 2, 3 and 4.
 const PUBLIC: &[(&str, &str)] = &[
@@ -715,9 +709,8 @@ fn an_address_that_cannot_be_had_is_named_with_its_key() {
 
 #[test]
 fn the_gateway_answers_names_at_an_address_that_comes_later() {
-    const NAME: &str = "the_gateway_answers_names_at_an_address_that_comes_later";
-    in_sandbox(NAME, &["dig"], || {
-        let site = PlainSite::new(NAME);
+    in_sandbox(&["dig"], || {
+        let site = PlainSite::new("dns_later");
         let names = plain::policy(
             &site.folder,
             "[dns]\nlisten = [\"172.16.1.53:53\"]\nupstreams = [\"10.20.0.7\"]\nquery_log = \"-\"",

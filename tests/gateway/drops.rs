@@ -1,10 +1,5 @@
 //! The drop log and the capture of drops: what is in them, and that no disk or pipe that fails touches the traffic.
 
-#![cfg(feature = "gateway")]
-
-mod site;
-mod support;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -14,9 +9,9 @@ use std::process::{Command, Stdio};
 use offramp::capture::CaptureReader;
 use serde_json::Value;
 
-use site::plain::{self, CLIENT, CLIENT6, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
-use site::{Daemon, in_sandbox, poll};
-use support::{program, run};
+use crate::site::plain::{self, CLIENT, CLIENT6, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
+use crate::site::{Daemon, in_sandbox, poll};
+use crate::support::{program, run};
 
 /// The lines of a log, each of which is an object.
 #[track_caller]
@@ -85,184 +80,176 @@ fn record(site: &PlainSite, which: &str) -> (u64, u64, Option<String>) {
 
 #[test]
 fn drops_are_logged_and_captured_with_who_what_and_why() {
-    in_sandbox(
-        "drops_are_logged_and_captured_with_who_what_and_why",
-        &["tshark"],
-        || {
-            let site = PlainSite::new("who_what_why");
-            let log = site.folder.path("logs/drops.jsonl");
-            let capture = site.folder.path("dropped.pcapng");
-            let options = format!(
-                "drop_log = \"{log}\"\ndrop_log_rate = 5\nmetrics = \"127.0.0.1:9464\"\n\
+    in_sandbox(&["tshark"], || {
+        let site = PlainSite::new("who_what_why");
+        let log = site.folder.path("logs/drops.jsonl");
+        let capture = site.folder.path("dropped.pcapng");
+        let options = format!(
+            "drop_log = \"{log}\"\ndrop_log_rate = 5\nmetrics = \"127.0.0.1:9464\"\n\
                  [[server]]\nname = \"Front End\"\naddresses = [\"10.1.0.10\"]"
-            );
-            let arguments = ["--capture-dropped", &capture, "--snap-length", "100"];
-            let mut gateway = start(&site, &options, &arguments);
+        );
+        let arguments = ["--capture-dropped", &capture, "--snap-length", "100"];
+        let mut gateway = start(&site, &options, &arguments);
 
-            let first = send(&site, OFFICE, MEDIA, 1, 300);
-            let second = send(&site, OFFICE6, MEDIA, 1, 20);
-            let third = send(&site, "10.1.0.10", 5_061, 1, 20);
-            // Passes, and is nobody's business.
-            send(&site, OFFICE, DNS, 1, 20);
-            poll("three lines", || (lines(&log).len() == 3).then_some(()));
-            send(&site, OFFICE, MEDIA, 200, 20);
-            poll("all packets", || {
-                (record(&site, "drop_capture").0 == 203).then_some(())
-            });
+        let first = send(&site, OFFICE, MEDIA, 1, 300);
+        let second = send(&site, OFFICE6, MEDIA, 1, 20);
+        let third = send(&site, "10.1.0.10", 5_061, 1, 20);
+        // Passes, and is nobody's business.
+        send(&site, OFFICE, DNS, 1, 20);
+        poll("three lines", || (lines(&log).len() == 3).then_some(()));
+        send(&site, OFFICE, MEDIA, 200, 20);
+        poll("all packets", || {
+            (record(&site, "drop_capture").0 == 203).then_some(())
+        });
 
-            let of = lines(&log);
-            let told: Vec<_> = of[..3]
-                .iter()
-                .map(|line| {
-                    let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
-                    let parties = (text("source"), text("destination"));
-                    let ports = (
-                        line["source_port"].as_u64(),
-                        line["destination_port"].as_u64(),
-                    );
-                    (
-                        text("reason"),
-                        text("rule"),
-                        parties,
-                        ports,
-                        line["length"].as_u64(),
-                    )
-                })
-                .collect();
-            let owned = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-            let line = |reason: &str, rule: &str, parties, from: u16, to: u16, length| {
-                let ports = (Some(from.into()), Some(to.into()));
+        let of = lines(&log);
+        let told: Vec<_> = of[..3]
+            .iter()
+            .map(|line| {
+                let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+                let parties = (text("source"), text("destination"));
+                let ports = (
+                    line["source_port"].as_u64(),
+                    line["destination_port"].as_u64(),
+                );
                 (
-                    reason.to_owned(),
-                    rule.to_owned(),
+                    text("reason"),
+                    text("rule"),
                     parties,
                     ports,
-                    Some(length),
+                    line["length"].as_u64(),
                 )
-            };
-            let wanted = [
-                line("media", "media", owned(CLIENT, OFFICE), first, MEDIA, 328),
-                line("media", "media", owned(CLIENT6, OFFICE6), second, MEDIA, 68),
-                line(
-                    "servers",
-                    "Front End",
-                    owned(CLIENT, "10.1.0.10"),
-                    third,
-                    5_061,
-                    48,
-                ),
-            ];
-            assert_eq!(told, wanted);
-            for path in [&log, &capture] {
-                let mode = fs::metadata(path).expect("a file").permissions().mode();
-                assert_eq!(mode & 0o777, 0o600, "addresses of clients are in {path}");
-            }
+            })
+            .collect();
+        let owned = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let line = |reason: &str, rule: &str, parties, from: u16, to: u16, length| {
+            let ports = (Some(from.into()), Some(to.into()));
+            (
+                reason.to_owned(),
+                rule.to_owned(),
+                parties,
+                ports,
+                Some(length),
+            )
+        };
+        let wanted = [
+            line("media", "media", owned(CLIENT, OFFICE), first, MEDIA, 328),
+            line("media", "media", owned(CLIENT6, OFFICE6), second, MEDIA, 68),
+            line(
+                "servers",
+                "Front End",
+                owned(CLIENT, "10.1.0.10"),
+                third,
+                5_061,
+                48,
+            ),
+        ];
+        assert_eq!(told, wanted);
+        for path in [&log, &capture] {
+            let mode = fs::metadata(path).expect("a file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "addresses of clients are in {path}");
+        }
 
-            let (written, lost, error) = record(&site, "drop_log");
-            assert_eq!((lost, error), (0, None));
-            assert_eq!(written, lines(&log).len() as u64);
-            assert!(written < 50, "{written} of 203: it is a sample");
-            let told = series(&site, "offramp_drop_record");
-            let has = |line: &str| assert!(told.iter().any(|it| it == line), "{line}: {told:#?}");
-            has("offramp_drop_records_total{record=\"capture\",result=\"written\"} 203");
-            has("offramp_drop_records_total{record=\"log\",result=\"lost\"} 0");
-            has("offramp_drop_record_failed{record=\"log\"} 0");
-            let socket = site.folder.path("control.sock");
-            let text = site.offramp(&["status", "--control", &socket]).success();
-            assert!(
-                text.contains("capture of drops") && text.contains("203 packets written"),
-                "{text}"
-            );
+        let (written, lost, error) = record(&site, "drop_log");
+        assert_eq!((lost, error), (0, None));
+        assert_eq!(written, lines(&log).len() as u64);
+        assert!(written < 50, "{written} of 203: it is a sample");
+        let told = series(&site, "offramp_drop_record");
+        let has = |line: &str| assert!(told.iter().any(|it| it == line), "{line}: {told:#?}");
+        has("offramp_drop_records_total{record=\"capture\",result=\"written\"} 203");
+        has("offramp_drop_records_total{record=\"log\",result=\"lost\"} 0");
+        has("offramp_drop_record_failed{record=\"log\"} 0");
+        let socket = site.folder.path("control.sock");
+        let text = site.offramp(&["status", "--control", &socket]).success();
+        assert!(
+            text.contains("capture of drops") && text.contains("203 packets written"),
+            "{text}"
+        );
 
-            // What had no line is told by the next.
-            poll("a line that tells of the others", || {
-                send(&site, OFFICE, MEDIA, 1, 20);
-                let unwritten: u64 = lines(&log)
-                    .iter()
-                    .filter_map(|line| line["unwritten"].as_u64())
-                    .sum();
-                (unwritten + lines(&log).len() as u64 > 150).then_some(())
-            });
-            assert_eq!(gateway.terminate().code(), Some(0));
+        // What had no line is told by the next.
+        poll("a line that tells of the others", || {
+            send(&site, OFFICE, MEDIA, 1, 20);
+            let unwritten: u64 = lines(&log)
+                .iter()
+                .filter_map(|line| line["unwritten"].as_u64())
+                .sum();
+            (unwritten + lines(&log).len() as u64 > 150).then_some(())
+        });
+        assert_eq!(gateway.terminate().code(), Some(0));
 
-            let shown = run(Command::new("tshark").args([
-                "-r",
-                &capture,
-                "-T",
-                "fields",
-                "-e",
-                "frame.comment",
-                "-e",
-                "frame.cap_len",
-                "-e",
-                "frame.len",
-                "-e",
-                "udp.dstport",
-            ]))
-            .success();
-            let shown: Vec<&str> = shown.lines().collect();
-            assert_eq!(shown[0], "media: media\t100\t328\t50020");
-            assert_eq!(shown[1], "media: media\t68\t68\t50020");
-            assert_eq!(shown[2], "servers: Front End\t48\t48\t5061");
-            assert!(shown.len() >= 203);
-        },
-    );
+        let shown = run(Command::new("tshark").args([
+            "-r",
+            &capture,
+            "-T",
+            "fields",
+            "-e",
+            "frame.comment",
+            "-e",
+            "frame.cap_len",
+            "-e",
+            "frame.len",
+            "-e",
+            "udp.dstport",
+        ]))
+        .success();
+        let shown: Vec<&str> = shown.lines().collect();
+        assert_eq!(shown[0], "media: media\t100\t328\t50020");
+        assert_eq!(shown[1], "media: media\t68\t68\t50020");
+        assert_eq!(shown[2], "servers: Front End\t48\t48\t5061");
+        assert!(shown.len() >= 203);
+    });
 }
 
 #[test]
 fn a_reload_switches_the_log_to_another_place_off_and_on() {
-    in_sandbox(
-        "a_reload_switches_the_log_to_another_place_off_and_on",
-        &[],
-        || {
-            let site = PlainSite::new("switched");
-            let [one, two] = ["one.jsonl", "two.jsonl"].map(|name| site.folder.path(name));
-            let logged_to = |place: &str| format!("drop_log = \"{place}\"");
-            let mut gateway = start(&site, &logged_to(&one), &[]);
-            let mut generation = 1;
-            let mut reload = |gateway: &str| {
-                let policy = plain::policy(&site.folder, gateway);
-                site.folder.write("policy.toml", policy);
-                generation += 1;
-                poll("the reload", || {
-                    (site.status()["generation"] == generation).then_some(generation)
-                })
-            };
-            let drop_one = |place: &str, lines_before: usize| {
-                send(&site, OFFICE, MEDIA, 1, 20);
-                poll("a line", || lines(place).into_iter().nth(lines_before))
-            };
-            assert_eq!(drop_one(&one, 0)["generation"], 1);
-            let generation = reload(&logged_to(&two));
-            assert_eq!(drop_one(&two, 0)["generation"], generation);
-            reload("");
-            assert!(site.status()["drop_log"].is_null());
-            let before = site.count("drop", "media");
+    in_sandbox(&[], || {
+        let site = PlainSite::new("switched");
+        let [one, two] = ["one.jsonl", "two.jsonl"].map(|name| site.folder.path(name));
+        let logged_to = |place: &str| format!("drop_log = \"{place}\"");
+        let mut gateway = start(&site, &logged_to(&one), &[]);
+        let mut generation = 1;
+        let mut reload = |gateway: &str| {
+            let policy = plain::policy(&site.folder, gateway);
+            site.folder.write("policy.toml", policy);
+            generation += 1;
+            poll("the reload", || {
+                (site.status()["generation"] == generation).then_some(generation)
+            })
+        };
+        let drop_one = |place: &str, lines_before: usize| {
             send(&site, OFFICE, MEDIA, 1, 20);
-            poll("the drop", || {
-                (site.count("drop", "media") > before).then_some(())
-            });
-            let generation = reload(&logged_to(&one));
-            assert_eq!(drop_one(&one, 1)["generation"], generation);
-            assert_eq!(gateway.terminate().code(), Some(0));
-            assert_eq!([&one, &two].map(|place| lines(place).len()), [2, 1]);
+            poll("a line", || lines(place).into_iter().nth(lines_before))
+        };
+        assert_eq!(drop_one(&one, 0)["generation"], 1);
+        let generation = reload(&logged_to(&two));
+        assert_eq!(drop_one(&two, 0)["generation"], generation);
+        reload("");
+        assert!(site.status()["drop_log"].is_null());
+        let before = site.count("drop", "media");
+        send(&site, OFFICE, MEDIA, 1, 20);
+        poll("the drop", || {
+            (site.count("drop", "media") > before).then_some(())
+        });
+        let generation = reload(&logged_to(&one));
+        assert_eq!(drop_one(&one, 1)["generation"], generation);
+        assert_eq!(gateway.terminate().code(), Some(0));
+        assert_eq!([&one, &two].map(|place| lines(place).len()), [2, 1]);
 
-            // Rehearsed, it is told and not begun.
-            let log = site.folder.path("never.jsonl");
-            let text = plain::policy(&site.folder, &format!("drop_log = \"{log}\""));
-            let policy = site.folder.write("policy.toml", text);
-            let capture = site.folder.path("never.pcapng");
-            let arguments = ["run", &policy, "--dry-run", "--capture-dropped", &capture];
-            let said = site.offramp(&arguments).success();
-            for part in [
-                format!("# drops are logged to {log}, 10 lines a second at most for each reason"),
-                format!("# drops are captured to {capture}, the first 256 bytes of each, 64 MiB"),
-            ] {
-                assert!(said.contains(&part), "{part}: {said}");
-            }
-            assert!(!fs::exists(log).expect("a folder") && !fs::exists(capture).expect("a folder"));
-        },
-    );
+        // Rehearsed, it is told and not begun.
+        let log = site.folder.path("never.jsonl");
+        let text = plain::policy(&site.folder, &format!("drop_log = \"{log}\""));
+        let policy = site.folder.write("policy.toml", text);
+        let capture = site.folder.path("never.pcapng");
+        let arguments = ["run", &policy, "--dry-run", "--capture-dropped", &capture];
+        let said = site.offramp(&arguments).success();
+        for part in [
+            format!("# drops are logged to {log}, 10 lines a second at most for each reason"),
+            format!("# drops are captured to {capture}, the first 256 bytes of each, 64 MiB"),
+        ] {
+            assert!(said.contains(&part), "{part}: {said}");
+        }
+        assert!(!fs::exists(log).expect("a folder") && !fs::exists(capture).expect("a folder"));
+    });
 }
 
 /// Mounts a file system of its own in a folder of the site, until it is dropped.
@@ -312,54 +299,50 @@ fn complaints(gateway: &Daemon) -> usize {
 
 #[test]
 fn a_full_disk_stops_the_log_and_the_capture_and_nothing_else() {
-    in_sandbox(
-        "a_full_disk_stops_the_log_and_the_capture_and_nothing_else",
-        &[],
-        || {
-            let site = PlainSite::new("full");
-            let disk = Disk::new(&site, "size=64k");
-            site.echo(OFFICE, DNS);
-            site.echo(OFFICE, MEDIA);
-            let (log, capture) = (disk.path("drops.jsonl"), disk.path("dropped.pcapng"));
-            let options = format!("drop_log = \"{log}\"\ndrop_log_rate = 1000");
-            let mut gateway = start(&site, &options, &["--capture-dropped", &capture]);
-            let failed = |which: &str| record(&site, which).2;
-            poll("the disk to be full", || {
-                send(&site, OFFICE, MEDIA, 50, 200);
-                (failed("drop_log").is_some() && failed("drop_capture").is_some()).then_some(())
-            });
-            assert_judges(&site);
-            // Tried again and again, it is said once for each.
-            let lost = record(&site, "drop_capture").1;
-            poll("more to be lost", || {
-                send(&site, OFFICE, MEDIA, 50, 200);
-                (record(&site, "drop_capture").1 > lost + 500).then_some(())
-            });
-            assert_eq!(complaints(&gateway), 2, "{}", gateway.log());
-            let why = failed("drop_log").unwrap_or_default();
-            assert!(why.contains("No space left on device"), "{why}");
-            // What is there is whole.
-            assert!(!lines(&log).is_empty());
-            assert!(frames(&capture) > 0);
+    in_sandbox(&[], || {
+        let site = PlainSite::new("full");
+        let disk = Disk::new(&site, "size=64k");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        let (log, capture) = (disk.path("drops.jsonl"), disk.path("dropped.pcapng"));
+        let options = format!("drop_log = \"{log}\"\ndrop_log_rate = 1000");
+        let mut gateway = start(&site, &options, &["--capture-dropped", &capture]);
+        let failed = |which: &str| record(&site, which).2;
+        poll("the disk to be full", || {
+            send(&site, OFFICE, MEDIA, 50, 200);
+            (failed("drop_log").is_some() && failed("drop_capture").is_some()).then_some(())
+        });
+        assert_judges(&site);
+        // Tried again and again, it is said once for each.
+        let lost = record(&site, "drop_capture").1;
+        poll("more to be lost", || {
+            send(&site, OFFICE, MEDIA, 50, 200);
+            (record(&site, "drop_capture").1 > lost + 500).then_some(())
+        });
+        assert_eq!(complaints(&gateway), 2, "{}", gateway.log());
+        let why = failed("drop_log").unwrap_or_default();
+        assert!(why.contains("No space left on device"), "{why}");
+        // What is there is whole.
+        assert!(!lines(&log).is_empty());
+        assert!(frames(&capture) > 0);
 
-            disk.remount("size=4m");
-            for which in ["drop_log", "drop_capture"] {
-                poll("it is written again", || {
-                    failed(which).is_none().then_some(())
-                });
-            }
-            send(&site, OFFICE, MEDIA, 5, 200);
-            gateway.wait_for_log("is written again");
-            assert_judges(&site);
-            assert_eq!(gateway.terminate().code(), Some(0));
-            let told: u64 = lines(&log)
-                .iter()
-                .map(|line| 1 + line["unwritten"].as_u64().expect("a number"))
-                .sum();
-            assert!(told > lines(&log).len() as u64, "lost lines are stood for");
-            frames(&capture);
-        },
-    );
+        disk.remount("size=4m");
+        for which in ["drop_log", "drop_capture"] {
+            poll("it is written again", || {
+                failed(which).is_none().then_some(())
+            });
+        }
+        send(&site, OFFICE, MEDIA, 5, 200);
+        gateway.wait_for_log("is written again");
+        assert_judges(&site);
+        assert_eq!(gateway.terminate().code(), Some(0));
+        let told: u64 = lines(&log)
+            .iter()
+            .map(|line| 1 + line["unwritten"].as_u64().expect("a number"))
+            .sum();
+        assert!(told > lines(&log).len() as u64, "lost lines are stood for");
+        frames(&capture);
+    });
 }
 
 /// How many packets a capture has, which must be whole.
@@ -377,111 +360,103 @@ fn frames(path: &str) -> usize {
 
 #[test]
 fn a_disk_that_takes_nothing_keeps_the_gateway_from_nothing() {
-    in_sandbox(
-        "a_disk_that_takes_nothing_keeps_the_gateway_from_nothing",
-        &["strace"],
-        || {
-            let site = PlainSite::new("nothing");
-            site.echo(OFFICE, DNS);
-            site.echo(OFFICE, MEDIA);
-            // Read-only from the start.
-            let disk = Disk::new(&site, "size=1m,ro");
-            let log = disk.path("drops.jsonl");
-            let mut gateway = start(&site, &format!("drop_log = \"{log}\""), &[]);
-            gateway.wait_for_log("cannot be written: Read-only file system");
-            assert_judges(&site);
-            disk.remount("rw");
-            gateway.wait_for_log("is written again");
-            poll("a line", || {
-                send(&site, OFFICE, MEDIA, 1, 20);
-                lines(&log).pop()
-            });
+    in_sandbox(&["strace"], || {
+        let site = PlainSite::new("nothing");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        // Read-only from the start.
+        let disk = Disk::new(&site, "size=1m,ro");
+        let log = disk.path("drops.jsonl");
+        let mut gateway = start(&site, &format!("drop_log = \"{log}\""), &[]);
+        gateway.wait_for_log("cannot be written: Read-only file system");
+        assert_judges(&site);
+        disk.remount("rw");
+        gateway.wait_for_log("is written again");
+        poll("a line", || {
+            send(&site, OFFICE, MEDIA, 1, 20);
+            lines(&log).pop()
+        });
 
-            // A disk with errors.
-            let mut injector = Daemon::start(
-                &site.concentrator,
-                "strace",
-                site.folder.path("strace.log"),
-                Command::new("strace").args([
-                    "-f",
-                    "-p",
-                    &gateway.pid().to_string(),
-                    "-P",
-                    &log,
-                    "-e",
-                    "trace=write",
-                    "-e",
-                    "inject=write:error=EIO",
-                ]),
-            );
-            injector.wait_for_log("attached");
-            poll("the error", || {
-                send(&site, OFFICE, MEDIA, 1, 20);
-                let (.., error) = record(&site, "drop_log");
-                error.filter(|error| error.contains("Input/output error"))
-            });
-            assert_judges(&site);
-            assert_eq!(complaints(&gateway), 2, "{}", gateway.log());
-            injector.terminate();
-            let before = lines(&log).len();
-            poll("another line", || {
-                send(&site, OFFICE, MEDIA, 1, 20);
-                (lines(&log).len() > before).then_some(())
-            });
-            assert_eq!(gateway.terminate().code(), Some(0));
-        },
-    );
+        // A disk with errors.
+        let mut injector = Daemon::start(
+            &site.concentrator,
+            "strace",
+            site.folder.path("strace.log"),
+            Command::new("strace").args([
+                "-f",
+                "-p",
+                &gateway.pid().to_string(),
+                "-P",
+                &log,
+                "-e",
+                "trace=write",
+                "-e",
+                "inject=write:error=EIO",
+            ]),
+        );
+        injector.wait_for_log("attached");
+        poll("the error", || {
+            send(&site, OFFICE, MEDIA, 1, 20);
+            let (.., error) = record(&site, "drop_log");
+            error.filter(|error| error.contains("Input/output error"))
+        });
+        assert_judges(&site);
+        assert_eq!(complaints(&gateway), 2, "{}", gateway.log());
+        injector.terminate();
+        let before = lines(&log).len();
+        poll("another line", || {
+            send(&site, OFFICE, MEDIA, 1, 20);
+            (lines(&log).len() > before).then_some(())
+        });
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
 }
 
 #[test]
 fn a_log_on_standard_output_survives_whoever_reads_it() {
-    in_sandbox(
-        "a_log_on_standard_output_survives_whoever_reads_it",
-        &[],
-        || {
-            let site = PlainSite::new("output");
-            site.echo(OFFICE, DNS);
-            site.echo(OFFICE, MEDIA);
-            let options = "drop_log = \"-\"\ndrop_log_rate = 1000";
-            let policy = plain::policy(&site.folder, options);
-            let policy = site.folder.write("policy.toml", policy);
-            let log = site.folder.path("gateway.log");
-            let mut command = program(&["run", &policy]);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(File::create(&log).expect("a file"));
-            let child = site.concentrator.enter(|| command.spawn());
-            let mut child = child.expect("it starts");
-            let said = |text: &str| {
-                let log = fs::read_to_string(&log).expect("a file");
-                log.contains(text).then_some(())
-            };
-            poll("it is ready", || said(" ready: "));
-            let mut reader = std::io::BufReader::new(child.stdout.take().expect("piped"));
-            send(&site, OFFICE, MEDIA, 1, 20);
-            let mut line = String::new();
-            std::io::BufRead::read_line(&mut reader, &mut line).expect("a line");
-            let line: Value = serde_json::from_str(&line).expect("an object");
-            assert_eq!(line["destination"], OFFICE);
+    in_sandbox(&[], || {
+        let site = PlainSite::new("output");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        let options = "drop_log = \"-\"\ndrop_log_rate = 1000";
+        let policy = plain::policy(&site.folder, options);
+        let policy = site.folder.write("policy.toml", policy);
+        let log = site.folder.path("gateway.log");
+        let mut command = program(&["run", &policy]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).expect("a file"));
+        let child = site.concentrator.enter(|| command.spawn());
+        let mut child = child.expect("it starts");
+        let said = |text: &str| {
+            let log = fs::read_to_string(&log).expect("a file");
+            log.contains(text).then_some(())
+        };
+        poll("it is ready", || said(" ready: "));
+        let mut reader = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        send(&site, OFFICE, MEDIA, 1, 20);
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut reader, &mut line).expect("a line");
+        let line: Value = serde_json::from_str(&line).expect("an object");
+        assert_eq!(line["destination"], OFFICE);
 
-            // A reader that stands still: the pipe fills.
-            poll("the pipe to be full", || {
-                send(&site, OFFICE, MEDIA, 500, 20);
-                let (.., error) = record(&site, "drop_log");
-                error.filter(|error| error.contains("a write does not come back"))
-            });
-            assert_judges(&site);
+        // A reader that stands still: the pipe fills.
+        poll("the pipe to be full", || {
+            send(&site, OFFICE, MEDIA, 500, 20);
+            let (.., error) = record(&site, "drop_log");
+            error.filter(|error| error.contains("a write does not come back"))
+        });
+        assert_judges(&site);
 
-            // And one that goes away.
-            drop(reader);
-            poll("the end of the pipe", || {
-                said("cannot be written: Broken pipe")
-            });
-            assert_judges(&site);
-            run(Command::new("kill").args(["-s", "TERM", &child.id().to_string()])).success();
-            let ended = support::wait(&mut child, site::DEADLINE).expect("it ends");
-            assert_eq!(ended.code(), Some(0), "{:?}", fs::read_to_string(&log));
-        },
-    );
+        // And one that goes away.
+        drop(reader);
+        poll("the end of the pipe", || {
+            said("cannot be written: Broken pipe")
+        });
+        assert_judges(&site);
+        run(Command::new("kill").args(["-s", "TERM", &child.id().to_string()])).success();
+        let ended = support::wait(&mut child, site::DEADLINE).expect("it ends");
+        assert_eq!(ended.code(), Some(0), "{:?}", fs::read_to_string(&log));
+    });
 }

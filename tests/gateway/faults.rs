@@ -21,11 +21,6 @@
 //! | 29 | starved, stopped and continued | [`a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once`] |
 //! | 30 | no right, no `/dev/net/tun` | `gateway_life`: `what_would_break_it_is_refused_with_advice_before_anything_is_changed` |
 
-#![cfg(feature = "gateway")]
-
-mod site;
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
@@ -35,9 +30,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
-use site::{Daemon, in_sandbox, poll};
-use support::{program, run};
+use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
+use crate::site::{Daemon, in_sandbox, poll};
+use crate::support::{program, run};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_offramp");
 
@@ -102,55 +97,51 @@ fn memory(gateway: &Daemon, field: &str) -> u64 {
 
 #[test]
 fn packets_that_the_kernel_does_not_take_back_are_counted_and_the_next_ones_pass() {
-    in_sandbox(
-        "packets_that_the_kernel_does_not_take_back_are_counted_and_the_next_ones_pass",
-        &["strace"],
-        || {
-            let site = PlainSite::new("writes");
-            answer(&site);
-            let mut gateway = site.start("");
-            let failed = || site.status()["device"]["failed_writes"].as_u64();
-            for fault in [
-                "error=EAGAIN",
-                "error=ENOBUFS",
-                "error=EIO",
-                "error=EINVAL",
-                "retval=10",
-            ] {
-                let before = failed();
-                let pid = gateway.pid().to_string();
-                let mut injector = Daemon::start(
-                    &site.concentrator,
-                    "strace",
-                    site.folder.path("strace.log"),
-                    Command::new("strace")
-                        .args(["-f", "-p", &pid, "-P", "/dev/net/tun"])
-                        .args([
-                            "-e",
-                            "trace=write,writev",
-                            "-e",
-                            &format!("inject=write,writev:{fault}"),
-                        ]),
-                );
-                injector.wait_for_log("attached");
-                without_spinning(gateway.pid(), || {
-                    poll("five of them to be counted", || {
-                        assert!(!site.is_answered(OFFICE, DNS, 100), "{fault}");
-                        assert!(!site.is_answered(OFFICE, MEDIA, 100), "{fault}");
-                        (failed() >= before.map(|before| before + 5)).then_some(())
-                    });
+    in_sandbox(&["strace"], || {
+        let site = PlainSite::new("writes");
+        answer(&site);
+        let mut gateway = site.start("");
+        let failed = || site.status()["device"]["failed_writes"].as_u64();
+        for fault in [
+            "error=EAGAIN",
+            "error=ENOBUFS",
+            "error=EIO",
+            "error=EINVAL",
+            "retval=10",
+        ] {
+            let before = failed();
+            let pid = gateway.pid().to_string();
+            let mut injector = Daemon::start(
+                &site.concentrator,
+                "strace",
+                site.folder.path("strace.log"),
+                Command::new("strace")
+                    .args(["-f", "-p", &pid, "-P", "/dev/net/tun"])
+                    .args([
+                        "-e",
+                        "trace=write,writev",
+                        "-e",
+                        &format!("inject=write,writev:{fault}"),
+                    ]),
+            );
+            injector.wait_for_log("attached");
+            without_spinning(gateway.pid(), || {
+                poll("five of them to be counted", || {
+                    assert!(!site.is_answered(OFFICE, DNS, 100), "{fault}");
+                    assert!(!site.is_answered(OFFICE, MEDIA, 100), "{fault}");
+                    (failed() >= before.map(|before| before + 5)).then_some(())
                 });
-                injector.terminate();
-                assert_judges(&site);
-            }
-            assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
-        },
-    );
+            });
+            injector.terminate();
+            assert_judges(&site);
+        }
+        assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+    });
 }
 
 #[test]
 fn a_device_whose_mtu_is_changed_goes_on_judging() {
-    in_sandbox("a_device_whose_mtu_is_changed_goes_on_judging", &[], || {
+    in_sandbox(&[], || {
         let site = PlainSite::new("mtu");
         answer(&site);
         let mut gateway = site.start("");
@@ -173,51 +164,47 @@ fn a_device_whose_mtu_is_changed_goes_on_judging() {
 
 #[test]
 fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
-    in_sandbox(
-        "without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not",
-        &["prlimit"],
-        || {
-            let site = PlainSite::new("no_descriptor");
-            answer(&site);
-            let policy = plain::policy(&site.folder, "");
-            let policy = site.folder.write("policy.toml", policy);
-            let mut gateway = Daemon::start(
-                &site.concentrator,
-                "offramp run",
-                site.folder.path("gateway.log"),
-                &mut program(&["run", &policy, "--verbose"]),
-            );
-            gateway.wait_for_log(" ready: ");
-            // Fewer than it has.
-            limit(&gateway, "--nofile=4:");
-            let socket = site.folder.path("control.sock");
-            let mut ask = program(&["status", "--control", &socket, "--json"]);
-            let asking = site
-                .concentrator
-                .enter(|| ask.stdout(std::process::Stdio::piped()).spawn());
-            let mut asking = asking.expect("it starts");
-            without_spinning(gateway.pid(), || {
-                signal(&gateway, "HUP");
-                gateway.wait_for_log("has to wait: Too many open files");
-                gateway.wait_for_log("reload refused, generation 1 stays in force");
-                gateway.wait_for_log("diverted as it should be: nft refused: it cannot be run");
-                assert_judges(&site);
-            });
-            let tries = gateway.log().matches("has to wait").count();
-            assert!(tries < 500, "{tries}");
-
-            limit(&gateway, "--nofile=1024:");
-            let ended = support::wait(&mut asking, site::DEADLINE).expect("it is answered");
-            assert!(ended.success());
+    in_sandbox(&["prlimit"], || {
+        let site = PlainSite::new("no_descriptor");
+        answer(&site);
+        let policy = plain::policy(&site.folder, "");
+        let policy = site.folder.write("policy.toml", policy);
+        let mut gateway = Daemon::start(
+            &site.concentrator,
+            "offramp run",
+            site.folder.path("gateway.log"),
+            &mut program(&["run", &policy, "--verbose"]),
+        );
+        gateway.wait_for_log(" ready: ");
+        // Fewer than it has.
+        limit(&gateway, "--nofile=4:");
+        let socket = site.folder.path("control.sock");
+        let mut ask = program(&["status", "--control", &socket, "--json"]);
+        let asking = site
+            .concentrator
+            .enter(|| ask.stdout(std::process::Stdio::piped()).spawn());
+        let mut asking = asking.expect("it starts");
+        without_spinning(gateway.pid(), || {
             signal(&gateway, "HUP");
-            gateway.wait_for_log("reloaded: ");
-            gateway.wait_for_log("traffic is diverted as it should be again");
+            gateway.wait_for_log("has to wait: Too many open files");
+            gateway.wait_for_log("reload refused, generation 1 stays in force");
+            gateway.wait_for_log("diverted as it should be: nft refused: it cannot be run");
             assert_judges(&site);
-            let complaints = gateway.log().matches("as it should be: nft").count();
-            assert_eq!(complaints, 1, "{}", gateway.log());
-            assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
-        },
-    );
+        });
+        let tries = gateway.log().matches("has to wait").count();
+        assert!(tries < 500, "{tries}");
+
+        limit(&gateway, "--nofile=1024:");
+        let ended = support::wait(&mut asking, site::DEADLINE).expect("it is answered");
+        assert!(ended.success());
+        signal(&gateway, "HUP");
+        gateway.wait_for_log("reloaded: ");
+        gateway.wait_for_log("traffic is diverted as it should be again");
+        assert_judges(&site);
+        let complaints = gateway.log().matches("as it should be: nft").count();
+        assert_eq!(complaints, 1, "{}", gateway.log());
+        assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+    });
 }
 
 /// Starts the program under a limit of its memory.
@@ -234,127 +221,119 @@ fn start_limited(site: &PlainSite, mebibytes: u64) -> Daemon {
 
 #[test]
 fn a_start_without_memory_says_so_or_works_and_traffic_passes() {
-    in_sandbox(
-        "a_start_without_memory_says_so_or_works_and_traffic_passes",
-        &["prlimit"],
-        || {
-            let site = PlainSite::new("little_memory");
-            answer(&site);
-            let before = site.kernel();
-            site.folder
-                .write("policy.toml", plain::policy(&site.folder, ""));
-            // With less, the system cannot even load it.
-            for mebibytes in [20, 24, 32, 48, 1_024] {
-                let gateway = start_limited(&site, mebibytes);
-                let pid = gateway.pid();
-                let has_ended = || {
-                    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-                    stat.is_empty() || stat.contains(") Z ")
-                };
-                let is_ready = poll("a decision", || {
-                    let ready = gateway.log().contains(" ready: ");
-                    (ready || has_ended()).then_some(ready)
-                });
-                println!(
-                    "{mebibytes} MiB: {}",
-                    if is_ready { "ready" } else { "refused" }
+    in_sandbox(&["prlimit"], || {
+        let site = PlainSite::new("little_memory");
+        answer(&site);
+        let before = site.kernel();
+        site.folder
+            .write("policy.toml", plain::policy(&site.folder, ""));
+        // With less, the system cannot even load it.
+        for mebibytes in [20, 24, 32, 48, 1_024] {
+            let gateway = start_limited(&site, mebibytes);
+            let pid = gateway.pid();
+            let has_ended = || {
+                let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                stat.is_empty() || stat.contains(") Z ")
+            };
+            let is_ready = poll("a decision", || {
+                let ready = gateway.log().contains(" ready: ");
+                (ready || has_ended()).then_some(ready)
+            });
+            println!(
+                "{mebibytes} MiB: {}",
+                if is_ready { "ready" } else { "refused" }
+            );
+            let mut gateway = gateway;
+            if is_ready {
+                assert_judges(&site);
+                assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+            } else {
+                let ended = gateway.wait();
+                assert!(
+                    !ended.success() && !gateway.log().is_empty(),
+                    "{ended}: it says why"
                 );
-                let mut gateway = gateway;
-                if is_ready {
-                    assert_judges(&site);
-                    assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
-                } else {
-                    let ended = gateway.wait();
-                    assert!(
-                        !ended.success() && !gateway.log().is_empty(),
-                        "{ended}: it says why"
-                    );
-                    assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
-                    site.wait_for_answer(OFFICE, MEDIA);
-                }
-                site.offramp(&["run", "--cleanup"]).success();
-                assert_eq!(site.kernel(), before, "{mebibytes} MiB");
-                assert!(is_ready || mebibytes < 1_024, "{}", gateway.log());
+                assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+                site.wait_for_answer(OFFICE, MEDIA);
             }
-        },
-    );
+            site.offramp(&["run", "--cleanup"]).success();
+            assert_eq!(site.kernel(), before, "{mebibytes} MiB");
+            assert!(is_ready || mebibytes < 1_024, "{}", gateway.log());
+        }
+    });
 }
 
 #[test]
 fn a_reload_without_memory_is_refused_or_the_fail_mode_holds() {
-    in_sandbox(
-        "a_reload_without_memory_is_refused_or_the_fail_mode_holds",
-        &["prlimit"],
-        || {
-            let site = PlainSite::new("no_memory");
-            answer(&site);
-            // What the policy takes on its way through the reader is many times its size.
-            let address =
-                |at: u32| format!("\"10.{}.{}.{}\"", 64 + (at >> 16), at >> 8 & 255, at & 255);
-            let addresses: Vec<String> = (0..100_000).map(address).collect();
-            let huge = format!(
-                "[[server]]\nname = \"many\"\naddresses = [{}]\n",
-                addresses.join(", ")
+    in_sandbox(&["prlimit"], || {
+        let site = PlainSite::new("no_memory");
+        answer(&site);
+        // What the policy takes on its way through the reader is many times its size.
+        let address =
+            |at: u32| format!("\"10.{}.{}.{}\"", 64 + (at >> 16), at >> 8 & 255, at & 255);
+        let addresses: Vec<String> = (0..100_000).map(address).collect();
+        let huge = format!(
+            "[[server]]\nname = \"many\"\naddresses = [{}]\n",
+            addresses.join(", ")
+        );
+        for (on_failure, headroom) in [("open", 1), ("closed", 8), ("open", 24)] {
+            let options = format!("on_failure = \"{on_failure}\"");
+            let mut gateway = site.start(&options);
+            limit(&gateway, "--core=0");
+            let most = (memory(&gateway, "VmSize:") << 10) + (headroom << 20);
+            limit(&gateway, &format!("--as={most}"));
+            let policy = plain::policy(&site.folder, &options) + &huge;
+            site.folder.write("policy.toml", policy);
+            let stat = format!("/proc/{}/stat", gateway.pid());
+            let has_died = poll("a decision", || {
+                let stat = fs::read_to_string(&stat).unwrap_or_default();
+                let died = stat.contains(") Z ");
+                let log = gateway.log();
+                let lives = log.contains("reload refused") || log.contains("reloaded: ");
+                (died || lives).then_some(died)
+            });
+            println!(
+                "{headroom} MiB: {}",
+                if has_died { "died" } else { "goes on" }
             );
-            for (on_failure, headroom) in [("open", 1), ("closed", 8), ("open", 24)] {
-                let options = format!("on_failure = \"{on_failure}\"");
-                let mut gateway = site.start(&options);
-                limit(&gateway, "--core=0");
-                let most = (memory(&gateway, "VmSize:") << 10) + (headroom << 20);
-                limit(&gateway, &format!("--as={most}"));
-                let policy = plain::policy(&site.folder, &options) + &huge;
-                site.folder.write("policy.toml", policy);
-                let stat = format!("/proc/{}/stat", gateway.pid());
-                let has_died = poll("a decision", || {
-                    let stat = fs::read_to_string(&stat).unwrap_or_default();
-                    let died = stat.contains(") Z ");
-                    let log = gateway.log();
-                    let lives = log.contains("reload refused") || log.contains("reloaded: ");
-                    (died || lives).then_some(died)
-                });
-                println!(
-                    "{headroom} MiB: {}",
-                    if has_died { "died" } else { "goes on" }
+            if has_died {
+                let ended = gateway.wait();
+                assert_eq!(
+                    ended.signal(),
+                    Some(nix::libc::SIGABRT),
+                    "{}",
+                    gateway.log()
                 );
-                if has_died {
-                    let ended = gateway.wait();
-                    assert_eq!(
-                        ended.signal(),
-                        Some(nix::libc::SIGABRT),
-                        "{}",
-                        gateway.log()
-                    );
-                    assert!(gateway.log().contains("memory"), "{}", gateway.log());
-                    match on_failure {
-                        "open" => {
-                            site.wait_for_answer(OFFICE, DNS);
-                            site.wait_for_answer(OFFICE, MEDIA);
-                        }
-                        _ => {
-                            poll("the device to go", || {
-                                (!site.concentrator.has_interface("offramp0")).then_some(())
-                            });
-                            assert!(!site.is_answered(OFFICE, DNS, 100));
-                            assert!(!site.is_answered(OFFICE6, DNS, 100));
-                        }
+                assert!(gateway.log().contains("memory"), "{}", gateway.log());
+                match on_failure {
+                    "open" => {
+                        site.wait_for_answer(OFFICE, DNS);
+                        site.wait_for_answer(OFFICE, MEDIA);
                     }
-                } else {
-                    // By the old policy, or by the new one where there was room for it after all.
-                    assert_judges(&site);
-                    let reloads = &site.status()["reloads"];
-                    let taken = reloads["taken"].as_u64();
-                    assert_eq!(reloads["refused"].as_u64(), taken.map(|taken| 1 - taken));
-                    assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+                    _ => {
+                        poll("the device to go", || {
+                            (!site.concentrator.has_interface("offramp0")).then_some(())
+                        });
+                        assert!(!site.is_answered(OFFICE, DNS, 100));
+                        assert!(!site.is_answered(OFFICE6, DNS, 100));
+                    }
                 }
-                site.offramp(&["run", "--cleanup"]).success();
+            } else {
+                // By the old policy, or by the new one where there was room for it after all.
+                assert_judges(&site);
+                let reloads = &site.status()["reloads"];
+                let taken = reloads["taken"].as_u64();
+                assert_eq!(reloads["refused"].as_u64(), taken.map(|taken| 1 - taken));
+                assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
             }
-        },
-    );
+            site.offramp(&["run", "--cleanup"]).success();
+        }
+    });
 }
 
 #[test]
 fn a_clock_that_jumps_changes_no_timer() {
-    in_sandbox("a_clock_that_jumps_changes_no_timer", &["faketime"], || {
+    in_sandbox(&["faketime"], || {
         const DAY: i64 = 86_400;
         let site = PlainSite::new("clock");
         answer(&site);
@@ -442,48 +421,44 @@ fn series(site: &PlainSite) -> BTreeSet<String> {
 
 #[test]
 fn packets_from_everywhere_to_everywhere_make_no_series_and_take_no_memory() {
-    in_sandbox(
-        "packets_from_everywhere_to_everywhere_make_no_series_and_take_no_memory",
-        &[],
-        || {
-            const COUNT: u32 = 4_000;
-            let site = PlainSite::new("cardinality");
-            let log = site.folder.path("drops.jsonl");
-            let options = format!("metrics = \"127.0.0.1:9464\"\ndrop_log = \"{log}\"");
-            let mut gateway = site.start(&options);
-            // Everything in the house was used once.
-            let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
-            let sender = sender.expect("a free port");
-            let mut numbers = 0_u32..;
-            let mut send_until = |judged: u32| {
-                poll("all of them to be judged", || {
-                    // Fewer than any queue on the way holds.
-                    for number in numbers.by_ref().take(500) {
-                        let [_, a, b, c] = number.wrapping_mul(2_654_435_761).to_be_bytes();
-                        let port = if number % 2 == 0 {
-                            DNS
-                        } else {
-                            1_024 + number as u16 % 60_000
-                        };
-                        // At times the kernel says that nobody is there.
-                        _ = sender.send_to(&[7; 20], (format!("10.{a}.{b}.{c}").as_str(), port));
-                    }
-                    let count = site.count("forward", "default") + site.count("drop", "media");
-                    (count >= u64::from(judged)).then_some(())
-                });
-            };
-            send_until(COUNT / 10);
-            let (before, names) = (memory(&gateway, "VmRSS:"), series(&site));
-            send_until(COUNT);
-            assert_eq!(series(&site), names);
-            let after = memory(&gateway, "VmRSS:");
-            println!("{before} KiB before, {after} KiB after");
-            assert!(after <= before + 4_096, "{before} KiB grew to {after}");
-            let lines = fs::read_to_string(&log).expect("a file").lines().count() as u64;
-            assert!(lines < u64::from(COUNT) / 10, "{lines} lines are no sample");
-            assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
-        },
-    );
+    in_sandbox(&[], || {
+        const COUNT: u32 = 4_000;
+        let site = PlainSite::new("cardinality");
+        let log = site.folder.path("drops.jsonl");
+        let options = format!("metrics = \"127.0.0.1:9464\"\ndrop_log = \"{log}\"");
+        let mut gateway = site.start(&options);
+        // Everything in the house was used once.
+        let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
+        let sender = sender.expect("a free port");
+        let mut numbers = 0_u32..;
+        let mut send_until = |judged: u32| {
+            poll("all of them to be judged", || {
+                // Fewer than any queue on the way holds.
+                for number in numbers.by_ref().take(500) {
+                    let [_, a, b, c] = number.wrapping_mul(2_654_435_761).to_be_bytes();
+                    let port = if number % 2 == 0 {
+                        DNS
+                    } else {
+                        1_024 + number as u16 % 60_000
+                    };
+                    // At times the kernel says that nobody is there.
+                    _ = sender.send_to(&[7; 20], (format!("10.{a}.{b}.{c}").as_str(), port));
+                }
+                let count = site.count("forward", "default") + site.count("drop", "media");
+                (count >= u64::from(judged)).then_some(())
+            });
+        };
+        send_until(COUNT / 10);
+        let (before, names) = (memory(&gateway, "VmRSS:"), series(&site));
+        send_until(COUNT);
+        assert_eq!(series(&site), names);
+        let after = memory(&gateway, "VmRSS:");
+        println!("{before} KiB before, {after} KiB after");
+        assert!(after <= before + 4_096, "{before} KiB grew to {after}");
+        let lines = fs::read_to_string(&log).expect("a file").lines().count() as u64;
+        assert!(lines < u64::from(COUNT) / 10, "{lines} lines are no sample");
+        assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+    });
 }
 
 /// Numbered datagrams to where they may go.
@@ -530,54 +505,50 @@ impl Numbered {
 
 #[test]
 fn a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once() {
-    in_sandbox(
-        "a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once",
-        &["chrt", "taskset"],
-        || {
-            let site = PlainSite::new("starved");
-            answer(&site);
-            let mut gateway = site.start("metrics = \"127.0.0.1:9464\"");
-            let mut flow = Numbered::new(&site);
-            flow.send(10);
-            flow.arrive(0);
+    in_sandbox(&["chrt", "taskset"], || {
+        let site = PlainSite::new("starved");
+        answer(&site);
+        let mut gateway = site.start("metrics = \"127.0.0.1:9464\"");
+        let mut flow = Numbered::new(&site);
+        flow.send(10);
+        flow.arrive(0);
 
-            // Two seconds in which it does nothing at all.
-            signal(&gateway, "STOP");
-            let scraping = thread::scope(|scope| {
-                let scraping = scope.spawn(|| series(&site).len());
-                flow.send(100);
-                assert!(flow.receiver.recv(&mut [0; 8]).is_err(), "it stands still");
-                signal(&gateway, "CONT");
-                scraping.join().expect("it is answered")
-            });
-            assert!(scraping > 20, "{scraping}");
-            flow.arrive(10);
-            assert_judges(&site);
-            assert_eq!(site.status()["device"]["failed_writes"], 0);
-
-            // What the processor has left when others have had theirs.
-            let pid = gateway.pid().to_string();
-            let first = run(Command::new("taskset").args(["-p", "-c", &pid])).success();
-            let first = first
-                .rsplit([' ', ',', '-'])
-                .next()
-                .expect("a list")
-                .trim()
-                .to_owned();
-            run(Command::new("taskset").args(["-a", "-p", "-c", &first, &pid])).success();
-            run(Command::new("chrt").args(["--all-tasks", "--idle", "--pid", "0", &pid])).success();
-            let busy = Daemon::start(
-                &site.concentrator,
-                "a busy loop",
-                site.folder.path("busy.log"),
-                Command::new("taskset").args(["-c", &first, "sh", "-c", "while :; do :; done"]),
-            );
+        // Two seconds in which it does nothing at all.
+        signal(&gateway, "STOP");
+        let scraping = thread::scope(|scope| {
+            let scraping = scope.spawn(|| series(&site).len());
             flow.send(100);
-            flow.arrive(110);
-            drop(busy);
-            assert_judges(&site);
-            assert_eq!(site.status()["device"]["overload_drops"], 0);
-            assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
-        },
-    );
+            assert!(flow.receiver.recv(&mut [0; 8]).is_err(), "it stands still");
+            signal(&gateway, "CONT");
+            scraping.join().expect("it is answered")
+        });
+        assert!(scraping > 20, "{scraping}");
+        flow.arrive(10);
+        assert_judges(&site);
+        assert_eq!(site.status()["device"]["failed_writes"], 0);
+
+        // What the processor has left when others have had theirs.
+        let pid = gateway.pid().to_string();
+        let first = run(Command::new("taskset").args(["-p", "-c", &pid])).success();
+        let first = first
+            .rsplit([' ', ',', '-'])
+            .next()
+            .expect("a list")
+            .trim()
+            .to_owned();
+        run(Command::new("taskset").args(["-a", "-p", "-c", &first, &pid])).success();
+        run(Command::new("chrt").args(["--all-tasks", "--idle", "--pid", "0", &pid])).success();
+        let busy = Daemon::start(
+            &site.concentrator,
+            "a busy loop",
+            site.folder.path("busy.log"),
+            Command::new("taskset").args(["-c", &first, "sh", "-c", "while :; do :; done"]),
+        );
+        flow.send(100);
+        flow.arrive(110);
+        drop(busy);
+        assert_judges(&site);
+        assert_eq!(site.status()["device"]["overload_drops"], 0);
+        assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+    });
 }

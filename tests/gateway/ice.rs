@@ -9,11 +9,6 @@
 //! The agents nominate once, when no check is under way any more, the valid pair of the highest priority, as the
 //! article's clients do: an agent in a hurry might take the relay by luck. Their tables are printed (`--nocapture`).
 
-#![cfg(feature = "gateway")]
-
-mod site;
-mod support;
-
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display};
 use std::net::IpAddr;
@@ -37,10 +32,13 @@ use webrtc_ice::network_type::NetworkType;
 use webrtc_ice::url::Url;
 use webrtc_util::Conn;
 
-use site::filter::{self, Filter};
-use site::openvpn::OpenVpn;
-use site::{CLIENT, DEADLINE, Daemon, EDGE_INSIDE, EDGE_PUBLIC, Family, HOME, Host, OFFICE, Site};
-use site::{Translation, Vpn, in_sandbox};
+use crate::site::filter::{self, Filter};
+use crate::site::openvpn::OpenVpn;
+use crate::site::{
+    CLIENT, DEADLINE, Daemon, EDGE_INSIDE, EDGE_PUBLIC, Family, HOME, Host, OFFICE, Site,
+};
+use crate::site::{Translation, Vpn, in_sandbox_of};
+use crate::support::test_of;
 
 /// A voice packet of 20 ms: RTP version 2, payload type 0 (RFC 3550 §5.1, RFC 3551 §6), and a second's worth of them.
 const VOICE: usize = 172;
@@ -55,145 +53,118 @@ const CHECKS: u16 = 7;
 
 #[test]
 fn a_client_calls_the_office_through_the_tunnel_without_a_filter() {
-    on_site(
-        "a_client_calls_the_office_through_the_tunnel_without_a_filter",
-        Translation::KeepsPorts,
-        |site| {
-            let call = Call::between(site, client(site, 0, IPV4), office(site, IPV4));
-            call.nominated(
-                CLIENT[0].v4,
-                CandidateType::Host,
-                OFFICE.v4,
-                CandidateType::Host,
-            );
-            // The answers leave by the same interface, and are not counted.
-            assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
-            call.assert_predicted(question(Side::Internal, Gateway::Open));
-        },
-    );
+    on_site(Translation::KeepsPorts, |site| {
+        let call = Call::between(site, client(site, 0, IPV4), office(site, IPV4));
+        call.nominated(
+            CLIENT[0].v4,
+            CandidateType::Host,
+            OFFICE.v4,
+            CandidateType::Host,
+        );
+        // The answers leave by the same interface, and are not counted.
+        assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
+        call.assert_predicted(question(Side::Internal, Gateway::Open));
+    });
 }
 
 #[test]
 fn a_client_calls_the_office_by_relay_with_the_filter() {
-    on_site(
-        "a_client_calls_the_office_by_relay_with_the_filter",
-        Translation::KeepsPorts,
-        |site| {
-            let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
-            let call = Call::between(site, client(site, 0, IPV4), office(site, IPV4));
-            // From home, outside the tunnel, to what the Edge relays for the office.
-            call.assert_relayed();
-            call.assert_outside_the_tunnel(&filter, "media");
-            call.assert_predicted(question(Side::Internal, Gateway::Judging));
-            filter.stop();
-        },
-    );
+    on_site(Translation::KeepsPorts, |site| {
+        let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
+        let call = Call::between(site, client(site, 0, IPV4), office(site, IPV4));
+        // From home, outside the tunnel, to what the Edge relays for the office.
+        call.assert_relayed();
+        call.assert_outside_the_tunnel(&filter, "media");
+        call.assert_predicted(question(Side::Internal, Gateway::Judging));
+        filter.stop();
+    });
 }
 
 #[test]
 fn clients_call_each_other_through_the_tunnel_without_a_filter() {
-    on_site(
-        "clients_call_each_other_through_the_tunnel_without_a_filter",
-        Translation::KeepsPorts,
-        |site| {
-            let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
-            call.nominated(
-                CLIENT[0].v4,
-                CandidateType::Host,
-                CLIENT[1].v4,
-                CandidateType::Host,
-            );
-            assert_eq!(call.in_tunnel, 2 * u64::from(PACKETS), "{call}");
-            call.assert_predicted(question(Side::Vpn, Gateway::Open));
-        },
-    );
+    on_site(Translation::KeepsPorts, |site| {
+        let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
+        call.nominated(
+            CLIENT[0].v4,
+            CandidateType::Host,
+            CLIENT[1].v4,
+            CandidateType::Host,
+        );
+        assert_eq!(call.in_tunnel, 2 * u64::from(PACKETS), "{call}");
+        call.assert_predicted(question(Side::Vpn, Gateway::Open));
+    });
 }
 
 #[test]
 fn clients_call_each_other_from_home_to_home_with_the_filter() {
-    on_site(
-        "clients_call_each_other_from_home_to_home_with_the_filter",
-        Translation::KeepsPorts,
-        |site| {
-            let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
-            let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
-            let (_, remote) = call.best();
-            assert_eq!(remote.ip, HOME[1].v4.to_string(), "{call}");
-            call.assert_outside_the_tunnel(&filter, "hairpin");
-            call.assert_predicted(question(Side::Vpn, Gateway::Judging));
-            filter.stop();
-        },
-    );
+    on_site(Translation::KeepsPorts, |site| {
+        let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
+        let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
+        let (_, remote) = call.best();
+        assert_eq!(remote.ip, HOME[1].v4.to_string(), "{call}");
+        call.assert_outside_the_tunnel(&filter, "hairpin");
+        call.assert_predicted(question(Side::Vpn, Gateway::Judging));
+        filter.stop();
+    });
 }
 
 #[test]
 fn clients_call_each_other_by_relay_where_their_homes_do_not_permit_more() {
-    on_site(
-        "clients_call_each_other_by_relay_where_their_homes_do_not_permit_more",
-        Translation::RandomPorts,
-        |site| {
-            let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
-            let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
-            call.assert_relayed();
-            call.assert_outside_the_tunnel(&filter, "hairpin");
-            call.assert_predicted(call::Call {
-                translation: call::Translation::RandomPorts,
-                ..question(Side::Vpn, Gateway::Judging)
-            });
-            filter.stop();
-        },
-    );
+    on_site(Translation::RandomPorts, |site| {
+        let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
+        let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
+        call.assert_relayed();
+        call.assert_outside_the_tunnel(&filter, "hairpin");
+        call.assert_predicted(call::Call {
+            translation: call::Translation::RandomPorts,
+            ..question(Side::Vpn, Gateway::Judging)
+        });
+        filter.stop();
+    });
 }
 
 #[test]
 fn ipv6_takes_the_tunnel_too_without_a_filter() {
-    on_site(
-        "ipv6_takes_the_tunnel_too_without_a_filter",
-        Translation::KeepsPorts,
-        |site| {
-            let call = Call::between(site, client(site, 0, BOTH), office(site, BOTH));
-            let is_valid = |family| {
-                let inner = [CLIENT[0], OFFICE].map(|it| it.of(family).to_string());
-                let mut valid = call
-                    .pairs
-                    .iter()
-                    .filter(|it| it.state == CandidatePairState::Succeeded);
-                valid.any(|it| [&it.local.ip, &it.remote.ip] == [&inner[0], &inner[1]])
-            };
-            assert!(Family::BOTH.into_iter().all(is_valid), "{call}");
-            assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
-            call.assert_predicted(call::Call {
-                family: None,
-                ..question(Side::Internal, Gateway::Open)
-            });
-        },
-    );
+    on_site(Translation::KeepsPorts, |site| {
+        let call = Call::between(site, client(site, 0, BOTH), office(site, BOTH));
+        let is_valid = |family| {
+            let inner = [CLIENT[0], OFFICE].map(|it| it.of(family).to_string());
+            let mut valid = call
+                .pairs
+                .iter()
+                .filter(|it| it.state == CandidatePairState::Succeeded);
+            valid.any(|it| [&it.local.ip, &it.remote.ip] == [&inner[0], &inner[1]])
+        };
+        assert!(Family::BOTH.into_iter().all(is_valid), "{call}");
+        assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
+        call.assert_predicted(call::Call {
+            family: None,
+            ..question(Side::Internal, Gateway::Open)
+        });
+    });
 }
 
 #[test]
 fn ipv6_is_no_way_around_the_filter() {
-    on_site(
-        "ipv6_is_no_way_around_the_filter",
-        Translation::KeepsPorts,
-        |site| {
-            let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
-            let call = Call::between(site, client(site, 0, BOTH), office(site, BOTH));
-            call.assert_relayed();
-            call.assert_outside_the_tunnel(&filter, "media");
-            call.assert_predicted(call::Call {
-                family: None,
-                ..question(Side::Internal, Gateway::Judging)
-            });
-            filter.stop();
-        },
-    );
+    on_site(Translation::KeepsPorts, |site| {
+        let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
+        let call = Call::between(site, client(site, 0, BOTH), office(site, BOTH));
+        call.assert_relayed();
+        call.assert_outside_the_tunnel(&filter, "media");
+        call.assert_predicted(call::Call {
+            family: None,
+            ..question(Side::Internal, Gateway::Judging)
+        });
+        filter.stop();
+    });
 }
 
 /// Runs `body` on a site with two clients of an OpenVPN and an A/V Edge.
-fn on_site(name: &str, translation: Translation, body: impl FnOnce(&Site)) {
+fn on_site(translation: Translation, body: impl FnOnce(&Site)) {
+    let test = test_of(&body);
     let programs = [OpenVpn::PROGRAMS, &["turnserver"]].concat();
-    in_sandbox(name, &programs, || {
-        let site = Site::new(name, translation);
+    in_sandbox_of(test, &programs, || {
+        let site = Site::new(test, translation);
         site.concentrator.nft(WITNESS);
         let mut vpn = OpenVpn::start(&site);
         vpn.connect(&site, 0);

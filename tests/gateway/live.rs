@@ -1,15 +1,10 @@
 //! `offramp verify --live`: what a gateway and a client really do, against the policy.
 
-#![cfg(feature = "gateway")]
-
-mod site;
-mod support;
-
 use serde_json::Value;
 
-use site::plain::{self, PlainSite};
-use site::{Daemon, in_sandbox, poll};
-use support::program;
+use crate::site::plain::{self, PlainSite};
+use crate::site::{Daemon, in_sandbox, poll};
+use crate::support::program;
 
 const RULES: &str = "[[server]]\nname = \"Front End pool\"\naddresses = [\"10.1.0.0/28\"]\nhosts = [\"pool01.contoso.com\"]\n\
      [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.32\"]\nhosts = [\"sip.contoso.com\"]\n\
@@ -50,9 +45,8 @@ fn found(site: &PlainSite, on_client: bool, arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn what_a_gateway_does_not_do_is_found() {
-    const NAME: &str = "what_a_gateway_does_not_do_is_found";
-    in_sandbox(NAME, &[], || {
-        let site = PlainSite::new(NAME);
+    in_sandbox(&[], || {
+        let site = PlainSite::new("live_gateway");
         site.concentrator.ip("route add default via 192.0.2.7");
         let policy = |more: &str| format!("{}{RULES}{more}", dns("172.16.1.1:53"));
         for divert in ["suspects", "policy", "all"] {
@@ -111,9 +105,8 @@ fn what_a_gateway_does_not_do_is_found() {
 
 #[test]
 fn what_a_client_meets_is_held_against_the_policy() {
-    const NAME: &str = "what_a_client_meets_is_held_against_the_policy";
-    in_sandbox(NAME, &[], || {
-        let site = PlainSite::new(NAME);
+    in_sandbox(&[], || {
+        let site = PlainSite::new("live_client");
         let mut gateway = site.start(&format!("{}{RULES}", dns("172.16.1.1:53")));
         let live = ["--live", "client", "--resolver", "172.16.1.1"];
         assert_eq!(

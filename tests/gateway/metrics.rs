@@ -1,10 +1,5 @@
 //! The metrics endpoint: what it tells, whom it serves, and that nobody who comes there harms anybody.
 
-#![cfg(feature = "gateway")]
-
-mod site;
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -14,9 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
-use site::{Daemon, in_sandbox, poll};
-use support::{program, project, run};
+use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
+use crate::site::{Daemon, in_sandbox, poll};
+use crate::support::{program, project, run};
 
 const METRICS: &str = "metrics = \"127.0.0.1:9464\"";
 
@@ -247,7 +242,7 @@ fn send(site: &PlainSite, address: &str, port: u16, count: usize) {
 
 #[test]
 fn the_endpoint_tells_what_the_status_tells() {
-    in_sandbox("the_endpoint_tells_what_the_status_tells", &[], || {
+    in_sandbox(&[], || {
         let site = PlainSite::new("agrees");
         site.folder.write("policy.toml", policy_of_all_kinds(&site));
         let mut gateway = site.start_again("gateway.log");
@@ -328,172 +323,156 @@ fn the_endpoint_tells_what_the_status_tells() {
 
 #[test]
 fn prometheus_takes_the_metrics_and_the_queries_of_the_dashboard() {
-    in_sandbox(
-        "prometheus_takes_the_metrics_and_the_queries_of_the_dashboard",
-        &["promtool"],
-        || {
-            let site = PlainSite::new("promtool");
-            site.folder.write("policy.toml", policy_of_all_kinds(&site));
-            let _gateway = site.start_again("gateway.log");
-            let text = request(&site, "GET", "/metrics").body;
-            let mut promtool = Command::new("promtool")
-                .args(["check", "metrics"])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("promtool starts");
-            let mut stdin = promtool.stdin.take().expect("piped just above");
-            stdin.write_all(text.as_bytes()).expect("it reads");
-            drop(stdin);
-            let ended = promtool
-                .wait_with_output()
-                .expect("a child of this process");
-            assert!(ended.status.success(), "{ended:?}\n{text}");
-            // Its advice, too.
-            assert!(
-                ended.stderr.is_empty() && ended.stdout.is_empty(),
-                "{ended:?}"
-            );
+    in_sandbox(&["promtool"], || {
+        let site = PlainSite::new("promtool");
+        site.folder.write("policy.toml", policy_of_all_kinds(&site));
+        let _gateway = site.start_again("gateway.log");
+        let text = request(&site, "GET", "/metrics").body;
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool starts");
+        let mut stdin = promtool.stdin.take().expect("piped just above");
+        stdin.write_all(text.as_bytes()).expect("it reads");
+        drop(stdin);
+        let ended = promtool
+            .wait_with_output()
+            .expect("a child of this process");
+        assert!(ended.status.success(), "{ended:?}\n{text}");
+        // Its advice, too.
+        assert!(
+            ended.stderr.is_empty() && ended.stdout.is_empty(),
+            "{ended:?}"
+        );
 
-            let dashboard = fs::read(project("config/grafana-offramp.json")).expect("a file");
-            let dashboard: Value = serde_json::from_slice(&dashboard).expect("JSON");
-            let panels = dashboard["panels"].as_array().expect("panels");
-            let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
-            let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
-            for (number, target) in targets.flatten().enumerate() {
-                let query = target["expr"].as_str().expect("a query");
-                let query = query.replace("$__rate_interval", "5m").replace('\'', "''");
-                rules += &format!("  - record: query:{number}\n    expr: '{query}'\n");
-            }
-            let rules = site.folder.write("rules.yml", rules);
-            let checked = run(Command::new("promtool").args(["check", "rules", &rules])).success();
-            assert!(checked.contains("rules found"), "{checked}");
-        },
-    );
+        let dashboard = fs::read(project("config/grafana-offramp.json")).expect("a file");
+        let dashboard: Value = serde_json::from_slice(&dashboard).expect("JSON");
+        let panels = dashboard["panels"].as_array().expect("panels");
+        let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
+        let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
+        for (number, target) in targets.flatten().enumerate() {
+            let query = target["expr"].as_str().expect("a query");
+            let query = query.replace("$__rate_interval", "5m").replace('\'', "''");
+            rules += &format!("  - record: query:{number}\n    expr: '{query}'\n");
+        }
+        let rules = site.folder.write("rules.yml", rules);
+        let checked = run(Command::new("promtool").args(["check", "rules", &rules])).success();
+        assert!(checked.contains("rules found"), "{checked}");
+    });
 }
 
 #[test]
 fn a_policy_of_a_thousand_servers_makes_no_more_than_200_series() {
-    in_sandbox(
-        "a_policy_of_a_thousand_servers_makes_no_more_than_200_series",
-        &[],
-        || {
-            let site = PlainSite::new("thousand");
-            let server = |at: usize| {
-                format!(
-                    "[[server]]\nname = \"server {at}\"\naddresses = [\"10.20.{}.{}\"]\n",
-                    1 + at / 250,
-                    1 + at % 250
-                )
-            };
-            let servers: String = (0..1_000).map(server).collect();
-            let policy = plain::policy(&site.folder, METRICS) + &servers;
-            site.folder.write("policy.toml", policy);
-            let _gateway = site.start_again("gateway.log");
-            assert!(scrape(&site).series.len() <= 200);
+    in_sandbox(&[], || {
+        let site = PlainSite::new("thousand");
+        let server = |at: usize| {
+            format!(
+                "[[server]]\nname = \"server {at}\"\naddresses = [\"10.20.{}.{}\"]\n",
+                1 + at / 250,
+                1 + at % 250
+            )
+        };
+        let servers: String = (0..1_000).map(server).collect();
+        let policy = plain::policy(&site.folder, METRICS) + &servers;
+        site.folder.write("policy.toml", policy);
+        let _gateway = site.start_again("gateway.log");
+        assert!(scrape(&site).series.len() <= 200);
 
-            for at in 0..1_000 {
-                send(
-                    &site,
-                    &format!("10.20.{}.{}", 1 + at / 250, 1 + at % 250),
-                    DNS,
-                    1,
-                );
-            }
-            poll("the last packet", || {
-                (site.count("drop", "servers") == 1_000).then_some(())
-            });
-            let told = scrape(&site);
-            assert!(told.series.len() <= 200, "{}", told.series.len());
-            let of_rules = told.of("offramp_rule_packets_total");
-            let (named, others): (Vec<_>, Vec<_>) = of_rules
-                .filter(|(labels, _)| labels["kind"] == "server")
-                .partition(|(labels, _)| labels["name"] != "(others)");
-            assert!(named.len() >= 50, "{named:?}");
-            assert!(
-                named.iter().all(|(_, packets)| *packets == 1.0),
-                "{named:?}"
+        for at in 0..1_000 {
+            send(
+                &site,
+                &format!("10.20.{}.{}", 1 + at / 250, 1 + at % 250),
+                DNS,
+                1,
             );
-            assert_eq!(others.len(), 1);
-            let sum: f64 = named
-                .iter()
-                .chain(&others)
-                .map(|(_, packets)| packets)
-                .sum();
-            assert_eq!(sum, 1_000.0);
-        },
-    );
+        }
+        poll("the last packet", || {
+            (site.count("drop", "servers") == 1_000).then_some(())
+        });
+        let told = scrape(&site);
+        assert!(told.series.len() <= 200, "{}", told.series.len());
+        let of_rules = told.of("offramp_rule_packets_total");
+        let (named, others): (Vec<_>, Vec<_>) = of_rules
+            .filter(|(labels, _)| labels["kind"] == "server")
+            .partition(|(labels, _)| labels["name"] != "(others)");
+        assert!(named.len() >= 50, "{named:?}");
+        assert!(
+            named.iter().all(|(_, packets)| *packets == 1.0),
+            "{named:?}"
+        );
+        assert_eq!(others.len(), 1);
+        let sum: f64 = named
+            .iter()
+            .chain(&others)
+            .map(|(_, packets)| packets)
+            .sum();
+        assert_eq!(sum, 1_000.0);
+    });
 }
 
 #[test]
 fn each_path_is_what_an_operator_and_a_supervisor_expect() {
-    in_sandbox(
-        "each_path_is_what_an_operator_and_a_supervisor_expect",
-        &[],
-        || {
-            let site = PlainSite::new("paths");
-            let mut gateway = site.start(METRICS);
-            let status = |method: &str, path: &str| request(&site, method, path).status;
-            assert_eq!(status("GET", "/healthz"), 200);
-            assert_eq!(status("GET", "/readyz"), 200);
-            assert_eq!(status("GET", "/elsewhere"), 404);
-            assert_eq!(status("POST", "/metrics"), 405);
-            let head = request(&site, "HEAD", "/metrics");
-            assert_eq!((head.status, &*head.body), (200, ""));
-            let length = head
-                .head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
-            assert_ne!(length.expect("it says how much there is"), "0");
+    in_sandbox(&[], || {
+        let site = PlainSite::new("paths");
+        let mut gateway = site.start(METRICS);
+        let status = |method: &str, path: &str| request(&site, method, path).status;
+        assert_eq!(status("GET", "/healthz"), 200);
+        assert_eq!(status("GET", "/readyz"), 200);
+        assert_eq!(status("GET", "/elsewhere"), 404);
+        assert_eq!(status("POST", "/metrics"), 405);
+        let head = request(&site, "HEAD", "/metrics");
+        assert_eq!((head.status, &*head.body), (200, ""));
+        let length = head
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        assert_ne!(length.expect("it says how much there is"), "0");
 
-            // Traffic is not diverted while the device is off.
-            assert_eq!(scrape(&site).value("offramp_ready", &[]), 1.0);
-            site.concentrator.ip("link set offramp0 down");
-            poll("it is not ready", || {
-                (status("GET", "/readyz") == 503).then_some(())
-            });
-            assert_eq!(status("GET", "/healthz"), 200);
-            assert_eq!(scrape(&site).value("offramp_ready", &[]), 0.0);
-            site.concentrator.ip("link set offramp0 up");
-            poll("it is ready", || {
-                (status("GET", "/readyz") == 200).then_some(())
-            });
-            assert_eq!(gateway.terminate().code(), Some(0));
-        },
-    );
+        // Traffic is not diverted while the device is off.
+        assert_eq!(scrape(&site).value("offramp_ready", &[]), 1.0);
+        site.concentrator.ip("link set offramp0 down");
+        poll("it is not ready", || {
+            (status("GET", "/readyz") == 503).then_some(())
+        });
+        assert_eq!(status("GET", "/healthz"), 200);
+        assert_eq!(scrape(&site).value("offramp_ready", &[]), 0.0);
+        site.concentrator.ip("link set offramp0 up");
+        poll("it is ready", || {
+            (status("GET", "/readyz") == 200).then_some(())
+        });
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
 }
 
 #[test]
 fn reloads_are_counted_and_the_address_stays_that_of_the_start() {
-    in_sandbox(
-        "reloads_are_counted_and_the_address_stays_that_of_the_start",
-        &[],
-        || {
-            let site = PlainSite::new("reloads");
-            let mut gateway = site.start(METRICS);
-            let reloads =
-                |result| scrape(&site).value("offramp_policy_reloads_total", &[("result", result)]);
-            let last = || scrape(&site).value("offramp_policy_last_reload_successful", &[]);
-            assert_eq!(
-                (reloads("taken"), reloads("refused"), last()),
-                (0.0, 0.0, 1.0)
-            );
+    in_sandbox(&[], || {
+        let site = PlainSite::new("reloads");
+        let mut gateway = site.start(METRICS);
+        let reloads =
+            |result| scrape(&site).value("offramp_policy_reloads_total", &[("result", result)]);
+        let last = || scrape(&site).value("offramp_policy_last_reload_successful", &[]);
+        assert_eq!(
+            (reloads("taken"), reloads("refused"), last()),
+            (0.0, 0.0, 1.0)
+        );
 
-            site.folder.write("policy.toml", "[vpn");
-            poll("the refusal", || (reloads("refused") == 1.0).then_some(()));
-            assert_eq!(last(), 0.0);
+        site.folder.write("policy.toml", "[vpn");
+        poll("the refusal", || (reloads("refused") == 1.0).then_some(()));
+        assert_eq!(last(), 0.0);
 
-            let moved = plain::policy(&site.folder, "metrics = \"127.0.0.1:9465\"");
-            site.folder.write("policy.toml", moved);
-            poll("the reload", || (reloads("taken") == 1.0).then_some(()));
-            assert_eq!(last(), 1.0);
-            let told = scrape(&site);
-            assert_eq!(told.value("offramp_policy_generation", &[]), 2.0);
-            gateway.wait_for_log("gateway.metrics takes effect at the next start");
-            assert_eq!(gateway.terminate().code(), Some(0));
-        },
-    );
+        let moved = plain::policy(&site.folder, "metrics = \"127.0.0.1:9465\"");
+        site.folder.write("policy.toml", moved);
+        poll("the reload", || (reloads("taken") == 1.0).then_some(()));
+        assert_eq!(last(), 1.0);
+        let told = scrape(&site);
+        assert_eq!(told.value("offramp_policy_generation", &[]), 2.0);
+        gateway.wait_for_log("gateway.metrics takes effect at the next start");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
 }
 
 /// How many descriptors the gateway has open.
@@ -504,120 +483,112 @@ fn descriptors(gateway: &Daemon) -> usize {
 
 #[test]
 fn connections_that_idle_dawdle_or_talk_nonsense_harm_nobody() {
-    in_sandbox(
-        "connections_that_idle_dawdle_or_talk_nonsense_harm_nobody",
-        &[],
-        || {
-            let site = PlainSite::new("connections");
+    in_sandbox(&[], || {
+        let site = PlainSite::new("connections");
+        for address in [OFFICE, OFFICE6] {
+            site.echo(address, DNS);
+            site.echo(address, MEDIA);
+        }
+        let mut gateway = site.start(METRICS);
+        let quiet = descriptors(&gateway);
+
+        let idle: Vec<_> = (0..100).map(|_| connect(&site)).collect();
+        let mut slow = connect(&site);
+        let mut request_of_slow = b"GET /metrics HTTP/1.1\r\nX-Slow: "
+            .iter()
+            .chain([b'a'].iter().cycle());
+        let garbage: [&[u8]; 5] = [
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"\0\0\0\0\r\n\r\n",
+            b"GET /metrics HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n",
+            b"POST /metrics HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n",
+            b"POST /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+        ];
+        // One byte a second for as long as it is borne with.
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let mut noise = Vec::new();
+            for bytes in garbage {
+                let mut stream = connect(&site);
+                // It may be hung up on at any byte.
+                _ = stream.write_all(bytes);
+                noise.push(stream);
+            }
+            scrape(&site);
+            assert_eq!(request(&site, "GET", "/readyz").status, 200);
+            site.status();
             for address in [OFFICE, OFFICE6] {
-                site.echo(address, DNS);
-                site.echo(address, MEDIA);
+                assert!(site.is_answered(address, DNS, 100));
+                assert!(!site.is_answered(address, MEDIA, 100));
             }
-            let mut gateway = site.start(METRICS);
-            let quiet = descriptors(&gateway);
+            // The connections, one more that waits, and who has asked for the status.
+            assert!(descriptors(&gateway) <= quiet + 32 + 2, "{rounds}");
 
-            let idle: Vec<_> = (0..100).map(|_| connect(&site)).collect();
-            let mut slow = connect(&site);
-            let mut request_of_slow = b"GET /metrics HTTP/1.1\r\nX-Slow: "
-                .iter()
-                .chain([b'a'].iter().cycle());
-            let garbage: [&[u8]; 5] = [
-                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-                b"\0\0\0\0\r\n\r\n",
-                b"GET /metrics HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n",
-                b"POST /metrics HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n",
-                b"POST /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
-            ];
-            // One byte a second for as long as it is borne with.
-            let mut rounds = 0;
-            loop {
-                rounds += 1;
-                let mut noise = Vec::new();
-                for bytes in garbage {
-                    let mut stream = connect(&site);
-                    // It may be hung up on at any byte.
-                    _ = stream.write_all(bytes);
-                    noise.push(stream);
-                }
-                scrape(&site);
-                assert_eq!(request(&site, "GET", "/readyz").status, 200);
-                site.status();
-                for address in [OFFICE, OFFICE6] {
-                    assert!(site.is_answered(address, DNS, 100));
-                    assert!(!site.is_answered(address, MEDIA, 100));
-                }
-                // The connections, one more that waits, and who has asked for the status.
-                assert!(descriptors(&gateway) <= quiet + 32 + 2, "{rounds}");
-
-                let byte = request_of_slow.next().expect("it never ends");
-                slow.set_read_timeout(Some(Duration::from_secs(1)))
-                    .expect("a duration");
-                let written = slow.write_all(&[*byte]);
-                match (written, slow.read(&mut [0; 16])) {
-                    (Ok(()), Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    // It is hung up on.
-                    _ => break,
-                }
-                assert!(rounds < 20, "it is still borne with");
+            let byte = request_of_slow.next().expect("it never ends");
+            slow.set_read_timeout(Some(Duration::from_secs(1)))
+                .expect("a duration");
+            let written = slow.write_all(&[*byte]);
+            match (written, slow.read(&mut [0; 16])) {
+                (Ok(()), Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // It is hung up on.
+                _ => break,
             }
-            println!("bytes that the slow client could send: {rounds}");
-            drop(idle);
-            poll("the connections to close", || {
-                (descriptors(&gateway) <= quiet).then_some(())
-            });
-            assert_eq!(gateway.terminate().code(), Some(0));
-        },
-    );
+            assert!(rounds < 20, "it is still borne with");
+        }
+        println!("bytes that the slow client could send: {rounds}");
+        drop(idle);
+        poll("the connections to close", || {
+            (descriptors(&gateway) <= quiet).then_some(())
+        });
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
 }
 
 #[test]
 fn without_free_descriptors_connections_wait_and_nothing_spins() {
-    in_sandbox(
-        "without_free_descriptors_connections_wait_and_nothing_spins",
-        &["prlimit"],
-        || {
-            let site = PlainSite::new("descriptors");
-            site.echo(OFFICE, DNS);
-            site.echo(OFFICE, MEDIA);
-            let policy = plain::policy(&site.folder, METRICS);
-            let policy = site.folder.write("policy.toml", policy);
-            let mut gateway = Daemon::start(
-                &site.concentrator,
-                "offramp run",
-                site.folder.path("gateway.log"),
-                &mut program(&["run", &policy, "--verbose"]),
-            );
-            gateway.wait_for_log(" ready: ");
-            let pid = gateway.pid().to_string();
-            let limit = |most: u32| {
-                let soft = format!("--nofile={most}:");
-                run(Command::new("prlimit").args(["--pid", &pid, &soft])).success();
-            };
-            // Room for one connection, and no more.
-            limit(next_descriptor(&gateway) + 1);
+    in_sandbox(&["prlimit"], || {
+        let site = PlainSite::new("descriptors");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        let policy = plain::policy(&site.folder, METRICS);
+        let policy = site.folder.write("policy.toml", policy);
+        let mut gateway = Daemon::start(
+            &site.concentrator,
+            "offramp run",
+            site.folder.path("gateway.log"),
+            &mut program(&["run", &policy, "--verbose"]),
+        );
+        gateway.wait_for_log(" ready: ");
+        let pid = gateway.pid().to_string();
+        let limit = |most: u32| {
+            let soft = format!("--nofile={most}:");
+            run(Command::new("prlimit").args(["--pid", &pid, &soft])).success();
+        };
+        // Room for one connection, and no more.
+        limit(next_descriptor(&gateway) + 1);
 
-            let idle: Vec<_> = (0..20).map(|_| connect(&site)).collect();
-            gateway.wait_for_log(HAS_TO_WAIT);
-            for _ in 0..3 {
-                assert!(site.is_answered(OFFICE, DNS, 100));
-                assert!(!site.is_answered(OFFICE, MEDIA, 100));
-            }
-            // The first connection has 5 seconds, in which the others wait.
-            let mut first = &idle[0];
-            let ended = first.read(&mut [0; 16]);
-            assert!(matches!(ended, Ok(0)), "{ended:?}");
-            // Ten tries a second; a loop that spins would have made many thousands.
-            let tries = gateway.log().matches(HAS_TO_WAIT).count();
-            println!("tries to accept: {tries}");
-            assert!(tries < 500, "{tries}");
+        let idle: Vec<_> = (0..20).map(|_| connect(&site)).collect();
+        gateway.wait_for_log(HAS_TO_WAIT);
+        for _ in 0..3 {
+            assert!(site.is_answered(OFFICE, DNS, 100));
+            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        }
+        // The first connection has 5 seconds, in which the others wait.
+        let mut first = &idle[0];
+        let ended = first.read(&mut [0; 16]);
+        assert!(matches!(ended, Ok(0)), "{ended:?}");
+        // Ten tries a second; a loop that spins would have made many thousands.
+        let tries = gateway.log().matches(HAS_TO_WAIT).count();
+        println!("tries to accept: {tries}");
+        assert!(tries < 500, "{tries}");
 
-            drop(idle);
-            scrape(&site);
-            // To stop it has to run `nft`.
-            limit(1_024);
-            assert_eq!(gateway.terminate().code(), Some(0));
-        },
-    );
+        drop(idle);
+        scrape(&site);
+        // To stop it has to run `nft`.
+        limit(1_024);
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
 }
 
 /// What the log says of connections for which there is no descriptor.
@@ -634,42 +605,38 @@ fn next_descriptor(gateway: &Daemon) -> u32 {
 
 #[test]
 fn an_address_that_is_taken_or_is_not_ours_is_refused_before_anything_is_changed() {
-    in_sandbox(
-        "an_address_that_is_taken_or_is_not_ours_is_refused_before_anything_is_changed",
-        &[],
-        || {
-            let site = PlainSite::new("taken");
-            let before = site.kernel();
-            let bind = || TcpListener::bind("127.0.0.1:9464");
-            let taken = site.concentrator.enter(bind).expect("nobody else is there");
-            for (address, why) in [
-                ("127.0.0.1:9464", "Address already in use"),
-                ("203.0.113.9:9464", "Cannot assign requested address"),
-            ] {
-                let gateway = format!("metrics = \"{address}\"");
-                let policy = plain::policy(&site.folder, &gateway);
-                let policy = site.folder.write("policy.toml", policy);
-                let said = site.offramp(&["run", &policy]).failure(1);
-                for part in [address, why, "[gateway] metrics ="] {
-                    assert!(said.contains(part), "{said}");
-                }
-                assert_eq!(site.kernel(), before);
+    in_sandbox(&[], || {
+        let site = PlainSite::new("taken");
+        let before = site.kernel();
+        let bind = || TcpListener::bind("127.0.0.1:9464");
+        let taken = site.concentrator.enter(bind).expect("nobody else is there");
+        for (address, why) in [
+            ("127.0.0.1:9464", "Address already in use"),
+            ("203.0.113.9:9464", "Cannot assign requested address"),
+        ] {
+            let gateway = format!("metrics = \"{address}\"");
+            let policy = plain::policy(&site.folder, &gateway);
+            let policy = site.folder.write("policy.toml", policy);
+            let said = site.offramp(&["run", &policy]).failure(1);
+            for part in [address, why, "[gateway] metrics ="] {
+                assert!(said.contains(part), "{said}");
             }
-            drop(taken);
-
-            // An address that others reach is taken, with a warning.
-            let mut gateway = site.start("metrics = \"0.0.0.0:9464\"");
-            let log = gateway.log();
-            let warned = |line: &str| line.contains("WARN") && line.contains("http://0.0.0.0:9464");
-            assert!(log.lines().any(warned), "{log}");
-            scrape(&site);
-            assert_eq!(gateway.terminate().code(), Some(0));
             assert_eq!(site.kernel(), before);
+        }
+        drop(taken);
 
-            // And where none is wanted, nobody listens.
-            let mut gateway = site.start("");
-            assert!(!site.concentrator.listens("--tcp", "127.0.0.1:9464"));
-            assert_eq!(gateway.terminate().code(), Some(0));
-        },
-    );
+        // An address that others reach is taken, with a warning.
+        let mut gateway = site.start("metrics = \"0.0.0.0:9464\"");
+        let log = gateway.log();
+        let warned = |line: &str| line.contains("WARN") && line.contains("http://0.0.0.0:9464");
+        assert!(log.lines().any(warned), "{log}");
+        scrape(&site);
+        assert_eq!(gateway.terminate().code(), Some(0));
+        assert_eq!(site.kernel(), before);
+
+        // And where none is wanted, nobody listens.
+        let mut gateway = site.start("");
+        assert!(!site.concentrator.listens("--tcp", "127.0.0.1:9464"));
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
 }

@@ -1,55 +1,46 @@
 //! `offramp run` beside a real OpenVpn.
 
-#![cfg(feature = "gateway")]
-
-mod site;
-mod support;
-
-use site::filter::{Filter, KernelState};
-use site::openvpn::OpenVpn;
-use site::table::{
+use crate::site::filter::{Filter, KernelState};
+use crate::site::openvpn::OpenVpn;
+use crate::site::table::{
     a_restarted_daemon_is_filtered, a_stop_restores_everything, everything_arrives, filter_holds,
     media_is_dropped, the_table_holds, with_clients, with_site,
 };
-use site::traffic::{datagram_arrives, udp};
-use site::{CLIENT, Family, Vpn};
+use crate::site::traffic::{datagram_arrives, udp};
+use crate::site::{CLIENT, Family, Vpn};
 
 #[test]
 fn without_a_filter_all_media_takes_the_tunnel() {
-    with_clients::<OpenVpn>("without_a_filter_all_media_takes_the_tunnel", |site, _| {
+    with_clients::<OpenVpn>(|site, _| {
         everything_arrives::<OpenVpn>(site);
     });
 }
 
 #[test]
 fn table_1_and_hairpin_are_dropped_and_the_rest_passes() {
-    filter_holds::<OpenVpn>(
-        "table_1_and_hairpin_are_dropped_and_the_rest_passes",
-        "policy",
-    );
+    with_clients::<OpenVpn>(|site, _| filter_holds::<OpenVpn>(site, "policy"));
 }
 
 #[test]
 fn the_same_is_dropped_when_everything_is_diverted() {
-    filter_holds::<OpenVpn>("the_same_is_dropped_when_everything_is_diverted", "all");
+    with_clients::<OpenVpn>(|site, _| filter_holds::<OpenVpn>(site, "all"));
 }
 
 #[test]
 fn a_stop_leaves_the_concentrator_as_it_was() {
-    a_stop_restores_everything::<OpenVpn>("a_stop_leaves_the_concentrator_as_it_was");
+    with_clients::<OpenVpn>(|site, _| a_stop_restores_everything::<OpenVpn>(site));
 }
 
 #[test]
 fn a_restarted_daemon_is_filtered_again() {
-    a_restarted_daemon_is_filtered::<OpenVpn>("a_restarted_daemon_is_filtered_again");
+    with_site::<OpenVpn>(|site| a_restarted_daemon_is_filtered::<OpenVpn>(site));
 }
 
 /// It tracks connections, drops what belongs to none, and translates what leaves for the Internet: a datagram in fragments
 /// is put together and cut again on its way, and a packet that comes back from the filter is seen a second time.
 #[test]
 fn the_same_is_dropped_beside_a_stateful_firewall() {
-    let name = "the_same_is_dropped_beside_a_stateful_firewall";
-    with_clients::<OpenVpn>(name, |site, _| {
+    with_clients::<OpenVpn>(|site, _| {
         site.concentrator.nft(FIREWALL);
         for divert in ["policy", "all"] {
             let before = KernelState::of(&site.concentrator);
@@ -77,8 +68,7 @@ const FIREWALL: &str = "
 /// test is here to say so; what can be done is to tell the operator.
 #[test]
 fn hairpin_inside_the_daemon_is_out_of_reach_and_the_operator_is_told() {
-    let name = "hairpin_inside_the_daemon_is_out_of_reach_and_the_operator_is_told";
-    with_site::<OpenVpn>(name, |site| {
+    with_site::<OpenVpn>(|site| {
         let mut vpn = OpenVpn::start_with(site, "client-to-client");
         vpn.connect(site, 0);
         vpn.connect(site, 1);
@@ -105,7 +95,7 @@ fn hairpin_inside_the_daemon_is_out_of_reach_and_the_operator_is_told() {
 /// The daemon's own default, for which the warning would be false.
 #[test]
 fn without_client_to_client_there_is_no_warning() {
-    with_clients::<OpenVpn>("without_client_to_client_there_is_no_warning", |site, _| {
+    with_clients::<OpenVpn>(|site, _| {
         let filter = Filter::start(site, OpenVpn::INTERFACES, "all");
         media_is_dropped::<OpenVpn>(site, &filter);
         let log = filter.log();

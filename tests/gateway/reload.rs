@@ -1,10 +1,5 @@
 //! Reloads: what brings one about, what it must not change, and what becomes of the traffic meanwhile.
 
-#![cfg(feature = "gateway")]
-
-mod site;
-mod support;
-
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::symlink;
@@ -13,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
-use site::{Daemon, in_sandbox, poll};
-use support::{program, run};
+use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
+use crate::site::{Daemon, in_sandbox, poll};
+use crate::support::{program, run};
 
 /// A policy that lets media through, or not; else the same.
 fn media(site: &PlainSite, allowed: bool) -> String {
@@ -37,143 +32,131 @@ fn wait_for_generation(site: &PlainSite, generation: u64) {
 
 #[test]
 fn whatever_replaces_the_file_brings_the_policy_into_force() {
-    in_sandbox(
-        "whatever_replaces_the_file_brings_the_policy_into_force",
-        &[],
-        || {
-            let site = PlainSite::new("replaced");
-            site.echo(OFFICE, MEDIA);
-            let file = site.folder.path("policy.toml");
-            let _gateway = site.start("");
-            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+    in_sandbox(&[], || {
+        let site = PlainSite::new("replaced");
+        site.echo(OFFICE, MEDIA);
+        let file = site.folder.path("policy.toml");
+        let _gateway = site.start("");
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
 
-            // As editors do it: another file, renamed over the old one.
-            let new = site.folder.write("policy.toml.new", media(&site, true));
-            fs::rename(new, &file).expect("both are there");
-            wait_for_generation(&site, 2);
-            assert!(site.is_answered(OFFICE, MEDIA, 100));
+        // As editors do it: another file, renamed over the old one.
+        let new = site.folder.write("policy.toml.new", media(&site, true));
+        fs::rename(new, &file).expect("both are there");
+        wait_for_generation(&site, 2);
+        assert!(site.is_answered(OFFICE, MEDIA, 100));
 
-            // In place.
-            fs::write(&file, media(&site, false)).expect("a file");
-            wait_for_generation(&site, 3);
-            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        // In place.
+        fs::write(&file, media(&site, false)).expect("a file");
+        wait_for_generation(&site, 3);
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
 
-            // As configuration management does it: a symbolic link that is switched.
-            for (release, allowed) in [("one", true), ("two", false)] {
-                let folder = site.folder.path(release);
-                fs::create_dir(&folder).expect("a folder");
-                fs::write(format!("{folder}/policy.toml"), media(&site, allowed)).expect("a file");
-            }
-            let (current, next) = (site.folder.path("current"), site.folder.path("next"));
-            symlink("one", &current).expect("a link");
-            fs::remove_file(&file).expect("it is there");
-            symlink("current/policy.toml", &file).expect("a link");
-            wait_for_generation(&site, 4);
-            assert!(site.is_answered(OFFICE, MEDIA, 100));
-            symlink("two", &next).expect("a link");
-            fs::rename(&next, &current).expect("both are there");
-            wait_for_generation(&site, 5);
-            assert!(!site.is_answered(OFFICE, MEDIA, 100));
-        },
-    );
+        // As configuration management does it: a symbolic link that is switched.
+        for (release, allowed) in [("one", true), ("two", false)] {
+            let folder = site.folder.path(release);
+            fs::create_dir(&folder).expect("a folder");
+            fs::write(format!("{folder}/policy.toml"), media(&site, allowed)).expect("a file");
+        }
+        let (current, next) = (site.folder.path("current"), site.folder.path("next"));
+        symlink("one", &current).expect("a link");
+        fs::remove_file(&file).expect("it is there");
+        symlink("current/policy.toml", &file).expect("a link");
+        wait_for_generation(&site, 4);
+        assert!(site.is_answered(OFFICE, MEDIA, 100));
+        symlink("two", &next).expect("a link");
+        fs::rename(&next, &current).expect("both are there");
+        wait_for_generation(&site, 5);
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+    });
 }
 
 #[test]
 fn a_file_with_mistakes_changes_nothing_and_says_so() {
-    in_sandbox(
-        "a_file_with_mistakes_changes_nothing_and_says_so",
-        &[],
-        || {
-            let site = PlainSite::new("mistakes");
-            site.echo(OFFICE, MEDIA);
-            site.echo(OFFICE, DNS);
-            let mut gateway = site.start("");
-            let kernel = site.kernel();
-            let broken_test = "[[test]]\nname = \"wishful\"\nfrom = \"172.16.1.10\"\nto = \"10.20.0.7:50020\"\n\
+    in_sandbox(&[], || {
+        let site = PlainSite::new("mistakes");
+        site.echo(OFFICE, MEDIA);
+        site.echo(OFFICE, DNS);
+        let mut gateway = site.start("");
+        let kernel = site.kernel();
+        let broken_test = "[[test]]\nname = \"wishful\"\nfrom = \"172.16.1.10\"\nto = \"10.20.0.7:50020\"\n\
                            protocol = \"udp\"\nexpect = \"forward\"\n";
-            let good = plain::policy(&site.folder, "");
-            let broken = [
-                ("[vpn\nclient".to_owned(), "policy.toml:1:"),
-                (
-                    good.replace("172.16.1.0/24", "172.16.1.0/8"),
-                    "has host bits set",
-                ),
-                (good.replace("[\"tun0\"]", "[]"), "names no interface"),
-                (
-                    good.clone() + broken_test,
-                    "test \"wishful\" expects forward",
-                ),
-                (String::new(), "no [vpn] section"),
-            ];
-            for (count, (text, says)) in (1_u64..).zip(broken) {
-                site.folder.write("policy.toml", text);
-                poll("the refusal", || {
-                    (site.status()["reloads"]["refused"] == count).then_some(())
-                });
-                let status = site.status();
-                assert_eq!(status["generation"], 1);
-                let why = status["reloads"]["last_error"].as_str().unwrap_or_default();
-                assert!(why.contains(says), "{says}: {why}");
-                assert_eq!(site.kernel(), kernel);
-                assert!(site.is_answered(OFFICE, DNS, 100));
-                assert!(!site.is_answered(OFFICE, MEDIA, 100));
-            }
-            gateway.wait_for_log("reload refused, generation 1 stays in force");
-
-            // Packets would go round in circles, which a start refuses, too.
-            site.folder.write(
-                "policy.toml",
-                good.replace("[\"tun0\"]", "[\"tun0\", \"offramp*\"]"),
-            );
+        let good = plain::policy(&site.folder, "");
+        let broken = [
+            ("[vpn\nclient".to_owned(), "policy.toml:1:"),
+            (
+                good.replace("172.16.1.0/24", "172.16.1.0/8"),
+                "has host bits set",
+            ),
+            (good.replace("[\"tun0\"]", "[]"), "names no interface"),
+            (
+                good.clone() + broken_test,
+                "test \"wishful\" expects forward",
+            ),
+            (String::new(), "no [vpn] section"),
+        ];
+        for (count, (text, says)) in (1_u64..).zip(broken) {
+            site.folder.write("policy.toml", text);
             poll("the refusal", || {
-                (site.status()["reloads"]["refused"] == 6).then_some(())
+                (site.status()["reloads"]["refused"] == count).then_some(())
             });
+            let status = site.status();
+            assert_eq!(status["generation"], 1);
+            let why = status["reloads"]["last_error"].as_str().unwrap_or_default();
+            assert!(why.contains(says), "{says}: {why}");
+            assert_eq!(site.kernel(), kernel);
             assert!(site.is_answered(OFFICE, DNS, 100));
+            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        }
+        gateway.wait_for_log("reload refused, generation 1 stays in force");
 
-            // A FIFO would have to be waited for.
-            fs::remove_file(site.folder.path("policy.toml")).expect("it is there");
-            site.folder.fifo("policy.toml");
-            poll("the refusal", || {
-                (site.status()["reloads"]["refused"] == 7).then_some(())
-            });
+        // Packets would go round in circles, which a start refuses, too.
+        site.folder.write(
+            "policy.toml",
+            good.replace("[\"tun0\"]", "[\"tun0\", \"offramp*\"]"),
+        );
+        poll("the refusal", || {
+            (site.status()["reloads"]["refused"] == 6).then_some(())
+        });
+        assert!(site.is_answered(OFFICE, DNS, 100));
 
-            fs::remove_file(site.folder.path("policy.toml")).expect("it is there");
-            hang_up(&gateway);
-            poll("the refusal", || {
-                (site.status()["reloads"]["refused"] == 8).then_some(())
-            });
-            site.folder.write("policy.toml", good);
-            wait_for_generation(&site, 2);
-            assert!(site.status()["reloads"]["last_error"].is_null());
-        },
-    );
+        // A FIFO would have to be waited for.
+        fs::remove_file(site.folder.path("policy.toml")).expect("it is there");
+        site.folder.fifo("policy.toml");
+        poll("the refusal", || {
+            (site.status()["reloads"]["refused"] == 7).then_some(())
+        });
+
+        fs::remove_file(site.folder.path("policy.toml")).expect("it is there");
+        hang_up(&gateway);
+        poll("the refusal", || {
+            (site.status()["reloads"]["refused"] == 8).then_some(())
+        });
+        site.folder.write("policy.toml", good);
+        wait_for_generation(&site, 2);
+        assert!(site.status()["reloads"]["last_error"].is_null());
+    });
 }
 
 #[test]
 fn a_file_that_is_written_in_two_halves_is_taken_whole() {
-    in_sandbox(
-        "a_file_that_is_written_in_two_halves_is_taken_whole",
-        &[],
-        || {
-            let site = PlainSite::new("halves");
-            let gateway = site.start("");
-            let text = media(&site, true);
-            let (first, second) = text.split_at(text.len() - 30);
-            let file = site.folder.path("policy.toml");
-            fs::write(&file, first).expect("a file");
-            fs::write(&file, [first, second].concat()).expect("a file");
-            wait_for_generation(&site, 2);
-            // Between the halves there may have been time to look: then it was refused, and said so.
-            let refused = site.status()["reloads"]["refused"].as_u64();
-            let told = gateway.log().matches("reload refused").count() as u64;
-            assert_eq!(refused, Some(told));
-        },
-    );
+    in_sandbox(&[], || {
+        let site = PlainSite::new("halves");
+        let gateway = site.start("");
+        let text = media(&site, true);
+        let (first, second) = text.split_at(text.len() - 30);
+        let file = site.folder.path("policy.toml");
+        fs::write(&file, first).expect("a file");
+        fs::write(&file, [first, second].concat()).expect("a file");
+        wait_for_generation(&site, 2);
+        // Between the halves there may have been time to look: then it was refused, and said so.
+        let refused = site.status()["reloads"]["refused"].as_u64();
+        let told = gateway.log().matches("reload refused").count() as u64;
+        assert_eq!(refused, Some(told));
+    });
 }
 
 #[test]
 fn what_is_diverted_follows_the_policy() {
-    in_sandbox("what_is_diverted_follows_the_policy", &[], || {
+    in_sandbox(&[], || {
         let site = PlainSite::new("diverted");
         let mut gateway = site.start("");
         let first = site.kernel();
@@ -200,55 +183,52 @@ fn what_is_diverted_follows_the_policy() {
 
 #[test]
 fn a_feed_is_part_of_the_policy_and_one_with_a_mistake_is_not_taken() {
-    in_sandbox(
-        "a_feed_is_part_of_the_policy_and_one_with_a_mistake_is_not_taken",
-        &[],
-        || {
-            const ELSEWHERE: &str = plain::ELSEWHERE;
-            let site = PlainSite::new("feed");
-            site.echo(ELSEWHERE, DNS);
-            let feed = "[[feed]]\nname = \"Conference service\"\nformat = \"prefixes\"\nfile = \"feed.txt\"\n";
-            let policy = plain::policy(&site.folder, "divert = \"suspects\"") + feed;
-            site.folder.write("policy.toml", policy);
-            site.folder.write("feed.txt", "198.51.100.0/24\n");
-            let gateway = site.start_again("gateway.log");
-            assert!(site.is_answered(ELSEWHERE, DNS, 100));
-            assert_eq!(site.count("forward", "public"), 0, "no feed names it");
+    in_sandbox(&[], || {
+        const ELSEWHERE: &str = plain::ELSEWHERE;
+        let site = PlainSite::new("feed");
+        site.echo(ELSEWHERE, DNS);
+        let feed =
+            "[[feed]]\nname = \"Conference service\"\nformat = \"prefixes\"\nfile = \"feed.txt\"\n";
+        let policy = plain::policy(&site.folder, "divert = \"suspects\"") + feed;
+        site.folder.write("policy.toml", policy);
+        site.folder.write("feed.txt", "198.51.100.0/24\n");
+        let gateway = site.start_again("gateway.log");
+        assert!(site.is_answered(ELSEWHERE, DNS, 100));
+        assert_eq!(site.count("forward", "public"), 0, "no feed names it");
 
-            site.folder
-                .write("feed.txt", "198.51.100.0/24\n192.0.2.0/24\n");
-            wait_for_generation(&site, 2);
-            assert!(site.is_answered(ELSEWHERE, DNS, 100));
-            let leaks = site.count("forward", "public");
-            assert!(leaks > 0, "what goes there through the tunnel is a leak");
-            let status = site.status();
-            assert_eq!(status["rules"][0]["kind"], "feed");
-            assert_eq!(status["rules"][0]["name"], "Conference service");
+        site.folder
+            .write("feed.txt", "198.51.100.0/24\n192.0.2.0/24\n");
+        wait_for_generation(&site, 2);
+        assert!(site.is_answered(ELSEWHERE, DNS, 100));
+        let leaks = site.count("forward", "public");
+        assert!(leaks > 0, "what goes there through the tunnel is a leak");
+        let status = site.status();
+        assert_eq!(status["rules"][0]["kind"], "feed");
+        assert_eq!(status["rules"][0]["name"], "Conference service");
 
-            let mistakes = ["192.0.2.0/33\n", "", "0.0.0.0/0\n"];
-            for (count, text) in (1_u64..).zip(mistakes) {
-                site.folder.write("feed.txt", text);
-                poll("the refusal", || {
-                    (site.status()["reloads"]["refused"] == count).then_some(())
-                });
-            }
-            fs::remove_file(site.folder.path("feed.txt")).expect("it is there");
+        let mistakes = ["192.0.2.0/33\n", "", "0.0.0.0/0\n"];
+        for (count, text) in (1_u64..).zip(mistakes) {
+            site.folder.write("feed.txt", text);
             poll("the refusal", || {
-                (site.status()["reloads"]["refused"] == 4).then_some(())
+                (site.status()["reloads"]["refused"] == count).then_some(())
             });
-            assert_eq!(site.status()["generation"], 2, "{}", gateway.log());
-            assert!(site.is_answered(ELSEWHERE, DNS, 100));
-            assert!(
-                site.count("forward", "public") > leaks,
-                "the last good one is in use"
-            );
-        },
-    );
+        }
+        fs::remove_file(site.folder.path("feed.txt")).expect("it is there");
+        poll("the refusal", || {
+            (site.status()["reloads"]["refused"] == 4).then_some(())
+        });
+        assert_eq!(site.status()["generation"], 2, "{}", gateway.log());
+        assert!(site.is_answered(ELSEWHERE, DNS, 100));
+        assert!(
+            site.count("forward", "public") > leaks,
+            "the last good one is in use"
+        );
+    });
 }
 
 #[test]
 fn a_storm_of_signals_ends() {
-    in_sandbox("a_storm_of_signals_ends", &[], || {
+    in_sandbox(&[], || {
         let site = PlainSite::new("storm");
         let mut gateway = site.start("");
         for _ in 0..200 {
@@ -324,135 +304,127 @@ impl Flow {
 
 #[test]
 fn a_hundred_reloads_lose_double_and_reorder_none_of_a_million_packets() {
-    in_sandbox(
-        "a_hundred_reloads_lose_double_and_reorder_none_of_a_million_packets",
-        &[],
-        || {
-            const PACKETS: u64 = 500_000;
-            const RELOADS: u64 = 100;
-            let site = PlainSite::new("million");
-            let gateway = site.start("");
-            let flows = [
-                Flow::new(&site, OFFICE, DNS),
-                Flow::new(&site, OFFICE6, DNS),
-            ];
-            let over = AtomicBool::new(false);
-            let before = site.count("forward", "default");
+    in_sandbox(&[], || {
+        const PACKETS: u64 = 500_000;
+        const RELOADS: u64 = 100;
+        let site = PlainSite::new("million");
+        let gateway = site.start("");
+        let flows = [
+            Flow::new(&site, OFFICE, DNS),
+            Flow::new(&site, OFFICE6, DNS),
+        ];
+        let over = AtomicBool::new(false);
+        let before = site.count("forward", "default");
 
-            thread::scope(|scope| {
-                for (flow, receiver) in &flows {
-                    scope.spawn(|| flow.send(PACKETS));
-                    scope.spawn(|| flow.receive(receiver, PACKETS));
-                }
-                scope.spawn(|| {
-                    let progress = || {
-                        let arrived = flows
-                            .iter()
-                            .map(|(flow, _)| flow.arrived.load(Ordering::Acquire));
-                        arrived.sum::<u64>()
-                    };
-                    for reload in 0..RELOADS {
-                        // Spread over the packets, not over time.
-                        let due = (reload + 1) * 2 * PACKETS / (RELOADS + 1);
-                        while progress() < due {
-                            thread::sleep(Duration::from_millis(1));
-                        }
-                        let broken = reload % 10 == 9;
-                        let text = if broken {
-                            "[vpn]\nclient_subnets = 7\n".to_owned()
-                        } else {
-                            // Rules, prefixes and scope change; that these packets may pass does not.
-                            let divert = if reload % 3 == 0 { "all" } else { "policy" };
-                            media(&site, reload % 2 == 0)
-                                .replace("\"policy\"", &format!("\"{divert}\""))
-                        };
-                        site.folder.write("policy.toml", text);
-                        hang_up(&gateway);
-                        let done = |status: &serde_json::Value| {
-                            let reloads = &status["reloads"];
-                            reloads["taken"].as_u64().zip(reloads["refused"].as_u64())
-                        };
-                        let least = reload + 1;
-                        poll("the reload", || {
-                            let (taken, refused) = done(&site.status())?;
-                            (taken + refused >= least).then_some(())
-                        });
+        thread::scope(|scope| {
+            for (flow, receiver) in &flows {
+                scope.spawn(|| flow.send(PACKETS));
+                scope.spawn(|| flow.receive(receiver, PACKETS));
+            }
+            scope.spawn(|| {
+                let progress = || {
+                    let arrived = flows
+                        .iter()
+                        .map(|(flow, _)| flow.arrived.load(Ordering::Acquire));
+                    arrived.sum::<u64>()
+                };
+                for reload in 0..RELOADS {
+                    // Spread over the packets, not over time.
+                    let due = (reload + 1) * 2 * PACKETS / (RELOADS + 1);
+                    while progress() < due {
+                        thread::sleep(Duration::from_millis(1));
                     }
-                    over.store(true, Ordering::Release);
-                });
+                    let broken = reload % 10 == 9;
+                    let text = if broken {
+                        "[vpn]\nclient_subnets = 7\n".to_owned()
+                    } else {
+                        // Rules, prefixes and scope change; that these packets may pass does not.
+                        let divert = if reload % 3 == 0 { "all" } else { "policy" };
+                        media(&site, reload % 2 == 0)
+                            .replace("\"policy\"", &format!("\"{divert}\""))
+                    };
+                    site.folder.write("policy.toml", text);
+                    hang_up(&gateway);
+                    let done = |status: &serde_json::Value| {
+                        let reloads = &status["reloads"];
+                        reloads["taken"].as_u64().zip(reloads["refused"].as_u64())
+                    };
+                    let least = reload + 1;
+                    poll("the reload", || {
+                        let (taken, refused) = done(&site.status())?;
+                        (taken + refused >= least).then_some(())
+                    });
+                }
+                over.store(true, Ordering::Release);
             });
+        });
 
-            assert!(over.load(Ordering::Acquire));
-            let status = site.status();
-            let refused = status["reloads"]["refused"].as_u64().expect("a number");
-            let taken = status["reloads"]["taken"].as_u64().expect("a number");
-            assert!(refused >= 10, "{status:#}");
-            assert!(taken >= 90, "{status:#}");
-            assert_eq!(status["generation"], taken + 1);
-            // Each was judged once, by one policy; none was lost on the way to the filter or from it.
-            assert_eq!(site.count("forward", "default") - before, 2 * PACKETS);
-            assert_eq!(status["device"]["overload_drops"], 0);
-            assert_eq!(status["device"]["failed_writes"], 0);
-            println!(
-                "{taken} reloads taken, {refused} refused, {} packets",
-                2 * PACKETS
-            );
-        },
-    );
+        assert!(over.load(Ordering::Acquire));
+        let status = site.status();
+        let refused = status["reloads"]["refused"].as_u64().expect("a number");
+        let taken = status["reloads"]["taken"].as_u64().expect("a number");
+        assert!(refused >= 10, "{status:#}");
+        assert!(taken >= 90, "{status:#}");
+        assert_eq!(status["generation"], taken + 1);
+        // Each was judged once, by one policy; none was lost on the way to the filter or from it.
+        assert_eq!(site.count("forward", "default") - before, 2 * PACKETS);
+        assert_eq!(status["device"]["overload_drops"], 0);
+        assert_eq!(status["device"]["failed_writes"], 0);
+        println!(
+            "{taken} reloads taken, {refused} refused, {} packets",
+            2 * PACKETS
+        );
+    });
 }
 
 #[test]
 fn status_is_for_people_and_for_programs_and_says_when_there_is_none() {
-    in_sandbox(
-        "status_is_for_people_and_for_programs_and_says_when_there_is_none",
-        &[],
-        || {
-            let site = PlainSite::new("status");
-            let socket = site.folder.path("control.sock");
-            let none = site.offramp(&["status", "--control", &socket]).error(1);
-            assert!(none.contains("no gateway listens on"), "{none}");
+    in_sandbox(&[], || {
+        let site = PlainSite::new("status");
+        let socket = site.folder.path("control.sock");
+        let none = site.offramp(&["status", "--control", &socket]).error(1);
+        assert!(none.contains("no gateway listens on"), "{none}");
 
-            site.echo(OFFICE, DNS);
-            let _gateway = site.start("");
-            assert!(site.is_answered(OFFICE, DNS, 100));
-            assert!(!site.is_answered(OFFICE, MEDIA, 100));
-            let text = site.offramp(&["status", "--control", &socket]).success();
-            for part in [
-                "generation 1",
-                "what goes to 4 prefixes",
-                "from tun0: tun0",
-                "drop     media",
-                "[media]",
-            ] {
-                assert!(text.contains(part), "{part}: {text}");
-            }
-            let status = site.status();
-            assert_eq!(status["diversion"]["interfaces"][0]["present"][0], "tun0");
-            assert_eq!(status["rules"][0]["name"], "media");
+        site.echo(OFFICE, DNS);
+        let _gateway = site.start("");
+        assert!(site.is_answered(OFFICE, DNS, 100));
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        let text = site.offramp(&["status", "--control", &socket]).success();
+        for part in [
+            "generation 1",
+            "what goes to 4 prefixes",
+            "from tun0: tun0",
+            "drop     media",
+            "[media]",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let status = site.status();
+        assert_eq!(status["diversion"]["interfaces"][0]["present"][0], "tun0");
+        assert_eq!(status["rules"][0]["name"], "media");
 
-            // Connections that do not read, or send, keep nobody from an answer.
-            let idle: Vec<_> = (0..50)
-                .map(|_| std::os::unix::net::UnixStream::connect(&socket).expect("it listens"))
-                .collect();
-            assert_eq!(site.status()["generation"], 1);
-            drop(idle);
+        // Connections that do not read, or send, keep nobody from an answer.
+        let idle: Vec<_> = (0..50)
+            .map(|_| std::os::unix::net::UnixStream::connect(&socket).expect("it listens"))
+            .collect();
+        assert_eq!(site.status()["generation"], 1);
+        drop(idle);
 
-            let mut watch = program(&["status", "--control", &socket, "--json", "--watch"]);
-            watch.stdout(std::process::Stdio::piped());
-            let mut child = site
-                .concentrator
-                .enter(|| watch.spawn())
-                .expect("it starts");
-            let mut lines = std::io::BufRead::lines(std::io::BufReader::new(
-                child.stdout.take().expect("piped just above"),
-            ));
-            for _ in 0..2 {
-                let line = lines.next().expect("a line a second").expect("text");
-                let status: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-                assert_eq!(status["generation"], 1);
-            }
-            child.kill().expect("it runs");
-            child.wait().expect("a child of this process");
-        },
-    );
+        let mut watch = program(&["status", "--control", &socket, "--json", "--watch"]);
+        watch.stdout(std::process::Stdio::piped());
+        let mut child = site
+            .concentrator
+            .enter(|| watch.spawn())
+            .expect("it starts");
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(
+            child.stdout.take().expect("piped just above"),
+        ));
+        for _ in 0..2 {
+            let line = lines.next().expect("a line a second").expect("text");
+            let status: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(status["generation"], 1);
+        }
+        child.kill().expect("it runs");
+        child.wait().expect("a child of this process");
+    });
 }

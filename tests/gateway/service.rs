@@ -1,10 +1,5 @@
 //! The gateway as a service: what a service manager is told, which rights are left, and what must not hold it up.
 
-#![cfg(feature = "gateway")]
-
-mod site;
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -16,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use site::plain::{self, DNS, MEDIA, OFFICE, PlainSite};
-use site::{DEADLINE, Daemon, in_sandbox, poll};
-use support::{Folder, is_installed, program, project, run, wait};
+use crate::site::plain::{self, DNS, MEDIA, OFFICE, PlainSite};
+use crate::site::{DEADLINE, Daemon, in_sandbox, poll};
+use crate::support::{Folder, is_installed, program, project, run, wait};
 
 /// Plays a service manager.
 struct Manager {
@@ -89,108 +84,100 @@ fn signal(gateway: &Daemon, name: &str) {
 
 #[test]
 fn a_service_manager_hears_of_start_reload_stop_and_of_life() {
-    in_sandbox(
-        "a_service_manager_hears_of_start_reload_stop_and_of_life",
-        &[],
-        || {
-            let site = PlainSite::new("manager");
-            site.echo(OFFICE, MEDIA);
-            site.echo(OFFICE, DNS);
-            let manager = Manager::listen(&site, "/run/notify.sock");
-            let mut gateway = manager.start(&site, "gateway.log", "");
-            let ready = manager.wait_for("READY=1");
-            assert!(!site.is_answered(OFFICE, MEDIA, 100), "it is not ready");
-            let status = format!("STATUS=judging by {}", site.folder.path("policy.toml"));
-            assert!(
-                ready.last().is_some_and(|it| it.contains(&status)),
-                "{ready:?}"
-            );
+    in_sandbox(&[], || {
+        let site = PlainSite::new("manager");
+        site.echo(OFFICE, MEDIA);
+        site.echo(OFFICE, DNS);
+        let manager = Manager::listen(&site, "/run/notify.sock");
+        let mut gateway = manager.start(&site, "gateway.log", "");
+        let ready = manager.wait_for("READY=1");
+        assert!(!site.is_answered(OFFICE, MEDIA, 100), "it is not ready");
+        let status = format!("STATUS=judging by {}", site.folder.path("policy.toml"));
+        assert!(
+            ready.last().is_some_and(|it| it.contains(&status)),
+            "{ready:?}"
+        );
 
-            // With nothing to do, and with much.
+        // With nothing to do, and with much.
+        for _ in 0..2 {
+            manager.wait_for("WATCHDOG=1");
+        }
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
+            let sender = sender.expect("a free port");
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    _ = sender.send_to(&[0; 64], (OFFICE, DNS));
+                }
+            });
             for _ in 0..2 {
                 manager.wait_for("WATCHDOG=1");
             }
-            let over = AtomicBool::new(false);
-            thread::scope(|scope| {
-                let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
-                let sender = sender.expect("a free port");
-                let over = &over;
-                scope.spawn(move || {
-                    while !over.load(Ordering::Relaxed) {
-                        _ = sender.send_to(&[0; 64], (OFFICE, DNS));
-                    }
-                });
-                for _ in 0..2 {
-                    manager.wait_for("WATCHDOG=1");
-                }
-                over.store(true, Ordering::Relaxed);
-            });
+            over.store(true, Ordering::Relaxed);
+        });
 
-            let reload = || {
-                signal(&gateway, "HUP");
-                manager.wait_for("RELOADING=1\nMONOTONIC_USEC=");
-                manager.wait_for("READY=1").pop().expect("that line")
-            };
-            let told = reload();
-            assert!(told.contains("generation 2\n"), "{told}");
-            site.folder.write("policy.toml", "");
-            let told = reload();
-            assert!(
-                told.contains("generation 2; what the file says now is refused"),
-                "{told}"
-            );
+        let reload = || {
+            signal(&gateway, "HUP");
+            manager.wait_for("RELOADING=1\nMONOTONIC_USEC=");
+            manager.wait_for("READY=1").pop().expect("that line")
+        };
+        let told = reload();
+        assert!(told.contains("generation 2\n"), "{told}");
+        site.folder.write("policy.toml", "");
+        let told = reload();
+        assert!(
+            told.contains("generation 2; what the file says now is refused"),
+            "{told}"
+        );
 
-            assert_eq!(gateway.terminate().code(), Some(0));
-            manager.wait_for("STOPPING=1");
-        },
-    );
+        assert_eq!(gateway.terminate().code(), Some(0));
+        manager.wait_for("STOPPING=1");
+    });
 }
 
 #[test]
 fn a_worker_that_hangs_is_not_said_to_live_and_a_new_start_brings_traffic_back() {
-    in_sandbox(
-        "a_worker_that_hangs_is_not_said_to_live_and_a_new_start_brings_traffic_back",
-        &["strace"],
-        || {
-            let site = PlainSite::new("hangs");
-            site.echo(OFFICE, MEDIA);
-            site.echo(OFFICE, DNS);
-            let manager = Manager::listen(&site, "@offramp-test/notify");
-            let options = "on_failure = \"closed\"\nworkers = 2\nmetrics = \"127.0.0.1:9100\"";
-            let mut gateway = manager.start(&site, "gateway.log", options);
-            manager.wait_for("WATCHDOG=1");
-            assert!(ask(&site, "/readyz").starts_with("HTTP/1.1 200"));
+    in_sandbox(&["strace"], || {
+        let site = PlainSite::new("hangs");
+        site.echo(OFFICE, MEDIA);
+        site.echo(OFFICE, DNS);
+        let manager = Manager::listen(&site, "@offramp-test/notify");
+        let options = "on_failure = \"closed\"\nworkers = 2\nmetrics = \"127.0.0.1:9100\"";
+        let mut gateway = manager.start(&site, "gateway.log", options);
+        manager.wait_for("WATCHDOG=1");
+        assert!(ask(&site, "/readyz").starts_with("HTTP/1.1 200"));
 
-            // One thread is held at its next system call; all others go on.
-            let worker = thread_of(&gateway, "offramp-1").to_string();
-            let mut hold = Command::new("strace")
-                .args(["-qq", "-o", "/dev/null", "-p", &worker])
-                .args(["-e", "inject=?poll,?ppoll,read:delay_enter=600s"])
-                .stdin(Stdio::null())
-                .spawn()
-                .expect("strace starts");
-            gateway.wait_for_log("worker 1 shows no sign of life");
-            assert!(ask(&site, "/healthz").starts_with("HTTP/1.1 200"));
-            assert!(ask(&site, "/readyz").starts_with("HTTP/1.1 503"));
+        // One thread is held at its next system call; all others go on.
+        let worker = thread_of(&gateway, "offramp-1").to_string();
+        let mut hold = Command::new("strace")
+            .args(["-qq", "-o", "/dev/null", "-p", &worker])
+            .args(["-e", "inject=?poll,?ppoll,read:delay_enter=600s"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("strace starts");
+        gateway.wait_for_log("worker 1 shows no sign of life");
+        assert!(ask(&site, "/healthz").starts_with("HTTP/1.1 200"));
+        assert!(ask(&site, "/readyz").starts_with("HTTP/1.1 503"));
 
-            // What was said before it hung may still be unread; after that there is silence, for as long as systemd waits.
-            while manager.next(Duration::ZERO).is_some() {}
-            assert_eq!(manager.next(WATCHDOG), None);
-            signal(&gateway, "ABRT");
-            // Who traces a thread has to let go of it before the process is gone.
-            stop(&mut hold);
-            assert_eq!(gateway.wait().code(), None);
-            poll("the device to go", || {
-                (!site.concentrator.has_interface("offramp0")).then_some(())
-            });
-            assert!(!site.is_answered(OFFICE, DNS, 100), "it is closed");
+        // What was said before it hung may still be unread; after that there is silence, for as long as systemd waits.
+        while manager.next(Duration::ZERO).is_some() {}
+        assert_eq!(manager.next(WATCHDOG), None);
+        signal(&gateway, "ABRT");
+        // Who traces a thread has to let go of it before the process is gone.
+        stop(&mut hold);
+        assert_eq!(gateway.wait().code(), None);
+        poll("the device to go", || {
+            (!site.concentrator.has_interface("offramp0")).then_some(())
+        });
+        assert!(!site.is_answered(OFFICE, DNS, 100), "it is closed");
 
-            let _gateway = manager.start(&site, "again.log", options);
-            manager.wait_for("READY=1");
-            assert!(site.is_answered(OFFICE, DNS, 100));
-            assert!(!site.is_answered(OFFICE, MEDIA, 100));
-        },
-    );
+        let _gateway = manager.start(&site, "again.log", options);
+        manager.wait_for("READY=1");
+        assert!(site.is_answered(OFFICE, DNS, 100));
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+    });
 }
 
 /// The thread of a gateway that has this name.
@@ -240,7 +227,7 @@ fn ask(site: &PlainSite, path: &str) -> String {
 
 #[test]
 fn few_rights_are_left_and_suffice() {
-    in_sandbox("few_rights_are_left_and_suffice", &[], || {
+    in_sandbox(&[], || {
         let site = PlainSite::new("rights");
         site.echo(OFFICE, MEDIA);
         let outside = Folder::new("rights_outside");
@@ -302,31 +289,27 @@ fn few_rights_are_left_and_suffice() {
 
 #[test]
 fn a_kernel_without_landlock_is_no_obstacle() {
-    in_sandbox(
-        "a_kernel_without_landlock_is_no_obstacle",
-        &["strace"],
-        || {
-            let site = PlainSite::new("without_landlock");
-            site.echo(OFFICE, DNS);
-            let policy = plain::policy(&site.folder, "");
-            let policy = site.folder.write("policy.toml", policy);
-            let mut command = Command::new("strace");
-            command
-                .args(["-f", "-qq", "-o", "/dev/null", "--seccomp-bpf"])
-                .args(["-e", "inject=landlock_create_ruleset:error=ENOSYS"])
-                .args([env!("CARGO_BIN_EXE_offramp"), "run", &policy]);
-            let log = site.folder.path("gateway.log");
-            let mut gateway = Daemon::start(&site.concentrator, "offramp run", log, &mut command);
-            gateway.wait_for_log("the kernel has no Landlock to limit files with");
-            gateway.wait_for_log("ready: ");
-            assert!(site.is_answered(OFFICE, DNS, 100));
-        },
-    );
+    in_sandbox(&["strace"], || {
+        let site = PlainSite::new("without_landlock");
+        site.echo(OFFICE, DNS);
+        let policy = plain::policy(&site.folder, "");
+        let policy = site.folder.write("policy.toml", policy);
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "-qq", "-o", "/dev/null", "--seccomp-bpf"])
+            .args(["-e", "inject=landlock_create_ruleset:error=ENOSYS"])
+            .args([env!("CARGO_BIN_EXE_offramp"), "run", &policy]);
+        let log = site.folder.path("gateway.log");
+        let mut gateway = Daemon::start(&site.concentrator, "offramp run", log, &mut command);
+        gateway.wait_for_log("the kernel has no Landlock to limit files with");
+        gateway.wait_for_log("ready: ");
+        assert!(site.is_answered(OFFICE, DNS, 100));
+    });
 }
 
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
-    in_sandbox("a_log_that_nobody_reads_stops_nothing", &[], || {
+    in_sandbox(&[], || {
         let site = PlainSite::new("unread");
         let policy = plain::policy(&site.folder, "");
         let policy = site.folder.write("policy.toml", policy);
@@ -371,42 +354,38 @@ fn a_log_that_nobody_reads_stops_nothing() {
 
 #[test]
 fn a_stranger_who_holds_the_name_keeps_no_gateway_from_starting() {
-    in_sandbox(
-        "a_stranger_who_holds_the_name_keeps_no_gateway_from_starting",
-        &[],
-        || {
-            use socket2::{Domain, SockAddr, Socket, Type};
-            let site = PlainSite::new("stranger");
-            // It answers nobody, so that nobody can see who it is.
-            let address = SockAddr::unix("\0offramp/gateway").expect("a short name");
-            let new = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
-            let (_stranger, _guests) = site.concentrator.enter(|| {
-                let stranger = new();
-                stranger.bind(&address).expect("a free name");
-                stranger.listen(0).expect("a bound socket");
-                let mut guests = Vec::new();
-                loop {
-                    let guest = new();
-                    guest.set_nonblocking(true).expect("a socket");
-                    if guest.connect(&address).is_err() {
-                        break;
-                    }
-                    guests.push(guest);
+    in_sandbox(&[], || {
+        use socket2::{Domain, SockAddr, Socket, Type};
+        let site = PlainSite::new("stranger");
+        // It answers nobody, so that nobody can see who it is.
+        let address = SockAddr::unix("\0offramp/gateway").expect("a short name");
+        let new = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        let (_stranger, _guests) = site.concentrator.enter(|| {
+            let stranger = new();
+            stranger.bind(&address).expect("a free name");
+            stranger.listen(0).expect("a bound socket");
+            let mut guests = Vec::new();
+            loop {
+                let guest = new();
+                guest.set_nonblocking(true).expect("a socket");
+                if guest.connect(&address).is_err() {
+                    break;
                 }
-                (stranger, guests)
-            });
-            let mut gateway = site.start("");
-            assert!(
-                gateway.log().contains("a stranger holds the name"),
-                "{}",
-                gateway.log()
-            );
-            let policy = site.folder.path("policy.toml");
-            let refused = site.offramp(&["run", &policy]).error(1);
-            assert!(refused.contains("already runs on this host"), "{refused}");
-            assert_eq!(gateway.terminate().code(), Some(0));
-        },
-    );
+                guests.push(guest);
+            }
+            (stranger, guests)
+        });
+        let mut gateway = site.start("");
+        assert!(
+            gateway.log().contains("a stranger holds the name"),
+            "{}",
+            gateway.log()
+        );
+        let policy = site.folder.path("policy.toml");
+        let refused = site.offramp(&["run", &policy]).error(1);
+        assert!(refused.contains("already runs on this host"), "{refused}");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
 }
 
 #[test]

@@ -5,12 +5,6 @@
 //!                                 └──▶ out0     ──▶ the test: left in the kernel
 //! ```
 
-#![cfg(feature = "gateway")]
-
-mod packets;
-mod site;
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -26,8 +20,8 @@ use offramp::packet::Received;
 use offramp::policy::DivertScope;
 use offramp::verdict::{Action, Reason, Verdict};
 
-use packets::{Identity, Places, Random, checksum, drain, identity, nonblocking, packet};
-use site::{Host, in_sandbox, poll};
+use crate::packets::{Identity, Places, Random, checksum, drain, identity, nonblocking, packet};
+use crate::site::{Host, in_sandbox, poll};
 
 /// Packets for each policy and scope.
 const PACKETS: u32 = 12_000;
@@ -281,53 +275,49 @@ fn compare(host: &Host, policy: &str, scope: &str, seed: u64) -> BTreeMap<String
 
 #[test]
 fn what_the_kernel_keeps_would_have_been_forwarded() {
-    in_sandbox(
-        "what_the_kernel_keeps_would_have_been_forwarded",
-        &[],
-        || {
-            let host = Host::new("concentrator");
-            let mut all = BTreeMap::new();
-            for (seed, policy) in (1..).zip(POLICIES) {
-                for scope in ["suspects", "policy", "all"] {
-                    let seen = compare(&host, policy, scope, seed);
-                    println!("policy {seed}, {scope}: {seen:#?}");
-                    let count = |what: &str| -> u32 {
-                        let matching = seen.iter().filter(|(name, _)| name.starts_with(what));
-                        matching.map(|(_, count)| count).sum()
-                    };
-                    assert!(count("diverted drop") > 100, "there is something to drop");
-                    assert!(
-                        scope == "all" || count("kept") > 1_000,
-                        "there is something to keep"
-                    );
-                    assert!(scope != "all" || count("kept") == 0, "nothing is kept");
-                    for (name, count) in seen {
-                        *all.entry(format!("{scope}: {name}")).or_insert(0) += count;
-                    }
+    in_sandbox(&[], || {
+        let host = Host::new("concentrator");
+        let mut all = BTreeMap::new();
+        for (seed, policy) in (1..).zip(POLICIES) {
+            for scope in ["suspects", "policy", "all"] {
+                let seen = compare(&host, policy, scope, seed);
+                println!("policy {seed}, {scope}: {seen:#?}");
+                let count = |what: &str| -> u32 {
+                    let matching = seen.iter().filter(|(name, _)| name.starts_with(what));
+                    matching.map(|(_, count)| count).sum()
+                };
+                assert!(count("diverted drop") > 100, "there is something to drop");
+                assert!(
+                    scope == "all" || count("kept") > 1_000,
+                    "there is something to keep"
+                );
+                assert!(scope != "all" || count("kept") == 0, "nothing is kept");
+                for (name, count) in seen {
+                    *all.entry(format!("{scope}: {name}")).or_insert(0) += count;
                 }
             }
-            // Every reason to look at a packet came up, and suspects are fewer than what goes to a prefix of the policy.
-            for reason in [
-                "media",
-                "hairpin",
-                "servers",
-                "public",
-                "source-routed",
-                "tiny-fragment",
-            ] {
-                let action = if reason == "public" {
-                    "forward"
-                } else {
-                    "drop"
-                };
-                let name = format!("suspects: diverted {action} {reason}");
-                assert!(all.contains_key(&name), "{name}: {all:#?}");
-            }
-            let harmless = |scope: &str| all[&format!("{scope}: diverted forward default")];
-            assert!(harmless("suspects") < harmless("policy"), "{all:#?}");
-            assert!(all["suspects: kept forward default"] > all["policy: kept forward default"]);
-        },
-    );
+        }
+        // Every reason to look at a packet came up, and suspects are fewer than what goes to a prefix of the policy.
+        for reason in [
+            "media",
+            "hairpin",
+            "servers",
+            "public",
+            "source-routed",
+            "tiny-fragment",
+        ] {
+            let action = if reason == "public" {
+                "forward"
+            } else {
+                "drop"
+            };
+            let name = format!("suspects: diverted {action} {reason}");
+            assert!(all.contains_key(&name), "{name}: {all:#?}");
+        }
+        let harmless = |scope: &str| all[&format!("{scope}: diverted forward default")];
+        assert!(harmless("suspects") < harmless("policy"), "{all:#?}");
+        assert!(all["suspects: kept forward default"] > all["policy: kept forward default"]);
+    });
 }
 
 #[test]

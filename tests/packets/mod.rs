@@ -3,7 +3,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "each test file uses a part of it"
+    reason = "each test binary uses a part of it"
 )]
 
 use std::fs::File;

@@ -46,7 +46,7 @@ fn every_mistake_of_a_file_is_drawn_where_it_stands() -> Result<(), Box<dyn Erro
 
 #[test]
 fn the_misprint_of_the_article_gets_both_readings() {
-    let errors = refusal(include_bytes!("refused/host_bits_of_the_article.toml"));
+    let errors = refusal(include_bytes!("../refused/host_bits_of_the_article.toml"));
     let expected =
         "prefix 172.16.1.0/8 has host bits set; did you mean 172.16.1.0/24 or 172.0.0.0/8?";
     assert_eq!(messages(&errors), [(Code::HostBits, expected)]);

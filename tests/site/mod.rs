@@ -17,7 +17,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "each test file uses a part of it"
+    reason = "each test binary uses a part of it"
 )]
 
 pub mod certificates;
@@ -32,7 +32,7 @@ pub mod wireguard;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub use namespace::{DEADLINE, Daemon, Host, in_sandbox, poll};
+pub use namespace::{DEADLINE, Daemon, Host, in_sandbox, in_sandbox_of, poll};
 
 use crate::support::Folder;
 
@@ -139,10 +139,10 @@ pub struct Site {
 }
 
 impl Site {
-    /// Builds it. `name` is that of the test.
-    pub fn new(name: &str, translation: Translation) -> Self {
+    /// Builds it. `test` is the full name of the test.
+    pub fn new(test: &str, translation: Translation) -> Self {
         let site = Self {
-            folder: Folder::new(&format!("{}-{name}", env!("CARGO_CRATE_NAME"))),
+            folder: Folder::new(&test.replace("::", "-")),
             internet: Host::new("internet"),
             homes: ["home1", "home2"].map(Host::new),
             clients: ["client1", "client2"].map(Host::new),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::support::{Ended, is_installed, read_all, run, skip, wait};
+use crate::support::{Ended, is_installed, read_all, run, skip, test_of, wait};
 
 /// What a test waits for comes within this time, or never.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -32,8 +32,13 @@ const SANDBOX_LIMIT: Duration = Duration::from_secs(180);
 /// Set inside the sandbox.
 const INSIDE: &str = "OFFRAMP_TEST_INSIDE_SANDBOX";
 
-/// Runs `body`, which is that of the test called `name`, in a sandbox. `programs` are those that it needs.
-pub fn in_sandbox(name: &str, programs: &[&str], body: impl FnOnce()) {
+/// Runs `body`, a closure of the test itself, in a sandbox. `programs` are those that it needs.
+pub fn in_sandbox(programs: &[&str], body: impl FnOnce()) {
+    in_sandbox_of(test_of(&body), programs, body);
+}
+
+/// The same for helpers that put something round a test's closure: `test` is the test's full name.
+pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         // `ip netns` keeps its names here, VPN daemons their sockets.
         run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"])).success();
@@ -66,12 +71,12 @@ pub fn in_sandbox(name: &str, programs: &[&str], body: impl FnOnce()) {
     let Some(way) = ways.iter().find(works) else {
         return skip("this system gives no namespaces of users, processes, mounts and networks");
     };
-    let test = std::env::current_exe().expect("the path of this test");
+    let binary = std::env::current_exe().expect("the path of this test binary");
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(way)
-        .arg(test)
-        .args(["--exact", name, "--nocapture"])
+        .arg(binary)
+        .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -9,8 +9,9 @@ use super::traffic::{
 };
 use super::{
     Addresses, CLIENT, DNS, EDGE_INSIDE, EDGE_PUBLIC, FRONT_END, Family, HOME, INTRANET, JUMP_HOST,
-    OFFICE, Site, Translation, Vpn, in_sandbox, poll,
+    OFFICE, Site, Translation, Vpn, in_sandbox_of, poll,
 };
+use crate::support::test_of;
 use Fate::{Dropped, Passes, PassesOutside};
 use Sent::{Connection, Datagram, Ping};
 
@@ -73,18 +74,21 @@ const TABLE: &[Row] = &[
     Row { what: "hairpin by TCP",                  sent: Connection,      to: CLIENT[1],   port: 50_020, fate: Dropped("hairpin") },
 ];
 
-/// Runs `body` on a site without a VPN; `name` is that of the test.
-pub fn with_site<V: Vpn>(name: &str, body: impl FnOnce(&Site)) {
-    in_sandbox(name, V::PROGRAMS, || {
-        body(&Site::new(name, Translation::KeepsPorts));
+/// Runs `body`, a closure of the test itself, on a site without a VPN.
+pub fn with_site<V: Vpn>(body: impl FnOnce(&Site)) {
+    let test = test_of(&body);
+    in_sandbox_of(test, V::PROGRAMS, || {
+        body(&Site::new(test, Translation::KeepsPorts));
     });
 }
 
-/// Runs `body` on a site with two connected clients of the VPN; `name` is that of the test.
-pub fn with_clients<V: Vpn>(name: &str, body: impl FnOnce(&Site, &mut V)) {
-    with_site::<V>(name, |site| {
-        let mut vpn = connected(site);
-        body(site, &mut vpn);
+/// Runs `body`, a closure of the test itself, on a site with two connected clients of the VPN.
+pub fn with_clients<V: Vpn>(body: impl FnOnce(&Site, &mut V)) {
+    let test = test_of(&body);
+    in_sandbox_of(test, V::PROGRAMS, || {
+        let site = Site::new(test, Translation::KeepsPorts);
+        let mut vpn = connected(&site);
+        body(&site, &mut vpn);
     });
 }
 
@@ -158,45 +162,39 @@ pub fn media_is_dropped<V: Vpn>(site: &Site, filter: &Filter) {
 }
 
 /// A filter that was there before its VPN holds, and does so when the VPN's daemon was started again.
-pub fn a_restarted_daemon_is_filtered<V: Vpn>(name: &str) {
-    with_site::<V>(name, |site| {
-        let filter = Filter::start(site, V::INTERFACES, "policy");
-        assert_eq!(filter.status().interfaces(), [""; 0]);
-        for _ in 0..2 {
-            let vpn: V = connected(site);
-            assert_ne!(filter.status().interfaces(), [""; 0]);
-            media_is_dropped::<V>(site, &filter);
-            drop(vpn);
-            poll("the end of its devices", || {
-                filter.status().interfaces().is_empty().then_some(())
-            });
-        }
-        filter.stop();
-    });
+pub fn a_restarted_daemon_is_filtered<V: Vpn>(site: &Site) {
+    let filter = Filter::start(site, V::INTERFACES, "policy");
+    assert_eq!(filter.status().interfaces(), [""; 0]);
+    for _ in 0..2 {
+        let vpn: V = connected(site);
+        assert_ne!(filter.status().interfaces(), [""; 0]);
+        media_is_dropped::<V>(site, &filter);
+        drop(vpn);
+        poll("the end of its devices", || {
+            filter.status().interfaces().is_empty().then_some(())
+        });
+    }
+    filter.stop();
 }
 
 /// The filter drops what it must, with `gateway.divert` as given.
-pub fn filter_holds<V: Vpn>(name: &str, divert: &str) {
-    with_clients::<V>(name, |site, _| {
-        let filter = Filter::start(site, V::INTERFACES, divert);
-        the_table_holds::<V>(site, &filter);
-        filter.stop();
-    });
+pub fn filter_holds<V: Vpn>(site: &Site, divert: &str) {
+    let filter = Filter::start(site, V::INTERFACES, divert);
+    the_table_holds::<V>(site, &filter);
+    filter.stop();
 }
 
 /// A filter that is stopped leaves the concentrator as it was.
-pub fn a_stop_restores_everything<V: Vpn>(name: &str) {
-    with_clients::<V>(name, |site, _| {
-        let before = KernelState::of(&site.concentrator);
-        for divert in ["policy", "all"] {
-            let filter = Filter::start(site, V::INTERFACES, divert);
-            assert_ne!(KernelState::of(&site.concentrator), before);
-            media_is_dropped::<V>(site, &filter);
-            filter.stop();
-            assert_eq!(KernelState::of(&site.concentrator), before);
-        }
-        everything_arrives::<V>(site);
-    });
+pub fn a_stop_restores_everything<V: Vpn>(site: &Site) {
+    let before = KernelState::of(&site.concentrator);
+    for divert in ["policy", "all"] {
+        let filter = Filter::start(site, V::INTERFACES, divert);
+        assert_ne!(KernelState::of(&site.concentrator), before);
+        media_is_dropped::<V>(site, &filter);
+        filter.stop();
+        assert_eq!(KernelState::of(&site.concentrator), before);
+    }
+    everything_arrives::<V>(site);
 }
 
 impl Row {

@@ -3,8 +3,10 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "each test file uses a part of it"
+    reason = "each test binary uses a part of it"
 )]
+
+pub mod certificates;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -190,6 +192,15 @@ impl Drop for Folder {
     fn drop(&mut self) {
         _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// The full name of the test in whose function the closure `body` stands, as `--exact` takes it: `life::a_stop_is_clean`.
+pub fn test_of<F>(body: &F) -> &'static str {
+    // `gateway::life::a_stop_is_clean::{{closure}}`: the binary first. Should this ever read differently, no test has the
+    // name, and the caller notices.
+    let path = std::any::type_name_of_val(body);
+    let path = path.split("::{{closure}}").next().unwrap_or(path);
+    path.split_once("::").map_or(path, |(_, name)| name)
 }
 
 /// Whether the program `name` can be started. Where it cannot, the test says that it is skipped, and fails in CI, where

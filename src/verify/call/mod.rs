@@ -16,7 +16,7 @@
 //! A policy does not say everything. Homes have no path to each other's private addresses; their routers let in only
 //! answers; offices and the Edge's internal interface reach each other; offices of a site with an Edge have no other way
 //! to the Internet for media; media ports are those of the policy. What may differ between sites is an argument: how
-//! routers choose ports, whether they pass UDP, the relay. `tests/gateway_ice.rs` compares predictions with calls of real
+//! routers choose ports, whether they pass UDP, the relay. `tests/gateway/ice.rs` compares predictions with calls of real
 //! agents through the running gateway.
 
 mod agent;

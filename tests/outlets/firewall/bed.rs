@@ -12,17 +12,17 @@ use crate::packets::{Identity, checksum, drain, identity, nonblocking};
 use crate::site::{DEADLINE, Host};
 
 /// Packets on their way at a time: no queue has less room, that of the processor (net.core.netdev_max_backlog) included.
-pub const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 
-pub struct Bed {
+pub(super) struct Bed {
     /// What clients send is written here.
-    pub vpn: File,
+    pub(super) vpn: File,
     /// What is forwarded is read here.
-    pub out: File,
+    pub(super) out: File,
 }
 
 impl Bed {
-    pub fn new(host: &Host) -> Self {
+    pub(super) fn new(host: &Host) -> Self {
         let bed = host.enter(|| Self {
             vpn: nonblocking(make_plain_device("vpn0").expect("a tun device")),
             out: nonblocking(make_plain_device("out0").expect("a tun device")),
@@ -49,7 +49,7 @@ impl Bed {
     }
 
     /// Sends a batch; what of it is forwarded. `sentinel` goes behind it, and has to be forwarded.
-    pub fn send(&mut self, packets: &[Vec<u8>], sentinel: &[u8]) -> HashSet<Identity> {
+    pub(super) fn send(&mut self, packets: &[Vec<u8>], sentinel: &[u8]) -> HashSet<Identity> {
         for packet in packets {
             self.vpn.write_all(packet).expect("the device is on");
         }
@@ -69,7 +69,7 @@ impl Bed {
 }
 
 /// An ICMP packet of a client to where no policy sends anything: every rule lets it pass.
-pub fn sentinel(client: Ipv4Addr) -> Vec<u8> {
+pub(super) fn sentinel(client: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![
         0x45, 0, 0, 28, 0xff, 0xff, 0, 0, 64, 1, 0, 0, 0, 0, 0, 0, 198, 51, 100, 2,
     ];

@@ -7,12 +7,11 @@
 //! Every packet is sent twice: without rules, to see what the kernel forwards at all, and with them. `OFFRAMP_PACKETS` says
 //! how many are sent, e.g. a million.
 
-#![cfg(feature = "gateway")]
-
-mod firewall;
-mod packets;
-mod site;
-mod support;
+mod bed;
+mod endpoint_files;
+mod policies;
+mod rule_files;
+mod shape;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -26,12 +25,11 @@ use offramp::policy::Policy;
 use offramp::render::rules::{RuleTarget, render_rules};
 use offramp::verdict::{Action, Reason, Verdict};
 
-use firewall::bed::{BATCH, Bed, sentinel};
-use firewall::policies;
-use firewall::shape::{Shape, shape};
-use packets::{Random, checksum, drain, identity, packet};
-use site::{Host, in_sandbox, poll};
-use support::Folder;
+use crate::packets::{Random, checksum, drain, identity, packet};
+use crate::site::{Host, in_sandbox, poll};
+use crate::support::Folder;
+use bed::{BATCH, Bed, sentinel};
+use shape::{Shape, shape};
 
 /// Packets for each policy.
 const PACKETS: usize = 4_000;
@@ -212,8 +210,7 @@ fn counted(host: &Host) -> BTreeMap<String, usize> {
 
 #[test]
 fn nftables_decides_and_counts_every_packet_as_the_filter_does() {
-    let name = "nftables_decides_and_counts_every_packet_as_the_filter_does";
-    in_sandbox(name, &[], || {
+    in_sandbox(&[], || {
         let host = Host::new("concentrator");
         let mut bed = Bed::new(&host);
         let mut all = Outcome::default();
@@ -255,51 +252,46 @@ fn nftables_decides_and_counts_every_packet_as_the_filter_does() {
 
 #[test]
 fn iptables_decides_every_packet_as_the_filter_does() {
-    let name = "iptables_decides_every_packet_as_the_filter_does";
-    in_sandbox(
-        name,
-        &["iptables-restore", "ip6tables-restore", "ipset"],
-        || {
-            let folder = Folder::new("firewall-iptables");
-            let host = Host::new("concentrator");
-            let mut bed = Bed::new(&host);
-            let shell = |script: String| {
-                host.run(Command::new("sh").args(["-ec", &script]))
-                    .success()
-            };
-            for seed in 100..103 {
-                let mut random = Random(seed);
-                let policy = policies::parsed(&policies::text(&mut random));
-                let sets = folder.write("offramp.ipset", rendered(RuleTarget::Ipset, &policy));
-                let load = || {
-                    // Twice: what is there is replaced.
+    in_sandbox(&["iptables-restore", "ip6tables-restore", "ipset"], || {
+        let folder = Folder::new("firewall-iptables");
+        let host = Host::new("concentrator");
+        let mut bed = Bed::new(&host);
+        let shell = |script: String| {
+            host.run(Command::new("sh").args(["-ec", &script]))
+                .success()
+        };
+        for seed in 100..103 {
+            let mut random = Random(seed);
+            let policy = policies::parsed(&policies::text(&mut random));
+            let sets = folder.write("offramp.ipset", rendered(RuleTarget::Ipset, &policy));
+            let load = || {
+                // Twice: what is there is replaced.
+                shell(format!(
+                    "ipset restore -exist < {sets}; ipset restore -exist < {sets}"
+                ));
+                for (program, target) in [
+                    ("iptables", RuleTarget::Iptables),
+                    ("ip6tables", RuleTarget::Ip6tables),
+                ] {
+                    let file = folder.write(target.file_name(), rendered(target, &policy));
                     shell(format!(
-                        "ipset restore -exist < {sets}; ipset restore -exist < {sets}"
-                    ));
-                    for (program, target) in [
-                        ("iptables", RuleTarget::Iptables),
-                        ("ip6tables", RuleTarget::Ip6tables),
-                    ] {
-                        let file = folder.write(target.file_name(), rendered(target, &policy));
-                        shell(format!(
-                            "{program}-restore --test --noflush < {file}; {program}-restore --noflush < {file}; \
+                        "{program}-restore --test --noflush < {file}; {program}-restore --noflush < {file}; \
                          {program} -C FORWARD -i vpn0 -j OFFRAMP 2>/dev/null || {program} -I FORWARD -i vpn0 -j OFFRAMP"
-                        ));
-                    }
-                };
-                // What the heads of the files say that they cannot say.
-                let skips = |shape: &Shape, verdict: Verdict| {
-                    let short = !shape.is_tail && shape.transport < 20;
-                    short || matches!(verdict.reason, Reason::SourceRouted | Reason::Malformed)
-                };
-                let outcome = compare(&mut bed, &policy, &mut random, load, skips);
-                println!("policy {seed}: {:#?}", outcome.verdicts);
-                for program in ["iptables", "ip6tables"] {
-                    shell(format!("{program} -D FORWARD -i vpn0 -j OFFRAMP"));
+                    ));
                 }
+            };
+            // What the heads of the files say that they cannot say.
+            let skips = |shape: &Shape, verdict: Verdict| {
+                let short = !shape.is_tail && shape.transport < 20;
+                short || matches!(verdict.reason, Reason::SourceRouted | Reason::Malformed)
+            };
+            let outcome = compare(&mut bed, &policy, &mut random, load, skips);
+            println!("policy {seed}: {:#?}", outcome.verdicts);
+            for program in ["iptables", "ip6tables"] {
+                shell(format!("{program} -D FORWARD -i vpn0 -j OFFRAMP"));
             }
-        },
-    );
+        }
+    });
 }
 
 /// TCP flags (RFC 9293 §3.1).
@@ -334,8 +326,7 @@ fn plain(protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8) -> V
 
 #[test]
 fn with_connection_tracking_replies_to_sessions_from_inside_pass_and_media_does_not() {
-    let name = "with_connection_tracking_replies_to_sessions_from_inside_pass_and_media_does_not";
-    in_sandbox(name, &[], || {
+    in_sandbox(&[], || {
         let host = Host::new("concentrator");
         let mut bed = Bed::new(&host);
         host.ip("route add 172.16.1.0/24 dev vpn0");

@@ -50,7 +50,7 @@ const PORTS: [&str; 10] = [
 ];
 
 /// A policy file.
-pub fn text(random: &mut Random) -> String {
+pub(super) fn text(random: &mut Random) -> String {
     let mut text = format!(
         "[vpn]\ninterfaces = [\"vpn0\"]\nclient_subnets = [{}{}]\n[corporate]\nsubnets = [{}]\n",
         quoted(random, &V4, 1),
@@ -120,13 +120,13 @@ fn quoted(random: &mut Random, choices: &[&str], count: usize) -> String {
 }
 
 /// The policy that `text` is.
-pub fn parsed(text: &str) -> Policy {
+pub(super) fn parsed(text: &str) -> Policy {
     let taken = policy::parse("test.toml", text.as_bytes());
     taken.unwrap_or_else(|errors| panic!("{errors}\n{text}")).0
 }
 
 /// Addresses in and around every prefix above, and ports at the edges of every range.
-pub fn places(policy: &Policy) -> Places {
+pub(super) fn places(policy: &Policy) -> Places {
     let mut others: Vec<IpAddr> = ["8.8.8.8", "172.16.2.1", "2001:db9::1"]
         .map(|text| text.parse().expect("an address"))
         .to_vec();

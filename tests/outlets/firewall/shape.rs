@@ -2,19 +2,19 @@
 
 /// How a packet is built, as far as it bears on rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Shape {
+pub(super) struct Shape {
     /// TCP or UDP with its ports, in the first or only piece.
-    pub shows_ports: bool,
+    pub(super) shows_ports: bool,
     /// A fragment with an offset.
-    pub is_tail: bool,
+    pub(super) is_tail: bool,
     /// Bytes of the transport header that are there.
-    pub transport: usize,
+    pub(super) transport: usize,
     /// Headers that are stated not to be looked into: see the head of the file for nftables.
-    pub is_beyond: bool,
+    pub(super) is_beyond: bool,
 }
 
 /// The shape of a whole packet, whose lengths are right.
-pub fn shape(packet: &[u8]) -> Shape {
+pub(super) fn shape(packet: &[u8]) -> Shape {
     match packet.first().map(|byte| byte >> 4) {
         Some(4) => ipv4(packet),
         Some(6) => ipv6(packet),

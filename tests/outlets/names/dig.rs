@@ -9,35 +9,35 @@ use crate::support::Folder;
 
 /// A reply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reply {
+pub(super) struct Reply {
     /// `NOERROR`, `NXDOMAIN`, ...
-    pub code: String,
+    pub(super) code: String,
     /// The answer section.
-    pub answers: Vec<Record>,
+    pub(super) answers: Vec<Record>,
     /// The authority and the additional section.
-    pub beside: Vec<Record>,
+    pub(super) beside: Vec<Record>,
 }
 
 /// A record, as `dig` writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub(super) struct Record {
     /// In lower case, without the last dot.
-    pub owner: String,
-    pub ttl: u32,
-    pub record_type: String,
-    pub data: String,
+    pub(super) owner: String,
+    pub(super) ttl: u32,
+    pub(super) record_type: String,
+    pub(super) data: String,
 }
 
 impl Record {
     /// Whether it leads to an address of the company's.
-    pub fn is_internal(&self) -> bool {
+    pub(super) fn is_internal(&self) -> bool {
         self.data.contains("10.66.") || self.data.contains("fd00:66:")
     }
 }
 
 impl Reply {
     /// The data of its answers, names without the last dot.
-    pub fn data(&self) -> BTreeSet<String> {
+    pub(super) fn data(&self) -> BTreeSet<String> {
         let answers = self.answers.iter();
         answers
             .map(|record| record.data.trim_end_matches('.').to_owned())
@@ -46,7 +46,12 @@ impl Reply {
 }
 
 /// Asks the server at `address`, from `host`; one reply for each question, empty where none came.
-pub fn ask(host: &Host, folder: &Folder, address: &str, questions: &[Question]) -> Vec<Reply> {
+pub(super) fn ask(
+    host: &Host,
+    folder: &Folder,
+    address: &str,
+    questions: &[Question],
+) -> Vec<Reply> {
     let lines: String = questions
         .iter()
         .map(|it| format!("{}\n", it.text()))

@@ -12,10 +12,10 @@ const V4: Ipv4Addr = Ipv4Addr::new(10, 66, 66, 66);
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x66, 0, 0, 0, 0, 0, 0x66);
 
 /// Names that begin so are aliases of the rest.
-pub const ALIAS: &str = "alias-of-";
+pub(super) const ALIAS: &str = "alias-of-";
 
 /// Starts it in `host`, at port 53 of `address`; it ends with the test.
-pub fn start(host: &Host, address: &str) {
+pub(super) fn start(host: &Host, address: &str) {
     let socket = host
         .enter(|| UdpSocket::bind((address, 53)))
         .expect("nobody else is at this address");

@@ -3,20 +3,17 @@
 //! Each gets the same questions, with a DNS server of the company behind it whose every answer leads inside. What a server
 //! cannot say is in its list of differences, with the reason; a difference that is gone fails the test, too.
 
-#![cfg(feature = "gateway")]
-
-mod resolvers;
-mod site;
-mod support;
+mod dig;
+mod leaky;
+mod table;
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use crate::site::{Daemon, Host, in_sandbox};
+use crate::support::{Folder, program, run};
 use offramp::plan::Zones;
 use offramp::render::{NameTarget, render_names};
-use resolvers::{dig, leaky, table};
-use site::{Daemon, Host, in_sandbox};
-use support::{Folder, program, run};
 
 /// A DNS server that is started with a file of ours, and what it says differently.
 struct Server {
@@ -202,7 +199,7 @@ fn every_server_answers_as_the_policy_says() {
         "named-checkzone",
         "dnsmasq",
     ];
-    in_sandbox("every_server_answers_as_the_policy_says", &programs, || {
+    in_sandbox(&programs, || {
         let host = Host::new("resolver");
         // BIND listens at addresses that an interface has.
         host.ip("address add 127.0.0.12/8 dev lo");

@@ -11,10 +11,10 @@ use super::dig::Reply;
 use super::leaky;
 
 /// The company's DNS server, which would lead clients inside.
-pub const UPSTREAM: &str = "127.0.0.99";
+pub(super) const UPSTREAM: &str = "127.0.0.99";
 
 /// The policy, whose own DNS server listens at `listen`.
-pub fn policy(listen: &str) -> Policy {
+pub(super) fn policy(listen: &str) -> Policy {
     let text = POLICY
         .replace("LISTEN", listen)
         .replace("UPSTREAM", UPSTREAM);
@@ -24,7 +24,7 @@ pub fn policy(listen: &str) -> Policy {
 }
 
 /// Its text.
-pub fn policy_text(listen: &str) -> String {
+pub(super) fn policy_text(listen: &str) -> String {
     POLICY
         .replace("LISTEN", listen)
         .replace("UPSTREAM", UPSTREAM)
@@ -67,21 +67,21 @@ canaries = ["doh", "private-relay", "ddr"]
 
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub(super) struct Question {
     /// As it is asked, with its case.
-    pub name: &'static str,
-    pub record_type: u16,
+    pub(super) name: &'static str,
+    pub(super) record_type: u16,
 }
 
 impl Question {
     /// As `dig` takes it, and as the tables of differences name it.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         format!("{} {}", self.name, record_type::text(self.record_type))
     }
 }
 
 /// All of them, in the order in which they are asked: first those whose answers could poison a cache for the others.
-pub fn questions() -> Vec<Question> {
+pub(super) fn questions() -> Vec<Question> {
     let cross = |names: &[&'static str], types: &[u16]| -> Vec<Question> {
         let each = |name| {
             types
@@ -168,7 +168,7 @@ const SVCB: u16 = 64;
 const CAA: u16 = 257;
 
 /// How a server's replies differ from what the policy says, a line each; `direct` are those of the company's DNS server.
-pub fn differences(
+pub(super) fn differences(
     zones: &Zones,
     questions: &[Question],
     direct: &[Reply],

@@ -1,21 +1,16 @@
 //! Kea and dnsmasq accept what was rendered, and a DHCP client gets the plan from dnsmasq.
 
-#![cfg(feature = "gateway")]
-
-mod network;
-mod support;
-
 use std::process::Command;
 
+use super::{Client, Daemon, FULL, in_namespace, plan, rendered, split};
+use crate::support::{Folder, run};
 use ipnet::IpNet;
-use network::{Client, Daemon, FULL, in_namespace, plan, rendered, split};
 use offramp::address::PrefixSet;
 use offramp::render::{Options, RenderError, Target, render};
-use support::{Folder, run};
 
 #[test]
 fn kea_accepts_the_options() {
-    in_namespace("kea_accepts_the_options", &["kea-dhcp4"], || {
+    in_namespace(&["kea-dhcp4"], || {
         for (name, text) in [("kea-full", FULL.to_owned()), ("kea-split", split())] {
             let folder = Folder::new(name);
             let options = folder.write("options.json", rendered(Target::Kea, &plan(&text), None));
@@ -36,56 +31,52 @@ fn kea_accepts_the_options() {
 
 #[test]
 fn a_client_of_dnsmasq_gets_the_routes_of_the_plan() {
-    in_namespace(
-        "a_client_of_dnsmasq_gets_the_routes_of_the_plan",
-        &["dnsmasq", "busybox"],
-        || {
-            let plan = plan(&split());
-            let folder = Folder::new("dnsmasq");
-            let routes = folder.write("routes.conf", rendered(Target::Dnsmasq, &plan, None));
-            run(Command::new("dnsmasq").args([
-                "--test",
-                "--conf-file",
-                &format!("--conf-file={routes}"),
-            ]))
-            .success();
-            let client = Client::start();
-            let mut server = Daemon::start(Command::new("dnsmasq").args([
-                "--keep-in-foreground",
-                "--log-facility=-",
-                "--log-dhcp",
-                "--port=0",
-                "--interface=up0",
-                "--bind-interfaces",
-                "--dhcp-range=192.0.2.10,192.0.2.20,1h",
-                "--dhcp-leasefile=/run/leases",
-                "--pid-file=/run/dnsmasq.pid",
-                &format!("--conf-file={routes}"),
-            ]));
-            server.wait_for("DHCP, sockets bound");
-            let script = folder.write(
-                "lease.sh",
-                "#!/bin/sh\n[ \"$1\" = bound ] && echo \"routes $staticroutes\"\nexit 0\n",
-            );
-            run(Command::new("chmod").args(["+x", &script])).success();
-            let udhcpc = [
-                "udhcpc", "-f", "-q", "-n", "-i", "up1", "-O", "121", "-s", &script,
-            ];
-            let leased = run(client.command("busybox").args(udhcpc));
-            let line = leased
-                .stdout
-                .lines()
-                .find_map(|line| line.strip_prefix("routes "));
-            let line = line.unwrap_or_else(|| panic!("{leased:?}\n{}", server.said.join("\n")));
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let routes = words.chunks(2).map(|pair| {
-                assert_eq!(pair[1], "172.16.1.1");
-                pair[0].parse::<IpNet>().expect("a prefix")
-            });
-            let routes: PrefixSet = routes.collect();
-            assert_eq!(routes, plan.included_but_gateways().only_v4());
-        },
-    );
+    in_namespace(&["dnsmasq", "busybox"], || {
+        let plan = plan(&split());
+        let folder = Folder::new("dnsmasq");
+        let routes = folder.write("routes.conf", rendered(Target::Dnsmasq, &plan, None));
+        run(Command::new("dnsmasq").args([
+            "--test",
+            "--conf-file",
+            &format!("--conf-file={routes}"),
+        ]))
+        .success();
+        let client = Client::start();
+        let mut server = Daemon::start(Command::new("dnsmasq").args([
+            "--keep-in-foreground",
+            "--log-facility=-",
+            "--log-dhcp",
+            "--port=0",
+            "--interface=up0",
+            "--bind-interfaces",
+            "--dhcp-range=192.0.2.10,192.0.2.20,1h",
+            "--dhcp-leasefile=/run/leases",
+            "--pid-file=/run/dnsmasq.pid",
+            &format!("--conf-file={routes}"),
+        ]));
+        server.wait_for("DHCP, sockets bound");
+        let script = folder.write(
+            "lease.sh",
+            "#!/bin/sh\n[ \"$1\" = bound ] && echo \"routes $staticroutes\"\nexit 0\n",
+        );
+        run(Command::new("chmod").args(["+x", &script])).success();
+        let udhcpc = [
+            "udhcpc", "-f", "-q", "-n", "-i", "up1", "-O", "121", "-s", &script,
+        ];
+        let leased = run(client.command("busybox").args(udhcpc));
+        let line = leased
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("routes "));
+        let line = line.unwrap_or_else(|| panic!("{leased:?}\n{}", server.said.join("\n")));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let routes = words.chunks(2).map(|pair| {
+            assert_eq!(pair[1], "172.16.1.1");
+            pair[0].parse::<IpNet>().expect("a prefix")
+        });
+        let routes: PrefixSet = routes.collect();
+        assert_eq!(routes, plan.included_but_gateways().only_v4());
+    });
 }
 
 #[test]

@@ -3,11 +3,12 @@
 //! A test starts itself again under `unshare`, which is the server's side; the client's side is one more namespace behind
 //! a veth pair. All of it goes when the test ends.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses a part of it"
-)]
+mod dhcp;
+mod ocserv;
+mod openvpn;
+mod readers;
+mod strongswan;
+mod wireguard;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -23,18 +24,18 @@ use offramp::plan::RoutePlan;
 use offramp::policy;
 use offramp::render::{self, Form, Options, Target};
 
-use crate::support::{Folder, is_installed, run, skip};
+use crate::support::{is_installed, run, skip, test_of};
 
 /// Address of the server on the link between the two.
-pub const SERVER: &str = "192.0.2.1";
+const SERVER: &str = "192.0.2.1";
 /// Address of the client on the link.
-pub const CLIENT: &str = "192.0.2.2";
+const CLIENT: &str = "192.0.2.2";
 
 /// Set in the namespace.
 const INSIDE: &str = "OFFRAMP_TEST_INSIDE_NAMESPACE";
 
 /// A site with a full tunnel, of both families: the article's Edge, and Teams.
-pub const FULL: &str = r#"
+const FULL: &str = r#"
 [vpn]
 client_subnets = ["172.16.1.0/24", "fd00:1::/64"]
 [corporate]
@@ -52,18 +53,18 @@ addresses = ["52.112.0.0/14", "52.122.0.0/15", "2603:1063::/38"]
 "#;
 
 /// The same with a split tunnel, where the company uses the Edge's network inside too.
-pub fn split() -> String {
+fn split() -> String {
     FULL.replace("\"full\"", "\"split\"")
         .replace("\"10.0.0.0/8\"", "\"10.0.0.0/8\", \"167.55.0.0/16\"")
 }
 
-pub fn plan(text: &str) -> RoutePlan {
+fn plan(text: &str) -> RoutePlan {
     let (policy, _) = policy::parse("policy.toml", text.as_bytes()).expect("a good policy");
     RoutePlan::new(&policy)
 }
 
 /// The file of a target for `plan`.
-pub fn rendered(target: Target, plan: &RoutePlan, form: Option<Form>) -> String {
+fn rendered(target: Target, plan: &RoutePlan, form: Option<Form>) -> String {
     let options = Options {
         form,
         via: Some("172.16.1.1".parse().expect("an address")),
@@ -74,9 +75,9 @@ pub fn rendered(target: Target, plan: &RoutePlan, form: Option<Form>) -> String 
         .text
 }
 
-/// Runs `body`, which is that of the test called `name`, in a network and a mount namespace of its own, if all `programs`
-/// are there.
-pub fn in_namespace(name: &str, programs: &[&str], body: impl FnOnce()) {
+/// Runs `body`, a closure of the test itself, in a network and a mount namespace of its own, if all `programs` are there.
+fn in_namespace(programs: &[&str], body: impl FnOnce()) {
+    let test = test_of(&body);
     if std::env::var_os(INSIDE).is_some() {
         // Daemons write here; nothing of it stays.
         run(Command::new("mount").args(["-t", "tmpfs", "none", "/run"])).success();
@@ -91,7 +92,7 @@ pub fn in_namespace(name: &str, programs: &[&str], body: impl FnOnce()) {
     if can.code != Some(0) {
         return skip("namespaces with daemons in them need root");
     }
-    let test = std::env::current_exe().expect("the path of this test");
+    let binary = std::env::current_exe().expect("the path of this test binary");
     let ended = run(Command::new("unshare")
         .args([
             "--net",
@@ -101,8 +102,8 @@ pub fn in_namespace(name: &str, programs: &[&str], body: impl FnOnce()) {
             "--kill-child",
             "--mount-proc",
         ])
-        .arg(test)
-        .args(["--exact", name, "--nocapture"])
+        .arg(binary)
+        .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1"));
     assert!(
         ended.stdout.contains("1 passed"),
@@ -113,18 +114,18 @@ pub fn in_namespace(name: &str, programs: &[&str], body: impl FnOnce()) {
 }
 
 /// Runs `ip` with these arguments, and it must succeed.
-pub fn ip(arguments: &str) {
+fn ip(arguments: &str) {
     run(Command::new("ip").args(arguments.split(' '))).success();
 }
 
 /// The client's side: a network namespace, with a default route to the server.
-pub struct Client {
+struct Client {
     keeper: Child,
 }
 
 impl Client {
     /// Makes it, behind a veth pair.
-    pub fn start() -> Self {
+    fn start() -> Self {
         let keeper = Command::new("unshare")
             .args(["--net", "sleep", "300"])
             .stdin(Stdio::null())
@@ -155,7 +156,7 @@ impl Client {
     }
 
     /// A command on the client's side.
-    pub fn command(&self, program: &str) -> Command {
+    fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args([
             "--net",
@@ -168,12 +169,12 @@ impl Client {
     }
 
     /// Runs `ip` on the client's side.
-    pub fn ip(&self, arguments: &str) -> String {
+    fn ip(&self, arguments: &str) -> String {
         run(self.command("ip").args(arguments.split(' '))).success()
     }
 
     /// The addresses that the kernel sends into the interface `device`: the most specific route decides.
-    pub fn enters(&self, device: &str) -> PrefixSet {
+    fn enters(&self, device: &str) -> PrefixSet {
         // Of two routes with one destination the lower metric counts.
         let mut best: HashMap<IpNet, (u64, bool)> = HashMap::new();
         for family in ["-4", "-6"] {
@@ -214,14 +215,14 @@ impl Drop for Client {
 
 /// The addresses that the plan and the kernel must agree on: not those of the link itself, and those that IPv6 has on
 /// every link.
-pub fn comparable(set: &PrefixSet) -> PrefixSet {
+fn comparable(set: &PrefixSet) -> PrefixSet {
     let link = ["192.0.2.0/24", "fd00:ff::/64", "fe80::/10", "ff00::/8"];
     let link = link.map(|text| text.parse::<IpNet>().expect("a literal prefix"));
     set.subtract(&PrefixSet::from_iter(link))
 }
 
 /// The kernel's answer for single addresses: at the edges of every entry, does `ip route get` lead into `device`?
-pub fn assert_routed(client: &Client, plan: &RoutePlan, device: &str) {
+fn assert_routed(client: &Client, plan: &RoutePlan, device: &str) {
     let entries = plan.includes.iter().chain(&plan.excludes);
     let mut asked = HashSet::new();
     for entry in entries {
@@ -251,15 +252,15 @@ pub fn assert_routed(client: &Client, plan: &RoutePlan, device: &str) {
 }
 
 /// A program that runs beside the test, and does not outlive it.
-pub struct Daemon {
+struct Daemon {
     child: Child,
     lines: Receiver<String>,
     /// What it said so far.
-    pub said: Vec<String>,
+    said: Vec<String>,
 }
 
 impl Daemon {
-    pub fn start(command: &mut Command) -> Self {
+    fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -281,7 +282,7 @@ impl Daemon {
 
     /// Waits until it says a line with `text` in it.
     #[track_caller]
-    pub fn wait_for(&mut self, text: &str) {
+    fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.said.iter().any(|line| line.contains(text)) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -311,7 +312,7 @@ impl Drop for Daemon {
 
 /// Waits until `holds`.
 #[track_caller]
-pub fn until(what: &str, holds: impl Fn() -> bool) {
+fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}: never");
@@ -321,7 +322,7 @@ pub fn until(what: &str, holds: impl Fn() -> bool) {
 
 /// Waits until the routes of the client into `device` are those of the plan.
 #[track_caller]
-pub fn assert_enters(client: &Client, plan: &RoutePlan, device: &str) {
+fn assert_enters(client: &Client, plan: &RoutePlan, device: &str) {
     let deadline = Instant::now() + PATIENCE;
     let wanted = comparable(&plan.tunnel);
     loop {
@@ -337,47 +338,6 @@ pub fn assert_enters(client: &Client, plan: &RoutePlan, device: &str) {
             );
         }
         thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A certificate authority with a certificate for each name, as files.
-pub struct Certificates {
-    pub authority: String,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-impl Certificates {
-    pub fn new(folder: &Folder) -> Self {
-        let mut parameters =
-            rcgen::CertificateParams::new(Vec::<String>::new()).expect("no names to refuse");
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        parameters
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "offramp tests");
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let authority = parameters.self_signed(&key).expect("a certificate");
-        let path = folder.write("ca.pem", authority.pem());
-        Self {
-            authority: path,
-            issuer: rcgen::Issuer::new(parameters, key),
-        }
-    }
-
-    /// Paths of the certificate and the key for `name`.
-    pub fn issue(&self, folder: &Folder, name: &str) -> (String, String) {
-        let mut parameters =
-            rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name or an address");
-        parameters
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = parameters
-            .signed_by(&key, &self.issuer)
-            .expect("a certificate");
-        (
-            folder.write(&format!("{name}.pem"), certificate.pem()),
-            folder.write(&format!("{name}.key"), key.serialize_pem()),
-        )
     }
 }
 

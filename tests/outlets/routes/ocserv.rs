@@ -1,21 +1,16 @@
 //! ocserv gives what was rendered to openconnect, whose vpnc-script makes the plan of it in the kernel.
 
-#![cfg(feature = "gateway")]
-
-mod network;
-mod support;
-
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use network::{
-    Certificates, Client, Daemon, FULL, SERVER, assert_enters, assert_routed, in_namespace, plan,
-    rendered, split,
+use super::{
+    Client, Daemon, FULL, SERVER, assert_enters, assert_routed, in_namespace, plan, rendered, split,
 };
+use crate::support::certificates::Certificates;
+use crate::support::{Folder, run};
 use offramp::plan::RoutePlan;
 use offramp::render::Target;
-use support::{Folder, run};
 
 const PROGRAMS: &[&str] = &["ocserv", "ocpasswd", "openconnect"];
 /// Where Debian has it.
@@ -76,31 +71,23 @@ fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
 
 #[test]
 fn a_full_tunnel_leaves_out_the_public_services() {
-    in_namespace(
-        "a_full_tunnel_leaves_out_the_public_services",
-        PROGRAMS,
-        || {
-            let plan = plan(FULL);
-            let routes = rendered(Target::Ocserv, &plan, None);
-            assert!(
-                routes.contains("no-route = 52.112.0.0/255.252.0.0"),
-                "{routes}"
-            );
-            assert_given("ocserv-full", &plan, &routes);
-        },
-    );
+    in_namespace(PROGRAMS, || {
+        let plan = plan(FULL);
+        let routes = rendered(Target::Ocserv, &plan, None);
+        assert!(
+            routes.contains("no-route = 52.112.0.0/255.252.0.0"),
+            "{routes}"
+        );
+        assert_given("ocserv-full", &plan, &routes);
+    });
 }
 
 #[test]
 fn a_split_tunnel_has_the_corporate_prefixes() {
-    in_namespace(
-        "a_split_tunnel_has_the_corporate_prefixes",
-        PROGRAMS,
-        || {
-            let plan = plan(&split());
-            let routes = rendered(Target::Ocserv, &plan, None);
-            assert!(!routes.contains("no-route"), "{routes}");
-            assert_given("ocserv-split", &plan, &routes);
-        },
-    );
+    in_namespace(PROGRAMS, || {
+        let plan = plan(&split());
+        let routes = rendered(Target::Ocserv, &plan, None);
+        assert!(!routes.contains("no-route"), "{routes}");
+        assert_given("ocserv-split", &plan, &routes);
+    });
 }

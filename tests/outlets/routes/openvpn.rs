@@ -1,21 +1,16 @@
 //! OpenVPN's server pushes what was rendered, and the client's kernel routes are the plan.
 
-#![cfg(feature = "gateway")]
-
-mod network;
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use network::{
-    Certificates, Client, Daemon, FULL, SERVER, assert_routed, comparable, in_namespace, plan,
-    rendered, split,
+use super::{
+    Client, Daemon, FULL, SERVER, assert_routed, comparable, in_namespace, plan, rendered, split,
 };
+use crate::support::Folder;
+use crate::support::certificates::Certificates;
 use offramp::plan::RoutePlan;
 use offramp::render::{Form, Options, Target, render};
-use support::Folder;
 
 const PROGRAMS: &[&str] = &["openvpn"];
 
@@ -105,60 +100,48 @@ fn config(folder: &Folder, text: &str) -> Vec<String> {
 
 #[test]
 fn a_full_tunnel_leaves_out_the_public_services() {
-    in_namespace(
-        "a_full_tunnel_leaves_out_the_public_services",
-        PROGRAMS,
-        || {
-            let plan = plan(FULL);
-            let rendered = render(Target::OpenVpn, &plan, &Options::default()).expect("no limit");
-            let mut server = assert_pushed("openvpn-full", &plan, |folder| {
-                config(folder, &rendered.text)
-            });
-            server.wait_for("push-continuation 1");
-            // The server cuts what it pushes into as many messages as were foretold.
-            let sent = server
-                .said
-                .iter()
-                .filter(|line| line.contains("'PUSH_REPLY,"));
-            assert_eq!(
-                Some(sent.count()),
-                rendered.measures.messages,
-                "{}",
-                server.said.join("\n")
-            );
-        },
-    );
+    in_namespace(PROGRAMS, || {
+        let plan = plan(FULL);
+        let rendered = render(Target::OpenVpn, &plan, &Options::default()).expect("no limit");
+        let mut server = assert_pushed("openvpn-full", &plan, |folder| {
+            config(folder, &rendered.text)
+        });
+        server.wait_for("push-continuation 1");
+        // The server cuts what it pushes into as many messages as were foretold.
+        let sent = server
+            .said
+            .iter()
+            .filter(|line| line.contains("'PUSH_REPLY,"));
+        assert_eq!(
+            Some(sent.count()),
+            rendered.measures.messages,
+            "{}",
+            server.said.join("\n")
+        );
+    });
 }
 
 #[test]
 fn the_include_form_leads_to_the_same_routes() {
-    in_namespace(
-        "the_include_form_leads_to_the_same_routes",
-        PROGRAMS,
-        || {
-            let plan = plan(FULL);
-            let text = rendered(Target::OpenVpn, &plan, Some(Form::Include));
-            assert!(!text.contains("redirect-gateway"), "{text}");
-            assert_pushed("openvpn-include", &plan, |folder| config(folder, &text));
-        },
-    );
+    in_namespace(PROGRAMS, || {
+        let plan = plan(FULL);
+        let text = rendered(Target::OpenVpn, &plan, Some(Form::Include));
+        assert!(!text.contains("redirect-gateway"), "{text}");
+        assert_pushed("openvpn-include", &plan, |folder| config(folder, &text));
+    });
 }
 
 #[test]
 fn public_addresses_inside_a_pushed_prefix_go_by_the_clients_own_gateway() {
-    in_namespace(
-        "public_addresses_inside_a_pushed_prefix_go_by_the_clients_own_gateway",
-        PROGRAMS,
-        || {
-            let plan = plan(&split());
-            let text = rendered(Target::OpenVpn, &plan, None);
-            assert!(
-                text.contains("push \"route 167.55.49.32 255.255.255.252 net_gateway\""),
-                "{text}"
-            );
-            assert_pushed("openvpn-split", &plan, |folder| config(folder, &text));
-        },
-    );
+    in_namespace(PROGRAMS, || {
+        let plan = plan(&split());
+        let text = rendered(Target::OpenVpn, &plan, None);
+        assert!(
+            text.contains("push \"route 167.55.49.32 255.255.255.252 net_gateway\""),
+            "{text}"
+        );
+        assert_pushed("openvpn-split", &plan, |folder| config(folder, &text));
+    });
 }
 
 /// What the server would push to others.
@@ -171,41 +154,32 @@ const OF_THE_SERVER: [&str; 4] = [
 
 #[test]
 fn a_clients_own_file_takes_the_place_of_the_servers_routes() {
-    in_namespace(
-        "a_clients_own_file_takes_the_place_of_the_servers_routes",
-        PROGRAMS,
-        || {
-            let plan = plan(&split());
-            assert_pushed("openvpn-ccd", &plan, |folder| {
-                let path = folder.path("ccd");
-                fs::create_dir(&path).expect("a folder");
-                folder.write("ccd/client", rendered(Target::OpenVpnCcd, &plan, None));
-                let mut options: Vec<String> = OF_THE_SERVER.map(str::to_owned).to_vec();
-                options.extend(["--client-config-dir".to_owned(), path]);
-                options
-            });
-        },
-    );
+    in_namespace(PROGRAMS, || {
+        let plan = plan(&split());
+        assert_pushed("openvpn-ccd", &plan, |folder| {
+            let path = folder.path("ccd");
+            fs::create_dir(&path).expect("a folder");
+            folder.write("ccd/client", rendered(Target::OpenVpnCcd, &plan, None));
+            let mut options: Vec<String> = OF_THE_SERVER.map(str::to_owned).to_vec();
+            options.extend(["--client-config-dir".to_owned(), path]);
+            options
+        });
+    });
 }
 
 #[test]
 fn a_client_connect_script_takes_the_place_of_the_servers_routes() {
-    in_namespace(
-        "a_client_connect_script_takes_the_place_of_the_servers_routes",
-        PROGRAMS,
-        || {
-            let plan = plan(FULL);
-            assert_pushed("openvpn-connect", &plan, |folder| {
-                let script = folder.write(
-                    "connect.sh",
-                    rendered(Target::OpenVpnClientConnect, &plan, None),
-                );
-                fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
-                    .expect("our own file");
-                let mut options: Vec<String> = OF_THE_SERVER.map(str::to_owned).to_vec();
-                options.extend(["--client-connect".to_owned(), script]);
-                options
-            });
-        },
-    );
+    in_namespace(PROGRAMS, || {
+        let plan = plan(FULL);
+        assert_pushed("openvpn-connect", &plan, |folder| {
+            let script = folder.write(
+                "connect.sh",
+                rendered(Target::OpenVpnClientConnect, &plan, None),
+            );
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("our own file");
+            let mut options: Vec<String> = OF_THE_SERVER.map(str::to_owned).to_vec();
+            options.extend(["--client-connect".to_owned(), script]);
+            options
+        });
+    });
 }

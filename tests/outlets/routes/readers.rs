@@ -1,18 +1,14 @@
 //! What is rendered, read back by readers that share nothing with the renderers: a script, an XML parser, a grammar.
 
-#![cfg(feature = "gateway")]
-
-mod support;
-
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use crate::support::{is_installed, project};
 use ipnet::IpNet;
 use offramp::address::PrefixSet;
 use offramp::plan::RoutePlan;
 use offramp::policy;
 use offramp::render::{self, Form, Options, RenderError, Target};
-use support::{is_installed, project};
 
 const FULL: &str = r#"
 [vpn]
@@ -118,7 +114,7 @@ fn another_program_reads_every_file_as_the_plan() {
         expected.push((name.to_owned(), target, plan.clone(), text.to_owned()));
     });
     let mut reader = Command::new("python3");
-    reader.arg(project("tests/routes/read.py"));
+    reader.arg(project("tests/outlets/routes/read.py"));
     let (success, said) = filter(&mut reader, &serde_json::Value::from(files).to_string());
     assert!(success, "{said}");
     let answers: Vec<Vec<String>> = serde_json::from_str(&said).expect("a list for each file");

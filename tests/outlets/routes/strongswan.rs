@@ -1,18 +1,13 @@
 //! strongSwan's charon loads what was rendered, and lists it as its traffic selectors.
 
-#![cfg(feature = "gateway")]
-
-mod network;
-mod support;
-
 use std::process::Command;
 
+use super::{Daemon, FULL, in_namespace, plan, rendered, split, until};
+use crate::support::{Folder, run};
 use ipnet::IpNet;
-use network::{Daemon, FULL, in_namespace, plan, rendered, split, until};
 use offramp::address::PrefixSet;
 use offramp::policy::TunnelMode;
 use offramp::render::Target;
-use support::{Folder, run};
 
 /// Where Debian has it.
 const CHARON: &str = "/usr/lib/ipsec/charon";
@@ -114,22 +109,14 @@ fn assert_loaded(name: &str, text: &str) {
 
 #[test]
 fn a_full_tunnel_is_the_complement_in_traffic_selectors() {
-    in_namespace(
-        "a_full_tunnel_is_the_complement_in_traffic_selectors",
-        &["swanctl"],
-        || {
-            assert_loaded("strongswan-full", FULL);
-        },
-    );
+    in_namespace(&["swanctl"], || {
+        assert_loaded("strongswan-full", FULL);
+    });
 }
 
 #[test]
 fn a_split_tunnel_is_the_corporate_prefixes_in_traffic_selectors() {
-    in_namespace(
-        "a_split_tunnel_is_the_corporate_prefixes_in_traffic_selectors",
-        &["swanctl"],
-        || {
-            assert_loaded("strongswan-split", &split());
-        },
-    );
+    in_namespace(&["swanctl"], || {
+        assert_loaded("strongswan-split", &split());
+    });
 }

@@ -1,17 +1,12 @@
 //! WireGuard takes what was rendered, and its own list of allowed addresses is the plan.
 
-#![cfg(feature = "gateway")]
-
-mod network;
-mod support;
-
 use std::process::Command;
 
+use super::{Daemon, FULL, in_namespace, plan, rendered, split, until};
+use crate::support::{Folder, run};
 use ipnet::IpNet;
-use network::{Daemon, FULL, in_namespace, plan, rendered, split, until};
 use offramp::address::PrefixSet;
 use offramp::render::Target;
-use support::{Folder, run};
 
 fn assert_allowed(name: &str, text: &str) {
     let plan = plan(text);
@@ -45,22 +40,14 @@ fn assert_allowed(name: &str, text: &str) {
 
 #[test]
 fn a_full_tunnel_is_the_complement_without_the_peer_itself() {
-    in_namespace(
-        "a_full_tunnel_is_the_complement_without_the_peer_itself",
-        &["wg", "wireguard-go"],
-        || {
-            assert_allowed("wireguard-full", FULL);
-        },
-    );
+    in_namespace(&["wg", "wireguard-go"], || {
+        assert_allowed("wireguard-full", FULL);
+    });
 }
 
 #[test]
 fn a_split_tunnel_is_the_corporate_prefixes() {
-    in_namespace(
-        "a_split_tunnel_is_the_corporate_prefixes",
-        &["wg", "wireguard-go"],
-        || {
-            assert_allowed("wireguard-split", &split());
-        },
-    );
+    in_namespace(&["wg", "wireguard-go"], || {
+        assert_allowed("wireguard-split", &split());
+    });
 }

@@ -1,0 +1,8 @@
+//! Captures through the library's door: read, written, and judged packet by packet.
+//!
+//! Needs no feature: it runs against the pure half, too.
+
+mod link_types;
+mod reader;
+mod verdicts;
+mod writer;

@@ -1,0 +1,16 @@
+//! The commands as a user runs them: arguments, files, output, exit codes.
+
+#![cfg(feature = "gateway")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod check;
+mod demo;
+mod explain;
+mod feed;
+mod line;
+mod observe;
+mod render;
+mod replay;
+mod verify;

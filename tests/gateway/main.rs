@@ -1,0 +1,29 @@
+//! The gateway while it runs: real kernels, VPN daemons, clients, resolvers and calls.
+//!
+//! Every test that has hosts starts itself again in a sandbox of its own (`support::sandbox`), so tests of one binary
+//! share no interface, port, rule or file.
+
+#![cfg(feature = "gateway")]
+
+#[path = "../packets/mod.rs"]
+mod packets;
+#[path = "../site/mod.rs"]
+mod site;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod datapath;
+mod dns;
+mod drops;
+mod faults;
+mod ice;
+mod life;
+mod live;
+mod metrics;
+mod names;
+mod ocserv;
+mod openvpn;
+mod reload;
+mod service;
+mod suspects;
+mod wireguard;

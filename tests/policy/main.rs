@@ -1,0 +1,8 @@
+//! Policy files through the library's door: accepted, refused with a report, accepted with warnings, and any bytes at all.
+//!
+//! Needs no feature: it runs against the pure half, too.
+
+mod accepted;
+mod any_bytes;
+mod refused;
+mod warned;
