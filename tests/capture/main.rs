@@ -2,6 +2,9 @@
 //!
 //! Needs no feature: it runs against the pure half, too.
 
+#[path = "../support/skip.rs"]
+mod skip;
+
 mod link_types;
 mod reader;
 mod verdicts;

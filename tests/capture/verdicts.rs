@@ -12,6 +12,8 @@ use offramp::capture::{CaptureError, CaptureReader, LinkPayload, gunzip, ip_pack
 use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 
+use crate::skip::recorded_captures;
+
 /// What the file beside a capture expects of one frame.
 struct Expected {
     frame: u64,
@@ -31,17 +33,9 @@ fn our_captures_get_their_verdicts_and_reasons() {
 
 #[test]
 fn captures_of_others_get_their_verdicts() {
-    let folder = std::env::var_os("OFFRAMP_CAPTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures"),
-        PathBuf::from,
-    );
-    if !folder.is_dir() {
-        println!(
-            "SKIPPED: no captures in {}; name a folder in OFFRAMP_CAPTURES",
-            folder.display()
-        );
+    let Some(folder) = recorded_captures() else {
         return;
-    }
+    };
     let (frames, mistakes) = compare(&folder, |expected, verdict, _| {
         expected.verdict == "either" || expected.verdict == verdict
     });

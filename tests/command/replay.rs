@@ -165,7 +165,7 @@ fn a_reader_that_leaves_early_is_no_error() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let stderr = support::read_all(child.stderr.take().expect("piped just above"));
+    let stderr = crate::support::read_all(child.stderr.take().expect("piped just above"));
     let mut line = String::new();
     let mut stdout = BufReader::new(child.stdout.take().expect("piped just above"));
     stdout.read_line(&mut line).expect("a line of verdicts");
@@ -280,7 +280,7 @@ fn a_full_disk_is_an_error_that_names_the_file() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let stderr = support::read_all(child.stderr.take().expect("piped just above"));
+        let stderr = crate::support::read_all(child.stderr.take().expect("piped just above"));
         let status = wait(&mut child, TIME_LIMIT).expect("it ends");
         let stderr = stderr.join().expect("a reader does not panic");
         let message = stderr.lines().last().unwrap_or_default();

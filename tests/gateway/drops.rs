@@ -456,7 +456,7 @@ fn a_log_on_standard_output_survives_whoever_reads_it() {
         });
         assert_judges(&site);
         run(Command::new("kill").args(["-s", "TERM", &child.id().to_string()])).success();
-        let ended = support::wait(&mut child, site::DEADLINE).expect("it ends");
+        let ended = crate::support::wait(&mut child, crate::site::DEADLINE).expect("it ends");
         assert_eq!(ended.code(), Some(0), "{:?}", fs::read_to_string(&log));
     });
 }

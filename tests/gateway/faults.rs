@@ -195,7 +195,8 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
         assert!(tries < 500, "{tries}");
 
         limit(&gateway, "--nofile=1024:");
-        let ended = support::wait(&mut asking, site::DEADLINE).expect("it is answered");
+        let ended =
+            crate::support::wait(&mut asking, crate::site::DEADLINE).expect("it is answered");
         assert!(ended.success());
         signal(&gateway, "HUP");
         gateway.wait_for_log("reloaded: ");

@@ -1,7 +1,7 @@
 //! The gateway while it runs: real kernels, VPN daemons, clients, resolvers and calls.
 //!
-//! Every test that has hosts starts itself again in a sandbox of its own (`support::sandbox`), so tests of one binary
-//! share no interface, port, rule or file.
+//! Every test that has hosts starts itself again in a sandbox of its own (`site::in_sandbox`), so tests of this binary
+//! share no interface, port or rule.
 
 #![cfg(feature = "gateway")]
 

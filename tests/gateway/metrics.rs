@@ -28,7 +28,7 @@ fn connect(site: &PlainSite) -> TcpStream {
     let stream = site.concentrator.enter(|| TcpStream::connect(address));
     let stream = stream.expect("the gateway listens");
     stream
-        .set_read_timeout(Some(site::DEADLINE))
+        .set_read_timeout(Some(crate::site::DEADLINE))
         .expect("a duration");
     stream
 }

@@ -7,14 +7,16 @@
 )]
 
 pub mod certificates;
+mod skip;
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use skip::{is_installed, skip};
 
 /// No command of a test takes nearly this long; one that does hangs.
 pub const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -201,25 +203,4 @@ pub fn test_of<F>(body: &F) -> &'static str {
     let path = std::any::type_name_of_val(body);
     let path = path.split("::{{closure}}").next().unwrap_or(path);
     path.split_once("::").map_or(path, |(_, name)| name)
-}
-
-/// Whether the program `name` can be started. Where it cannot, the test says that it is skipped, and fails in CI, where
-/// `tests/run` installs what tests need.
-pub fn is_installed(name: impl AsRef<OsStr>) -> bool {
-    let name = name.as_ref();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    if !found {
-        skip(&format!("{} is not installed", name.display()));
-    }
-    found
-}
-
-/// Says that a test is skipped, and why; in CI nothing is.
-pub fn skip(why: &str) {
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "nothing is skipped in CI: {why}"
-    );
-    eprintln!("SKIPPED: {why}");
 }

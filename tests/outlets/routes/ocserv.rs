@@ -18,7 +18,7 @@ const SCRIPT: &str = "/usr/share/vpnc-scripts/vpnc-script";
 
 fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
     if !fs::exists(SCRIPT).unwrap_or(false) {
-        return support::skip("vpnc-scripts is not installed");
+        return crate::support::skip("vpnc-scripts is not installed");
     }
     let folder = Folder::new(name);
     let client = Client::start();

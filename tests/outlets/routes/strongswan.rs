@@ -14,7 +14,7 @@ const CHARON: &str = "/usr/lib/ipsec/charon";
 
 fn assert_loaded(name: &str, text: &str) {
     if !std::fs::exists(CHARON).unwrap_or(false) {
-        return support::skip("strongswan-charon is not installed");
+        return crate::support::skip("strongswan-charon is not installed");
     }
     let plan = plan(text);
     let folder = Folder::new(name);

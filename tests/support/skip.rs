@@ -1,0 +1,54 @@
+//! Tests that cannot run on this system: each says so where it is seen, and fails in CI.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Says that the test is skipped, and why. In CI nothing is skipped: the test fails.
+#[track_caller]
+pub fn skip(why: &str) {
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "nothing is skipped in CI: {why}"
+    );
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    // Not `eprintln!`, whose output the test runner keeps to itself when a test passes.
+    _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
+
+/// Whether the program `name` can be started; the test is skipped where it cannot. `tests/run` installs what tests need.
+#[track_caller]
+pub fn is_installed(name: impl AsRef<OsStr>) -> bool {
+    let name = name.as_ref();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    if !found {
+        skip(&format!("{} is not installed", name.display()));
+    }
+    found
+}
+
+/// The folder of recorded captures, which belong to others and are no part of this repository: `../shared/captures`, or
+/// the one that `OFFRAMP_CAPTURES` names. The test is skipped where it is not there.
+#[track_caller]
+pub fn recorded_captures() -> Option<PathBuf> {
+    let folder = std::env::var_os("OFFRAMP_CAPTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures"),
+        PathBuf::from,
+    );
+    if !folder.is_dir() {
+        skip(&format!(
+            "{} is not there; name a folder of captures in OFFRAMP_CAPTURES",
+            folder.display()
+        ));
+        return None;
+    }
+    Some(folder)
+}
