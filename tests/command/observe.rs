@@ -1,6 +1,5 @@
 //! `offramp observe`, on interfaces with real traffic: each test runs in a network namespace of its own.
 //!
-//! A test starts itself again under `unshare`; what it builds there goes when it ends.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::{TIME_LIMIT, is_installed, program, read_all, run, skip, test_of, wait};
+use crate::support::sandbox::in_sandbox;
+use crate::support::{TIME_LIMIT, is_installed, program, read_all, run, skip, wait};
 
 const POLICY: &str = "config/minimal.toml";
 /// A client of the policy.
@@ -17,47 +17,12 @@ const CLIENT: &str = "172.16.1.10";
 /// A host of its corporate network.
 const OFFICE: &str = "10.2.0.20";
 
-/// Set in the namespace.
-const INSIDE: &str = "OFFRAMP_TEST_INSIDE_NAMESPACE";
-
-/// Runs `body`, a closure of the test itself, in a network namespace of its own.
-fn in_namespace(body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    if !is_installed("unshare") || !is_installed("ip") {
-        return;
-    }
-    // Root may, and others where the system allows user namespaces.
-    let ways = [
-        &["--net", "--mount"][..],
-        &["--user", "--map-root-user", "--net", "--mount"],
-    ];
-    let works = |way: &&[&str]| run(Command::new("unshare").args(*way).arg("true")).code == Some(0);
-    let Some(way) = ways.into_iter().find(works) else {
-        return skip("this system gives no network namespace");
-    };
-    let binary = std::env::current_exe().expect("the path of this test binary");
-    let ended = run(Command::new("unshare")
-        .args(way)
-        .arg(binary)
-        .args(["--exact", test_of(&body), "--nocapture"])
-        .env(INSIDE, "1"));
-    assert!(
-        ended.stdout.contains("1 passed"),
-        "{}\n{}",
-        ended.stdout,
-        ended.stderr
-    );
-}
-
 fn ip(arguments: &str) {
     run(Command::new("ip").args(arguments.split(' '))).success();
 }
 
 /// The addresses of a client and of an office host, both on the loopback interface.
 fn set_up_loopback() {
-    ip("link set lo up");
     for address in [CLIENT, OFFICE] {
         ip(&format!("address add {address}/32 dev lo"));
     }
@@ -205,7 +170,7 @@ fn talk(client: &UdpSocket, office: &UdpSocket, count: usize) {
 
 #[test]
 fn live_traffic_is_judged_and_left_alone() {
-    in_namespace(|| {
+    in_sandbox(&[], || {
         set_up_loopback();
         let (client, relay, dns) = (bind(CLIENT, 50_000), bind(OFFICE, 50_000), bind(OFFICE, 53));
         let observer = Observer::start("lo", &["--packets", "20", "--json"]);
@@ -224,7 +189,7 @@ fn live_traffic_is_judged_and_left_alone() {
 
 #[test]
 fn an_interrupt_ends_it_with_the_summary() {
-    in_namespace(|| {
+    in_sandbox(&[], || {
         set_up_loopback();
         let (client, relay, dns) = (bind(CLIENT, 50_000), bind(OFFICE, 50_000), bind(OFFICE, 53));
         let observer = Observer::start("lo", &["--json"]);
@@ -250,8 +215,7 @@ fn an_interrupt_ends_it_with_the_summary() {
 
 #[test]
 fn an_idle_interface_is_left_when_the_time_is_over() {
-    in_namespace(|| {
-        ip("link set lo up");
+    in_sandbox(&[], || {
         let started = Instant::now();
         let arguments = ["observe", POLICY, "lo", "--seconds", "1", "--json"];
         let ended = run(&mut program(&arguments));
@@ -300,7 +264,7 @@ impl Drop for TunHolder {
 
 #[test]
 fn packets_of_a_tun_device_have_no_link_header() {
-    in_namespace(|| {
+    in_sandbox(&[], || {
         if !std::path::Path::new("/dev/net/tun").exists() {
             return skip("this system has no /dev/net/tun");
         }
@@ -334,7 +298,7 @@ fn packets_of_a_tun_device_have_no_link_header() {
 
 #[test]
 fn a_missing_interface_is_an_error_that_lists_those_there_are() {
-    in_namespace(|| {
+    in_sandbox(&[], || {
         ip("link add client0 type veth peer name office0");
         let message = run(&mut program(&["observe", POLICY, "tun9"])).failure(1);
         let line = message.lines().last().unwrap_or_default();
@@ -353,8 +317,7 @@ fn without_rights_the_message_says_which_are_needed() {
     if !is_installed("setpriv") {
         return;
     }
-    in_namespace(|| {
-        ip("link set lo up");
+    in_sandbox(&[], || {
         let observe = program(&["observe", POLICY, "lo", "--seconds", "5"]);
         let ended = run(Command::new("setpriv")
             .args(["--bounding-set=-net_raw", "--inh-caps=-net_raw"])

@@ -22,7 +22,6 @@
 
 pub mod certificates;
 pub mod filter;
-pub mod namespace;
 pub mod ocserv;
 pub mod openvpn;
 pub mod plain;
@@ -32,7 +31,8 @@ pub mod wireguard;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub use namespace::{DEADLINE, Daemon, Host, in_sandbox, in_sandbox_of, poll};
+pub use crate::support::host::{Daemon, Host};
+pub use crate::support::sandbox::{DEADLINE, in_sandbox, in_sandbox_of, poll};
 
 use crate::support::Folder;
 

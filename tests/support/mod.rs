@@ -1,4 +1,4 @@
-//! What the tests of the commands share: the program run with a time limit, folders of their own, other programs.
+//! Shared by the tests that run programs: commands with a time limit, folders, sandboxes, hosts, daemons.
 
 #![allow(
     dead_code,
@@ -7,6 +7,8 @@
 )]
 
 pub mod certificates;
+pub mod host;
+pub mod sandbox;
 mod skip;
 
 use std::fs;

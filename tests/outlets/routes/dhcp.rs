@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use super::{Client, Daemon, FULL, in_namespace, plan, rendered, split};
+use super::{Client, FULL, plan, rendered, split};
+use crate::support::host::Daemon;
+use crate::support::sandbox::in_sandbox;
 use crate::support::{Folder, run};
 use ipnet::IpNet;
 use offramp::address::PrefixSet;
@@ -10,7 +12,7 @@ use offramp::render::{Options, RenderError, Target, render};
 
 #[test]
 fn kea_accepts_the_options() {
-    in_namespace(&["kea-dhcp4"], || {
+    in_sandbox(&["kea-dhcp4"], || {
         for (name, text) in [("kea-full", FULL.to_owned()), ("kea-split", split())] {
             let folder = Folder::new(name);
             let options = folder.write("options.json", rendered(Target::Kea, &plan(&text), None));
@@ -31,7 +33,7 @@ fn kea_accepts_the_options() {
 
 #[test]
 fn a_client_of_dnsmasq_gets_the_routes_of_the_plan() {
-    in_namespace(&["dnsmasq", "busybox"], || {
+    in_sandbox(&["dnsmasq", "busybox"], || {
         let plan = plan(&split());
         let folder = Folder::new("dnsmasq");
         let routes = folder.write("routes.conf", rendered(Target::Dnsmasq, &plan, None));
@@ -42,19 +44,24 @@ fn a_client_of_dnsmasq_gets_the_routes_of_the_plan() {
         ]))
         .success();
         let client = Client::start();
-        let mut server = Daemon::start(Command::new("dnsmasq").args([
-            "--keep-in-foreground",
-            "--log-facility=-",
-            "--log-dhcp",
-            "--port=0",
-            "--interface=up0",
-            "--bind-interfaces",
-            "--dhcp-range=192.0.2.10,192.0.2.20,1h",
-            "--dhcp-leasefile=/run/leases",
-            "--pid-file=/run/dnsmasq.pid",
-            &format!("--conf-file={routes}"),
-        ]));
-        server.wait_for("DHCP, sockets bound");
+        let mut server = Daemon::start_here(
+            "dnsmasq",
+            folder.path("dnsmasq.log"),
+            Command::new("dnsmasq").args([
+                // In the foreground, and as the one user that a sandbox has.
+                "--no-daemon",
+                "--log-facility=-",
+                "--log-dhcp",
+                "--port=0",
+                "--interface=up0",
+                "--bind-interfaces",
+                "--dhcp-range=192.0.2.10,192.0.2.20,1h",
+                "--dhcp-leasefile=/run/leases",
+                "--pid-file=/run/dnsmasq.pid",
+                &format!("--conf-file={routes}"),
+            ]),
+        );
+        server.wait_for_log("DHCP, sockets bound");
         let script = folder.write(
             "lease.sh",
             "#!/bin/sh\n[ \"$1\" = bound ] && echo \"routes $staticroutes\"\nexit 0\n",
@@ -63,12 +70,12 @@ fn a_client_of_dnsmasq_gets_the_routes_of_the_plan() {
         let udhcpc = [
             "udhcpc", "-f", "-q", "-n", "-i", "up1", "-O", "121", "-s", &script,
         ];
-        let leased = run(client.command("busybox").args(udhcpc));
+        let leased = client.run(Command::new("busybox").args(udhcpc));
         let line = leased
             .stdout
             .lines()
             .find_map(|line| line.strip_prefix("routes "));
-        let line = line.unwrap_or_else(|| panic!("{leased:?}\n{}", server.said.join("\n")));
+        let line = line.unwrap_or_else(|| panic!("{leased:?}\n{}", server.log()));
         let words: Vec<&str> = line.split_whitespace().collect();
         let routes = words.chunks(2).map(|pair| {
             assert_eq!(pair[1], "172.16.1.1");

@@ -1,7 +1,6 @@
-//! What the tests of routes share: a VPN server and a client in namespaces of their own, real daemons, the kernel's routes.
+//! Routes: what is rendered for a VPN server reaches a client's kernel, or the server's own list, as the plan.
 //!
-//! A test starts itself again under `unshare`, which is the server's side; the client's side is one more namespace behind
-//! a veth pair. All of it goes when the test ends.
+//! The sandbox of a test is the server's side; the client is a host behind a veth pair.
 
 mod dhcp;
 mod ocserv;
@@ -11,10 +10,7 @@ mod strongswan;
 mod wireguard;
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,15 +20,14 @@ use offramp::plan::RoutePlan;
 use offramp::policy;
 use offramp::render::{self, Form, Options, Target};
 
-use crate::support::{is_installed, run, skip, test_of};
+use crate::support::host::{Daemon, Host};
+use crate::support::sandbox::DEADLINE;
+use crate::support::{Ended, run};
 
 /// Address of the server on the link between the two.
 const SERVER: &str = "192.0.2.1";
 /// Address of the client on the link.
 const CLIENT: &str = "192.0.2.2";
-
-/// Set in the namespace.
-const INSIDE: &str = "OFFRAMP_TEST_INSIDE_NAMESPACE";
 
 /// A site with a full tunnel, of both families: the article's Edge, and Teams.
 const FULL: &str = r#"
@@ -75,76 +70,25 @@ fn rendered(target: Target, plan: &RoutePlan, form: Option<Form>) -> String {
         .text
 }
 
-/// Runs `body`, a closure of the test itself, in a network and a mount namespace of its own, if all `programs` are there.
-fn in_namespace(programs: &[&str], body: impl FnOnce()) {
-    let test = test_of(&body);
-    if std::env::var_os(INSIDE).is_some() {
-        // Daemons write here; nothing of it stays.
-        run(Command::new("mount").args(["-t", "tmpfs", "none", "/run"])).success();
-        run(Command::new("ip").args(["link", "set", "lo", "up"])).success();
-        return body();
-    }
-    let needed = ["unshare", "nsenter", "ip", "mount"];
-    if !needed.iter().chain(programs).all(is_installed) {
-        return;
-    }
-    let can = run(Command::new("unshare").args(["--net", "--mount", "true"]));
-    if can.code != Some(0) {
-        return skip("namespaces with daemons in them need root");
-    }
-    let binary = std::env::current_exe().expect("the path of this test binary");
-    let ended = run(Command::new("unshare")
-        .args([
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-        ])
-        .arg(binary)
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1"));
-    assert!(
-        ended.stdout.contains("1 passed"),
-        "{}\n{}",
-        ended.stdout,
-        ended.stderr
-    );
-}
-
 /// Runs `ip` with these arguments, and it must succeed.
 fn ip(arguments: &str) {
     run(Command::new("ip").args(arguments.split(' '))).success();
 }
 
-/// The client's side: a network namespace, with a default route to the server.
+/// The client's side: a host with a default route to the server, which is the sandbox itself.
 struct Client {
-    keeper: Child,
+    host: Host,
 }
 
 impl Client {
     /// Makes it, behind a veth pair.
     fn start() -> Self {
-        let keeper = Command::new("unshare")
-            .args(["--net", "sleep", "300"])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("unshare starts");
-        let client = Self { keeper };
-        // The namespace is there once it is another one than ours.
-        let ours = fs::read_link("/proc/self/ns/net").expect("proc is mounted");
-        let theirs = format!("/proc/{}/ns/net", client.keeper.id());
-        until("the client's namespace", || {
-            fs::read_link(&theirs).is_ok_and(|theirs| theirs != ours)
-        });
-        ip(&format!(
-            "link add up0 type veth peer name up1 netns {}",
-            client.keeper.id()
-        ));
+        let client = Self {
+            host: Host::new("client"),
+        };
+        ip("link add up0 type veth peer name up1 netns client");
         ip(&format!("address add {SERVER}/24 dev up0"));
         ip("link set up0 up");
-        client.ip("link set lo up");
         client.ip(&format!("address add {CLIENT}/24 dev up1"));
         client.ip("link set up1 up");
         client.ip(&format!("route add default via {SERVER}"));
@@ -155,22 +99,23 @@ impl Client {
         client
     }
 
-    /// A command on the client's side.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args([
-            "--net",
-            "--target",
-            &self.keeper.id().to_string(),
-            "--",
-            program,
-        ]);
-        command
+    /// Runs a program on the client's side to its end.
+    #[track_caller]
+    fn run(&self, command: &mut Command) -> Ended {
+        self.host.run(command)
+    }
+
+    /// Starts a program on the client's side.
+    #[track_caller]
+    fn start_daemon(&self, name: &str, log: String, command: &mut Command) -> Daemon {
+        Daemon::start(&self.host, name, log, command)
     }
 
     /// Runs `ip` on the client's side.
+    #[track_caller]
     fn ip(&self, arguments: &str) -> String {
-        run(self.command("ip").args(arguments.split(' '))).success()
+        self.run(Command::new("ip").args(arguments.split(' ')))
+            .success()
     }
 
     /// The addresses that the kernel sends into the interface `device`: the most specific route decides.
@@ -206,13 +151,6 @@ impl Client {
     }
 }
 
-impl Drop for Client {
-    fn drop(&mut self) {
-        _ = self.keeper.kill();
-        _ = self.keeper.wait();
-    }
-}
-
 /// The addresses that the plan and the kernel must agree on: not those of the link itself, and those that IPv6 has on
 /// every link.
 fn comparable(set: &PrefixSet) -> PrefixSet {
@@ -236,9 +174,8 @@ fn assert_routed(client: &Client, plan: &RoutePlan, device: &str) {
             if special || on_link || !asked.insert(address) {
                 continue;
             }
-            let answer = run(client
-                .command("ip")
-                .args(["route", "get", &address.to_string()]));
+            let answer =
+                client.run(Command::new("ip").args(["route", "get", &address.to_string()]));
             let inside = answer.stdout.contains(&format!("dev {device}"))
                 || answer.stdout.contains("dev lo")
                 || answer.stdout.starts_with("broadcast");
@@ -251,95 +188,22 @@ fn assert_routed(client: &Client, plan: &RoutePlan, device: &str) {
     }
 }
 
-/// A program that runs beside the test, and does not outlive it.
-struct Daemon {
-    child: Child,
-    lines: Receiver<String>,
-    /// What it said so far.
-    said: Vec<String>,
-}
-
-impl Daemon {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (sender, lines) = channel();
-        let stdout = child.stdout.take().expect("piped just above");
-        let stderr = child.stderr.take().expect("piped just above");
-        let also = sender.clone();
-        thread::spawn(move || forward(BufReader::new(stdout), &sender));
-        thread::spawn(move || forward(BufReader::new(stderr), &also));
-        Self {
-            child,
-            lines,
-            said: Vec::new(),
-        }
-    }
-
-    /// Waits until it says a line with `text` in it.
-    #[track_caller]
-    fn wait_for(&mut self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.said.iter().any(|line| line.contains(text)) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) => self.said.push(line),
-                Err(_) => panic!("it never said `{text}`:\n{}", self.said.join("\n")),
-            }
-        }
-    }
-}
-
-fn forward(lines: impl BufRead, to: &std::sync::mpsc::Sender<String>) {
-    for line in lines.lines() {
-        let Ok(line) = line else { return };
-        if to.send(line).is_err() {
-            return;
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-/// Waits until `holds`.
-#[track_caller]
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}: never");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// Waits until the routes of the client into `device` are those of the plan.
 #[track_caller]
 fn assert_enters(client: &Client, plan: &RoutePlan, device: &str) {
-    let deadline = Instant::now() + PATIENCE;
     let wanted = comparable(&plan.tunnel);
-    loop {
-        let enters = comparable(&client.enters(device));
+    let mut enters = PrefixSet::default();
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        enters = comparable(&client.enters(device));
         if enters == wanted {
             return;
         }
-        if Instant::now() > deadline {
-            panic!(
-                "missing: {}\nsurplus: {}",
-                wanted.subtract(&enters),
-                enters.subtract(&wanted)
-            );
-        }
         thread::sleep(Duration::from_millis(5));
     }
+    panic!(
+        "missing: {}\nsurplus: {}",
+        wanted.subtract(&enters),
+        enters.subtract(&wanted)
+    );
 }
-
-/// No daemon takes nearly this long.
-const PATIENCE: Duration = Duration::from_secs(25);

@@ -4,10 +4,10 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use super::{
-    Client, Daemon, FULL, SERVER, assert_enters, assert_routed, in_namespace, plan, rendered, split,
-};
+use super::{Client, FULL, SERVER, assert_enters, assert_routed, plan, rendered, split};
 use crate::support::certificates::Certificates;
+use crate::support::host::Daemon;
+use crate::support::sandbox::in_sandbox;
 use crate::support::{Folder, run};
 use offramp::plan::RoutePlan;
 use offramp::render::Target;
@@ -36,26 +36,30 @@ fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
     assert!(ocpasswd.wait().expect("a child").success());
     let config = format!(
         "auth = \"plain[passwd={passwords}]\"\ntcp-port = 4443\nsocket-file = /run/ocserv-socket\n\
-         run-as-user = nobody\nrun-as-group = daemon\nserver-cert = {certificate}\nserver-key = {key}\n\
+         server-cert = {certificate}\nserver-key = {key}\n\
          isolate-workers = false\nmax-clients = 4\ndevice = vpns\nipv4-network = 172.16.1.0/24\n\
          ipv6-network = fd00:1::/64\nipv6-subnet-prefix = 128\nuse-occtl = false\npid-file = /run/ocserv.pid\n\
          cisco-client-compat = true\n{routes}"
     );
     let config = folder.write("ocserv.conf", config);
-    let mut server = Daemon::start(Command::new("ocserv").args([
-        "--foreground",
-        "--log-stderr",
-        "--debug",
-        "2",
-        "--config",
-        &config,
-    ]));
-    server.wait_for("initialized");
+    let mut server = Daemon::start_here(
+        "ocserv",
+        folder.path("ocserv.log"),
+        Command::new("ocserv").args([
+            "--foreground",
+            "--log-stderr",
+            "--debug",
+            "2",
+            "--config",
+            &config,
+        ]),
+    );
+    server.wait_for_log("initialized");
     // The script would write the host's file.
     let resolv = folder.write("resolv.conf", "");
     run(Command::new("mount").args(["--bind", &resolv, "/etc/resolv.conf"])).success();
     let password = folder.write("password", "secret\n");
-    let mut connected = Daemon::start(client.command("sh").args([
+    let mut connected = client.start_daemon("openconnect", folder.path("openconnect.log"), Command::new("sh").args([
         "-c",
         &format!(
             "exec openconnect --protocol=anyconnect --user=user --passwd-on-stdin --cafile={} --non-inter \
@@ -64,14 +68,14 @@ fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
         ),
     ]));
     // It says so once its script has ended, which sets the routes.
-    connected.wait_for("Configured as");
+    connected.wait_for_log("Configured as");
     assert_enters(&client, plan, "oc0");
     assert_routed(&client, plan, "oc0");
 }
 
 #[test]
 fn a_full_tunnel_leaves_out_the_public_services() {
-    in_namespace(PROGRAMS, || {
+    in_sandbox(PROGRAMS, || {
         let plan = plan(FULL);
         let routes = rendered(Target::Ocserv, &plan, None);
         assert!(
@@ -84,7 +88,7 @@ fn a_full_tunnel_leaves_out_the_public_services() {
 
 #[test]
 fn a_split_tunnel_has_the_corporate_prefixes() {
-    in_namespace(PROGRAMS, || {
+    in_sandbox(PROGRAMS, || {
         let plan = plan(&split());
         let routes = rendered(Target::Ocserv, &plan, None);
         assert!(!routes.contains("no-route"), "{routes}");

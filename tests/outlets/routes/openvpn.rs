@@ -4,22 +4,23 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use super::{
-    Client, Daemon, FULL, SERVER, assert_routed, comparable, in_namespace, plan, rendered, split,
-};
+use super::{Client, FULL, SERVER, assert_routed, comparable, plan, rendered, split};
 use crate::support::Folder;
 use crate::support::certificates::Certificates;
+use crate::support::host::Daemon;
+use crate::support::sandbox::in_sandbox;
 use offramp::plan::RoutePlan;
 use offramp::render::{Form, Options, Target, render};
 
 const PROGRAMS: &[&str] = &["openvpn"];
 
 /// The server with these files and options, and a client; what the client's kernel sends into the tunnel is the plan.
+/// The server comes with the folder of its log.
 fn assert_pushed(
     name: &str,
     plan: &RoutePlan,
     server_options: impl FnOnce(&Folder) -> Vec<String>,
-) -> Daemon {
+) -> (Folder, Daemon) {
     let folder = Folder::new(name);
     let client = Client::start();
     let certificates = Certificates::new(&folder);
@@ -34,7 +35,9 @@ fn assert_pushed(
         "--verb",
         "3",
     ];
-    let mut server = Daemon::start(
+    let mut server = Daemon::start_here(
+        "openvpn, server",
+        folder.path("server.log"),
         Command::new("openvpn")
             .args(common)
             .args([
@@ -63,11 +66,12 @@ fn assert_pushed(
             ])
             .args(server_options(&folder)),
     );
-    server.wait_for("Initialization Sequence Completed");
+    server.wait_for_log("Initialization Sequence Completed");
     let (certificate, key) = certificates.issue(&folder, "client");
-    let mut connected = Daemon::start(
-        client
-            .command("openvpn")
+    let mut connected = client.start_daemon(
+        "openvpn, client",
+        folder.path("client.log"),
+        Command::new("openvpn")
             .args(common)
             .args([
                 "--cert",
@@ -81,17 +85,17 @@ fn assert_pushed(
             ])
             .args(["--disable-dco"]),
     );
-    connected.wait_for("Initialization Sequence Completed");
-    server.wait_for("SENT CONTROL");
+    connected.wait_for_log("Initialization Sequence Completed");
+    server.wait_for_log("SENT CONTROL");
     let enters = client.enters("tun0");
     assert_eq!(
         comparable(&enters),
         comparable(&plan.tunnel),
         "{}",
-        connected.said.join("\n")
+        connected.log()
     );
     assert_routed(&client, plan, "tun0");
-    server
+    (folder, server)
 }
 
 fn config(folder: &Folder, text: &str) -> Vec<String> {
@@ -100,30 +104,23 @@ fn config(folder: &Folder, text: &str) -> Vec<String> {
 
 #[test]
 fn a_full_tunnel_leaves_out_the_public_services() {
-    in_namespace(PROGRAMS, || {
+    in_sandbox(PROGRAMS, || {
         let plan = plan(FULL);
         let rendered = render(Target::OpenVpn, &plan, &Options::default()).expect("no limit");
-        let mut server = assert_pushed("openvpn-full", &plan, |folder| {
+        let (_folder, mut server) = assert_pushed("openvpn-full", &plan, |folder| {
             config(folder, &rendered.text)
         });
-        server.wait_for("push-continuation 1");
+        server.wait_for_log("push-continuation 1");
         // The server cuts what it pushes into as many messages as were foretold.
-        let sent = server
-            .said
-            .iter()
-            .filter(|line| line.contains("'PUSH_REPLY,"));
-        assert_eq!(
-            Some(sent.count()),
-            rendered.measures.messages,
-            "{}",
-            server.said.join("\n")
-        );
+        let log = server.log();
+        let sent = log.lines().filter(|line| line.contains("'PUSH_REPLY,"));
+        assert_eq!(Some(sent.count()), rendered.measures.messages, "{log}");
     });
 }
 
 #[test]
 fn the_include_form_leads_to_the_same_routes() {
-    in_namespace(PROGRAMS, || {
+    in_sandbox(PROGRAMS, || {
         let plan = plan(FULL);
         let text = rendered(Target::OpenVpn, &plan, Some(Form::Include));
         assert!(!text.contains("redirect-gateway"), "{text}");
@@ -133,7 +130,7 @@ fn the_include_form_leads_to_the_same_routes() {
 
 #[test]
 fn public_addresses_inside_a_pushed_prefix_go_by_the_clients_own_gateway() {
-    in_namespace(PROGRAMS, || {
+    in_sandbox(PROGRAMS, || {
         let plan = plan(&split());
         let text = rendered(Target::OpenVpn, &plan, None);
         assert!(
@@ -154,7 +151,7 @@ const OF_THE_SERVER: [&str; 4] = [
 
 #[test]
 fn a_clients_own_file_takes_the_place_of_the_servers_routes() {
-    in_namespace(PROGRAMS, || {
+    in_sandbox(PROGRAMS, || {
         let plan = plan(&split());
         assert_pushed("openvpn-ccd", &plan, |folder| {
             let path = folder.path("ccd");
@@ -169,7 +166,7 @@ fn a_clients_own_file_takes_the_place_of_the_servers_routes() {
 
 #[test]
 fn a_client_connect_script_takes_the_place_of_the_servers_routes() {
-    in_namespace(PROGRAMS, || {
+    in_sandbox(PROGRAMS, || {
         let plan = plan(FULL);
         assert_pushed("openvpn-connect", &plan, |folder| {
             let script = folder.write(

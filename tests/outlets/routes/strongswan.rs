@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use super::{Daemon, FULL, in_namespace, plan, rendered, split, until};
+use super::{FULL, plan, rendered, split};
+use crate::support::host::Daemon;
+use crate::support::sandbox::in_sandbox;
 use crate::support::{Folder, run};
 use ipnet::IpNet;
 use offramp::address::PrefixSet;
@@ -35,8 +37,12 @@ fn assert_loaded(name: &str, text: &str) {
              children {{\n      all {{\n        include {selectors}\n      }}\n    }}\n  }}\n}}\n"
         ),
     );
-    let mut charon = Daemon::start(Command::new(CHARON).env("STRONGSWAN_CONF", &settings));
-    until("charon's socket", || {
+    let mut charon = Daemon::start_here(
+        "charon",
+        folder.path("charon.log"),
+        Command::new(CHARON).env("STRONGSWAN_CONF", &settings),
+    );
+    charon.wait_until("its socket", |_| {
         std::fs::exists("/run/offramp-test.vici").unwrap_or(false)
     });
     let swanctl = |arguments: &[&str]| {
@@ -48,10 +54,10 @@ fn assert_loaded(name: &str, text: &str) {
         run(&mut command)
     };
     // The attr plugin says what it read: address and mask.
-    charon.wait_for("loaded plugins:");
-    let attributes = charon
-        .said
-        .iter()
+    charon.wait_for_log("loaded plugins:");
+    let log = charon.log();
+    let attributes = log
+        .lines()
         .filter_map(|line| line.split_once("loaded attribute UNITY_"));
     let attributes: Vec<(&str, IpNet)> = attributes
         .map(|(_, attribute)| {
@@ -78,9 +84,9 @@ fn assert_loaded(name: &str, text: &str) {
         "{attributes:?}"
     );
     let read: PrefixSet = attributes.iter().map(|(_, net)| *net).collect();
-    assert_eq!(read, wanted.only_v4(), "{}", charon.said.join("\n"));
+    assert_eq!(read, wanted.only_v4(), "{}", charon.log());
     let loaded = swanctl(&["--load-conns", "--file", &connections]);
-    assert_eq!(loaded.code, Some(0), "{loaded:?} {:?}", charon.said);
+    assert_eq!(loaded.code, Some(0), "{loaded:?} {}", charon.log());
     let listed = swanctl(&["--list-conns"]).success();
     let local = listed
         .lines()
@@ -109,14 +115,14 @@ fn assert_loaded(name: &str, text: &str) {
 
 #[test]
 fn a_full_tunnel_is_the_complement_in_traffic_selectors() {
-    in_namespace(&["swanctl"], || {
+    in_sandbox(&["swanctl"], || {
         assert_loaded("strongswan-full", FULL);
     });
 }
 
 #[test]
 fn a_split_tunnel_is_the_corporate_prefixes_in_traffic_selectors() {
-    in_namespace(&["swanctl"], || {
+    in_sandbox(&["swanctl"], || {
         assert_loaded("strongswan-split", &split());
     });
 }

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use super::{Daemon, FULL, in_namespace, plan, rendered, split, until};
+use super::{FULL, plan, rendered, split};
+use crate::support::host::Daemon;
+use crate::support::sandbox::in_sandbox;
 use crate::support::{Folder, run};
 use ipnet::IpNet;
 use offramp::address::PrefixSet;
@@ -19,12 +21,14 @@ fn assert_allowed(name: &str, text: &str) {
     );
     let config = folder.write("wg.conf", config);
     // In userspace: not every kernel has the module.
-    let _daemon = Daemon::start(
+    let mut daemon = Daemon::start_here(
+        "wireguard-go",
+        folder.path("wireguard.log"),
         Command::new("wireguard-go")
             .args(["--foreground", "wg0"])
             .env("LOG_LEVEL", "error"),
     );
-    until("the interface", || {
+    daemon.wait_until("its interface", |_| {
         run(Command::new("wg").args(["show", "wg0"])).code == Some(0)
     });
     run(Command::new("wg").args(["setconf", "wg0", &config])).success();
@@ -40,14 +44,14 @@ fn assert_allowed(name: &str, text: &str) {
 
 #[test]
 fn a_full_tunnel_is_the_complement_without_the_peer_itself() {
-    in_namespace(&["wg", "wireguard-go"], || {
+    in_sandbox(&["wg", "wireguard-go"], || {
         assert_allowed("wireguard-full", FULL);
     });
 }
 
 #[test]
 fn a_split_tunnel_is_the_corporate_prefixes() {
-    in_namespace(&["wg", "wireguard-go"], || {
+    in_sandbox(&["wg", "wireguard-go"], || {
         assert_allowed("wireguard-split", &split());
     });
 }

@@ -1,148 +1,41 @@
-//! Hosts that are network namespaces, inside a sandbox that the kernel removes whole.
-//!
-//! A test starts itself again under `unshare`, as the first process of its own user, process, mount and network
-//! namespaces: no rights are needed where the system gives user namespaces to everybody, nothing outside can be touched,
-//! and when the test ends, however it ends, every process, interface, rule and mount in there ends with it.
-//!
-//! ```text
-//!  cargo test ── setpriv --pdeathsig KILL ── unshare --kill-child ── the test again, process 1
-//!                                                                     ├ /run/netns/client1       a Host
-//!                                                                     ├ /run/netns/concentrator  a Host
-//!                                                                     └ daemons, each in a Host
-//! ```
+//! [`Host`]: a network namespace inside a test's sandbox; [`Daemon`]: a program that runs in one.
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::panic::resume_unwind;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
+use offramp::gateway::testbed::namespace;
 
-use crate::support::{Ended, is_installed, read_all, run, skip, test_of, wait};
-
-/// What a test waits for comes within this time, or never.
-pub const DEADLINE: Duration = Duration::from_secs(20);
-
-/// No test with hosts of its own takes nearly this long, also on a busy machine.
-const SANDBOX_LIMIT: Duration = Duration::from_secs(180);
-
-/// Set inside the sandbox.
-const INSIDE: &str = "OFFRAMP_TEST_INSIDE_SANDBOX";
-
-/// Runs `body`, a closure of the test itself, in a sandbox. `programs` are those that it needs.
-pub fn in_sandbox(programs: &[&str], body: impl FnOnce()) {
-    in_sandbox_of(test_of(&body), programs, body);
-}
-
-/// The same for helpers that put something round a test's closure: `test` is the test's full name.
-pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        // `ip netns` keeps its names here, VPN daemons their sockets.
-        run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"])).success();
-        return body();
-    }
-    let always = ["setpriv", "unshare", "mount", "ip", "ss", "nft", "ping"];
-    if !always.iter().chain(programs).all(is_installed) {
-        return;
-    }
-    // Owner of everything in the sandbox, but of this device only as far as outside.
-    if let Err(error) = File::options().read(true).write(true).open("/dev/net/tun") {
-        return skip(&format!("/dev/net/tun: {error}"));
-    }
-    let isolated = [
-        "--net",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--kill-child",
-    ];
-    // The user namespace comes first: in it even root can touch nothing outside. Its group is not root's, or ocserv would
-    // try to give up the groups that it was started with, which a user namespace does not allow.
-    let ways = [
-        [&["--user", "--map-user=0", "--map-group=1"][..], &isolated].concat(),
-        isolated.to_vec(),
-    ];
-    let works =
-        |way: &&Vec<&str>| run(Command::new("unshare").args(*way).arg("true")).code == Some(0);
-    let Some(way) = ways.iter().find(works) else {
-        return skip("this system gives no namespaces of users, processes, mounts and networks");
-    };
-    let binary = std::env::current_exe().expect("the path of this test binary");
-    let mut child = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "unshare"])
-        .args(way)
-        .arg(binary)
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("setpriv starts");
-    let stdout = read_all(child.stdout.take().expect("piped just above"));
-    let stderr = read_all(child.stderr.take().expect("piped just above"));
-    let status = wait(&mut child, SANDBOX_LIMIT);
-    let text = |reader: thread::JoinHandle<String>| reader.join().expect("a reader does not panic");
-    let (stdout, stderr) = (text(stdout), text(stderr));
-    assert!(
-        stdout.contains("1 passed"),
-        "in the sandbox: {status:?}\n{stdout}\n{stderr}"
-    );
-    // For those who ask for it with --nocapture.
-    print!("{stdout}");
-    eprint!("{stderr}");
-}
-
-/// Asks until there is an answer; panics with `what` when none has come in time.
-#[track_caller]
-pub fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "it never came: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
+use super::sandbox::{DEADLINE, poll};
+use super::{Ended, run, wait};
 
 /// A host: a network namespace, with its name.
 #[derive(Debug)]
 pub struct Host {
     pub name: &'static str,
-    namespace: File,
+    namespace: namespace::Host,
 }
 
 impl Host {
-    /// Makes a host with nothing but its loopback interface.
+    /// Makes a host with nothing but its loopback interface, which `ip` finds by its name.
     pub fn new(name: &'static str) -> Self {
-        run(Command::new("ip").args(["netns", "add", name])).success();
-        let host = Self {
-            name,
-            namespace: File::open(Path::new("/run/netns").join(name)).expect("made just above"),
-        };
+        let namespace = namespace::Host::new(name).unwrap_or_else(|error| panic!("{error}"));
+        let host = Self { name, namespace };
+        let attach = format!("exec ip netns attach {name} $$");
+        host.run(Command::new("sh").args(["-c", &attach])).success();
         // Addresses of tests are nobody else's: there is nothing to detect. An address added with `nodad` can be used at
         // once; without, the kernel still takes a moment to see that it need not ask.
         for family in ["all", "default"] {
             host.set(&format!("ipv6/conf/{family}/accept_dad"), "0");
         }
-        host.ip("link set lo up");
         host
     }
 
     /// Does `work` in this host: sockets that it makes, and programs that it starts, belong to it.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                setns(&self.namespace, CloneFlags::CLONE_NEWNET).expect("a namespace of ours");
-                work()
-            });
-            inside.join().unwrap_or_else(|panic| resume_unwind(panic))
-        })
+        let done = self.namespace.run(work);
+        done.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Runs a program in this host to its end.
@@ -187,9 +80,8 @@ impl Host {
 
     /// Sets a value under `/proc/sys/net`.
     pub fn set(&self, key: &str, value: &str) {
-        let path = Path::new("/proc/sys/net").join(key);
-        self.enter(|| fs::write(&path, value))
-            .unwrap_or_else(|error| panic!("{}: {}: {error}", self.name, path.display()));
+        let set = self.namespace.set(&format!("net/{key}"), value);
+        set.unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Whether a program in it listens on `socket`; `protocol` is the option of `ss`.
