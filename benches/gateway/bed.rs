@@ -18,7 +18,7 @@ use std::process::Command;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
-use offramp::gateway::testbed::namespace::{Host, leave_the_world};
+use offramp::gateway::testbed::namespace::{Host, enter_namespaces};
 use offramp::gateway::tun::{CLONE_DEVICE, make_plain_device};
 
 /// The client behind the wire.
@@ -52,18 +52,18 @@ pub(crate) enum Rights {
     UserNamespace,
 }
 
-/// Leaves the network and the mounts of this host; to be called before there is a second thread.
+/// Puts this process into network and mount namespaces of its own; to be called before there is a second thread.
 ///
 /// # Errors
 /// What this host does not allow.
-pub(crate) fn leave() -> Result<Rights, String> {
+pub(crate) fn enter_own_namespaces() -> Result<Rights, String> {
     File::open(CLONE_DEVICE).map_err(|error| format!("{CLONE_DEVICE}: {error}"))?;
     let alone = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
     // Root stays out of user namespaces: eBPF programs cannot be loaded from there.
     let rights = if nix::unistd::geteuid().is_root() && unshare(alone).is_ok() {
         Rights::Root
     } else {
-        leave_the_world().map_err(|error| error.to_string())?;
+        enter_namespaces().map_err(|error| error.to_string())?;
         Rights::UserNamespace
     };
     // What is mounted from here on is seen by nobody else.

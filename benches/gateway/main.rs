@@ -68,7 +68,7 @@ struct Options {
 
 fn main() {
     let options = Options::parse();
-    let rights = match bed::leave() {
+    let rights = match bed::enter_own_namespaces() {
         Ok(rights) => rights,
         Err(why) if options.bench || std::env::var_os("CI").is_some() => panic!("{why}"),
         Err(why) => return println!("SKIPPED: the gateway's benchmark: {why}"),

@@ -25,7 +25,7 @@ use crate::filter::{CompiledPolicy, Generation, Question};
 use crate::gateway::report::control;
 use crate::gateway::report::status::Status;
 use crate::gateway::testbed::names::serve_names;
-use crate::gateway::testbed::namespace::{SiteError, leave_the_world};
+use crate::gateway::testbed::namespace::{SiteError, enter_namespaces};
 use crate::gateway::testbed::site::{
     CLIENT_A, CLIENT_B, CONCENTRATOR_VPN, DNS_SERVER, EDGE_INTERNAL, EDGE_PUBLIC, FRONT_END,
     HOME_A, JUMP_HOST, OFFICE, SERVER, Site,
@@ -79,7 +79,7 @@ struct Expected {
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let steps = Steps::new();
-    leave_the_world().map_err(failed)?;
+    enter_namespaces().map_err(failed)?;
     let folder = Folder::new()?;
     let socket = folder.0.join("control.sock");
     let text = POLICY.replacen(

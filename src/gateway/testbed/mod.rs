@@ -12,6 +12,8 @@
 //!         offices, servers ────── corporate network ────────┘
 //! ```
 //!
+//! The demo, the benchmark and the tests make their hosts of the same [`namespace::Host`].
+//!
 //! Everything is the kernel's, but for the VPN daemon, whose stand-in ([`vpn`]) carries packets unencrypted. Where user
 //! namespaces are allowed no root is needed. When the process ends, however it ends, the kernel takes all of it back.
 

@@ -49,7 +49,7 @@ pub enum SiteError {
 ///
 /// # Errors
 /// [`SiteError::Forbidden`].
-pub fn leave_the_world() -> Result<(), SiteError> {
+pub fn enter_namespaces() -> Result<(), SiteError> {
     let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let alone = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
     match unshare(CloneFlags::CLONE_NEWUSER | alone) {
