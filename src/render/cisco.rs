@@ -30,7 +30,10 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
             why: "it names an access list: letters, digits, - and _",
         });
     }
-    let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
+    let lists = match form {
+        Form::Include => Lists::of(plan, form, form, Gateways::LeftToClient),
+        Form::Exclude => Lists::out_of_everything(plan),
+    };
     let (listed, word) = match form {
         Form::Include => (&lists.includes, "tunnelspecified"),
         Form::Exclude => (&lists.excludes, "excludespecified"),

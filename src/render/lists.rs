@@ -38,26 +38,6 @@ impl Lists {
     pub(super) fn of(plan: &RoutePlan, v4: Form, v6: Form, gateways: Gateways) -> Self {
         let mut lists = Self::default();
         for (form, is_v6) in [(v4, false), (v6, true)] {
-            let of_family = |entries: &[Entry]| -> Vec<Line> {
-                let entries = entries
-                    .iter()
-                    .filter(|it| it.prefix.addr().is_ipv6() == is_v6);
-                // Below one comment stands everything that it is about.
-                let mut said = String::new();
-                let line = |entry: &Entry| {
-                    let mut origin = origin(plan, entry);
-                    if origin == said {
-                        origin.clear();
-                    } else {
-                        said.clone_from(&origin);
-                    }
-                    Line {
-                        prefix: entry.prefix,
-                        origin,
-                    }
-                };
-                entries.map(line).collect()
-            };
             match form {
                 Form::Include => {
                     let included = match gateways {
@@ -66,14 +46,17 @@ impl Lists {
                     };
                     // What is left of everything came from nowhere.
                     if included == plan.tunnel && plan.mode == TunnelMode::Split {
-                        lists.includes.extend(of_family(&plan.includes));
+                        lists.includes.extend(lines(plan, &plan.includes, is_v6));
                     } else {
                         lists.includes.extend(bare(&included, is_v6));
                     }
                 }
                 Form::Exclude => {
-                    lists.includes.extend(bare(&plan.base, is_v6));
-                    lists.excludes.extend(of_family(&plan.excludes));
+                    let mut includes = bare(&plan.base, is_v6);
+                    let mut excludes = lines(plan, &plan.excludes, is_v6);
+                    without_pairs(&mut includes, &mut excludes);
+                    lists.includes.extend(includes);
+                    lists.excludes.extend(excludes);
                 }
             }
         }
@@ -92,26 +75,86 @@ impl Lists {
         (has_all(false) || !plan.families.has_v4()) && (has_all(true) || !plan.families.has_v6())
     }
 
-    /// The includes, a whole family as its halves: what stands for all of it in one family would do so in both.
-    pub(super) fn includes_in_halves(&self) -> Vec<Line> {
-        let halves = |line: &Line| match line.prefix.prefix_len() {
-            0 => line.prefix.subnets(1).map(|halves| halves.collect()),
-            _ => Ok(vec![line.prefix]),
-        };
-        let mut lines = Vec::new();
-        for line in &self.includes {
-            let prefixes: Vec<IpNet> = halves(line).unwrap_or_else(|_| vec![line.prefix]);
-            lines.extend(prefixes.into_iter().map(|prefix| Line {
-                prefix,
-                origin: line.origin.clone(),
-            }));
+    /// The exclude form for programs that include everything by a word of its own: a family that is excluded whole is
+    /// excluded in halves, which are more specific than that word.
+    pub(super) fn out_of_everything(plan: &RoutePlan) -> Self {
+        let mut lists = Self::default();
+        for is_v6 in [false, true] {
+            lists.includes.extend(bare(&plan.base, is_v6));
+            let excludes = lines(plan, &plan.excludes, is_v6);
+            lists.excludes.extend(excludes.iter().flat_map(halves));
         }
-        lines
+        lists
+    }
+
+    /// The lists with an include of a whole family as its halves, for programs that would take the whole for both
+    /// families, or for a default route. A half that is excluded is in neither list.
+    pub(super) fn in_halves(mut self) -> Self {
+        self.includes = self.includes.iter().flat_map(halves).collect();
+        without_pairs(&mut self.includes, &mut self.excludes);
+        self
+    }
+
+    /// Whether a half of a family is excluded from the whole of it.
+    pub(super) fn exclude_half_of_v4(&self) -> bool {
+        let mut v4 = self.excludes.iter().map(|line| line.prefix);
+        v4.any(|prefix| prefix.addr().is_ipv4() && prefix.prefix_len() == 1)
     }
 
     /// Every line.
     pub(super) fn all(&self) -> impl Iterator<Item = &Line> {
         self.includes.iter().chain(&self.excludes)
+    }
+}
+
+/// The entries of one family as lines.
+fn lines(plan: &RoutePlan, entries: &[Entry], is_v6: bool) -> Vec<Line> {
+    let entries = entries
+        .iter()
+        .filter(|it| it.prefix.addr().is_ipv6() == is_v6);
+    // A comment stands above all entries that it is about.
+    let mut said = String::new();
+    let line = |entry: &Entry| {
+        let mut origin = origin(plan, entry);
+        if origin == said {
+            origin.clear();
+        } else {
+            said.clone_from(&origin);
+        }
+        Line {
+            prefix: entry.prefix,
+            origin,
+        }
+    };
+    entries.map(line).collect()
+}
+
+/// A line of a whole family as the lines of its halves; any other as it is.
+fn halves(line: &Line) -> Vec<Line> {
+    let half = |prefix, origin: &str| Line {
+        prefix,
+        origin: origin.to_owned(),
+    };
+    match (line.prefix.prefix_len(), line.prefix.subnets(1)) {
+        (0, Ok(halves)) => halves
+            .zip([line.origin.as_str(), ""])
+            .map(|(prefix, origin)| half(prefix, origin))
+            .collect(),
+        _ => vec![line.clone()],
+    }
+}
+
+/// Takes a prefix that is both included and excluded out of both lists: it does not enter the tunnel, and of two routes
+/// to one prefix a client keeps either.
+fn without_pairs(includes: &mut Vec<Line>, excludes: &mut Vec<Line>) {
+    let included: HashSet<IpNet> = includes.iter().map(|line| line.prefix).collect();
+    let pairs: HashSet<IpNet> = excludes
+        .iter()
+        .map(|line| line.prefix)
+        .filter(|prefix| included.contains(prefix))
+        .collect();
+    for list in [includes, excludes] {
+        list.retain(|line| !pairs.contains(&line.prefix));
     }
 }
 

@@ -15,7 +15,10 @@ use crate::policy::TunnelMode;
 
 pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let form = form_of_clients(Target::Ocserv, plan, options)?;
-    let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
+    let lists = match form {
+        Form::Include => Lists::of(plan, form, form, Gateways::LeftToClient),
+        Form::Exclude => Lists::out_of_everything(plan),
+    };
     let measures = measures(lists.all());
     let what = format!(
         "{} routes, {} exclusions",

@@ -28,7 +28,11 @@ pub(super) fn write(
     options: &Options,
 ) -> Result<Rendered, RenderError> {
     let form = options.form.unwrap_or(Form::Exclude);
-    let lists = Lists::of(plan, form, Form::Include, Gateways::LeftToClient);
+    let mut lists = Lists::of(plan, form, Form::Include, Gateways::LeftToClient);
+    if lists.exclude_half_of_v4() {
+        // `redirect-gateway def1` is a route to each half: one that is excluded must not be among them.
+        lists = lists.in_halves();
+    }
     let pushed = pushed_options(plan, form, &lists);
     let texts: Vec<&str> = pushed.iter().map(|option| option.text.as_str()).collect();
     let mut measures = Measures {
@@ -117,7 +121,8 @@ fn pushed_options(plan: &RoutePlan, form: Form, lists: &Lists) -> Vec<PushedOpti
         let included = plan.included_but_gateways();
         let covers_server = match (plan.mode, form) {
             (TunnelMode::Full, Form::Include) => included.has_v4(),
-            (TunnelMode::Full, Form::Exclude) => false,
+            // One half is left of everything, and may have the server in it.
+            (TunnelMode::Full, Form::Exclude) => includes_v4.clone().next().is_some(),
             (TunnelMode::Split, _) => !included.intersect(&plan.gateways).only_v4().is_empty(),
         };
         if covers_server {
@@ -212,7 +217,11 @@ fn read_option(line: usize, option: &str, pushed: &mut Pushed) -> Result<(), Rea
     match words[..] {
         ["redirect-gateway", ref flags @ ..] => {
             if !flags.contains(&"!ipv4") {
-                pushed.includes.push(Pushed::everything(false));
+                let everything = Pushed::everything(false);
+                match everything.subnets(1) {
+                    Ok(halves) if flags.contains(&"def1") => pushed.includes.extend(halves),
+                    Ok(_) | Err(_) => pushed.includes.push(everything),
+                }
             }
             if flags.contains(&"ipv6") {
                 // What OpenVPN makes of it: 2000::/3, in pieces.

@@ -21,6 +21,14 @@ pub fn check_all(plan: &RoutePlan) {
                     let pushed = read(target, &rendered.text)
                         .unwrap_or_else(|error| panic!("{target}: {error}\n{}", rendered.text));
                     check(target, plan, &pushed.tunnel());
+                    // Programs add routes one by one: of two to the same prefix the last one wins, or neither.
+                    for prefix in &pushed.includes {
+                        assert!(
+                            !pushed.excludes.contains(prefix),
+                            "{target}: {prefix} is both included and excluded\n{}",
+                            rendered.text
+                        );
+                    }
                 }
                 Err(RenderError::Refused(_)) => assert!(plan.error().is_some()),
                 Err(

@@ -165,6 +165,82 @@ fn a_file_that_people_edited_is_read_by_its_meaning() {
     assert!(!pushed.contains("13.107.65.1".parse().expect("an address")));
 }
 
+/// The seed of a file that was not read back as its plan: includes of a whole family were written in halves, and the
+/// exclusion of the same family was not.
+#[test]
+fn a_client_pool_of_a_whole_family_whose_halves_are_public_is_read_back_as_the_plan() {
+    for mode in ["split", "full"] {
+        let seed = format!(
+            r#"
+            [vpn]
+            client_subnets = ["172.16.1.0/24", "::/0"]
+            [routes]
+            tunnel = "{mode}"
+            [[public]]
+            name = "both halves"
+            addresses = ["::/1", "8000::/1"]
+            "#
+        );
+        reference::check_all(&plan(&seed));
+    }
+}
+
+#[test]
+fn half_of_a_family_that_is_public_is_no_route_of_both_kinds() {
+    for (clients, public) in [
+        ("\"0.0.0.0/0\", \"fd00:1::/64\"", "0.0.0.0/1"),
+        ("\"0.0.0.0/0\", \"fd00:1::/64\"", "128.0.0.0/1"),
+        ("\"172.16.1.0/24\", \"::/0\"", "::/1"),
+        ("\"172.16.1.0/24\", \"::/0\"", "8000::/1"),
+    ] {
+        for mode in ["split", "full"] {
+            reference::check_all(&plan(&format!(
+                r#"
+                [vpn]
+                client_subnets = [{clients}]
+                [routes]
+                tunnel = "{mode}"
+                [[public]]
+                name = "half"
+                addresses = ["{public}"]
+                "#
+            )));
+        }
+    }
+}
+
+/// Policies of prefixes that targets split and merge: whole families, halves and quarters.
+fn wide_policies() -> impl Strategy<Value = Policy> {
+    let some = || prop::sample::subsequence(WIDE, 0..6);
+    let clients = prop::sample::subsequence(WIDE, 1..6);
+    (clients, some(), some(), any::<bool>()).prop_map(|(clients, corporate, public, full)| {
+        let tunnel = if full { "full" } else { "split" };
+        let public = match public[..] {
+            [] => String::new(),
+            _ => format!("[[public]]\nname = \"wide\"\naddresses = {public:?}\n"),
+        };
+        parsed(&format!(
+            "[vpn]\nclient_subnets = {clients:?}\n[corporate]\nsubnets = {corporate:?}\n\
+             [routes]\ntunnel = \"{tunnel}\"\n{public}"
+        ))
+    })
+}
+
+const WIDE: &[&str] = &[
+    "0.0.0.0/0",
+    "0.0.0.0/1",
+    "128.0.0.0/1",
+    "0.0.0.0/2",
+    "192.0.0.0/2",
+    "172.16.1.0/24",
+    "::/0",
+    "::/1",
+    "8000::/1",
+    "::/2",
+    "c000::/2",
+    "fd00:1::/64",
+];
+
 /// Policies of the filter's generator, whose routes are small enough for most targets.
 fn policies() -> impl Strategy<Value = Policy> {
     let bytes = proptest::collection::vec(any::<u8>(), 2_000);
@@ -190,6 +266,11 @@ fn policies() -> impl Strategy<Value = Policy> {
 proptest! {
     #[test]
     fn every_file_is_read_back_as_the_plan(policy in policies()) {
+        reference::check_all(&RoutePlan::new(&policy));
+    }
+
+    #[test]
+    fn every_file_of_wide_prefixes_is_read_back_as_the_plan(policy in wide_policies()) {
         reference::check_all(&RoutePlan::new(&policy));
     }
 

@@ -14,15 +14,20 @@ use crate::plan::RoutePlan;
 pub(super) fn write_xml(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let form = options.form.unwrap_or(Form::Exclude);
     let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
+    let measures = measures(lists.all());
     let is_forced = lists.include_everything(plan);
-    let includes = if is_forced {
-        Vec::new()
+    let lists = if is_forced {
+        Lists {
+            includes: Vec::new(),
+            ..lists
+        }
     } else {
-        lists.includes_in_halves()
+        // A route of a whole family would force all of both families into the tunnel.
+        lists.in_halves()
     };
     let what = format!(
         "{} routes, {} exclusions",
-        includes.len(),
+        lists.includes.len(),
         lists.excludes.len()
     );
     // Two hyphens end a comment.
@@ -38,7 +43,7 @@ pub(super) fn write_xml(plan: &RoutePlan, options: &Options) -> Result<Rendered,
         );
     }
     text.push_str("  </NativeProfile>\n");
-    let includes = includes.iter().map(|line| (line, false));
+    let includes = lists.includes.iter().map(|line| (line, false));
     for (line, is_exclusion) in includes.chain(lists.excludes.iter().map(|line| (line, true))) {
         if !line.origin.is_empty() {
             let origin = line.origin.replace("--", "- -");
@@ -59,7 +64,7 @@ pub(super) fn write_xml(plan: &RoutePlan, options: &Options) -> Result<Rendered,
     Ok(Rendered {
         text,
         form,
-        measures: measures(lists.all()),
+        measures,
         warnings: Vec::new(),
     })
 }
