@@ -18,8 +18,6 @@ mod log_options;
 mod number;
 mod observe;
 mod render;
-mod render_names;
-mod render_rules;
 mod replay;
 mod routes;
 mod run;

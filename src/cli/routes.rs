@@ -12,7 +12,7 @@ use super::input::{Planned, load_plan};
 use super::number::whole;
 use crate::plan::{Entry, RoutePlan, Source};
 use crate::policy::TunnelMode;
-use crate::render::{self, Target};
+use crate::render::{self, Form, Kind, Target};
 
 /// Show which addresses enter the tunnel and which do not, where each entry comes from, and how many a target takes
 #[derive(Debug, clap::Args)]
@@ -155,15 +155,15 @@ fn table(out: &mut String, title: &str, rows: &[[String; 3]], most: usize) {
 fn targets(out: &mut String, plan: &RoutePlan) {
     let style = anstyle::Style::new().bold();
     _ = writeln!(out, "\n{style}Targets{style:#}");
-    let width = Target::ALL.map(|target| target.name().len());
-    let width = width.into_iter().max().unwrap_or(0);
-    for target in Target::ALL {
+    let width = Target::of_kind(Kind::Routes).map(|target| target.name.len());
+    let width = width.max().unwrap_or(0);
+    for target in Target::of_kind(Kind::Routes) {
         let said = match render::render(target, plan, &any_router()) {
             Ok(rendered) => {
                 let measures = rendered.measures;
                 let mut said = format!(
                     "{}, {} IPv4 and {} IPv6 entries",
-                    rendered.form,
+                    rendered.form.unwrap_or(Form::Include),
                     whole(measures.v4_entries as u64),
                     whole(measures.v6_entries as u64)
                 );
@@ -174,25 +174,24 @@ fn targets(out: &mut String, plan: &RoutePlan) {
             }
             Err(error) => error.to_string(),
         };
-        _ = writeln!(out, "  {:<width$}  {said}", target.name());
+        _ = writeln!(out, "  {:<width$}  {said}", target.name);
     }
 }
 
 fn target_json(plan: &RoutePlan) -> Vec<Value> {
-    let targets =
-        Target::ALL.iter().map(
-            |&target| match render::render(target, plan, &any_router()) {
-                Ok(rendered) => json!({
-                    "target": target.name(),
-                    "form": rendered.form.to_string(),
-                    "v4_entries": rendered.measures.v4_entries,
-                    "v6_entries": rendered.measures.v6_entries,
-                    "messages": rendered.measures.messages,
-                    "warnings": rendered.warnings,
-                }),
-                Err(error) => json!({ "target": target.name(), "refused": error.to_string() }),
-            },
-        );
+    let targets = Target::of_kind(Kind::Routes).map(|target| {
+        match render::render(target, plan, &any_router()) {
+            Ok(rendered) => json!({
+                "target": target.name,
+                "form": rendered.form.map(|form| form.to_string()),
+                "v4_entries": rendered.measures.v4_entries,
+                "v6_entries": rendered.measures.v6_entries,
+                "messages": rendered.measures.messages,
+                "warnings": rendered.warnings,
+            }),
+            Err(error) => json!({ "target": target.name, "refused": error.to_string() }),
+        }
+    });
     targets.collect()
 }
 

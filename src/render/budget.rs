@@ -1,12 +1,12 @@
-//! What a target takes: limits, whose they are, and what would help.
+//! Limits of targets: the size of a file as its program counts, and ways to a smaller one.
 
 use std::fmt;
 
-use super::{Form, Options, RenderError, Rendered, Target, write};
+use super::{Form, Options, RenderError, Rendered, Target, measures};
 use crate::plan::RoutePlan;
 use crate::policy::TunnelMode;
 
-/// What can be counted of a file.
+/// A unit in which the size of a file is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Measure {
     /// Prefixes of both families.
@@ -15,7 +15,7 @@ pub enum Measure {
     V4Entries,
     /// Prefixes of IPv6.
     V6Entries,
-    /// Bytes of what the program hands on: of one DHCP option, or of one command.
+    /// Bytes that the program hands on: of one DHCP option, or of one command.
     Bytes,
 }
 
@@ -41,6 +41,8 @@ pub struct Measures {
     pub bytes: usize,
     /// Messages in which the program hands it on, where it cuts it.
     pub messages: Option<usize>,
+    /// Rules of a firewall, as the file has them.
+    pub rules: usize,
 }
 
 impl Measures {
@@ -58,104 +60,24 @@ impl Measures {
 /// A limit of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// What is counted.
+    /// The unit.
     pub measure: Measure,
-    /// How many it takes.
+    /// The largest count that is taken.
     pub most: usize,
-    /// Whether more is refused; else it is a warning.
+    /// A larger count is refused; otherwise it earns a warning.
     pub is_strict: bool,
-    /// Whose limit it is.
+    /// The program or standard that sets the limit.
     pub whose: &'static str,
-}
-
-const fn limit(measure: Measure, most: usize, is_strict: bool, whose: &'static str) -> Limit {
-    Limit {
-        measure,
-        most,
-        is_strict,
-        whose,
-    }
-}
-
-impl Target {
-    /// Its limits.
-    pub const fn limits(self) -> &'static [Limit] {
-        const OPENVPN: &[Limit] = &[limit(
-            Measure::V4Entries,
-            100,
-            false,
-            "clients before OpenVPN 2.4",
-        )];
-        // A parameter of a management command is read into 256 bytes; a command replaces all routes, so it cannot be cut.
-        const PUSH_UPDATE: &[Limit] = &[limit(
-            Measure::Bytes,
-            256,
-            true,
-            "one parameter of a management command",
-        )];
-        const ANYCONNECT: &[Limit] = &[
-            limit(Measure::V4Entries, 2_500, true, "Cisco's clients"),
-            limit(Measure::V6Entries, 2_500, true, "Cisco's clients"),
-            limit(Measure::Entries, 200, false, "older AnyConnect clients"),
-        ];
-        const WIREGUARD: &[Limit] = &[limit(
-            Measure::Entries,
-            200,
-            false,
-            "several graphical and mobile clients",
-        )];
-        // RFC 7296 §3.13: the number of traffic selectors of a payload is one byte.
-        const IKE: &[Limit] = &[limit(
-            Measure::Entries,
-            255,
-            true,
-            "one traffic selector payload",
-        )];
-        // Each subnet of the Unity extension takes 14 bytes of an attribute whose length has 16 bits.
-        const UNITY: &[Limit] = &[limit(
-            Measure::V4Entries,
-            4_681,
-            true,
-            "one attribute of the Unity extension",
-        )];
-        const WINDOWS: &[Limit] = &[limit(
-            Measure::Entries,
-            1_000,
-            false,
-            "Windows clients, which add routes one by one",
-        )];
-        // RFC 2132 §2: the length of an option is one byte. RFC 3396 lets long ones be cut in pieces, which dnsmasq does
-        // not do, and which not every client puts together.
-        const KEA: &[Limit] = &[limit(
-            Measure::Bytes,
-            255,
-            false,
-            "clients that do not join options in pieces, RFC 3396",
-        )];
-        const DNSMASQ: &[Limit] = &[limit(Measure::Bytes, 255, true, "one DHCP option")];
-        match self {
-            Self::OpenVpn | Self::OpenVpnCcd | Self::OpenVpnClientConnect => OPENVPN,
-            Self::OpenVpnPushUpdate => PUSH_UPDATE,
-            Self::Ocserv | Self::CiscoAsa => ANYCONNECT,
-            Self::WireGuard => WIREGUARD,
-            Self::StrongSwan => IKE,
-            Self::StrongSwanUnity => UNITY,
-            Self::WindowsProfileXml | Self::WindowsPowerShell => WINDOWS,
-            Self::Kea => KEA,
-            Self::Dnsmasq => DNSMASQ,
-            Self::Prefixes | Self::Json => &[],
-        }
-    }
 }
 
 /// Refuses what is past a strict limit, and warns of the others.
 pub(super) fn check(
-    target: Target,
+    target: &'static Target,
     plan: &RoutePlan,
     options: &Options,
     rendered: &mut Rendered,
 ) -> Result<(), RenderError> {
-    for limit in target.limits() {
+    for limit in target.limits {
         let count = rendered.measures.of(limit.measure);
         if count <= limit.most {
             continue;
@@ -179,26 +101,24 @@ pub(super) fn check(
 
 /// What would bring it below the limit.
 fn shrink(
-    target: Target,
+    target: &'static Target,
     plan: &RoutePlan,
     options: &Options,
-    form: Form,
+    form: Option<Form>,
     limit: &Limit,
 ) -> String {
-    let other = match form {
-        Form::Include => Form::Exclude,
-        Form::Exclude => Form::Include,
-    };
-    let options = Options {
-        form: Some(other),
-        ..options.clone()
-    };
     let mut ways = Vec::new();
-    if let Ok(rendered) = write(target, plan, &options)
-        && rendered.measures.of(limit.measure) <= limit.most
-    {
-        let count = rendered.measures.of(limit.measure);
-        ways.push(format!("--form {other} has {count}"));
+    if let Some(other) = form.map(Form::other) {
+        let options = Options {
+            form: Some(other),
+            ..options.clone()
+        };
+        let counted = measures(target, plan, &options).map(|it| it.of(limit.measure));
+        if let Ok(count) = counted
+            && count <= limit.most
+        {
+            ways.push(format!("--form {other} has {count}"));
+        }
     }
     if plan.mode == TunnelMode::Full && limit.measure != Measure::Bytes {
         ways.push(format!(

@@ -1,33 +1,29 @@
-//! A plan, in the words of the program that acts on it.
+//! Files for other programs, written from a policy: one file a [`Target`].
 //!
 //! ```text
-//!               ┌─ includes ─┐
-//!  RoutePlan ──▶│            │──▶ one file a target: write ──▶ text ──▶ read ──▶ Pushed ──▶ the same addresses
-//!               └─ excludes ─┘
+//!  RoutePlan     ──▶ routes/   VPN and DHCP servers, clients ──▶ text ──▶ read ──▶ Pushed: the same addresses
+//!  Zones         ──▶ names/    DNS servers, clients          ──▶ text ──▶ read ──▶ Said: the same answers
+//!  Ruleset       ──▶ rules/    firewalls on the gateway
+//!  EndpointRules ──▶ rules/    the clients' own firewall
 //! ```
 //!
-//! A target says what must enter the tunnel (*include*), or what must not (*exclude*), or either. Each knows its limits:
-//! a text that its program would cut or refuse is not written, and one that some clients cannot take comes with a
-//! warning. [`read`] reads such a file back, also one that people edited, and tells which addresses it would send into
-//! the tunnel: addresses are compared, never lines. Names have targets of their own, in [`names`], and so have rules for
-//! other firewalls, in [`rules`].
+//! A target knows the limits of its program: a text that the program would cut or refuse is not written, and one that
+//! some clients cannot take comes with a warning. [`compare`] reads a file in place, also one that people edited, and says
+//! how it differs from the policy: in addresses and answers, not in lines.
+//!
+//! To add a target, write its file beside the others of its folder and name it in the folder's `mod.rs`, as module and in
+//! `TARGETS`.
 
 mod budget;
-mod cisco;
-mod dhcp;
-mod json;
-mod lists;
+mod compare;
+#[cfg(test)]
+mod manual;
 pub mod names;
-mod ocserv;
-mod openvpn;
-mod plain;
-pub(crate) mod pushed;
+mod read;
 pub mod reference;
+pub mod routes;
 pub mod rules;
-mod strongswan;
 mod target;
-mod windows;
-mod wireguard;
 
 #[cfg(test)]
 mod tests;
@@ -37,191 +33,262 @@ use std::net::Ipv4Addr;
 use thiserror::Error;
 
 pub use budget::{Limit, Measure, Measures};
-pub use names::{NameTarget, NamesError, NamesFile, names_difference, render_names};
-pub use pushed::{Pushed, ReadError};
-pub use target::{Form, Target};
+pub use compare::{CompareError, Difference, LineDifference, compare, difference};
+pub use read::ReadError;
+pub(crate) use read::{code_lines, shorten};
+pub use routes::Pushed;
+pub use target::{Families, Form, Kind, Naming, Read, ReadNames, Target, Write};
 
-use crate::address::PrefixSet;
-use crate::plan::{PlanDifference, RoutePlan};
+use crate::plan::{EndpointRules, RoutePlan, Ruleset};
+use crate::policy::Policy;
 
-/// What a rendering leaves to the operator.
+/// Choices that a policy does not make.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
-    /// The form; the target's own choice without one.
+    /// The form of routes; the target's own choice without one.
     pub form: Option<Form>,
     /// The router of a DHCP route: the concentrator's address in the tunnel.
     pub via: Option<Ipv4Addr>,
-    /// What the target calls its connection or policy; a name by custom without one.
+    /// The name of the connection, group policy, access list or group of rules; the target's default without one.
     pub name: Option<String>,
 }
 
-/// A plan in the words of a target.
+/// What a file is written from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// A policy whose feeds have been loaded: enough for every target.
+    Policy(&'a Policy),
+    /// Routes alone: enough for targets of [`Kind::Routes`].
+    Plan(&'a RoutePlan),
+}
+
+impl<'a> From<&'a Policy> for Source<'a> {
+    fn from(policy: &'a Policy) -> Self {
+        Self::Policy(policy)
+    }
+}
+
+impl<'a> From<&'a RoutePlan> for Source<'a> {
+    fn from(plan: &'a RoutePlan) -> Self {
+        Self::Plan(plan)
+    }
+}
+
+/// A file that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
     /// The file.
     pub text: String,
-    /// The form it has; of IPv4, where the families differ.
-    pub form: Form,
-    /// Its size, as the target counts.
+    /// The form of its routes; of IPv4, where the families differ. None for names and rules.
+    pub form: Option<Form>,
+    /// Its size, as its program counts.
     pub measures: Measures,
-    /// What there is to say about it.
+    /// Remarks for the operator, a sentence each.
     pub warnings: Vec<String>,
 }
 
-/// Why a plan cannot be written for a target.
+impl Rendered {
+    /// A file of names without a warning.
+    fn of_names(text: String) -> Self {
+        Self {
+            text,
+            form: None,
+            measures: Measures::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// A file of `count` rules without a warning.
+    fn of_rules(text: String, count: usize) -> Self {
+        Self {
+            measures: Measures {
+                rules: count,
+                ..Measures::default()
+            },
+            ..Self::of_names(text)
+        }
+    }
+}
+
+/// Why a file cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RenderError {
-    /// The plan must not be used.
+    /// The route plan has an error and must not be used.
     #[error("{0}")]
     Refused(String),
-    /// An empty list would be taken for everything.
+    /// Programs would take an empty list for everything.
     #[error(
         "no address that {target} can say enters the tunnel, and programs take an empty list for everything"
     )]
     NothingEnters {
         /// The target.
-        target: Target,
+        target: &'static Target,
     },
     /// The target has no such form.
     #[error("{target} has no {form} form: {why}")]
     NoSuchForm {
         /// The target.
-        target: Target,
+        target: &'static Target,
         /// The form.
         form: Form,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
-    /// The target needs the router.
+    /// The target needs a router.
     #[error("{target} needs the concentrator's address in the tunnel: write --via ADDRESS")]
     NoVia {
         /// The target.
-        target: Target,
+        target: &'static Target,
     },
-    /// A name that the target cannot have.
+    /// The target needs a name, and has no default.
+    #[error("{target} needs a name: write --name {example}")]
+    NoName {
+        /// The target.
+        target: &'static Target,
+        /// A name that it could have.
+        example: &'static str,
+    },
+    /// The target cannot have this name.
     #[error("`{name}` cannot be a name in {target}: {why}")]
     BadName {
         /// The target.
-        target: Target,
-        /// The name.
+        target: &'static Target,
+        /// The name, shortened.
         name: String,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
-    /// Past a limit.
+    /// A strict limit of the target is exceeded.
     #[error("{target} takes {most} {measure} at most ({whose}); this plan has {count}{shrink}")]
     OverBudget {
         /// The target.
-        target: Target,
-        /// What is counted.
+        target: &'static Target,
+        /// The unit of the limit.
         measure: Measure,
-        /// How many there are.
+        /// The count in the file.
         count: usize,
-        /// How many it takes.
+        /// The limit.
         most: usize,
-        /// Whose limit it is.
+        /// The program or standard that sets the limit.
         whose: &'static str,
-        /// What would shrink it.
+        /// Ways to a smaller file.
         shrink: String,
+    },
+    /// The policy has no name to write.
+    #[error(
+        "the policy pins and hides no name: it has no hosts with addresses, no srv, no sip_domains"
+    )]
+    NoNames,
+    /// Clients would be sent to a DNS server that the policy does not name.
+    #[error(
+        "{target} sends clients to the pin-point DNS server, at port 53: write its address into `dns.listen`"
+    )]
+    NoResolver {
+        /// The target.
+        target: &'static Target,
+    },
+    /// A name is too long below the policy zone's own.
+    #[error(
+        "{target} cannot say {name}: with the name of the policy zone behind it, it is longer than 255 bytes"
+    )]
+    NameTooLong {
+        /// The target.
+        target: &'static Target,
+        /// The name.
+        name: String,
+    },
+    /// The policy has no rule for clients.
+    #[error(
+        "{origin} has no [[endpoint]]: say which programs Windows Firewall keeps off the tunnel"
+    )]
+    NoEndpoint {
+        /// The policy file.
+        origin: String,
+    },
+    /// No rule is left that the target could have.
+    #[error("{target} can say none of the rules of {origin}: {why}")]
+    NothingToSay {
+        /// The target.
+        target: &'static Target,
+        /// The policy file.
+        origin: String,
+        /// The reason.
+        why: &'static str,
+    },
+    /// Names and rules do not follow from routes.
+    #[error("{target} is not written from routes: it takes a policy")]
+    NeedsPolicy {
+        /// The target.
+        target: &'static Target,
     },
 }
 
-/// Writes `plan` for `target`.
+/// Writes the file of `target`.
 ///
 /// # Errors
-/// [`RenderError`] where the plan must not be used, or the target cannot say it.
-pub fn render(
-    target: Target,
-    plan: &RoutePlan,
+/// [`RenderError`] where the plan must not be used, the target cannot say it, or a strict limit is exceeded.
+pub fn render<'a>(
+    target: &'static Target,
+    source: impl Into<Source<'a>>,
     options: &Options,
 ) -> Result<Rendered, RenderError> {
-    if let Some(error) = plan.error() {
-        return Err(RenderError::Refused(error.message().to_owned()));
-    }
-    // ocserv gives a client without routes the default route, an ASA's empty list is refused, an empty selector is any.
-    let says_nothing = if target.says_v6() {
-        plan.tunnel.is_empty()
-    } else {
-        !plan.tunnel.has_v4()
+    let source = source.into();
+    let policy = match source {
+        Source::Policy(policy) => Ok(policy),
+        Source::Plan(_) => Err(RenderError::NeedsPolicy { target }),
     };
-    if says_nothing {
-        return Err(RenderError::NothingEnters { target });
-    }
-    let mut rendered = write(target, plan, options)?;
-    budget::check(target, plan, options, &mut rendered)?;
-    for (family, says, has) in [
-        ("IPv4", target.says_v4(), plan.tunnel.has_v4()),
-        ("IPv6", target.says_v6(), plan.tunnel.has_v6()),
-    ] {
-        if has && !says {
-            rendered.warnings.push(format!(
-                "{target} cannot say {family} routes: push those of this plan by another way"
-            ));
+    match target.write {
+        Write::Routes(_) => match source {
+            Source::Policy(policy) => routes::render(target, &RoutePlan::new(policy), options),
+            Source::Plan(plan) => routes::render(target, plan, options),
+        },
+        Write::Names(write) => names::render(policy?, write),
+        Write::GatewayRules(naming, write) => {
+            let policy = policy?;
+            let name = rules::name_of(target, naming, options.name.as_deref())?;
+            let ruleset = Ruleset::of(policy);
+            let text = write(&ruleset, &name);
+            Ok(Rendered::of_rules(text, ruleset.rules.len()))
+        }
+        Write::ClientRules(naming, write) => {
+            let policy = policy?;
+            let rules = EndpointRules::of(policy);
+            if rules.rules.is_empty() {
+                let origin = policy.origin.clone();
+                return Err(RenderError::NoEndpoint { origin });
+            }
+            let name = rules::name_of(target, naming, options.name.as_deref())?;
+            write(&rules, &name)
         }
     }
-    Ok(rendered)
 }
 
-/// The size of `plan` as `target` counts, whatever its limits.
+/// The size of `plan` as `target` counts, whatever its limits; zero for targets of other kinds.
 ///
 /// # Errors
 /// [`RenderError`] where the target cannot say it.
 pub fn measures(
-    target: Target,
+    target: &'static Target,
     plan: &RoutePlan,
     options: &Options,
 ) -> Result<Measures, RenderError> {
-    write(target, plan, options).map(|rendered| rendered.measures)
-}
-
-/// How a file that sends `tunnel` into the tunnel differs from `plan`, in what `target` can say.
-pub fn difference(target: Target, plan: &RoutePlan, tunnel: &PrefixSet) -> Option<PlanDifference> {
-    if target.says_v6() {
-        return plan.differs(tunnel);
-    }
-    // The other family is pushed by another way.
-    plan.differs(&tunnel.only_v4().union(&plan.tunnel.only_v6()))
-}
-
-/// The text, whatever its size.
-fn write(target: Target, plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
-    match target {
-        Target::OpenVpn
-        | Target::OpenVpnCcd
-        | Target::OpenVpnClientConnect
-        | Target::OpenVpnPushUpdate => openvpn::write(target, plan, options),
-        Target::Ocserv => ocserv::write(plan, options),
-        Target::WireGuard => wireguard::write(plan, options),
-        Target::StrongSwan | Target::StrongSwanUnity => strongswan::write(target, plan, options),
-        Target::WindowsProfileXml => windows::write_xml(plan, options),
-        Target::WindowsPowerShell => windows::write_powershell(plan, options),
-        Target::CiscoAsa => cisco::write(plan, options),
-        Target::Kea | Target::Dnsmasq => dhcp::write(target, plan, options),
-        Target::Prefixes => plain::write(plan, options),
-        Target::Json => json::write(plan, options),
+    match target.write {
+        Write::Routes(write) => write(plan, options).map(|rendered| rendered.measures),
+        Write::Names(_) | Write::GatewayRules(..) | Write::ClientRules(..) => {
+            Ok(Measures::default())
+        }
     }
 }
 
-/// Reads a file that `target` reads: which prefixes it sends into the tunnel, and which it keeps out. Lines that are no
-/// routes are skipped.
+/// Reads a file of routes: the prefixes that it sends into the tunnel, and those that it keeps out. Lines that are no
+/// routes are skipped. `None` for targets of other kinds.
 ///
 /// # Errors
 /// [`ReadError`] at the first route that has no meaning.
-pub fn read(target: Target, text: &str) -> Result<Pushed, ReadError> {
-    match target {
-        Target::OpenVpn
-        | Target::OpenVpnCcd
-        | Target::OpenVpnClientConnect
-        | Target::OpenVpnPushUpdate => openvpn::read(target, text),
-        Target::Ocserv => ocserv::read(text),
-        Target::WireGuard => wireguard::read(text),
-        Target::StrongSwan | Target::StrongSwanUnity => strongswan::read(target, text),
-        Target::WindowsProfileXml => windows::read_xml(text),
-        Target::WindowsPowerShell => windows::read_powershell(text),
-        Target::CiscoAsa => cisco::read(text),
-        Target::Kea | Target::Dnsmasq => dhcp::read(target, text),
-        Target::Prefixes => plain::read(text),
-        Target::Json => json::read(text),
+pub fn read(target: &Target, text: &str) -> Option<Result<Pushed, ReadError>> {
+    match target.read {
+        Read::Routes(read) => Some(read(text)),
+        Read::Names(_) | Read::Lines { .. } | Read::No => None,
     }
 }

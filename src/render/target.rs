@@ -1,49 +1,224 @@
-//! [`Target`]: the programs that a plan can be written for.
+//! [`Target`]: a file that another program reads, and how it is written and read back.
+//!
+//! Each target is a file in `routes/`, `names/` or `rules/` that exports one `TARGET`; the folder's `TARGETS` lists it.
+//! Commands, completions, `--list`, `docs/targets.md` and the property tests take their targets from there.
 
 use std::fmt;
 
-/// A program, and the kind of file it reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Target {
-    /// OpenVPN's server configuration.
-    OpenVpn,
-    /// A client's file in OpenVPN's `client-config-dir`.
-    OpenVpnCcd,
-    /// A script for OpenVPN's `client-connect`.
-    OpenVpnClientConnect,
-    /// A command for OpenVPN's management interface.
-    OpenVpnPushUpdate,
-    /// ocserv's configuration, the global one, a group's or a user's.
-    Ocserv,
-    /// A WireGuard client's configuration.
-    WireGuard,
-    /// strongSwan's swanctl.conf, inside a child section.
-    StrongSwan,
-    /// strongSwan's attr plugin, for IKEv1 clients.
-    StrongSwanUnity,
-    /// ProfileXML of Windows' VPNv2 configuration service provider.
-    WindowsProfileXml,
-    /// PowerShell on a Windows client.
-    WindowsPowerShell,
-    /// Cisco ASA's configuration.
-    CiscoAsa,
-    /// Kea's DHCPv4 server.
-    Kea,
-    /// dnsmasq as DHCP server.
-    Dnsmasq,
-    /// One prefix a line.
-    Prefixes,
-    /// The plan with the origin of every entry.
-    Json,
+use super::names::said::Said;
+use super::{Limit, Options, Pushed, ReadError, RenderError, Rendered};
+use crate::plan::{EndpointRules, RoutePlan, Ruleset, Zones};
+use crate::policy::Policy;
+
+/// A file that another program reads. Two targets are equal where they have the same name.
+pub struct Target {
+    /// Its name in commands; unique among all targets, lower-case letters, digits and hyphens.
+    pub name: &'static str,
+    /// One line about the file, for lists: what it is and how its program takes it.
+    pub about: &'static str,
+    /// The usual name of the file.
+    pub file: &'static str,
+    /// Whether the file is a program that others start: its mode has the executable bits.
+    pub is_executable: bool,
+    /// The address families that the file can have; the others are left out, and a warning says so.
+    pub families: Families,
+    /// How many entries or bytes its program takes.
+    pub limits: &'static [Limit],
+    /// Writes the file; the variant says what it is about.
+    pub write: Write,
+    /// Reads the file back, to compare a file in place with the policy.
+    pub read: Read,
 }
 
-/// How a file says what enters the tunnel.
+/// The outlet of a policy that a target belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Addresses that enter the tunnel: for VPN and DHCP servers, and clients.
+    Routes,
+    /// Names that VPN clients resolve: for DNS servers, and clients.
+    Names,
+    /// The filter's verdicts as rules of another firewall on the gateway.
+    GatewayRules,
+    /// Rules of the clients' own firewall, from `[[endpoint]]`.
+    ClientRules,
+}
+
+impl Kind {
+    /// Every kind, in the order of lists.
+    pub const ALL: [Self; 4] = [
+        Self::Routes,
+        Self::Names,
+        Self::GatewayRules,
+        Self::ClientRules,
+    ];
+
+    /// Its name in JSON, which does not tell the two kinds of rules apart.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Routes => "routes",
+            Self::Names => "names",
+            Self::GatewayRules | Self::ClientRules => "rules",
+        }
+    }
+}
+
+/// Address families that a file can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Families {
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
+    /// IPv4 and IPv6.
+    Both,
+}
+
+impl Families {
+    /// Whether IPv4 is among them.
+    pub const fn has_v4(self) -> bool {
+        matches!(self, Self::V4 | Self::Both)
+    }
+
+    /// Whether IPv6 is among them.
+    pub const fn has_v6(self) -> bool {
+        matches!(self, Self::V6 | Self::Both)
+    }
+}
+
+/// Writes the file of a target from what it is about.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Write {
+    /// From the routes, whatever their number: limits are checked afterwards.
+    Routes(fn(&RoutePlan, &Options) -> Result<Rendered, RenderError>),
+    /// From the names, of which there is at least one.
+    Names(fn(&Policy, &Zones) -> Result<Rendered, RenderError>),
+    /// From the filter's rules and the name of what is made.
+    GatewayRules(Naming, fn(&Ruleset, &str) -> String),
+    /// From the clients' rules, of which there is at least one, and the name of what is made.
+    ClientRules(
+        Naming,
+        fn(&EndpointRules, &str) -> Result<Rendered, RenderError>,
+    ),
+}
+
+/// Reads the file of a target.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Read {
+    /// As prefixes: addresses are compared.
+    Routes(fn(&str) -> Result<Pushed, ReadError>),
+    /// As answers: what each name resolves to is compared.
+    Names(ReadNames),
+    /// As lines that do not begin with this comment: they are compared one by one.
+    Lines {
+        /// The beginning of a comment.
+        comment: &'static str,
+    },
+    /// Not at all: the file acts once, and is not there to be compared.
+    No,
+}
+
+/// Reads the answers that a file gives; only `render` can make sense of them.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadNames {
+    pub(super) read: fn(&str) -> Result<Said, ReadError>,
+    /// Whether the names below a hidden one stand in the file by themselves.
+    pub(super) lists_names_below: bool,
+}
+
+/// The name of what a file of rules makes: a group, an access list, a group policy.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Naming {
+    /// Its names are fixed, and `--name` is refused.
+    Fixed,
+    /// The operator may choose one.
+    Chosen {
+        /// The name without a choice.
+        default: &'static str,
+        /// Says why a name cannot be taken; `None` where it can.
+        refuses: fn(&str) -> Option<&'static str>,
+    },
+    /// The operator must choose one.
+    Required {
+        /// A name that could be taken.
+        example: &'static str,
+        /// Says why a name cannot be taken; `None` where it can.
+        refuses: fn(&str) -> Option<&'static str>,
+    },
+}
+
+impl Target {
+    /// The outlet that it belongs to.
+    pub const fn kind(&self) -> Kind {
+        match self.write {
+            Write::Routes(_) => Kind::Routes,
+            Write::Names(_) => Kind::Names,
+            Write::GatewayRules(..) => Kind::GatewayRules,
+            Write::ClientRules(..) => Kind::ClientRules,
+        }
+    }
+
+    /// The target called `name`.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::all().find(|target| target.name == name)
+    }
+
+    /// Every target, in the order of lists.
+    pub fn all() -> impl Iterator<Item = &'static Self> + Clone {
+        let folders = [
+            super::routes::TARGETS,
+            super::names::TARGETS,
+            super::rules::TARGETS,
+        ];
+        folders.into_iter().flatten().copied()
+    }
+
+    /// Every target of one kind, in the order of lists.
+    pub fn of_kind(kind: Kind) -> impl Iterator<Item = &'static Self> + Clone {
+        Self::all().filter(move |target| target.kind() == kind)
+    }
+}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Target {}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Target({})", self.name)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name)
+    }
+}
+
+/// How a file says which addresses enter the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// What enters it.
+    /// It lists the prefixes that enter.
     Include,
-    /// What does not, of something wider that does.
+    /// It lists the prefixes that do not enter, out of wider ones that do.
     Exclude,
+}
+
+impl Form {
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Include => Self::Exclude,
+            Self::Exclude => Self::Include,
+        }
+    }
 }
 
 impl fmt::Display for Form {
@@ -52,127 +227,5 @@ impl fmt::Display for Form {
             Self::Include => "include",
             Self::Exclude => "exclude",
         })
-    }
-}
-
-impl Target {
-    /// Every target, in the order of lists.
-    pub const ALL: [Self; 15] = [
-        Self::OpenVpn,
-        Self::OpenVpnCcd,
-        Self::OpenVpnClientConnect,
-        Self::OpenVpnPushUpdate,
-        Self::Ocserv,
-        Self::WireGuard,
-        Self::StrongSwan,
-        Self::StrongSwanUnity,
-        Self::WindowsProfileXml,
-        Self::WindowsPowerShell,
-        Self::CiscoAsa,
-        Self::Kea,
-        Self::Dnsmasq,
-        Self::Prefixes,
-        Self::Json,
-    ];
-
-    /// Its name in commands.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OpenVpn => "openvpn",
-            Self::OpenVpnCcd => "openvpn-ccd",
-            Self::OpenVpnClientConnect => "openvpn-client-connect",
-            Self::OpenVpnPushUpdate => "openvpn-push-update",
-            Self::Ocserv => "ocserv",
-            Self::WireGuard => "wireguard",
-            Self::StrongSwan => "strongswan",
-            Self::StrongSwanUnity => "strongswan-unity",
-            Self::WindowsProfileXml => "windows-profilexml",
-            Self::WindowsPowerShell => "windows-powershell",
-            Self::CiscoAsa => "cisco-asa",
-            Self::Kea => "kea",
-            Self::Dnsmasq => "dnsmasq",
-            Self::Prefixes => "prefixes",
-            Self::Json => "json",
-        }
-    }
-
-    /// The target called `name`.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|target| target.name() == name)
-    }
-
-    /// What the file is, in a line.
-    pub const fn about(self) -> &'static str {
-        match self {
-            Self::OpenVpn => "`push` lines for the OpenVPN server's configuration (`config FILE`)",
-            Self::OpenVpnCcd => {
-                "a client's file in client-config-dir, in place of the server's routes"
-            }
-            Self::OpenVpnClientConnect => "a client-connect script that writes the same",
-            Self::OpenVpnPushUpdate => "a management command for connected clients, OpenVPN 2.7",
-            Self::Ocserv => "`route` and `no-route` lines for ocserv: all, a group or a user",
-            Self::WireGuard => "`AllowedIPs` of the peer in a client's configuration",
-            Self::StrongSwan => "`local_ts` for a child in swanctl.conf (`include FILE`)",
-            Self::StrongSwanUnity => "strongswan.conf for IKEv1 clients with the Unity extension",
-            Self::WindowsProfileXml => "VPNv2 ProfileXML with exclusion routes",
-            Self::WindowsPowerShell => "Add-VpnConnectionRoute, run on the client",
-            Self::CiscoAsa => "an access list and the group policy that uses it",
-            Self::Kea => "option-data for DHCP options 121 and 249 (`<?include \"FILE\"?>`)",
-            Self::Dnsmasq => "dhcp-option lines for DHCP options 121 and 249 (`conf-file=FILE`)",
-            Self::Prefixes => "one prefix a line",
-            Self::Json => "both forms, with the origin of every entry",
-        }
-    }
-
-    /// The usual end of its file's name.
-    pub const fn file_name(self) -> &'static str {
-        match self {
-            Self::OpenVpn => "openvpn-routes.conf",
-            Self::OpenVpnCcd => "openvpn-ccd",
-            Self::OpenVpnClientConnect => "openvpn-client-connect.sh",
-            Self::OpenVpnPushUpdate => "openvpn-push-update.txt",
-            Self::Ocserv => "ocserv-routes.conf",
-            Self::WireGuard => "wireguard-allowed-ips.conf",
-            Self::StrongSwan => "swanctl-local-ts.conf",
-            Self::StrongSwanUnity => "strongswan-attr.conf",
-            Self::WindowsProfileXml => "profile.xml",
-            Self::WindowsPowerShell => "vpn-routes.ps1",
-            Self::CiscoAsa => "asa-split-tunnel.txt",
-            Self::Kea => "kea-option-data.json",
-            Self::Dnsmasq => "dnsmasq-routes.conf",
-            Self::Prefixes => "prefixes.txt",
-            Self::Json => "routes.json",
-        }
-    }
-
-    /// Whether it can say IPv4 routes.
-    pub const fn says_v4(self) -> bool {
-        true
-    }
-
-    /// Whether it can say IPv6 routes.
-    pub const fn says_v6(self) -> bool {
-        match self {
-            // RFC 3442 is of DHCP for IPv4, and DHCPv6 has no option for routes. Unity is of IKEv1 and IPv4.
-            Self::Kea | Self::Dnsmasq | Self::StrongSwanUnity => false,
-            Self::OpenVpn
-            | Self::OpenVpnCcd
-            | Self::OpenVpnClientConnect
-            | Self::OpenVpnPushUpdate
-            | Self::Ocserv
-            | Self::WireGuard
-            | Self::StrongSwan
-            | Self::WindowsProfileXml
-            | Self::WindowsPowerShell
-            | Self::CiscoAsa
-            | Self::Prefixes
-            | Self::Json => true,
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(self.name())
     }
 }

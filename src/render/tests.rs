@@ -2,7 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::{Form, Measure, Options, RenderError, Target, read, reference, render};
+use super::routes::{
+    Pushed, cisco_asa, ocserv, openvpn, openvpn_push_update, strongswan, windows_powershell,
+    wireguard,
+};
+use super::{
+    Form, Kind, Measure, Options, ReadError, RenderError, Target, read, reference, render,
+};
 use crate::filter::strategy;
 use crate::plan::RoutePlan;
 use crate::policy::{self, Policy, TunnelMode};
@@ -30,6 +36,14 @@ fn plan(text: &str) -> RoutePlan {
     RoutePlan::new(&parsed(text))
 }
 
+fn targets() -> impl Iterator<Item = &'static Target> {
+    Target::of_kind(Kind::Routes)
+}
+
+fn pushed(target: &Target, text: &str) -> Result<Pushed, ReadError> {
+    read(target, text).expect("a target of routes")
+}
+
 fn options() -> Options {
     Options {
         via: Some("172.16.1.1".parse().expect("an address")),
@@ -44,7 +58,7 @@ fn every_target_is_written_as_its_program_reads_it() {
         ("split", FULL.replace("\"full\"", "\"split\"")),
     ] {
         let plan = plan(&text);
-        for target in Target::ALL {
+        for target in targets() {
             let name = format!("{mode}-{target}");
             match render(target, &plan, &options()) {
                 Ok(rendered) => insta::assert_snapshot!(name, rendered.text),
@@ -67,11 +81,11 @@ fn teams_takes_two_ipv4_exclusions_or_fifteen_inclusions() {
             .measures
             .v4_entries
     };
-    assert_eq!(count(Form::Include, Target::OpenVpn), 15);
-    assert_eq!(count(Form::Include, Target::WireGuard), 15);
+    assert_eq!(count(Form::Include, &openvpn::TARGET), 15);
+    assert_eq!(count(Form::Include, &wireguard::TARGET), 15);
     // The default route, and two exceptions.
-    assert_eq!(count(Form::Exclude, Target::OpenVpn), 3);
-    assert_eq!(count(Form::Exclude, Target::CiscoAsa), 2);
+    assert_eq!(count(Form::Exclude, &openvpn::TARGET), 3);
+    assert_eq!(count(Form::Exclude, &cisco_asa::TARGET), 2);
 }
 
 #[test]
@@ -80,7 +94,7 @@ fn past_a_strict_limit_nothing_is_written_and_it_is_said_what_would_help() {
     let text = FULL.replace("\"52.122.0.0/15\"", &many.join(", "));
     let plan = plan(&text);
     let refused =
-        render(Target::StrongSwan, &plan, &options()).expect_err("more than 255 selectors");
+        render(&strongswan::TARGET, &plan, &options()).expect_err("more than 255 selectors");
     let RenderError::OverBudget {
         measure,
         most,
@@ -93,12 +107,13 @@ fn past_a_strict_limit_nothing_is_written_and_it_is_said_what_would_help() {
     assert_eq!((measure, most), (Measure::Entries, 255));
     assert!(count > 255);
     assert!(refused.to_string().contains("--widen-to 255"), "{refused}");
-    let refused = render(Target::OpenVpnPushUpdate, &plan, &options()).expect_err("one parameter");
+    let refused =
+        render(&openvpn_push_update::TARGET, &plan, &options()).expect_err("one parameter");
     assert!(
         refused.to_string().contains("takes 256 bytes at most"),
         "{refused}"
     );
-    let warned = render(Target::OpenVpn, &plan, &options()).expect("no limit on the server");
+    let warned = render(&openvpn::TARGET, &plan, &options()).expect("no limit on the server");
     assert!(
         warned
             .warnings
@@ -117,14 +132,14 @@ fn nothing_is_written_where_nothing_enters_the_tunnel() {
         .replace("\"10.0.0.0/8\", \"2001:db8::/32\"", "")
         .replace("\"full\"", "\"split\"");
     let only_v6 = FULL.replace("\"172.16.1.0/24\", ", "");
-    for target in Target::ALL {
+    for target in targets() {
         let error =
             render(target, &plan(&nothing), &options()).expect_err("an empty list is everything");
         assert_eq!(error, RenderError::NothingEnters { target });
         let of_v4 = render(target, &plan(&only_v6), &options());
         assert_eq!(
             of_v4 == Err(RenderError::NothingEnters { target }),
-            !target.says_v6(),
+            !target.families.has_v6(),
             "{target}"
         );
     }
@@ -139,9 +154,9 @@ fn a_name_that_would_break_out_of_its_place_is_refused_or_quoted() {
         };
         render(target, &plan(FULL), &options)
     };
-    assert!(named(Target::CiscoAsa, "X permit").is_err());
-    assert!(named(Target::WindowsPowerShell, "a\nb").is_err());
-    let quoted = named(Target::WindowsPowerShell, "it's; Remove-Item").expect("a name");
+    assert!(named(&cisco_asa::TARGET, "X permit").is_err());
+    assert!(named(&windows_powershell::TARGET, "a\nb").is_err());
+    let quoted = named(&windows_powershell::TARGET, "it's; Remove-Item").expect("a name");
     assert!(
         quoted.text.contains("$connection = 'it''s; Remove-Item'"),
         "{}",
@@ -153,16 +168,18 @@ fn a_name_that_would_break_out_of_its_place_is_refused_or_quoted() {
 fn a_file_that_people_edited_is_read_by_its_meaning() {
     let edited = "# ours\nport 1194\npush \"route 10.0.0.0 255.128.0.0\"\n\tpush  \"route 10.128.0.0 255.128.0.0 vpn_gateway 5\"\n\
                   push \"route-ipv6 2001:db8::/32\" # office\npush \"dhcp-option DNS 10.0.0.53\"\n";
-    let pushed = read(Target::OpenVpn, edited).expect("routes");
-    assert_eq!(pushed.tunnel().to_string(), "10.0.0.0/8, 2001:db8::/32");
+    let routes = pushed(&openvpn::TARGET, edited).expect("routes");
+    assert_eq!(routes.tunnel().to_string(), "10.0.0.0/8, 2001:db8::/32");
     let error =
-        read(Target::OpenVpn, "\npush \"route 10.0.0.0 255.0.255.0\"").expect_err("no netmask");
+        pushed(&openvpn::TARGET, "\npush \"route 10.0.0.0 255.0.255.0\"").expect_err("no netmask");
     assert_eq!(error.to_string(), "line 2: 255.0.255.0 is not a netmask");
     let overlapping =
         "route = default\nno-route = 13.107.0.0/255.255.0.0\nroute = 13.107.64.0/24\n";
-    let pushed = read(Target::Ocserv, overlapping).expect("routes").tunnel();
-    assert!(pushed.contains("13.107.64.1".parse().expect("an address")));
-    assert!(!pushed.contains("13.107.65.1".parse().expect("an address")));
+    let tunnel = pushed(&ocserv::TARGET, overlapping)
+        .expect("routes")
+        .tunnel();
+    assert!(tunnel.contains("13.107.64.1".parse().expect("an address")));
+    assert!(!tunnel.contains("13.107.65.1".parse().expect("an address")));
 }
 
 /// The seed of a file that was not read back as its plan: includes of a whole family were written in halves, and the

@@ -3,13 +3,34 @@
 //! `local=/name/` keeps every type of the name at home; `host-record` alone would let an internal AAAA through.
 //! `server=/*.name/#` gives what is below the name back to the servers that answer the rest.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{NamesFile, Shape, because, head};
+use super::said::{Records, Said, Saying, read_name};
+use super::{Shape, because, head};
+use crate::name::DnsName;
 use crate::plan::Zones;
 use crate::policy::Policy;
+use crate::render::{
+    Families, Read, ReadError, ReadNames, RenderError, Rendered, Target, Write, code_lines, shorten,
+};
 
-pub(super) fn write(policy: &Policy, zones: &Zones) -> NamesFile {
+/// dnsmasq as DNS server.
+pub const TARGET: Target = Target {
+    name: "dnsmasq-names",
+    about: "the configuration of an instance of its own (`dnsmasq --conf-file=FILE`)",
+    file: "dnsmasq-names.conf",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Write::Names(write),
+    read: Read::Names(ReadNames {
+        read,
+        lists_names_below: false,
+    }),
+};
+
+fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     let advice = [
         "Start an instance of its own with it: dnsmasq --conf-file=FILE",
         "dnsmasq hands on what stands beside an answer, and aliases: an internal CNAME, SRV or MX record",
@@ -72,5 +93,68 @@ pub(super) fn write(policy: &Policy, zones: &Zones) -> NamesFile {
             Shape::Hidden | Shape::HiddenBelow => {}
         }
     }
-    NamesFile { text, warnings }
+    Ok(Rendered {
+        warnings,
+        ..Rendered::of_names(text)
+    })
+}
+
+fn read(text: &str) -> Result<Said, ReadError> {
+    let mut local = Vec::new();
+    let mut given_back = BTreeSet::new();
+    let mut records = Records::default();
+    for (number, line) in code_lines(text, &[]).filter(|(_, line)| !line.starts_with('#')) {
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
+        let domain = value
+            .strip_prefix('/')
+            .and_then(|rest| rest.split_once('/'));
+        let parts: Vec<&str> = value.split(',').collect();
+        match (key, domain, &parts[..]) {
+            ("local", Some((name, "")), _) => local.push(read_name(number, Some(name))?),
+            ("address", Some((name, "")), _) => local.push(read_name(number, Some(name))?),
+            ("server", Some((name, "#")), _) => {
+                let name = name.strip_prefix("*.").unwrap_or(name);
+                given_back.insert(read_name(number, Some(name))?);
+            }
+            ("host-record", _, [name, addresses @ ..]) => {
+                for address in addresses {
+                    let kind = if address.contains(':') { "AAAA" } else { "A" };
+                    records.add(number, Some(name), &format!("{kind} {address}"))?;
+                }
+            }
+            ("srv-host", _, [name, target, port, priority, weight]) => {
+                let data = format!("SRV {priority} {weight} {port} {target}");
+                records.add(number, Some(name), &data)?;
+            }
+            ("host-record" | "srv-host", _, _) => {
+                return Err(ReadError::new(
+                    number,
+                    format!("`{}` is incomplete", shorten(line)),
+                ));
+            }
+            _ => {}
+        }
+    }
+    let pinned: Vec<DnsName> = records.by_name.keys().copied().collect();
+    let mut said = Said::new();
+    for name in local {
+        let exists = given_back.contains(&name) || pinned.iter().any(|it| it.is_below(&name));
+        let saying = match records.by_name.remove(&name) {
+            Some(records) => Saying::Records(records),
+            None if exists => Saying::NoData,
+            None => Saying::NoSuchName,
+        };
+        said.insert(name, saying);
+    }
+    match records.by_name.into_iter().next() {
+        None => Ok(said),
+        Some((name, _)) => Err(ReadError::new(
+            1,
+            format!(
+                "{name} has records and no `local=/{name}/`: its other types would be forwarded"
+            ),
+        )),
+    }
 }

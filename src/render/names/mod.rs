@@ -1,4 +1,4 @@
-//! The names of a policy, in the words of other DNS servers and of clients.
+//! Names: what VPN clients resolve, for other DNS servers and for clients.
 //!
 //! ```text
 //!               ┌─ pinned: its records, no data for other types ─┐
@@ -6,109 +6,67 @@
 //!               └─ empty: no data                                ┘
 //! ```
 //!
-//! Each file says the same as [`Zones::answer`] as far as its program can; where it cannot, the file says so in a
-//! comment. Names of a policy are letters, digits, `-`, `_` and dots, so none needs quoting.
+//! Each file says the same as [`Zones::answer`] as far as its program can; where it cannot, a comment of the file says
+//! so. Names of a policy are letters, digits, `-`, `_` and dots, so none needs quoting.
 
-mod dnsmasq;
+pub mod bind;
+pub mod dnsmasq;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
-mod rpz;
-mod said;
-mod target;
-mod unbound;
+pub mod rpz;
+pub(super) mod said;
+pub mod unbound;
 mod windows;
+pub mod windows_dns;
+pub mod windows_dns_policy;
+pub mod windows_dnscmd;
+pub mod windows_nrpt;
 
 #[cfg(test)]
 mod tests;
 
-use thiserror::Error;
-
-pub use target::NameTarget;
-
+use super::{ReadError, ReadNames, RenderError, Rendered, Target};
 use crate::name::record_type;
 use crate::plan::Zones;
 use crate::plan::zones::{Answer, Owner, Records, Treatment};
 use crate::policy::Policy;
-use crate::render::ReadError;
 
-/// The names of a policy in the words of a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamesFile {
-    /// The file.
-    pub text: String,
-    /// What there is to say about it.
-    pub warnings: Vec<String>,
-}
+/// The targets of names, in the order of lists.
+pub const TARGETS: &[&Target] = &[
+    &unbound::TARGET,
+    &bind::TARGET,
+    &rpz::TARGET,
+    &dnsmasq::TARGET,
+    &windows_dnscmd::TARGET,
+    &windows_dns::TARGET,
+    &windows_dns_policy::TARGET,
+    &windows_nrpt::TARGET,
+];
 
-/// Why names cannot be written for a target.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum NamesError {
-    /// There is nothing to say.
-    #[error(
-        "the policy pins and hides no name: it has no hosts with addresses, no srv, no sip_domains"
-    )]
-    NoNames,
-    /// Clients are sent to a DNS server that the policy does not name.
-    #[error(
-        "{target} sends clients to the pin-point DNS server, at port 53: write its address into `dns.listen`"
-    )]
-    NoResolver {
-        /// The target.
-        target: NameTarget,
-    },
-    /// No room for the name below the policy zone's.
-    #[error(
-        "{target} cannot say {name}: with the name of the policy zone behind it, it is longer than 255 bytes"
-    )]
-    TooLong {
-        /// The target.
-        target: NameTarget,
-        /// The name.
-        name: String,
-    },
-}
-
-/// Writes the names of `policy` for `target`.
-///
-/// # Errors
-/// [`NamesError`] where there are none, or the target cannot say them.
-pub fn render_names(target: NameTarget, policy: &Policy) -> Result<NamesFile, NamesError> {
+/// Writes the names of `policy`, if there is one that is pinned or hidden.
+pub(super) fn render(
+    policy: &Policy,
+    write: fn(&Policy, &Zones) -> Result<Rendered, RenderError>,
+) -> Result<Rendered, RenderError> {
     let zones = Zones::of(policy);
     // Canaries alone are no reason to put a DNS server between clients and theirs.
     if !zones.owners().iter().any(|it| match it.treatment {
         Treatment::Pinned(_) | Treatment::Hidden => true,
         Treatment::NoData(_) => false,
     }) {
-        return Err(NamesError::NoNames);
+        return Err(RenderError::NoNames);
     }
-    match target {
-        NameTarget::Unbound => Ok(unbound::write(policy, &zones)),
-        NameTarget::Bind => Ok(rpz::write_view(policy, &zones)),
-        NameTarget::Rpz => rpz::write_zone(policy, &zones),
-        NameTarget::Dnsmasq => Ok(dnsmasq::write(policy, &zones)),
-        NameTarget::WindowsDnscmd => Ok(windows::write_dnscmd(policy, &zones)),
-        NameTarget::WindowsDns => Ok(windows::write_zones(policy, &zones)),
-        NameTarget::WindowsDnsPolicy => Ok(windows::write_policies(policy, &zones)),
-        NameTarget::WindowsNrpt => windows::write_nrpt(policy, &zones),
-    }
+    write(policy, &zones)
 }
 
-/// How a file for `target` differs from what `policy` says of names, a line each; lines and comments of the file do not
-/// matter. `None` for targets whose files are not read: they act once, and are not there to be compared.
-///
-/// # Errors
-/// [`ReadError`] at the first line of the file that says something in another way.
-pub fn names_difference(
-    target: NameTarget,
+/// How a file differs from what `policy` says of names, a line each; order and comments of the file do not matter.
+pub(super) fn difference(
+    reader: ReadNames,
     policy: &Policy,
     text: &str,
-) -> Option<Result<Vec<String>, ReadError>> {
-    let read = match said::read(target, text)? {
-        Ok(read) => read,
-        Err(error) => return Some(Err(error)),
-    };
-    let wanted = said::of(target, &Zones::of(policy));
+) -> Result<Vec<String>, ReadError> {
+    let read = (reader.read)(text)?;
+    let wanted = said::of(&Zones::of(policy), reader.lists_names_below);
     let mut lines = Vec::new();
     for (name, saying) in &wanted {
         match read.get(name) {
@@ -121,10 +79,10 @@ pub fn names_difference(
     lines.extend(
         surplus.map(|(name, saying)| format!("{name}: {saying}, and should be left alone")),
     );
-    Some(Ok(lines))
+    Ok(lines)
 }
 
-/// What a server is told about an owner.
+/// The answers that a server gives for an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape<'z> {
     /// These records; names below are forwarded.
@@ -175,7 +133,7 @@ fn head(comment: &str, policy: &Policy, zones: &Zones, advice: &[&str]) -> Strin
     text
 }
 
-/// What asks for an owner, as the comment above it.
+/// The lines of the policy that ask for an owner, as the comment above it.
 fn because(owner: &Owner) -> String {
     let sources = owner.sources.iter().map(|source| match source.line {
         0 => source.kind.to_string(),

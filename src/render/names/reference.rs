@@ -2,10 +2,13 @@
 
 use arbitrary::Unstructured;
 
-use super::{NameTarget, NamesError, names_difference, render_names};
+use super::bind;
 use crate::plan::Zones;
 use crate::plan::zones::reference::{check_answers, policy_with_names};
 use crate::policy::Policy;
+use crate::render::{
+    CompareError, Difference, Kind, Options, RenderError, Target, compare, render,
+};
 
 /// Checks answers and files of any policy with names, and reads `data` itself as the file of every target.
 ///
@@ -18,24 +21,28 @@ pub fn fuzz_names(data: &[u8]) {
     };
     let zones = Zones::of(&policy);
     check_answers(&zones, &mut bytes);
-    for target in NameTarget::ALL {
+    for target in Target::of_kind(Kind::Names) {
         check_file(target, &policy, &zones);
     }
     fuzz_names_file(&policy, &String::from_utf8_lossy(data));
 }
 
-fn check_file(target: NameTarget, policy: &Policy, zones: &Zones) {
-    let file = match render_names(target, policy) {
+fn check_file(target: &'static Target, policy: &Policy, zones: &Zones) {
+    let options = Options::default();
+    let file = match render(target, policy, &options) {
         Ok(file) => file,
-        Err(NamesError::NoNames | NamesError::NoResolver { .. } | NamesError::TooLong { .. }) => {
-            return;
-        }
+        Err(
+            RenderError::NoNames | RenderError::NoResolver { .. } | RenderError::NameTooLong { .. },
+        ) => return,
+        Err(error) => panic!("{target}: {error}"),
     };
-    if let Some(difference) = names_difference(target, policy, &file.text) {
-        assert_eq!(difference, Ok(Vec::new()), "{target}: {}", file.text);
+    match compare(target, policy, &options, &file.text) {
+        Ok(difference) => assert_eq!(difference, None, "{target}: {}", file.text),
+        Err(CompareError::NotRead { .. }) => {}
+        Err(error) => panic!("{target}: {error}\n{}", file.text),
     }
     // The view of BIND names a file that has them.
-    if target == NameTarget::Bind {
+    if *target == bind::TARGET {
         return;
     }
     let said = file.text + &file.warnings.concat();
@@ -48,10 +55,15 @@ fn check_file(target: NameTarget, policy: &Policy, zones: &Zones) {
     }
 }
 
-/// Reads any text as the file of every target, and compares it with a policy: none may panic.
+/// Reads any text as the file of every target, and compares it with a policy.
+///
+/// # Panics
+/// When a difference is not a line about a name.
 pub fn fuzz_names_file(policy: &Policy, text: &str) {
-    for target in NameTarget::ALL {
-        if let Some(Ok(lines)) = names_difference(target, policy, text) {
+    for target in Target::of_kind(Kind::Names) {
+        if let Ok(Some(Difference::Names(lines))) =
+            compare(target, policy, &Options::default(), text)
+        {
             assert!(lines.iter().all(|line| line.contains(": ")), "{lines:?}");
         }
     }

@@ -1,60 +1,37 @@
-//! BIND: a view for the addresses of VPN clients, with a response policy zone.
+//! A response policy zone, which BIND, Knot Resolver and PowerDNS Recursor read.
 //!
-//! The zone's names are those of the policy with its own behind them; `CNAME .` is NXDOMAIN and `CNAME *.` no data
-//! (draft-vixie-dnsop-dns-rpz). BIND also asks it about the names to which an alias leads, wherever that comes from.
+//! Its names are those of the policy with the zone's own behind them; `CNAME .` is NXDOMAIN and `CNAME *.` no data
+//! (draft-vixie-dnsop-dns-rpz).
 
 use std::fmt::Write as _;
 
-use super::{NameTarget, NamesError, NamesFile, Shape, because, head};
+use super::said::{Records, Said, Saying, read_name};
+use super::{Shape, because, head};
 use crate::plan::Zones;
 use crate::policy::Policy;
+use crate::render::{
+    Families, Read, ReadError, ReadNames, RenderError, Rendered, Target, Write, code_lines,
+};
+
+/// A response policy zone.
+pub const TARGET: Target = Target {
+    name: "rpz",
+    about: "the response policy zone of bind; Knot Resolver and PowerDNS Recursor read it too",
+    file: "offramp.rpz",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Write::Names(write),
+    read: Read::Names(ReadNames {
+        read,
+        lists_names_below: true,
+    }),
+};
 
 /// The name of the policy zone.
-const ZONE: &str = "offramp.rpz";
+pub(super) const ZONE: &str = "offramp.rpz";
 
-pub(super) fn write_view(policy: &Policy, zones: &Zones) -> NamesFile {
-    let advice = [
-        "For named.conf: include \"FILE\"; in front of all other views. Once there is one view, every",
-        "zone has to stand in a view. The file of the zone is `offramp render rpz`. In its first moment",
-        "BIND answers without it: let clients wait for the line `rpz: offramp.rpz: reload done`.",
-    ];
-    let mut text = head("//", policy, zones, &advice);
-    text.push_str("view \"offramp\" {\n    match-clients {");
-    for clients in policy.dns_clients() {
-        _ = write!(text, " {};", clients.value);
-    }
-    text.push_str(" };\n    recursion yes;\n");
-    let upstreams = policy.dns_upstreams();
-    if !upstreams.is_empty() {
-        text.push_str("    forward only;\n    forwarders {");
-        for upstream in upstreams {
-            let (address, port) = (upstream.value.ip(), upstream.value.port());
-            _ = match port {
-                53 => write!(text, " {address};"),
-                _ => write!(text, " {address} port {port};"),
-            };
-        }
-        text.push_str(" };\n");
-    }
-    let ttl = zones.ttl_seconds();
-    _ = write!(
-        text,
-        "    // What stands beside an answer is not looked up in the policy zone.\n    \
-         minimal-responses yes;\n    \
-         response-policy {{ zone \"{ZONE}\" max-policy-ttl {ttl}; }} qname-wait-recurse no break-dnssec yes;\n    \
-         zone \"{ZONE}\" {{ type primary; file \"{ZONE}\"; allow-query {{ none; }}; }};\n}};\n"
-    );
-    let mut warnings = Vec::new();
-    if policy.dns_upstreams().is_empty() {
-        warnings.push(
-            "the policy names no upstream: the view walks down from the root, and finds no internal name"
-                .to_owned(),
-        );
-    }
-    NamesFile { text, warnings }
-}
-
-pub(super) fn write_zone(policy: &Policy, zones: &Zones) -> Result<NamesFile, NamesError> {
+fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     let mut text = head(";", policy, zones, &[]);
     let (ttl, soa) = (zones.ttl_seconds(), zones.soa());
     _ = write!(
@@ -65,8 +42,8 @@ pub(super) fn write_zone(policy: &Policy, zones: &Zones) -> Result<NamesFile, Na
         let name = owner.name;
         // `*.` in front, the zone behind.
         if name.wire().len() + 2 + ZONE.len() + 1 > 255 {
-            return Err(NamesError::TooLong {
-                target: NameTarget::Rpz,
+            return Err(RenderError::NameTooLong {
+                target: &TARGET,
                 name: name.to_string(),
             });
         }
@@ -88,8 +65,26 @@ pub(super) fn write_zone(policy: &Policy, zones: &Zones) -> Result<NamesFile, Na
             Shape::HiddenBelow => _ = writeln!(text, "{name} IN CNAME *.\n*.{name} IN CNAME ."),
         }
     }
-    Ok(NamesFile {
-        text,
-        warnings: Vec::new(),
-    })
+    Ok(Rendered::of_names(text))
+}
+
+fn read(text: &str) -> Result<Said, ReadError> {
+    let mut said = Said::new();
+    let mut records = Records::default();
+    let lines = code_lines(text, &[';']);
+    for (number, line) in lines.filter(|(_, line)| !line.starts_with(['$', '@'])) {
+        let target = line.split_once("CNAME").map(|(_, target)| target.trim());
+        let saying = match target {
+            Some(".") => Saying::NoSuchName,
+            Some("*.") => Saying::NoData,
+            Some(_) | None => {
+                records.add(number, None, line)?;
+                continue;
+            }
+        };
+        said.insert(read_name(number, line.split_whitespace().next())?, saying);
+    }
+    let records = records.by_name.into_iter();
+    said.extend(records.map(|(name, records)| (name, Saying::Records(records))));
+    Ok(said)
 }

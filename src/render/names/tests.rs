@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::policy;
+use crate::render::{Difference, Kind, Options, Read, compare, render};
 
 const POLICY: &str = r#"
 [vpn]
@@ -31,17 +32,25 @@ sip_domains = ["contoso.com"]
 upstreams = ["10.0.0.53", "10.0.1.53:5353"]
 "#;
 
-fn written(target: NameTarget, text: &str) -> Result<NamesFile, NamesError> {
+fn targets() -> impl Iterator<Item = &'static Target> {
+    Target::of_kind(Kind::Names)
+}
+
+fn written(target: &'static Target, text: &str) -> Result<Rendered, RenderError> {
     let (policy, _) = policy::parse("policy.toml", text.as_bytes()).expect("a good policy");
-    render_names(target, &policy)
+    of(target, &policy)
+}
+
+fn of(target: &'static Target, policy: &Policy) -> Result<Rendered, RenderError> {
+    render(target, policy, &Options::default())
 }
 
 #[test]
 fn every_target_is_written_as_its_program_reads_it() {
-    for target in NameTarget::ALL {
+    for target in targets() {
         let file = written(target, POLICY).expect("all of it can be said");
         let warnings: String = file.warnings.iter().map(|it| format!("{it}\n")).collect();
-        insta::assert_snapshot!(target.name(), file.text.replace('\r', "") + &warnings);
+        insta::assert_snapshot!(target.name, file.text.replace('\r', "") + &warnings);
     }
 }
 
@@ -49,11 +58,8 @@ fn every_target_is_written_as_its_program_reads_it() {
 fn no_name_of_the_policy_is_left_out_in_silence() {
     let (policy, _) = policy::parse("policy.toml", POLICY.as_bytes()).expect("a good policy");
     let zones = Zones::of(&policy);
-    for target in NameTarget::ALL
-        .into_iter()
-        .filter(|it| *it != NameTarget::Bind)
-    {
-        let file = render_names(target, &policy).expect("all of it can be said");
+    for target in targets().filter(|it| **it != bind::TARGET) {
+        let file = of(target, &policy).expect("all of it can be said");
         let said = file.text + &file.warnings.concat();
         for owner in zones.owners() {
             assert!(
@@ -68,15 +74,15 @@ fn no_name_of_the_policy_is_left_out_in_silence() {
 #[test]
 fn what_cannot_be_said_is_refused_with_what_to_write() {
     let nothing = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n";
-    for target in NameTarget::ALL {
+    for target in targets() {
         assert_eq!(
             written(target, nothing),
-            Err(NamesError::NoNames),
+            Err(RenderError::NoNames),
             "{target}"
         );
     }
     let elsewhere = POLICY.replace(":53\"", ":5300\"");
-    let error = written(NameTarget::WindowsNrpt, &elsewhere).expect_err("no server at port 53");
+    let error = written(&windows_nrpt::TARGET, &elsewhere).expect_err("no server at port 53");
     assert!(error.to_string().contains("dns.listen"), "{error}");
     let label = "x".repeat(60);
     let long = POLICY.replace(
@@ -84,15 +90,15 @@ fn what_cannot_be_said_is_refused_with_what_to_write() {
         &format!("{label}.{label}.{label}.{label}.com"),
     );
     assert!(matches!(
-        written(NameTarget::Rpz, &long),
-        Err(NamesError::TooLong { .. })
+        written(&rpz::TARGET, &long),
+        Err(RenderError::NameTooLong { .. })
     ));
-    assert!(written(NameTarget::Unbound, &long).is_ok());
+    assert!(written(&unbound::TARGET, &long).is_ok());
 }
 
 #[test]
 fn no_query_policy_of_windows_speaks_of_a_whole_zone() {
-    let text = written(NameTarget::WindowsDnsPolicy, POLICY)
+    let text = written(&windows_dns_policy::TARGET, POLICY)
         .expect("all of it can be said")
         .text;
     let policies = text
@@ -108,13 +114,13 @@ fn no_query_policy_of_windows_speaks_of_a_whole_zone() {
 #[test]
 fn a_zone_that_takes_a_domain_with_it_is_worth_a_warning() {
     let apex = POLICY.replace("\"www.fabrikam.com\"", "\"fabrikam.com\"");
-    let file = written(NameTarget::WindowsDnscmd, &apex).expect("all of it can be said");
+    let file = written(&windows_dnscmd::TARGET, &apex).expect("all of it can be said");
     assert!(
         file.warnings.iter().any(|it| it.contains("fabrikam.com")),
         "{:?}",
         file.warnings
     );
-    let file = written(NameTarget::WindowsDnscmd, POLICY).expect("all of it can be said");
+    let file = written(&windows_dnscmd::TARGET, POLICY).expect("all of it can be said");
     assert_eq!(file.warnings, [] as [&str; 0]);
 }
 
@@ -122,37 +128,38 @@ fn a_zone_that_takes_a_domain_with_it_is_worth_a_warning() {
 fn the_name_of_the_policy_file_stays_in_its_comment() {
     let (policy, _) =
         policy::parse("evil\nserver:\n%PATH%.toml", POLICY.as_bytes()).expect("a good policy");
-    for target in NameTarget::ALL {
-        let text = render_names(target, &policy)
-            .expect("all of it can be said")
-            .text;
+    for target in targets() {
+        let text = of(target, &policy).expect("all of it can be said").text;
         let first = text.lines().next().unwrap_or_default();
         assert!(first.contains("evil?server:?"), "{text}");
         // cmd.exe expands variables in comments, too.
         let is_bare = !first.contains('%');
-        assert_eq!(is_bare, target == NameTarget::WindowsDnscmd, "{text}");
+        assert_eq!(is_bare, *target == windows_dnscmd::TARGET, "{text}");
     }
 }
 
 #[test]
 fn a_file_that_people_edited_is_compared_by_what_it_says() {
     let (policy, _) = policy::parse("policy.toml", POLICY.as_bytes()).expect("a good policy");
-    let compare = |target, change: &dyn Fn(&str) -> String| {
-        let text = render_names(target, &policy)
-            .expect("all of it can be said")
-            .text;
-        names_difference(target, &policy, &change(&text)).expect("a target whose file is read")
+    let compared = |target, change: &dyn Fn(&str) -> String| {
+        let text = of(target, &policy).expect("all of it can be said").text;
+        let difference = compare(target, &policy, &Options::default(), &change(&text));
+        difference.map(|it| match it {
+            None => Vec::new(),
+            Some(Difference::Names(lines)) => lines,
+            Some(other) => panic!("{other:?}"),
+        })
     };
-    for target in [NameTarget::Unbound, NameTarget::Rpz, NameTarget::Dnsmasq] {
+    for target in targets().filter(|it| !matches!(it.read, Read::No)) {
         let reordered = |text: &str| {
             text.lines()
                 .rev()
                 .map(|line| format!("  {line}\n"))
                 .collect::<String>()
         };
-        assert_eq!(compare(target, &reordered), Ok(Vec::new()), "{target}");
+        assert_eq!(compared(target, &reordered), Ok(Vec::new()), "{target}");
         let moved =
-            compare(target, &|text| text.replace("167.55.50.35", "10.1.0.35")).expect("records");
+            compared(target, &|text| text.replace("167.55.50.35", "10.1.0.35")).expect("records");
         assert!(
             moved.iter().all(|line| line.contains("A 10.1.0.35")),
             "{target}: {moved:?}"
@@ -164,18 +171,18 @@ fn a_file_that_people_edited_is_compared_by_what_it_says() {
                 .filter(|line| !line.contains("lyncdiscoverinternal"));
             kept.map(|line| format!("{line}\n")).collect()
         };
-        let dropped = compare(target, &dropped).expect("records");
+        let dropped = compared(target, &dropped).expect("records");
         assert!(
             dropped[0]
                 .contains("lyncdiscoverinternal.contoso.com: nothing, and should be: no such name"),
             "{target}: {dropped:?}"
         );
     }
-    let leaking = compare(NameTarget::Unbound, &|text| {
+    let leaking = compared(&unbound::TARGET, &|text| {
         text.replace("transparent", "typetransparent")
     });
     assert!(leaking.is_err_and(|error| error.to_string().contains("`typetransparent`")));
-    let leaking = compare(NameTarget::Dnsmasq, &|text| {
+    let leaking = compared(&dnsmasq::TARGET, &|text| {
         text.replace("local=/sip.", "#local=/sip.")
     });
     assert!(leaking.is_err_and(|error| error.to_string().contains("would be forwarded")));

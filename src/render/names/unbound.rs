@@ -6,13 +6,32 @@
 
 use std::fmt::Write as _;
 
-use super::{NamesFile, Shape, because, head};
+use super::said::{self, Said, Saying, read_name};
+use super::{Shape, because, head};
 use crate::name::DnsName;
 use crate::plan::Zones;
 use crate::plan::zones::Records;
 use crate::policy::Policy;
+use crate::render::{
+    Families, Read, ReadError, ReadNames, RenderError, Rendered, Target, Write, code_lines, shorten,
+};
 
-pub(super) fn write(policy: &Policy, zones: &Zones) -> NamesFile {
+/// A view of unbound's configuration.
+pub const TARGET: Target = Target {
+    name: "unbound",
+    about: "a view for VPN clients, for unbound.conf (`include: FILE`)",
+    file: "unbound-offramp.conf",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Write::Names(write),
+    read: Read::Names(ReadNames {
+        read,
+        lists_names_below: false,
+    }),
+};
+
+fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     let advice = [
         "For unbound.conf: include: \"FILE\". Queries from elsewhere are answered as before.",
         "unbound follows an alias of another name by its own: an internal CNAME that ends in a",
@@ -44,10 +63,7 @@ pub(super) fn write(policy: &Policy, zones: &Zones) -> NamesFile {
             Shape::Hidden => {}
         }
     }
-    NamesFile {
-        text,
-        warnings: Vec::new(),
-    }
+    Ok(Rendered::of_names(text))
 }
 
 fn write_records(text: &mut String, name: &DnsName, records: &Records, ttl: u32) {
@@ -65,4 +81,49 @@ fn write_records(text: &mut String, name: &DnsName, records: &Records, ttl: u32)
 fn write_authority(text: &mut String, name: &DnsName, zones: &Zones) {
     let (ttl, soa) = (zones.ttl_seconds(), zones.soa());
     _ = writeln!(text, "    local-data: \"{name}. {ttl} IN SOA {soa}\"");
+}
+
+/// `local-zone` and `local-data`; what else there is does not bear on names.
+fn read(text: &str) -> Result<Said, ReadError> {
+    let mut zones: Vec<(usize, DnsName, String)> = Vec::new();
+    let mut records = said::Records::default();
+    for (number, line) in code_lines(text, &['#']) {
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
+        let value = value.replace('"', " ");
+        let mut words = value.split_whitespace();
+        match key.trim() {
+            "local-zone" => {
+                let name = read_name(number, words.next())?;
+                zones.push((number, name, words.next().unwrap_or_default().to_owned()));
+            }
+            "local-data" => records.add(number, None, &value)?,
+            _ => {}
+        }
+    }
+    let mut said = Said::new();
+    for (number, name, kind) in zones {
+        let has_authority = records.authorities.contains(&name);
+        let saying = match (records.by_name.remove(&name), kind.as_str()) {
+            (Some(records), "transparent" | "static") => Saying::Records(records),
+            (None, "transparent" | "always_nodata") => Saying::NoData,
+            (None, "static") if has_authority => Saying::NoData,
+            (None, "static" | "always_nxdomain") => Saying::NoSuchName,
+            (Some(_) | None, kind) => {
+                let kind = shorten(kind);
+                let message = format!("a zone {name} of the type `{kind}` answers in another way");
+                return Err(ReadError::new(number, message));
+            }
+        };
+        said.insert(name, saying);
+    }
+    // Data without a zone of its own name leaves the other types to the upstream.
+    match records.by_name.into_iter().next() {
+        None => Ok(said),
+        Some((name, _)) => Err(ReadError::new(
+            1,
+            format!("{name} has data and no zone: its other types would be forwarded"),
+        )),
+    }
 }

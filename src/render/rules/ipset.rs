@@ -10,8 +10,21 @@ use super::head;
 use super::iptables::Family;
 use crate::address::PrefixSet;
 use crate::plan::Ruleset;
+use crate::render::{Families, Naming, Read, Target, Write as Writer};
 
-pub(super) fn write(ruleset: &Ruleset) -> String {
+/// The sets of iptables and ip6tables.
+pub const TARGET: Target = Target {
+    name: "ipset",
+    about: "the sets that the two files for iptables name (`ipset restore`)",
+    file: "offramp.ipset",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Writer::GatewayRules(Naming::Fixed, |rules, _| write(rules)),
+    read: Read::Lines { comment: "#" },
+};
+
+fn write(ruleset: &Ruleset) -> String {
     let sets = sets(ruleset);
     let mut text = format!(
         "# {}\n# The sets that offramp.rules.v4 and offramp.rules.v6 name.\n#\n\
@@ -23,8 +36,8 @@ pub(super) fn write(ruleset: &Ruleset) -> String {
         let (kind, beside) = (family.inet(), format!("{name}-x"));
         _ = write!(
             text,
-            "\ncreate {name} hash:net family {kind} maxelem {MOST}\n\
-             create {beside} hash:net family {kind} maxelem {MOST}\nflush {beside}\n"
+            "\ncreate {name} hash:net family {kind} maxelem {MAX_ELEMENTS}\n\
+             create {beside} hash:net family {kind} maxelem {MAX_ELEMENTS}\nflush {beside}\n"
         );
         for prefix in family.of(addresses).prefixes() {
             // The kernel's hash has no place for a prefix of no bits.
@@ -63,7 +76,7 @@ fn sets(ruleset: &Ruleset) -> Vec<(String, Family, &PrefixSet)> {
     sets
 }
 
-/// What the set of the rule at `number` is called.
+/// The name of the set of the rule at `number`.
 pub(super) fn rule_name(number: usize) -> String {
     format!("rule-{}", number + 1)
 }
@@ -74,4 +87,4 @@ pub(super) fn name(what: &str, family: Family) -> String {
 }
 
 /// Prefixes that a set can have; the same at every load, because a set that is there must be of the same kind.
-const MOST: u32 = 1 << 20;
+const MAX_ELEMENTS: u32 = 1 << 20;

@@ -9,9 +9,22 @@ use super::{comment, head, ipset};
 use crate::address::PrefixSet;
 use crate::plan::{PacketRule, PortSet, Ruleset, Traffic};
 use crate::policy::{PortRange, Protocol, ProtocolSet, UnknownSource};
+use crate::render::{Families, Naming, Read, Target, Write as Writer};
 use crate::verdict::Action;
 
-/// Which of the two files.
+/// iptables-restore.
+pub const TARGET: Target = Target {
+    name: "iptables",
+    about: "the filter's IPv4 rules for `iptables-restore --noflush`, in a chain of their own",
+    file: "offramp.rules.v4",
+    is_executable: false,
+    families: Families::V4,
+    limits: &[],
+    write: Writer::GatewayRules(Naming::Fixed, |rules, _| write(rules, Family::V4)),
+    read: Read::Lines { comment: "#" },
+};
+
+/// The address family of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     /// iptables.
@@ -178,7 +191,7 @@ fn rule_lines(
         return;
     }
     let set = ipset::name(&ipset::rule_name(number), family);
-    let comment = comment(&rule.title(), LONGEST_COMMENT);
+    let comment = comment(&rule.title(), MAX_COMMENT);
     let target = match rule.action {
         Action::Forward => "RETURN",
         Action::Drop => "DROP",
@@ -219,7 +232,7 @@ fn multiports(option: &str, ports: &PortSet) -> Vec<String> {
     for range in ports.ranges() {
         let (size, text) = written(*range);
         match lists.last_mut() {
-            Some((used, list)) if *used + size <= MULTIPORT => {
+            Some((used, list)) if *used + size <= MAX_MULTIPORT => {
                 *used += size;
                 list.push(text);
             }
@@ -242,9 +255,9 @@ fn written(range: PortRange) -> (usize, String) {
 
 const CHAIN: &str = "OFFRAMP";
 const PORTS: &str = "OFFRAMP_PORTS";
-/// What becomes of a fragment without ports, where they decide.
+/// The end of a rule that lets fragments without ports pass, where ports decide.
 const LATER: &str = "-m comment --comment \"default: later fragment\" -j RETURN";
 /// Ports that one multiport match takes (XT_MULTI_PORTS).
-const MULTIPORT: usize = 15;
+const MAX_MULTIPORT: usize = 15;
 /// Bytes of a comment (XT_MAX_COMMENT_LEN, with its end).
-const LONGEST_COMMENT: usize = 255;
+const MAX_COMMENT: usize = 255;

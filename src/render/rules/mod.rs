@@ -1,191 +1,97 @@
-//! The filter's verdicts and the clients' own rules, in the words of other firewalls.
+//! Rules: the filter's verdicts and the clients' own rules, for other firewalls.
 //!
 //! ```text
 //!  Policy ──▶ Ruleset       ──▶ nftables, ipset and iptables, Cisco ASA, CSV       on the gateway
 //!         ──▶ EndpointRules ──▶ Windows Firewall: PowerShell, netsh, registry, Intune   on the clients
 //! ```
 //!
-//! Every file says at its head how it is loaded and how it is removed; loading it again replaces what the last one did.
-//! What a firewall cannot say is written there, too.
+//! Every file says at its head how it is loaded and how it is removed; loading it again replaces the rules of the last
+//! load. What a firewall cannot say is written there, too.
 
-mod asa;
-mod csv;
-mod intune;
-mod ipset;
-mod iptables;
-mod netsh;
-mod nftables;
-mod powershell;
-mod registry;
-mod target;
+pub mod cisco_asa_filter;
+pub mod ip6tables;
+pub mod ipset;
+pub mod iptables;
+pub mod nft_text;
+pub mod nftables;
+pub mod nftables_conntrack;
+pub(super) mod powershell;
+pub mod rules_csv;
 mod windows;
+pub mod windows_firewall;
+pub mod windows_firewall_gpo;
+pub mod windows_intune;
+pub mod windows_netsh;
+pub mod windows_registry;
+pub mod windows_registry_remove;
 
 #[cfg(test)]
 mod tests;
 
-use thiserror::Error;
+use super::{Naming, RenderError, Target, shorten};
 
-pub use target::RuleTarget;
+/// The targets of rules, in the order of lists.
+pub const TARGETS: &[&Target] = &[
+    &nftables::TARGET,
+    &nftables_conntrack::TARGET,
+    &ipset::TARGET,
+    &iptables::TARGET,
+    &ip6tables::TARGET,
+    &cisco_asa_filter::TARGET,
+    &rules_csv::TARGET,
+    &windows_firewall::TARGET,
+    &windows_firewall_gpo::TARGET,
+    &windows_netsh::TARGET,
+    &windows_registry::TARGET,
+    &windows_registry_remove::TARGET,
+    &windows_intune::TARGET,
+];
 
-use crate::plan::{EndpointRules, Ruleset};
-use crate::policy::Policy;
-
-/// A file of rules.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RenderedRules {
-    /// The file.
-    pub text: String,
-    /// How many rules it has.
-    pub count: usize,
-    /// What there is to say about it.
-    pub warnings: Vec<String>,
-}
-
-/// Why rules cannot be written for a target.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum RuleError {
-    /// There is nothing to write.
-    #[error(
-        "{origin} has no [[endpoint]]: say which programs Windows Firewall keeps off the tunnel"
-    )]
-    NoEndpoint {
-        /// The policy file.
-        origin: String,
-    },
-    /// No rule is left that this target could say.
-    #[error("{target} can say none of the rules of {origin}: {why}")]
-    NothingToSay {
-        /// The target.
-        target: RuleTarget,
-        /// The policy file.
-        origin: String,
-        /// Why not.
-        why: &'static str,
-    },
-    /// The target needs a name, and has none by custom.
-    #[error("{target} needs a name: write --name {example}")]
-    NoName {
-        /// The target.
-        target: RuleTarget,
-        /// One that it could have.
-        example: &'static str,
-    },
-    /// A name that the target cannot have.
-    #[error("`{name}` cannot be a name in {target}: {why}")]
-    BadName {
-        /// The target.
-        target: RuleTarget,
-        /// The name.
-        name: String,
-        /// Why not.
-        why: &'static str,
-    },
-}
-
-/// Writes the rules of `policy` for `target`; `name` is what the target calls them, a name by custom without one.
-///
-/// # Errors
-/// [`RuleError`] where the target cannot say them.
-pub fn render_rules(
-    target: RuleTarget,
-    policy: &Policy,
-    name: Option<&str>,
-) -> Result<RenderedRules, RuleError> {
-    match target {
-        RuleTarget::Nftables => for_gateway(target, policy, name, |rules, _| {
-            nftables::write(rules, nftables::Tracking::None)
-        }),
-        RuleTarget::NftablesConntrack => for_gateway(target, policy, name, |rules, _| {
-            nftables::write(rules, nftables::Tracking::Replies)
-        }),
-        RuleTarget::Ipset => for_gateway(target, policy, name, |rules, _| ipset::write(rules)),
-        RuleTarget::Iptables => for_gateway(target, policy, name, |rules, _| {
-            iptables::write(rules, iptables::Family::V4)
-        }),
-        RuleTarget::Ip6tables => for_gateway(target, policy, name, |rules, _| {
-            iptables::write(rules, iptables::Family::V6)
-        }),
-        RuleTarget::CiscoAsaFilter => for_gateway(target, policy, name, asa::write),
-        RuleTarget::RulesCsv => for_gateway(target, policy, name, |rules, _| csv::write(rules)),
-        RuleTarget::WindowsFirewall => for_clients(target, policy, name, powershell::write_local),
-        RuleTarget::WindowsFirewallGpo => for_clients(target, policy, name, powershell::write_gpo),
-        RuleTarget::WindowsNetsh => for_clients(target, policy, name, netsh::write),
-        RuleTarget::WindowsRegistry => for_clients(target, policy, name, registry::write),
-        RuleTarget::WindowsRegistryRemove => {
-            for_clients(target, policy, name, registry::write_removal)
-        }
-        RuleTarget::WindowsIntune => for_clients(target, policy, name, intune::write),
-    }
-}
-
-fn for_gateway(
-    target: RuleTarget,
-    policy: &Policy,
-    name: Option<&str>,
-    write: impl FnOnce(&Ruleset, &str) -> String,
-) -> Result<RenderedRules, RuleError> {
-    let name = match (target.default_name(), name) {
-        (Some(_), _) => name_of(target, name)?,
-        (None, None) => String::new(),
-        (None, Some(name)) => {
-            let name = super::pushed::shorten(name);
+/// The name of what the file makes: the operator's, if the target can have it; empty where names are fixed.
+pub(super) fn name_of(
+    target: &'static Target,
+    naming: Naming,
+    chosen: Option<&str>,
+) -> Result<String, RenderError> {
+    let refused = |name: &str, why| RenderError::BadName {
+        target,
+        name: shorten(name),
+        why,
+    };
+    let (name, refuses) = match (naming, chosen) {
+        (Naming::Fixed, None) => return Ok(String::new()),
+        (Naming::Fixed, Some(name)) => {
             let why = "its names are fixed, so that the next file finds what this one made";
-            return Err(RuleError::BadName { target, name, why });
+            return Err(refused(name, why));
+        }
+        (Naming::Chosen { default, refuses }, None) => (default, refuses),
+        (Naming::Chosen { refuses, .. } | Naming::Required { refuses, .. }, Some(name)) => {
+            (name, refuses)
+        }
+        (Naming::Required { example, .. }, None) => {
+            return Err(RenderError::NoName { target, example });
         }
     };
-    let ruleset = Ruleset::of(policy);
-    Ok(RenderedRules {
-        text: write(&ruleset, &name),
-        count: ruleset.rules.len(),
-        warnings: Vec::new(),
-    })
-}
-
-fn for_clients(
-    target: RuleTarget,
-    policy: &Policy,
-    name: Option<&str>,
-    write: impl FnOnce(&EndpointRules, &str) -> Result<RenderedRules, RuleError>,
-) -> Result<RenderedRules, RuleError> {
-    let rules = EndpointRules::of(policy);
-    if rules.rules.is_empty() {
-        let origin = policy.origin.clone();
-        return Err(RuleError::NoEndpoint { origin });
-    }
-    write(&rules, &name_of(target, name)?)
-}
-
-/// The name to use: the operator's, if the target can have it.
-fn name_of(target: RuleTarget, name: Option<&str>) -> Result<String, RuleError> {
-    let name = match (name, target.default_name()) {
-        (Some(name), _) => name,
-        (None, Some(name)) => name,
-        (None, None) => {
-            return Err(RuleError::NoName {
-                target,
-                example: r"'contoso.com\Lync over VPN'",
-            });
-        }
-    };
-    let why = if name.trim().is_empty() || name.len() > LONGEST_NAME {
+    let why = if name.trim().is_empty() || name.len() > MAX_NAME {
         Some("it is empty or longer than 60 bytes")
     } else if name.chars().any(char::is_control) {
         Some("it is one line of text")
     } else {
-        target.forbids(name)
+        refuses(name)
     };
     match why {
         None => Ok(name.to_owned()),
-        Some(why) => Err(RuleError::BadName {
-            target,
-            name: super::pushed::shorten(name),
-            why,
-        }),
+        Some(why) => Err(refused(name, why)),
     }
 }
 
-/// The first line of a file: what it is.
+/// Whether `name` is made of letters, digits, `-` and `_`.
+fn is_word(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// The first line of a file: its origin.
 fn head(origin: &str) -> String {
     format!(
         "Written by offramp from {}; changes here are lost.",
@@ -224,4 +130,4 @@ fn cut(text: &str, most: usize) -> &str {
 }
 
 /// Bytes of a name; a group policy of an ASA takes 64.
-const LONGEST_NAME: usize = 60;
+const MAX_NAME: usize = 60;

@@ -1,4 +1,4 @@
-//! nftables: the filter's verdicts as a table of the kernel's own.
+//! nftables: the filter's verdicts as a table of the kernel's own, each packet by itself.
 //!
 //! ```text
 //!  forward ──iifname──▶ from_vpn ──▶ judge ──▶ with_ports      TCP and UDP that show their ports
@@ -11,18 +11,30 @@
 
 use std::fmt::Write as _;
 
-use ipnet::IpNet;
-
-use super::{comment, head, one_line};
+use super::nft_text::{Family, NftSet, accept_or_drop, comment, one_or_set};
+use super::{head, one_line};
 use crate::address::PrefixSet;
-use crate::plan::{PacketRule, PortSet, Ruleset, Traffic};
+use crate::plan::{PacketRule, Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
-use crate::verdict::{Action, Reason};
+use crate::render::{Families, Naming, Read, Target, Write as Writer};
+use crate::verdict::Reason;
 
-/// Whether packets are judged one by one, or with what the kernel knows of their connection.
+/// nftables, each packet by itself.
+pub const TARGET: Target = Target {
+    name: "nftables",
+    about: "the filter's rules as an nftables table of their own (`nft -f FILE`), for gateways without the sidecar",
+    file: "offramp-rules.nft",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Writer::GatewayRules(Naming::Fixed, |rules, _| write(rules, Tracking::None)),
+    read: Read::Lines { comment: "#" },
+};
+
+/// How far the kernel's connection tracking counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tracking {
-    /// One by one, as the filter does.
+    /// Not at all: packets are judged one by one, as the filter does.
     None,
     /// Replies over TCP to sessions opened from inside pass.
     Replies,
@@ -106,7 +118,7 @@ impl Table {
         };
         for (family, set) in self.set("clients", "the VPN's clients", &ruleset.clients) {
             match set {
-                Some(set) => self.line(&format!("{} saddr != @{set} {other}", family.word())),
+                Some(set) => self.line(&format!("{} saddr != @{set} {other}", family.header())),
                 None => self.line(&format!("meta nfproto {} {other}", family.name())),
             }
         }
@@ -219,13 +231,13 @@ impl Table {
                 }
             }
         }
-        let verdict = verdict(rule.action);
+        let verdict = accept_or_drop(rule.action);
         for (family, set) in self.set(&name, &title, &rule.destinations) {
             if let Some(set) = set {
                 self.line(&format!(
                     "{} daddr @{set} {conditions}counter {verdict} comment \"{}\"",
-                    family.word(),
-                    comment(&title, LONGEST_COMMENT)
+                    family.header(),
+                    comment(&title)
                 ));
             }
         }
@@ -243,7 +255,7 @@ impl Table {
                 if let Some(set) = set {
                     self.line(&format!(
                         "meta l4proto {protocols} {} daddr @{set} counter drop comment \"{why}\"",
-                        family.word()
+                        family.header()
                     ));
                 }
             }
@@ -257,24 +269,19 @@ impl Table {
         what: &str,
         addresses: &PrefixSet,
     ) -> [(Family, Option<String>); 2] {
-        [Family::V4, Family::V6].map(|family| {
+        Family::BOTH.map(|family| {
             let half = family.of(addresses);
             if half.is_empty() {
                 return (family, None);
             }
             let name = format!("{name}_{}", family.suffix());
-            let prefixes: Vec<String> = half.prefixes().map(written).collect();
-            let elements = if prefixes.len() > MOST_ON_A_LINE {
-                format!("\n\t\t\t{}\n\t\t", prefixes.join(",\n\t\t\t"))
-            } else {
-                format!(" {} ", prefixes.join(", "))
+            let set = NftSet {
+                name: &name,
+                comment: &one_line(what),
+                family,
+                prefixes: &half,
             };
-            _ = write!(
-                self.sets,
-                "\t# {}\n\tset {name} {{\n\t\ttype {}_addr\n\t\tflags interval\n\t\tauto-merge\n\t\telements = {{{elements}}}\n\t}}\n",
-                one_line(what),
-                family.name(),
-            );
+            _ = write!(self.sets, "{set}");
             (family, Some(name))
         })
     }
@@ -299,70 +306,7 @@ fn is_behind_servers(ruleset: &Ruleset, number: usize) -> bool {
     servers.is_none_or(|servers| number > servers)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "ipv4",
-            Self::V6 => "ipv6",
-        }
-    }
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::V4 => "ip",
-            Self::V6 => "ip6",
-        }
-    }
-
-    const fn suffix(self) -> &'static str {
-        match self {
-            Self::V4 => "v4",
-            Self::V6 => "v6",
-        }
-    }
-
-    fn of(self, addresses: &PrefixSet) -> PrefixSet {
-        match self {
-            Self::V4 => addresses.only_v4(),
-            Self::V6 => addresses.only_v6(),
-        }
-    }
-}
-
-/// A prefix, or an address alone.
-fn written(prefix: IpNet) -> String {
-    if prefix.prefix_len() == prefix.max_prefix_len() {
-        prefix.addr().to_string()
-    } else {
-        prefix.to_string()
-    }
-}
-
-const fn verdict(action: Action) -> &'static str {
-    match action {
-        Action::Forward => "accept",
-        Action::Drop => "drop",
-    }
-}
-
-fn one_or_set(ports: &PortSet) -> String {
-    match ports.ranges() {
-        [one] => one.to_string(),
-        _ => format!("{{ {ports} }}"),
-    }
-}
-
 /// The table; `offramp` is that of the sidecar.
 const TABLE: &str = "offramp_rules";
-/// Prefixes of a set that stand on one line.
-const MOST_ON_A_LINE: usize = 4;
-/// Bytes of a comment (NFTNL_UDATA_COMMENT_MAXLEN, with its end).
-const LONGEST_COMMENT: usize = 127;
 /// Lengths that a source route can have: a kind, a length, a pointer, and what fits into 40 bytes of options.
 const SOURCE_ROUTE_LENGTHS: std::ops::RangeInclusive<u8> = 3..=40;

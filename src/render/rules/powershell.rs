@@ -1,4 +1,4 @@
-//! Windows Firewall by PowerShell's NetSecurity module: the local store, and a group policy.
+//! Windows Firewall by PowerShell's NetSecurity module: the parts of a script that the local store and a group policy share.
 //!
 //! The rules are data at the head of the script. A run removes the group's rules and adds those of the file, so that it can
 //! be run again; `-Remove` stops in between. Paths with a `*` are looked up where the script runs.
@@ -6,46 +6,11 @@
 use std::fmt::Write as _;
 
 use super::windows::{Chosen, addresses, description, display_name};
-use super::{RenderedRules, RuleError, RuleTarget, head};
 use crate::plan::EndpointRules;
 use crate::policy::{FirewallProfile, InterfaceType};
 
-pub(super) fn write_local(rules: &EndpointRules, group: &str) -> Result<RenderedRules, RuleError> {
-    let chosen = Chosen::all(rules);
-    let mut text = format!(
-        "#Requires -RunAsAdministrator\n# {}\n# Windows Firewall: two block rules a program, in and out.\n#\n\
-         # load it  powershell -ExecutionPolicy Bypass -File offramp-firewall.ps1            again after each change\n\
-         # remove   powershell -ExecutionPolicy Bypass -File offramp-firewall.ps1 -Remove\n\
-         # watch    Get-NetFirewallRule -Group {}\n\
-         [CmdletBinding()]\nparam([switch]$Remove)\n$ErrorActionPreference = 'Stop'\n\
-         $store = @{{ PolicyStore = 'PersistentStore' }}\n",
-        head(&rules.origin),
-        quoted(group)
-    );
-    data(&mut text, rules, &chosen, group);
-    text.push_str(REPLACE);
-    Ok(chosen.rendered(marked(text)))
-}
-
-pub(super) fn write_gpo(rules: &EndpointRules, gpo: &str) -> Result<RenderedRules, RuleError> {
-    let chosen = Chosen::fixed(RuleTarget::WindowsFirewallGpo, rules, |_| true)?;
-    let mut text = format!(
-        "# {}\n# Windows Firewall in a group policy: two block rules a program, in and out.\n#\n\
-         # load it  powershell -ExecutionPolicy Bypass -File offramp-firewall-gpo.ps1            again after each change\n\
-         # remove   powershell -ExecutionPolicy Bypass -File offramp-firewall-gpo.ps1 -Remove\n\
-         # The group policy has to be there (New-GPO), linked where the VPN's clients are.\n\
-         [CmdletBinding()]\nparam([switch]$Remove)\n$ErrorActionPreference = 'Stop'\n\
-         $store = @{{ GPOSession = Open-NetGPO -PolicyStore {} }}\n",
-        head(&rules.origin),
-        quoted(gpo)
-    );
-    data(&mut text, rules, &chosen, GROUP);
-    text.push_str(REPLACE);
-    text.push_str("Save-NetGPO @store\n");
-    Ok(chosen.rendered(marked(text)))
-}
-
-fn data(text: &mut String, rules: &EndpointRules, chosen: &Chosen<'_>, group: &str) {
+/// The rules as data, at the head of the script.
+pub(super) fn data(text: &mut String, rules: &EndpointRules, chosen: &Chosen<'_>, group: &str) {
     _ = write!(text, "$group = {}\n$programs = @(\n", quoted(group));
     for (number, rule) in &chosen.rules {
         let list = |set| {
@@ -80,7 +45,7 @@ fn data(text: &mut String, rules: &EndpointRules, chosen: &Chosen<'_>, group: &s
 
 /// The script as Windows PowerShell reads it: without a byte order mark it takes the code page of the machine, in which a
 /// letter may become a quote.
-fn marked(text: String) -> String {
+pub(super) fn marked(text: String) -> String {
     if text.is_ascii() {
         text
     } else {
@@ -89,7 +54,7 @@ fn marked(text: String) -> String {
 }
 
 /// Text in single quotes, where PowerShell knows one special character, and takes typographic quotes for it.
-fn quoted(text: &str) -> String {
+pub(in crate::render) fn quoted(text: &str) -> String {
     let mut quoted = String::from("'");
     for char in text.chars() {
         if matches!(char, '\'' | '\u{2018}'..='\u{201b}') {
@@ -101,11 +66,8 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// The group of the rules in a group policy.
-const GROUP: &str = "offramp";
-
 /// Removes what the group has, and adds what the file says.
-const REPLACE: &str = r#"# Whatever the last run added.
+pub(super) const REPLACE: &str = r#"# Whatever the last run added.
 Remove-NetFirewallRule @store -Group $group -ErrorAction SilentlyContinue
 if (-not $Remove) {
     foreach ($program in $programs) {

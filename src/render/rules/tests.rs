@@ -1,7 +1,11 @@
 //! Every target for people to read, and what must not break a file.
 
-use super::{RuleError, RuleTarget, render_rules};
+use super::{
+    cisco_asa_filter, nftables, windows_firewall, windows_firewall_gpo, windows_intune,
+    windows_netsh, windows_registry,
+};
 use crate::policy::{self, Policy};
+use crate::render::{Kind, Options, RenderError, Rendered, Target, render};
 
 /// A site with one of everything that a rule can say.
 pub(super) const SITE: &str = r#"[vpn]
@@ -43,31 +47,51 @@ fn parsed(text: &str) -> Policy {
 }
 
 /// A name for those targets that need one.
-fn name_of(target: RuleTarget) -> Option<&'static str> {
-    (target == RuleTarget::WindowsFirewallGpo).then_some(r"contoso.com\Lync over VPN")
+fn name_of(target: &Target) -> Option<&'static str> {
+    (*target == windows_firewall_gpo::TARGET).then_some(r"contoso.com\Lync over VPN")
+}
+
+fn targets() -> impl Iterator<Item = &'static Target> {
+    Target::of_kind(Kind::GatewayRules).chain(Target::of_kind(Kind::ClientRules))
+}
+
+fn is_for_clients(target: &Target) -> bool {
+    target.kind() == Kind::ClientRules
+}
+
+fn render_rules(
+    target: &'static Target,
+    policy: &Policy,
+    name: Option<&str>,
+) -> Result<Rendered, RenderError> {
+    let options = Options {
+        name: name.map(str::to_owned),
+        ..Options::default()
+    };
+    render(target, policy, &options)
 }
 
 #[test]
 fn every_target_is_written_for_people_too() {
     let policy = parsed(SITE);
-    for target in RuleTarget::ALL {
+    for target in targets() {
         let rendered = render_rules(target, &policy, name_of(target)).expect("a whole policy");
-        assert!(rendered.count > 0, "{target}");
+        assert!(rendered.measures.rules > 0, "{target}");
         let mut shown = rendered.text.replace('\r', "");
         for warning in rendered.warnings {
             shown.push_str(&format!("--- {warning}\n"));
         }
-        insta::assert_snapshot!(target.name(), shown);
+        insta::assert_snapshot!(target.name, shown);
     }
 }
 
 #[test]
 fn without_an_endpoint_there_is_nothing_for_clients() {
     let policy = parsed("[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n");
-    for target in RuleTarget::ALL {
+    for target in targets() {
         let rendered = render_rules(target, &policy, name_of(target));
-        let is_refused = matches!(rendered, Err(RuleError::NoEndpoint { .. }));
-        assert_eq!(is_refused, target.is_for_clients(), "{target}");
+        let is_refused = matches!(rendered, Err(RenderError::NoEndpoint { .. }));
+        assert_eq!(is_refused, is_for_clients(target), "{target}");
     }
 }
 
@@ -76,14 +100,10 @@ fn programs_that_differ_from_client_to_client_are_left_to_the_script_that_looks_
     let policy = parsed(
         "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[[endpoint]]\nname = \"Teams\"\nproduct = \"teams\"\n",
     );
-    for target in RuleTarget::ALL.into_iter().filter(|it| it.is_for_clients()) {
+    for target in Target::of_kind(Kind::ClientRules) {
         let rendered = render_rules(target, &policy, name_of(target));
-        let is_refused = matches!(rendered, Err(RuleError::NothingToSay { .. }));
-        assert_eq!(
-            is_refused,
-            target != RuleTarget::WindowsFirewall,
-            "{target}"
-        );
+        let is_refused = matches!(rendered, Err(RenderError::NothingToSay { .. }));
+        assert_eq!(is_refused, *target != windows_firewall::TARGET, "{target}");
     }
 }
 
@@ -91,24 +111,24 @@ fn programs_that_differ_from_client_to_client_are_left_to_the_script_that_looks_
 fn a_name_that_would_break_out_of_its_place_is_refused() {
     let policy = parsed(SITE);
     let bad = [
-        (RuleTarget::CiscoAsaFilter, "X permit"),
-        (RuleTarget::WindowsFirewall, "*"),
-        (RuleTarget::WindowsNetsh, "x\" & del"),
-        (RuleTarget::WindowsRegistry, "a|b"),
-        (RuleTarget::WindowsFirewallGpo, "Lync over VPN"),
-        (RuleTarget::WindowsFirewallGpo, r"contoso.com\a\b"),
-        (RuleTarget::Nftables, "x"),
-        (RuleTarget::WindowsIntune, " "),
+        (&cisco_asa_filter::TARGET, "X permit"),
+        (&windows_firewall::TARGET, "*"),
+        (&windows_netsh::TARGET, "x\" & del"),
+        (&windows_registry::TARGET, "a|b"),
+        (&windows_firewall_gpo::TARGET, "Lync over VPN"),
+        (&windows_firewall_gpo::TARGET, r"contoso.com\a\b"),
+        (&nftables::TARGET, "x"),
+        (&windows_intune::TARGET, " "),
     ];
     for (target, name) in bad {
         let refused = render_rules(target, &policy, Some(name));
         assert!(
-            matches!(refused, Err(RuleError::BadName { .. })),
+            matches!(refused, Err(RenderError::BadName { .. })),
             "{target} takes {name}"
         );
     }
-    let none = render_rules(RuleTarget::WindowsFirewallGpo, &policy, None);
-    assert!(matches!(none, Err(RuleError::NoName { .. })));
+    let none = render_rules(&windows_firewall_gpo::TARGET, &policy, None);
+    assert!(matches!(none, Err(RenderError::NoName { .. })));
 }
 
 #[test]
@@ -116,7 +136,7 @@ fn no_line_of_a_file_ends_where_the_policy_wants_it_to() {
     // Names are one line of text; the name of the file may be anything.
     let mut policy = parsed(SITE);
     policy.origin = "a\nflushes ruleset\r\n\u{85}b".to_owned();
-    for target in RuleTarget::ALL {
+    for target in targets() {
         let text = render_rules(target, &policy, name_of(target)).expect("a whole policy");
         assert!(
             !text.text.lines().any(|line| line.starts_with("flushes")),

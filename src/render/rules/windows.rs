@@ -1,11 +1,22 @@
-//! What the renderers for Windows Firewall have in common: what a rule is called, and what is said about it.
+//! Windows Firewall: the choice of rules, their names and descriptions, for all its targets.
 
 use ipnet::IpNet;
 
-use super::{RenderedRules, RuleError, RuleTarget, one_line};
+use super::{is_word, one_line};
 use crate::address::PrefixSet;
 use crate::plan::{Direction, EndpointRule, EndpointRules};
 use crate::policy::{InterfaceType, Product};
+use crate::render::{Naming, RenderError, Rendered, Target};
+
+/// The group of the rules, by which they are removed.
+pub(super) const GROUP: Naming = Naming::Chosen {
+    default: "offramp",
+    refuses: |name| {
+        (!is_word(&name.replace([' ', '.'], "-"))).then_some(
+            "it names a group of rules, which is removed by its name: letters, digits, space, . - and _",
+        )
+    },
+};
 
 /// The rules that a target can say, with their numbers, and what there is to say about the others.
 pub(super) struct Chosen<'r> {
@@ -24,15 +35,15 @@ impl<'r> Chosen<'r> {
 
     /// Those whose path is the same on every client, and that `says` accepts.
     pub(super) fn fixed(
-        target: RuleTarget,
+        target: &'static Target,
         rules: &'r EndpointRules,
         says: impl Fn(&str) -> bool,
-    ) -> Result<Self, RuleError> {
+    ) -> Result<Self, RenderError> {
         let numbered = (1..).zip(&rules.rules);
         let (left, chosen): (Vec<_>, Vec<_>) =
             numbered.partition(|(_, rule)| rule.is_looked_up() || !says(&rule.program));
         if chosen.is_empty() {
-            return Err(RuleError::NothingToSay {
+            return Err(RenderError::NothingToSay {
                 target,
                 origin: rules.origin.clone(),
                 why: "their paths differ from client to client; windows-firewall looks them up there",
@@ -53,16 +64,15 @@ impl<'r> Chosen<'r> {
         })
     }
 
-    pub(super) fn rendered(self, text: String) -> RenderedRules {
-        RenderedRules {
-            text,
-            count: self.rules.len() * Direction::BOTH.len(),
+    pub(super) fn rendered(self, text: String) -> Rendered {
+        Rendered {
             warnings: self.warnings,
+            ..Rendered::of_rules(text, self.rules.len() * Direction::BOTH.len())
         }
     }
 }
 
-/// What may keep the rules from matching, whatever the target.
+/// Warnings about rules that may not match, whatever the target.
 fn warnings(rules: &[EndpointRule]) -> Vec<String> {
     let mut warnings = Vec::new();
     if rules
@@ -85,7 +95,7 @@ fn warnings(rules: &[EndpointRule]) -> Vec<String> {
     warnings
 }
 
-/// What a rule is called where people see it.
+/// The name of a rule where people see it.
 pub(super) fn display_name(group: &str, rule: &EndpointRule) -> String {
     format!(
         "{group}: {}, {}",
@@ -94,7 +104,7 @@ pub(super) fn display_name(group: &str, rule: &EndpointRule) -> String {
     )
 }
 
-/// What is said of a rule.
+/// The description of a rule.
 pub(super) fn description(origin: &str, rule: &EndpointRule) -> String {
     format!(
         "Keeps {} off the VPN, so that media takes its direct path. Written by offramp from {}, line {}.",

@@ -10,8 +10,7 @@ use std::str::Chars;
 use ipnet::IpNet;
 
 use crate::name::DnsName;
-use crate::render::ReadError;
-use crate::render::pushed::shorten;
+use crate::render::{ReadError, shorten};
 
 /// A zone that has its records in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,8 +19,8 @@ use crate::plan::{RoutePlan, SourceKind, Zones};
 use crate::policy::Policy;
 use crate::verify::{Finding, FindingCode, Part};
 
-use crate::render::pushed::code_lines;
-use crate::render::{ReadError, Target, read};
+use crate::render::routes::{ocserv, openvpn, wireguard};
+use crate::render::{ReadError, code_lines};
 
 /// What kind of file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,15 +108,15 @@ pub fn audit(
     text: &str,
     read_file: Reader<'_>,
 ) -> Result<Vec<Finding>, ReadError> {
-    let target = match existing {
-        Existing::OpenVpn => Target::OpenVpn,
-        Existing::Ocserv => Target::Ocserv,
-        Existing::WireGuard => Target::WireGuard,
+    let read = match existing {
+        Existing::OpenVpn => openvpn::read,
+        Existing::Ocserv => ocserv::read,
+        Existing::WireGuard => wireguard::read,
         Existing::Unbound | Existing::Bind | Existing::ResponsePolicyZone | Existing::Dnsmasq => {
             return names::audit(policy, zones, existing, name, text, read_file);
         }
     };
-    let tunnel = read(target, text)?.tunnel();
+    let tunnel = read(text)?.tunnel();
     let mut found = Vec::new();
     routes(plan, &tunnel, name, &mut found);
     dns(policy, existing, name, text, &mut found);

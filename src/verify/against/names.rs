@@ -12,8 +12,7 @@ use crate::verify::{Finding, FindingCode, Part};
 use super::bind::{self, BindZones};
 use super::{Existing, Reader};
 use crate::policy::Policy;
-use crate::render::ReadError;
-use crate::render::pushed::{code_lines, shorten};
+use crate::render::{ReadError, code_lines, shorten};
 
 /// What a server says of a name itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

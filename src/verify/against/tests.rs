@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::policy;
-use crate::render::{NameTarget, render_names};
+use crate::render::names::{bind, dnsmasq, rpz, unbound};
+use crate::render::{Options, Target, render};
 
 const POLICY: &str = r#"
 [vpn]
@@ -135,11 +136,11 @@ fn dns_servers_that_pin_and_hide_all_names_are_in_order() {
 fn what_is_rendered_for_a_dns_server_is_in_order() {
     let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
     for (existing, target) in [
-        (Existing::Unbound, NameTarget::Unbound),
-        (Existing::Dnsmasq, NameTarget::Dnsmasq),
-        (Existing::ResponsePolicyZone, NameTarget::Rpz),
+        (Existing::Unbound, &unbound::TARGET),
+        (Existing::Dnsmasq, &dnsmasq::TARGET),
+        (Existing::ResponsePolicyZone, &rpz::TARGET),
     ] {
-        let file = render_names(target, &policy).expect("all of it can be said");
+        let file = render(target, &policy, &Options::default()).expect("all of it can be said");
         assert_eq!(found(existing, &file.text), [""; 0], "{}", file.text);
     }
 }
@@ -286,8 +287,12 @@ fn a_whole_zone_of_its_own_hides_what_it_does_not_list() {
 #[test]
 fn a_policy_zone_of_bind_has_the_last_word() {
     let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
-    let written = |target| render_names(target, &policy).expect("it has names").text;
-    let (conf, policy_zone) = (written(NameTarget::Bind), written(NameTarget::Rpz));
+    let written = |target: &'static Target| {
+        render(target, &policy, &Options::default())
+            .expect("it has names")
+            .text
+    };
+    let (conf, policy_zone) = (written(&bind::TARGET), written(&rpz::TARGET));
     let beside = [("offramp.rpz", &*policy_zone)];
     assert_eq!(found_beside(Existing::Bind, &conf, &beside), [""; 0]);
     let own = conf.replace(

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 use offramp::address::PrefixSet;
 use offramp::plan::{Direction, EndpointRule, EndpointRules};
 use offramp::policy::{FirewallProfile, InterfaceType, Policy};
-use offramp::render::rules::{RuleTarget, render_rules};
+use offramp::render::{Options, Target, render, rules};
 
 use super::policies;
 
@@ -89,9 +89,14 @@ fn fixed(rule: &EndpointRule) -> bool {
     !rule.is_looked_up()
 }
 
-fn rendered(target: RuleTarget) -> String {
-    let name = (target == RuleTarget::WindowsFirewallGpo).then_some(r"contoso.com\Lync 'over' VPN");
-    let rendered = render_rules(target, &site(), name);
+fn rendered(target: &'static Target) -> String {
+    let name = (*target == rules::windows_firewall_gpo::TARGET)
+        .then(|| r"contoso.com\Lync 'over' VPN".to_owned());
+    let options = Options {
+        name,
+        ..Options::default()
+    };
+    let rendered = render(target, &site(), &options);
     rendered.unwrap_or_else(|error| panic!("{error}")).text
 }
 
@@ -158,7 +163,7 @@ fn registry_values(text: &str) -> Vec<(String, Option<String>)> {
 
 #[test]
 fn the_registry_form_is_read_back_as_it_was_planned() {
-    let values = registry_values(&rendered(RuleTarget::WindowsRegistry));
+    let values = registry_values(&rendered(&rules::windows_registry::TARGET));
     let mut read = BTreeSet::new();
     let mut names = BTreeSet::new();
     for (name, data) in &values {
@@ -215,7 +220,7 @@ fn the_registry_form_is_read_back_as_it_was_planned() {
     }
     assert_eq!(read, planned(fixed));
     // The removal names exactly these, and says nothing of others.
-    let removal = registry_values(&rendered(RuleTarget::WindowsRegistryRemove));
+    let removal = registry_values(&rendered(&rules::windows_registry_remove::TARGET));
     let removed: BTreeSet<String> = removal
         .into_iter()
         .map(|(name, data)| {
@@ -254,7 +259,7 @@ fn command_words(line: &str) -> Vec<String> {
 
 #[test]
 fn the_batch_file_is_read_back_as_it_was_planned() {
-    let text = rendered(RuleTarget::WindowsNetsh);
+    let text = rendered(&rules::windows_netsh::TARGET);
     let mut read = BTreeSet::new();
     let mut removals = 0;
     for line in text.split("\r\n") {
@@ -325,8 +330,9 @@ fn a_long_list_of_addresses_is_split_over_lines_that_cmd_takes() {
         subnets.join(", ")
     );
     let policy = policies::parsed(&text);
-    let rendered = render_rules(RuleTarget::WindowsNetsh, &policy, None).expect("a program");
-    assert!(rendered.count > 4);
+    let rendered =
+        render(&rules::windows_netsh::TARGET, &policy, &Options::default()).expect("a program");
+    assert!(rendered.measures.rules > 4);
     assert!(rendered.text.lines().all(|line| line.len() < 8_191));
 }
 
@@ -338,7 +344,7 @@ fn the_grammar_of_powershell_accepts_every_script_and_sees_its_commands() {
         .expect("a grammar of this version");
     for (target, programs, commands) in [
         (
-            RuleTarget::WindowsFirewall,
+            &rules::windows_firewall::TARGET,
             planned(|_| true),
             vec![
                 "ForEach-Object",
@@ -350,7 +356,7 @@ fn the_grammar_of_powershell_accepts_every_script_and_sees_its_commands() {
             ],
         ),
         (
-            RuleTarget::WindowsFirewallGpo,
+            &rules::windows_firewall_gpo::TARGET,
             planned(fixed),
             vec![
                 "ForEach-Object",
@@ -400,7 +406,7 @@ fn names_of_commands(node: tree_sitter::Node<'_>, text: &str, names: &mut Vec<St
 
 #[test]
 fn what_intune_gets_is_read_back_as_it_was_planned() {
-    let text = rendered(RuleTarget::WindowsIntune);
+    let text = rendered(&rules::windows_intune::TARGET);
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
     let list = |value: &serde_json::Value| -> String {

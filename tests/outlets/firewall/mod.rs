@@ -22,7 +22,7 @@ use std::time::Duration;
 use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::policy::Policy;
-use offramp::render::rules::{RuleTarget, render_rules};
+use offramp::render::{Options, Target, render, rules};
 use offramp::verdict::{Action, Reason, Verdict};
 
 use crate::packets::{Random, checksum, drain, identity, packet};
@@ -36,8 +36,8 @@ const PACKETS: usize = 4_000;
 /// Policies where nothing is said about their number.
 const POLICIES: usize = 8;
 
-fn rendered(target: RuleTarget, policy: &Policy) -> String {
-    let rendered = render_rules(target, policy, None);
+fn rendered(target: &'static Target, policy: &Policy) -> String {
+    let rendered = render(target, policy, &Options::default());
     rendered.unwrap_or_else(|error| panic!("{error}")).text
 }
 
@@ -218,7 +218,7 @@ fn nftables_decides_and_counts_every_packet_as_the_filter_does() {
         for seed in 0..tried as u64 {
             let mut random = Random(seed);
             let policy = policies::parsed(&policies::text(&mut random));
-            let file = rendered(RuleTarget::Nftables, &policy);
+            let file = rendered(&rules::nftables::TARGET, &policy);
             let outcome = compare(
                 &mut bed,
                 &policy,
@@ -263,17 +263,17 @@ fn iptables_decides_every_packet_as_the_filter_does() {
         for seed in 100..103 {
             let mut random = Random(seed);
             let policy = policies::parsed(&policies::text(&mut random));
-            let sets = folder.write("offramp.ipset", rendered(RuleTarget::Ipset, &policy));
+            let sets = folder.write("offramp.ipset", rendered(&rules::ipset::TARGET, &policy));
             let load = || {
                 // Twice: what is there is replaced.
                 shell(format!(
                     "ipset restore -exist < {sets}; ipset restore -exist < {sets}"
                 ));
                 for (program, target) in [
-                    ("iptables", RuleTarget::Iptables),
-                    ("ip6tables", RuleTarget::Ip6tables),
+                    ("iptables", &rules::iptables::TARGET),
+                    ("ip6tables", &rules::ip6tables::TARGET),
                 ] {
-                    let file = folder.write(target.file_name(), rendered(target, &policy));
+                    let file = folder.write(target.file, rendered(target, &policy));
                     shell(format!(
                         "{program}-restore --test --noflush < {file}; {program}-restore --noflush < {file}; \
                          {program} -C FORWARD -i vpn0 -j OFFRAMP 2>/dev/null || {program} -I FORWARD -i vpn0 -j OFFRAMP"
@@ -336,8 +336,8 @@ fn with_connection_tracking_replies_to_sessions_from_inside_pass_and_media_does_
         let last = sentinel(Ipv4Addr::new(172, 16, 1, 10));
         let (client, inside, server) = ([172, 16, 1, 10], [10, 0, 0, 5], [10, 1, 0, 10]);
         for (target, replies_pass) in [
-            (RuleTarget::NftablesConntrack, true),
-            (RuleTarget::Nftables, false),
+            (&rules::nftables_conntrack::TARGET, true),
+            (&rules::nftables::TARGET, false),
         ] {
             host.nft(&rendered(target, &policy));
             for (protocol, opens, answers) in [(6, SYN, SYN_ACK), (17, 0, 0)] {

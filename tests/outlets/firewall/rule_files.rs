@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use offramp::filter::{CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::policy::Policy;
-use offramp::render::rules::{RuleTarget, render_rules};
+use offramp::render::{Options, render, rules};
 use offramp::verdict::Action;
 
 use super::policies;
@@ -249,15 +249,16 @@ fn the_files_for_asa_and_for_people_decide_as_the_filter_does() {
     for seed in 1_000..1_040 {
         let mut random = Random(seed);
         let policy = policies::parsed(&policies::text(&mut random));
-        for target in [RuleTarget::CiscoAsaFilter, RuleTarget::RulesCsv] {
-            let text = render_rules(target, &policy, None)
+        for target in [&rules::cisco_asa_filter::TARGET, &rules::rules_csv::TARGET] {
+            let text = render(target, &policy, &Options::default())
                 .expect("a whole policy")
                 .text;
-            let lines = match target {
-                RuleTarget::CiscoAsaFilter => read_asa(&text),
-                _ => read_csv(&text),
+            let lines = if *target == rules::cisco_asa_filter::TARGET {
+                read_asa(&text)
+            } else {
+                read_csv(&text)
             };
-            compare(&policy, &lines, &mut random, target.name());
+            compare(&policy, &lines, &mut random, target.name);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::process::Command;
 use crate::site::{Daemon, Host, in_sandbox};
 use crate::support::{Folder, program, run};
 use offramp::plan::Zones;
-use offramp::render::{NameTarget, render_names};
+use offramp::render::{Options, Target, names, render};
 
 /// A DNS server that is started with a file of ours, and what it says differently.
 struct Server {
@@ -108,9 +108,9 @@ const SERVERS: [Server; 4] = [
     },
 ];
 
-fn rendered(target: NameTarget, listen: &str) -> String {
+fn rendered(target: &'static Target, listen: &str) -> String {
     let policy = table::policy(listen);
-    render_names(target, &policy)
+    render(target, &policy, &Options::default())
         .expect("all of it can be said")
         .text
 }
@@ -133,7 +133,7 @@ fn start_unbound(host: &Host, folder: &Folder, address: &str) -> Daemon {
     let upstream = table::UPSTREAM;
     let view = folder.write(
         "unbound-offramp.conf",
-        rendered(NameTarget::Unbound, "127.0.0.1:53"),
+        rendered(&names::unbound::TARGET, "127.0.0.1:53"),
     );
     let config = folder.write(
         "unbound.conf",
@@ -151,10 +151,10 @@ fn start_unbound(host: &Host, folder: &Folder, address: &str) -> Daemon {
 }
 
 fn start_named(host: &Host, folder: &Folder, address: &str) -> Daemon {
-    let zone = folder.write("offramp.rpz", rendered(NameTarget::Rpz, "127.0.0.1:53"));
+    let zone = folder.write("offramp.rpz", rendered(&names::rpz::TARGET, "127.0.0.1:53"));
     let view = folder.write(
         "named-offramp.conf",
-        rendered(NameTarget::Bind, "127.0.0.1:53"),
+        rendered(&names::bind::TARGET, "127.0.0.1:53"),
     );
     let here = folder.path("");
     let config = folder.write(
@@ -177,7 +177,10 @@ fn start_named(host: &Host, folder: &Folder, address: &str) -> Daemon {
 
 fn start_dnsmasq(host: &Host, folder: &Folder, address: &str) -> Daemon {
     let listen = format!("{address}:53");
-    let config = folder.write("dnsmasq-names.conf", rendered(NameTarget::Dnsmasq, &listen));
+    let config = folder.write(
+        "dnsmasq-names.conf",
+        rendered(&names::dnsmasq::TARGET, &listen),
+    );
     run(Command::new("dnsmasq").args(["--test", &format!("--conf-file={config}")])).success();
     let mut dnsmasq = Command::new("dnsmasq");
     dnsmasq.args([
@@ -250,9 +253,9 @@ fn the_grammar_of_powershell_accepts_every_script() {
         .set_language(&tree_sitter_powershell::LANGUAGE.into())
         .expect("a grammar of this version");
     for target in [
-        NameTarget::WindowsDns,
-        NameTarget::WindowsDnsPolicy,
-        NameTarget::WindowsNrpt,
+        &names::windows_dns::TARGET,
+        &names::windows_dns_policy::TARGET,
+        &names::windows_nrpt::TARGET,
     ] {
         let text = rendered(target, "172.16.1.1:53");
         let tree = parser.parse(&text, None).expect("no limit was set");
@@ -276,7 +279,7 @@ fn commands(node: tree_sitter::Node<'_>) -> usize {
 
 #[test]
 fn every_line_of_dnscmd_is_a_command_that_it_knows() {
-    let text = rendered(NameTarget::WindowsDnscmd, "172.16.1.1:53");
+    let text = rendered(&names::windows_dnscmd::TARGET, "172.16.1.1:53");
     assert!(is_crlf(&text), "cmd.exe reads lines that end in CR LF");
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();

@@ -8,14 +8,17 @@ use crate::support::sandbox::in_sandbox;
 use crate::support::{Folder, run};
 use ipnet::IpNet;
 use offramp::address::PrefixSet;
-use offramp::render::{Options, RenderError, Target, render};
+use offramp::render::{Options, RenderError, render, routes};
 
 #[test]
 fn kea_accepts_the_options() {
     in_sandbox(&["kea-dhcp4"], || {
         for (name, text) in [("kea-full", FULL.to_owned()), ("kea-split", split())] {
             let folder = Folder::new(name);
-            let options = folder.write("options.json", rendered(Target::Kea, &plan(&text), None));
+            let options = folder.write(
+                "options.json",
+                rendered(&routes::kea::TARGET, &plan(&text), None),
+            );
             let config = format!(
                 "{{ \"Dhcp4\": {{ \"lease-database\": {{ \"type\": \"memfile\", \"persist\": false }},\n\
                  \"option-def\": [ {{ \"name\": \"classless\", \"code\": 249, \"space\": \"dhcp4\", \"type\": \"binary\" }} ],\n\
@@ -36,7 +39,10 @@ fn a_client_of_dnsmasq_gets_the_routes_of_the_plan() {
     in_sandbox(&["dnsmasq", "busybox"], || {
         let plan = plan(&split());
         let folder = Folder::new("dnsmasq");
-        let routes = folder.write("routes.conf", rendered(Target::Dnsmasq, &plan, None));
+        let routes = folder.write(
+            "routes.conf",
+            rendered(&routes::dnsmasq::TARGET, &plan, None),
+        );
         run(Command::new("dnsmasq").args([
             "--test",
             "--conf-file",
@@ -94,21 +100,21 @@ fn what_does_not_fit_an_option_is_refused_for_dnsmasq_and_doubted_for_kea() {
         via: Some("172.16.1.1".parse().expect("an address")),
         ..Options::default()
     };
-    let refused = render(Target::Dnsmasq, &plan, &options).expect_err("480 bytes");
+    let refused = render(&routes::dnsmasq::TARGET, &plan, &options).expect_err("480 bytes");
     assert!(
         matches!(refused, RenderError::OverBudget { most: 255, .. }),
         "{refused}"
     );
-    let doubted = render(Target::Kea, &plan, &options).expect("in pieces, RFC 3396");
+    let doubted = render(&routes::kea::TARGET, &plan, &options).expect("in pieces, RFC 3396");
     assert!(
         doubted.warnings[0].contains("takes 255 bytes at most"),
         "{:?}",
         doubted.warnings
     );
     assert_eq!(
-        render(Target::Kea, &plan, &Options::default()),
+        render(&routes::kea::TARGET, &plan, &Options::default()),
         Err(RenderError::NoVia {
-            target: Target::Kea
+            target: &routes::kea::TARGET
         })
     );
 }

@@ -59,7 +59,7 @@ fn plan(text: &str) -> RoutePlan {
 }
 
 /// The file of a target for `plan`.
-fn rendered(target: Target, plan: &RoutePlan, form: Option<Form>) -> String {
+fn rendered(target: &'static Target, plan: &RoutePlan, form: Option<Form>) -> String {
     let options = Options {
         form,
         via: Some("172.16.1.1".parse().expect("an address")),

@@ -10,7 +10,7 @@ use crate::support::host::Daemon;
 use crate::support::sandbox::in_sandbox;
 use crate::support::{Folder, run};
 use offramp::plan::RoutePlan;
-use offramp::render::Target;
+use offramp::render::routes;
 
 const PROGRAMS: &[&str] = &["ocserv", "ocpasswd", "openconnect"];
 /// Where Debian has it.
@@ -77,7 +77,7 @@ fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
 fn a_full_tunnel_leaves_out_the_public_services() {
     in_sandbox(PROGRAMS, || {
         let plan = plan(FULL);
-        let routes = rendered(Target::Ocserv, &plan, None);
+        let routes = rendered(&routes::ocserv::TARGET, &plan, None);
         assert!(
             routes.contains("no-route = 52.112.0.0/255.252.0.0"),
             "{routes}"
@@ -90,7 +90,7 @@ fn a_full_tunnel_leaves_out_the_public_services() {
 fn a_split_tunnel_has_the_corporate_prefixes() {
     in_sandbox(PROGRAMS, || {
         let plan = plan(&split());
-        let routes = rendered(Target::Ocserv, &plan, None);
+        let routes = rendered(&routes::ocserv::TARGET, &plan, None);
         assert!(!routes.contains("no-route"), "{routes}");
         assert_given("ocserv-split", &plan, &routes);
     });

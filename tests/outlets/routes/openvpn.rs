@@ -10,7 +10,7 @@ use crate::support::certificates::Certificates;
 use crate::support::host::Daemon;
 use crate::support::sandbox::in_sandbox;
 use offramp::plan::RoutePlan;
-use offramp::render::{Form, Options, Target, render};
+use offramp::render::{Form, Options, render, routes};
 
 const PROGRAMS: &[&str] = &["openvpn"];
 
@@ -106,7 +106,8 @@ fn config(folder: &Folder, text: &str) -> Vec<String> {
 fn a_full_tunnel_leaves_out_the_public_services() {
     in_sandbox(PROGRAMS, || {
         let plan = plan(FULL);
-        let rendered = render(Target::OpenVpn, &plan, &Options::default()).expect("no limit");
+        let rendered =
+            render(&routes::openvpn::TARGET, &plan, &Options::default()).expect("no limit");
         let (_folder, mut server) = assert_pushed("openvpn-full", &plan, |folder| {
             config(folder, &rendered.text)
         });
@@ -122,7 +123,7 @@ fn a_full_tunnel_leaves_out_the_public_services() {
 fn the_include_form_leads_to_the_same_routes() {
     in_sandbox(PROGRAMS, || {
         let plan = plan(FULL);
-        let text = rendered(Target::OpenVpn, &plan, Some(Form::Include));
+        let text = rendered(&routes::openvpn::TARGET, &plan, Some(Form::Include));
         assert!(!text.contains("redirect-gateway"), "{text}");
         assert_pushed("openvpn-include", &plan, |folder| config(folder, &text));
     });
@@ -132,7 +133,7 @@ fn the_include_form_leads_to_the_same_routes() {
 fn public_addresses_inside_a_pushed_prefix_go_by_the_clients_own_gateway() {
     in_sandbox(PROGRAMS, || {
         let plan = plan(&split());
-        let text = rendered(Target::OpenVpn, &plan, None);
+        let text = rendered(&routes::openvpn::TARGET, &plan, None);
         assert!(
             text.contains("push \"route 167.55.49.32 255.255.255.252 net_gateway\""),
             "{text}"
@@ -156,7 +157,10 @@ fn a_clients_own_file_takes_the_place_of_the_servers_routes() {
         assert_pushed("openvpn-ccd", &plan, |folder| {
             let path = folder.path("ccd");
             fs::create_dir(&path).expect("a folder");
-            folder.write("ccd/client", rendered(Target::OpenVpnCcd, &plan, None));
+            folder.write(
+                "ccd/client",
+                rendered(&routes::openvpn_ccd::TARGET, &plan, None),
+            );
             let mut options: Vec<String> = OF_THE_SERVER.map(str::to_owned).to_vec();
             options.extend(["--client-config-dir".to_owned(), path]);
             options
@@ -171,7 +175,7 @@ fn a_client_connect_script_takes_the_place_of_the_servers_routes() {
         assert_pushed("openvpn-connect", &plan, |folder| {
             let script = folder.write(
                 "connect.sh",
-                rendered(Target::OpenVpnClientConnect, &plan, None),
+                rendered(&routes::openvpn_client_connect::TARGET, &plan, None),
             );
             fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("our own file");
             let mut options: Vec<String> = OF_THE_SERVER.map(str::to_owned).to_vec();

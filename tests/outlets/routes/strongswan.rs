@@ -9,7 +9,7 @@ use crate::support::{Folder, run};
 use ipnet::IpNet;
 use offramp::address::PrefixSet;
 use offramp::policy::TunnelMode;
-use offramp::render::Target;
+use offramp::render::routes;
 
 /// Where Debian has it.
 const CHARON: &str = "/usr/lib/ipsec/charon";
@@ -20,8 +20,14 @@ fn assert_loaded(name: &str, text: &str) {
     }
     let plan = plan(text);
     let folder = Folder::new(name);
-    let selectors = folder.write("local-ts.conf", rendered(Target::StrongSwan, &plan, None));
-    let unity = folder.write("attr.conf", rendered(Target::StrongSwanUnity, &plan, None));
+    let selectors = folder.write(
+        "local-ts.conf",
+        rendered(&routes::strongswan::TARGET, &plan, None),
+    );
+    let unity = folder.write(
+        "attr.conf",
+        rendered(&routes::strongswan_unity::TARGET, &plan, None),
+    );
     let socket = "unix:///run/offramp-test.vici";
     let settings = folder.write(
         "strongswan.conf",

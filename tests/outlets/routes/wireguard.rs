@@ -8,7 +8,7 @@ use crate::support::sandbox::in_sandbox;
 use crate::support::{Folder, run};
 use ipnet::IpNet;
 use offramp::address::PrefixSet;
-use offramp::render::Target;
+use offramp::render::routes;
 
 fn assert_allowed(name: &str, text: &str) {
     let plan = plan(text);
@@ -17,7 +17,7 @@ fn assert_allowed(name: &str, text: &str) {
     let (private, other) = (keys(), keys());
     let config = format!(
         "[Interface]\nPrivateKey = {private}\n[Peer]\nPublicKey = {other}\nEndpoint = 192.0.2.1:51820\n{}",
-        rendered(Target::WireGuard, &plan, None)
+        rendered(&routes::wireguard::TARGET, &plan, None)
     );
     let config = folder.write("wg.conf", config);
     // In userspace: not every kernel has the module.

@@ -7,34 +7,36 @@ use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
-use super::windows::{Chosen, END, ascii, description, display_name};
-use super::{RenderedRules, RuleError, RuleTarget, head};
+use super::head;
+use super::windows::{Chosen, END, GROUP, ascii, description, display_name};
 use crate::plan::{Direction, EndpointRule, EndpointRules};
 use crate::policy::{FirewallProfile, InterfaceType};
+use crate::render::{Families, Read, RenderError, Rendered, Target, Write as Writer};
 
-pub(super) fn write(rules: &EndpointRules, group: &str) -> Result<RenderedRules, RuleError> {
-    file(
-        RuleTarget::WindowsRegistry,
-        rules,
-        group,
-        |rule, direction| format!("\"{}\"", escaped(&value(rules, rule, direction, group))),
-    )
+/// Windows Firewall's group policy as registry values.
+pub const TARGET: Target = Target {
+    name: "windows-registry",
+    about: "the same rules as a group policy stores them, as a .reg file",
+    file: "offramp-firewall.reg",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Writer::ClientRules(GROUP, write),
+    read: Read::Lines { comment: ";" },
+};
+
+fn write(rules: &EndpointRules, group: &str) -> Result<Rendered, RenderError> {
+    file(&TARGET, rules, group, |rule, direction| {
+        format!("\"{}\"", escaped(&value(rules, rule, direction, group)))
+    })
 }
 
-pub(super) fn write_removal(
-    rules: &EndpointRules,
-    group: &str,
-) -> Result<RenderedRules, RuleError> {
-    let target = RuleTarget::WindowsRegistryRemove;
-    file(target, rules, group, |_, _| "-".to_owned())
-}
-
-fn file(
-    target: RuleTarget,
+pub(super) fn file(
+    target: &'static Target,
     rules: &EndpointRules,
     group: &str,
     data: impl Fn(&EndpointRule, Direction) -> String,
-) -> Result<RenderedRules, RuleError> {
+) -> Result<Rendered, RenderError> {
     // regedit reads a file without a byte order mark in the code page of the machine.
     let chosen = Chosen::fixed(target, rules, |path| path.is_ascii() && !path.contains('|'))?;
     let mut lines = vec![

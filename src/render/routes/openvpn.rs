@@ -1,4 +1,4 @@
-//! OpenVPN: `push "route ..."`, in four places.
+//! OpenVPN: `push "route ..."`, in the server's configuration. The other targets of OpenVPN share its options and its reader.
 //!
 //! IPv4 exclusions are routes by `net_gateway`, the client's own gateway. For IPv6 OpenVPN 2 refuses that keyword (a
 //! pushed `route-ipv6` may only name an address), so IPv6 always has the include form. Netmasks are dotted quads.
@@ -11,92 +11,117 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::lists::{Gateways, Lists, head, measures};
-use super::pushed::{code_lines, masked, read_prefix, shorten};
-use super::{Form, Measures, Options, Pushed, ReadError, RenderError, Rendered, Target};
+use super::pushed::{Pushed, masked, read_prefix};
 use crate::plan::RoutePlan;
 use crate::policy::TunnelMode;
+use crate::render::{
+    Families, Form, Limit, Measure, Measures, Options, Read, ReadError, RenderError, Rendered,
+    Target, Write, code_lines, shorten,
+};
 
-/// An option to push, and what to say about it.
+/// OpenVPN's server configuration.
+pub const TARGET: Target = Target {
+    name: "openvpn",
+    about: "`push` lines for the OpenVPN server's configuration (`config FILE`)",
+    file: "openvpn-routes.conf",
+    is_executable: false,
+    families: Families::Both,
+    limits: LIMITS,
+    write: Write::Routes(write),
+    read: Read::Routes(read),
+};
+
+/// Limits of routes that are pushed when a client connects.
+pub(super) const LIMITS: &[Limit] = &[Limit {
+    measure: Measure::V4Entries,
+    most: 100,
+    is_strict: false,
+    whose: "clients before OpenVPN 2.4",
+}];
+
+fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
+    let pushes = Pushes::of(plan, options);
+    let text = format!("{}{}", pushes.head, pushes.lines());
+    Ok(pushes.rendered(text))
+}
+
+/// The options that are pushed to a client.
+pub(super) struct Pushes {
+    /// Two lines of comments.
+    pub(super) head: String,
+    options: Vec<PushedOption>,
+    form: Form,
+    measures: Measures,
+    excludes: bool,
+}
+
+/// An option to push, and its origin as a comment.
 struct PushedOption {
     text: String,
     origin: String,
 }
 
-pub(super) fn write(
-    target: Target,
-    plan: &RoutePlan,
-    options: &Options,
-) -> Result<Rendered, RenderError> {
-    let form = options.form.unwrap_or(Form::Exclude);
-    let mut lists = Lists::of(plan, form, Form::Include, Gateways::LeftToClient);
-    if lists.exclude_half_of_v4() {
-        // `redirect-gateway def1` is a route to each half: one that is excluded must not be among them.
-        lists = lists.in_halves();
-    }
-    let pushed = pushed_options(plan, form, &lists);
-    let texts: Vec<&str> = pushed.iter().map(|option| option.text.as_str()).collect();
-    let mut measures = Measures {
-        messages: Some(messages(&texts)),
-        ..measures(lists.all())
-    };
-    let what = format!(
-        "{} IPv4 and {} IPv6 routes, {} control messages of {MESSAGE} bytes",
-        measures.v4_entries,
-        measures.v6_entries,
-        messages(&texts)
-    );
-    let [first, second] = head(plan, &what);
-    let mut text = format!("# {first}\n# {second}\n");
-    match target {
-        Target::OpenVpnCcd => {
-            text.push_str(REMOVE_SERVER_ROUTES);
-            write_pushes(&mut text, &pushed);
+impl Pushes {
+    pub(super) fn of(plan: &RoutePlan, options: &Options) -> Self {
+        let form = options.form.unwrap_or(Form::Exclude);
+        let mut lists = Lists::of(plan, form, Form::Include, Gateways::LeftToClient);
+        if lists.exclude_half_of_v4() {
+            // `redirect-gateway def1` is a route to each half: one that is excluded must not be among them.
+            lists = lists.in_halves();
         }
-        Target::OpenVpnClientConnect => {
-            text.insert_str(0, "#!/bin/sh\n");
-            // OpenVPN names the file to write as the last argument.
-            text.push_str("cat >> \"$1\" <<'OFFRAMP_ROUTES'\n");
-            text.push_str(REMOVE_SERVER_ROUTES);
-            write_pushes(&mut text, &pushed);
-            text.push_str("OFFRAMP_ROUTES\n");
-        }
-        Target::OpenVpnPushUpdate => {
-            // The management interface has no comments.
-            text.clear();
-            let replaced = texts.join(",");
-            measures.bytes = replaced.len();
-            _ = writeln!(text, "push-update-broad \"{replaced}\"");
-        }
-        Target::OpenVpn
-        | Target::Ocserv
-        | Target::WireGuard
-        | Target::StrongSwan
-        | Target::StrongSwanUnity
-        | Target::WindowsProfileXml
-        | Target::WindowsPowerShell
-        | Target::CiscoAsa
-        | Target::Kea
-        | Target::Dnsmasq
-        | Target::Prefixes
-        | Target::Json => write_pushes(&mut text, &pushed),
-    }
-    let mut warnings = Vec::new();
-    if !lists.excludes.is_empty() {
-        warnings.push(
-            "exclusions are routes by net_gateway, which a few clients do not know: try one of each kind".to_owned(),
+        let options = pushed_options(plan, form, &lists);
+        let measures = measures(lists.all());
+        let messages = messages(&options);
+        let what = format!(
+            "{} IPv4 and {} IPv6 routes, {messages} control messages of {MESSAGE} bytes",
+            measures.v4_entries, measures.v6_entries,
         );
+        let [first, second] = head(plan, &what);
+        Self {
+            head: format!("# {first}\n# {second}\n"),
+            options,
+            form,
+            measures: Measures {
+                messages: Some(messages),
+                ..measures
+            },
+            excludes: !lists.excludes.is_empty(),
+        }
     }
-    if target == Target::OpenVpnPushUpdate {
-        warnings.push(
-            "the command replaces every route of every client that is connected; it needs OpenVPN 2.7 on both sides, without DCO".to_owned(),
-        );
+
+    /// The options as `push` lines.
+    pub(super) fn lines(&self) -> String {
+        let mut text = String::new();
+        for option in &self.options {
+            if !option.origin.is_empty() {
+                _ = writeln!(text, "# {}", option.origin);
+            }
+            _ = writeln!(text, "push \"{}\"", option.text);
+        }
+        text
     }
-    Ok(Rendered {
-        text,
-        form,
-        measures,
-        warnings,
-    })
+
+    /// The options in one line, with commas between them.
+    pub(super) fn joined(&self) -> String {
+        let texts: Vec<&str> = self.options.iter().map(|it| it.text.as_str()).collect();
+        texts.join(",")
+    }
+
+    /// A file with these options.
+    pub(super) fn rendered(self, text: String) -> Rendered {
+        let mut warnings = Vec::new();
+        if self.excludes {
+            warnings.push(
+                "exclusions are routes by net_gateway, which a few clients do not know: try one of each kind".to_owned(),
+            );
+        }
+        Rendered {
+            text,
+            form: Some(self.form),
+            measures: self.measures,
+            warnings,
+        }
+    }
 }
 
 fn pushed_options(plan: &RoutePlan, form: Form, lists: &Lists) -> Vec<PushedOption> {
@@ -156,21 +181,12 @@ fn pushed_options(plan: &RoutePlan, form: Form, lists: &Lists) -> Vec<PushedOpti
     options
 }
 
-fn write_pushes(text: &mut String, options: &[PushedOption]) {
-    for option in options {
-        if !option.origin.is_empty() {
-            _ = writeln!(text, "# {}", option.origin);
-        }
-        _ = writeln!(text, "push \"{}\"", option.text);
-    }
-}
-
 /// How many control messages the server cuts the options into.
-fn messages(options: &[&str]) -> usize {
+fn messages(options: &[PushedOption]) -> usize {
     let mut messages = 1;
     let mut used = 0;
     for option in options {
-        let size = option.len() + 1;
+        let size = option.text.len() + 1;
         if used + size > MESSAGE {
             messages += 1;
             used = 0;
@@ -180,27 +196,13 @@ fn messages(options: &[&str]) -> usize {
     messages
 }
 
-/// A client's file adds to what the server pushes; so the server's routes go first. The space keeps `route-gateway` and
-/// `route-metric`, which begin alike: OpenVPN compares the beginning of the option.
-const REMOVE_SERVER_ROUTES: &str =
-    "push-remove \"route \"\npush-remove \"route-ipv6 \"\npush-remove redirect-gateway\n";
-
 /// Bytes of options in a control message: PUSH_BUNDLE_SIZE, 1024, without what OpenVPN keeps for itself.
 const MESSAGE: usize = 940;
 
-pub(super) fn read(target: Target, text: &str) -> Result<Pushed, ReadError> {
+/// Reads `push` lines; others are of no concern here.
+pub(crate) fn read(text: &str) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();
     for (number, line) in code_lines(text, &['#', ';']) {
-        if target == Target::OpenVpnPushUpdate {
-            let Some(rest) = line.strip_prefix("push-update-") else {
-                continue;
-            };
-            let options = rest.split_once('"').map_or("", |(_, options)| options);
-            for option in options.trim_end_matches('"').split(',') {
-                read_option(number, option.trim().trim_start_matches('?'), &mut pushed)?;
-            }
-            continue;
-        }
         let Some(rest) = line.strip_prefix("push") else {
             continue;
         };
@@ -212,7 +214,7 @@ pub(super) fn read(target: Target, text: &str) -> Result<Pushed, ReadError> {
     Ok(pushed)
 }
 
-fn read_option(line: usize, option: &str, pushed: &mut Pushed) -> Result<(), ReadError> {
+pub(super) fn read_option(line: usize, option: &str, pushed: &mut Pushed) -> Result<(), ReadError> {
     let words: Vec<&str> = option.split_whitespace().collect();
     match words[..] {
         ["redirect-gateway", ref flags @ ..] => {

@@ -8,12 +8,33 @@ use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
-use super::head;
+use super::{head, is_word};
 use crate::plan::{PortSet, Ruleset, Traffic};
 use crate::policy::{PortRange, Protocol, UnknownSource};
+use crate::render::{Families, Naming, Read, Target, Write as Writer};
 use crate::verdict::Action;
 
-pub(super) fn write(ruleset: &Ruleset, name: &str) -> String {
+/// Cisco ASA's `vpn-filter`.
+pub const TARGET: Target = Target {
+    name: "cisco-asa-filter",
+    about: "the filter's rules as the `vpn-filter` of a Cisco ASA's group policy",
+    file: "asa-vpn-filter.txt",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Writer::GatewayRules(
+        Naming::Chosen {
+            default: "OFFRAMP-FILTER",
+            refuses: |name| {
+                (!is_word(name)).then_some("it names an access list: letters, digits, - and _")
+            },
+        },
+        write,
+    ),
+    read: Read::Lines { comment: "!" },
+};
+
+fn write(ruleset: &Ruleset, name: &str) -> String {
     let mut text = format!(
         "! {}\n! {} rules for what VPN clients send through the tunnel.\n!\n\
          ! load it  remove what is there first, below: lines of an access list add up; then paste this\n\
@@ -42,7 +63,7 @@ pub(super) fn write(ruleset: &Ruleset, name: &str) -> String {
         _ = writeln!(
             text,
             "access-list {name} remark {}",
-            super::cut(&super::one_line(&remark), LONGEST_REMARK)
+            super::cut(&super::one_line(&remark), MAX_REMARK)
         );
         let verdict = match rule.action {
             Action::Forward => "permit",
@@ -122,4 +143,4 @@ fn operators(ports: &PortSet) -> Vec<String> {
 }
 
 /// Characters of a remark.
-const LONGEST_REMARK: usize = 100;
+const MAX_REMARK: usize = 100;

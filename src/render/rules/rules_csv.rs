@@ -6,9 +6,22 @@ use super::head;
 use crate::address::PrefixSet;
 use crate::plan::{PortSet, Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
+use crate::render::{Families, Naming, Read, Target, Write as Writer};
 use crate::verdict::Action;
 
-pub(super) fn write(ruleset: &Ruleset) -> String {
+/// A row for each rule.
+pub const TARGET: Target = Target {
+    name: "rules-csv",
+    about: "the filter's rules as a table, for other firewalls and for people",
+    file: "rules.csv",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Writer::GatewayRules(Naming::Fixed, |rules, _| write(rules)),
+    read: Read::Lines { comment: "#" },
+};
+
+fn write(ruleset: &Ruleset) -> String {
     let mut text = format!(
         "# {}\r\n# The first row that matches decides. Fields with several values have a space between them.\r\n\
          order,action,reason,rule,line,source,protocol,source_ports,destination,destination_ports\r\n",

@@ -9,23 +9,37 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::lists::{Gateways, Lists, head, measures};
-use super::ocserv::form_of_clients;
-use super::pushed::{code_lines, masked, read_prefix, shorten};
-use super::{Form, Options, Pushed, ReadError, RenderError, Rendered, Target};
+use super::ocserv::{LIMITS, form_of_clients};
+use super::pushed::{Pushed, masked, read_prefix};
 use crate::plan::RoutePlan;
+use crate::render::{
+    Families, Form, Options, Read, ReadError, RenderError, Rendered, Target, Write, code_lines,
+    shorten,
+};
 
-pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
-    let target = Target::CiscoAsa;
-    let form = form_of_clients(target, plan, options)?;
+/// Cisco ASA's configuration.
+pub const TARGET: Target = Target {
+    name: "cisco-asa",
+    about: "an access list and the group policy that uses it",
+    file: "asa-split-tunnel.txt",
+    is_executable: false,
+    families: Families::Both,
+    limits: LIMITS,
+    write: Write::Routes(write),
+    read: Read::Routes(read),
+};
+
+fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
+    let form = form_of_clients(&TARGET, plan, options)?;
     let name = options.name.as_deref().unwrap_or("OFFRAMP");
     let is_word = !name.is_empty()
-        && name.len() <= LONGEST_NAME
+        && name.len() <= MAX_NAME
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if !is_word {
         return Err(RenderError::BadName {
-            target,
+            target: &TARGET,
             name: shorten(name),
             why: "it names an access list: letters, digits, - and _",
         });
@@ -49,7 +63,7 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
                 .origin
                 .chars()
                 .filter(char::is_ascii)
-                .take(LONGEST_REMARK)
+                .take(MAX_REMARK)
                 .collect();
             _ = writeln!(text, "access-list {name} remark {remark}");
         }
@@ -79,18 +93,18 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
     }
     Ok(Rendered {
         text,
-        form,
+        form: Some(form),
         measures,
         warnings: Vec::new(),
     })
 }
 
 /// Characters of a remark; the ASA takes 100.
-const LONGEST_REMARK: usize = 100;
+const MAX_REMARK: usize = 100;
 /// Characters of an access list's name; a group policy's has 64.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME: usize = 64;
 
-pub(super) fn read(text: &str) -> Result<Pushed, ReadError> {
+fn read(text: &str) -> Result<Pushed, ReadError> {
     let words = |line: &str| {
         line.split_whitespace()
             .map(str::to_owned)

@@ -6,15 +6,35 @@
 use std::fmt::Write as _;
 
 use super::lists::{Gateways, Lists, head, measures};
-use super::pushed::{code_lines, read_prefix};
-use super::{Form, Options, Pushed, ReadError, RenderError, Rendered, Target};
+use super::pushed::{Pushed, read_prefix};
 use crate::plan::RoutePlan;
 use crate::policy::TunnelMode;
+use crate::render::{
+    Families, Form, Limit, Measure, Options, Read, ReadError, RenderError, Rendered, Target, Write,
+    code_lines,
+};
 
-pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
+/// A WireGuard client's configuration.
+pub const TARGET: Target = Target {
+    name: "wireguard",
+    about: "`AllowedIPs` of the peer in a client's configuration",
+    file: "wireguard-allowed-ips.conf",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[Limit {
+        measure: Measure::Entries,
+        most: 200,
+        is_strict: false,
+        whose: "several graphical and mobile clients",
+    }],
+    write: Write::Routes(write),
+    read: Read::Routes(read),
+};
+
+fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     if options.form == Some(Form::Exclude) {
         return Err(RenderError::NoSuchForm {
-            target: Target::WireGuard,
+            target: &TARGET,
             form: Form::Exclude,
             why: "AllowedIPs can only include",
         });
@@ -42,7 +62,7 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
     }
     Ok(Rendered {
         text,
-        form: Form::Include,
+        form: Some(Form::Include),
         measures,
         warnings,
     })
@@ -51,7 +71,7 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
 /// Prefixes on a line: the key may stand several times.
 const PER_LINE: usize = 8;
 
-pub(super) fn read(text: &str) -> Result<Pushed, ReadError> {
+pub(crate) fn read(text: &str) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();
     for (number, line) in code_lines(text, &['#']) {
         if let Some((key, value)) = line.split_once('=')

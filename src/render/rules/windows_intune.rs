@@ -5,13 +5,26 @@
 
 use serde_json::{Value, json};
 
-use super::windows::{Chosen, addresses, description, display_name};
-use super::{RenderedRules, RuleError, RuleTarget, head};
+use super::head;
+use super::windows::{Chosen, GROUP, addresses, description, display_name};
 use crate::plan::{Direction, EndpointRules};
 use crate::policy::{FirewallProfile, InterfaceType};
+use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 
-pub(super) fn write(rules: &EndpointRules, name: &str) -> Result<RenderedRules, RuleError> {
-    let chosen = Chosen::fixed(RuleTarget::WindowsIntune, rules, |_| true)?;
+/// Windows Firewall by Intune. JSON has no comments: no line begins with two slashes.
+pub const TARGET: Target = Target {
+    name: "windows-intune",
+    about: "the same rules for Intune: a device configuration for Microsoft Graph (beta)",
+    file: "offramp-firewall-intune.json",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Write::ClientRules(GROUP, write),
+    read: Read::Lines { comment: "//" },
+};
+
+fn write(rules: &EndpointRules, name: &str) -> Result<Rendered, RenderError> {
+    let chosen = Chosen::fixed(&TARGET, rules, |_| true)?;
     let mut written: Vec<Value> = Vec::new();
     for (_, rule) in &chosen.rules {
         for direction in Direction::BOTH {
@@ -51,13 +64,13 @@ pub(super) fn write(rules: &EndpointRules, name: &str) -> Result<RenderedRules, 
         "firewallRules": written,
     });
     let mut rendered = chosen.rendered(format!("{configuration:#}\n"));
-    if count > MOST_RULES {
+    if count > MAX_RULES {
         rendered.warnings.push(format!(
-            "Intune takes {MOST_RULES} firewall rules in one configuration; these are {count}"
+            "Intune takes {MAX_RULES} firewall rules in one configuration; these are {count}"
         ));
     }
     Ok(rendered)
 }
 
 /// Elements of `firewallRules`.
-const MOST_RULES: usize = 150;
+const MAX_RULES: usize = 150;

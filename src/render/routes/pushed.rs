@@ -2,10 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net};
-use thiserror::Error;
-
 use crate::address::{PrefixSet, more_specific};
+use crate::render::{ReadError, code_lines, shorten};
+use ipnet::{IpNet, Ipv4Net};
 
 /// What a file sends into the tunnel and keeps out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,25 +27,6 @@ impl Pushed {
             IpNet::V6(ipnet::Ipv6Net::default())
         } else {
             IpNet::V4(Ipv4Net::default())
-        }
-    }
-}
-
-/// A route without a meaning.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("line {line}: {message}")]
-pub struct ReadError {
-    /// Line, from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub message: String,
-}
-
-impl ReadError {
-    pub(crate) fn new(line: usize, message: impl Into<String>) -> Self {
-        Self {
-            line,
-            message: message.into(),
         }
     }
 }
@@ -88,23 +68,19 @@ fn without_host_bits(line: usize, net: IpNet) -> Result<IpNet, ReadError> {
     }
 }
 
-/// A value short enough for a message, control characters escaped.
-pub(crate) fn shorten(value: &str) -> String {
-    let printable = value
-        .chars()
-        .map(|char| if char.is_control() { '?' } else { char });
-    printable.take(80).collect()
-}
-
-/// The lines of a text with their numbers, without what follows `comment` and without empty ones.
-pub(crate) fn code_lines<'t>(
-    text: &'t str,
-    comment: &'t [char],
-) -> impl Iterator<Item = (usize, &'t str)> {
-    let numbered = text.lines().enumerate();
-    let code = numbered.map(move |(index, line)| {
-        let end = line.find(comment).unwrap_or(line.len());
-        (index + 1, line[..end].trim())
-    });
-    code.filter(|(_, line)| !line.is_empty())
+/// The prefixes of every `key = A,B,…` line; `None` without such a line.
+pub(super) fn read_list(text: &str, key: &str) -> Result<Option<Vec<IpNet>>, ReadError> {
+    let mut list = None;
+    for (number, line) in code_lines(text, &['#']) {
+        if let Some((found, value)) = line.split_once('=')
+            && found.trim() == key
+        {
+            let list = list.get_or_insert_with(Vec::new);
+            let prefixes = value.split(',').map(str::trim);
+            for prefix in prefixes.filter(|prefix| !prefix.is_empty()) {
+                list.push(read_prefix(number, prefix)?);
+            }
+        }
+    }
+    Ok(list)
 }

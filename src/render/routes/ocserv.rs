@@ -1,20 +1,58 @@
 //! ocserv: `route` and `no-route`, in the global file, a group's or a user's.
 //!
 //! AnyConnect clients take includes or excludes, not both: a split tunnel has the include form, a full one `route =
-//! default` and `no-route`, and no other (see [`form_of_clients`]). Clients keep a route of their own to the gateway. A group's list replaces the global one.
+//! default` and `no-route` (see [`form_of_clients`]). Clients keep a route of their own to the gateway. A group's list
+//! replaces the global one.
 
 use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
 use super::lists::{Gateways, Line, Lists, head, measures};
-use super::pushed::{code_lines, read_prefix};
-use super::{Form, Options, Pushed, ReadError, RenderError, Rendered, Target};
+use super::pushed::{Pushed, read_prefix};
 use crate::plan::RoutePlan;
 use crate::policy::TunnelMode;
+use crate::render::{
+    Families, Form, Limit, Measure, Options, Read, ReadError, RenderError, Rendered, Target, Write,
+    code_lines,
+};
 
-pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
-    let form = form_of_clients(Target::Ocserv, plan, options)?;
+/// ocserv's configuration: the global one, a group's or a user's.
+pub const TARGET: Target = Target {
+    name: "ocserv",
+    about: "`route` and `no-route` lines for ocserv: all, a group or a user",
+    file: "ocserv-routes.conf",
+    is_executable: false,
+    families: Families::Both,
+    limits: LIMITS,
+    write: Write::Routes(write),
+    read: Read::Routes(read),
+};
+
+/// Limits of AnyConnect clients, whichever server they connect to.
+pub(super) const LIMITS: &[Limit] = &[
+    Limit {
+        measure: Measure::V4Entries,
+        most: 2_500,
+        is_strict: true,
+        whose: "Cisco's clients",
+    },
+    Limit {
+        measure: Measure::V6Entries,
+        most: 2_500,
+        is_strict: true,
+        whose: "Cisco's clients",
+    },
+    Limit {
+        measure: Measure::Entries,
+        most: 200,
+        is_strict: false,
+        whose: "older AnyConnect clients",
+    },
+];
+
+fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
+    let form = form_of_clients(&TARGET, plan, options)?;
     let lists = match form {
         Form::Include => Lists::of(plan, form, form, Gateways::LeftToClient),
         Form::Exclude => Lists::out_of_everything(plan),
@@ -40,7 +78,7 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
     }
     Ok(Rendered {
         text,
-        form,
+        form: Some(form),
         measures,
         warnings: Vec::new(),
     })
@@ -48,7 +86,7 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
 
 /// The one form that AnyConnect clients and openconnect take for the plan.
 pub(super) fn form_of_clients(
-    target: Target,
+    target: &'static Target,
     plan: &RoutePlan,
     options: &Options,
 ) -> Result<Form, RenderError> {
@@ -78,7 +116,7 @@ fn write_line(text: &mut String, key: &str, line: &Line) {
     };
 }
 
-pub(super) fn read(text: &str) -> Result<Pushed, ReadError> {
+pub(crate) fn read(text: &str) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();
     for (number, line) in code_lines(text, &['#']) {
         let Some((key, value)) = line.split_once('=') else {

@@ -1,17 +1,39 @@
-//! Windows' own VPN: ProfileXML with exclusion routes, and PowerShell.
+//! Windows' own VPN: ProfileXML of the VPNv2 configuration service provider, with exclusion routes.
 //!
-//! `ExclusionRoute` (Windows 10 1803 and later) stands in a `Route` element beside `NativeProfile`, not inside it.
-//! `Add-VpnConnectionRoute` has no word for exclusions: PowerShell gets the include form. Windows keeps a route of its
-//! own to the server.
+//! `ExclusionRoute` (Windows 10 1803 and later) stands in a `Route` element beside `NativeProfile`, not inside it. Windows
+//! keeps a route of its own to the server.
 
 use std::fmt::Write as _;
 
 use super::lists::{Gateways, Lists, head, measures};
-use super::pushed::{ReadError, code_lines, read_prefix, shorten};
-use super::{Form, Options, Pushed, RenderError, Rendered, Target};
+use super::pushed::{Pushed, read_prefix};
 use crate::plan::RoutePlan;
+use crate::render::{
+    Families, Form, Limit, Measure, Options, Read, ReadError, RenderError, Rendered, Target, Write,
+    shorten,
+};
 
-pub(super) fn write_xml(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
+/// ProfileXML of a Windows client.
+pub const TARGET: Target = Target {
+    name: "windows-profilexml",
+    about: "VPNv2 ProfileXML with exclusion routes",
+    file: "profile.xml",
+    is_executable: false,
+    families: Families::Both,
+    limits: LIMITS,
+    write: Write::Routes(write),
+    read: Read::Routes(read),
+};
+
+/// Limits of Windows clients.
+pub(super) const LIMITS: &[Limit] = &[Limit {
+    measure: Measure::Entries,
+    most: 1_000,
+    is_strict: false,
+    whose: "Windows clients, which add routes one by one",
+}];
+
+fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let form = options.form.unwrap_or(Form::Exclude);
     let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
     let measures = measures(lists.all());
@@ -63,67 +85,13 @@ pub(super) fn write_xml(plan: &RoutePlan, options: &Options) -> Result<Rendered,
     text.push_str("</VPNProfile>\n");
     Ok(Rendered {
         text,
-        form,
+        form: Some(form),
         measures,
         warnings: Vec::new(),
     })
 }
 
-pub(super) fn write_powershell(
-    plan: &RoutePlan,
-    options: &Options,
-) -> Result<Rendered, RenderError> {
-    let target = Target::WindowsPowerShell;
-    if options.form == Some(Form::Exclude) {
-        return Err(RenderError::NoSuchForm {
-            target,
-            form: Form::Exclude,
-            why: "Add-VpnConnectionRoute cannot exclude; windows-profilexml can",
-        });
-    }
-    let name = options.name.as_deref().unwrap_or("Corp");
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(RenderError::BadName {
-            target,
-            name: shorten(name),
-            why: "it is the name of a connection, one line of text",
-        });
-    }
-    // Inside single quotes PowerShell knows one special character, and takes typographic quotes for it.
-    let mut quoted = String::from("'");
-    for char in name.chars() {
-        if matches!(char, '\'' | '\u{2018}'..='\u{201b}') {
-            quoted.push(char);
-        }
-        quoted.push(char);
-    }
-    quoted.push('\'');
-    let lists = Lists::of(plan, Form::Include, Form::Include, Gateways::LeftToClient);
-    let [first, second] = head(plan, &format!("{} routes", lists.includes.len()));
-    let mut text = format!(
-        "# {first}\n# {second}\n$connection = {quoted}\nSet-VpnConnection -Name $connection -SplitTunneling $true\n\
-         foreach ($route in (Get-VpnConnection -Name $connection).Routes) {{\n    \
-         Remove-VpnConnectionRoute -ConnectionName $connection -DestinationPrefix $route.DestinationPrefix\n}}\n"
-    );
-    for line in &lists.includes {
-        if !line.origin.is_empty() {
-            _ = writeln!(text, "# {}", line.origin);
-        }
-        _ = writeln!(
-            text,
-            "Add-VpnConnectionRoute -ConnectionName $connection -DestinationPrefix '{}'",
-            line.prefix
-        );
-    }
-    Ok(Rendered {
-        text,
-        form: Form::Include,
-        measures: measures(lists.all()),
-        warnings: Vec::new(),
-    })
-}
-
-pub(super) fn read_xml(text: &str) -> Result<Pushed, ReadError> {
+fn read(text: &str) -> Result<Pushed, ReadError> {
     let document = roxmltree::Document::parse(text).map_err(|error| {
         let line = usize::try_from(error.pos().row).unwrap_or(0);
         ReadError::new(line, shorten(&error.to_string()))
@@ -160,24 +128,6 @@ pub(super) fn read_xml(text: &str) -> Result<Pushed, ReadError> {
         } else {
             pushed.includes.push(net);
         }
-    }
-    Ok(pushed)
-}
-
-pub(super) fn read_powershell(text: &str) -> Result<Pushed, ReadError> {
-    let mut pushed = Pushed::default();
-    for (number, line) in code_lines(text, &['#']) {
-        let mut words = line.split_whitespace();
-        if words.next() != Some("Add-VpnConnectionRoute") {
-            continue;
-        }
-        // The word behind the name of the parameter.
-        _ = words.find(|word| word.eq_ignore_ascii_case("-DestinationPrefix"));
-        let Some(prefix) = words.next() else {
-            return Err(ReadError::new(number, "a route without -DestinationPrefix"));
-        };
-        let prefix = prefix.trim_matches(['\'', '"']);
-        pushed.includes.push(read_prefix(number, prefix)?);
     }
     Ok(pushed)
 }

@@ -2,12 +2,27 @@
 
 use serde_json::{Value, json};
 
-use super::pushed::{read_prefix, shorten};
-use super::{Form, Measures, Options, Pushed, ReadError, RenderError, Rendered};
+use super::pushed::{Pushed, read_prefix};
 use crate::plan::{Entry, RoutePlan, Source, SourceKind};
 use crate::policy::TunnelMode;
+use crate::render::{
+    Families, Form, Measures, Options, Read, ReadError, RenderError, Rendered, Target, Write,
+    shorten,
+};
 
-pub(super) fn write(plan: &RoutePlan, _options: &Options) -> Result<Rendered, RenderError> {
+/// The plan with the origin of every entry.
+pub const TARGET: Target = Target {
+    name: "json",
+    about: "both forms, with the origin of every entry",
+    file: "routes.json",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Write::Routes(write),
+    read: Read::Routes(read),
+};
+
+fn write(plan: &RoutePlan, _options: &Options) -> Result<Rendered, RenderError> {
     let count = |v6: bool| {
         let includes = plan.includes.iter();
         includes
@@ -17,12 +32,11 @@ pub(super) fn write(plan: &RoutePlan, _options: &Options) -> Result<Rendered, Re
     let measures = Measures {
         v4_entries: count(false),
         v6_entries: count(true),
-        bytes: 0,
-        messages: None,
+        ..Measures::default()
     };
     Ok(Rendered {
         text: format!("{:#}\n", plan.to_json()),
-        form: Form::Include,
+        form: Some(Form::Include),
         measures,
         warnings: Vec::new(),
     })
@@ -81,7 +95,7 @@ fn source_json(source: &Source) -> Value {
     value
 }
 
-pub(super) fn read(text: &str) -> Result<Pushed, ReadError> {
+fn read(text: &str) -> Result<Pushed, ReadError> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| ReadError::new(error.line(), shorten(&error.to_string())))?;
     let mut pushed = Pushed::default();

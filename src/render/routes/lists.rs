@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use ipnet::IpNet;
 
-use super::{Form, Measures};
 use crate::address::PrefixSet;
 use crate::plan::{Entry, RoutePlan};
 use crate::policy::TunnelMode;
+use crate::render::{Form, Measures};
 
 /// What a target lists.
 #[derive(Debug, Clone, Default)]

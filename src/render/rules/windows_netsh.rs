@@ -4,14 +4,27 @@
 
 use std::fmt::Write as _;
 
-use super::windows::{Chosen, END, addresses, ascii, description};
-use super::{RenderedRules, RuleError, RuleTarget, head};
+use super::head;
+use super::windows::{Chosen, END, GROUP, addresses, ascii, description};
 use crate::plan::{Direction, EndpointRules};
 use crate::policy::{FirewallProfile, InterfaceType};
+use crate::render::{Families, Read, RenderError, Rendered, Target, Write as Writer};
 
-pub(super) fn write(rules: &EndpointRules, name: &str) -> Result<RenderedRules, RuleError> {
+/// Windows Firewall, the local store, by netsh.
+pub const TARGET: Target = Target {
+    name: "windows-netsh",
+    about: "the same rules by `netsh advfirewall`, as a batch file",
+    file: "offramp-firewall.cmd",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Writer::ClientRules(GROUP, write),
+    read: Read::Lines { comment: "rem " },
+};
+
+fn write(rules: &EndpointRules, name: &str) -> Result<Rendered, RenderError> {
     // cmd reads a file in the code page of the machine.
-    let chosen = Chosen::fixed(RuleTarget::WindowsNetsh, rules, str::is_ascii)?;
+    let chosen = Chosen::fixed(&TARGET, rules, str::is_ascii)?;
     let mut lines = vec![
         "@echo off".to_owned(),
         format!("rem {}", ascii(&head(&rules.origin))),
@@ -29,8 +42,8 @@ pub(super) fn write(rules: &EndpointRules, name: &str) -> Result<RenderedRules, 
         let (local, remote) = (addresses(&rule.local), addresses(&rule.remote));
         for direction in Direction::BOTH {
             // A line of a batch file ends at 8,191 characters.
-            for local in local.chunks(MOST_ADDRESSES) {
-                for remote in remote.chunks(MOST_ADDRESSES) {
+            for local in local.chunks(MAX_ADDRESSES) {
+                for remote in remote.chunks(MAX_ADDRESSES) {
                     let mut line = String::from("netsh advfirewall firewall add rule");
                     _ = write!(
                         line,
@@ -63,7 +76,7 @@ pub(super) fn write(rules: &EndpointRules, name: &str) -> Result<RenderedRules, 
     let mut text = lines.join(END);
     text.push_str(END);
     let mut rendered = chosen.rendered(text);
-    rendered.count = count;
+    rendered.measures.rules = count;
     Ok(rendered)
 }
 
@@ -73,7 +86,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Addresses of one side of a rule: twice as many of the longest, and everything else, fit on a line.
-const MOST_ADDRESSES: usize = 80;
-const _: () = assert!(MOST_ADDRESSES * 2 * LONGEST_PREFIX + 1_000 < 8_191);
+const MAX_ADDRESSES: usize = 80;
+const _: () = assert!(MAX_ADDRESSES * 2 * MAX_PREFIX + 1_000 < 8_191);
 /// Characters of an IPv6 prefix with its comma.
-const LONGEST_PREFIX: usize = 44;
+const MAX_PREFIX: usize = 44;

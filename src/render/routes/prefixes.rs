@@ -5,14 +5,28 @@
 use std::fmt::Write as _;
 
 use super::lists::{Gateways, Lists, head, measures};
-use super::pushed::{code_lines, read_prefix};
-use super::{Form, Options, Pushed, ReadError, RenderError, Rendered};
+use super::pushed::{Pushed, read_prefix};
 use crate::plan::RoutePlan;
+use crate::render::{
+    Families, Form, Options, Read, ReadError, RenderError, Rendered, Target, Write, code_lines,
+};
+
+/// One prefix a line.
+pub const TARGET: Target = Target {
+    name: "prefixes",
+    about: "one prefix a line",
+    file: "prefixes.txt",
+    is_executable: false,
+    families: Families::Both,
+    limits: &[],
+    write: Write::Routes(write),
+    read: Read::Routes(read),
+};
 
 /// Begins the comment with the prefixes that exclusions are taken from.
 const OF: &str = "# excluded from: ";
 
-pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
+fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let form = options.form.unwrap_or(Form::Include);
     let lists = Lists::of(plan, form, form, Gateways::Carved);
     let listed = match form {
@@ -36,13 +50,13 @@ pub(super) fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, Ren
     }
     Ok(Rendered {
         text,
-        form,
+        form: Some(form),
         measures,
         warnings: Vec::new(),
     })
 }
 
-pub(super) fn read(text: &str) -> Result<Pushed, ReadError> {
+fn read(text: &str) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();
     for (index, line) in text.lines().enumerate() {
         if let Some(prefix) = line.trim().strip_prefix(OF) {

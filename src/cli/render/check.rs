@@ -1,0 +1,122 @@
+//! `offramp render --check`: a file in place, compared with the policy.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::Loaded;
+use crate::address::PrefixSet;
+use crate::cli::error::CliError;
+use crate::gateway::host::feeds;
+use crate::plan::PlanDifference;
+use crate::render::{CompareError, Difference, Kind, LineDifference, Target, compare};
+
+pub(super) fn run(
+    target: &'static Target,
+    loaded: &Loaded,
+    file: &Path,
+    json: bool,
+) -> Result<ExitCode, CliError> {
+    let failed = |error: String| CliError::Failed(format!("{}: {error}", file.display()));
+    let bytes = feeds::read(file).map_err(|error| failed(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".to_owned()))?;
+    let difference = compare(target, loaded.source(), &loaded.choices, &text);
+    let difference = difference.map_err(|error| match error {
+        CompareError::Render(error) => CliError::Refused(error.to_string()),
+        CompareError::Read(error) => failed(error.to_string()),
+        CompareError::NotRead { .. } => CliError::Usage(error.to_string()),
+    })?;
+    if json {
+        let mut value = as_json(target.kind(), difference.as_ref());
+        value["file"] = json!(file.display().to_string());
+        value["target"] = json!(target.name);
+        value["equal"] = json!(difference.is_none());
+        crate::cli::print_json(&value)?;
+    } else {
+        let (file, origin) = (file.display().to_string(), &loaded.policy.origin);
+        crate::cli::print(&match &difference {
+            None => equal(target.kind(), &file, origin),
+            Some(Difference::Addresses(it)) => {
+                format!("{file} is not what {origin} asks for\n{}", addresses(it))
+            }
+            Some(Difference::Names(lines)) => {
+                format!("{file} is not what {origin} asks for\n{}", names(lines))
+            }
+            Some(Difference::Lines(it)) => lines(&file, origin, it),
+        })?;
+    }
+    Ok(match difference {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::from(3),
+    })
+}
+
+fn equal(kind: Kind, file: &str, origin: &str) -> String {
+    match kind {
+        Kind::Routes => format!("{file} sends the addresses of {origin} into the tunnel\n"),
+        Kind::Names => format!("{file} says of names what {origin} says\n"),
+        Kind::GatewayRules | Kind::ClientRules => format!("{file} has the rules of {origin}\n"),
+    }
+}
+
+fn addresses(difference: &PlanDifference) -> String {
+    let mut text = String::new();
+    for (set, title) in [
+        (&difference.missing, "should enter the tunnel and does not"),
+        (&difference.surplus, "enters the tunnel and should not"),
+    ] {
+        if !set.is_empty() {
+            text.push_str(&format!("  {title}\n"));
+            for prefix in set.prefixes() {
+                text.push_str(&format!("    {prefix}\n"));
+            }
+        }
+    }
+    text
+}
+
+fn names(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("  {line}\n")).collect()
+}
+
+fn lines(file: &str, origin: &str, difference: &LineDifference) -> String {
+    let shown = |line: &Option<String>| {
+        let text = line.as_deref().unwrap_or("nothing");
+        text.chars().take(MAX_SHOWN).collect::<String>()
+    };
+    let place = difference
+        .line
+        .map_or("its end".to_owned(), |line| format!("line {line}"));
+    format!(
+        "{file} is not what {origin} asks for, from {place} on\n  expected  {}\n  found     {}\n",
+        shown(&difference.expected),
+        shown(&difference.found),
+    )
+}
+
+fn as_json(kind: Kind, difference: Option<&Difference>) -> Value {
+    let prefixes = |set: &PrefixSet| -> Vec<String> {
+        set.prefixes().map(|prefix| prefix.to_string()).collect()
+    };
+    match (kind, difference) {
+        (_, Some(Difference::Addresses(it))) => json!({
+            "missing": prefixes(&it.missing),
+            "surplus": prefixes(&it.surplus),
+        }),
+        (_, Some(Difference::Names(lines))) => json!({ "differences": lines }),
+        (_, Some(Difference::Lines(it))) => json!({
+            "line": it.line,
+            "expected": it.expected,
+            "found": it.found,
+        }),
+        (Kind::Routes, None) => json!({ "missing": [], "surplus": [] }),
+        (Kind::Names, None) => json!({ "differences": [] }),
+        (Kind::GatewayRules | Kind::ClientRules, None) => {
+            json!({ "line": null, "expected": null, "found": null })
+        }
+    }
+}
+
+/// Characters of a line that are shown.
+const MAX_SHOWN: usize = 100;

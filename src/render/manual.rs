@@ -1,0 +1,90 @@
+//! `docs/targets.md`, generated from the registry.
+//!
+//! ```text
+//! OFFRAMP_WRITE_DOCS=1 cargo test --locked --lib render::manual     writes it anew
+//! ```
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{Families, Kind, Limit, Read, Target};
+
+#[test]
+fn the_page_of_targets_is_that_of_the_registry() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/targets.md");
+    let page = page();
+    if std::env::var_os("OFFRAMP_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &page).expect("docs/ can be written");
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        there == page,
+        "docs/targets.md is out of date; write it anew: \
+         OFFRAMP_WRITE_DOCS=1 cargo test --locked --lib render::manual"
+    );
+}
+
+#[test]
+fn names_and_files_of_targets_are_unique_and_fit_for_commands() {
+    let mut names: Vec<&str> = Target::all().map(|target| target.name).collect();
+    let mut files: Vec<&str> = Target::all().map(|target| target.file).collect();
+    for name in &names {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        assert!(name.bytes().all(fits), "{name}");
+    }
+    for list in [&mut names, &mut files] {
+        let count = list.len();
+        list.sort_unstable();
+        list.dedup();
+        assert_eq!(list.len(), count, "{list:?}");
+    }
+}
+
+fn page() -> String {
+    let mut page = String::from(
+        "# Targets of `offramp render`\n\n\
+         Generated from the code; `OFFRAMP_WRITE_DOCS=1 cargo test --locked --lib render::manual` writes it anew.\n\n\
+         `offramp render TARGET POLICY` prints a file, `-o DIR` writes it there under the name below, and `--check FILE`\n\
+         compares a file in place with the policy. A strict limit refuses the file; any other is a warning.\n",
+    );
+    for kind in Kind::ALL {
+        let title = match kind {
+            Kind::Routes => "Routes: the addresses that enter the tunnel",
+            Kind::Names => "Names: the answers that VPN clients get",
+            Kind::GatewayRules => "Rules on the gateway: the filter's verdicts in another firewall",
+            Kind::ClientRules => "Rules on clients: `[[endpoint]]` in their own firewall",
+        };
+        _ = write!(
+            page,
+            "\n## {title}\n\n| target | file | contents | families | limits | `--check` compares |\n|---|---|---|---|---|---|\n"
+        );
+        for target in Target::of_kind(kind) {
+            let limits: Vec<String> = target.limits.iter().map(limit).collect();
+            _ = writeln!(
+                page,
+                "| `{}` | `{}` | {} | {} | {} | {} |",
+                target.name,
+                target.file,
+                target.about.replace('|', "\\|"),
+                match target.families {
+                    Families::V4 => "IPv4",
+                    Families::V6 => "IPv6",
+                    Families::Both => "both",
+                },
+                limits.join("; "),
+                match target.read {
+                    Read::Routes(_) => "addresses",
+                    Read::Names(_) => "answers",
+                    Read::Lines { .. } => "lines",
+                    Read::No => "no",
+                },
+            );
+        }
+    }
+    page
+}
+
+fn limit(limit: &Limit) -> String {
+    let strict = if limit.is_strict { ", strict" } else { "" };
+    format!("{} {} ({}{strict})", limit.most, limit.measure, limit.whose)
+}

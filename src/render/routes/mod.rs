@@ -1,0 +1,80 @@
+//! Routes: the addresses that enter the tunnel, for VPN servers, DHCP servers and clients.
+//!
+//! A target lists the prefixes that enter the tunnel (*include*), or those that do not (*exclude*), or has both forms.
+//! What each file says is read back as [`Pushed`] and compared with the plan by addresses.
+
+pub mod cisco_asa;
+mod dhcp;
+pub mod dnsmasq;
+pub mod json;
+pub mod kea;
+mod lists;
+pub mod ocserv;
+pub mod openvpn;
+pub mod openvpn_ccd;
+pub mod openvpn_client_connect;
+pub mod openvpn_push_update;
+pub mod prefixes;
+mod pushed;
+pub mod strongswan;
+pub mod strongswan_unity;
+pub mod windows_powershell;
+pub mod windows_profilexml;
+pub mod wireguard;
+
+pub use pushed::Pushed;
+
+use super::{Options, RenderError, Rendered, Target, Write, budget};
+use crate::plan::RoutePlan;
+
+/// The targets of routes, in the order of lists.
+pub const TARGETS: &[&Target] = &[
+    &openvpn::TARGET,
+    &openvpn_ccd::TARGET,
+    &openvpn_client_connect::TARGET,
+    &openvpn_push_update::TARGET,
+    &ocserv::TARGET,
+    &wireguard::TARGET,
+    &strongswan::TARGET,
+    &strongswan_unity::TARGET,
+    &windows_profilexml::TARGET,
+    &windows_powershell::TARGET,
+    &cisco_asa::TARGET,
+    &kea::TARGET,
+    &dnsmasq::TARGET,
+    &prefixes::TARGET,
+    &json::TARGET,
+];
+
+/// Writes `plan`, if `target` can say it within its limits.
+pub(super) fn render(
+    target: &'static Target,
+    plan: &RoutePlan,
+    options: &Options,
+) -> Result<Rendered, RenderError> {
+    let Write::Routes(write) = target.write else {
+        return Err(RenderError::NeedsPolicy { target });
+    };
+    if let Some(error) = plan.error() {
+        return Err(RenderError::Refused(error.message().to_owned()));
+    }
+    // ocserv gives a client without routes the default route, an ASA's empty list is refused, an empty selector is any.
+    let families = target.families;
+    let said = [
+        ("IPv4", families.has_v4(), plan.tunnel.has_v4()),
+        ("IPv6", families.has_v6(), plan.tunnel.has_v6()),
+    ];
+    if !said.iter().any(|(_, says, enters)| *says && *enters) {
+        return Err(RenderError::NothingEnters { target });
+    }
+    let mut rendered = write(plan, options)?;
+    budget::check(target, plan, options, &mut rendered)?;
+    for (family, says, enters) in said {
+        if enters && !says {
+            rendered.warnings.push(format!(
+                "{target} cannot say {family} routes: push those of this plan by another way"
+            ));
+        }
+    }
+    Ok(rendered)
+}
