@@ -243,3 +243,100 @@ impl<Address: Copy> Lanes<Address> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy;
+    use crate::verdict::{Action, Reason};
+
+    /// Drops UDP to 10.1.0.10, but to port 443: later fragments follow their first.
+    const TWO_SERVERS: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24"]
+[[server]]
+name = "another"
+addresses = ["10.1.0.9"]
+[[server]]
+name = "pool"
+addresses = ["10.1.0.10"]
+[[allow]]
+name = "web"
+to = ["10.1.0.10"]
+ports = ["443"]
+lifts = ["servers"]
+"#;
+
+    /// Judges UDP to 10.1.0.10 by its ports, too, with fewer rules.
+    const ONE_SUBNET: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8"]
+"#;
+
+    fn compiled(text: &str, generation: u64) -> CompiledPolicy {
+        let (policy, _) = policy::parse("batch.toml", text.as_bytes()).expect("a good policy");
+        CompiledPolicy::new(policy, Generation(generation)).expect("a small policy")
+    }
+
+    /// A fragment of UDP from 172.16.1.10 to port 50000 of 10.1.0.10.
+    fn fragment(flags_and_offset: u16) -> Vec<u8> {
+        let [high, low] = flags_and_offset.to_be_bytes();
+        let mut packet = vec![0x45, 0, 0, 28, 0, 77, high, low, 64, 17, 0, 0];
+        packet.extend([172, 16, 1, 10, 10, 1, 0, 10]);
+        packet.extend([0xc3, 0x50, 0xc3, 0x50, 0, 8, 0, 0]);
+        packet
+    }
+
+    const FIRST: u16 = 0x2000;
+    const NON_FIRST: u16 = 1;
+
+    /// The verdicts on a first fragment by `before` and on a later one by `after`.
+    fn judge_two(
+        before: &CompiledPolicy,
+        after: &CompiledPolicy,
+        judge_one: impl Fn(&mut Judge, &CompiledPolicy, Received<'_>) -> Verdict,
+    ) -> [Verdict; 2] {
+        let mut judge = Judge::new(64);
+        [(before, FIRST), (after, NON_FIRST)].map(|(policy, flags_and_offset)| {
+            let packet = fragment(flags_and_offset);
+            judge_one(&mut judge, policy, Received::whole(&packet, Duration::ZERO))
+        })
+    }
+
+    fn alone(judge: &mut Judge, policy: &CompiledPolicy, packet: Received<'_>) -> Verdict {
+        judge.judge_one(policy, packet)
+    }
+
+    fn as_a_batch(judge: &mut Judge, policy: &CompiledPolicy, packet: Received<'_>) -> Verdict {
+        let mut verdicts = [Verdict::drop(Reason::Malformed)];
+        judge.judge(policy, &[packet], &mut verdicts);
+        verdicts[0]
+    }
+
+    #[test]
+    fn a_later_fragment_follows_its_first_within_a_generation() {
+        let policy = compiled(TWO_SERVERS, 1);
+        for judge_one in [alone, as_a_batch] {
+            let [first, later] = judge_two(&policy, &policy, judge_one);
+            assert_eq!(first.action, Action::Drop);
+            assert_eq!(policy.rules().tell(first), "servers: pool");
+            assert_eq!(later, first);
+        }
+    }
+
+    #[test]
+    fn fragments_of_another_generation_are_forgotten() {
+        let before = compiled(TWO_SERVERS, 1);
+        for after in [compiled(ONE_SUBNET, 2), compiled(TWO_SERVERS, 2)] {
+            for judge_one in [alone, as_a_batch] {
+                let [_, later] = judge_two(&before, &after, judge_one);
+                // Its rule would be one that `after` does not have, or another.
+                assert_eq!(later, Verdict::forward(Reason::Default));
+            }
+        }
+    }
+}

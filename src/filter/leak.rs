@@ -102,9 +102,6 @@ impl<'a> Arbitrary<'a> for Fragment {
         payload.extend([0; 12]);
         payload.truncate(units * 8 + bytes.int_in_range(0..=3_usize)?);
         let more = bytes.ratio(2, 3)?;
-        if more {
-            payload.truncate(units * 8);
-        }
         Ok(Self {
             id: bytes.int_in_range(1..=2)?,
             protocol: *bytes.choose(&[6, 17, 60])?,
@@ -216,6 +213,8 @@ impl FragmentSequence {
 }
 
 /// The payload of fragments of which later ones overwrite earlier ones, once it has no gap.
+///
+/// Of a fragment with more to come, Linux drops the bytes behind the last whole unit of 8.
 fn overlay(fragments: &[&Fragment]) -> Option<Vec<u8>> {
     let end = fragments
         .iter()
@@ -225,7 +224,13 @@ fn overlay(fragments: &[&Fragment]) -> Option<Vec<u8>> {
     let mut payload: Vec<Option<u8>> = vec![None; end];
     for fragment in fragments {
         let start = usize::from(fragment.offset) * 8;
-        for (at, byte) in fragment.payload.iter().enumerate() {
+        let excess = if fragment.more {
+            fragment.payload.len() % 8
+        } else {
+            0
+        };
+        let kept = &fragment.payload[..fragment.payload.len() - excess];
+        for (at, byte) in kept.iter().enumerate() {
             if let Some(place) = payload.get_mut(start + at) {
                 *place = Some(*byte);
             }

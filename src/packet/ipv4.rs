@@ -92,7 +92,8 @@ pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_
 
 /// A fragment's place in its datagram, and what it shows of the transport.
 ///
-/// A length that is not a multiple of 8 with more to come is not refused: Linux cuts the excess and reassembles.
+/// A fragment with more to come whose length is no multiple of 8 (RFC 791 §3.2) is not malformed: Linux cuts the excess
+/// off and completes the datagram (6.18 delivers one of fragments of 13 and 16 bytes). IPv6 has it refused.
 #[cold]
 fn parse_fragment(
     flags_and_offset: u16,

@@ -261,14 +261,64 @@ fn a_chain_that_ends_early_is_malformed_unless_more_fragments_follow() {
     );
 }
 
+/// An IPv6 fragment of `length` bytes at `offset`, in units of 8 bytes.
+fn fragment6(offset: u8, more: bool, length: usize) -> Vec<u8> {
+    let mut chain = vec![17, 0, 0, offset << 3 | u8::from(more), 0, 0, 0, 9];
+    chain.resize(8 + length, 0);
+    ipv6(44, &chain)
+}
+
 #[test]
 fn an_ipv6_fragment_with_more_to_come_is_a_multiple_of_eight_bytes() {
-    let mut chain = vec![17, 0, 0, 1, 0, 0, 0, 9];
-    chain.extend([0; 9]);
+    for (offset, length) in [(0, 1), (0, 7), (0, 9), (0, 13), (2, 9), (2, 15)] {
+        assert_eq!(
+            PacketView::parse(&fragment6(offset, true, length)).expect_err("no multiple of 8"),
+            Malformed::FragmentLength,
+            "{length} bytes at {offset}"
+        );
+    }
+    for (offset, length) in [(0, 0), (0, 8), (0, 16), (2, 8)] {
+        assert!(PacketView::parse(&fragment6(offset, true, length)).is_ok());
+    }
+}
+
+#[test]
+fn the_length_of_a_last_and_of_an_atomic_ipv6_fragment_is_free() {
+    for length in [0, 1, 7, 8, 9, 13] {
+        assert!(
+            PacketView::parse(&fragment6(0, false, length)).is_ok(),
+            "atomic"
+        );
+        assert!(
+            PacketView::parse(&fragment6(2, false, length)).is_ok(),
+            "last"
+        );
+    }
+}
+
+#[test]
+fn the_length_of_an_ipv6_fragment_is_that_on_the_wire() {
+    let whole = fragment6(0, true, 16);
+    let odd = fragment6(0, true, 17);
+    assert!(PacketView::parse_captured(&whole[..57], whole.len()).is_ok());
     assert_eq!(
-        PacketView::parse(&ipv6(44, &chain)).expect_err("9 bytes"),
+        PacketView::parse_captured(&odd[..56], odd.len()).expect_err("17 bytes"),
         Malformed::FragmentLength
     );
+}
+
+#[test]
+fn an_ipv4_fragment_with_more_to_come_may_have_any_length() {
+    // As Linux takes it: it cuts the excess, and completes the datagram.
+    for (offset, length) in [(0, 8), (0, 13), (0, 9), (1, 11)] {
+        let mut header = Ipv4Header::new(length, 64, etherparse::IpNumber::UDP, HERE, THERE)
+            .expect("a short payload");
+        header.more_fragments = true;
+        header.fragment_offset = IpFragOffset::try_new(offset).expect("13 bits");
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.resize(20 + usize::from(length), 0);
+        assert_ne!(parse(&bytes).fragment(), Fragment::Whole);
+    }
 }
 
 #[test]
@@ -294,6 +344,25 @@ fn a_full_table_forgets_the_oldest_and_counts_it() {
     }
     assert_eq!(table.get(&key(0), Duration::from_millis(5)), None);
     assert_eq!(table.get(&key(4), Duration::from_millis(5)), Some(4));
+    assert_eq!(table.evicted(), 1);
+}
+
+#[test]
+fn an_outdated_fragment_makes_room_and_is_no_eviction() {
+    let mut table = FragmentTable::new(4);
+    let key = |id| FragmentKey::v4(HERE.into(), THERE.into(), 17, id);
+    for id in 0..4 {
+        table.insert(key(id), Duration::ZERO, id);
+    }
+    table.insert(key(4), Duration::from_secs(31), 4);
+    assert_eq!(table.evicted(), 0);
+    assert_eq!(table.get(&key(4), Duration::from_secs(31)), Some(4));
+    // The other three are outdated as well: three more fit, the fourth takes a live entry.
+    for id in 5..8 {
+        table.insert(key(id), Duration::from_secs(32), id);
+    }
+    assert_eq!(table.evicted(), 0);
+    table.insert(key(8), Duration::from_secs(33), 8);
     assert_eq!(table.evicted(), 1);
 }
 

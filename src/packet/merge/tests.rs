@@ -397,6 +397,46 @@ fn a_batch_of_one_flow_becomes_as_few_packets_as_it_can() {
 }
 
 #[test]
+fn a_run_is_no_longer_than_the_longest_packet() {
+    // 45 payloads of 1,440 bytes, and a last one that fills 65,535 bytes to the end, or passes it by one.
+    for (flow, headers) in [(TCP4, 52), (UDP4, 28), (TCP6, 72), (UDP6, 48)] {
+        let rest = PACKET_MAX - headers - 45 * 1_440;
+        let with_last = |last| {
+            let mut sends = vec![usual(1_440); 45];
+            sends.push(usual(last));
+            runs(flow, &sends)
+        };
+        assert_eq!(with_last(rest), [46]);
+        assert_eq!(with_last(rest + 1), [45, 1]);
+    }
+}
+
+#[test]
+fn an_ipv4_checksum_of_all_ones_stands_apart() {
+    // Zero and all ones are both right; the kernel writes zero.
+    for number in [TCP4, UDP4] {
+        let mut flow = Flow::all().swap_remove(number);
+        let checksum =
+            VirtioHeader::LENGTH + IPV4_CHECKSUM..VirtioHeader::LENGTH + IPV4_CHECKSUM + 2;
+        flow.id = (0..u16::MAX)
+            .find(|&id| {
+                let frame = Flow { id, ..flow.clone() }.send(usual(100));
+                frame[checksum.clone()] == [0, 0]
+            })
+            .expect("some identification makes the checksum zero");
+        flow.id = flow.id.wrapping_sub(1);
+        let mut frames: Vec<Vec<u8>> = (0..3).map(|_| flow.send(usual(100))).collect();
+        let counts = |frames: &[Vec<u8>]| -> Vec<usize> {
+            let written = written(frames, Offload::TcpAndUdp);
+            written.iter().map(|(_, packets)| *packets).collect()
+        };
+        assert_eq!(counts(&frames), [3]);
+        frames[1][checksum].fill(0xff);
+        assert_eq!(counts(&frames), [1, 1, 1]);
+    }
+}
+
+#[test]
 fn a_shorter_packet_is_the_last_and_a_longer_one_begins_anew() {
     for flow in [TCP4, UDP4, TCP6, UDP6] {
         let sends = [100, 100, 99, 100, 100, 101, 101].map(usual);

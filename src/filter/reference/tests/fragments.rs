@@ -272,9 +272,11 @@ fn p1_the_last_of_several_fragment_headers_gives_the_key() {
 #[test]
 fn p6_an_ipv6_fragment_with_more_to_come_is_a_multiple_of_8_long() {
     let first = [&fragment(UDP, 0, 1)[..], &udp(80), &[0]].concat();
+    let middle = [&fragment(UDP, 8, 1)[..], &[0; 9]].concat();
     let last = [&fragment(UDP, 8, 0)[..], &[0]].concat();
 
     assert_eq!(judge(&ipv6(INTERNET6, 44, &first)), MALFORMED);
+    assert_eq!(judge(&ipv6(INTERNET6, 44, &middle)), MALFORMED);
     assert_eq!(judge(&ipv6(INTERNET6, 44, &last)), DEFAULT);
 }
 
