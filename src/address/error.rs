@@ -1,4 +1,4 @@
-//! Why a trie cannot be built.
+//! [`BuildError`]: the reason why a trie cannot be built.
 
 use super::ClassNumber;
 use ipnet::IpNet;

@@ -1,4 +1,4 @@
-//! Overlapping prefixes to disjoint ranges of one class each.
+//! [`flatten`]: overlapping prefixes to disjoint ranges of one class each.
 
 use super::{BuildError, ClassNumber, NO_CLASS};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};

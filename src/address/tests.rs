@@ -250,7 +250,7 @@ fn ipv6_prefix_may_repeat_only_with_its_class_host_bits_or_not() {
 
 /// Subnets side by side, of classes in turn: exactly `ranges` ranges of high halves.
 fn v6_subnets(ranges: usize) -> Vec<(Ipv6Net, ClassNumber)> {
-    // What lies before and behind them makes two.
+    // The addresses before and behind them make two.
     (2..ranges)
         .map(|i| {
             let bits = (0x2001_0db8 << 32 | i as u128) << 64;

@@ -31,10 +31,10 @@ pub(super) fn flow_hash(packet: &PacketView<'_>) -> Option<u64> {
             source,
             destination,
         } => (protocol as u64) << 32 | u64::from(source) << 16 | u64::from(destination),
-        Transport::PortsCut(protocol) => 1 << 40 | protocol as u64,
+        Transport::TruncatedHeader(protocol) => 1 << 40 | protocol as u64,
         Transport::Other(number) => 2 << 40 | u64::from(number),
-        Transport::ChainCut => 3 << 40,
-        Transport::Tail(_) | Transport::UnknownTail => return None,
+        Transport::TruncatedChain => 3 << 40,
+        Transport::NonFirst(_) | Transport::UnknownNonFirst => return None,
     };
     Some(match packet.addresses() {
         Addresses::V4 {

@@ -116,7 +116,7 @@ impl Audit {
         match packet.fragment() {
             Fragment::Whole => {}
             Fragment::First { .. } => self.fragments += 1,
-            Fragment::Tail { .. } => self.tails += 1,
+            Fragment::NonFirst { .. } => self.tails += 1,
         }
         if let Transport::Ports {
             protocol: Protocol::Tcp,

@@ -11,7 +11,7 @@
 
 use super::error::Damage;
 use super::link::LinkType;
-use super::record::{Endian, LARGEST_RECORD, Record, Step};
+use super::record::{Endian, MAX_RECORD, Record, Step};
 
 /// A classic capture, as its file header describes it.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ impl Classic {
     /// Length of the file header.
     pub(super) const HEADER: usize = 24;
 
-    /// Whether the file starts with one of the pcap magics.
+    /// True if the file starts with one of the pcap magics.
     pub(super) fn is_magic(magic: [u8; 4]) -> bool {
         parse_magic(magic).is_some()
     }
@@ -84,7 +84,7 @@ impl Classic {
             LengthOrder::OriginalFirst => (second, first),
             LengthOrder::SmallerIsCaptured => (first.min(second), first.max(second)),
         };
-        if captured as usize > LARGEST_RECORD {
+        if captured as usize > MAX_RECORD {
             return Step::Damaged(Damage::TooLarge {
                 length: captured.into(),
             });

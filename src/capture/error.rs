@@ -1,9 +1,9 @@
-//! [`CaptureError`]: why the reading of a capture ended before its end.
+//! [`CaptureError`]: the reason why a capture could not be read to its end.
 
 use std::fmt;
 use std::io;
 
-use super::record::LARGEST_RECORD;
+use super::record::MAX_RECORD;
 
 /// Why a capture could not be read, or not to its end.
 ///
@@ -19,7 +19,7 @@ pub enum CaptureError {
          copy the file again, or go on with the {frames} complete frames"
     )]
     Truncated {
-        /// Complete frames before the cut.
+        /// Complete frames before the end.
         frames: u64,
         /// Where the incomplete record starts, in bytes from the start of the capture.
         record: u64,
@@ -33,22 +33,22 @@ pub enum CaptureError {
         frames: u64,
         /// Where the damaged record starts, in bytes from the start of the capture.
         offset: u64,
-        /// What is wrong with it.
+        /// The defect.
         damage: Damage,
     },
-    /// The input itself failed (a disk, a pipe, a cut or broken gzip stream).
+    /// The input itself failed (a disk, a pipe, a truncated or corrupt gzip stream).
     #[error("reading the capture failed after frame {frames} at byte {offset}: {source}")]
     Read {
         /// Complete frames before the failure.
         frames: u64,
         /// Bytes of the capture received before the failure.
         offset: u64,
-        /// What the input said.
+        /// The error of the input.
         source: io::Error,
     },
 }
 
-/// What a file that is no capture seems to be.
+/// The likely format of a file that is no capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
     /// No bytes at all.
@@ -136,7 +136,7 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// What is wrong with a record.
+/// The defect of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// The file header names a version this reader does not know.
@@ -150,9 +150,7 @@ pub enum Damage {
         minor: u16,
     },
     /// The record claims to be larger than any packet.
-    #[error(
-        "the record claims {length} bytes, more than the {LARGEST_RECORD} that a packet can have"
-    )]
+    #[error("the record claims {length} bytes, more than the {MAX_RECORD} that a packet can have")]
     TooLarge {
         /// The length field.
         length: u64,

@@ -1,4 +1,4 @@
-//! [`Gunzip`]: an input that may be compressed with gzip, read as if it were not.
+//! [`Gunzip`]: reads an input that may be compressed with gzip.
 
 use std::fmt;
 use std::io::{self, BufReader, Chain, Cursor, Read};
@@ -45,7 +45,7 @@ pub fn gunzip<R: Read>(mut reader: R) -> io::Result<Gunzip<R>> {
 const COMPRESSED_BUFFER: usize = 256 << 10;
 
 impl<R> Gunzip<R> {
-    /// Whether the input is compressed.
+    /// True if the input is compressed.
     pub fn is_compressed(&self) -> bool {
         matches!(self.stream, Stream::Gzip(_))
     }

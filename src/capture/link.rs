@@ -1,7 +1,7 @@
 //! [`ip_packet`]: the IP packet in a captured frame, behind whatever link header the capture has.
 //!
-//! A link header is believed: EtherType 0x0800 makes the rest an IP packet, however short or broken it is, and it is the
-//! IP parser that finds out. The rest is handed over whole, with the padding and the checksum that the link may have put
+//! Link headers are trusted: EtherType 0x0800 makes the rest an IP packet, however short or malformed it is, and the IP
+//! parser finds out. The rest is handed over whole, with the padding and the checksum that the link may have put
 //! behind the packet, since the packet knows its own length.
 //!
 //! ```text
@@ -62,7 +62,7 @@ impl fmt::Display for LinkType {
     }
 }
 
-/// What a frame carries.
+/// The payload of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkPayload<'a> {
     /// An IP packet, as the link header claims.
@@ -74,12 +74,12 @@ pub enum LinkPayload<'a> {
     },
     /// Something else.
     NotIp {
-        /// What it is, as far as the link header tells.
+        /// Its content, as far as the link header names it.
         what: NotIp,
     },
 }
 
-/// What a frame carries if it is not IP. Prints as one word without spaces.
+/// The payload of a frame that is not IP. Prints as one word without spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NotIp {
     /// Another EtherType: `ethertype-0806`.
@@ -169,7 +169,7 @@ fn ethernet(frame: &[u8]) -> Found<'_> {
     ether_payload(u16::from_be_bytes([high, low]), rest)
 }
 
-/// What follows an EtherType (or the length that IEEE 802.3 has in its place).
+/// Reads on behind an EtherType (or the length that IEEE 802.3 has in its place).
 #[inline]
 fn ether_payload(ether_type: u16, rest: &[u8]) -> Found<'_> {
     match ether_type {
@@ -189,7 +189,7 @@ fn rarer_ether_payload(mut ether_type: u16, mut rest: &[u8]) -> Found<'_> {
                 (ether_type, rest) = (u16::from_be_bytes([*high, *low]), behind);
             }
             ETHERTYPE_PPPOE_SESSION => return pppoe(rest),
-            0..=LARGEST_802_3_LENGTH => (ether_type, rest) = llc(rest)?,
+            0..=MAX_802_3_LENGTH => (ether_type, rest) = llc(rest)?,
             other => return Err(NotIp::EtherType(other)),
         }
     }
@@ -207,7 +207,7 @@ fn llc(rest: &[u8]) -> Result<(u16, &[u8]), NotIp> {
     let (organization, protocol) = ([*a, *b, *c], u16::from_be_bytes([*high, *low]));
     match organization {
         // A length in place of the EtherType would be LLC in LLC, which nothing sends.
-        SNAP_RFC_1042 | SNAP_802_1H if protocol > LARGEST_802_3_LENGTH => Ok((protocol, behind)),
+        SNAP_RFC_1042 | SNAP_802_1H if protocol > MAX_802_3_LENGTH => Ok((protocol, behind)),
         _ => Err(NotIp::Snap(organization, protocol)),
     }
 }
@@ -305,7 +305,7 @@ fn cooked_payload(hardware: u16, protocol: u16, rest: &[u8]) -> Found<'_> {
             let (ether_type, rest) = llc(rest)?;
             ether_payload(ether_type, rest)
         }
-        (_, 0..=LARGEST_802_3_LENGTH) => Err(NotIp::EtherType(protocol)),
+        (_, 0..=MAX_802_3_LENGTH) => Err(NotIp::EtherType(protocol)),
         _ => ether_payload(protocol, rest),
     }
 }
@@ -357,7 +357,7 @@ const ETHERTYPE_QINQ: u16 = 0x88a8;
 const ETHERTYPE_QINQ_OLD: u16 = 0x9100;
 const ETHERTYPE_PPPOE_SESSION: u16 = 0x8864;
 /// Up to here the field is a length (IEEE 802.3 §3.2.6); EtherTypes start at 1536.
-const LARGEST_802_3_LENGTH: u16 = 1500;
+const MAX_802_3_LENGTH: u16 = 1500;
 
 const SAP_SNAP: u8 = 0xaa;
 /// IP straight on LLC, as IEEE assigned it; no SNAP header.
@@ -387,7 +387,7 @@ mod tests {
 
     use super::*;
 
-    /// What a frame of hexadecimal digits is: the offset of its IP packet, or the word for what it is instead.
+    /// Reads a frame of hexadecimal digits: the offset of its IP packet, or the word for its other payload.
     fn read(link_type: LinkType, hex: &str) -> Result<usize, String> {
         let digits: Vec<u8> = hex
             .chars()

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! This folder is floor 0: it knows bytes and formats, nothing of policies. It opens no file and reads no clock; callers
-//! hand in a [`Read`](std::io::Read) or [`Write`](std::io::Write). Whatever the bytes are, it does not panic, and a length
-//! field is believed only as far as bytes really follow it: memory stays at one buffer of [`BUFFER_SIZE`], which grows to
-//! [`LARGEST_RECORD`] at most, and only for a record that large whose bytes have arrived.
+//! hand in a [`Read`](std::io::Read) or [`Write`](std::io::Write). No bytes make it panic, and a length field is
+//! trusted only as far as bytes follow it: memory stays at one buffer of [`BUFFER_SIZE`], which grows to
+//! [`MAX_RECORD`] at most, and only for a record that large whose bytes have arrived.
 //!
 //! Sources: draft-ietf-opsawg-pcap (classic pcap), draft-ietf-opsawg-pcapng (pcapng), and the registry of link types,
 //! <https://www.tcpdump.org/linktypes.html>.
@@ -31,5 +31,5 @@ pub use error::{CaptureError, Damage, Foreign};
 pub use gzip::{Gunzip, gunzip};
 pub use link::{LinkPayload, LinkType, NotIp, ip_packet};
 pub use reader::{BUFFER_SIZE, Batch, CaptureReader, CapturedFrame, Frames};
-pub use record::LARGEST_RECORD;
+pub use record::MAX_RECORD;
 pub use writer::PcapngWriter;

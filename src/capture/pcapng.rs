@@ -20,7 +20,7 @@ use pcap_parser::pcapng::{
 
 use super::error::Damage;
 use super::link::LinkType;
-use super::record::{Endian, LARGEST_RECORD, Record, Step};
+use super::record::{Endian, MAX_RECORD, Record, Step};
 
 /// The section that is being read.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Section {
     interfaces: Vec<Interface>,
 }
 
-/// What an interface description says about the frames of its interface.
+/// An interface description, as far as it concerns the frames of its interface.
 #[derive(Debug, Clone, Copy)]
 struct Interface {
     link_type: LinkType,
@@ -39,7 +39,7 @@ struct Interface {
     offset: i128,
 }
 
-/// What one unit of a timestamp is (option `if_tsresol`).
+/// The unit of timestamps (option `if_tsresol`).
 #[derive(Debug, Clone, Copy)]
 enum Resolution {
     /// Ten to the minus nine or coarser: nanoseconds in a unit.
@@ -51,9 +51,9 @@ enum Resolution {
 }
 
 /// Interfaces that one section may describe; each costs memory for as long as the section lasts.
-const MOST_INTERFACES: usize = 1 << 16;
+const MAX_INTERFACES: usize = 1 << 16;
 /// Largest interface description: its options are collected while it is read.
-const LARGEST_DESCRIPTION: u32 = 1 << 20;
+const MAX_DESCRIPTION: u32 = 1 << 20;
 /// The obsolete Packet Block, which pcap-parser does not name.
 const OBSOLETE_PACKET_MAGIC: u32 = 2;
 /// Type, length, and length again.
@@ -68,7 +68,7 @@ impl Section {
         }
     }
 
-    /// Whether the file starts with a section header.
+    /// True if the file starts with a section header.
     pub(super) fn is_magic(magic: [u8; 4]) -> bool {
         // The same in both byte orders.
         u32::from_le_bytes(magic) == SHB_MAGIC
@@ -136,14 +136,14 @@ impl Section {
 
     #[cold]
     fn describe_interface(&mut self, length: u32, unread: &[u8]) -> Step {
-        if length > LARGEST_DESCRIPTION {
+        if length > MAX_DESCRIPTION {
             return Step::Damaged(Damage::InterfaceDescription);
         }
         let Some(block) = unread.get(..length as usize) else {
             return Step::Need(length as usize);
         };
-        if self.interfaces.len() == MOST_INTERFACES {
-            return Step::Damaged(Damage::TooManyInterfaces(MOST_INTERFACES));
+        if self.interfaces.len() == MAX_INTERFACES {
+            return Step::Damaged(Damage::TooManyInterfaces(MAX_INTERFACES));
         }
         let parsed = match self.endian {
             Endian::Little => parse_interfacedescriptionblock_le(block),
@@ -161,7 +161,7 @@ impl Section {
 
     #[inline]
     fn packet(&self, block_type: u32, length: u32, unread: &[u8]) -> Step {
-        if length as usize > LARGEST_RECORD {
+        if length as usize > MAX_RECORD {
             return Step::Damaged(Damage::TooLarge {
                 length: length.into(),
             });
@@ -293,7 +293,7 @@ impl Interface {
 }
 
 impl Resolution {
-    /// What holds where no option says otherwise.
+    /// The default, where no option says otherwise.
     const MICROSECONDS: Self = Self::Nanoseconds(1_000);
 
     /// Reads option `if_tsresol`: the highest bit chooses powers of two, the rest is a negative exponent.

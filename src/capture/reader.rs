@@ -84,7 +84,7 @@ pub struct CapturedFrame<'a> {
     pub link_type: LinkType,
     /// Time since the epoch, zero where the file has none.
     pub timestamp: Duration,
-    /// What was captured of it, from the link header on.
+    /// Its captured bytes, from the link header on.
     pub bytes: &'a [u8],
     /// Its length on the wire; as the file says, so it may even be less than what was captured.
     pub original_length: u32,
@@ -288,7 +288,7 @@ impl<'a> Batch<'a> {
         self.places.len()
     }
 
-    /// Whether there are none, which is the end of the capture.
+    /// True if there are none, which is the end of the capture.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }

@@ -1,4 +1,4 @@
-//! [`Step`]: what lies at the start of the unread bytes, as either format tells it.
+//! [`Step`]: the item at the start of the unread bytes, the same for either format.
 
 use super::error::Damage;
 use super::link::LinkType;
@@ -7,9 +7,9 @@ use super::link::LinkType;
 ///
 /// Linux builds packets of up to 512 KiB (BIG TCP), and tcpdump's own limit is 256 KiB; 16 MiB leaves room for both and
 /// still bounds the memory that a lying length field can claim.
-pub const LARGEST_RECORD: usize = 16 << 20;
+pub const MAX_RECORD: usize = 16 << 20;
 
-/// What lies at the start of the unread bytes.
+/// The item at the start of the unread bytes.
 pub(super) enum Step {
     /// A frame.
     Frame(Record),

@@ -1,4 +1,4 @@
-//! [`fuzz_reader`]: what must hold for any bytes that are handed to a reader, in the slow and obvious way.
+//! [`fuzz_reader`]: checks the properties that hold for any bytes handed to a reader, the slow and obvious way.
 
 use std::io::{self, Read};
 use std::time::Duration;

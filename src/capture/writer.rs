@@ -1,4 +1,4 @@
-//! [`PcapngWriter`]: frames to a pcapng file that Wireshark, tshark and [`CaptureReader`](super::CaptureReader) open.
+//! [`PcapngWriter`]: writes frames to a pcapng file that Wireshark, tshark and [`CaptureReader`](super::CaptureReader) open.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,7 +25,7 @@ pub struct PcapngWriter<W: Write> {
 
 impl<W: Write> PcapngWriter<W> {
     /// Longest comment that is written whole, in bytes; the format allows 65,535, and a reader shows one line.
-    pub const LONGEST_COMMENT: usize = 4096;
+    pub const MAX_COMMENT: usize = 4096;
 
     /// Starts a file.
     pub fn new(output: W) -> io::Result<Self> {
@@ -43,7 +43,7 @@ impl<W: Write> PcapngWriter<W> {
 
     /// Writes a frame (all but its number, which is its place in the file), and a comment on it if there is one.
     ///
-    /// Comments are cut after [`Self::LONGEST_COMMENT`] bytes, timestamps held to what 64 bits of nanoseconds can say
+    /// Comments are truncated after [`Self::MAX_COMMENT`] bytes, timestamps held to what 64 bits of nanoseconds can say
     /// (the year 2554).
     pub fn write_frame(
         &mut self,
@@ -52,7 +52,7 @@ impl<W: Write> PcapngWriter<W> {
     ) -> io::Result<()> {
         let interface_id = self.interface(frame.link_type)?;
         let options = comment.map(|text| {
-            let text = &text[..text.floor_char_boundary(Self::LONGEST_COMMENT)];
+            let text = &text[..text.floor_char_boundary(Self::MAX_COMMENT)];
             EnhancedPacketOption::Comment(Cow::Borrowed(text))
         });
         let packet = EnhancedPacketBlock {

@@ -1,13 +1,13 @@
 //! [`Judge`]: batches of packets, judged in passes.
 //!
-//! One packet is a chain of loads that wait for each other: header, three steps of the trie, the table of ports. A batch
-//! is 64 such chains that do not. So the work goes in passes over the batch, each short enough that a core has many
-//! packets of it under way: read all headers, look all addresses up, then decide. Packets that are not plain (fragments,
+//! One packet is a chain of dependent loads: header, three steps of the trie, the table of ports. The chains of the 64
+//! packets of a batch are independent. So the work goes in passes over the batch, each short enough that a core has many
+//! packets in flight: read all headers, look all addresses up, then decide. Packets that are not plain (fragments,
 //! options, extension headers) are set aside by the first pass, and judged one by one, in their order.
 //!
-//! What is left is instructions, so a pass does as few as it can. It is a function of its own, because a loop that shares
-//! the registers of a core with three others spills them; and it writes its answers to columns, and to no more than the
-//! next pass reads.
+//! The rest is the number of instructions, so a pass does as few as it can. It is a function of its own, because a loop
+//! that shares the registers of a core with three others spills them; and it writes its answers to columns, and to no
+//! more than the next pass reads.
 
 use super::ports::PortFunction;
 use super::{CompiledPolicy, Generation};
@@ -15,10 +15,10 @@ use crate::address::{ClassNumber, FewRanges, NO_CLASS, Number};
 use crate::packet::{FragmentTable, PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
 use crate::verdict::Verdict;
 
-/// What a worker keeps between batches: the fragments it waits for, and room for the passes.
+/// Judges packets; keeps first fragments between batches, and room for the passes.
 #[derive(Debug)]
 pub struct Judge {
-    /// The policy whose verdicts `fragments` remembers: those of another name other rules.
+    /// The policy that gave the verdicts in `fragments`: those of another policy name other rules.
     generation: Option<Generation>,
     fragments: FragmentTable<Verdict>,
     v4: Lanes<u32>,
@@ -81,12 +81,13 @@ impl Judge {
         policy.judge(packet.parse(), &mut self.fragments, packet.at)
     }
 
-    /// First fragments forgotten before their time, for lack of room: their tails are forwarded.
+    /// First fragments evicted for lack of room: the non-first fragments of their datagrams are forwarded.
     pub fn evicted_fragments(&self) -> u64 {
         self.fragments.evicted()
     }
 
-    /// Forgets the verdicts of another generation; tails of datagrams that it dropped may pass, and never complete.
+    /// Forgets the verdicts of another generation; non-first fragments of datagrams that it dropped may pass, and never
+    /// complete.
     fn adopt(&mut self, policy: &CompiledPolicy) {
         if self.generation != Some(policy.generation()) {
             self.fragments.clear();
@@ -186,7 +187,7 @@ impl<Address: Copy> Lanes<Address> {
         self.ports[at] = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
     }
 
-    /// Tells clients from strangers, and finds the classes of the destinations, in the first `count` rows.
+    /// Finds which sources are clients, and the classes of the destinations, in the first `count` rows.
     fn look_up(
         &mut self,
         count: usize,

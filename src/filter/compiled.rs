@@ -90,9 +90,9 @@ struct Plan {
     /// Protocols without ports.
     other: Verdict,
     /// TCP or UDP whose ports are cut off, by [`Protocol`].
-    ports_cut: [Verdict; 2],
+    truncated_header: [Verdict; 2],
     /// A header chain that ends before it names the transport.
-    chain_cut: Verdict,
+    truncated_chain: Verdict,
     /// The one verdict of every protocol and port, where there is only one.
     uniform: Option<Verdict>,
 }
@@ -209,11 +209,11 @@ impl CompiledPolicy {
                 .ports
                 .verdict(self.by_ports[class][place(Some(protocol))], source, port),
             Transport::Other(_) => destination.other,
-            Transport::PortsCut(protocol) => destination.ports_cut[protocol as usize],
-            Transport::ChainCut => destination.chain_cut,
-            Transport::Tail(protocol) => destination.single[protocol as usize]
+            Transport::TruncatedHeader(protocol) => destination.truncated_header[protocol as usize],
+            Transport::TruncatedChain => destination.truncated_chain,
+            Transport::NonFirst(protocol) => destination.single[protocol as usize]
                 .unwrap_or_else(|| follow(packet, fragments, now)),
-            Transport::UnknownTail => destination
+            Transport::UnknownNonFirst => destination
                 .uniform
                 .unwrap_or_else(|| follow(packet, fragments, now)),
         };
@@ -321,13 +321,13 @@ impl Plan {
             .server
             .map_or(rules.media(), |server| rules.server(server as usize));
         let tiny = Verdict::drop(Reason::TinyFragment).by(would_decide);
-        let ports_cut = [tcp, udp].map(|by| by.single.or(by.harmless).unwrap_or(tiny));
+        let truncated_header = [tcp, udp].map(|by| by.single.or(by.harmless).unwrap_or(tiny));
         let uniform = (tcp.single == Some(other) && udp.single == tcp.single).then_some(other);
         let plan = Self {
             single: [tcp.single, udp.single],
             other,
-            ports_cut,
-            chain_cut: if tcp.harmless.and(udp.harmless).is_some() {
+            truncated_header,
+            truncated_chain: if tcp.harmless.and(udp.harmless).is_some() {
                 other
             } else {
                 tiny
@@ -342,8 +342,8 @@ impl Plan {
         let plan = Self {
             single: [Some(verdict); 2],
             other: verdict,
-            ports_cut: [verdict; 2],
-            chain_cut: verdict,
+            truncated_header: [verdict; 2],
+            truncated_chain: verdict,
             uniform: Some(verdict),
         };
         (plan, [compiler.constant(verdict); 3])

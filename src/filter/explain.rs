@@ -1,7 +1,7 @@
-//! Why a packet gets its verdict: [`CompiledPolicy::explain`].
+//! [`CompiledPolicy::explain`]: tells why a packet gets its verdict.
 //!
-//! An explanation is asked of the compiled policy itself: it builds the packet in question, has it judged as any other,
-//! and then looks up in the policy what the verdict rests on.
+//! The compiled policy itself explains: it builds the packet in question, judges it as any other, and then looks up the
+//! prefixes and the rule behind the verdict.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::packet::{Protocol, Received};
 use crate::policy::{EntryKey, PortRange, Sourced};
 use crate::verdict::{Reason, Verdict};
 
-/// A packet that somebody asks about.
+/// A packet whose verdict is to be explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
     /// Source address.
@@ -29,7 +29,7 @@ pub struct Question {
     pub protocol: Option<Protocol>,
 }
 
-/// What becomes of the packet in question.
+/// The verdicts on the packet in question, and the sets of its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation<'a> {
     /// The sets of the policy that the source belongs to, most specific prefix first.
@@ -40,7 +40,7 @@ pub struct Explanation<'a> {
     pub answers: Vec<Answer<'a>>,
 }
 
-/// A verdict, and what it rests on.
+/// A verdict, with the rule and the prefix behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// The destination ports that get it.
@@ -87,7 +87,7 @@ impl Question {
 }
 
 impl CompiledPolicy {
-    /// What becomes of the packet in question, and why; `None` when its addresses are of two families.
+    /// Explains the verdicts on the packet in question; `None` when its addresses are of two families.
     pub fn explain(&self, question: &Question) -> Option<Explanation<'_>> {
         let source = self.memberships(question.from);
         let destination = self.memberships(question.to);
@@ -119,8 +119,8 @@ impl CompiledPolicy {
         })
     }
 
-    /// What becomes of a packet in question with exactly these ports (0 where none matter), and why; `None` when its
-    /// addresses are of two families.
+    /// Explains the verdict on a packet with exactly these ports (0 where none matter); `None` when its addresses are of
+    /// two families.
     pub fn explain_exactly(
         &self,
         from: SocketAddr,

@@ -1,9 +1,9 @@
-//! Whatever the order, overlap and number of its fragments, no blocked datagram is ever complete behind the filter.
+//! Proves that no blocked datagram completes behind the filter, in any order, overlap or number of its fragments.
 //!
-//! The filter judges fragments one by one and forwards tails it knows nothing of. That is safe only because a receiver
-//! cannot complete a datagram whose first fragment was dropped. Here stands that receiver: it reassembles what the filter
-//! forwards (RFC 791 §3.2, RFC 815, RFC 8200 §4.5) and judges each datagram that comes out as if it had never been in
-//! pieces.
+//! The filter judges fragments one by one and forwards a non-first fragment whose first it has not seen. That is safe only
+//! because a receiver cannot complete a datagram whose first fragment was dropped. This is a model of that receiver: it
+//! reassembles the forwarded fragments (RFC 791 §3.2, RFC 815, RFC 8200 §4.5) and judges each datagram as if it had never
+//! been fragmented.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
@@ -137,7 +137,7 @@ pub fn assert_no_leak(sequence: &FragmentSequence) {
             let leaks = verdict.action == Action::Drop && verdict.reason != Reason::Malformed;
             assert!(
                 !leaks,
-                "{verdict} came through in pieces: {datagram:02x?} from {sequence:02x?}"
+                "{verdict} came through in fragments: {datagram:02x?} from {sequence:02x?}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! What the ports of a packet decide, once its addresses and its protocol are known.
+//! Port functions: from the ports of a packet to its verdict, once its addresses and its protocol are known.
 //!
 //! For one class of destinations and one protocol, the rules are a function from the destination port to a decision.
 //! It is kept as a *map* from the port to the number of the range it lies in, and *cells*, one decision for each range.
@@ -32,11 +32,11 @@ pub(super) struct PortFunction {
     cells: u32,
 }
 
-/// What a destination port decides.
+/// The decision for a destination port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Decision {
     Verdict(Verdict),
-    /// It takes the source port, too: the function of this number, whose cells are verdicts.
+    /// It depends on the source port, too: the function of this number, whose cells are verdicts.
     SourcePort(u32),
 }
 
@@ -177,9 +177,10 @@ impl<'a> PortCompiler<'a> {
         }
     }
 
-    /// The tables, and each function by its number; one map serves all of them if they take up to `shared_cells` cells.
-    pub(super) fn finish(mut self, shared_cells: usize) -> (PortFunctions, Vec<PortFunction>) {
-        let shared = share_map(&self.functions, shared_cells);
+    /// The tables, and each function by its number; one map serves all of them if they take up to `max_shared_cells`
+    /// cells.
+    pub(super) fn finish(mut self, max_shared_cells: usize) -> (PortFunctions, Vec<PortFunction>) {
+        let shared = share_map(&self.functions, max_shared_cells);
         let functions = match &shared {
             Some((_, cells)) => {
                 let cells = cells.iter().map(|cells| self.tables.cells(cells.clone()));
@@ -200,7 +201,7 @@ impl<'a> PortCompiler<'a> {
         (ports, functions)
     }
 
-    /// What decides about packets of `protocol` to an address of `class`: rules 5 to 7 of the verdict order.
+    /// The function for packets of `protocol` to an address of `class`: rules 5 to 7 of the verdict order.
     pub(super) fn compile(&mut self, class: &Class, protocol: Protocol) -> Compiled {
         let (blocked_ports, blocked) = self.blocked(class);
         let lifts_it = |allow: &Allow| {
@@ -293,7 +294,7 @@ impl<'a> PortCompiler<'a> {
         }
     }
 
-    /// What the source port decides where the first of `exceptions` that takes it wins, and else `blocked`.
+    /// The decision by the source port: the first of `exceptions` that holds it wins, else `blocked`.
     fn by_source(
         &mut self,
         exceptions: &[&Exception],
@@ -332,7 +333,7 @@ impl<'a> PortCompiler<'a> {
 /// One map for all of `functions`, and the cells of each, if these are few enough.
 ///
 /// Ports that no function tells apart are one range of it.
-fn share_map(functions: &[Steps], most_cells: usize) -> Option<(SharedMap, Vec<Vec<Decision>>)> {
+fn share_map(functions: &[Steps], max_cells: usize) -> Option<(SharedMap, Vec<Vec<Decision>>)> {
     let mut starts: Vec<u16> = functions
         .iter()
         .flatten()
@@ -340,7 +341,7 @@ fn share_map(functions: &[Steps], most_cells: usize) -> Option<(SharedMap, Vec<V
         .collect();
     starts.sort_unstable();
     starts.dedup();
-    if starts.len().saturating_mul(functions.len()) > most_cells {
+    if starts.len().saturating_mul(functions.len()) > max_cells {
         return None;
     }
     let columns = starts.iter().map(|start| {

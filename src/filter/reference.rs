@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use self::reading::{ANY_TRANSPORT, FragmentKey, Payload, Ports, TailCarries, Transport, read};
+use self::reading::{ANY_TRANSPORT, Carries, FragmentKey, Payload, Ports, Transport, read};
 use super::RuleTable;
 use crate::packet::Protocol;
 use crate::policy::{Allow, LeakedPublic, MediaMatch, Policy, PortRange, Sourced, UnknownSource};
@@ -82,9 +82,11 @@ impl ReferenceFilter {
         let verdict = match packet.payload {
             _ if packet.source_routed => Verdict::drop(Reason::SourceRouted),
             Payload::Whole(transport) => self.rules_4_to_7(packet.destination, transport),
-            Payload::PortsCut(protocol) => self.ports_cut(packet.destination, protocol),
-            Payload::ChainCut => self.chain_cut(packet.destination),
-            Payload::Tail { key, carries } => self.tail(packet.destination, key, carries, now),
+            Payload::TruncatedHeader(protocol) => {
+                self.truncated_header(packet.destination, protocol)
+            }
+            Payload::TruncatedChain => self.truncated_chain(packet.destination),
+            Payload::NonFirst { key, carries } => self.tail(packet.destination, key, carries, now),
         };
         // The newest first fragment speaks for the tails of its key.
         if let Some(key) = packet.first_of {
@@ -186,7 +188,7 @@ impl ReferenceFilter {
     }
 
     /// TCP or UDP whose ports are not there: dropped wherever they would make a difference.
-    fn ports_cut(&self, destination: IpAddr, protocol: Protocol) -> Verdict {
+    fn truncated_header(&self, destination: IpAddr, protocol: Protocol) -> Verdict {
         let possible = self.possible_verdicts(destination, &[Some(protocol)]);
         if possible.iter().any(|it| it.action == Action::Drop) {
             only(&possible).unwrap_or_else(|| self.tiny_fragment(destination))
@@ -198,7 +200,7 @@ impl ReferenceFilter {
     }
 
     /// An IPv6 packet that does not come as far as its transport header: dropped where the transport could be blocked.
-    fn chain_cut(&self, destination: IpAddr) -> Verdict {
+    fn truncated_chain(&self, destination: IpAddr) -> Verdict {
         let possible = self.possible_verdicts(destination, &ANY_TRANSPORT);
         if let Some(verdict) = only(&possible) {
             verdict
@@ -214,12 +216,12 @@ impl ReferenceFilter {
         &self,
         destination: IpAddr,
         key: FragmentKey,
-        carries: TailCarries,
+        carries: Carries,
         now: Duration,
     ) -> Verdict {
         let possible = match carries {
-            TailCarries::Known(protocol) => self.possible_verdicts(destination, &[protocol]),
-            TailCarries::Anything => self.possible_verdicts(destination, &ANY_TRANSPORT),
+            Carries::Known(protocol) => self.possible_verdicts(destination, &[protocol]),
+            Carries::Anything => self.possible_verdicts(destination, &ANY_TRANSPORT),
         };
         only(&possible)
             .or_else(|| self.remembered(key, now))

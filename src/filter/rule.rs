@@ -3,7 +3,7 @@
 use crate::policy::{Policy, Sourced};
 use crate::verdict::{RuleId, Verdict};
 
-/// What kind of rule it is.
+/// The kind of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RuleKind {
     /// `[media]`: Table 1, row 1.
@@ -21,7 +21,7 @@ pub enum RuleKind {
 /// One rule of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// What kind of rule it is.
+    /// Its kind.
     pub kind: RuleKind,
     /// Position among the rules of its kind, from 0, in file order.
     pub position: usize,

@@ -1,9 +1,9 @@
-//! [`Scenario`]: a small policy and a sequence of packets that are hard to judge under it, made from any bytes.
+//! [`Scenario`]: a small policy and a sequence of packets that are hard to judge under it, generated from any bytes.
 //!
 //! The same bytes give the same scenario, so one generator serves property tests (random bytes) and fuzzing (bytes that
-//! the fuzzer chose). Bytes that run out give the plainest choice everywhere, which is what makes shrinking work.
+//! the fuzzer chose). Where the bytes run out, every choice is the plainest, so that failures shrink.
 //!
-//! Random addresses would never meet a random policy. So prefixes repeat, contain and adjoin each other, packets take
+//! Random addresses would never match a random policy. So prefixes repeat, contain and adjoin each other, packets take
 //! addresses and ports from the edges of the policy and their neighbors, and a few flows share all the packets, so that
 //! fragments meet under one id. Every packet begins well-formed; then its lengths and bytes are disturbed.
 
@@ -37,7 +37,7 @@ pub struct Scenario {
 pub struct Arrival {
     /// Its bytes, as far as they were captured.
     pub packet: Vec<u8>,
-    /// How long it was before a snap length cut it; the length of `packet` where none did.
+    /// Its length before a snap length truncated it; the length of `packet` where none did.
     pub length_on_the_wire: usize,
     /// When it arrives; time can go backwards from one arrival to the next.
     pub now: Duration,
@@ -100,7 +100,7 @@ pub fn arrivals(bytes: &mut Unstructured<'_>, policy: &Policy) -> Result<Vec<Arr
     }
 }
 
-/// Where a policy makes a difference.
+/// Addresses and ports at which the verdicts of a policy change.
 struct Places {
     clients: Vec<IpNet>,
     destinations: Vec<IpNet>,
@@ -141,7 +141,7 @@ impl Places {
     }
 }
 
-/// What the packets of one conversation have in common.
+/// The fields that the packets of one conversation share.
 #[derive(Debug, Clone, Copy)]
 struct Flow {
     source: IpAddr,

@@ -5,13 +5,13 @@
 pub struct Sum(u64);
 
 impl Sum {
-    /// Of `bytes`, the last of which counts as the first half of a word if it is alone.
+    /// The sum of `bytes`; a last odd byte counts as the first half of a word.
     #[inline]
     pub fn of(bytes: &[u8]) -> Self {
         Self(0).and(bytes)
     }
 
-    /// With `bytes`, which follow an even number of others.
+    /// The sum with `bytes` added, which follow an even number of others.
     #[inline]
     pub fn and(self, bytes: &[u8]) -> Self {
         let (words, rest) = bytes.as_chunks::<8>();
@@ -41,23 +41,23 @@ impl Sum {
         self.fold().to_ne_bytes()
     }
 
-    /// The checksum of what was added, as it stands in a packet.
+    /// The checksum of the bytes summed up, as it stands in a packet.
     pub fn checksum(self) -> [u8; 2] {
         (!self.fold()).to_ne_bytes()
     }
 
-    /// Whether what was added includes the checksum of the rest.
+    /// True if the bytes summed up include a correct checksum of the others.
     pub fn is_whole(self) -> bool {
         self.fold() == u16::MAX
     }
 }
 
-/// Whether a right checksum of TCP is the one of two that is written: zero, not all ones.
+/// True for the one of two correct checksums that TCP stacks write: zero, not all ones.
 pub fn is_canonical_tcp(checksum: [u8; 2]) -> bool {
     checksum != [0xff, 0xff]
 }
 
-/// The same of UDP: all ones, as zero says that there is none (RFC 768).
+/// The same for UDP: all ones, as zero means no checksum (RFC 768).
 pub fn is_canonical_udp(checksum: [u8; 2]) -> bool {
     checksum != [0, 0]
 }

@@ -1,7 +1,8 @@
-//! [`FragmentTable`]: what was decided about a datagram, so that its tails follow its first fragment.
+//! [`FragmentTable`]: remembers the verdict on a first fragment, so that the non-first fragments of its datagram follow.
 //!
 //! The table is hygiene, not defense: a datagram whose first fragment was dropped never completes at the receiver, so a
-//! tail that finds no entry may pass. That is why the table can be small, may forget, and never makes traffic wait.
+//! non-first fragment without an entry may pass. That is why the table can be small, may evict entries, and never makes
+//! traffic wait.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -10,10 +11,10 @@ use std::time::Duration;
 /// 120 s, RFC 8200 §4.5: 60 s; Linux: 30 s).
 pub const FRAGMENT_LIFETIME: Duration = Duration::from_secs(30);
 
-/// What all fragments of one datagram share.
+/// The fields that all fragments of one datagram share.
 ///
 /// IPv4: source, destination, protocol and identification (RFC 791 §3.2). IPv6: without the protocol, as the next header
-/// of a tail says nothing (RFC 8200 §4.5).
+/// of a non-first fragment says nothing (RFC 8200 §4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
     source: [u8; 16],
@@ -49,7 +50,7 @@ impl FragmentKey {
         }
     }
 
-    /// Spreads keys over the sets. Not keyed: who forces collisions makes the table forget, and forgetting is harmless.
+    /// Spreads keys over the sets. Not keyed: forced collisions cause evictions, and these are harmless.
     fn spread(&self) -> u64 {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio: consecutive ids land far apart
         let fold = |hash: u64, word: u64| (hash ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
@@ -66,7 +67,7 @@ impl FragmentKey {
     }
 }
 
-/// A bounded memory of first fragments, keyed by datagram; `V` is what was decided about it.
+/// A bounded memory of first fragments, keyed by datagram; `V` is the decision on it.
 ///
 /// Four entries a set: a new datagram takes an empty or outdated entry, else the oldest of its set. Nothing is allocated
 /// after [`new`](Self::new), and every call looks at four entries at most.
@@ -96,8 +97,8 @@ impl<V: Copy> FragmentTable<V> {
         }
     }
 
-    /// Remembers what was decided about the datagram of `key`, whose first fragment came at `now`; the newest decision
-    /// takes the place of an earlier one for the same key.
+    /// Remembers the decision on the datagram of `key`, whose first fragment arrived at `now`; it replaces an earlier one
+    /// for the same key.
     pub fn insert(&mut self, key: FragmentKey, now: Duration, value: V) {
         let set = self.set(&key);
         let slot = slot_for(&self.sets[set], &key, now);
@@ -115,14 +116,14 @@ impl<V: Copy> FragmentTable<V> {
         });
     }
 
-    /// What was decided about the datagram of `key`, if its first fragment came within [`FRAGMENT_LIFETIME`] of `now`.
+    /// The decision on the datagram of `key`, if its first fragment arrived within [`FRAGMENT_LIFETIME`] of `now`.
     pub fn get(&self, key: &FragmentKey, now: Duration) -> Option<V> {
         let set = &self.sets[self.set(key)];
         let entry = set.iter().flatten().find(|entry| entry.key == *key)?;
         (!entry.is_outdated(now)).then_some(entry.value)
     }
 
-    /// Datagrams forgotten before their time, since the table was made.
+    /// Datagrams evicted within their lifetime, since the table was made.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -144,7 +145,7 @@ impl<V> Entry<V> {
     }
 }
 
-/// Where in `set` the datagram of `key` goes: its own entry, else an empty, an outdated or the oldest one.
+/// The place in `set` for the datagram of `key`: its own entry, else an empty, an outdated or the oldest one.
 fn slot_for<V>(set: &[Option<Entry<V>>; WAYS], key: &FragmentKey, now: Duration) -> usize {
     let rank = |entry: &Option<Entry<V>>| match entry {
         Some(entry) if entry.key == *key => (0, Duration::ZERO),

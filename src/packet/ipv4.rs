@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    Addresses, DATAGRAM_MAX, Fragment, Malformed, PacketView, Protocol, Transport, read_transport,
+    Addresses, Fragment, MAX_DATAGRAM, Malformed, PacketView, Protocol, Transport, read_transport,
 };
 
 /// Length of the header without options, in bytes.
@@ -26,7 +26,7 @@ const OPTION_SSRR: u8 = 137;
 
 pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_>, Malformed> {
     let Some(header) = bytes.first_chunk::<HEADER>() else {
-        return Err(Malformed::HeaderCut);
+        return Err(Malformed::Truncated);
     };
     let &[
         first,
@@ -90,7 +90,7 @@ pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_
     })
 }
 
-/// A fragment's place in its datagram, and what it shows of the transport.
+/// A fragment's place in its datagram, and its transport as far as it shows it.
 ///
 /// A fragment with more to come whose length is no multiple of 8 (RFC 791 §3.2) is not malformed: Linux cuts the excess
 /// off and completes the datagram (6.18 delivers one of fragments of 13 and 16 bytes). IPv6 has it refused.
@@ -103,20 +103,20 @@ fn parse_fragment(
     payload_length: usize,
 ) -> Result<(Fragment, Transport), Malformed> {
     let offset = usize::from(flags_and_offset & OFFSET) * 8;
-    if offset + payload_length > DATAGRAM_MAX {
+    if offset + payload_length > MAX_DATAGRAM {
         return Err(Malformed::FragmentLength);
     }
     if offset == 0 {
         return Ok((Fragment::First { id }, read_transport(protocol, payload)));
     }
     let transport =
-        Protocol::from_number(protocol).map_or(Transport::Other(protocol), Transport::Tail);
-    Ok((Fragment::Tail { id }, transport))
+        Protocol::from_number(protocol).map_or(Transport::Other(protocol), Transport::NonFirst);
+    Ok((Fragment::NonFirst { id }, transport))
 }
 
-/// Whether `options` hold a source route whose pointer has not passed its end.
+/// True if `options` hold a source route whose pointer has not passed its end.
 ///
-/// A list that is broken ends the search, and the packet is judged by its header: broken options route nothing.
+/// A malformed list ends the search, and the packet is judged by its header: malformed options route nothing.
 #[cold]
 fn has_hops_left(mut options: &[u8]) -> bool {
     loop {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Addresses, DATAGRAM_MAX, Fragment, Malformed, PacketView, Transport, read_transport};
+use super::{Addresses, Fragment, MAX_DATAGRAM, Malformed, PacketView, Transport, read_transport};
 
 /// Length of the fixed header, in bytes.
 const HEADER: usize = 40;
@@ -30,7 +30,7 @@ const SHIM6: u8 = 140;
 
 pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_>, Malformed> {
     let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
-        return Err(Malformed::HeaderCut);
+        return Err(Malformed::Truncated);
     };
     let length = match usize::from(u16::from_be_bytes([header[4], header[5]])) {
         0 => length_on_wire,
@@ -73,7 +73,7 @@ fn address_at<const AT: usize>(header: &[u8; HEADER]) -> Ipv6Addr {
     Ipv6Addr::from_octets(*octets)
 }
 
-/// What the chain of extension headers leads to.
+/// The facts at the end of a chain of extension headers.
 struct Chain {
     fragment: Fragment,
     transport: Transport,
@@ -82,8 +82,8 @@ struct Chain {
 
 /// Follows the chain from `next_header`, the first header in `payload`, to the transport.
 ///
-/// `payload_length` is what the packet has on the wire; `payload` may be shorter in a capture. The walk is bounded by
-/// the payload: every header takes at least 8 bytes of it.
+/// `payload_length` is the length on the wire; `payload` may be shorter in a capture. The walk is bounded by the payload:
+/// every header takes at least 8 bytes of it.
 #[cold]
 fn walk(
     mut next_header: u8,
@@ -92,7 +92,7 @@ fn walk(
 ) -> Result<Chain, Malformed> {
     let mut chain = Chain {
         fragment: Fragment::Whole,
-        transport: Transport::ChainCut,
+        transport: Transport::TruncatedChain,
         source_routed: false,
     };
     loop {
@@ -128,8 +128,8 @@ fn walk(
             if let Some(fragment) = read_fragment(payload, payload_length)? {
                 chain.fragment = fragment;
             }
-            if matches!(chain.fragment, Fragment::Tail { .. }) {
-                chain.transport = Transport::UnknownTail;
+            if matches!(chain.fragment, Fragment::NonFirst { .. }) {
+                chain.transport = Transport::UnknownNonFirst;
                 return Ok(chain);
             }
         }
@@ -151,12 +151,12 @@ fn read_fragment(header: &[u8], length: usize) -> Result<Option<Fragment>, Malfo
     if offset == 0 && !more {
         return Ok(None);
     }
-    if offset + length > DATAGRAM_MAX || (more && !length.is_multiple_of(8)) {
+    if offset + length > MAX_DATAGRAM || (more && !length.is_multiple_of(8)) {
         return Err(Malformed::FragmentLength);
     }
     Ok(Some(if offset == 0 {
         Fragment::First { id }
     } else {
-        Fragment::Tail { id }
+        Fragment::NonFirst { id }
     }))
 }

@@ -1,7 +1,7 @@
 //! Bytes of one IP packet → [`PacketView`].
 //!
-//! A view is made once, at the edge, and cannot be wrong: whatever a rule asks (addresses, protocol, ports, place in a
-//! fragmented datagram, source route) was read and bounds-checked by [`PacketView::parse`]. Only the outermost IP header
+//! A view is made once, at the edge, and cannot be wrong: [`PacketView::parse`] has read and bounds-checked everything
+//! that a rule asks for (addresses, protocol, ports, place in a fragmented datagram, source route). Only the outermost IP header
 //! counts: a tunnel inside the tunnel is a protocol like any other.
 //!
 //! ```text
@@ -66,22 +66,22 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// The most packets that are handled at once: enough for memory latencies to overlap, few enough for the first-level cache.
+/// Maximum number of packets handled at once: enough for memory latencies to overlap, few enough for the first-level cache.
 pub const BATCH: usize = 64;
 
-/// An IP packet as it came in, before anything is known about it.
+/// An IP packet as received, not yet parsed.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
     /// Its bytes; link-layer padding may follow them.
     pub bytes: &'a [u8],
-    /// Its length before a capture cut it to `bytes`; equal to theirs where none did.
+    /// Its length before a capture truncated it to `bytes`; the length of `bytes` where none did.
     pub length_on_wire: usize,
-    /// When it came: time since any fixed moment, for the lifetime of fragments.
+    /// Time of its arrival since any fixed moment, for the lifetime of fragments.
     pub at: Duration,
 }
 
 impl<'a> Received<'a> {
-    /// A whole packet that came at `at`.
+    /// A whole packet that arrived at `at`.
     pub fn whole(bytes: &'a [u8], at: Duration) -> Self {
         Self {
             bytes,
@@ -104,16 +104,16 @@ impl<'a> Received<'a> {
 pub enum Addresses {
     /// RFC 791.
     V4 {
-        /// Who sent it, as the header claims.
+        /// The sender, as the header claims.
         source: Ipv4Addr,
-        /// Where the header sends it.
+        /// The receiver, as the header names it.
         destination: Ipv4Addr,
     },
     /// RFC 8200.
     V6 {
-        /// Who sent it, as the header claims.
+        /// The sender, as the header claims.
         source: Ipv6Addr,
-        /// Where the header sends it.
+        /// The receiver, as the header names it.
         destination: Ipv6Addr,
     },
 }
@@ -136,24 +136,24 @@ impl Addresses {
     }
 }
 
-/// Which part of a datagram the packet carries.
+/// The part of a datagram that a packet carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fragment {
     /// All of it; an atomic fragment (RFC 6946) is whole, too.
     Whole,
-    /// Its beginning, with more to come.
+    /// Its first fragment, with more to come.
     First {
         /// Identification that all fragments of the datagram share.
         id: u32,
     },
-    /// A later part: no ports in it.
-    Tail {
+    /// A fragment with an offset: it has no ports.
+    NonFirst {
         /// Identification that all fragments of the datagram share.
         id: u32,
     },
 }
 
-/// What the packet shows of its transport.
+/// The transport header, as far as the packet shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// TCP or UDP, with its ports.
@@ -165,23 +165,24 @@ pub enum Transport {
         /// Destination port.
         destination: u16,
     },
-    /// TCP or UDP from its first byte on, but shorter than its ports.
-    PortsCut(Protocol),
-    /// An IPv6 header chain that ends before it names the transport, in a first fragment or in a packet that the
-    /// capture's snap length cut.
-    ChainCut,
-    /// The tail of an IPv4 datagram of this protocol.
-    Tail(Protocol),
-    /// The tail of an IPv6 datagram: its own next header says nothing (RFC 8200 §4.5).
-    UnknownTail,
+    /// The beginning of TCP or UDP, truncated before the end of its ports.
+    TruncatedHeader(Protocol),
+    /// An IPv6 header chain that ends before it names the transport, in a first fragment or in a packet truncated by the
+    /// capture's snap length.
+    TruncatedChain,
+    /// A non-first fragment of an IPv4 datagram of this protocol.
+    NonFirst(Protocol),
+    /// A non-first fragment of an IPv6 datagram: its own next header says nothing (RFC 8200 §4.5).
+    UnknownNonFirst,
     /// Another protocol, by its number.
     Other(u8),
 }
 
-/// What is wrong with a packet whose header no host would accept.
+/// The defect of a packet whose header no host would accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum Malformed {
-    /// No byte at all.
+    /// No bytes at all.
     #[error("empty packet")]
     Empty,
     /// The first four bits are neither 4 nor 6.
@@ -189,7 +190,7 @@ pub enum Malformed {
     Version(u8),
     /// Fewer bytes than the fixed header has.
     #[error("shorter than its header")]
-    HeaderCut,
+    Truncated,
     /// IPv4 header length below 20 bytes or beyond the packet (RFC 791 §3.1, IHL).
     #[error("bad header length")]
     HeaderLength,
@@ -229,7 +230,7 @@ impl<'a> PacketView<'a> {
     /// Like [`parse`](Self::parse), for a packet of `length_on_wire` bytes of which a capture kept only `bytes`.
     ///
     /// # Errors
-    /// [`Malformed`] when no host would accept the header, or when the capture cut it.
+    /// [`Malformed`] when no host would accept the header, or when the capture truncated it.
     pub fn parse_captured(bytes: &'a [u8], length_on_wire: usize) -> Result<Self, Malformed> {
         let length_on_wire = length_on_wire.max(bytes.len());
         match bytes.first().map(|first| first >> 4) {
@@ -240,7 +241,7 @@ impl<'a> PacketView<'a> {
         }
     }
 
-    /// The bytes of the packet: padding cut off, and only as many as were captured.
+    /// The bytes of the packet, without padding, and only as many as were captured.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -255,17 +256,17 @@ impl<'a> PacketView<'a> {
         self.addresses
     }
 
-    /// Which part of its datagram it carries.
+    /// The part of its datagram that it carries.
     pub fn fragment(&self) -> Fragment {
         self.fragment
     }
 
-    /// What it shows of its transport.
+    /// Its transport header, as far as it shows it.
     pub fn transport(&self) -> Transport {
         self.transport
     }
 
-    /// Whether a source route has hops left: the destination of the header is then not the final one.
+    /// True if a source route has hops left: the destination of the header is then not the final one.
     ///
     /// IPv4 loose and strict source route (RFC 791 §3.1), IPv6 routing header of any type (RFC 8200 §4.4).
     pub fn is_source_routed(&self) -> bool {
@@ -274,7 +275,7 @@ impl<'a> PacketView<'a> {
 
     /// The key that all fragments of its datagram share; `None` for a whole one.
     pub fn fragment_key(&self) -> Option<FragmentKey> {
-        let (Fragment::First { id } | Fragment::Tail { id }) = self.fragment else {
+        let (Fragment::First { id } | Fragment::NonFirst { id }) = self.fragment else {
             return None;
         };
         Some(match self.addresses {
@@ -301,12 +302,12 @@ fn read_transport(protocol_number: u8, payload: &[u8]) -> Transport {
             source: u16::from_be_bytes([s0, s1]),
             destination: u16::from_be_bytes([d0, d1]),
         },
-        None => Transport::PortsCut(protocol),
+        None => Transport::TruncatedHeader(protocol),
     }
 }
 
-/// Highest length of a datagram after reassembly, in bytes: its length field has 16 bits.
-const DATAGRAM_MAX: usize = 65_535;
+/// Maximum length of a datagram after reassembly, in bytes: its length field has 16 bits.
+const MAX_DATAGRAM: usize = 65_535;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! What must hold for any bytes taken as a packet; the fuzzer and the property tests call it.
+//! Properties that hold for any bytes taken as a packet; the fuzzer and the property tests check them.
 //!
 //! Two parsers that others wrote give second opinions: pnet_packet, which reads fields where the header says they are,
 //! and etherparse, which checks lengths, too.
@@ -100,15 +100,15 @@ fn ports_of(packet: &PacketView<'_>) -> Option<Ports> {
             source,
             destination,
         } => Some((protocol, source, destination)),
-        Transport::PortsCut(_)
-        | Transport::ChainCut
-        | Transport::Tail(_)
-        | Transport::UnknownTail
+        Transport::TruncatedHeader(_)
+        | Transport::TruncatedChain
+        | Transport::NonFirst(_)
+        | Transport::UnknownNonFirst
         | Transport::Other(_) => None,
     }
 }
 
-/// Whether an IPv6 packet has extension headers, which pnet does not walk.
+/// True if an IPv6 packet has extension headers, which pnet does not walk.
 fn has_extensions(packet: &PacketView<'_>) -> bool {
     matches!(packet.addresses(), Addresses::V6 { .. })
         && !matches!(packet.bytes().get(6), Some(6 | 17))
@@ -128,7 +128,7 @@ fn addresses_by_pnet(data: &[u8]) -> Option<Addresses> {
     }
 }
 
-/// pnet wants whole transport headers; what is shorter is filled up with zeros, behind the ports.
+/// pnet wants whole transport headers; a shorter one is padded with zeros, behind the ports.
 fn ports_by_pnet(bytes: &[u8]) -> Option<Ports> {
     let (protocol, payload) = match bytes.first()? >> 4 {
         4 => {

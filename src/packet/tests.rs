@@ -69,7 +69,7 @@ fn ports_are_not_read_from_padding() {
     bytes[2..4].copy_from_slice(&22_u16.to_be_bytes());
     assert_eq!(
         parse(&bytes).transport(),
-        Transport::PortsCut(Protocol::Udp)
+        Transport::TruncatedHeader(Protocol::Udp)
     );
 }
 
@@ -133,17 +133,20 @@ fn only_the_first_fragment_has_ports() {
         bytes.extend(UDP);
         bytes
     };
-    let (first, tail) = (fragment(0, true), fragment(1, false));
-    let (first, tail) = (parse(&first), parse(&tail));
+    let (first, later) = (fragment(0, true), fragment(1, false));
+    let (first, later) = (parse(&first), parse(&later));
     assert_eq!(
         (first.fragment(), first.transport()),
         (Fragment::First { id: 77 }, TO_3478)
     );
     assert_eq!(
-        (tail.fragment(), tail.transport()),
-        (Fragment::Tail { id: 77 }, Transport::Tail(Protocol::Udp))
+        (later.fragment(), later.transport()),
+        (
+            Fragment::NonFirst { id: 77 },
+            Transport::NonFirst(Protocol::Udp)
+        )
     );
-    assert_eq!(first.fragment_key(), tail.fragment_key());
+    assert_eq!(first.fragment_key(), later.fragment_key());
     assert_eq!(
         PacketView::parse(&fragment(0x1fff, false)).expect_err("past 65,535"),
         Malformed::FragmentLength
@@ -164,7 +167,7 @@ fn bad_ipv4_headers_are_malformed() {
     assert_eq!(with(3, 65), Malformed::Length);
     assert_eq!(
         PacketView::parse(&good[..19]).expect_err("19 bytes"),
-        Malformed::HeaderCut
+        Malformed::Truncated
     );
     assert_eq!(
         PacketView::parse(&[]).expect_err("0 bytes"),
@@ -233,14 +236,14 @@ fn an_atomic_fragment_is_a_whole_packet() {
 }
 
 #[test]
-fn an_ipv6_tail_does_not_believe_its_own_next_header() {
+fn the_next_header_of_a_non_first_ipv6_fragment_is_ignored() {
     let mut chain = vec![58, 0, 0, 8, 0, 0, 0, 9];
     chain.extend([0; 8]);
     let bytes = ipv6(44, &chain);
     let packet = parse(&bytes);
     assert_eq!(
         (packet.fragment(), packet.transport()),
-        (Fragment::Tail { id: 9 }, Transport::UnknownTail)
+        (Fragment::NonFirst { id: 9 }, Transport::UnknownNonFirst)
     );
 }
 
@@ -257,7 +260,7 @@ fn a_chain_that_ends_early_is_malformed_unless_more_fragments_follow() {
     let packet = parse(&bytes);
     assert_eq!(
         (packet.fragment(), packet.transport()),
-        (Fragment::First { id: 9 }, Transport::ChainCut)
+        (Fragment::First { id: 9 }, Transport::TruncatedChain)
     );
 }
 
@@ -309,7 +312,7 @@ fn the_length_of_an_ipv6_fragment_is_that_on_the_wire() {
 
 #[test]
 fn an_ipv4_fragment_with_more_to_come_may_have_any_length() {
-    // As Linux takes it: it cuts the excess, and completes the datagram.
+    // Linux cuts the excess off, and completes the datagram.
     for (offset, length) in [(0, 8), (0, 13), (0, 9), (1, 11)] {
         let mut header = Ipv4Header::new(length, 64, etherparse::IpNumber::UDP, HERE, THERE)
             .expect("a short payload");

@@ -1,6 +1,6 @@
 //! [`Traffic`]: packets and bytes, as they are on the wire.
 
-/// What a packet amounts to on the wire.
+/// Packets and bytes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Packets: more than one for a super-packet.

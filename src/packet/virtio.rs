@@ -1,4 +1,4 @@
-//! [`VirtioHeader`]: what stands before each packet of a tun device that hands over super-packets.
+//! [`VirtioHeader`]: precedes each packet of a tun device that hands over super-packets.
 //!
 //! ```text
 //!  struct virtio_net_hdr (linux/virtio_net.h)
@@ -6,24 +6,24 @@
 //!  │ flags │ gso_type │ hdr_len │ gso_size │ csum_start │ csum_offset │ packet …
 //! ```
 //!
-//! Numbers are the machine's own, not the network's. Places are counted from the beginning of the packet.
+//! Numbers are in the machine's byte order, not the network's. Offsets count from the beginning of the packet.
 
 use super::Traffic;
 
-/// How to cut and to complete the packet behind it.
+/// Tells how to segment the packet behind it, and how to complete its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VirtioHeader {
     /// [`NEEDS_CHECKSUM`](Self::NEEDS_CHECKSUM) and others.
     pub flags: u8,
-    /// Into what it is to be cut: [`NONE`](Self::NONE), [`TCP_V4`](Self::TCP_V4), ….
+    /// The kind of segments: [`NONE`](Self::NONE), [`TCP_V4`](Self::TCP_V4), ….
     pub gso_type: u8,
     /// Bytes of all headers.
     pub header_length: u16,
-    /// Payload of each packet that it is cut into, but the last, which may have less.
+    /// Payload of each segment, in bytes; the last may have less.
     pub segment: u16,
-    /// Where the bytes begin that the checksum is of.
+    /// Offset of the first byte that the checksum covers.
     pub checksum_start: u16,
-    /// Where it is written, from there.
+    /// Offset of the checksum itself, from there.
     pub checksum_offset: u16,
 }
 
@@ -61,7 +61,7 @@ impl VirtioHeader {
         Some((header, packet))
     }
 
-    /// As it stands before a packet.
+    /// Its bytes.
     pub fn to_bytes(self) -> [u8; Self::LENGTH] {
         let [l0, l1] = self.header_length.to_ne_bytes();
         let [s0, s1] = self.segment.to_ne_bytes();
@@ -71,7 +71,7 @@ impl VirtioHeader {
     }
 }
 
-/// What a frame amounts to on the wire: a super-packet stands for several packets, each with headers of its own.
+/// The traffic of a frame on the wire: a super-packet counts as its segments, each with headers of its own.
 pub fn traffic_of(frame: &[u8]) -> Traffic {
     let Some((header, packet)) = VirtioHeader::split(frame) else {
         return Traffic::ONE_EMPTY;
@@ -105,7 +105,7 @@ pub fn traffic_of(frame: &[u8]) -> Traffic {
 
 /// RFC 768.
 const UDP_HEADER: usize = 8;
-/// Where a TCP header says how long it is (RFC 9293 §3.1).
+/// Offset of the header length in a TCP header (RFC 9293 §3.1).
 const TCP_OFFSET: usize = 12;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The first stride: which of many ranges holds the high half of an address.
+//! The first stride: finds the range that holds the high half of an address.
 
 use super::node::Node;
 

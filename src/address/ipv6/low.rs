@@ -1,4 +1,4 @@
-//! The second stride: the class of a low half, in one of many small trees.
+//! The second stride: finds the class of a low half in one of many small trees.
 
 use super::node::Node;
 use crate::address::ClassNumber;

@@ -20,7 +20,7 @@
 //! ```
 //!
 //! Equal trees are stored once, and one without a long prefix is a single range. So every address
-//! takes both strides, and no lane of a batch has to be told from another.
+//! takes both strides, and all lanes of a batch take the same steps.
 //!
 //! Both searches walk the [`Node`](node::Node): 7 starts in one cache line, passed in three steps,
 //! so a search takes a line for every three doublings of the table. The lanes of a batch go down
@@ -165,7 +165,7 @@ fn split(ranges: &[Range<u128>]) -> (Vec<(u64, Tree)>, LowTrees) {
         class_before = inside[inside.len() - 1].class;
         let start = high_half(same_high[0].start);
         begin(start, low.tree(&inside));
-        // What follows has the last class, up to the high half where the next range starts.
+        // The rest has the last class, up to the high half where the next range starts.
         if let Some(next) = start.checked_add(1) {
             let class = class_before;
             begin(next, low.tree(&[Range { start: 0, class }]));

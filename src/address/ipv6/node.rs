@@ -1,4 +1,4 @@
-//! A node of a search tree: one cache line that tells eight children apart.
+//! A node of a search tree: one cache line that selects a child.
 
 /// Seven keys, and one word for the number of the first child where a tree needs it.
 ///

@@ -112,7 +112,7 @@ impl PrefixSet {
         }
     }
 
-    /// Whether the set has the address.
+    /// True if the set holds the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => {
@@ -126,7 +126,7 @@ impl PrefixSet {
         }
     }
 
-    /// Whether the set has every address of `prefix`.
+    /// True if the set holds every address of `prefix`.
     pub fn covers(&self, prefix: IpNet) -> bool {
         match prefix {
             IpNet::V4(net) => self.v4.covers(first_v4(net), last_v4(net)),
@@ -134,7 +134,7 @@ impl PrefixSet {
         }
     }
 
-    /// Whether the set has any address of `prefix`.
+    /// True if the set holds any address of `prefix`.
     pub fn overlaps(&self, prefix: IpNet) -> bool {
         match prefix {
             IpNet::V4(net) => self.v4.overlaps(first_v4(net), last_v4(net)),
@@ -142,17 +142,17 @@ impl PrefixSet {
         }
     }
 
-    /// Whether it has no address.
+    /// True if it holds no address.
     pub const fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
-    /// Whether it has any IPv4 address.
+    /// True if it holds any IPv4 address.
     pub const fn has_v4(&self) -> bool {
         !self.v4.is_empty()
     }
 
-    /// Whether it has any IPv6 address.
+    /// True if it holds any IPv6 address.
     pub const fn has_v6(&self) -> bool {
         !self.v6.is_empty()
     }

@@ -203,7 +203,7 @@ impl<N: Number> Ranges<N> {
     }
 }
 
-/// Whether a range that begins at `first` overlaps or touches one that ends at `last` and began before it.
+/// True if a range that begins at `first` overlaps or touches one that ends at `last` and began before it.
 fn joins<N: Number>(last: N, first: N) -> bool {
     last.successor().is_none_or(|next| first <= next)
 }

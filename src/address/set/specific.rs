@@ -1,4 +1,4 @@
-//! [`more_specific`]: of two lists of prefixes, which addresses belong to the first by longest-prefix match?
+//! [`more_specific`]: the addresses that belong to the first of two lists of prefixes by longest-prefix match.
 
 use ipnet::IpNet;
 

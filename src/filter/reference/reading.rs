@@ -22,19 +22,16 @@ pub(super) enum Payload {
     /// All that the rules ask for.
     Whole(Transport),
     /// TCP or UDP that ends before its ports do.
-    PortsCut(Protocol),
+    TruncatedHeader(Protocol),
     /// IPv6 extension headers that end before the transport header begins.
-    ChainCut,
+    TruncatedChain,
     /// A fragment with an offset: the transport header is in another one.
-    Tail {
-        key: FragmentKey,
-        carries: TailCarries,
-    },
+    NonFirst { key: FragmentKey, carries: Carries },
 }
 
 /// What a tail says about the transport of its datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TailCarries {
+pub(super) enum Carries {
     /// IPv4: this protocol, in every fragment (`None`: neither TCP nor UDP).
     Known(Option<Protocol>),
     /// IPv6: nothing, as a receiver ignores the next header of a tail (RFC 8200 §4.5).
@@ -138,9 +135,9 @@ fn read_ipv4(packet: &[u8], length_on_the_wire: usize) -> Option<Packet> {
         id,
     };
     let payload = if offset > 0 {
-        Payload::Tail {
+        Payload::NonFirst {
             key,
-            carries: TailCarries::Known(protocol_with_ports(protocol)),
+            carries: Carries::Known(protocol_with_ports(protocol)),
         }
     } else {
         read_transport(packet, end, header_length, protocol)
@@ -232,12 +229,12 @@ fn read_ipv6(packet: &[u8], length_on_the_wire: usize) -> Option<Packet> {
         if at + length > end {
             // The rest may come in a tail; without one, there is no rest.
             if first_of.is_some() {
-                break Payload::ChainCut;
+                break Payload::TruncatedChain;
             }
             return None;
         }
         if at + length > packet.len() {
-            break Payload::ChainCut;
+            break Payload::TruncatedChain;
         }
         // Fragment header (RFC 8200 §4.5):
         // 0 next header, 2 offset in 8 bytes (13 bits), reserved, more fragments (1 bit), 4 identification
@@ -266,9 +263,9 @@ fn read_ipv6(packet: &[u8], length_on_the_wire: usize) -> Option<Packet> {
             }
             if offset > 0 {
                 first_of = None;
-                break Payload::Tail {
+                break Payload::NonFirst {
                     key,
-                    carries: TailCarries::Anything,
+                    carries: Carries::Anything,
                 };
             }
             // Offset 0 and nothing more to come is an atomic fragment (RFC 6946): an ordinary packet.
@@ -310,7 +307,7 @@ fn read_transport(packet: &[u8], end: usize, at: usize, protocol: u8) -> Payload
         return Payload::Whole(Transport::Other);
     };
     if at + 4 > end || at + 4 > packet.len() {
-        return Payload::PortsCut(protocol);
+        return Payload::TruncatedHeader(protocol);
     }
     Payload::Whole(Transport::Ports(Ports {
         protocol,

@@ -10,10 +10,10 @@ use super::{Arrival, Flow, one_in};
 /// Payload lengths around the ports (4), the UDP header (8) and the unit of fragments (8).
 const PAYLOAD_LENGTHS: [usize; 12] = [16, 24, 8, 4, 3, 0, 1, 2, 5, 7, 12, 32];
 
-/// Fragment offsets in units of 8 bytes: the first tails, one of an Ethernet frame, and those at the end of a datagram.
+/// Fragment offsets in units of 8 bytes: those after the first, one of an Ethernet frame, and those at the end of a datagram.
 const OFFSETS: [u16; 8] = [1, 1, 1, 2, 3, 185, 8190, 8191];
 
-/// What the fragment fields of one header say.
+/// The fragment fields of one header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FragmentFields {
     /// In units of 8 bytes.

@@ -1,10 +1,10 @@
-//! What a frame is to a merger: its [`Kind`], the [`Layout`] of its headers, its flow, and whether it is intact.
+//! Classifies frames for the merger: their [`Kind`], the [`Layout`] of their headers, their flow, their checksums.
 
 use super::Offload;
 use crate::packet::checksum::{Sum, is_canonical_tcp, is_canonical_udp};
 use crate::packet::virtio::VirtioHeader;
 
-/// Where things are in a packet that can be merged.
+/// Offsets and lengths in a packet that can be merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) protocol: Protocol,
@@ -22,20 +22,20 @@ pub(super) enum Protocol {
     Udp,
 }
 
-/// What a frame is to a merger.
+/// The way in which a frame can be merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// It may begin or continue a run.
     Mergeable(Layout),
     /// TCP or UDP that cannot be merged: it stands alone, and ends the run of its flow.
     Alone(Protocol),
-    /// A part of a flow that the packet does not name, perhaps: it ends every run.
+    /// Possibly part of a flow that the packet does not name: it ends every run.
     Barrier,
-    /// No part of any flow that is merged.
+    /// Not part of any flow that is merged.
     Other,
 }
 
-/// What `frame` is, by its headers; checksums are not looked at.
+/// The kind of `frame`, by its headers; checksums are not verified.
 pub(super) fn kind_of(frame: &[u8], offload: Offload) -> Kind {
     let Some((virtio, packet)) = VirtioHeader::split(frame) else {
         return Kind::Barrier;
@@ -114,7 +114,7 @@ fn plain(packet: &[u8]) -> Option<(u8, usize, usize)> {
     }
 }
 
-/// Whether a checksum that is to be completed is where it belongs.
+/// True if the checksum that the kernel is to complete is at its usual offset.
 fn is_usual_partial(virtio: VirtioHeader, network: usize, protocol: Protocol) -> bool {
     let offset = match protocol {
         Protocol::Tcp => TCP_CHECKSUM,
@@ -123,13 +123,13 @@ fn is_usual_partial(virtio: VirtioHeader, network: usize, protocol: Protocol) ->
     usize::from(virtio.checksum_start) == network && usize::from(virtio.checksum_offset) == offset
 }
 
-/// Whether nothing may follow this packet in a run, as the kernel puts these flags on the last.
+/// True if no packet may follow this one in a run: the kernel sets these flags on the last segment only.
 pub(super) fn ends_run(frame: &[u8], layout: Layout) -> bool {
     let flags = VirtioHeader::LENGTH + usize::from(layout.network) + TCP_FLAGS;
     layout.protocol == Protocol::Tcp && frame[flags] & TCP_LAST != 0
 }
 
-/// Whether the checksums of a packet are those that the kernel would write.
+/// True if the checksums of a packet are those that the kernel would write.
 pub(super) fn is_intact(frame: &[u8], layout: Layout) -> bool {
     let Some((virtio, packet)) = VirtioHeader::split(frame) else {
         return false;

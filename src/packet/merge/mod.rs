@@ -10,13 +10,13 @@
 //!              made here                      where they were read to
 //! ```
 //!
-//! The kernel forwards a super-packet at the cost of a packet, and cuts it where it leaves the host. What comes out then
-//! is, byte for byte, what came in; so a packet joins a run only if cutting gives it back:
+//! The kernel forwards a super-packet at the cost of one packet, and segments it where it leaves the host. The segments
+//! must be, byte for byte, the packets that came in; so a packet joins a run only if segmentation restores it:
 //!
-//! - it has the headers of the packet before it, but for lengths, checksums, what counts up (TCP's sequence number, the
+//! - it has the headers of the packet before it, but for lengths, checksums, counters (TCP's sequence number, the
 //!   identification of IPv4) and, on the last packet, PSH and FIN;
 //! - it is no longer than the first of the run, and all between are just as long;
-//! - its checksums are right: the kernel writes them anew, and would mend a corrupt packet;
+//! - its checksums are right: the kernel writes them anew, and would hide the corruption of a packet;
 //! - it is whole, without IP options or extension headers.
 //!
 //! The order within a flow is kept: a packet that does not join begins a run of its own, and what comes after joins that
@@ -35,7 +35,7 @@ use super::virtio::VirtioHeader;
 
 mod layout;
 
-/// Which super-packets the kernel takes.
+/// The super-packets that the kernel accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offload {
     /// Of TCP.
@@ -52,11 +52,11 @@ pub struct Merger {
     count: usize,
     /// For each packet, the next of its run.
     next: [u8; BATCH],
-    /// The run that a flow's next packet may join, by a hash of the flow. Another flow with the same hash takes the place:
-    /// that ends a run early, and is no harm beyond.
+    /// The run that a flow's next packet may join, by a hash of the flow. Another flow with the same hash replaces it:
+    /// that ends a run early, and does no other harm.
     open: [u8; FLOWS],
     /// The headers of what was merged.
-    heads: [[u8; HEAD_MAX]; BATCH],
+    heads: [[u8; MAX_HEAD]; BATCH],
 }
 
 /// Packets that are written as one.
@@ -72,10 +72,10 @@ struct Run {
     payload: u32,
 }
 
-/// Whether another packet may join.
+/// Tells if another packet may join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Joins {
-    /// One may; the checksums of the first were not looked at yet.
+    /// One may; the checksums of the first are not verified yet.
     Unproven,
     /// One may.
     Yes,
@@ -83,7 +83,7 @@ enum Joins {
     No,
 }
 
-/// What is written to the device at once.
+/// One write to the device.
 #[derive(Debug)]
 pub struct Merged<'a> {
     /// Its bytes, virtio header first.
@@ -99,7 +99,7 @@ impl Merged<'_> {
     }
 }
 
-/// What a batch is to be written as.
+/// The writes of a batch.
 #[derive(Debug, Clone)]
 pub struct Writes<'a> {
     runs: &'a [Run],
@@ -156,7 +156,7 @@ impl<'a> Iterator for Frames<'a> {
 impl ExactSizeIterator for Frames<'_> {}
 
 impl Merger {
-    /// A merger for a kernel that takes super-packets of `offload`.
+    /// A merger for a kernel that accepts super-packets of `offload`.
     pub fn new(offload: Offload) -> Self {
         Self {
             offload,
@@ -164,12 +164,11 @@ impl Merger {
             count: 0,
             next: [0; BATCH],
             open: [NO_RUN; FLOWS],
-            heads: [[0; HEAD_MAX]; BATCH],
+            heads: [[0; MAX_HEAD]; BATCH],
         }
     }
 
-    /// Merges `frames`, of which there are at most [`BATCH`]: what is to be written, in order. `pieces` is room for
-    /// it.
+    /// Merges `frames`, at most [`BATCH`] of them, and returns the writes in order. `pieces` is room for them.
     pub fn merge<'a>(
         &'a mut self,
         frames: &'a [&'a [u8]],
@@ -193,7 +192,7 @@ impl Merger {
                 .frames(frames, &self.next)
                 .map(|frame| &frame[payload..]);
             let all = std::iter::once(&head[..payload]).chain(payloads);
-            // In this order: at the end of what is to be written, no room is taken.
+            // In this order: the end of the payloads takes no room.
             all.zip(room.by_ref())
                 .for_each(|(bytes, piece)| *piece = IoSlice::new(bytes));
         }
@@ -298,11 +297,11 @@ impl Run {
         }
     }
 
-    /// Whether cutting would give `frame` back, had it joined; the first packet is proved on this occasion.
+    /// True if segmentation would restore `frame`, had it joined; verifies the checksums of the first packet, too.
     fn can_take(&mut self, frames: &[&[u8]], frame: &[u8], layout: Layout) -> bool {
         let first = frames[usize::from(self.first)];
         let length = usize::from(self.layout.headers) + self.payload as usize;
-        let fits = length + usize::from(layout.payload) <= PACKET_MAX
+        let fits = length + usize::from(layout.payload) <= MAX_PACKET
             && layout.payload <= self.layout.payload
             && layout.headers == self.layout.headers
             && layout.network == self.layout.network
@@ -320,7 +319,7 @@ impl Run {
         is_intact(frame, layout)
     }
 
-    /// Whether the headers of `frame` are those that the kernel would write behind this run.
+    /// True if the headers of `frame` are those that the kernel would write behind this run.
     fn continues(&self, first: &[u8], frame: &[u8]) -> bool {
         let network = usize::from(self.layout.network);
         let headers = usize::from(self.layout.headers);
@@ -437,13 +436,13 @@ const FLOWS: usize = 4 * BATCH;
 const NO_RUN: u8 = u8::MAX;
 const _: () = assert!(BATCH < NO_RUN as usize);
 
-/// What the length field of IPv4 holds; for IPv6 it would be 40 more.
-const PACKET_MAX: usize = 65_535;
+/// Maximum of the length field of IPv4; for IPv6 it would be 40 more.
+const MAX_PACKET: usize = 65_535;
 
-/// The longest headers: IPv6 and TCP with all options, behind those of virtio.
-const HEAD_MAX: usize = VirtioHeader::LENGTH + IPV6_HEADER + 60;
+/// Maximum length of the headers: virtio, IPv6, and TCP with all options.
+const MAX_HEAD: usize = VirtioHeader::LENGTH + IPV6_HEADER + 60;
 
-/// What a batch is written from at most: two packets that are merged make three pieces.
+/// Maximum number of pieces of a batch: two packets that are merged make three.
 pub const PIECES: usize = BATCH / 2 * 3;
 
 #[cfg(test)]

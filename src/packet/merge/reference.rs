@@ -1,5 +1,5 @@
-//! What the kernel makes of a frame that is written to it, the slow and obvious way: cut, counted up, and every checksum
-//! worked out by somebody else's code.
+//! The kernel's segmentation of a frame, the slow and obvious way: segments with counters increased, and every checksum
+//! computed by code of others.
 
 use etherparse::{Ipv4Header, Ipv6Header, TcpHeader, UdpHeader};
 

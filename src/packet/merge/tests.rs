@@ -211,7 +211,7 @@ impl Flow {
             sum.add_slice(bytes).ones_complement().to_ne_bytes()
         };
         if is(Oddity::AllOnes) && payload.len() >= 2 {
-            // What makes the sum of the rest all ones.
+            // Makes the sum of the rest all ones.
             payload[..2].fill(0);
             l4[header_length..][..2].fill(0);
             let missing = sum(&l4);
@@ -248,7 +248,7 @@ fn usual(payload: usize) -> Sent {
     }
 }
 
-/// What is written for `frames`, a frame a write, and of how many packets each is.
+/// The writes for `frames`, each with the number of its packets.
 fn written(frames: &[Vec<u8>], offload: Offload) -> Vec<(Vec<u8>, usize)> {
     let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
     let mut merger = Merger::new(offload);
@@ -274,8 +274,8 @@ fn alone(frame: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What has to stay in order: packets of equal addresses, protocol and, with TCP and UDP, ports. `None` belongs to every
-/// flow, perhaps.
+/// The flow in which order must be kept: addresses, protocol and, with TCP and UDP, ports. A packet of `None` may belong
+/// to any flow.
 fn flow(packet: &[u8]) -> Option<Vec<u8>> {
     let (protocol, addresses, ports) = match packet.first()? {
         0x45 if packet.len() >= 20 && packet[6] & 0x3f == 0 && packet[7] == 0 => {
@@ -305,8 +305,8 @@ fn by_flow(packets: &[Vec<u8>]) -> Vec<Vec<&[u8]>> {
         packets.iter().filter(is_of).map(Vec::as_slice).collect()
     };
     let mut lists: Vec<Vec<&[u8]>> = flows.iter().map(of).collect();
-    let strangers = packets.iter().filter(|packet| flow(packet).is_none());
-    lists.push(strangers.map(Vec::as_slice).collect());
+    let unnamed = packets.iter().filter(|packet| flow(packet).is_none());
+    lists.push(unnamed.map(Vec::as_slice).collect());
     lists
 }
 
@@ -400,7 +400,7 @@ fn a_batch_of_one_flow_becomes_as_few_packets_as_it_can() {
 fn a_run_is_no_longer_than_the_longest_packet() {
     // 45 payloads of 1,440 bytes, and a last one that fills 65,535 bytes to the end, or passes it by one.
     for (flow, headers) in [(TCP4, 52), (UDP4, 28), (TCP6, 72), (UDP6, 48)] {
-        let rest = PACKET_MAX - headers - 45 * 1_440;
+        let rest = MAX_PACKET - headers - 45 * 1_440;
         let with_last = |last| {
             let mut sends = vec![usual(1_440); 45];
             sends.push(usual(last));

@@ -69,11 +69,11 @@ pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, unwritt
                     line.source_port = Some(source);
                     line.destination_port = Some(destination);
                 }
-                Transport::PortsCut(protocol) | Transport::Tail(protocol) => {
+                Transport::TruncatedHeader(protocol) | Transport::NonFirst(protocol) => {
                     line.protocol = Some(protocol.to_string());
                 }
                 Transport::Other(number) => line.protocol = Some(number.to_string()),
-                Transport::ChainCut | Transport::UnknownTail => {}
+                Transport::TruncatedChain | Transport::UnknownNonFirst => {}
             }
         }
         Err(error) => line.malformed = Some(error.to_string()),
