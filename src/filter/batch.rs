@@ -318,6 +318,72 @@ subnets = ["10.0.0.0/8"]
         verdicts[0]
     }
 
+    /// Forwards what comes from port 80, and drops media to other corporate hosts.
+    const WEB_SERVERS: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24", "fd00::/64"]
+[corporate]
+subnets = ["10.0.0.0/8", "fd01::/64"]
+[[allow]]
+name = "web"
+to = ["10.0.0.0/8", "fd01::/64"]
+from_ports = ["80"]
+"#;
+
+    /// A whole UDP packet from a client to port 50000 of a corporate host.
+    fn media(is_ipv6: bool, source_port: u16) -> Vec<u8> {
+        let [high, low] = source_port.to_be_bytes();
+        let mut packet = if is_ipv6 {
+            let mut packet = vec![0x60, 0, 0, 0, 0, 8, 17, 64];
+            for site in [0, 1] {
+                packet.extend([0xfd, site, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10]);
+            }
+            packet
+        } else {
+            let header = vec![0x45, 0, 0, 28, 0, 77, 0, 0, 64, 17, 0, 0];
+            [header, vec![172, 16, 1, 10, 10, 1, 0, 10]].concat()
+        };
+        packet.extend([high, low, 0xc3, 0x50, 0, 8, 0, 0]);
+        packet
+    }
+
+    #[test]
+    fn a_batch_is_judged_by_source_ports_too() {
+        let policy = compiled(WEB_SERVERS, 1);
+        for is_ipv6 in [false, true] {
+            let bytes = [80, 50_000, 81, 80].map(|port| media(is_ipv6, port));
+            let packets = bytes
+                .each_ref()
+                .map(|bytes| Received::whole(bytes, Duration::ZERO));
+            let mut verdicts = [Verdict::drop(Reason::Malformed); 4];
+            Judge::new(4).judge(&policy, &packets, &mut verdicts);
+            assert_eq!(
+                verdicts.map(|verdict| verdict.to_string()),
+                ["forward allow", "drop media", "drop media", "forward allow"]
+            );
+        }
+    }
+
+    #[test]
+    fn only_first_fragments_that_later_ones_ask_for_take_room() {
+        let policy = compiled(TWO_SERVERS, 1);
+        let mut judge = Judge::new(4);
+        let mut judge_ids = |ids: std::ops::Range<u8>, protocol: u8, last: u8| {
+            for id in ids {
+                let mut packet = fragment(FIRST);
+                (packet[5], packet[9], packet[19]) = (id, protocol, last);
+                judge.judge_one(&policy, Received::whole(&packet, Duration::ZERO));
+            }
+            judge.evicted_fragments()
+        };
+        // ICMP has no ports, and no rule speaks of 10.1.0.8.
+        assert_eq!(judge_ids(0..20, 1, 10), 0);
+        assert_eq!(judge_ids(0..20, 17, 8), 0);
+        // The table has room for four.
+        assert_eq!(judge_ids(0..4, 17, 10), 0);
+        assert_eq!(judge_ids(4..9, 17, 10), 5);
+    }
+
     #[test]
     fn a_later_fragment_follows_its_first_within_a_generation() {
         let policy = compiled(TWO_SERVERS, 1);

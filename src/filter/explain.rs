@@ -278,6 +278,10 @@ addresses = ["10.1.0.0/28", "10.1.0.10"]
 name = "Remote Desktop"
 to = ["10.9.0.0/24"]
 ports = ["3389"]
+[[allow]]
+name = "one host"
+to = ["10.9.0.5"]
+ports = ["3389"]
 "#;
 
     fn compiled() -> CompiledPolicy {
@@ -334,6 +338,41 @@ ports = ["3389"]
                 "3389 forward allow",
                 "3390-65535 drop media"
             ]
+        );
+    }
+
+    #[test]
+    fn the_prefix_of_the_set_that_led_to_the_verdict_is_named() {
+        let policy = compiled();
+        let exactly = |to: &str, port| {
+            let from = SocketAddr::from(([172, 16, 1, 10], 50_000));
+            let to = SocketAddr::new(to.parse().expect("an address"), port);
+            let answer = policy.explain_exactly(from, to, Some(Protocol::Udp));
+            let answer = answer.expect("one family");
+            let matched = answer.matched.map(|it| format!("{} {}", it.set, it.prefix));
+            (answer.verdict.to_string(), matched)
+        };
+        let named = |verdict: &str, matched: &str| (verdict.to_owned(), Some(matched.to_owned()));
+        assert_eq!(
+            exactly("10.2.0.20", 50_010),
+            named("drop media", "corporate.subnets 10.0.0.0/8")
+        );
+        assert_eq!(
+            exactly("172.16.1.20", 50_010),
+            named("drop hairpin", "vpn.client_subnets 172.16.1.0/24")
+        );
+        assert_eq!(
+            exactly("10.1.0.3", 80),
+            named("drop servers", "[[server]] \"Front End pool\" 10.1.0.0/28")
+        );
+        // Another entry is more specific, but this one is the first in the file.
+        assert_eq!(
+            exactly("10.9.0.5", 3389),
+            named("forward allow", "[[allow]] \"Remote Desktop\" 10.9.0.0/24")
+        );
+        assert_eq!(
+            exactly("10.9.0.5", 80),
+            ("forward default".to_owned(), None)
         );
     }
 

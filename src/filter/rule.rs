@@ -131,3 +131,95 @@ fn numbered<'a>(named: impl Iterator<Item = (RuleKind, &'a Sourced<String>)>) ->
     };
     named.enumerate().map(rule).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy;
+    use crate::verdict::Reason;
+
+    const POLICY: &[u8] = br#"
+[vpn]
+client_subnets = ["172.16.1.0/24"]
+[media]
+ports = ["1024-65535"]
+[[server]]
+name = "s0"
+addresses = ["10.1.0.1"]
+[[server]]
+name = "s1"
+addresses = ["10.1.0.2"]
+[[server]]
+name = "s2"
+addresses = ["10.1.0.3"]
+[[allow]]
+name = "a0"
+to = ["10.1.0.1"]
+[[allow]]
+name = "a1"
+to = ["10.1.0.2"]
+[[public]]
+name = "p0"
+addresses = ["203.0.113.1"]
+[[public]]
+name = "p1"
+addresses = ["203.0.113.2"]
+"#;
+
+    fn table() -> RuleTable {
+        let (policy, _) = policy::parse("rule.toml", POLICY).expect("a good policy");
+        RuleTable::new(&policy)
+    }
+
+    #[test]
+    fn each_rule_has_a_number_of_its_own_in_the_order_of_the_file() {
+        let table = table();
+        let ids = [
+            table.media(),
+            table.server(0),
+            table.server(1),
+            table.server(2),
+            table.allow(0),
+            table.allow(1),
+            table.public(0),
+            table.public(1),
+        ];
+        let rules: Vec<&Rule> = ids.iter().filter_map(|id| table.rule(*id)).collect();
+        assert_eq!(rules, table.iter().collect::<Vec<_>>());
+        let names: Vec<(&str, RuleKind, usize)> = rules
+            .iter()
+            .map(|rule| (&*rule.name, rule.kind, rule.position))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("media", RuleKind::Media, 0),
+                ("s0", RuleKind::Server, 0),
+                ("s1", RuleKind::Server, 1),
+                ("s2", RuleKind::Server, 2),
+                ("a0", RuleKind::Allow, 0),
+                ("a1", RuleKind::Allow, 1),
+                ("p0", RuleKind::Public, 0),
+                ("p1", RuleKind::Public, 1),
+            ]
+        );
+        assert_eq!(table.rule(table.public(2)), None);
+    }
+
+    #[test]
+    fn the_media_rule_has_a_line_only_where_the_file_gives_its_ports() {
+        assert_eq!(table().iter().next().and_then(|media| media.line), Some(5));
+        let text = b"[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n";
+        let (policy, _) = policy::parse("rule.toml", text).expect("a good policy");
+        let table = RuleTable::new(&policy);
+        assert_eq!(table.iter().next().and_then(|media| media.line), None);
+    }
+
+    #[test]
+    fn a_verdict_is_told_with_the_name_of_its_rule() {
+        let table = table();
+        let by_rule = Verdict::drop(Reason::Servers).by(table.server(1));
+        assert_eq!(table.tell(by_rule), "servers: s1");
+        assert_eq!(table.tell(Verdict::forward(Reason::Default)), "default");
+    }
+}

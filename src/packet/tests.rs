@@ -325,6 +325,116 @@ fn an_ipv4_fragment_with_more_to_come_may_have_any_length() {
 }
 
 #[test]
+fn a_fragment_may_end_with_the_largest_datagram() {
+    // Offset 65,528, and 7 bytes or 8.
+    let v4 = |length: u16| {
+        let mut header = Ipv4Header::new(length, 64, etherparse::IpNumber::UDP, HERE, THERE)
+            .expect("a short payload");
+        header.fragment_offset = IpFragOffset::try_new(0x1fff).expect("13 bits");
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.resize(20 + usize::from(length), 0);
+        bytes
+    };
+    let v6 = |length: usize| {
+        let mut chain = vec![17, 0, 0xff, 0xf8, 0, 0, 0, 9];
+        chain.resize(8 + length, 0);
+        ipv6(44, &chain)
+    };
+    for (whole, beyond) in [(v4(7), v4(8)), (v6(7), v6(8))] {
+        assert!(PacketView::parse(&whole).is_ok());
+        assert_eq!(
+            PacketView::parse(&beyond).expect_err("65,536 bytes"),
+            Malformed::FragmentLength
+        );
+    }
+}
+
+#[test]
+fn usual_packets_take_the_fast_path() {
+    for length in [4, 8, 100, 1_400, 65_000] {
+        for padding in [0, 6] {
+            let mut v4 = udp4(50_000, 3478);
+            v4.resize(20 + length + padding, 0);
+            v4[2..4].copy_from_slice(&(20 + length as u16).to_be_bytes());
+            let plain = plain_ipv4(&v4).expect("a plain packet");
+            assert_eq!(
+                (plain.protocol, plain.source_port, plain.destination_port),
+                (Some(Protocol::Udp), 50_000, 3478)
+            );
+            assert_eq!(plain.source, u32::from_be_bytes(HERE));
+            assert_eq!(plain.destination, u32::from_be_bytes(THERE));
+
+            let mut chain = UDP.to_vec();
+            chain.resize(length, 0);
+            let mut v6 = ipv6(17, &chain);
+            v6.resize(v6.len() + padding, 0);
+            let plain = plain_ipv6(&v6).expect("a plain packet");
+            assert_eq!(
+                (plain.protocol, plain.source_port, plain.destination_port),
+                (Some(Protocol::Udp), 50_000, 3478)
+            );
+            assert_eq!(plain.source.to_be_bytes()[..], v6[8..24]);
+            assert_eq!(plain.destination.to_be_bytes()[..], v6[24..40]);
+        }
+    }
+}
+
+#[test]
+fn whatever_is_not_plain_takes_the_long_way() {
+    let with = |bytes: &[u8], at: usize, value: u8| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] = value;
+        bytes
+    };
+    let v4 = udp4(50_000, 3478);
+    // Length of the header, a fragment and its offset, a total length before the ports, none, and one beyond the packet.
+    for (at, value) in [
+        (0, 0x46),
+        (0, 0x55),
+        (6, 0x20),
+        (6, 1),
+        (7, 1),
+        (3, 23),
+        (3, 0),
+        (3, 65),
+    ] {
+        assert_eq!(plain_ipv4(&with(&v4, at, value)), None, "{value} at {at}");
+    }
+    assert_eq!(plain_ipv4(&v4[..23]), None);
+    // Reserved, and don't fragment: they change nothing.
+    assert!(plain_ipv4(&with(&v4, 6, 0xc0)).is_some());
+
+    let v6 = ipv6(17, &UDP);
+    for (at, value) in [(0, 0x50), (5, 3), (5, 0), (5, 9), (6, 44), (6, 58)] {
+        assert_eq!(plain_ipv6(&with(&v6, at, value)), None, "{value} at {at}");
+    }
+    assert_eq!(plain_ipv6(&v6[..43]), None);
+}
+
+#[test]
+fn a_table_holds_as_many_datagrams_as_it_was_made_for() {
+    // Ids that count up, as hosts give them, and hosts that count up: sets of four fill evenly enough for a quarter.
+    let mut table = FragmentTable::new(1 << 12);
+    let key = |number: u32| {
+        let source = Ipv4Addr::from_bits(0xac10_0000 | number / 64);
+        FragmentKey::v4(source, THERE.into(), 17, number % 64)
+    };
+    for number in 0..1 << 10 {
+        table.insert(key(number), Duration::ZERO, number);
+    }
+    assert!(table.evicted() < 16, "{} of 1,024", table.evicted());
+    let v6 = |number: u32| {
+        let source = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number / 64));
+        FragmentKey::v6(source, Ipv6Addr::LOCALHOST, number % 64)
+    };
+    let mut table = FragmentTable::new(1 << 12);
+    for number in 0..1 << 10 {
+        table.insert(v6(number), Duration::ZERO, number);
+    }
+    assert!(table.evicted() < 16, "{} of 1,024", table.evicted());
+}
+
+#[test]
 fn a_table_forgets_after_thirty_seconds() {
     let mut table = FragmentTable::new(16);
     let key = FragmentKey::v4(HERE.into(), THERE.into(), 17, 1);
