@@ -78,6 +78,16 @@ mod tests {
     }
 
     #[test]
+    fn a_carry_out_of_the_first_fold_is_added() {
+        let bytes = [&[0xff; 16][..], &1_u64.to_ne_bytes()].concat();
+        let theirs = etherparse::checksum::Sum16BitWords::new().add_slice(&bytes);
+        assert_eq!(
+            Sum::of(&bytes).checksum(),
+            theirs.ones_complement().to_ne_bytes()
+        );
+    }
+
+    #[test]
     fn sums_that_overflow_carry() {
         let ones = [0xff; 65_536];
         assert!(Sum::of(&ones).and(&ones).is_whole());

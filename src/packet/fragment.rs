@@ -69,7 +69,7 @@ impl FragmentKey {
 
 /// A bounded memory of first fragments, keyed by datagram; `V` is the decision on it.
 ///
-/// Four entries a set: a new datagram takes an empty or outdated entry, else the oldest of its set. Nothing is allocated
+/// Four entries a set: a new datagram takes an empty entry, else the oldest of its set. Nothing is allocated
 /// after [`new`](Self::new), and every call looks at four entries at most.
 #[derive(Debug, Clone)]
 pub struct FragmentTable<V> {
@@ -101,7 +101,7 @@ impl<V: Copy> FragmentTable<V> {
     /// for the same key.
     pub fn insert(&mut self, key: FragmentKey, now: Duration, value: V) {
         let set = self.set(&key);
-        let slot = slot_for(&self.sets[set], &key, now);
+        let slot = slot_for(&self.sets[set], &key);
         let entry = &mut self.sets[set][slot];
         if entry
             .as_ref()
@@ -145,13 +145,13 @@ impl<V> Entry<V> {
     }
 }
 
-/// The place in `set` for the datagram of `key`: its own entry, else an empty, an outdated or the oldest one.
-fn slot_for<V>(set: &[Option<Entry<V>>; WAYS], key: &FragmentKey, now: Duration) -> usize {
+/// The place in `set` for the datagram of `key`: its own entry, else an empty or the oldest one, which
+/// is an outdated one where there is any.
+fn slot_for<V>(set: &[Option<Entry<V>>; WAYS], key: &FragmentKey) -> usize {
     let rank = |entry: &Option<Entry<V>>| match entry {
         Some(entry) if entry.key == *key => (0, Duration::ZERO),
         None => (1, Duration::ZERO),
-        Some(entry) if entry.is_outdated(now) => (2, Duration::ZERO),
-        Some(entry) => (3, entry.seen),
+        Some(entry) => (2, entry.seen),
     };
     (0..WAYS).min_by_key(|&slot| rank(&set[slot])).unwrap_or(0)
 }

@@ -57,6 +57,14 @@ fn addresses_and_ports_of_a_udp_packet_are_read() {
 }
 
 #[test]
+fn protocols_are_printed_as_policies_write_them() {
+    assert_eq!(
+        format!("{}, {:>4}", Protocol::Tcp, Protocol::Udp),
+        "tcp,  udp"
+    );
+}
+
+#[test]
 fn padding_behind_the_total_length_is_not_part_of_the_packet() {
     let mut bytes = udp4(50_000, 3478);
     bytes.extend([0xff; 18]);

@@ -23,3 +23,18 @@ impl std::ops::AddAssign for Traffic {
         self.bytes += more.bytes;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traffic_adds_up() {
+        let mut sum = Traffic::ONE_EMPTY;
+        sum += Traffic {
+            packets: 3,
+            bytes: 4_000,
+        };
+        assert_eq!((sum.packets, sum.bytes), (4, 4_000));
+    }
+}

@@ -159,6 +159,11 @@ mod tests {
             let traffic = traffic_of(&frame(VirtioHeader::TCP_V4, segment, transport, &packet));
             assert_eq!((traffic.packets, traffic.bytes), (1, length as u64));
         }
+        // Payload, but no length of segments; and segments, but no payload.
+        for (segment, length) in [(0, 60), (1_400, 28)] {
+            let traffic = traffic_of(&frame(VirtioHeader::UDP, segment, 20, &vec![0; length]));
+            assert_eq!((traffic.packets, traffic.bytes), (1, length as u64));
+        }
         assert_eq!(traffic_of(&[0; 3]).packets, 1);
     }
 }

@@ -563,3 +563,104 @@ fn a_write_knows_the_frames_that_it_is_made_of() {
         [vec![slices[0], slices[2]], vec![slices[1]], vec![slices[3]]]
     );
 }
+
+#[test]
+fn a_write_is_as_long_as_its_pieces() {
+    let mut flow = Flow::all().swap_remove(TCP4);
+    let frames: Vec<Vec<u8>> = (0..3).map(|_| flow.send(usual(100))).collect();
+    let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+    let mut merger = Merger::new(Offload::Tcp);
+    let mut pieces = [IoSlice::new(&[]); PIECES];
+    let lengths: Vec<usize> = merger
+        .merge(&slices, &mut pieces)
+        .map(|merged| merged.length())
+        .collect();
+    assert_eq!(lengths, [VirtioHeader::LENGTH + 52 + 300]);
+}
+
+#[test]
+fn a_partial_checksum_at_another_offset_stands_apart() {
+    let partial = Sent {
+        payload: 100,
+        oddity: Oddity::Partial,
+    };
+    for number in [TCP4, UDP4, TCP6, UDP6] {
+        // In the virtio header: where the sum starts, and where it is written.
+        for at in [6, 8] {
+            let mut flow = Flow::all().swap_remove(number);
+            let mut frames: Vec<Vec<u8>> = (0..3).map(|_| flow.send(partial)).collect();
+            let field = u16::from_ne_bytes([frames[1][at], frames[1][at + 1]]) + 2;
+            frames[1][at..at + 2].copy_from_slice(&field.to_ne_bytes());
+            let written = written(&frames, Offload::TcpAndUdp);
+            assert_eq!(written.len(), 3, "flow {number}, field {at}");
+        }
+    }
+}
+
+#[test]
+fn few_of_many_flows_share_a_place() {
+    // Two packets of 32 flows in turn, which differ by a port.
+    for number in [TCP4, UDP4, TCP6, UDP6] {
+        let mut flows: Vec<Flow> = (0..32)
+            .map(|port| Flow {
+                port: 50_000 + port,
+                ..Flow::all().swap_remove(number)
+            })
+            .collect();
+        let frames: Vec<Vec<u8>> = (0..64).map(|at| flows[at % 32].send(usual(100))).collect();
+        let writes = written(&frames, Offload::TcpAndUdp).len();
+        assert!(writes < 32 + 8, "{writes} writes of 32 flows by port");
+    }
+}
+
+#[test]
+fn unusual_packets_are_not_merged_with_each_other_either() {
+    let of_tcp = [
+        Oddity::Flags(0x90),
+        Oddity::Flags(0x12),
+        Oddity::Flags(0x30),
+        Oddity::Flags(0x00),
+        Oddity::Reserved,
+        Oddity::Urgent,
+        Oddity::Padding,
+    ];
+    for flow in [TCP4, TCP6] {
+        for oddity in of_tcp {
+            let sends = [Sent {
+                payload: 100,
+                oddity,
+            }; 3];
+            assert_eq!(runs(flow, &sends), [1, 1, 1], "{oddity:?}");
+        }
+    }
+}
+
+#[test]
+fn a_super_packet_is_not_merged() {
+    let partial = Sent {
+        payload: 100,
+        oddity: Oddity::Partial,
+    };
+    let of = [VirtioHeader::TCP_V4, VirtioHeader::TCP_V6];
+    for (number, gso_type) in [TCP4, TCP6].into_iter().zip(of) {
+        let mut flow = Flow::all().swap_remove(number);
+        let mut frames: Vec<Vec<u8>> = (0..3).map(|_| flow.send(partial)).collect();
+        frames[1][1] = gso_type;
+        assert_eq!(written(&frames, Offload::TcpAndUdp).len(), 3);
+    }
+}
+
+#[test]
+fn udp_without_a_checksum_is_not_merged_though_its_sum_may_be_right() {
+    let right = Sent {
+        payload: 100,
+        oddity: Oddity::AllOnes,
+    };
+    for (number, network) in [(UDP4, IPV4_HEADER), (UDP6, IPV6_HEADER)] {
+        let mut flow = Flow::all().swap_remove(number);
+        let mut frames: Vec<Vec<u8>> = (0..3).map(|_| flow.send(right)).collect();
+        assert_eq!(written(&frames, Offload::TcpAndUdp).len(), 1);
+        frames[1][VirtioHeader::LENGTH + network + UDP_CHECKSUM..][..2].fill(0);
+        assert_eq!(written(&frames, Offload::TcpAndUdp).len(), 3);
+    }
+}
