@@ -45,6 +45,7 @@ pub struct Generation(pub u64);
 
 /// Why a policy that means something cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CompileError {
     /// More combinations of sets than a class number can tell apart.
     #[error(
