@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use offramp::policy::{
-    Allow, Lifts, MediaMatch, MediaOptions, Policy, PortRange, ProtocolSet, PublicService, Server,
-    Sourced, VpnOptions,
+    Allow, Destination, Lifts, MediaMatch, MediaOptions, Policy, PortRange, ProtocolSet,
+    PublicService, Server, Sourced, VpnOptions,
 };
 
 /// A small seeded generator (xorshift64*, Vigna 2016): the same packets in every run.
@@ -219,7 +219,10 @@ pub fn policy(sets: &Sets) -> Policy {
             .enumerate()
             .map(|(at, to)| Allow {
                 name: named("allow", at),
-                to,
+                to: to
+                    .into_iter()
+                    .map(|it| sourced(Destination::Prefix(it.value)))
+                    .collect(),
                 protocols: ProtocolSet::Both,
                 ports: ALLOWED_PORTS
                     .map(|port| sourced(PortRange::single(port)))

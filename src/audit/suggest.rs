@@ -96,7 +96,7 @@ fn toml(service: &CutService, name: &str, to: &[IpNet], left_out: usize) -> Stri
             "# Only attempts to connect were seen: nobody answers, or they are dropped already.\n";
     }
     if service.scope == Scope::Client {
-        out += "# These are addresses of VPN clients, which may be another's tomorrow.\n";
+        out += "# These are addresses of VPN clients, which may be another's tomorrow: to = [\"clients\"] has them all.\n";
     }
     if service.name.is_none() {
         out += "# The port has no name, but a server's callers. Find out what it is before you allow it.\n";

@@ -202,7 +202,15 @@ fn because(policy: &Policy, question: &Question, answer: &Answer<'_>) -> String 
         Reason::Public => format!("{place}; it should be reached outside the tunnel"),
         Reason::Servers => format!("{place}; Table 1, row 2: all ports"),
         Reason::Media => format!("{place}, and {}; Table 1, row 1", media()),
-        Reason::Hairpin => format!("{place}, and {}; media between clients", media()),
+        Reason::Hairpin => {
+            let beyond = answer.beyond_clients.map_or(String::new(), |it| {
+                format!(
+                    "; {} has {} ({origin}:{}), which reaches beyond vpn.client_subnets: add \"clients\" to its `to` to lift media between clients",
+                    it.set, it.prefix, it.line
+                )
+            });
+            format!("{place}, and {}; media between clients{beyond}", media())
+        }
         Reason::Allow => format!("{place}; it lifts the rule that would drop it"),
         Reason::Default if question.protocol.is_none() => {
             "the rules speak of TCP and UDP; ICMP passes".to_owned()
@@ -240,6 +248,7 @@ fn as_json(explanation: &Explanation<'_>) -> serde_json::Value {
             "reason": it.verdict.reason.name(),
             "rule": it.rule.map(|rule| json!({ "name": rule.name, "line": rule.line })),
             "matched": it.matched.as_ref().map(membership),
+            "beyond_clients": it.beyond_clients.as_ref().map(membership),
         })
     };
     json!({

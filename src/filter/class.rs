@@ -33,6 +33,8 @@ pub(super) struct Class {
     pub(super) public: Option<u32>,
     /// Positions of the `[[allow]]` entries whose `to` covers it, ascending.
     pub(super) allows: Vec<u32>,
+    /// Positions of those that cover it by a prefix inside `vpn.client_subnets`, ascending.
+    pub(super) allows_between_clients: Vec<u32>,
 }
 
 /// One set of a policy that a prefix puts its addresses into.
@@ -43,6 +45,7 @@ enum Membership {
     Server(u32),
     Public(u32),
     Allow(u32),
+    AllowBetweenClients(u32),
 }
 
 /// A policy with more combinations of sets than a class number can tell apart.
@@ -96,7 +99,16 @@ fn memberships(policy: &Policy) -> impl Iterator<Item = (IpNet, Membership)> {
     // Feeds are numbered behind the public services, as in the rule table.
     let feeds = policy.feeds.iter().enumerate().rev();
     let first_feed = policy.publics.len();
+    let clients = policy.vpn.client_addresses();
     let allows = policy.allows.iter().enumerate();
+    let allows = allows.flat_map(move |(at, rule)| {
+        let all = rule.prefixes(&policy.vpn);
+        let between_clients = rule.prefixes_between_clients(&policy.vpn, &clients);
+        let all = all.map(move |it| (it.value, Membership::Allow(number(at))));
+        let between_clients =
+            between_clients.map(move |it| (it.value, Membership::AllowBetweenClients(number(at))));
+        all.chain(between_clients).collect::<Vec<_>>()
+    });
     each(&policy.vpn.client_subnets, Membership::Client)
         .chain(each(&policy.corporate.subnets, Membership::Corporate))
         .chain(
@@ -112,7 +124,7 @@ fn memberships(policy: &Policy) -> impl Iterator<Item = (IpNet, Membership)> {
             publics
                 .flat_map(move |(at, rule)| each(&rule.addresses, Membership::Public(number(at)))),
         )
-        .chain(allows.flat_map(move |(at, rule)| each(&rule.to, Membership::Allow(number(at)))))
+        .chain(allows)
 }
 
 /// Walks the prefixes from the lowest address up, outer before inner, and gives each the class of its parent with its
@@ -140,6 +152,13 @@ fn sweep<Net: Ord + Copy>(
         enclosing.push((prefix, class));
     }
     Ok(classes)
+}
+
+/// Adds `position` to an ascending list, once.
+fn insert(positions: &mut Vec<u32>, position: u32) {
+    if let Err(at) = positions.binary_search(&position) {
+        positions.insert(at, position);
+    }
 }
 
 /// Numbers classes as they are met.
@@ -174,10 +193,9 @@ impl Interner {
             Membership::Corporate => joined.corporate = true,
             Membership::Server(position) => joined.server = Some(position),
             Membership::Public(position) => joined.public = Some(position),
-            Membership::Allow(position) => {
-                if let Err(at) = joined.allows.binary_search(&position) {
-                    joined.allows.insert(at, position);
-                }
+            Membership::Allow(position) => insert(&mut joined.allows, position),
+            Membership::AllowBetweenClients(position) => {
+                insert(&mut joined.allows_between_clients, position);
             }
         }
         let number = self.number(joined)?;

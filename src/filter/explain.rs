@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::{CompiledPolicy, Judge, Rule};
 use crate::packet::{Protocol, Received};
-use crate::policy::{EntryKey, PortRange, Sourced};
+use crate::policy::{Allow, EntryKey, PortRange, Sourced};
 use crate::verdict::{Reason, Verdict};
 
 /// A packet whose verdict is to be explained.
@@ -51,6 +51,9 @@ pub struct Answer<'a> {
     pub rule: Option<&'a Rule>,
     /// The prefix that led to it.
     pub matched: Option<Membership<'a>>,
+    /// Of a `hairpin`: the `[[allow]]` that has the destination and one of the ports, but by a prefix that reaches beyond
+    /// `vpn.client_subnets`, which lifts nothing between clients.
+    pub beyond_clients: Option<Membership<'a>>,
 }
 
 /// A prefix of the policy that holds an address.
@@ -112,6 +115,10 @@ impl CompiledPolicy {
             }
             answers.push(self.answer(PortRange::single(port), verdict, &destination));
         }
+        for answer in &mut answers {
+            answer.beyond_clients =
+                self.beyond_clients(answer, from.port(), question.protocol, &destination);
+        }
         Some(Explanation {
             source,
             destination,
@@ -129,7 +136,12 @@ impl CompiledPolicy {
     ) -> Option<Answer<'_>> {
         let verdict = self.ask(from, to, protocol)?;
         let destination = self.memberships(to.ip());
-        Some(self.answer(PortRange::single(to.port()), verdict, &destination))
+        let answer = self.answer(PortRange::single(to.port()), verdict, &destination);
+        let beyond_clients = self.beyond_clients(&answer, from.port(), protocol, &destination);
+        Some(Answer {
+            beyond_clients,
+            ..answer
+        })
     }
 
     /// The verdict on a packet made for the purpose.
@@ -190,7 +202,47 @@ impl CompiledPolicy {
             verdict,
             rule,
             matched,
+            beyond_clients: None,
         }
+    }
+
+    /// The `[[allow]]` that would lift a `hairpin` if its prefix lay inside `vpn.client_subnets`.
+    fn beyond_clients<'a>(
+        &self,
+        answer: &Answer<'_>,
+        from_port: u16,
+        protocol: Option<Protocol>,
+        destination: &[Membership<'a>],
+    ) -> Option<Membership<'a>> {
+        if answer.verdict.reason != Reason::Hairpin {
+            return None;
+        }
+        let protocol = protocol?;
+        let matches = |allow: &Allow| {
+            let asked = answer.ports;
+            let overlaps =
+                |range: PortRange| range.first() <= asked.last() && asked.first() <= range.last();
+            allow.lifts.media
+                && allow.protocols.contains(protocol)
+                && (allow.ports.is_empty() || allow.ports.iter().any(|it| overlaps(it.value)))
+                && (allow.from_ports.is_empty()
+                    || allow
+                        .from_ports
+                        .iter()
+                        .any(|it| it.value.contains(from_port)))
+        };
+        let clients = self.policy().vpn.client_addresses();
+        let by_name = |name: &str| {
+            let mut allows = self.policy().allows.iter();
+            allows.find(|allow| allow.name.value == name)
+        };
+        let mut found = destination.iter().copied();
+        found.find(|it| match it.set {
+            Set::Allow(name) => !clients.covers(it.prefix) && by_name(name).is_some_and(matches),
+            Set::Clients | Set::Corporate | Set::Server(_) | Set::Public(_) | Set::Feed(..) => {
+                false
+            }
+        })
     }
 
     /// The prefixes of the policy that hold `address`, most specific first, then in file order.
@@ -215,10 +267,10 @@ impl CompiledPolicy {
             .servers
             .iter()
             .for_each(|it| look(Set::Server(&it.name.value), &it.addresses));
-        policy
-            .allows
-            .iter()
-            .for_each(|it| look(Set::Allow(&it.name.value), &it.to));
+        for allow in &policy.allows {
+            let prefixes: Vec<_> = allow.prefixes(&policy.vpn).collect();
+            look(Set::Allow(&allow.name.value), &prefixes);
+        }
         look(Set::Clients, &policy.vpn.client_subnets);
         look(Set::Corporate, &policy.corporate.subnets);
         for feed in &policy.feeds {
@@ -338,6 +390,81 @@ ports = ["3389"]
                 "3389 forward allow",
                 "3390-65535 drop media"
             ]
+        );
+    }
+
+    /// Whether UDP from a client to port 50000 of `to` is lifted by an `[[allow]]` to `entries`, asked of the compiled
+    /// policy, of the reference filter and of the list of rules, which must agree.
+    fn is_lifted(entries: &str, to: &str) -> bool {
+        let text = format!(
+            "[vpn]\nclient_subnets = [\"10.8.0.0/25\", \"10.8.0.128/25\", \"172.16.1.0/24\"]\n\
+             [corporate]\nsubnets = [\"10.0.0.0/8\"]\n\
+             [[allow]]\nname = \"a\"\nto = [{entries}]\n"
+        );
+        let (policy, _) = policy::parse("explain.toml", text.as_bytes()).expect("a good policy");
+        let rules = crate::plan::Ruleset::of(&policy);
+        let question = question(to, Some(50_000), Some(Protocol::Udp));
+        let by_rules = rules.decide(
+            question.from,
+            question.to,
+            Some((Protocol::Udp, Question::EPHEMERAL_PORT, 50_000)),
+        );
+        let compiled = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
+        let explanation = compiled.explain(&question).expect("one family");
+        let verdict = explanation.answers[0].verdict;
+        assert_eq!(by_rules, (verdict.action, verdict.reason), "{entries} {to}");
+        match verdict.reason {
+            Reason::Allow => true,
+            Reason::Media | Reason::Hairpin => false,
+            other => panic!("{other} for {to}"),
+        }
+    }
+
+    #[test]
+    fn between_clients_an_allow_counts_by_its_prefixes_inside_their_subnets_alone() {
+        let pools = ["10.8.0.5", "10.8.0.200", "172.16.1.5"];
+        let lifted = |entries: &str| pools.map(|to| is_lifted(entries, to));
+        // A pool lies inside it: it was written for the offices.
+        assert_eq!(lifted("\"10.0.0.0/8\""), [false, false, false]);
+        assert!(is_lifted("\"10.0.0.0/8\"", "10.8.1.5"));
+        // Two pools side by side hold it together.
+        assert_eq!(lifted("\"10.8.0.0/24\""), [true, true, false]);
+        assert_eq!(lifted("\"10.8.0.0/25\""), [true, false, false]);
+        assert_eq!(lifted("\"10.8.0.5\""), [true, false, false]);
+        // Half of it is offices.
+        assert_eq!(lifted("\"10.8.0.0/23\""), [false, false, false]);
+        assert!(is_lifted("\"10.8.0.0/23\"", "10.8.1.5"));
+        // The word stands for all pools, and for nothing else.
+        assert_eq!(lifted("\"clients\""), [true, true, true]);
+        assert!(!is_lifted("\"clients\"", "10.8.1.5"));
+        assert_eq!(lifted("\"10.0.0.0/8\", \"clients\""), [true, true, true]);
+        assert!(is_lifted("\"10.0.0.0/8\", \"clients\"", "10.8.1.5"));
+        assert_eq!(
+            lifted("\"10.0.0.0/8\", \"10.8.0.128/25\""),
+            [false, true, false]
+        );
+    }
+
+    #[test]
+    fn a_hairpin_names_the_allow_whose_prefix_reaches_beyond_the_clients() {
+        let text = String::from_utf8_lossy(POLICY)
+            .replace("172.16.1.0/24\"]", "172.16.1.0/24\", \"10.9.0.0/28\"]");
+        let (policy, _) = policy::parse("explain.toml", text.as_bytes()).expect("a good policy");
+        let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
+        let beyond = |port| {
+            let explanation = policy.explain(&question("10.9.0.5", port, Some(Protocol::Tcp)));
+            let answers = explanation.expect("one family").answers;
+            let said = answers.iter().map(|answer| {
+                let named = answer.beyond_clients.map(|it| it.prefix.to_string());
+                format!("{} {:?}", answer.verdict, named)
+            });
+            said.collect::<Vec<_>>()
+        };
+        assert_eq!(beyond(Some(3389)), ["drop hairpin Some(\"10.9.0.0/24\")"]);
+        assert_eq!(beyond(Some(3390)), ["drop hairpin None"]);
+        assert_eq!(
+            beyond(None),
+            ["forward default None", "drop hairpin Some(\"10.9.0.0/24\")"]
         );
     }
 

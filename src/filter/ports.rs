@@ -211,8 +211,12 @@ impl<'a> PortCompiler<'a> {
                 allow.lifts.media
             }
         };
-        let exceptions: Vec<Exception> = class
-            .allows
+        let allows = if class.client && class.server.is_none() {
+            &class.allows_between_clients
+        } else {
+            &class.allows
+        };
+        let exceptions: Vec<Exception> = allows
             .iter()
             .map(|&position| (position as usize, &self.policy.allows[position as usize]))
             .filter(|(_, allow)| allow.protocols.contains(protocol) && lifts_it(allow))

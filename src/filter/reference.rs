@@ -12,7 +12,7 @@
 //! 4. destination in a `[[public]]` service or a feed → forward `public`, or drop it
 //! 5. TCP or UDP to a `[[server]]` → drop `servers`, unless an `[[allow]]` lifts it → forward `allow`
 //! 6. TCP or UDP to a media port of a client → drop `hairpin`, of a corporate host → drop `media`, unless an
-//!    `[[allow]]` lifts it → forward `allow`
+//!    `[[allow]]` lifts it → forward `allow`; between clients by a prefix that lies inside the client subnets alone
 //! 7. anything else → forward `default`
 //!
 //! Rules 5 and 6 may ask for ports, and not every packet shows them. `Payload` names the ways in which they can be
@@ -27,7 +27,9 @@ use ipnet::IpNet;
 use self::reading::{ANY_TRANSPORT, Carries, FragmentKey, Payload, Ports, Transport, read};
 use super::RuleTable;
 use crate::packet::Protocol;
-use crate::policy::{Allow, LeakedPublic, MediaMatch, Policy, PortRange, Sourced, UnknownSource};
+use crate::policy::{
+    Allow, Destination, LeakedPublic, MediaMatch, Policy, PortRange, Sourced, UnknownSource,
+};
 use crate::verdict::{Action, Reason, RuleId, Verdict};
 
 mod reading;
@@ -131,7 +133,9 @@ impl ReferenceFilter {
             return None;
         };
         let server = self.server_of(destination)?;
-        let lifted = self.first_allow(destination, ports, |allow| allow.lifts.servers);
+        let lifted = self.first_allow(ports, |allow| {
+            allow.lifts.servers && self.is_named(allow, destination)
+        });
         Some(match lifted {
             Some(allow) => Verdict::forward(Reason::Allow).by(allow),
             None => Verdict::drop(Reason::Servers).by(server),
@@ -156,7 +160,13 @@ impl ReferenceFilter {
         if !is_media {
             return None;
         }
-        let lifted = self.first_allow(destination, ports, |allow| allow.lifts.media);
+        let lifted = self.first_allow(ports, |allow| {
+            let named = match reason {
+                Reason::Hairpin => self.is_named_among_clients(allow, destination),
+                _ => self.is_named(allow, destination),
+            };
+            allow.lifts.media && named
+        });
         Some(match lifted {
             Some(allow) => Verdict::forward(Reason::Allow).by(allow),
             None => Verdict::drop(reason).by(self.rules.media()),
@@ -169,16 +179,33 @@ impl ReferenceFilter {
         longest_match(servers, destination).map(|position| self.rules.server(position))
     }
 
-    /// The first `[[allow]]` in the file that lifts the rule in question and matches.
+    /// Whether `to` of the `[[allow]]` has `destination`.
+    fn is_named(&self, allow: &Allow, destination: IpAddr) -> bool {
+        allow.to.iter().any(|entry| match entry.value {
+            Destination::Prefix(prefix) => prefix.contains(&destination),
+            Destination::Clients => covered(&self.policy.vpn.client_subnets, destination),
+        })
+    }
+
+    /// Whether `to` of the `[[allow]]` has `destination` by an entry that speaks of clients alone.
+    fn is_named_among_clients(&self, allow: &Allow, destination: IpAddr) -> bool {
+        let clients = &self.policy.vpn.client_subnets;
+        allow.to.iter().any(|entry| match entry.value {
+            Destination::Prefix(prefix) => {
+                prefix.contains(&destination) && lies_inside(prefix, clients)
+            }
+            Destination::Clients => covered(clients, destination),
+        })
+    }
+
+    /// The first `[[allow]]` in the file that lifts the rule in question there and matches the ports.
     fn first_allow(
         &self,
-        destination: IpAddr,
         ports: Ports,
-        lifts_the_rule: impl Fn(&Allow) -> bool,
+        lifts_the_rule_there: impl Fn(&Allow) -> bool,
     ) -> Option<RuleId> {
         let matches = |allow: &Allow| {
-            lifts_the_rule(allow)
-                && covered(&allow.to, destination)
+            lifts_the_rule_there(allow)
                 && allow.protocols.contains(ports.protocol)
                 && (allow.ports.is_empty() || any_range(&allow.ports, ports.destination))
                 && (allow.from_ports.is_empty() || any_range(&allow.from_ports, ports.source))
@@ -290,6 +317,16 @@ impl ReferenceFilter {
 /// Whether one of `prefixes` holds `address`; an IPv4 prefix holds no IPv6 address, mapped or not.
 fn covered(prefixes: &[Sourced<IpNet>], address: IpAddr) -> bool {
     prefixes.iter().any(|it| it.value.contains(&address))
+}
+
+/// Whether every address of `inner` is in one of `prefixes`: the whole of it is, or both its halves are.
+fn lies_inside(inner: IpNet, prefixes: &[Sourced<IpNet>]) -> bool {
+    if prefixes.iter().any(|outer| outer.value.contains(&inner)) {
+        return true;
+    }
+    let may_be_in_parts = prefixes.iter().any(|part| inner.contains(&part.value));
+    let halves = inner.subnets(inner.prefix_len().saturating_add(1));
+    may_be_in_parts && halves.is_ok_and(|mut halves| halves.all(|half| lies_inside(half, prefixes)))
 }
 
 /// Whether one of `ranges` holds `port`.

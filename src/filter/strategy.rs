@@ -116,7 +116,7 @@ impl Places {
             destinations.extend(values(&server.addresses));
         }
         for allow in &policy.allows {
-            destinations.extend(values(&allow.to));
+            destinations.extend(allow.prefixes(&policy.vpn).map(|it| it.value));
         }
         for public in &policy.publics {
             destinations.extend(values(&public.addresses));

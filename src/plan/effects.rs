@@ -89,15 +89,16 @@ fn verdict_changes(before: &Policy, after: &Policy) -> Result<Vec<VerdictChange>
 /// Every prefix at whose edges a verdict can change beside those of the feeds.
 fn cuts(policy: &Policy) -> Vec<IpNet> {
     let servers = policy.servers.iter().flat_map(|server| &server.addresses);
-    let allows = policy.allows.iter().flat_map(|allow| &allow.to);
+    let allows = policy.allows.iter();
+    let allows = allows.flat_map(|allow| allow.prefixes(&policy.vpn));
     let publics = policy.publics.iter().flat_map(|public| &public.addresses);
     let internal = policy
         .vpn
         .client_subnets
         .iter()
         .chain(&policy.corporate.subnets);
-    let all = internal.chain(servers).chain(allows).chain(publics);
-    all.map(|prefix| prefix.value).collect()
+    let all = internal.chain(servers).chain(publics).copied();
+    all.chain(allows).map(|prefix| prefix.value).collect()
 }
 
 /// The prefixes of `set`, cut so that each lies inside or outside every one of `cuts`.
@@ -123,12 +124,14 @@ type Memo = HashMap<String, Option<String>>;
 /// A compiled policy, and a client of each family to ask for.
 struct Judged {
     policy: CompiledPolicy,
+    clients: PrefixSet,
 }
 
 impl Judged {
     fn new(policy: Policy) -> Result<Self, CompileError> {
+        let clients = policy.vpn.client_addresses();
         let policy = CompiledPolicy::new(policy, Generation(1))?;
-        Ok(Self { policy })
+        Ok(Self { policy, clients })
     }
 
     /// The verdicts on packets to `address`; none where no client has its family.
@@ -144,7 +147,11 @@ impl Judged {
             protocol,
         };
         let sets = self.policy.explain(&question(None, None))?.destination;
-        let sets: Vec<String> = sets.iter().map(|it| set_name(it.set)).collect();
+        let sets = sets.iter().map(|it| {
+            let among_clients = self.clients.covers(it.prefix);
+            set_name(it.set, among_clients)
+        });
+        let sets: Vec<String> = sets.collect();
         let key = format!("{} {}", address.is_ipv4(), sets.join(", "));
         if let Some(known) = memo.get(&key) {
             return known.clone();
@@ -170,10 +177,12 @@ impl Judged {
     }
 }
 
-/// The set without what does not bear on verdicts: the entry of a feed.
-fn set_name(set: Set<'_>) -> String {
+/// The set without what does not bear on verdicts, the entry of a feed, and with what does: whether an `[[allow]]`
+/// holds the address by a prefix that is `among_clients`.
+fn set_name(set: Set<'_>, among_clients: bool) -> String {
     match set {
         Set::Feed(name, _) => format!("[[feed]] {name}"),
+        Set::Allow(_) if among_clients => format!("{set} among clients"),
         Set::Clients | Set::Corporate | Set::Server(_) | Set::Allow(_) | Set::Public(_) => {
             set.to_string()
         }
@@ -223,6 +232,40 @@ file = "m365.txt"
             [
                 "52.120.3.0/24: forward public -> 0-1023 forward default, 1024-65535 drop media",
                 "52.122.0.0/15: forward default -> forward public",
+            ]
+        );
+    }
+
+    #[test]
+    fn clients_that_an_allow_has_by_prefixes_of_two_kinds_have_verdicts_of_two_kinds() {
+        let text = format!(
+            "{POLICY}[[allow]]\nname = \"help\"\nto = [\"52.120.0.0/16\", \"10.0.0.0/8\"]\n"
+        )
+        .replace(
+            "172.16.1.0/24",
+            "10.8.0.0/24\", \"52.120.0.0/17\", \"52.120.128.0/17",
+        );
+        let (policy, _) = policy::parse("policy.toml", text.as_bytes()).expect("a good policy");
+        let with = |list: &str| {
+            let mut policy = policy.clone();
+            policy.take_feed(0, list.as_bytes()).expect("a good feed");
+            policy
+        };
+        let effects = Effects::between(
+            &with("52.112.0.0/14\n10.8.0.0/30\n52.120.3.0/30\n"),
+            &with("52.112.0.0/14\n"),
+        );
+        let effects = effects.expect("small policies");
+        let after: Vec<String> = effects
+            .verdicts
+            .iter()
+            .map(|it| format!("{}: {}", it.addresses, it.after))
+            .collect();
+        assert_eq!(
+            after,
+            [
+                "10.8.0.0/30: 0-1023 forward default, 1024-65535 drop hairpin",
+                "52.120.3.0/30: 0-1023 forward default, 1024-65535 forward allow",
             ]
         );
     }

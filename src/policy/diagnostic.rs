@@ -150,6 +150,8 @@ codes! {
     ClientAndPublic = "client-and-public",
     /// An `[[allow]]` that changes no verdict.
     AllowWithoutEffect = "allow-without-effect",
+    /// An `[[allow]]` that has clients' addresses by a prefix that reaches beyond them.
+    AllowBeyondClients = "allow-beyond-clients",
     /// A public service at a private address.
     PublicIsPrivate = "public-is-private",
     /// A feed whose file is not there.

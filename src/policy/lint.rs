@@ -5,12 +5,14 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 
+use crate::address::PrefixSet;
+
 use super::coverage::Coverage;
 use super::diagnostic::{Code, Collector, Diagnostic, Label};
 use super::file::{Place, PolicyFile};
 use super::lint_names::check_names;
 use super::lint_ports::check_media_ports;
-use super::meaning::{Allow, Policy, PortRange, Sourced};
+use super::meaning::{Allow, Destination, Policy, PortRange, Sourced};
 
 /// Adds what is to be said about a policy that could be read without errors.
 pub(super) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
@@ -24,7 +26,7 @@ pub(super) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<
             section: "public",
             position,
             key: "addresses",
-            prefixes: &public.addresses,
+            entries: &public.addresses,
         };
         check_public(&public.name.value, &list, file, &scope, out);
     }
@@ -64,24 +66,20 @@ impl Scope {
     }
 }
 
-/// A list of prefixes and where the file has it.
-struct List<'a> {
+/// A list of prefixes or other entries, and where the file has it.
+struct List<'a, T = IpNet> {
     section: &'a str,
     position: usize,
     key: &'a str,
-    prefixes: &'a [Sourced<IpNet>],
+    entries: &'a [Sourced<T>],
 }
 
-impl List<'_> {
-    /// Prefixes for which `holds`, with their spans.
-    fn matching(
-        &self,
-        file: &PolicyFile<'_>,
-        holds: impl Fn(IpNet) -> bool,
-    ) -> Vec<(IpNet, Range<usize>)> {
-        let prefixes = self.prefixes.iter().enumerate();
-        let matching = prefixes.filter(|(_, prefix)| holds(prefix.value));
-        let spans = matching.map(|(item, prefix)| (prefix.value, file.span(self.place(item))));
+impl<T: Copy> List<'_, T> {
+    /// Entries for which `holds`, with their spans.
+    fn matching(&self, file: &PolicyFile<'_>, holds: impl Fn(T) -> bool) -> Vec<(T, Range<usize>)> {
+        let entries = self.entries.iter().enumerate();
+        let matching = entries.filter(|(_, entry)| holds(entry.value));
+        let spans = matching.map(|(item, entry)| (entry.value, file.span(self.place(item))));
         spans.collect()
     }
 
@@ -95,12 +93,12 @@ impl List<'_> {
     }
 }
 
-/// The prefixes in prose, the first few by name.
-fn names(found: &[(IpNet, Range<usize>)]) -> String {
+/// The entries in prose, the first few by name.
+fn names<T: ToString>(found: &[(T, Range<usize>)]) -> String {
     let shown: Vec<_> = found
         .iter()
         .take(SHOWN)
-        .map(|(prefix, _)| prefix.to_string())
+        .map(|(entry, _)| entry.to_string())
         .collect();
     match found.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
@@ -108,7 +106,7 @@ fn names(found: &[(IpNet, Range<usize>)]) -> String {
     }
 }
 
-fn labels(found: &[(IpNet, Range<usize>)], text: &str, out: &Collector<'_>) -> Vec<Label> {
+fn labels<T>(found: &[(T, Range<usize>)], text: &str, out: &Collector<'_>) -> Vec<Label> {
     let shown = found.iter().take(SHOWN);
     shown
         .map(|(_, span)| out.text.label(span.clone(), text))
@@ -125,26 +123,26 @@ fn check_whole_internet(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collec
         section: "server",
         position,
         key: "addresses",
-        prefixes: &server.addresses,
+        entries: &server.addresses,
     });
     let publics = policy.publics.iter().enumerate();
     let publics = publics.map(|(position, public)| List {
         section: "public",
         position,
         key: "addresses",
-        prefixes: &public.addresses,
+        entries: &public.addresses,
     });
     let clients = List {
         section: "vpn",
         position: 0,
         key: "client_subnets",
-        prefixes: &policy.vpn.client_subnets,
+        entries: &policy.vpn.client_subnets,
     };
     let corporate = List {
         section: "corporate",
         position: 0,
         key: "subnets",
-        prefixes: &policy.corporate.subnets,
+        entries: &policy.corporate.subnets,
     };
     for list in [clients, corporate]
         .into_iter()
@@ -302,11 +300,11 @@ fn check_allow(
         section: "allow",
         position,
         key: "to",
-        prefixes: &allow.to,
+        entries: &allow.to,
     };
     let name = &allow.name.value;
     for idle in Idle::ALL {
-        let found = list.matching(file, |prefix| scope.idle(allow, prefix) == Some(idle));
+        let found = list.matching(file, |entry| scope.idle(allow, entry, policy) == Some(idle));
         if !found.is_empty() {
             let (why, help) = idle.explain();
             let message = format!(
@@ -339,6 +337,71 @@ fn check_allow(
             ),
         );
     }
+    if allow.lifts.media && ports_in_scope {
+        check_beyond_clients(allow, &list, policy, file, out);
+    }
+}
+
+/// Entries that have addresses of clients and others: media between those clients is not lifted by them.
+fn check_beyond_clients(
+    allow: &Allow,
+    list: &List<'_, Destination>,
+    policy: &Policy,
+    file: &PolicyFile<'_>,
+    out: &mut Collector<'_>,
+) {
+    let clients = policy.vpn.client_addresses();
+    let set = |prefixes: &[Sourced<IpNet>]| -> PrefixSet {
+        prefixes.iter().map(|prefix| prefix.value).collect()
+    };
+    let servers = policy.servers.iter().map(|server| &server.addresses);
+    let publics = policy.publics.iter().map(|public| &public.addresses);
+    let between_clients = allow.prefixes_between_clients(&policy.vpn, &clients);
+    let between_clients: PrefixSet = between_clients.map(|prefix| prefix.value).collect();
+    // Where a server or a public service decides, media is not asked for.
+    let hairpin = servers
+        .chain(publics)
+        .fold(clients.clone(), |left, them| left.subtract(&set(them)));
+    let hairpin = hairpin.subtract(&between_clients);
+    let reaches_beyond = |entry| match entry {
+        Destination::Prefix(prefix) => hairpin.overlaps(prefix) && !clients.covers(prefix),
+        Destination::Clients => false,
+    };
+    let found = list.matching(file, reaches_beyond);
+    if found.is_empty() {
+        return;
+    }
+    let entries = found.iter().filter_map(|(entry, _)| match entry {
+        Destination::Prefix(prefix) => Some(*prefix),
+        Destination::Clients => None,
+    });
+    let kept = hairpin.intersect(&entries.collect());
+    let message = format!(
+        "[[allow]] \"{}\" does not lift media to the clients at {}: {} reaches beyond `vpn.client_subnets`",
+        allow.name.value,
+        first_of(kept.prefixes()),
+        names(&found),
+    );
+    let mut problem = Diagnostic::warning(Code::AllowBeyondClients, message);
+    problem.labels = labels(&found, "clients and others", out);
+    let written = allow.to.iter().map(|entry| format!("\"{}\"", entry.value));
+    let mut written: Vec<_> = written.take(SHOWN + 1).collect();
+    let instead = if written.len() > SHOWN {
+        "add \"clients\" to its `to`".to_owned()
+    } else {
+        written.push(format!("\"{}\"", Destination::CLIENTS));
+        format!("write to = [{}]", written.join(", "))
+    };
+    out.add(problem.with_help(format!(
+        "such media is dropped as `hairpin`: between clients only \"clients\" and prefixes inside \
+         `vpn.client_subnets` count; {instead} to lift it"
+    )));
+}
+
+/// The first few of `prefixes`, and how many more there are.
+fn first_of(prefixes: impl Iterator<Item = IpNet>) -> String {
+    let all: Vec<_> = prefixes.map(|prefix| (prefix, 0..0)).collect();
+    names(&all)
 }
 
 /// Why an `[[allow]]` changes no verdict for a prefix.
@@ -374,7 +437,20 @@ impl Idle {
 }
 
 impl Scope {
-    fn idle(&self, allow: &Allow, prefix: IpNet) -> Option<Idle> {
+    /// Why `entry` of `allow` changes no verdict: the same for all of its prefixes, or for the first of them.
+    fn idle(&self, allow: &Allow, entry: Destination, policy: &Policy) -> Option<Idle> {
+        let entry = Sourced {
+            value: entry,
+            line: 0,
+        };
+        let prefixes = entry.prefixes(&policy.vpn);
+        let reasons: Option<Vec<Idle>> = prefixes
+            .map(|prefix| self.idle_prefix(allow, prefix.value))
+            .collect();
+        reasons?.first().copied()
+    }
+
+    fn idle_prefix(&self, allow: &Allow, prefix: IpNet) -> Option<Idle> {
         let internal = self.corporate.overlaps(prefix) || self.clients.overlaps(prefix);
         let lifts = allow.lifts;
         if self.publics.contains(prefix) {

@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::address::PrefixSet;
+
 use super::dns::DnsOptions;
 use super::expect::Expectation;
 
@@ -131,6 +133,13 @@ pub struct VpnOptions {
     pub client_subnets: Vec<Sourced<IpNet>>,
 }
 
+impl VpnOptions {
+    /// The addresses of the clients as a set.
+    pub fn client_addresses(&self) -> PrefixSet {
+        self.client_subnets.iter().map(|pool| pool.value).collect()
+    }
+}
+
 /// `[corporate]`: what is internal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Corporate {
@@ -202,8 +211,8 @@ pub struct Server {
 pub struct Allow {
     /// The operator's name for it.
     pub name: Sourced<String>,
-    /// Destination prefixes; at least one.
-    pub to: Vec<Sourced<IpNet>>,
+    /// Destinations; at least one.
+    pub to: Vec<Sourced<Destination>>,
     /// Transport protocols.
     pub protocols: ProtocolSet,
     /// Destination ports; every port when the file gives none.
@@ -212,6 +221,66 @@ pub struct Allow {
     pub from_ports: Vec<Sourced<PortRange>>,
     /// The rules it lifts; at least one.
     pub lifts: Lifts,
+}
+
+impl Allow {
+    /// The prefixes that `to` stands for in a policy with these clients, each on the line of its entry.
+    pub fn prefixes<'a>(&'a self, vpn: &'a VpnOptions) -> impl Iterator<Item = Sourced<IpNet>> {
+        self.to.iter().flat_map(|entry| entry.prefixes(vpn))
+    }
+
+    /// The prefixes at which it lifts media between clients: those of [`Self::prefixes`] that hold only addresses of
+    /// `clients`, which are those of `vpn`.
+    ///
+    /// A prefix that reaches beyond the clients was written for other hosts. That pools often lie inside it, as inside
+    /// 10.0.0.0/8, does not make calls through the tunnel wanted.
+    pub fn prefixes_between_clients<'a>(
+        &'a self,
+        vpn: &'a VpnOptions,
+        clients: &PrefixSet,
+    ) -> impl Iterator<Item = Sourced<IpNet>> {
+        self.prefixes(vpn)
+            .filter(|prefix| clients.covers(prefix.value))
+    }
+}
+
+/// A destination of an `[[allow]]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Destination {
+    /// The addresses of a prefix.
+    Prefix(IpNet),
+    /// `"clients"`: every address of `vpn.client_subnets`.
+    Clients,
+}
+
+impl Destination {
+    /// How a policy writes [`Destination::Clients`].
+    pub const CLIENTS: &'static str = "clients";
+}
+
+impl Sourced<Destination> {
+    /// The prefixes that the entry stands for in a policy with these clients, all on its line.
+    pub fn prefixes(self, vpn: &VpnOptions) -> impl Iterator<Item = Sourced<IpNet>> {
+        let (own, pools) = match self.value {
+            Destination::Prefix(prefix) => (Some(prefix), None),
+            Destination::Clients => (None, Some(&vpn.client_subnets)),
+        };
+        let pools = pools.into_iter().flatten().map(|pool| pool.value);
+        own.into_iter().chain(pools).map(move |value| Sourced {
+            value,
+            line: self.line,
+        })
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(prefix) => prefix.fmt(out),
+            Self::Clients => out.write_str(Self::CLIENTS),
+        }
+    }
 }
 
 /// An SRV record of a public service (RFC 2782).

@@ -42,10 +42,11 @@ pub use dns::{Canary, DnsOptions};
 pub use expect::{Claim, Expectation, Expected, ExpectedAction, ExpectedAnswer, LookupType};
 pub use feeds::Withdrawn;
 pub use meaning::{
-    Allow, Corporate, DivertScope, Endpoint, EntryChoice, EntryKey, FailMode, Feed, FeedFormat,
-    FeedPrefix, FilterOptions, FirewallProfile, GatewayOptions, InterfaceType, LeakedPublic, Lifts,
-    MarkBits, MediaMatch, MediaOptions, Policy, PortRange, Protocol, ProtocolSet, PublicService,
-    RouteOptions, Server, Sourced, SrvRecord, TunnelMode, UnknownSource, VpnOptions, WidePrefixes,
+    Allow, Corporate, Destination, DivertScope, Endpoint, EntryChoice, EntryKey, FailMode, Feed,
+    FeedFormat, FeedPrefix, FilterOptions, FirewallProfile, GatewayOptions, InterfaceType,
+    LeakedPublic, Lifts, MarkBits, MediaMatch, MediaOptions, Policy, PortRange, Protocol,
+    ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord, TunnelMode,
+    UnknownSource, VpnOptions, WidePrefixes,
 };
 pub use product::Product;
 pub use report::Style;

@@ -8,12 +8,12 @@ use super::address::parse_prefix;
 use super::diagnostic::{Code, Collector, Diagnostic};
 use super::file::PolicyFile;
 use super::meaning::{
-    Allow, Endpoint, EntryChoice, Feed, FeedFormat, FirewallProfile, InterfaceType, Lifts,
-    Protocol, ProtocolSet, PublicService, Server, Sourced, SrvRecord, WidePrefixes,
+    Allow, Destination, Endpoint, EntryChoice, Feed, FeedFormat, FirewallProfile, InterfaceType,
+    Lifts, Protocol, ProtocolSet, PublicService, Server, Sourced, SrvRecord, WidePrefixes,
 };
 use super::name::{parse_host, parse_name, parse_path, parse_service};
 use super::port::parse_ports;
-use super::problem::{Problem, shorten};
+use super::problem::{Problem, nearest, shorten};
 use super::product::Product;
 use super::read::repeated;
 use super::section::{Need, Section, parse_word};
@@ -54,7 +54,13 @@ pub(super) fn read_allows(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec
     let mut allows = Vec::new();
     for section in repeated(file, "allow", &keys, out) {
         let name = names.read(&section, "\"Remote Desktop\"", out);
-        let to = section.list("to", Need::Required, "[\"10.9.0.0/24\"]", parse_prefix, out);
+        let to = section.list(
+            "to",
+            Need::Required,
+            "[\"10.9.0.0/24\"]",
+            parse_destination,
+            out,
+        );
         let protocols = read_protocols(&section, out);
         let ports = section.list("ports", Need::NonEmpty, "[\"3389\"]", parse_ports, out);
         let from_ports = section.list(
@@ -75,6 +81,21 @@ pub(super) fn read_allows(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec
         }));
     }
     allows
+}
+
+/// Reads a prefix, or the word for all clients.
+fn parse_destination(text: &str) -> Result<Destination, Problem> {
+    if text == Destination::CLIENTS {
+        return Ok(Destination::Clients);
+    }
+    let is_word = text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let word = nearest(text, &[Destination::CLIENTS]).filter(|_| is_word);
+    parse_prefix(text)
+        .map(Destination::Prefix)
+        .map_err(|problem| match word {
+            Some(word) => problem.help(format!("did you mean \"{word}\"?")),
+            None => problem,
+        })
 }
 
 fn read_protocols(section: &Section<'_, '_>, out: &mut Collector<'_>) -> ProtocolSet {

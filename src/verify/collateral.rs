@@ -164,7 +164,8 @@ fn swallowed(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
     for prefix in &server.addresses {
         let mut allows = subject.policy.allows.iter();
         let lost = allows.find(|allow| {
-            !allow.lifts.servers && allow.to.iter().any(|to| prefix.value.contains(&to.value))
+            let mut to = allow.prefixes(&subject.policy.vpn);
+            !allow.lifts.servers && to.any(|to| prefix.value.contains(&to.value))
         });
         let dns = subject.policy.corporate.dns_servers.iter();
         let mut dns = dns.filter(|it| prefix.value.contains(&it.value));

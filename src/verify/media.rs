@@ -1,6 +1,6 @@
 //! Whether media has a way through the filter: by an `[[allow]]` that is too wide, or ports that the rule does not know.
 
-use super::subject::{PORTS_OF_A_CALL, Subject, of, set, some};
+use super::subject::{PORTS_OF_A_CALL, Subject, of, some};
 use super::{Finding, FindingCode, Part};
 use crate::address::PrefixSet;
 use crate::packet::Protocol;
@@ -25,9 +25,13 @@ fn allowed(subject: &Subject<'_>, allow: &Allow, found: &mut Vec<Finding>) {
     if !subject.lifts_media(allow) || !(udp || tcp) {
         return;
     }
-    let to = set(&allow.to).intersect(&subject.plan.tunnel);
-    let hairpin = to.intersect(&subject.clients);
+    let vpn = &subject.policy.vpn;
+    let between_clients = allow.prefixes_between_clients(vpn, &subject.clients);
+    let between_clients: PrefixSet = between_clients.map(|it| it.value).collect();
+    let hairpin = between_clients.intersect(&subject.plan.tunnel);
+    let to: PrefixSet = allow.prefixes(vpn).map(|it| it.value).collect();
     let leak = to
+        .intersect(&subject.plan.tunnel)
         .intersect(&subject.corporate)
         .subtract(&subject.clients)
         .subtract(&subject.servers);

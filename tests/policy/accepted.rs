@@ -103,6 +103,26 @@ fn one_section_is_enough() {
 }
 
 #[test]
+fn an_allow_to_the_clients_says_so_when_it_is_printed() {
+    let text = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
+                [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n\
+                [media]\nports = [\"50000-50059\"]\n\
+                [[allow]]\nname = \"help\"\nto = [\"10.0.0.0/8\", \"clients\"]\n";
+    let (policy, warnings) = accept(text.as_bytes());
+    assert_eq!(codes(&warnings), []);
+    let prefixes = policy.allows[0].prefixes(&policy.vpn);
+    let prefixes: Vec<_> = prefixes.map(|it| (it.value.to_string(), it.line)).collect();
+    let expected = ["10.0.0.0/8", "172.16.1.0/24", "fd00:1::/64"].map(|it| (it.to_owned(), 9));
+    assert_eq!(prefixes, expected);
+    assert!(
+        policy
+            .to_string()
+            .contains("to = [\"10.0.0.0/8\", \"clients\"]\n")
+    );
+    assert_prints_itself(&policy);
+}
+
+#[test]
 fn a_byte_order_mark_and_windows_line_ends_change_nothing() {
     let unix =
         "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"fd00::/8\"]\n";

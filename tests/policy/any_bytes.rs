@@ -58,6 +58,7 @@ const PIECES: &[&str] = &[
     "addresses = [\"167.55.49.32\"]\n",
     "hosts = [\"sip.contoso.com\"]\n",
     "to = [\"10.9.0.0/24\"]\n",
+    "to = [\"10.0.0.0/8\", \"clients\"]\n",
     "protocols = [\"udp\"]\n",
     "from_ports = [\"1-1023\"]\n",
     "lifts = [\"media\", \"servers\"]\n",

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::ReferenceFilter;
 use crate::filter::RuleTable;
 use crate::policy::{
-    Allow, Corporate, DnsOptions, FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch,
-    MediaOptions, Policy, PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced,
-    UnknownSource, VpnOptions,
+    Allow, Corporate, Destination, DnsOptions, FilterOptions, GatewayOptions, LeakedPublic, Lifts,
+    MediaMatch, MediaOptions, Policy, PortRange, ProtocolSet, PublicService, RouteOptions, Server,
+    Sourced, UnknownSource, VpnOptions,
 };
 use crate::verdict::{Action, Reason, Verdict};
 
@@ -49,6 +49,13 @@ fn prefixes(texts: &[&str]) -> Vec<Sourced<ipnet::IpNet>> {
     texts.iter().map(parse).collect()
 }
 
+fn destinations(texts: &[&str]) -> Vec<Sourced<Destination>> {
+    let prefixes = prefixes(texts).into_iter();
+    prefixes
+        .map(|it| at_line(Destination::Prefix(it.value)))
+        .collect()
+}
+
 fn ports(first: u16, last: u16) -> Vec<Sourced<PortRange>> {
     vec![at_line(PortRange::new(first, last).expect("a range"))]
 }
@@ -64,7 +71,7 @@ fn server(name: &str, addresses: &[&str]) -> Server {
 fn allow(name: &str, to: &[&str], destination_ports: Vec<Sourced<PortRange>>) -> Allow {
     Allow {
         name: at_line(name.to_owned()),
-        to: prefixes(to),
+        to: destinations(to),
         protocols: ProtocolSet::Both,
         ports: destination_ports,
         from_ports: vec![at_line(PortRange::ALL)],
@@ -291,6 +298,43 @@ fn an_allow_that_lifts_servers_opens_its_ports_only() {
     assert_eq!(judge(&ipv4(LIFTED_SERVER, TCP, 0, &udp(443))), lifted);
     assert_eq!(judge(&ipv4(LIFTED_SERVER, TCP, 0, &udp(444))), dropped);
     assert_eq!(judge(&ipv4(LIFTED_SERVER, UDP, 0, &udp(443))), dropped);
+}
+
+#[test]
+fn an_allow_lifts_media_of_clients_by_what_lies_inside_their_subnets() {
+    let to_client = |to: &[&str]| {
+        let mut policy = test_policy();
+        policy.allows = vec![allow("help", to, Vec::new())];
+        judge_under(&policy, &ipv4(OTHER_CLIENT, UDP, 0, &udp(50_000))).reason
+    };
+
+    assert_eq!(to_client(&["172.16.1.0/24"]), Reason::Allow);
+    assert_eq!(to_client(&["172.16.1.8/32"]), Reason::Allow);
+    assert_eq!(to_client(&["172.16.0.0/16"]), Reason::Hairpin);
+    assert_eq!(
+        to_client(&["172.16.0.0/16", "172.16.1.0/25"]),
+        Reason::Allow
+    );
+}
+
+#[test]
+fn the_word_for_all_clients_lifts_media_of_each() {
+    let mut policy = test_policy();
+    policy.allows = vec![Allow {
+        to: vec![at_line(Destination::Clients)],
+        ..allow("help", &[], Vec::new())
+    }];
+    let reason = |packet: &[u8]| judge_under(&policy, packet).reason;
+
+    assert_eq!(
+        reason(&ipv4(OTHER_CLIENT, UDP, 0, &udp(50_000))),
+        Reason::Allow
+    );
+    assert_eq!(reason(&ipv6(CLIENT6, UDP, &udp(50_000))), Reason::Allow);
+    assert_eq!(
+        reason(&ipv4(CORPORATE, UDP, 0, &udp(50_000))),
+        Reason::Media
+    );
 }
 
 #[test]

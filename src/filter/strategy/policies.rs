@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{beside, inside, net, one_in};
 use crate::policy::{
-    Allow, Corporate, DnsOptions, EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix,
+    Allow, Corporate, Destination, DnsOptions, EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix,
     FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch, MediaOptions, Policy,
     PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced, UnknownSource,
     VpnOptions, WidePrefixes,
@@ -145,12 +145,33 @@ fn allow(
     let protocols = [ProtocolSet::Both, ProtocolSet::Tcp, ProtocolSet::Udp];
     Ok(Allow {
         name: lines.next(format!("allow {number}")),
-        to: prefixes(bytes, known, lines, Kin::Many, 1..=2)?,
+        to: destinations(bytes, known, lines)?,
         protocols: *bytes.choose(&protocols)?,
         ports: optional_port_ranges(bytes, lines)?,
         from_ports: optional_port_ranges(bytes, lines)?,
         lifts: Lifts { media, servers },
     })
+}
+
+/// Prefixes, many of which hold a client subnet, lie inside one or straddle its end; at times the word for all clients.
+fn destinations(
+    bytes: &mut Unstructured<'_>,
+    known: &mut Prefixes,
+    lines: &mut Lines,
+) -> Result<Vec<Sourced<Destination>>> {
+    let mut to: Vec<_> = prefixes(bytes, known, lines, Kin::Many, 1..=2)?
+        .into_iter()
+        .map(|prefix| Sourced {
+            value: Destination::Prefix(prefix.value),
+            line: prefix.line,
+        })
+        .collect();
+    match bytes.int_in_range(0..=7u8)? {
+        6 => to.push(lines.next(Destination::Clients)),
+        7 => to = vec![lines.next(Destination::Clients)],
+        _ => {}
+    }
+    Ok(to)
 }
 
 fn prefixes(

@@ -112,14 +112,14 @@ impl Ruleset {
         let clients = set(&policy.vpn.client_subnets);
         let corporate = set(&policy.corporate.subnets);
         let media: PortSet = policy.media.ports.iter().map(|it| it.value).collect();
-        let internal = clients.union(&corporate);
         let server_lists = policy.servers.iter().map(|it| values(&it.addresses));
         let server_lists: Vec<Vec<IpNet>> = server_lists.collect();
         let servers: PrefixSet = server_lists.iter().flatten().copied().collect();
 
         let mut rules = public_rules(policy);
         for allow in policy.allows.iter().filter(|it| it.lifts.servers) {
-            rules.push(lifted(allow, &servers, &PortSet::all()));
+            let to: PrefixSet = allow.prefixes(&policy.vpn).map(|it| it.value).collect();
+            rules.push(lifted(allow, to.intersect(&servers), &PortSet::all()));
         }
         for (at, destinations) in owners::in_order(&server_lists) {
             let name = &policy.servers[at].name;
@@ -132,8 +132,13 @@ impl Ruleset {
                 traffic: transport(ProtocolSet::Both, PortSet::all(), PortSet::all()),
             });
         }
+        let offices = corporate.subtract(&clients);
         for allow in policy.allows.iter().filter(|it| it.lifts.media) {
-            rules.push(lifted(allow, &internal, &media));
+            let to: PrefixSet = allow.prefixes(&policy.vpn).map(|it| it.value).collect();
+            let between_clients = allow.prefixes_between_clients(&policy.vpn, &clients);
+            let between_clients: PrefixSet = between_clients.map(|it| it.value).collect();
+            let destinations = to.intersect(&offices).union(&between_clients);
+            rules.push(lifted(allow, destinations, &media));
         }
         let line = policy.media.ports.first().map(|it| it.line);
         for (reason, destinations) in [(Reason::Hairpin, &clients), (Reason::Media, &corporate)] {
@@ -250,15 +255,14 @@ fn public_rules(policy: &Policy) -> Vec<PacketRule> {
     ordered.map(rule).collect()
 }
 
-/// What `allow` forwards of that which a rule for `ports` at `destinations` would drop.
-fn lifted(allow: &Allow, destinations: &PrefixSet, ports: &PortSet) -> PacketRule {
-    let to: PrefixSet = allow.to.iter().map(|it| it.value).collect();
+/// The rule by which `allow` forwards at `destinations` those of its ports that would be dropped there: `ports`.
+fn lifted(allow: &Allow, destinations: PrefixSet, ports: &PortSet) -> PacketRule {
     PacketRule {
         action: Action::Forward,
         reason: Reason::Allow,
         name: Some(allow.name.value.clone()),
         line: Some(allow.name.line),
-        destinations: to.intersect(destinations),
+        destinations,
         traffic: transport(
             allow.protocols,
             PortSet::of_option(&allow.from_ports),

@@ -33,7 +33,7 @@ fn places(policy: &Policy) -> (Vec<IpAddr>, Vec<u16>) {
         prefixes.extend(server.addresses.iter().map(|it| it.value));
     }
     for allow in &policy.allows {
-        prefixes.extend(allow.to.iter().map(|it| it.value));
+        prefixes.extend(allow.prefixes(&policy.vpn).map(|it| it.value));
     }
     for public in &policy.publics {
         prefixes.extend(public.addresses.iter().map(|it| it.value));

@@ -333,7 +333,10 @@ fn office(policy: &Policy, corporate: &PrefixSet, clients: &PrefixSet) -> Addres
         .allows
         .iter()
         .filter(|allow| allow.from_ports.is_empty());
-    let kept: PrefixSet = kept.flat_map(|allow| values(&allow.to)).collect();
+    let kept: PrefixSet = kept
+        .flat_map(|allow| allow.prefixes(&policy.vpn))
+        .map(|it| it.value)
+        .collect();
     let plain = corporate
         .subtract(clients)
         .subtract(&servers)

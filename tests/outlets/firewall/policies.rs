@@ -78,7 +78,7 @@ pub(super) fn text(random: &mut Random) -> String {
     for number in 0..random.below(5) {
         text.push_str(&format!(
             "[[allow]]\nname = \"allow {number}\"\nto = [{}]\nprotocols = [{}]\nlifts = [{}]\n",
-            prefixes(random),
+            destinations(random),
             random.of(&["\"tcp\"", "\"udp\"", "\"tcp\", \"udp\""]),
             random.of(&["\"media\"", "\"servers\"", "\"media\", \"servers\""]),
         ));
@@ -95,6 +95,15 @@ pub(super) fn text(random: &mut Random) -> String {
         ));
     }
     text
+}
+
+/// Prefixes, some of which hold clients, lie inside their subnets or reach beyond; at times the word for all clients.
+fn destinations(random: &mut Random) -> String {
+    match random.below(6) {
+        0 => "\"clients\"".to_owned(),
+        1 => format!("{}, \"clients\"", prefixes(random)),
+        _ => prefixes(random),
+    }
 }
 
 fn prefixes(random: &mut Random) -> String {

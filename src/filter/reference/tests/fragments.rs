@@ -72,7 +72,7 @@ fn p3_a_first_fragment_that_ends_before_its_ports_is_tiny() {
 #[test]
 fn p3_a_tiny_fragment_to_a_server_that_is_not_corporate_names_the_server() {
     let mut policy = test_policy();
-    policy.allows[2].to = prefixes(&["198.51.100.0/24"]);
+    policy.allows[2].to = destinations(&["198.51.100.0/24"]);
 
     let verdict = judge_under(&policy, &ipv4(OUTSIDE_SERVER, TCP, MORE, &[]));
 
