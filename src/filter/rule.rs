@@ -1,27 +1,12 @@
 //! [`RuleTable`]: the rules of a policy, numbered, so that a verdict can name one in four bytes.
 
 use crate::policy::{Policy, Sourced};
-use crate::verdict::{RuleId, Verdict};
-
-/// What kind of rule it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RuleKind {
-    /// `[media]`: Table 1, row 1.
-    Media,
-    /// A `[[server]]`: Table 1, row 2.
-    Server,
-    /// An `[[allow]]`.
-    Allow,
-    /// A `[[public]]` service.
-    Public,
-    /// A `[[feed]]`.
-    Feed,
-}
+use crate::verdict::{RuleId, RuleKind, Verdict};
 
 /// One rule of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// What kind of rule it is.
+    /// Its kind.
     pub kind: RuleKind,
     /// Position among the rules of its kind, from 0, in file order.
     pub position: usize,

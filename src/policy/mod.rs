@@ -39,7 +39,7 @@ mod text;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity};
 pub use dns::{Canary, DnsOptions};
-pub use expect::{Claim, Expectation, Expected, ExpectedAction, ExpectedAnswer, LookupType};
+pub use expect::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
 pub use feeds::Withdrawn;
 pub use meaning::{
     Allow, Corporate, DivertScope, Endpoint, EntryChoice, EntryKey, FailMode, Feed, FeedFormat,
