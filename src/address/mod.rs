@@ -34,6 +34,7 @@ mod ipv6;
 mod ranges;
 pub mod reference;
 pub mod set;
+pub mod special;
 
 pub use error::BuildError;
 pub(crate) use few::{FewRanges, Number};

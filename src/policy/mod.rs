@@ -13,7 +13,6 @@
 //! Nothing here reads files: [`parse`] takes the text and a name for messages.
 
 mod address;
-mod coverage;
 mod diagnostic;
 mod dns;
 mod expect;
