@@ -14,8 +14,9 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use super::{comment, head, one_line};
+use crate::address::PortSet;
 use crate::address::PrefixSet;
-use crate::plan::{PacketRule, PortSet, Ruleset, Traffic};
+use crate::plan::{PacketRule, Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
 use crate::verdict::{Action, Reason};
 
