@@ -70,7 +70,11 @@ pub mod name;
 pub mod packet;
 pub mod plan;
 pub mod policy;
-
 pub mod render;
 pub mod verdict;
 pub mod verify;
+
+#[cfg(test)]
+mod floors;
+#[cfg(test)]
+mod generated;

@@ -1,4 +1,4 @@
-//! Sets of addresses: longest-prefix match from an address to the number of its class.
+//! Addresses and ports: sets of both, longest-prefix match, and the special-purpose addresses ([`special`]).
 //!
 //! A policy names many sets of prefixes that overlap. Its compiler gives each combination of sets
 //! that occurs a dense number, the *class*, and asks one question for each address of a packet:
@@ -25,20 +25,25 @@
 //! Lookups of a batch are independent of each other, so a core has many of them under way at once:
 //! prefer `lookup_batch` wherever there is more than one address.
 //!
+//! [`PortSet`] is a set of ports in the fewest ranges.
+//!
 //! [`PrefixSet`] is the other question: which addresses are left when some are taken away, in the fewest prefixes.
 
 mod error;
 mod few;
 mod ipv4;
 mod ipv6;
+mod port;
 mod ranges;
 pub mod reference;
 pub mod set;
+pub mod special;
 
 pub use error::BuildError;
 pub(crate) use few::{FewRanges, Number};
 pub use ipv4::Ipv4Trie;
 pub use ipv6::Ipv6Trie;
+pub use port::{PortRange, PortSet};
 pub use set::{PrefixSet, more_specific};
 
 /// The number of an address class; [`NO_CLASS`] where no prefix matches.

@@ -34,9 +34,9 @@ pub use report::{
 };
 pub use service::{Role, Scope};
 
-use crate::filter::{CompiledPolicy, RuleKind};
+use crate::filter::CompiledPolicy;
 use crate::packet::{Fragment, Malformed, PacketView, Protocol, Transport};
-use crate::verdict::{Action, Reason, RuleId, Verdict};
+use crate::verdict::{Action, DecidedBy, Reason, RuleId, RuleKind, Verdict};
 use cut_off::CutOff;
 use hash::flow_hash;
 use sketch::{Sketch, memory_of};
@@ -128,18 +128,15 @@ impl Audit {
         {
             self.cut_off.note_windows_server(&packet);
         }
-        match verdict.reason {
-            Reason::Media => self.cut_off.record(Scope::Corporate, &packet, flow),
-            Reason::Hairpin => self.cut_off.record(Scope::Client, &packet, flow),
-            Reason::Malformed
-            | Reason::NotAClient
-            | Reason::SpoofedSource
-            | Reason::SourceRouted
-            | Reason::Public
-            | Reason::Servers
-            | Reason::Allow
-            | Reason::TinyFragment
-            | Reason::Default => {}
+        match verdict.reason.decided_by() {
+            DecidedBy::Corporate => self.cut_off.record(Scope::Corporate, &packet, flow),
+            DecidedBy::Client => self.cut_off.record(Scope::Client, &packet, flow),
+            DecidedBy::Header
+            | DecidedBy::Source
+            | DecidedBy::Public
+            | DecidedBy::Server
+            | DecidedBy::Allow
+            | DecidedBy::Nothing => {}
         }
     }
 

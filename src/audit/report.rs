@@ -8,10 +8,9 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use super::service::{Role, Scope};
-use crate::filter::RuleKind;
 use crate::packet::Protocol;
 use crate::policy::PortRange;
-use crate::verdict::{Action, Reason};
+use crate::verdict::{Action, Reason, RuleKind};
 
 /// Packets and the bytes in them, IP headers included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -226,11 +225,5 @@ fn as_texts<S: Serializer>(
 /// The word that a policy file has for a rule of this kind.
 #[cfg(feature = "gateway")]
 fn rule_kind<S: Serializer>(kind: &RuleKind, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match kind {
-        RuleKind::Media => "media",
-        RuleKind::Server => "server",
-        RuleKind::Allow => "allow",
-        RuleKind::Public => "public",
-        RuleKind::Feed => "feed",
-    })
+    serializer.serialize_str(kind.name())
 }

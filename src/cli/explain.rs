@@ -14,7 +14,7 @@ use crate::filter::{Answer, Explanation, Membership, Question};
 use crate::name::DnsName;
 use crate::packet::Protocol;
 use crate::policy::Policy;
-use crate::verdict::Action;
+use crate::verdict::{Action, DecidedBy};
 
 /// Explain what becomes of a packet: the verdict, the rule, the line of the policy, the prefix that matched; or what
 /// clients get for a name
@@ -177,7 +177,6 @@ fn as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) 
 
 /// The sentence that gives the reason of an answer.
 fn because(policy: &Policy, question: &Question, answer: &Answer<'_>) -> String {
-    use crate::verdict::Reason;
     let origin = &policy.origin;
     let place = answer.matched.map_or(String::new(), |it| {
         format!("{} holds {} ({origin}:{})", it.set, it.prefix, it.line)
@@ -186,23 +185,19 @@ fn because(policy: &Policy, question: &Question, answer: &Answer<'_>) -> String 
         Some(line) => format!("the port is one of media.ports ({origin}:{line})"),
         None => "the port is one of media.ports (1024-65535 by default)".to_owned(),
     };
-    match answer.verdict.reason {
-        Reason::NotAClient => {
-            format!(
-                "{} is in none of vpn.client_subnets; only clients are filtered",
-                question.from
-            )
+    let reason = answer.verdict.reason;
+    match reason.decided_by() {
+        DecidedBy::Source => {
+            let then = match answer.verdict.action {
+                Action::Forward => "; only clients are filtered",
+                Action::Drop => ", and filter.unknown_source is \"drop\"",
+            };
+            format!("{} is in none of vpn.client_subnets{then}", question.from)
         }
-        Reason::SpoofedSource => {
-            format!(
-                "{} is in none of vpn.client_subnets, and filter.unknown_source is \"drop\"",
-                question.from
-            )
-        }
-        Reason::Public => format!("{place}; it should be reached outside the tunnel"),
-        Reason::Servers => format!("{place}; Table 1, row 2: all ports"),
-        Reason::Media => format!("{place}, and {}; Table 1, row 1", media()),
-        Reason::Hairpin => {
+        DecidedBy::Public => format!("{place}; it should be reached outside the tunnel"),
+        DecidedBy::Server => format!("{place}; Table 1, row 2: all ports"),
+        DecidedBy::Corporate => format!("{place}, and {}; Table 1, row 1", media()),
+        DecidedBy::Client => {
             let beyond = answer.beyond_clients.map_or(String::new(), |it| {
                 format!(
                     "; {} has {} ({origin}:{}), which reaches beyond vpn.client_subnets: add \"clients\" to its `to` to lift media between clients",
@@ -211,14 +206,12 @@ fn because(policy: &Policy, question: &Question, answer: &Answer<'_>) -> String 
             });
             format!("{place}, and {}; media between clients{beyond}", media())
         }
-        Reason::Allow => format!("{place}; it lifts the rule that would drop it"),
-        Reason::Default if question.protocol.is_none() => {
+        DecidedBy::Allow => format!("{place}; it lifts the rule that would drop it"),
+        DecidedBy::Nothing if question.protocol.is_none() => {
             "the rules speak of TCP and UDP; ICMP passes".to_owned()
         }
-        Reason::Default => "no rule speaks of it".to_owned(),
-        Reason::Malformed | Reason::SourceRouted | Reason::TinyFragment => {
-            "the header decides".to_owned()
-        }
+        DecidedBy::Nothing => "no rule speaks of it".to_owned(),
+        DecidedBy::Header => reason.meaning().to_owned(),
     }
 }
 

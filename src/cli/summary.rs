@@ -16,9 +16,8 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row
 
 use super::number::{bytes, flows, hosts, packets, share, whole};
 use crate::audit::{CutService, Nature, ReasonTraffic, Report, Role, RuleTraffic, Scope};
-use crate::filter::RuleKind;
 use crate::policy::Style;
-use crate::verdict::Action;
+use crate::verdict::{Action, RuleKind};
 
 /// How a summary is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,19 +141,12 @@ impl Text {
         );
         let mut is_empty = true;
         for rule in rules {
-            let entry = match rule.kind {
-                RuleKind::Media => "[media]",
-                RuleKind::Server => "[[server]]",
-                RuleKind::Allow => "[[allow]]",
-                RuleKind::Public => "[[public]]",
-                RuleKind::Feed => "[[feed]]",
-            };
             let line = rule.line.map(|line| line.to_string());
             add(
                 &mut table,
                 2,
                 [
-                    entry.to_owned(),
+                    rule.kind.section().to_owned(),
                     rule.name.clone(),
                     line.unwrap_or_default(),
                     whole(rule.traffic.packets),

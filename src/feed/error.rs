@@ -82,14 +82,16 @@ pub enum FeedError {
         text: String,
     },
     /// Space that no public service has.
-    #[error("{entry}: {prefix} is {what}: no public service has it")]
+    #[error("{entry}: {prefix} is {purpose} space ({document}): no public service has it")]
     NotPublic {
         /// Where.
         entry: EntryKey,
         /// The prefix.
         prefix: IpNet,
-        /// What it is.
-        what: &'static str,
+        /// Its purpose.
+        purpose: &'static str,
+        /// The document that reserves it.
+        document: &'static str,
     },
     /// A prefix that would empty the tunnel.
     #[error(

@@ -1,12 +1,12 @@
-//! What no public feed has: private space, and prefixes that would empty the tunnel.
+//! Refuses what no public feed has: special-purpose addresses, and prefixes that would empty the tunnel.
 //!
 //! A feed is fetched over the network, edited by hand, or handed on by mail. The worst it can do is not to be wrong in
 //! one prefix, but to be `0.0.0.0/0`: then nothing is left in the tunnel.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use super::{EntryKey, FeedError};
-use crate::address::PrefixSet;
+use crate::address::{PrefixSet, special};
 
 /// The shortest IPv4 prefix that is taken: no company publishes more than a /8 in one piece.
 pub const SHORTEST_V4: u8 = 8;
@@ -17,23 +17,23 @@ pub const MOST_V4_ADDRESSES: u64 = 1 << 28;
 /// The most IPv6 addresses of one feed: as many as the prefix `::/12` has.
 pub const MOST_V6_ADDRESSES: u128 = 1 << 116;
 
-/// Refuses private, special and multicast space.
+/// Refuses prefixes without any address on the Internet ([`special`]).
 ///
 /// # Errors
 /// [`FeedError::NotPublic`] for the first such prefix.
-pub fn refuse_private(prefixes: &[(EntryKey, IpNet)]) -> Result<(), FeedError> {
-    // Wider prefixes that only cover special space are the business of the widths.
-    let special = special_space();
-    for (entry, prefix) in prefixes {
-        if let Some((_, what)) = special.iter().find(|(net, _)| net.contains(prefix)) {
-            return Err(FeedError::NotPublic {
-                entry: *entry,
-                prefix: *prefix,
-                what,
-            });
-        }
+pub fn refuse_not_public(prefixes: &[(EntryKey, IpNet)]) -> Result<(), FeedError> {
+    let mut rows = prefixes
+        .iter()
+        .filter_map(|(entry, prefix)| Some((*entry, *prefix, special::unreachable(*prefix)?)));
+    match rows.next() {
+        Some((entry, prefix, row)) => Err(FeedError::NotPublic {
+            entry,
+            prefix,
+            purpose: row.name,
+            document: row.source,
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Refuses prefixes that would empty the tunnel, alone or together.
@@ -73,34 +73,6 @@ pub fn refuse_wide(prefixes: &[(EntryKey, IpNet)]) -> Result<(), FeedError> {
         return too_much("IPv6", u128::MAX / v6);
     }
     Ok(())
-}
-
-/// Space that is not routed between networks (RFC 6890 and its registry, RFC 5771, RFC 4291).
-fn special_space() -> Vec<(IpNet, &'static str)> {
-    let v4 = |a, b, length, what| {
-        let net = Ipv4Net::new([a, b, 0, 0].into(), length).expect("a length up to 32");
-        (IpNet::V4(net), what)
-    };
-    let v6 = |first, length, what| {
-        let address = std::net::Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0);
-        let net = Ipv6Net::new(address, length).expect("a length up to 128");
-        (IpNet::V6(net), what)
-    };
-    vec![
-        v4(0, 0, 8, "\"this network\""),
-        v4(10, 0, 8, "private"),
-        v4(100, 64, 10, "shared by providers"),
-        v4(127, 0, 8, "the own host"),
-        v4(169, 254, 16, "link-local"),
-        v4(172, 16, 12, "private"),
-        v4(192, 168, 16, "private"),
-        v4(224, 0, 4, "multicast"),
-        v4(240, 0, 4, "reserved"),
-        v6(0, 16, "reserved"),
-        v6(0xfc00, 7, "private"),
-        v6(0xfe80, 10, "link-local"),
-        v6(0xff00, 8, "multicast"),
-    ]
 }
 
 #[cfg(test)]
@@ -148,12 +120,12 @@ mod tests {
             "100.64.0.0/10",
         ] {
             assert!(
-                refuse_private(&lines(&["52.112.0.0/14", private])).is_err(),
+                refuse_not_public(&lines(&["52.112.0.0/14", private])).is_err(),
                 "{private}"
             );
         }
         assert_eq!(
-            refuse_private(&lines(&["52.112.0.0/14", "2603:1063::/38"])),
+            refuse_not_public(&lines(&["52.112.0.0/14", "2603:1063::/38"])),
             Ok(())
         );
     }

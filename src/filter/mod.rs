@@ -34,4 +34,4 @@ pub mod strategy;
 pub use batch::Judge;
 pub use compiled::{CompileError, CompiledPolicy, Generation};
 pub use explain::{Answer, Explanation, Membership, Question, Set};
-pub use rule::{Rule, RuleKind, RuleTable};
+pub use rule::{Rule, RuleTable};

@@ -1,22 +1,7 @@
 //! [`RuleTable`]: the rules of a policy, numbered, so that a verdict can name one in four bytes.
 
 use crate::policy::{Policy, Sourced};
-use crate::verdict::{RuleId, Verdict};
-
-/// The kind of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RuleKind {
-    /// `[media]`: Table 1, row 1.
-    Media,
-    /// A `[[server]]`: Table 1, row 2.
-    Server,
-    /// An `[[allow]]`.
-    Allow,
-    /// A `[[public]]` service.
-    Public,
-    /// A `[[feed]]`.
-    Feed,
-}
+use crate::verdict::{RuleId, RuleKind, Verdict};
 
 /// One rule of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub use effects::{Effects, VerdictChange};
 pub use endpoint::{Direction, EndpointRule, EndpointRules};
 pub use entry::Entry;
 pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
-pub use ruleset::{PacketRule, PortSet, Portless, Ruleset, Traffic};
+pub use ruleset::{PacketRule, Portless, Ruleset, Traffic};
 pub use source::{Source, SourceKind};
 pub use widen::{TooNarrow, Widening};
 pub use zones::{Answer, Zones};

@@ -33,6 +33,7 @@ use super::problem::{Problem, nearest, quoted_list, shorten};
 use super::read::repeated;
 use super::rules::Names;
 use super::section::{Section, parse_word};
+use crate::verdict::{Action, Reason};
 
 /// `[[test]]`: what must hold before the policy is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,46 +149,14 @@ impl fmt::Display for ExpectedAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Expected {
     /// The action.
-    pub action: ExpectedAction,
-    /// Name of the reason, where the file gives one; one of [`Expected::REASONS`].
-    pub reason: Option<&'static str>,
-}
-
-/// The two actions of a verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ExpectedAction {
-    /// The packet passes.
-    Forward,
-    /// The packet is dropped.
-    Drop,
-}
-
-impl Expected {
-    /// The reasons a verdict can have, each with the actions it can come with.
-    pub const REASONS: &'static [(&'static str, &'static [ExpectedAction])] = {
-        use ExpectedAction::{Drop, Forward};
-        &[
-            ("malformed", &[Drop]),
-            ("not-a-client", &[Forward]),
-            ("spoofed-source", &[Drop]),
-            ("source-routed", &[Drop]),
-            ("public", &[Forward, Drop]),
-            ("servers", &[Drop]),
-            ("allow", &[Forward]),
-            ("media", &[Drop]),
-            ("hairpin", &[Drop]),
-            ("tiny-fragment", &[Drop]),
-            ("default", &[Forward]),
-        ]
-    };
+    pub action: Action,
+    /// The reason, where the file gives one.
+    pub reason: Option<Reason>,
 }
 
 impl fmt::Display for Expected {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self.action {
-            ExpectedAction::Forward => "forward",
-            ExpectedAction::Drop => "drop",
-        })?;
+        out.write_str(self.action.name())?;
         match self.reason {
             Some(reason) => write!(out, " {reason}"),
             None => Ok(()),
@@ -399,10 +368,7 @@ fn parse_expected(text: &str) -> Result<Expected, Problem> {
         Some((action, reason)) => (action, Some(reason.trim())),
         None => (text.trim(), None),
     };
-    let actions = [
-        ("forward", ExpectedAction::Forward),
-        ("drop", ExpectedAction::Drop),
-    ];
+    let actions = Action::ALL.map(|action| (action.name(), action));
     let action = parse_word("expect", action_text, &actions).map_err(|problem| {
         let of_names = [RESOLVES, HIDDEN, FORWARDED, NO_DATA];
         if of_names.iter().any(|word| text.trim().starts_with(word)) {
@@ -417,21 +383,18 @@ fn parse_expected(text: &str) -> Result<Expected, Problem> {
             reason: None,
         });
     };
-    let possible: Vec<_> = Expected::REASONS
-        .iter()
-        .filter(|(_, actions)| actions.contains(&action))
-        .map(|(reason, _)| *reason)
-        .collect();
-    if let Some(&reason) = possible.iter().find(|reason| **reason == reason_text) {
+    let mut reasons = Reason::of_action(action);
+    if let Some(reason) = reasons.find(|reason| reason.name() == reason_text) {
         return Ok(Expected {
             action,
             reason: Some(reason),
         });
     }
+    let possible: Vec<_> = Reason::of_action(action).map(Reason::name).collect();
     let reason = shorten(reason_text);
     let done = match action {
-        ExpectedAction::Forward => "forwarded",
-        ExpectedAction::Drop => "dropped",
+        Action::Forward => "forwarded",
+        Action::Drop => "dropped",
     };
     let problem = Problem::new(
         Code::UnknownValue,

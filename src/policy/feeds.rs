@@ -60,7 +60,7 @@ impl Feed {
             WidePrefixes::Refuse => guard::refuse_wide(&pairs)?,
             WidePrefixes::Accept => {}
         }
-        guard::refuse_private(&pairs)?;
+        guard::refuse_not_public(&pairs)?;
         let mut prefixes: Vec<FeedPrefix> = pairs
             .into_iter()
             .map(|(entry, prefix)| FeedPrefix { prefix, entry })

@@ -1,18 +1,15 @@
 //! Checks that need the whole policy: what contradicts itself, and what it will do that nobody may have wanted.
 
-use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
 
-use crate::address::PrefixSet;
-
-use super::coverage::Coverage;
 use super::diagnostic::{Code, Collector, Diagnostic, Label};
 use super::file::{Place, PolicyFile};
 use super::lint_names::check_names;
 use super::lint_ports::check_media_ports;
 use super::meaning::{Allow, Destination, Policy, PortRange, Sourced};
+use crate::address::{PrefixSet, special};
 
 /// Adds what is to be said about a policy that could be read without errors.
 pub(super) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
@@ -37,10 +34,10 @@ pub(super) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<
 
 /// Who is where, for quick questions.
 struct Scope {
-    clients: Coverage,
-    corporate: Coverage,
-    servers: Coverage,
-    publics: Coverage,
+    clients: PrefixSet,
+    corporate: PrefixSet,
+    servers: PrefixSet,
+    publics: PrefixSet,
 }
 
 impl Scope {
@@ -48,15 +45,15 @@ impl Scope {
         let values =
             |list: &[Sourced<IpNet>]| list.iter().map(|prefix| prefix.value).collect::<Vec<_>>();
         Self {
-            clients: Coverage::of(values(&policy.vpn.client_subnets)),
-            corporate: Coverage::of(values(&policy.corporate.subnets)),
-            servers: Coverage::of(
+            clients: PrefixSet::from_iter(values(&policy.vpn.client_subnets)),
+            corporate: PrefixSet::from_iter(values(&policy.corporate.subnets)),
+            servers: PrefixSet::from_iter(
                 policy
                     .servers
                     .iter()
                     .flat_map(|server| values(&server.addresses)),
             ),
-            publics: Coverage::of(
+            publics: PrefixSet::from_iter(
                 policy
                     .publics
                     .iter()
@@ -242,14 +239,20 @@ fn check_public(
             ),
         );
     }
-    let private = list.matching(file, is_private);
-    if !private.is_empty() {
+    let special = list.matching(file, |prefix| special::unreachable(prefix).is_some());
+    if !special.is_empty() {
         let message = format!(
-            "public service \"{name}\" has private addresses: {}",
-            names(&private)
+            "public service \"{name}\" has addresses that are not on the Internet: {}",
+            names(&special)
         );
         let mut problem = Diagnostic::warning(Code::PublicIsPrivate, message);
-        problem.labels = labels(&private, "not reachable from the Internet", out);
+        let shown = special.iter().take(SHOWN);
+        let shown = shown.filter_map(|(prefix, span)| {
+            let row = special::unreachable(*prefix)?;
+            let text = format!("{} ({})", row.name, row.source);
+            Some(out.text.label(span.clone(), text))
+        });
+        problem.labels = shown.collect();
         out.add(problem.with_help(
             "behind NAT the translated, public address counts: clients reach it outside the tunnel",
         ));
@@ -265,26 +268,6 @@ fn check_public(
         out.add(
             problem.with_help("public comes first, so media between these clients is forwarded"),
         );
-    }
-}
-
-/// Whether no address of `prefix` is routed on the Internet.
-fn is_private(prefix: IpNet) -> bool {
-    let first = prefix.network();
-    let length = prefix.prefix_len();
-    match first {
-        IpAddr::V4(address) => {
-            let carrier_nat = u32::from(address) & 0xffc0_0000 == 0x6440_0000 && length >= 10;
-            (address.is_private() && length >= 8)
-                || carrier_nat
-                || (address.is_loopback() && length >= 8)
-                || (address.is_link_local() && length >= 16)
-        }
-        IpAddr::V6(address) => {
-            address.is_loopback()
-                || (address.is_unique_local() && length >= 7)
-                || (address.is_unicast_link_local() && length >= 10)
-        }
     }
 }
 
@@ -453,9 +436,9 @@ impl Scope {
     fn idle_prefix(&self, allow: &Allow, prefix: IpNet) -> Option<Idle> {
         let internal = self.corporate.overlaps(prefix) || self.clients.overlaps(prefix);
         let lifts = allow.lifts;
-        if self.publics.contains(prefix) {
+        if self.publics.covers(prefix) {
             Some(Idle::Public)
-        } else if !lifts.servers && self.servers.contains(prefix) {
+        } else if !lifts.servers && self.servers.covers(prefix) {
             Some(Idle::Server)
         } else if (lifts.media && internal) || (lifts.servers && self.servers.overlaps(prefix)) {
             None

@@ -13,6 +13,7 @@ use crate::address::PrefixSet;
 use super::dns::DnsOptions;
 use super::expect::Expectation;
 
+pub use crate::address::PortRange;
 pub use crate::feed::EntryKey;
 pub use crate::packet::Protocol;
 
@@ -33,63 +34,6 @@ impl<T> Sourced<T> {
         Sourced {
             value: change(self.value),
             line: self.line,
-        }
-    }
-}
-
-/// An inclusive range of TCP or UDP ports; never empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PortRange {
-    first: u16,
-    last: u16,
-}
-
-impl PortRange {
-    /// Every port, 0 included.
-    pub const ALL: Self = Self {
-        first: 0,
-        last: u16::MAX,
-    };
-
-    /// The range from `first` to `last`, both included; `None` when `first` is above `last`.
-    pub const fn new(first: u16, last: u16) -> Option<Self> {
-        if first <= last {
-            Some(Self { first, last })
-        } else {
-            None
-        }
-    }
-
-    /// The range that holds one port.
-    pub const fn single(port: u16) -> Self {
-        Self {
-            first: port,
-            last: port,
-        }
-    }
-
-    /// Lowest port of the range.
-    pub const fn first(self) -> u16 {
-        self.first
-    }
-
-    /// Highest port of the range.
-    pub const fn last(self) -> u16 {
-        self.last
-    }
-
-    /// Whether `port` lies in the range.
-    pub const fn contains(self, port: u16) -> bool {
-        self.first <= port && port <= self.last
-    }
-}
-
-impl fmt::Display for PortRange {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last {
-            write!(out, "{}", self.first)
-        } else {
-            write!(out, "{}-{}", self.first, self.last)
         }
     }
 }

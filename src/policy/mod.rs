@@ -13,7 +13,6 @@
 //! Nothing here reads files: [`parse`] takes the text and a name for messages.
 
 mod address;
-mod coverage;
 mod diagnostic;
 mod dns;
 mod expect;
@@ -39,7 +38,7 @@ mod text;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity};
 pub use dns::{Canary, DnsOptions};
-pub use expect::{Claim, Expectation, Expected, ExpectedAction, ExpectedAnswer, LookupType};
+pub use expect::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
 pub use feeds::Withdrawn;
 pub use meaning::{
     Allow, Corporate, Destination, DivertScope, Endpoint, EntryChoice, EntryKey, FailMode, Feed,

@@ -1,106 +1,40 @@
-//! [`Verdict`]: what happens to a packet, and why.
+//! [`Verdict`]: the action that a packet gets, the reason, and the rule of the policy that decided.
+//!
+//! This is the vocabulary of the filter and of all that reports about it. [`Reason`] and [`RuleKind`] are tables: words,
+//! meanings and lists elsewhere are derived from them.
+
+mod reason;
+mod rule;
 
 use std::fmt;
-use std::num::NonZeroU32;
 
-/// What the gateway does with a packet.
+pub use reason::{DecidedBy, Reason};
+pub use rule::{RuleId, RuleKind};
+
+/// The gateway's treatment of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Action {
-    /// It goes on its way, unchanged.
+    /// The packet goes on its way, unchanged.
     Forward,
-    /// It ends here, silently, as the article's firewall rules do it.
+    /// The packet ends here, silently, as with the article's firewall rules.
     Drop,
 }
 
-/// Why a packet got its verdict; one counter each.
-///
-/// The order is the order of the verdicts: the first reason that applies wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Reason {
-    /// A header that no host would accept.
-    Malformed,
-    /// The source is outside `vpn.client_subnets`.
-    NotAClient,
-    /// The same, under `filter.unknown_source = "drop"`.
-    SpoofedSource,
-    /// A source route with hops left: the header does not name the destination.
-    SourceRouted,
-    /// The destination is a public service: it should have gone outside the tunnel.
-    Public,
-    /// TCP or UDP to a `[[server]]` (Table 1, row 2).
-    Servers,
-    /// An `[[allow]]` lifted the rule that would have dropped it.
-    Allow,
-    /// TCP or UDP to a media port of a corporate host (Table 1, row 1).
-    Media,
-    /// TCP or UDP to a media port of another VPN client.
-    Hairpin,
-    /// The ports would decide, and the fragment that has to carry them does not reach them.
-    TinyFragment,
-    /// No rule speaks of it.
-    Default,
-}
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 2] = [Self::Forward, Self::Drop];
 
-impl Reason {
-    /// Every reason, in verdict order.
-    pub const ALL: [Self; 11] = [
-        Self::Malformed,
-        Self::NotAClient,
-        Self::SpoofedSource,
-        Self::SourceRouted,
-        Self::Public,
-        Self::Servers,
-        Self::Allow,
-        Self::Media,
-        Self::Hairpin,
-        Self::TinyFragment,
-        Self::Default,
-    ];
-
-    /// The name used in verdict files, counters and messages.
+    /// The word for it in verdict files, `[[test]]` expectations, JSON, metric labels and messages.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Malformed => "malformed",
-            Self::NotAClient => "not-a-client",
-            Self::SpoofedSource => "spoofed-source",
-            Self::SourceRouted => "source-routed",
-            Self::Public => "public",
-            Self::Servers => "servers",
-            Self::Allow => "allow",
-            Self::Media => "media",
-            Self::Hairpin => "hairpin",
-            Self::TinyFragment => "tiny-fragment",
-            Self::Default => "default",
+            Self::Forward => "forward",
+            Self::Drop => "drop",
         }
     }
 }
 
-/// The rule of a policy that decided: its number in [`RuleTable`](crate::filter::RuleTable).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleId(NonZeroU32);
-
-impl RuleId {
-    /// The rule at `index` (from 0) of the rule table.
-    pub(crate) fn from_index(index: usize) -> Self {
-        let number = u32::try_from(index)
-            .ok()
-            .and_then(|index| index.checked_add(1));
-        Self(
-            number
-                .and_then(NonZeroU32::new)
-                .expect("a policy file is too small to hold 2^32 rules"),
-        )
-    }
-
-    /// Position in the rule table, from 0.
-    pub const fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
-}
-
-/// What happens to one packet, why, and by which rule of the policy.
+/// The judgement of one packet: the action, the reason, and the rule of the policy that decided.
 // In this order: the tables of `ports` tell a verdict from another decision by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -146,20 +80,11 @@ impl Verdict {
 
 impl fmt::Display for Action {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(match self {
-            Self::Forward => "forward",
-            Self::Drop => "drop",
-        })
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(self.name())
     }
 }
 
-/// As a line of a verdict file says it: `drop media`.
+/// The form of verdict files: `drop media`.
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}", self.action, self.reason)

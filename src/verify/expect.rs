@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use crate::filter::CompiledPolicy;
 use crate::name::DnsName;
 use crate::plan::{Answer, RoutePlan, Zones};
-use crate::policy::{Claim, Expectation, Expected, ExpectedAction, ExpectedAnswer, Policy};
-use crate::verdict::{Action, Verdict};
+use crate::policy::{Claim, Expectation, Expected, ExpectedAnswer, Policy};
+use crate::verdict::Verdict;
 
 /// A `[[test]]` that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +87,7 @@ fn broken_packet(compiled: &CompiledPolicy, claim: &Claim) -> Option<(Happens, S
     };
     let answer = compiled.explain_exactly(*from, *to, *protocol)?;
     let verdict = answer.verdict;
-    let action = match action {
-        ExpectedAction::Forward => Action::Forward,
-        ExpectedAction::Drop => Action::Drop,
-    };
-    if verdict.action == action && reason.is_none_or(|reason| reason == verdict.reason.name()) {
+    if verdict.action == *action && reason.is_none_or(|reason| reason == verdict.reason) {
         return None;
     }
     let because = match (&answer.matched, answer.rule) {

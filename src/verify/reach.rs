@@ -1,10 +1,10 @@
 //! Whether clients reach what they need, and outside the tunnel: public services, DNS servers, and calls.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use super::subject::{Published, Subject, bare, first, set, some};
 use super::{Finding, FindingCode, Part};
-use crate::address::PrefixSet;
+use crate::address::{PrefixSet, special};
 use crate::packet::Protocol;
 use crate::plan::SourceKind;
 use crate::policy::{Server, TunnelMode};
@@ -21,9 +21,8 @@ pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         | SourceKind::Feed(..) => false,
     });
     let asked: PrefixSet = asked.map(|it| it.prefix).collect();
-    let private = private_space();
     for public in subject.publics() {
-        let unreachable = public.set.intersect(&private);
+        let unreachable = public.not_public();
         let inside = public
             .set
             .intersect(&subject.plan.tunnel)
@@ -33,7 +32,7 @@ pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         inside_tunnel(subject, public, &inside, found);
     }
     for server in &subject.policy.servers {
-        published(subject, server, &private, found);
+        published(subject, server, found);
     }
     nothing_excluded(subject, found);
     dns(subject, found);
@@ -92,10 +91,15 @@ fn behind_nat(public: &Published<'_>, unreachable: &PrefixSet, found: &mut Vec<F
     let Some(source) = public.first_of(unreachable) else {
         return;
     };
+    let row = special::unreachable(source.prefix);
     let what = format!(
-        "\"{}\" has a private address: {}",
+        "\"{}\" has an address that is not on the Internet: {}{}",
         public.name,
-        some(unreachable)
+        some(unreachable),
+        row.map_or(String::new(), |row| format!(
+            " ({}, {})",
+            row.name, row.source
+        ))
     );
     let finding = Finding::error(FindingCode::Blackhole, what).at(source.line);
     found.push(
@@ -107,12 +111,7 @@ fn behind_nat(public: &Published<'_>, unreachable: &PrefixSet, found: &mut Vec<F
 }
 
 /// An external interface of an Edge among the servers.
-fn published(
-    subject: &Subject<'_>,
-    server: &Server,
-    private: &PrefixSet,
-    found: &mut Vec<Finding>,
-) {
+fn published(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
     let hosts = server
         .hosts
         .iter()
@@ -126,7 +125,7 @@ fn published(
     });
     let open = set(&server.addresses)
         .intersect(&subject.plan.tunnel)
-        .subtract(private)
+        .subtract(special::not_public())
         .subtract(&subject.public);
     let address = server.addresses.iter().find(|it| open.overlaps(it.value));
     let Some(address) = address.filter(|_| is_external) else {
@@ -286,18 +285,6 @@ fn judged(to: Side, code: FindingCode, prediction: &Prediction) -> Option<Findin
             .because(Part::Call, says)
             .instead("`offramp call --pairs` shows every way and what passes it"),
     )
-}
-
-/// Addresses that no Internet router has a way to (RFC 1918, RFC 4193).
-fn private_space() -> PrefixSet {
-    let v4 = [
-        ([10, 0, 0, 0], 8),
-        ([172, 16, 0, 0], 12),
-        ([192, 168, 0, 0], 16),
-    ];
-    let v4 = v4.map(|(octets, length)| IpNet::V4(Ipv4Net::new_assert(octets.into(), length)));
-    let v6 = IpNet::V6(Ipv6Net::new_assert([0xfc00, 0, 0, 0, 0, 0, 0, 0].into(), 7));
-    v4.into_iter().chain([v6]).collect()
 }
 
 const DNS: u16 = 53;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::address::PrefixSet;
+use crate::address::{PrefixSet, special};
 use crate::filter::{Answer, CompiledPolicy, Question};
 use crate::packet::Protocol;
 use crate::plan::{RoutePlan, Source, SourceKind, Zones};
@@ -38,6 +38,13 @@ impl<'a> Published<'a> {
             .iter()
             .copied()
             .find(|it| set.overlaps(it.prefix))
+    }
+
+    /// Its prefixes without any address on the Internet.
+    pub(super) fn not_public(&self) -> PrefixSet {
+        let prefixes = self.sources.iter().map(|it| it.prefix);
+        let unreachable = prefixes.filter(|prefix| special::unreachable(*prefix).is_some());
+        unreachable.collect()
     }
 
     fn all(plan: &'a RoutePlan) -> Vec<Self> {

@@ -169,3 +169,26 @@ proptest! {
         prop_assert_eq!(prefixes, aggregated);
     }
 }
+
+#[test]
+fn neighbors_together_cover_what_neither_does() {
+    let halves = set(&["10.128.0.0/9", "10.0.0.0/9"]);
+    assert!(halves.covers(net("10.0.0.0/8")));
+    assert!(!halves.covers(net("10.0.0.0/7")));
+    assert!(halves.overlaps(net("0.0.0.0/0")));
+}
+
+#[test]
+fn families_are_apart() {
+    let all_v4 = set(&["0.0.0.0/0"]);
+    assert!(!all_v4.overlaps(net("::/0")));
+    assert!(all_v4.covers(net("255.255.255.255/32")));
+    assert!(set(&["::/0"]).covers(net("ffff::/16")));
+}
+
+#[test]
+fn a_range_inside_a_larger_one_does_not_shorten_it() {
+    let nested = set(&["10.0.0.0/8", "10.1.0.0/16", "10.2.0.1/32"]);
+    assert!(nested.covers(net("10.255.0.0/16")));
+    assert!(!nested.overlaps(net("11.0.0.0/8")));
+}

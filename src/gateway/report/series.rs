@@ -30,8 +30,7 @@ use super::status::{DnsStatus, RecordStatus, Reloads, RuleStatus, Status};
 use crate::gateway::resolver::Outcome;
 use crate::gateway::tun::publish::OTHERS;
 use crate::packet::Traffic;
-use crate::policy::{Expected, ExpectedAction};
-use crate::verdict::{Action, Reason};
+use crate::verdict::{Action, Reason, RuleKind};
 
 /// What a gateway tells at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +74,7 @@ pub struct Series {
 }
 
 /// Series at most, whatever the policy and the traffic.
-pub const MOST_SERIES: usize = 200;
+pub const MOST_SERIES: usize = 250;
 
 /// The media type of [`Series::render`].
 pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -502,35 +501,28 @@ const NO_LABELS: Labels<'static, 0> = [];
 
 /// What got each verdict so far: those that there can be, and any other that was counted all the same.
 fn traffic_by_verdict(status: &Status) -> Vec<(Labels<'static, 2>, Traffic)> {
-    let all = Reason::ALL.into_iter().flat_map(|reason| {
-        [(Action::Forward, "forward"), (Action::Drop, "drop")].map(|action| (action, reason))
-    });
-    let sums = all.filter_map(|((action, name), reason)| {
+    let all = Reason::ALL
+        .into_iter()
+        .flat_map(|reason| Action::ALL.map(|action| (action, reason)));
+    let sums = all.filter_map(|(action, reason)| {
         let given = status
             .verdicts
             .iter()
-            .find(|it| it.action == name && it.reason == reason.name());
+            .find(|it| it.action == action.name() && it.reason == reason.name());
         let traffic = given.map(|it| Traffic {
             packets: it.packets,
             bytes: it.bytes,
         });
-        let labels = [("action", name), ("reason", reason.name())];
+        let labels = [("action", action.name()), ("reason", reason.name())];
         match traffic {
             Some(traffic) => Some((labels, traffic)),
-            None => is_possible(action, reason).then(|| (labels, Traffic::default())),
+            None => {
+                let is_possible = reason.actions().contains(&action);
+                is_possible.then(|| (labels, Traffic::default()))
+            }
         }
     });
     sums.collect()
-}
-
-/// Whether a verdict can have this action for this reason.
-fn is_possible(action: Action, reason: Reason) -> bool {
-    let action = match action {
-        Action::Forward => ExpectedAction::Forward,
-        Action::Drop => ExpectedAction::Drop,
-    };
-    let mut reasons = Expected::REASONS.iter();
-    reasons.any(|(name, actions)| *name == reason.name() && actions.contains(&action))
 }
 
 /// How many interfaces there are of each pattern, of the first [`MOST_PATTERNS`], and of the others.
@@ -556,8 +548,6 @@ fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
 const MOST_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MOST_PATTERNS: usize = 8;
-/// Kinds of rules, each of which may have others.
-const KINDS: usize = 4;
 /// Series without labels, or with labels of two values at most.
 const SINGLE_SERIES: usize = 12;
 /// Series of the drop log, of the capture of drops, and of the log of queries.
@@ -565,14 +555,16 @@ const RECORD_SERIES: usize = 9;
 /// Of names: outcomes; connections; and of the time that answers took: six bounds, their number and their sum.
 const DNS_SERIES: usize = Outcome::ALL.len() + 1 + 8;
 
-const _: () = {
-    let verdicts = 2 * Reason::ALL.len();
-    let rules = MOST_NAMED_RULES + KINDS;
-    // Of verdicts and rules: packets, and bytes.
+/// Series that there are at once where the policy and the traffic give cause to each of them.
+const ALL_SERIES: usize = {
+    let verdicts = Action::ALL.len() * Reason::ALL.len();
+    let rules = MOST_NAMED_RULES + RuleKind::ALL.len();
     let patterns = MOST_PATTERNS + 1;
     let others = SINGLE_SERIES + RECORD_SERIES + DNS_SERIES;
-    assert!(2 * verdicts + 2 * rules + patterns + others <= MOST_SERIES);
+    // Of verdicts and rules: packets, and bytes.
+    2 * verdicts + 2 * rules + patterns + others
 };
+const _: () = assert!(ALL_SERIES <= MOST_SERIES);
 
 #[cfg(test)]
 mod tests;

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::filter::RuleKind;
 use crate::gateway::divert::nftables::{self as divert, Diversion};
 use crate::gateway::resolver::{DnsServer, QueryLog};
 use crate::packet::Traffic;
 use crate::policy::{DivertScope, FailMode};
-use crate::verdict::{Action, Reason};
+use crate::verdict::{Action, Reason, RuleKind};
 
 /// What a running gateway tells about itself: one JSON object, on the control socket and by `offramp status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,17 +202,6 @@ impl DiversionStatus {
     }
 }
 
-/// The section of the policy file that has rules of this kind.
-pub(in crate::gateway) const fn kind_name(kind: RuleKind) -> &'static str {
-    match kind {
-        RuleKind::Media => "media",
-        RuleKind::Server => "server",
-        RuleKind::Allow => "allow",
-        RuleKind::Public => "public",
-        RuleKind::Feed => "feed",
-    }
-}
-
 impl DnsStatus {
     /// What `server` and its log tell.
     pub fn new(server: &DnsServer, log: &QueryLog) -> Self {
@@ -257,7 +245,7 @@ impl From<((Reason, Action), Traffic)> for VerdictStatus {
 impl From<((RuleKind, String), Traffic)> for RuleStatus {
     fn from(((kind, name), Traffic { packets, bytes }): ((RuleKind, String), Traffic)) -> Self {
         Self {
-            kind: kind_name(kind).to_owned(),
+            kind: kind.name().to_owned(),
             name,
             packets,
             bytes,

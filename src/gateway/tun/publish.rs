@@ -18,11 +18,11 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::counters::{TrafficTally, VerdictCounters};
 use crate::datapath::Judgement;
-use crate::filter::{CompiledPolicy, Generation, Judge, RuleKind};
+use crate::filter::{CompiledPolicy, Generation, Judge};
 use crate::gateway::record::drops::{Noting, Unwritten};
 use crate::packet::Received;
 use crate::packet::Traffic;
-use crate::verdict::{Reason, Verdict};
+use crate::verdict::{Reason, RuleKind, Verdict};
 
 /// The policy that all workers judge by.
 #[derive(Debug)]

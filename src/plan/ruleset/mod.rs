@@ -12,16 +12,14 @@
 
 mod owners;
 mod portless;
-mod ports;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 pub use portless::Portless;
-pub use ports::PortSet;
 
-use crate::address::PrefixSet;
+use crate::address::{PortRange, PortSet, PrefixSet};
 use crate::policy::{Allow, LeakedPublic, Policy, Protocol, ProtocolSet, Sourced, UnknownSource};
 use crate::verdict::{Action, Reason};
 
@@ -265,9 +263,18 @@ fn lifted(allow: &Allow, destinations: PrefixSet, ports: &PortSet) -> PacketRule
         destinations,
         traffic: transport(
             allow.protocols,
-            PortSet::of_option(&allow.from_ports),
-            PortSet::of_option(&allow.ports).intersect(ports),
+            of_option(&allow.from_ports),
+            of_option(&allow.ports).intersect(ports),
         ),
+    }
+}
+
+/// The ports of an option that means every port where it is empty.
+fn of_option(ranges: &[Sourced<PortRange>]) -> PortSet {
+    if ranges.is_empty() {
+        PortSet::all()
+    } else {
+        ranges.iter().map(|it| it.value).collect()
     }
 }
 

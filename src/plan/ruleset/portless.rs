@@ -11,7 +11,8 @@
 //!
 //! A later fragment that passes completes nothing when its first one was dropped. What is public has been decided before.
 
-use super::{PacketRule, PortSet, Traffic};
+use super::{PacketRule, Traffic};
+use crate::address::PortSet;
 use crate::address::PrefixSet;
 use crate::policy::Protocol;
 use crate::verdict::Action;

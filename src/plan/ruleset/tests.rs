@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{PortSet, Ruleset};
+use super::Ruleset;
+use crate::address::PortSet;
 use crate::address::set::reference::edges;
 use crate::filter::reference::ReferenceFilter;
 use crate::filter::strategy;

@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use super::{head, is_word};
-use crate::plan::{PortSet, Ruleset, Traffic};
+use crate::address::PortSet;
+use crate::plan::{Ruleset, Traffic};
 use crate::policy::{PortRange, Protocol, UnknownSource};
 use crate::render::{Families, Naming, Read, Target, Write as Writer};
 use crate::verdict::Action;

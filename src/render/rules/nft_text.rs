@@ -7,7 +7,7 @@ use std::fmt;
 use ipnet::IpNet;
 
 use crate::address::PrefixSet;
-use crate::plan::PortSet;
+use crate::address::PortSet;
 use crate::verdict::Action;
 
 /// An address family, in nft's words.

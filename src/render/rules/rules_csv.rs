@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::head;
+use crate::address::PortSet;
 use crate::address::PrefixSet;
-use crate::plan::{PortSet, Ruleset, Traffic};
+use crate::plan::{Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
 use crate::render::{Families, Naming, Read, Target, Write as Writer};
 use crate::verdict::Action;

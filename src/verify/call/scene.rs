@@ -100,6 +100,8 @@ pub(super) struct Scene {
     pub(super) internal: PrefixSet,
     /// Client addresses.
     pub(super) clients: PrefixSet,
+    /// Documentation addresses that stand for public ones of which the policy says nothing.
+    pub(super) stand_ins: Vec<IpAddr>,
 }
 
 impl Scene {
@@ -209,9 +211,15 @@ impl Scene {
                 registration,
             }
         };
+        let parties = [party(0, call.from), party(1, call.to)];
+        let company = free(&[[192, 0, 2, 2], [198, 51, 100, 222], [203, 0, 113, 222]]);
+        let assumed = (call.relay.is_none() && relay.name.is_none()).then_some(relay.public);
+        let homes = parties.iter().map(|party| party.home);
+        let stand_ins = homes.chain(assumed).flat_map(Addresses::iter);
         Self {
-            parties: [party(0, call.from), party(1, call.to)],
-            company: free(&[[192, 0, 2, 2], [198, 51, 100, 222], [203, 0, 113, 222]]),
+            stand_ins: stand_ins.chain([IpAddr::V4(company)]).collect(),
+            parties,
+            company,
             port: media_port(policy),
             relay,
             internal,

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::candidate::Interface;
 use super::scene::Scene;
 use super::{HomeUdp, Obstacle, Place, Side, Translation};
-use crate::address::PrefixSet;
+use crate::address::{PrefixSet, special};
 use crate::filter::{CompiledPolicy, Question};
 use crate::packet::Protocol;
 
@@ -218,12 +218,12 @@ impl<'a> World<'a> {
         if from_office && has_edge {
             return Err(Obstacle::NoWayOut);
         }
-        if !is_routed(to) {
+        if !self.is_routed(to) {
             return Err(Obstacle::NotRouted { to });
         }
         let company = SocketAddr::new(IpAddr::V4(self.scene.company), packet.from.port());
         let packet = self.leave(Router::Company, packet, company);
-        if !is_routed(packet.from.ip()) {
+        if !self.is_routed(packet.from.ip()) {
             return Err(Obstacle::NotRouted {
                 to: packet.from.ip(),
             });
@@ -251,7 +251,7 @@ impl<'a> World<'a> {
         if packet.protocol == Protocol::Udp && self.home_udp == HomeUdp::Closed {
             return Err(Obstacle::UdpClosed);
         }
-        if !is_routed(to) {
+        if !self.is_routed(to) {
             return Err(Obstacle::NotRouted { to });
         }
         let outside = self.scene.parties[home].home.like(packet.from.ip());
@@ -261,10 +261,15 @@ impl<'a> World<'a> {
         self.on_internet(packet, path)
     }
 
+    /// Whether the Internet has a way to an address: a public one, or one that stands for it in the scene.
+    fn is_routed(&self, address: IpAddr) -> bool {
+        special::is_public(address) || self.scene.stand_ins.contains(&address)
+    }
+
     fn on_internet(&mut self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
         let to = packet.to.ip();
         path.push(Place::Internet);
-        if !is_routed(to) {
+        if !self.is_routed(to) {
             return Err(Obstacle::NotRouted { to });
         }
         if self.scene.relay.public.has(to) {
@@ -372,19 +377,6 @@ fn judge(policy: &CompiledPolicy, packet: Packet) -> Option<Obstacle> {
             rule: answer.rule.map(|rule| rule.name.clone()),
             line: answer.matched.map(|matched| matched.line),
         }),
-    }
-}
-
-/// Whether the Internet has a way to an address.
-fn is_routed(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
-            !(address.is_private() || address.is_loopback() || address.is_link_local() || shared)
-        }
-        IpAddr::V6(address) => {
-            !(address.is_unique_local() || address.is_unicast_link_local() || address.is_loopback())
-        }
     }
 }
 

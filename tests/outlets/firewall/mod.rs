@@ -167,6 +167,7 @@ fn title(policy: &CompiledPolicy, verdict: &Verdict, shape: &Shape) -> String {
         Reason::Public => true,
         Reason::Servers | Reason::Allow | Reason::Media | Reason::Hairpin => shape.shows_ports,
         Reason::TinyFragment | Reason::Default => false,
+        other => panic!("a reason without a rule in nftables: {other}"),
     };
     let rule = verdict.rule.and_then(|id| policy.rules().rule(id));
     match rule.filter(|_| by_ports) {

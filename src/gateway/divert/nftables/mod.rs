@@ -37,10 +37,10 @@ use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::address::PrefixSet;
+use crate::address::{PortSet, PrefixSet};
 use crate::plan::{diverted, diverted_on_every_port};
 use crate::policy::{
-    DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, Sourced, UnknownSource,
+    DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, UnknownSource,
 };
 
 /// What the kernel is told about one policy.
@@ -119,7 +119,12 @@ impl Diversion {
         };
         let (on_every_port, media_ports) = match scope {
             DivertScope::All | DivertScope::Policy => (PrefixSet::default(), Vec::new()),
-            DivertScope::Suspects => (diverted_on_every_port(policy), merged(&policy.media.ports)),
+            DivertScope::Suspects => (
+                diverted_on_every_port(policy),
+                PortSet::from_iter(policy.media.ports.iter().map(|it| it.value))
+                    .ranges()
+                    .to_vec(),
+            ),
         };
         Self {
             interfaces: policy
@@ -197,23 +202,6 @@ pub fn names(pattern: &str, interface: &str) -> bool {
         Some(stem) => interface.starts_with(stem),
         None => interface == pattern,
     }
-}
-
-/// The same ports in as few ranges as there are, in rising order.
-fn merged(ports: &[Sourced<PortRange>]) -> Vec<PortRange> {
-    let mut ranges: Vec<PortRange> = ports.iter().map(|range| range.value).collect();
-    ranges.sort_unstable();
-    let mut merged: Vec<PortRange> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.first() <= last.last().saturating_add(1) => {
-                let end = last.last().max(range.last());
-                *last = PortRange::new(last.first(), end).unwrap_or(*last);
-            }
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
 
 /// As `ip` takes it: what `--dry-run` prints.

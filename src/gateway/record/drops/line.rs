@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::sample::{PolicyNames, Sample};
-use crate::gateway::report::status::kind_name;
 use crate::packet::Transport;
 
 /// One line, all of its keys always there.
@@ -43,7 +42,7 @@ pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, unwritt
     let mut line = Line {
         time: humantime::format_rfc3339_micros(at).to_string(),
         reason: sample.verdict.reason.name(),
-        kind: rule.map(|rule| kind_name(rule.kind)),
+        kind: rule.map(|rule| rule.kind.name()),
         rule: rule.map(|rule| rule.name.as_str()),
         source: None,
         source_port: None,
