@@ -18,6 +18,7 @@ mod dhcp;
 mod json;
 mod lists;
 pub mod names;
+pub mod nft;
 mod ocserv;
 mod openvpn;
 mod plain;
