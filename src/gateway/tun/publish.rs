@@ -314,6 +314,74 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_decided_nothing_leave_no_names_behind() {
+        let published = Published::new(policy("pool 0", 1), None, 1);
+        for round in 1..=100 {
+            published.publish(policy(&format!("pool {round}"), round + 1), None);
+        }
+        let names: Vec<String> = published.rule_totals().into_keys().map(|it| it.1).collect();
+        assert!(names.contains(&"pool 100".to_owned()));
+        let gone = names.iter().filter(|name| name.starts_with("pool")).count();
+        assert_eq!(gone, 1, "{names:?}");
+    }
+
+    /// The first fragment of a datagram to a service, or what follows it (RFC 791 §3.1).
+    fn fragment(is_first: bool) -> Vec<u8> {
+        let mut packet = to_remote_desktop();
+        // More fragments to come; or 80 bytes on, with none to come.
+        let flags_and_offset: u16 = if is_first { 0x2000 } else { 80 / 8 };
+        packet[4..6].copy_from_slice(&[0x12, 0x34]);
+        packet[6..8].copy_from_slice(&flags_and_offset.to_be_bytes());
+        packet
+    }
+
+    fn to_remote_desktop() -> Vec<u8> {
+        let mut packet = Vec::new();
+        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 9, 0, 1], 64)
+            .udp(50_000, 3_389)
+            .write(&mut packet, &[0; 72])
+            .expect("room");
+        packet
+    }
+
+    #[test]
+    fn a_fragment_behind_a_reload_counts_for_no_rule_of_the_policy_before() {
+        let with_rules = |names: &[&str], generation| {
+            let mut text = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n"
+                .to_owned();
+            for name in names {
+                text += &format!(
+                    "[[allow]]\nname = \"{name}\"\nto = [\"10.9.0.0/24\"]\nports = [\"3389\"]\n"
+                );
+            }
+            let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
+            CompiledPolicy::new(policy, Generation(generation)).expect("a small policy")
+        };
+        let published = Arc::new(Published::new(with_rules(&["jump hosts"], 1), None, 1));
+        let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
+        let judge = |live: &mut Live, packet: Vec<u8>| {
+            let packets = [packet];
+            let mut backend = MemoryBackend::new(&packets);
+            worker::run(&mut backend, live).expect("memory");
+            assert_eq!(backend.forwarded().len(), 1);
+        };
+        judge(&mut live, fragment(true));
+        judge(&mut live, fragment(false));
+        let of = |name: &str| published.rule_totals()[&(RuleKind::Allow, name.to_owned())].packets;
+        assert_eq!(of("jump hosts"), 2, "it follows its first fragment");
+
+        // The rule of that number is another one, and then there is none of that number.
+        published.publish(with_rules(&["another"], 2), None);
+        judge(&mut live, fragment(false));
+        assert_eq!(of("another"), 0);
+        published.publish(with_rules(&["jump hosts"], 3), None);
+        judge(&mut live, fragment(true));
+        published.publish(with_rules(&[], 4), None);
+        judge(&mut live, fragment(false));
+        assert_eq!(of("jump hosts"), 3);
+    }
+
+    #[test]
     fn a_rule_that_comes_back_goes_on_where_it_was() {
         let published = Arc::new(Published::new(policy("one", 1), None, 1));
         let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
