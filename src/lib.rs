@@ -63,6 +63,8 @@ pub mod cli;
 pub mod datapath;
 pub mod dns;
 pub mod feed;
+#[cfg(feature = "gateway")]
+pub mod files;
 pub mod filter;
 #[cfg(feature = "gateway")]
 pub mod gateway;

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::error::{CliError, warn};
 use super::input::read_policy_alone;
-use crate::gateway::host::{atomic, feeds};
+use crate::files::atomic;
+use crate::gateway::host::feeds;
 use crate::render::{NameTarget, names_difference, render_names};
 
 /// Writes the names of the policy at `path` for `target`: into the folder `output`, or to standard output.

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::error::{CliError, warn};
 use super::input::{print_diagnostics, read_policy, refused};
-use crate::gateway::host::{atomic, feeds};
+use crate::files::atomic;
+use crate::gateway::host::feeds;
 use crate::plan::EndpointRules;
 use crate::policy::Policy;
 use crate::render::rules::{RenderedRules, RuleTarget, render_rules};

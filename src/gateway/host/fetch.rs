@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::{atomic, feeds};
+use super::feeds;
 use crate::feed::{Document, FeedError, MAX_FEED_SIZE};
+use crate::files::atomic;
 use crate::policy::{Feed, FeedFormat};
 
 /// What came of asking for a feed.

@@ -74,6 +74,14 @@ impl ServiceManager {
         Self { socket, watchdog }
     }
 
+    /// No manager: nothing is sent.
+    pub fn silent() -> Self {
+        Self {
+            socket: None,
+            watchdog: None,
+        }
+    }
+
     /// How long it may be left without [`Notice::Alive`]; `None` where it waits for none.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog.filter(|_| self.socket.is_some())

@@ -15,7 +15,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
-use super::regular;
+use crate::files::regular;
 
 /// Watches files and the folders that their paths lead through.
 #[derive(Debug)]

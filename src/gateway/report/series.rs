@@ -557,7 +557,7 @@ const MOST_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MOST_PATTERNS: usize = 8;
 /// Kinds of rules, each of which may have others.
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 /// Series without labels, or with labels of two values at most.
 const SINGLE_SERIES: usize = 12;
 /// Series of the drop log, of the capture of drops, and of the log of queries.

@@ -23,6 +23,7 @@ use socket2::SockRef;
 
 use super::options::control_path;
 use crate::filter::CompiledPolicy;
+use crate::gateway::divert::DivertPlan;
 use crate::gateway::divert::nftables::Diversion;
 use crate::gateway::report::control;
 use crate::gateway::report::status::Status;
@@ -249,7 +250,7 @@ impl Look<'_> {
                 families_without[usize::from(prefix.value.addr().is_ipv6())] = true;
                 continue;
             };
-            let Some(to) = self.stranger_in(prefix.value) else {
+            let Some(to) = self.foreign_address_in(prefix.value) else {
                 continue;
             };
             let to = SocketAddr::new(to, media);
@@ -279,7 +280,7 @@ impl Look<'_> {
     }
 
     /// An address of the prefix that is not this host's.
-    fn stranger_in(&self, prefix: IpNet) -> Option<IpAddr> {
+    fn foreign_address_in(&self, prefix: IpNet) -> Option<IpAddr> {
         // The first of an IPv6 subnet is every router's (RFC 4291 §2.6.1).
         let is_whole = prefix.prefix_len() == prefix.max_prefix_len();
         let mut hosts = prefix.hosts().take(16);

@@ -27,16 +27,21 @@
 //! What is left behind by a killed process is told by its owner: one nftables table by its name, routes and rules by the
 //! number of a routing protocol of their own.
 
-pub mod firewall;
-pub mod install;
+mod firewall;
+mod install;
 mod marks;
 pub mod nft;
-pub mod route;
+mod preflight;
+mod route;
+
+pub use install::{DivertError, Installation};
 
 use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::netlink;
+use super::{DivertPlan, DivertSummary};
 use crate::address::PrefixSet;
 use crate::plan::{diverted, diverted_on_every_port};
 use crate::policy::{
@@ -105,47 +110,6 @@ impl Diversion {
     /// The routing protocol number of our routes and rules (`RTPROT_*`): none of those that iproute2 has names for.
     pub const PROTOCOL: u8 = 111;
 
-    /// What `policy` asks for.
-    pub fn of(policy: &Policy) -> Self {
-        let gateway = &policy.gateway;
-        // A packet of an unknown source may go anywhere.
-        let scope = match policy.filter.unknown_source {
-            UnknownSource::Forward => gateway.divert,
-            UnknownSource::Drop => DivertScope::All,
-        };
-        let destinations = match scope {
-            DivertScope::All => PrefixSet::default(),
-            DivertScope::Policy | DivertScope::Suspects => diverted(policy),
-        };
-        let (on_every_port, media_ports) = match scope {
-            DivertScope::All | DivertScope::Policy => (PrefixSet::default(), Vec::new()),
-            DivertScope::Suspects => (diverted_on_every_port(policy), merged(&policy.media.ports)),
-        };
-        Self {
-            interfaces: policy
-                .vpn
-                .interfaces
-                .iter()
-                .map(|name| name.value.clone())
-                .collect(),
-            scope,
-            destinations: destinations.prefixes().collect(),
-            on_every_port: on_every_port.prefixes().collect(),
-            media_ports,
-            on_failure: gateway.on_failure,
-            device: gateway.device.as_ref().map_or_else(
-                || GatewayOptions::DEVICE.to_owned(),
-                |device| device.value.clone(),
-            ),
-            mark: gateway
-                .mark
-                .map_or(MarkBits::DEFAULT, |sourced| sourced.value),
-            table: gateway
-                .table
-                .map_or(GatewayOptions::TABLE, |sourced| sourced.value),
-        }
-    }
-
     /// The rules, the same for IPv4 and IPv6.
     pub fn rules(&self) -> Vec<MarkRule> {
         let rule = |number, mark| MarkRule {
@@ -191,11 +155,65 @@ impl Diversion {
     }
 }
 
-/// Whether `pattern`, an entry of `vpn.interfaces`, names `interface`: a trailing `*` matches any rest.
-pub fn names(pattern: &str, interface: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(stem) => interface.starts_with(stem),
-        None => interface == pattern,
+impl DivertPlan for Diversion {
+    fn of(policy: &Policy) -> Self {
+        let gateway = &policy.gateway;
+        // A packet of an unknown source may go anywhere.
+        let scope = match policy.filter.unknown_source {
+            UnknownSource::Forward => gateway.divert,
+            UnknownSource::Drop => DivertScope::All,
+        };
+        let destinations = match scope {
+            DivertScope::All => PrefixSet::default(),
+            DivertScope::Policy | DivertScope::Suspects => diverted(policy),
+        };
+        let (on_every_port, media_ports) = match scope {
+            DivertScope::All | DivertScope::Policy => (PrefixSet::default(), Vec::new()),
+            DivertScope::Suspects => (diverted_on_every_port(policy), merged(&policy.media.ports)),
+        };
+        Self {
+            interfaces: policy
+                .vpn
+                .interfaces
+                .iter()
+                .map(|name| name.value.clone())
+                .collect(),
+            scope,
+            destinations: destinations.prefixes().collect(),
+            on_every_port: on_every_port.prefixes().collect(),
+            media_ports,
+            on_failure: gateway.on_failure,
+            device: gateway.device.as_ref().map_or_else(
+                || GatewayOptions::DEVICE.to_owned(),
+                |device| device.value.clone(),
+            ),
+            mark: gateway
+                .mark
+                .map_or(MarkBits::DEFAULT, |sourced| sourced.value),
+            table: gateway
+                .table
+                .map_or(GatewayOptions::TABLE, |sourced| sourced.value),
+        }
+    }
+
+    fn summary(&self) -> DivertSummary {
+        DivertSummary {
+            interfaces: self.interfaces.clone(),
+            device: self.device.clone(),
+            scope: self.scope,
+            prefixes: self.destinations.len(),
+            on_failure: self.on_failure,
+        }
+    }
+
+    fn keys_for_restart(&self, running: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("gateway.device", running.device != self.device),
+            ("gateway.mark", running.mark != self.mark),
+            ("gateway.table", running.table != self.table),
+        ];
+        let changed = keys.iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| *key).collect()
     }
 }
 
@@ -228,15 +246,15 @@ impl fmt::Display for Diversion {
         writeln!(
             out,
             "ip link set {device} mtu {} txqueuelen {} up",
-            route::DEVICE_MTU,
-            route::DEVICE_TX_QUEUE
+            netlink::DEVICE_MTU,
+            netlink::DEVICE_TX_QUEUE
         )?;
         writeln!(
             out,
             "ip address add {}/32 dev {device}",
-            route::DEVICE_ADDRESS
+            netlink::DEVICE_ADDRESS
         )?;
-        for (key, value) in route::device_settings(device) {
+        for (key, value) in netlink::device_settings(device) {
             writeln!(out, "sysctl -w {key}={value}")?;
         }
         writeln!(out, "\n# what is marked goes to the filter")?;
@@ -276,7 +294,7 @@ impl fmt::Display for Diversion {
             }
         }
         writeln!(out, "\n# what enters from the VPN is marked (nft -f)")?;
-        out.write_str(&nft::text(self))
+        write!(out, "{}", nft::table(self))
     }
 }
 
@@ -361,18 +379,5 @@ mod tests {
                 "{route:?}"
             );
         }
-    }
-
-    #[test]
-    fn an_interface_is_named_by_its_name_or_by_its_stem() {
-        let named = |pattern, interfaces: [&str; 4]| interfaces.map(|name| names(pattern, name));
-        assert_eq!(
-            named("tun0", ["tun0", "tun", "tun00", "xtun0"]),
-            [true, false, false, false]
-        );
-        assert_eq!(
-            named("vpns*", ["vpns", "vpns12", "vpn", "xvpns0"]),
-            [true, true, false, false]
-        );
     }
 }

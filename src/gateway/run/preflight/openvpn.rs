@@ -3,20 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Finding;
-use crate::gateway::divert::nftables::Diversion;
-use crate::gateway::host::regular;
+use crate::files::regular;
+use crate::gateway::host::finding::Finding;
 
 /// Looks through the OpenVPN daemons in this network namespace.
-pub(super) fn check(diversion: &Diversion) -> Vec<Finding> {
+pub(super) fn check(interfaces: &[String]) -> Vec<Finding> {
     // As services are shielded (ProtectProc=): there is a first process, but not for us. OpenVPN's interfaces are `tun`s.
     let is_hidden = fs::metadata("/proc/1").is_err();
-    if is_hidden
-        && diversion
-            .interfaces
-            .iter()
-            .any(|name| name.starts_with("tun"))
-    {
+    if is_hidden && interfaces.iter().any(|name| name.starts_with("tun")) {
         return vec![Finding::warning(
             "other processes are hidden: whether an OpenVPN daemon forwards between clients itself cannot be seen",
             "`offramp run POLICY --dry-run` as root looks whether client-to-client is set",
