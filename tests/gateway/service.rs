@@ -157,7 +157,7 @@ fn a_worker_that_hangs_is_not_said_to_live_and_a_new_start_brings_traffic_back()
             .stdin(Stdio::null())
             .spawn()
             .expect("strace starts");
-        gateway.wait_for_log("worker 1 shows no sign of life");
+        gateway.wait_for_log("worker 1 has stalled");
         assert!(ask(&site, "/healthz").starts_with("HTTP/1.1 200"));
         assert!(ask(&site, "/readyz").starts_with("HTTP/1.1 503"));
 

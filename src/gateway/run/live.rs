@@ -275,7 +275,7 @@ impl Look<'_> {
                 ));
             }
         }
-        probes.truncate(MOST_PROBES);
+        probes.truncate(MAX_PROBES);
         probes
     }
 
@@ -392,12 +392,12 @@ fn compare(
     let data = wanted.data();
     let finding = match wanted {
         Answer::Records { .. } | Answer::NoData { .. } => {
-            let stranger = reply.data.iter().find(|it| !data.contains(it));
+            let unexpected = reply.data.iter().find(|it| !data.contains(it));
             let is_whole = data.iter().all(|it| reply.data.contains(it));
-            match stranger {
-                Some(stranger) => Finding::error(
+            match unexpected {
+                Some(unexpected) => Finding::error(
                     FindingCode::Leak,
-                    format!("{server} answers {question} with {stranger}"),
+                    format!("{server} answers {question} with {unexpected}"),
                 ),
                 None if is_whole => return None,
                 None => Finding::error(
@@ -466,6 +466,6 @@ fn resolv_conf() -> Vec<SocketAddr> {
 /// Packets of a probe: more than chance brings in its moment on most gateways.
 const PROBE_PACKETS: u64 = 16;
 /// Kinds of packets that are tried.
-const MOST_PROBES: usize = 64;
+const MAX_PROBES: usize = 64;
 /// How long the counters may take.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -95,7 +95,7 @@ const FAMILIES: [Family; 2] = [
     },
 ];
 
-/// At most [`MOST_NEAR`] prefixes that hold all of `prefixes` of one family, and as little more as fits: what is in none of
+/// At most [`MAX_NEAR`] prefixes that hold all of `prefixes` of one family, and as little more as fits: what is in none of
 /// them is in none of those.
 fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
     let of_family = || prefixes.iter().filter(|it| it.addr().is_ipv6() == v6);
@@ -110,7 +110,7 @@ fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
             is_new.then_some(wide)
         })
     };
-    let fits = |length: &u8| shortened(*length).take(MOST_NEAR + 1).count() <= MOST_NEAR;
+    let fits = |length: &u8| shortened(*length).take(MAX_NEAR + 1).count() <= MAX_NEAR;
     let length = (0..=longest).rev().find(fits).unwrap_or(0);
     shortened(length).collect()
 }
@@ -231,7 +231,7 @@ pub(super) const MARKS: &str = "mark_for_filter";
 /// The chain of what has its mark.
 const UNTRACKED: &str = "track_once";
 /// Prefixes that a packet is compared with before the routes are asked: about what a walk through them costs.
-const MOST_NEAR: usize = 16;
+const MAX_NEAR: usize = 16;
 /// Version and header length; and the third word's bits of more fragments, and the offset.
 const PLAIN_IPV4: [WordTest; 2] = [
     WordTest {
@@ -288,7 +288,7 @@ mod tests {
         let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
         many.sort_by_key(|text| text.parse::<IpNet>().expect("a prefix"));
         let cover = covered(&many, false);
-        assert!(cover.len() <= MOST_NEAR, "{cover:?}");
+        assert!(cover.len() <= MAX_NEAR, "{cover:?}");
         let outside: IpNet = "10.2.0.0/16".parse().expect("a prefix");
         let holds = |wide: &String| wide.parse::<IpNet>().expect("a prefix").contains(&outside);
         assert!(!cover.iter().any(holds), "{cover:?}");
@@ -299,7 +299,7 @@ mod tests {
         let spread: Vec<String> = (0..=255).map(|high| format!("{high}.0.0.0/9")).collect();
         let spread: Vec<&str> = spread.iter().map(String::as_str).collect();
         let cover = covered(&spread, false);
-        assert_eq!(cover.len(), MOST_NEAR);
+        assert_eq!(cover.len(), MAX_NEAR);
         assert_eq!(cover[0], "0.0.0.0/4");
     }
 }

@@ -1,4 +1,6 @@
-//! [`Diversion`]: what the kernel is told, so that packets of clients pass the filter.
+//! The diversion by nftables: packets of clients are marked, and marked packets are routed to the filter.
+//!
+//! [`Diversion`] is the plan that follows from a policy, [`Installation`] the plan in the kernel.
 //!
 //! ```text
 //!  tun0, vpns*    nftables, prerouting           ip rules               route tables
@@ -14,7 +16,7 @@
 //! Ports belong into the marks, where one comparison tells them, and prefixes into the routes, where thousands cost what
 //! one does. Under [`DivertScope::Suspects`] a packet to a media port may be media, and so may one too short to have ports.
 //! It goes to the filter if a rule speaks of its destination at all. An ordinary packet goes there only where every port
-//! matters: to servers, and to public services, which are counted. What cannot be told from its first header goes there in
+//! matters: to servers, and to public services, which are counted. Packets whose first header does not tell all go there in
 //! any case: fragments, IPv4 options and IPv6 extension headers, which may be source routes.
 //!
 //! A packet that finds no route in its table takes the main one: it never leaves the kernel. What is on its way to the
@@ -24,8 +26,8 @@
 //! Why a mark, and not `ip rule iif`: interface names with a `*` match nothing there, and strict reverse path filters on
 //! the uplink would drop the answers. Why not `ip rule dport`: it sees no port on any fragment, not even the first.
 //!
-//! What is left behind by a killed process is told by its owner: one nftables table by its name, routes and rules by the
-//! number of a routing protocol of their own.
+//! Leftovers of a killed process are recognized: one nftables table by its name, routes and rules by a routing protocol number
+//! of their own.
 
 mod firewall;
 mod install;
@@ -48,7 +50,7 @@ use crate::policy::{
     DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, Sourced, UnknownSource,
 };
 
-/// What the kernel is told about one policy.
+/// What one policy asks of the kernel: marks, routing rules and routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diversion {
     /// Where clients' packets enter; a trailing `*` matches any rest.
@@ -61,7 +63,7 @@ pub struct Diversion {
     pub on_every_port: Vec<IpNet>,
     /// The ports of media, in rising order, no two of them adjacent; empty but under [`DivertScope::Suspects`].
     pub media_ports: Vec<PortRange>,
-    /// What happens to what is diverted, while nobody reads it.
+    /// What happens to diverted packets while nobody reads them.
     pub on_failure: FailMode,
     /// The filter's tun device.
     pub device: String,

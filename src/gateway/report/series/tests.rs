@@ -204,7 +204,7 @@ fn whatever_the_policy_and_the_traffic_there_is_an_end_to_the_series() {
     let text = series().render(&Arc::new(most));
     let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(samples.len(), 198, "{text}");
-    assert!(samples.len() <= MOST_SERIES);
+    assert!(samples.len() <= MAX_SERIES);
     let others = "offramp_interfaces_present{pattern=\"(others)\"} 92";
     assert!(samples.contains(&others), "{text}");
 }

@@ -64,12 +64,12 @@ fn hairpins_inside(process: &Path) -> Option<Finding> {
 
 /// A configuration, as far as one may go; nothing that would have to be waited for.
 fn read_config(path: &Path) -> Option<String> {
-    let bytes = regular::read(path, LARGEST_CONFIG).ok()?;
+    let bytes = regular::read(path, MAX_CONFIG).ok()?;
     String::from_utf8(bytes).ok()
 }
 
 /// Larger than configurations are, certificates included.
-const LARGEST_CONFIG: u64 = 1 << 20;
+const MAX_CONFIG: u64 = 1 << 20;
 
 /// The configuration files that the command line names, as this process can open them.
 fn config_files(words: &[String], process: &Path) -> Vec<PathBuf> {
