@@ -12,7 +12,7 @@
 //! ```text
 //!  floor                                                                  needs
 //!    6   cli       one file a command                                   ┐ feature
-//!    5   gateway   captures, interfaces, the worker's loop, DNS server  ┘ "gateway"
+//!    5   gateway   diversion, tun device, DNS server, status, the host   ┘ "gateway"
 //!    4   render    a plan → the file that another program reads, one file a target
 //!    4   dns       DNS messages: the policy's answers, and what may pass of others'
 //!    3   plan      what follows from a policy: routes, names, rules, calls; whether they agree
@@ -23,6 +23,7 @@
 //!    0   feed      prefixes that somebody else publishes
 //!    0   packet    bytes → PacketView; fragments
 //!    0   capture   pcap, pcapng, link headers
+//!    0   files     regular files only, written whole or not at all; needs "gateway", too
 //! ```
 //!
 //! # One packet, judged
@@ -63,6 +64,8 @@ pub mod cli;
 pub mod datapath;
 pub mod dns;
 pub mod feed;
+#[cfg(feature = "gateway")]
+pub mod files;
 pub mod filter;
 #[cfg(feature = "gateway")]
 pub mod gateway;

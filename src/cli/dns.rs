@@ -4,13 +4,14 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tracing::error;
 
 use super::error::CliError;
 use super::input::{load_policy, load_policy_quietly};
 use super::log_options::LogOptions;
-use super::run::{PolicyPath, check_tests};
+use crate::gateway::host::source::{PolicyPath, check_tests};
 use crate::gateway::run::resolver_alone::{AloneError, serve_alone};
 
 /// Answer DNS queries by the policy, without the rest of the gateway
@@ -43,9 +44,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     } else {
         load_policy_quietly(path)?
     };
-    check_tests(&policy).map_err(CliError::Refused)?;
+    check_tests(&policy).map_err(|error| CliError::Refused(error.to_string()))?;
     let log = options.log.start()?;
-    let ended = serve_alone(&PolicyPath(path), options.metrics);
+    let ended = serve_alone(Arc::new(PolicyPath(path.clone())), options.metrics);
     // From here on the log is what is written to: standard error may be stuck.
     if let Err(error) = &ended {
         error!("{error}");
@@ -53,7 +54,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     drop(log);
     Ok(match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(AloneError::Policy(why)) => CliError::Refused(why).exit_code(),
+        Err(AloneError::Policy(why)) => CliError::Refused(why.to_string()).exit_code(),
         Err(other) => CliError::Failed(other.to_string()).exit_code(),
     })
 }

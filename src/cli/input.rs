@@ -3,16 +3,16 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::SystemTime;
 
 use anstream::ColorChoice;
 
 use super::error::{CliError, say};
 use crate::capture::{CaptureReader, Gunzip, gunzip};
+use crate::files::regular;
 use crate::filter::{CompiledPolicy, Generation};
-use crate::gateway::host::{feeds, regular};
+use crate::gateway::host::source::{self, load_feeds};
 use crate::plan::RoutePlan;
-use crate::policy::{self, Code, Diagnostics, MAX_FILE_SIZE, Policy, Remark, Style};
+use crate::policy::{self, Code, Diagnostics, Policy, Remark, Style};
 
 /// Reads and compiles the policy file at `path`; its warnings go to standard error.
 pub(super) fn load_policy(path: &Path) -> Result<CompiledPolicy, CliError> {
@@ -57,43 +57,18 @@ pub(super) fn read_policy_alone(path: &Path) -> Result<Policy, CliError> {
     }
 }
 
-/// The policy at `path` without its feeds, if it can be read and is in order; nothing is said of it.
-pub(super) fn peek_policy(path: &Path) -> Option<Policy> {
-    let (policy, _) = parse_policy(path).ok()?.ok()?;
-    Some(policy)
-}
-
 /// The policy at `path` without its feeds, with its warnings, or its errors.
-fn parse_policy(path: &Path) -> Result<Result<(Policy, Diagnostics), Diagnostics>, CliError> {
-    let usage = |what: String| CliError::Usage(format!("policy {}: {what}", path.display()));
-    // One byte more than a policy may have: the parser says what to do about it.
-    let text = regular::read(path, MAX_FILE_SIZE as u64 + 1);
-    let text = text.map_err(|error| usage(error.to_string()))?;
-    Ok(policy::parse(&path.display().to_string(), &text))
+fn parse_policy(path: &Path) -> Result<source::Read, CliError> {
+    source::read_alone(path).map_err(|error| unreadable(path, &error))
 }
 
 /// The policy at `path`, its feeds loaded, with its warnings, or its errors.
-pub(super) fn read_policy(
-    path: &Path,
-) -> Result<Result<(Policy, Diagnostics), Diagnostics>, CliError> {
-    Ok(match parse_policy(path)? {
-        Ok((policy, diagnostics)) => load_feeds(path, policy, diagnostics),
-        Err(errors) => Err(errors),
-    })
+pub(super) fn read_policy(path: &Path) -> Result<source::Read, CliError> {
+    source::read(path).map_err(|error| unreadable(path, &error))
 }
 
-fn load_feeds(
-    path: &Path,
-    mut policy: Policy,
-    mut diagnostics: Diagnostics,
-) -> Result<(Policy, Diagnostics), Diagnostics> {
-    let remarks = feeds::load(&mut policy, path, SystemTime::now());
-    remarks.iter().for_each(|remark| diagnostics.remark(remark));
-    if remarks.iter().any(Remark::is_error) {
-        Err(diagnostics)
-    } else {
-        Ok((policy, diagnostics))
-    }
+fn unreadable(path: &Path, error: &io::Error) -> CliError {
+    CliError::Usage(format!("policy {}: {error}", path.display()))
 }
 
 /// A policy with the routes that follow from it.

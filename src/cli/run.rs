@@ -1,22 +1,21 @@
 //! `offramp run`: the live gateway.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tracing::error;
 
 use super::error::CliError;
-use super::input::{compile, load_policy, load_policy_quietly, peek_policy, read_policy};
+use super::input::{load_policy, load_policy_quietly};
 use super::log_options::LogOptions;
-use crate::filter::{CompiledPolicy, Generation};
-use crate::gateway::host::feeds;
+use crate::filter::CompiledPolicy;
+use crate::gateway::host::finding::{Finding, Severity};
+use crate::gateway::host::source::{PolicyPath, check_tests};
 use crate::gateway::record::drops::{CaptureOptions, DropOptions};
 use crate::gateway::resolver::QueryLogOptions;
-use crate::gateway::run::preflight::{Finding, Severity};
-use crate::gateway::run::{self as gateway, PolicySource, RunError};
-use crate::policy::{Code, Style};
-use crate::verify::broken_expectations;
+use crate::gateway::run::{self as gateway, Rehearsal, RunError};
 
 /// Enforce the policy on the traffic of a VPN, beside its daemon
 ///
@@ -60,19 +59,19 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         super::print("removed everything that offramp had added to the kernel\n")?;
         return Ok(ExitCode::SUCCESS);
     };
-    let source = PolicyPath(path);
+    let source = Arc::new(PolicyPath(path.to_owned()));
     // Drawn warnings are for people: a log has `offramp check` for them.
     let policy = if io::stderr().is_terminal() || options.dry_run {
         load_policy(path)?
     } else {
         load_policy_quietly(path)?
     };
-    check_tests(&policy).map_err(CliError::Refused)?;
+    check_tests(&policy).map_err(|error| CliError::Refused(error.to_string()))?;
     if options.dry_run {
         return rehearse(&policy, capture_options(options).as_ref());
     }
     let log = options.log.start()?;
-    let ended = gateway::run(&source, capture_options(options));
+    let ended = gateway::run(source, capture_options(options));
     // From here on the log is what is written to: standard error may be stuck.
     if let Err(error) = &ended {
         error!("{error}");
@@ -86,7 +85,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
 
 fn failed(error: RunError) -> CliError {
     match error {
-        RunError::Policy(why) => CliError::Refused(why),
+        RunError::Policy(why) => CliError::Refused(why.to_string()),
         other => CliError::Failed(other.to_string()),
     }
 }
@@ -105,7 +104,7 @@ fn rehearse(
     policy: &CompiledPolicy,
     capture: Option<&CaptureOptions>,
 ) -> Result<ExitCode, CliError> {
-    let (findings, diversion) = gateway::rehearse(policy.policy()).map_err(failed)?;
+    let Rehearsal { findings, commands } = gateway::rehearse(policy.policy()).map_err(failed)?;
     let mut text = String::new();
     for Finding {
         severity,
@@ -130,7 +129,7 @@ fn rehearse(
         text.push_str(&logs);
         text.push('\n');
     }
-    text.push_str(&diversion.to_string());
+    text.push_str(&commands);
     super::print(&text)?;
     let stands_in_the_way = findings
         .iter()
@@ -140,55 +139,4 @@ fn rehearse(
     } else {
         ExitCode::SUCCESS
     })
-}
-
-/// A policy file, read anew at each reload.
-pub(super) struct PolicyPath<'a>(pub(super) &'a Path);
-
-impl PolicySource for PolicyPath<'_> {
-    fn load(&self, generation: Generation) -> Result<CompiledPolicy, String> {
-        let policy = match read_policy(self.0).map_err(|error| error.to_string())? {
-            // A feed that is not there yet must not keep a gateway from starting; one that has gone keeps what it had.
-            Ok((_, warnings))
-                if generation > Generation(1)
-                    && warnings.iter().any(|it| it.code() == Code::FeedNotLoaded) =>
-            {
-                return Err(warnings.render(Style::Plain));
-            }
-            Ok((policy, _)) => policy,
-            Err(errors) => return Err(errors.render(Style::Plain)),
-        };
-        let policy = compile(self.0, policy, generation).map_err(|error| error.to_string())?;
-        check_tests(&policy)?;
-        Ok(policy)
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        let mut files = vec![self.0.to_owned()];
-        // A policy that cannot be read names none; what it is mended to will.
-        if let Some(policy) = peek_policy(self.0) {
-            files.extend(policy.feeds.iter().map(|feed| feeds::path(self.0, feed)));
-        }
-        files
-    }
-
-    fn name(&self) -> String {
-        self.0.display().to_string()
-    }
-}
-
-/// A policy whose own tests do not hold is not taken.
-pub(super) fn check_tests(policy: &CompiledPolicy) -> Result<(), String> {
-    let broken = broken_expectations(policy);
-    let [first, ..] = &broken[..] else {
-        return Ok(());
-    };
-    Err(format!(
-        "{} is refused: test \"{}\" expects {}, and what happens is {}: {}; `offramp check` tells more",
-        policy.policy().origin,
-        first.test.name.value,
-        first.test.claim.expected(),
-        first.outcome,
-        first.because
-    ))
 }

@@ -24,7 +24,8 @@ pub trait Judgement {
     /// Fills in the verdict of each of `packets`; the slices are equally long.
     fn judge(&mut self, packets: &[Received<'_>], verdicts: &mut [Verdict]);
 
-    /// Counts a verdict of the batch that was judged last; backends that record what they see leave it out.
+    /// Counts a verdict of the batch that was judged last, once for each packet and in their order; backends that only record
+    /// do not count.
     fn count(&mut self, _verdict: Verdict, _traffic: Traffic) {}
 }
 

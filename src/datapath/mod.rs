@@ -1,4 +1,4 @@
-//! The way of packets through the filter: a [`Backend`] brings them, a worker has them judged, the backend deals with them.
+//! The way of packets through the filter: a [`Backend`] receives them, a worker has them judged, the backend deals with them.
 //!
 //! ```text
 //!              ┌───────────────── worker::run ─────────────────┐
@@ -6,15 +6,22 @@
 //!   capture    └───────────────────────────────────────────────┘    writes back, records
 //!   memory
 //!   tun, interface (gateway)
+//!   Recorded, Faulty: round any of them
 //! ```
 //!
 //! The worker and the judgement are the same for every backend: replay, benchmarks, tests and the live gateway run this code.
 
 mod backend;
 mod capture;
+mod faults;
 mod memory;
+mod record;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 pub use backend::{Backend, BackendError, FrameSink, Judgement, Outcome, Progress, judge_frames};
 pub use capture::CaptureBackend;
+pub use faults::{FaultRates, Faulty, REORDER_DISTANCE};
 pub use memory::MemoryBackend;
+pub use record::Recorded;

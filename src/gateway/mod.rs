@@ -1,22 +1,32 @@
-//! Where packets come from and go to: the only floor with files, interfaces, threads and clocks.
+//! The live sidecar: the only floor with interfaces, threads and clocks, a room each.
 //!
 //! ```text
-//!              ┌───────────────── worker::run ─────────────────┐
-//!   Backend ──▶│ batch of packets ──▶ Judgement ──▶ verdicts   │──▶ Backend
-//!   tun        └───────────────────────▲───────────────────────┘    writes back, records
-//!   capture                            │ load, once a batch
-//!   interface                      Published ◀── reload ── control: signals, files, `status`, metrics
-//!   memory                                                    │
-//!                                  Installation ◀─────────────┘
-//!                                  marks, rules and routes of the kernel
+//!                      ┌──────────────────── run: start, control loop, reload, stop ───────────────────┐
+//!                      │ preflight        loader        live (verify --live)        resolver_alone     │
+//!                      └─┬──────────────────┬──────────────────┬────────────────────┬──────────────────┘
+//!                        ▼                  ▼                  ▼                    ▼
+//!  kernel ◀── divert: Divert         tun: device, queues,   resolver: DNS      report: one snapshot
+//!             netlink, nftables      workers, Published     for clients        ▶ socket, Prometheus
+//!                        │                  │ dropped packets  │ queries            │
+//!                        │                  └───▶ record: logs and captures ◀───────┘
+//!                        ▼                                     ▼
+//!             host: policy source, feeds, findings, file watch, lock, rights, service manager
 //! ```
 //!
-//! `drops` writes down what was dropped, for the operator who asks for it; `record` is where such things are written.
-//! `feeds` reads the files that a policy's `[[feed]]` entries name, `fetch` gets them from their publishers.
+//! | room | has |
+//! |---|---|
+//! | [`run`] | a gateway from its start to its end; it knows a diversion by the trait [`divert::Divert`] only |
+//! | [`divert`] | the ways of leading packets to the filter, of which `nftables` is one |
+//! | [`tun`] | the filter's device, and a worker thread for each of its queues; all `unsafe` is in `tun::sys` |
+//! | [`resolver`] | the DNS server that VPN clients use |
+//! | [`report`] | status, as JSON on a socket and as series for Prometheus |
+//! | [`record`] | logs of dropped packets and of queries, and captures; bounded files |
+//! | [`host`] | the host that the gateway runs on: files, feeds, rights, lock, service manager |
+//! | [`interface`] | a live interface as a backend, passively, for `observe` |
+//! | [`testbed`] | sites of network namespaces, for the demo and for benchmarks |
 //!
-//! A [`Backend`] moves batches between a worker and the world; the worker and the judgement are the same for all of them.
-//! [`run`] is the live gateway: one thread for each queue of its tun device, and one for control, which is all that is
-//! asynchronous here.
+//! A packet's way is `datapath`'s: a backend receives batches, a worker has them judged by the published policy. Control is one
+//! task of a tokio runtime with one thread; workers are plain threads, and share the published policy and counters with it.
 
 pub mod divert;
 pub mod host;

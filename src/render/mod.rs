@@ -19,6 +19,7 @@ mod compare;
 #[cfg(test)]
 mod manual;
 pub mod names;
+pub mod nft;
 mod read;
 pub mod reference;
 pub mod routes;

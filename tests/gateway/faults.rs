@@ -380,7 +380,7 @@ fn a_clock_that_jumps_changes_no_timer() {
             });
             if offset != 0 {
                 site.concentrator.ip("rule del priority 900");
-                let back = "somebody has removed 1 routing rules";
+                let back = "another program has removed or changed 1 routing rules";
                 gateway.wait_until("the rule to be back", |it| {
                     it.log().matches(back).count() as u64 == generation - 1
                 });

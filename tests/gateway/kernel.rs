@@ -234,10 +234,60 @@ fn what_others_take_out_of_the_kernel_comes_back() {
             site.concentrator
                 .run(Command::new(words[0]).args(&words[1..]))
                 .success();
-            gateway.wait_for_log(&format!("somebody has removed {missing}"));
+            gateway.wait_for_log(&format!("another program has removed or changed {missing}"));
             assert_eq!(site.kernel(), installed, "{take}");
             assert!(!site.is_answered(OFFICE, MEDIA, 100), "{take}");
         }
+    });
+}
+
+#[test]
+fn a_table_that_others_empty_or_change_is_restored_and_reported() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("changed_table");
+        site.echo(OFFICE, MEDIA);
+        let gateway = site.start("divert = \"suspects\"");
+        let installed = site.kernel();
+        let handle = || -> String {
+            let mut list = Command::new("nft");
+            list.args(["-a", "list", "chain", "inet", "offramp", "enters_from_vpn"]);
+            let chain = site.concentrator.run(&mut list).success();
+            let rule = chain.lines().find(|line| line.contains("iifname"));
+            let (_, handle) = rule.and_then(|it| it.rsplit_once(' ')).expect("a handle");
+            handle.to_owned()
+        };
+        let changes: [&dyn Fn() -> String; 5] = [
+            &|| "flush table inet offramp".to_owned(),
+            &|| "flush chain inet offramp mark_for_filter".to_owned(),
+            &|| {
+                format!(
+                    "delete rule inet offramp enters_from_vpn handle {}",
+                    handle()
+                )
+            },
+            &|| {
+                let to = "iifname \"tun9\" goto mark_for_filter";
+                format!(
+                    "replace rule inet offramp enters_from_vpn handle {} {to}",
+                    handle()
+                )
+            },
+            &|| "insert rule inet offramp mark_for_filter accept".to_owned(),
+        ];
+        for (number, change) in (1..).zip(changes) {
+            let change = change();
+            site.concentrator.nft(&change);
+            poll(&change, || {
+                (site.status()["diversion"]["repairs"]["count"] == number).then_some(())
+            });
+            assert_eq!(site.kernel(), installed, "{change}");
+            assert!(!site.is_answered(OFFICE, MEDIA, 100), "{change}");
+        }
+        let log = gateway.log();
+        assert!(
+            log.contains("another program has removed or changed 1 rule of the nftables table"),
+            "{log}"
+        );
     });
 }
 

@@ -3,10 +3,18 @@
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use offramp::filter::{CompiledPolicy, Generation};
+use offramp::gateway::host::source::{LoadError, PolicyPath, PolicySource};
+use offramp::gateway::report::control;
+use offramp::gateway::run as gateway;
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{Daemon, in_sandbox, poll};
@@ -426,5 +434,86 @@ fn status_is_for_people_and_for_programs_and_says_when_there_is_none() {
         }
         child.kill().expect("it runs");
         child.wait().expect("a child of this process");
+    });
+}
+
+/// A policy file whose every load after the first tells that it has begun, and waits until it may end.
+struct SlowSource {
+    file: PolicyPath,
+    begun: Mutex<Sender<()>>,
+    allowed: Mutex<Receiver<()>>,
+}
+
+impl PolicySource for SlowSource {
+    fn load(&self, generation: Generation) -> Result<CompiledPolicy, LoadError> {
+        if generation > Generation(1) {
+            self.begun
+                .lock()
+                .expect("no test panics here")
+                .send(())
+                .expect("the test listens");
+            // Also where the test has ended.
+            _ = self.allowed.lock().expect("no test panics here").recv();
+        }
+        self.file.load(generation)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.file.files()
+    }
+
+    fn name(&self) -> String {
+        self.file.name()
+    }
+}
+
+#[test]
+fn while_a_policy_loads_the_gateway_answers_judges_and_stops() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("slow_load");
+        site.echo(OFFICE, MEDIA);
+        site.echo(OFFICE, DNS);
+        let file = site.folder.write("policy.toml", media(&site, false));
+        let socket = site.folder.path("control.sock");
+        let (begun, has_begun) = channel();
+        let (allow, allowed) = channel();
+        let source = Arc::new(SlowSource {
+            file: PolicyPath(file.into()),
+            begun: Mutex::new(begun),
+            allowed: Mutex::new(allowed),
+        });
+        let signal = |name: &str| {
+            let pid = std::process::id().to_string();
+            run(Command::new("kill").args(["-s", name, &pid])).success();
+        };
+        let generation = || Some(control::ask(Path::new(&socket)).ok()?.generation);
+        thread::scope(|scope| {
+            let running = scope.spawn(|| site.concentrator.enter(|| gateway::run(source, None)));
+            poll("the first policy", || generation().filter(|it| *it == 1));
+
+            signal("HUP");
+            has_begun.recv().expect("a load");
+            // The load waits, and the control loop does not.
+            assert_eq!(generation(), Some(1));
+            assert!(!site.is_answered(OFFICE, MEDIA, 100));
+            assert!(site.is_answered(OFFICE, DNS, 100));
+            // However many ask meanwhile, it comes to one more load.
+            for _ in 0..3 {
+                signal("HUP");
+                assert_eq!(generation(), Some(1));
+            }
+            allow.send(()).expect("it waits");
+            poll("the second policy", || generation().filter(|it| *it == 2));
+            has_begun.recv().expect("a load");
+            allow.send(()).expect("it waits");
+            poll("the third policy", || generation().filter(|it| *it == 3));
+            assert!(has_begun.try_recv().is_err());
+
+            signal("HUP");
+            has_begun.recv().expect("a load");
+            signal("TERM");
+            let ended = running.join().expect("no panic");
+            assert!(ended.is_ok(), "{ended:?}");
+        });
     });
 }

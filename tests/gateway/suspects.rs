@@ -12,9 +12,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use offramp::filter::{CompiledPolicy, Generation, Judge};
-use offramp::gateway::divert::nftables::Diversion;
-use offramp::gateway::divert::nftables::install::{Installation, remove_all};
-use offramp::gateway::divert::nftables::route::Netlink;
+use offramp::gateway::divert::netlink::Netlink;
+use offramp::gateway::divert::nftables::{Diversion, Installation};
+use offramp::gateway::divert::{Divert, DivertPlan};
 use offramp::gateway::tun::{TunDevice, make_plain_device};
 use offramp::packet::Received;
 use offramp::policy::DivertScope;
@@ -194,7 +194,7 @@ impl Bed {
     fn take_down(self) {
         let netlink = self.netlink;
         self.runtime
-            .block_on(remove_all(&netlink))
+            .block_on(Installation::remove_leftovers(&netlink))
             .expect("a namespace of ours");
     }
 }

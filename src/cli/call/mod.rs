@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::input::{compile, load_plan};
+use crate::files::atomic;
 use crate::filter::Generation;
-use crate::gateway::host::atomic;
 use crate::policy::{Policy, Protocol};
 use crate::verify::call::{
     Addresses, Call, Candidate, Gateway, HomeUdp, Obstacle, Pair, Place, Prediction, Registration,

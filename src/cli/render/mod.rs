@@ -16,7 +16,7 @@ use super::input::{
     Planned, load_plan, print_diagnostics, read_policy, read_policy_alone, refused,
 };
 use crate::address::PrefixSet;
-use crate::gateway::host::atomic;
+use crate::files::atomic;
 use crate::plan::{EndpointRules, RoutePlan};
 use crate::policy::Policy;
 use crate::render::{self, Form, Kind, Measures, Rendered, Source, Target};

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::regular;
 use crate::feed::{Document, MAX_FEED_SIZE};
+use crate::files::regular;
 use crate::policy::{Code, Feed, Policy, Remark};
 
 /// The path of the file of `feed`, which stands relative to the policy file at `policy`.

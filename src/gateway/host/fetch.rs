@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::{atomic, feeds};
+use super::feeds;
 use crate::feed::{Document, FeedError, MAX_FEED_SIZE};
+use crate::files::atomic;
 use crate::policy::{Feed, FeedFormat};
 
 /// What came of asking for a feed.
@@ -288,7 +289,7 @@ fn get(url: &str) -> Result<Vec<u8>, FetchError> {
         // A policy may name http only for this machine; a redirect must not lead out of that.
         .https_only(url.starts_with("https://"))
         .max_redirects(if url.starts_with("https://") {
-            MOST_REDIRECTS
+            MAX_REDIRECTS
         } else {
             0
         })
@@ -303,7 +304,7 @@ fn get(url: &str) -> Result<Vec<u8>, FetchError> {
         429 => {
             let header = response.headers().get("retry-after");
             let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let wait = Duration::from_secs(seconds.unwrap_or(0)).clamp(HOUR, LONGEST_WAIT);
+            let wait = Duration::from_secs(seconds.unwrap_or(0)).clamp(HOUR, MAX_WAIT);
             return Err(FetchError::TooMany {
                 url: url.to_owned(),
                 wait,
@@ -357,7 +358,7 @@ pub fn previous(path: &Path) -> PathBuf {
 const ENDPOINTS: &str = "https://endpoints.office.com/endpoints/Worldwide";
 const HOUR: Duration = Duration::from_secs(3_600);
 /// The longest that a publisher may ask to be left alone.
-const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+const MAX_WAIT: Duration = Duration::from_secs(86_400);
 /// One answer takes no longer, or it is none.
 const PATIENCE: Duration = Duration::from_secs(60);
-const MOST_REDIRECTS: u32 = 3;
+const MAX_REDIRECTS: u32 = 3;

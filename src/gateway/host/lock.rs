@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Both belong to the network namespace, as the tables and routes do, and the kernel takes both back from a killed process.
-//! A name that a stranger holds is no gateway: the setting, which is beyond a stranger's reach, decides then.
+//! The name may be held by an unrelated process of any user. Then the setting decides, which only root can lock.
 
 use std::fs::File;
 use std::io;
@@ -72,7 +72,7 @@ impl HostLock {
                 _ if Instant::now() < deadline => {}
                 (Setting::Locked(setting), None) if !is_held_by_a_gateway() => {
                     warn!(
-                        "a stranger holds the name @{NAME}: it does not keep offramp from starting"
+                        "an unrelated process holds the socket name @{NAME}; offramp starts all the same"
                     );
                     return Ok(Self {
                         _setting: Some(setting),

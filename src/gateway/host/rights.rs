@@ -26,10 +26,10 @@ use landlock::{
 };
 use tracing::{debug, info, warn};
 
-use super::regular;
 use super::watch::folders_of;
+use crate::files::regular;
+use crate::gateway::divert::netlink::device_settings;
 use crate::gateway::divert::nftables::nft;
-use crate::gateway::divert::nftables::route::device_settings;
 
 /// What a gateway has to reach while it runs.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! [`ServiceManager`]: what systemd, or whatever else has started the gateway, is told about it (sd_notify(3)).
+//! [`ServiceManager`]: reports the gateway's state to systemd, or to whatever else has started it (sd_notify(3)).
 //!
 //! ```text
 //!  READY=1       traffic is judged             RELOADING=1   a policy is being read, until the next READY=1
@@ -36,7 +36,7 @@ struct Socket {
     address: SocketAddr,
 }
 
-/// What it is told.
+/// A report to the service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice<'a> {
     /// Traffic is judged, in the words of `status`.
@@ -60,9 +60,7 @@ impl ServiceManager {
         let socket = std::env::var_os("NOTIFY_SOCKET").and_then(|address| {
             let socket = Socket::to(address.as_bytes());
             socket
-                .inspect_err(|error| {
-                    warn!("the service manager cannot be told of anything: {error}")
-                })
+                .inspect_err(|error| warn!("cannot reach the service manager: {error}"))
                 .ok()
         });
         let variable = |name| std::env::var(name).ok();
@@ -72,6 +70,14 @@ impl ServiceManager {
             std::process::id(),
         );
         Self { socket, watchdog }
+    }
+
+    /// No manager: nothing is sent.
+    pub fn silent() -> Self {
+        Self {
+            socket: None,
+            watchdog: None,
+        }
     }
 
     /// How long it may be left without [`Notice::Alive`]; `None` where it waits for none.
@@ -85,7 +91,7 @@ impl ServiceManager {
             return;
         };
         if let Err(error) = socket.send(&text(notice)) {
-            warn!("the service manager does not hear of {notice:?}: {error}");
+            warn!("cannot report {notice:?} to the service manager: {error}");
         }
     }
 }

@@ -15,7 +15,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
-use super::regular;
+use crate::files::regular;
 
 /// Watches files and the folders that their paths lead through.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl Unrest {
 pub fn fingerprint(files: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for file in files {
-        match regular::read(file, LARGEST_FILE) {
+        match regular::read(file, MAX_FILE) {
             Ok(bytes) => bytes.hash(&mut hasher),
             Err(error) => error.kind().hash(&mut hasher),
         }
@@ -136,7 +136,7 @@ pub(super) fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
         }
         let entry = at.join(&part);
         match fs::read_link(&entry) {
-            Ok(target) if links < MOST_LINKS => {
+            Ok(target) if links < MAX_LINKS => {
                 links += 1;
                 folders.insert(at.clone());
                 if target.is_absolute() {
@@ -168,13 +168,13 @@ fn parts(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Larger than any policy or feed that is taken.
-const LARGEST_FILE: u64 = 64 << 20;
+const MAX_FILE: u64 = 64 << 20;
 /// How long there must be no change: longer than an editor takes to write a file.
 const QUIET: Duration = Duration::from_millis(200);
 /// How long changes may go on before they are looked at all the same.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Symbolic links on one path, as the kernel follows them.
-const MOST_LINKS: u32 = 40;
+const MAX_LINKS: u32 = 40;
 
 #[cfg(test)]
 mod tests {

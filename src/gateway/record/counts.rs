@@ -57,7 +57,7 @@ impl OutletCounts {
         let trouble = self.trouble();
         let waits = trouble
             .writing
-            .is_some_and(|since| since.elapsed() > LONGEST_WRITE);
+            .is_some_and(|since| since.elapsed() > MAX_WRITE);
         RecordStatus {
             place,
             written: self.written.load(Ordering::Relaxed),
@@ -72,4 +72,4 @@ impl OutletCounts {
 }
 
 /// How long a write may take before it counts as trouble.
-const LONGEST_WRITE: Duration = Duration::from_secs(2);
+const MAX_WRITE: Duration = Duration::from_secs(2);

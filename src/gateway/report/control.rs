@@ -1,4 +1,4 @@
-//! The control socket: who connects is told the [`Status`] and hung up on.
+//! The control socket: it sends the [`Status`] to each client that connects, and closes the connection.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use super::status::Status;
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode, by which it is told from what somebody else puts in its place.
+    /// Device and inode, which distinguish it from a file that another program puts in its place.
     identity: (u64, u64),
 }
 
@@ -55,14 +55,14 @@ impl ControlSocket {
         })
     }
 
-    /// Waits for the next who connects.
+    /// Waits for the next client.
     pub async fn accept(&self) -> UnixStream {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => return stream,
                 Err(error) => {
                     // No descriptor is free: one may be in a moment.
-                    debug!("who asks for the status has to wait: {error}");
+                    debug!("a client that asks for the status has to wait: {error}");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -90,7 +90,7 @@ pub fn try_listen(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What is where a socket is to be.
+/// The file at the path of a socket that is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Nothing.
@@ -128,13 +128,13 @@ impl Drop for ControlSocket {
     }
 }
 
-/// Tells `status` to who has connected.
+/// Sends `status` to a client.
 pub async fn tell(mut stream: UnixStream, status: Status) {
     let Ok(mut line) = serde_json::to_vec(&status) else {
         return;
     };
     line.push(b'\n');
-    // Who does not read in time gets half of it, and holds nobody up.
+    // A client that does not read in time gets half of it, and delays nobody.
     _ = tokio::time::timeout(PATIENCE, stream.write_all(&line)).await;
 }
 
@@ -150,9 +150,9 @@ pub fn ask(path: &Path) -> io::Result<Status> {
     serde_json::from_slice(&answer).map_err(io::Error::from)
 }
 
-/// How long a gateway under full load may take to answer.
+/// The time that a gateway under full load may take to answer.
 const LONG_PATIENCE: Duration = Duration::from_secs(15);
-/// How long who asks may take to read the answer.
+/// The time that a client may take to read the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long to wait for a free descriptor.
+/// The pause before another try for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);

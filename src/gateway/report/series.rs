@@ -5,7 +5,7 @@
 //!                                       │ which rules have a series of their own
 //! ```
 //!
-//! There are [`MOST_SERIES`] at most, whatever the policy and the traffic: a scrape costs the same every time, and no
+//! There are [`MAX_SERIES`] at most, whatever the policy and the traffic: a scrape costs the same every time, and no
 //! policy fills the database that keeps them. Reasons are all there from the start. Rules and interfaces beyond what
 //! there is room for are summed under the name [`OTHERS`]. A rule that has a series keeps it for as long as it is told of
 //! by its name (`publish`), so that no counter ever goes back: neither its own nor that of the others.
@@ -74,7 +74,7 @@ pub struct Series {
 }
 
 /// Series at most, whatever the policy and the traffic.
-pub const MOST_SERIES: usize = 250;
+pub const MAX_SERIES: usize = 250;
 
 /// The media type of [`Series::render`].
 pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -131,7 +131,7 @@ impl Series {
 
     /// Gives series to rules that have none, as far as there is room: to all of them, or to the busiest.
     fn name_rules(&mut self, rules: &[RuleStatus]) {
-        let room = MOST_NAMED_RULES - self.named.len();
+        let room = MAX_NAMED_RULES - self.named.len();
         let mut unnamed: Vec<&RuleStatus> = rules
             .iter()
             .filter(|rule| rule.name != OTHERS && !self.names(rule))
@@ -525,7 +525,7 @@ fn traffic_by_verdict(status: &Status) -> Vec<(Labels<'static, 2>, Traffic)> {
     sums.collect()
 }
 
-/// How many interfaces there are of each pattern, of the first [`MOST_PATTERNS`], and of the others.
+/// How many interfaces there are of each pattern, of the first [`MAX_PATTERNS`], and of the others.
 fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
     let mut present = BTreeMap::new();
     for interface in &status.diversion.interfaces {
@@ -535,7 +535,7 @@ fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
             // The policy names it twice.
             continue;
         }
-        if present.len() < MOST_PATTERNS {
+        if present.len() < MAX_PATTERNS {
             present.insert(pattern, count);
         } else {
             *present.entry(OTHERS).or_default() += count;
@@ -545,9 +545,9 @@ fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
 }
 
 /// Rules that have series of their own, of packets and of bytes: more than most policies have.
-const MOST_NAMED_RULES: usize = 50;
+const MAX_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
-const MOST_PATTERNS: usize = 8;
+const MAX_PATTERNS: usize = 8;
 /// Series without labels, or with labels of two values at most.
 const SINGLE_SERIES: usize = 12;
 /// Series of the drop log, of the capture of drops, and of the log of queries.
@@ -558,13 +558,13 @@ const DNS_SERIES: usize = Outcome::ALL.len() + 1 + 8;
 /// Series that there are at once where the policy and the traffic give cause to each of them.
 const ALL_SERIES: usize = {
     let verdicts = Action::ALL.len() * Reason::ALL.len();
-    let rules = MOST_NAMED_RULES + RuleKind::ALL.len();
-    let patterns = MOST_PATTERNS + 1;
+    let rules = MAX_NAMED_RULES + RuleKind::ALL.len();
+    let patterns = MAX_PATTERNS + 1;
     let others = SINGLE_SERIES + RECORD_SERIES + DNS_SERIES;
     // Of verdicts and rules: packets, and bytes.
     2 * verdicts + 2 * rules + patterns + others
 };
-const _: () = assert!(ALL_SERIES <= MOST_SERIES);
+const _: () = assert!(ALL_SERIES <= MAX_SERIES);
 
 #[cfg(test)]
 mod tests;

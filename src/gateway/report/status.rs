@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::divert::nftables::{self as divert, Diversion};
+use crate::gateway::divert::{self, DivertSummary};
 use crate::gateway::resolver::{DnsServer, QueryLog};
 use crate::packet::Traffic;
 use crate::policy::{DivertScope, FailMode};
@@ -120,6 +120,18 @@ pub struct DiversionStatus {
     pub prefixes: usize,
     /// `vpn.interfaces`, and which there are of each.
     pub interfaces: Vec<InterfaceStatus>,
+    /// Changes by other programs that were undone.
+    #[serde(default)]
+    pub repairs: Repairs,
+}
+
+/// Changes of the kernel's part by other programs, which the gateway has undone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Repairs {
+    /// How often there was something to restore.
+    pub count: u64,
+    /// What was restored last; `null` where nothing was.
+    pub last: Option<String>,
 }
 
 /// One entry of `vpn.interfaces`.
@@ -175,8 +187,8 @@ pub struct RuleStatus {
 }
 
 impl DiversionStatus {
-    /// What `diversion` comes to on a host that has the interfaces `present`.
-    pub fn new(diversion: &Diversion, present: &[String]) -> Self {
+    /// The diversion `summary` on a host that has the interfaces `present`.
+    pub fn new(summary: &DivertSummary, present: &[String], repairs: &Repairs) -> Self {
         let interface = |pattern: &String| {
             let named = present.iter().filter(|name| divert::names(pattern, name));
             InterfaceStatus {
@@ -184,20 +196,21 @@ impl DiversionStatus {
                 present: named.cloned().collect(),
             }
         };
-        let scope = match diversion.scope {
+        let scope = match summary.scope {
             DivertScope::All => "all",
             DivertScope::Policy => "policy",
             DivertScope::Suspects => "suspects",
         };
-        let on_failure = match diversion.on_failure {
+        let on_failure = match summary.on_failure {
             FailMode::Open => "open",
             FailMode::Closed => "closed",
         };
         Self {
             scope: scope.to_owned(),
             on_failure: on_failure.to_owned(),
-            prefixes: diversion.destinations.len(),
-            interfaces: diversion.interfaces.iter().map(interface).collect(),
+            prefixes: summary.prefixes,
+            interfaces: summary.interfaces.iter().map(interface).collect(),
+            repairs: repairs.clone(),
         }
     }
 }

@@ -54,8 +54,8 @@ impl Connections {
     pub(super) fn admit(self: &Rc<Self>, client: IpAddr, now: Instant) -> Admitted {
         let mut open = self.open.borrow_mut();
         let of_client = open.values().filter(|it| it.client == client).count();
-        let is_candidate = |it: &Open| of_client < MOST_OF_CLIENT || it.client == client;
-        if of_client >= MOST_OF_CLIENT || open.len() >= self.most {
+        let is_candidate = |it: &Open| of_client < MAX_OF_CLIENT || it.client == client;
+        if of_client >= MAX_OF_CLIENT || open.len() >= self.most {
             let candidates = open.iter().filter(|(_, it)| is_candidate(it));
             let idlest = candidates.min_by_key(|(_, it)| it.last_query.get());
             if let Some(number) = idlest.map(|(number, _)| *number)
@@ -91,7 +91,7 @@ impl Drop for Admitted {
 }
 
 /// Connections of one client: many programs may ask at once, and one client must not take everybody's.
-const MOST_OF_CLIENT: usize = 32;
+const MAX_OF_CLIENT: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -134,7 +134,7 @@ mod tests {
         let start = Instant::now();
         let connections = Connections::new(1_000, Arc::default());
         let other = connections.admit(client(1), start);
-        let of_client: Vec<_> = (0..=MOST_OF_CLIENT as u64)
+        let of_client: Vec<_> = (0..=MAX_OF_CLIENT as u64)
             .map(|number| connections.admit(client(2), start + Duration::from_secs(number + 1)))
             .collect();
         assert!(must_go(&of_client[0]).await);

@@ -70,7 +70,7 @@ pub(super) enum Taken {
 }
 
 /// A question that an upstream is to be asked.
-pub(super) struct Errand {
+pub(super) struct UpstreamRequest {
     pub(super) key: Box<Key>,
     pub(super) question: Upstream,
     pub(super) names: Arc<Names>,
@@ -114,7 +114,7 @@ impl Core {
         self.log.follow(self.names.log.clone());
     }
 
-    /// Takes a query: the answer is appended to `out`, or comes later on `route`, for which `errands` may get a question
+    /// Takes a query: the answer is appended to `out`, or comes later on `route`, for which `requests` may get a question
     /// that is to be asked.
     pub(super) fn take(
         &mut self,
@@ -123,7 +123,7 @@ impl Core {
         route: &Route,
         now: Instant,
         out: &mut Vec<u8>,
-        errands: &mut Vec<Errand>,
+        requests: &mut Vec<UpstreamRequest>,
     ) -> Taken {
         let answer_at = out.len();
         let mut refused_by = None;
@@ -145,7 +145,7 @@ impl Core {
             }
             Incoming::Ask(query) => match self.answer(&query, route, now, out) {
                 Some(outcome) => outcome,
-                None if self.wait(&query, message, client.ip(), route, now, errands) => {
+                None if self.wait(&query, message, client.ip(), route, now, requests) => {
                     return Taken::Waits;
                 }
                 None => {
@@ -200,7 +200,7 @@ impl Core {
         client: IpAddr,
         route: &Route,
         now: Instant,
-        errands: &mut Vec<Errand>,
+        requests: &mut Vec<UpstreamRequest>,
     ) -> bool {
         let mut buffer = [0; LONGEST_KEY];
         let key = query.key(&mut buffer);
@@ -211,13 +211,13 @@ impl Core {
             since: now,
         };
         if let Some(waiters) = self.waiting.get_mut(key) {
-            if waiters.len() < MOST_WAITERS {
+            if waiters.len() < MAX_WAITERS {
                 waiters.push(waiter);
                 return true;
             }
         } else if self.waiting.len() < self.most_waiting && !self.names.upstreams.is_empty() {
             self.waiting.insert(key.into(), vec![waiter]);
-            errands.push(Errand {
+            requests.push(UpstreamRequest {
                 key: key.into(),
                 question: Upstream::of(query),
                 names: Arc::clone(&self.names),
@@ -227,18 +227,18 @@ impl Core {
         false
     }
 
-    /// Answers all who wait for `errand`, with what an upstream said.
-    pub(super) fn finish(&mut self, errand: &Errand, heard: Option<Vec<u8>>) {
+    /// Answers all who wait for `request`, with what an upstream said.
+    pub(super) fn finish(&mut self, request: &UpstreamRequest, heard: Option<Vec<u8>>) {
         self.follow();
         let now = Instant::now();
         let zones = &self.names.zones;
-        let answer = heard.and_then(|message| dns::screen(&message, &errand.question, zones).ok());
+        let answer = heard.and_then(|message| dns::screen(&message, &request.question, zones).ok());
         let answer = answer.map(Rc::new);
         match &answer {
-            Some(answer) => self.cache.keep(&errand.key, answer, now),
-            None => self.cache.keep_failure(&errand.key, now),
+            Some(answer) => self.cache.keep(&request.key, answer, now),
+            None => self.cache.keep_failure(&request.key, now),
         }
-        for waiter in self.waiting.remove(&errand.key).unwrap_or_default() {
+        for waiter in self.waiting.remove(&request.key).unwrap_or_default() {
             let mut out = Vec::with_capacity(512);
             // The policy may have taken the name for itself meanwhile.
             let outcome = match (Incoming::read(&waiter.message), &answer) {
@@ -290,20 +290,20 @@ impl Core {
     }
 }
 
-/// Has the upstreams asked for each of `errands`, and everybody answered who waits for it.
+/// Has the upstreams asked for each of `requests`, and everybody answered who waits for it.
 pub(super) fn send_out(
     core: &Rc<RefCell<Core>>,
-    errands: &mut Vec<Errand>,
+    requests: &mut Vec<UpstreamRequest>,
     forwarder: &Rc<super::forward::Forwarder>,
 ) {
-    for errand in errands.drain(..) {
+    for request in requests.drain(..) {
         let core = Rc::clone(core);
         let forwarder = Rc::clone(forwarder);
         tokio::task::spawn_local(async move {
             let heard = forwarder
-                .ask(&errand.names.upstreams, &errand.question)
+                .ask(&request.names.upstreams, &request.question)
                 .await;
-            core.borrow_mut().finish(&errand, heard);
+            core.borrow_mut().finish(&request, heard);
         });
     }
 }
@@ -317,7 +317,7 @@ fn limit_of(query: &Query<'_>, route: &Route) -> usize {
 }
 
 /// Clients that wait for the same answer.
-const MOST_WAITERS: usize = 64;
+const MAX_WAITERS: usize = 64;
 /// RFC 1035 §4.2.
 const DNS_PORT: u16 = 53;
 

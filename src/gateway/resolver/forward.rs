@@ -157,7 +157,7 @@ async fn ask_by_datagram(
     let socket = UdpSocket::bind(SocketAddr::new(local, 0)).await?;
     socket.connect(address).await?;
     let id = rand::random();
-    let mut message = Vec::with_capacity(LARGEST_DATAGRAM);
+    let mut message = Vec::with_capacity(MAX_DATAGRAM);
     question.write(&mut message, id, edns);
     socket.send(&message).await?;
     loop {
@@ -199,4 +199,4 @@ const PATIENCE: Duration = Duration::from_millis(3_500);
 /// How long another upstream than the first of the list is asked first, after the first was silent.
 const PREFERENCE: Duration = Duration::from_secs(30);
 /// More than we say that we take.
-const LARGEST_DATAGRAM: usize = 4_096;
+const MAX_DATAGRAM: usize = 4_096;

@@ -27,7 +27,7 @@ impl Limiter {
 
     /// Whether `client` may ask a query, which is counted.
     pub(super) fn admits(&mut self, client: IpAddr, now: Instant) -> bool {
-        if self.due.len() >= MOST_CLIENTS && !self.due.contains_key(&client) {
+        if self.due.len() >= MAX_CLIENTS && !self.due.contains_key(&client) {
             if now.saturating_duration_since(self.tidied) < BURST {
                 return true;
             }
@@ -47,7 +47,7 @@ impl Limiter {
 /// What may be asked in this time may also be asked at once.
 const BURST: Duration = Duration::from_secs(1);
 /// Clients that are remembered: more than a concentrator has, and a few megabytes.
-const MOST_CLIENTS: usize = 65_536;
+const MAX_CLIENTS: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
@@ -76,10 +76,10 @@ mod tests {
     fn it_forgets_clients_that_ask_nothing_before_it_grows_beyond_its_bound() {
         let start = Instant::now();
         let mut limiter = Limiter::new(10, start);
-        for number in 0..2 * MOST_CLIENTS as u32 {
+        for number in 0..2 * MAX_CLIENTS as u32 {
             assert!(limiter.admits(Ipv4Addr::from_bits(number).into(), start));
         }
-        assert_eq!(limiter.due.len(), MOST_CLIENTS);
+        assert_eq!(limiter.due.len(), MAX_CLIENTS);
         assert!(limiter.admits(CLIENT, start + Duration::from_secs(2)));
         assert_eq!(limiter.due.len(), 1);
     }

@@ -204,7 +204,7 @@ struct Recorder {
 
 impl Recorder {
     fn start(options: &QueryLogOptions, counts: &Arc<OutletCounts>) -> io::Result<Self> {
-        let (entries, received) = sync_channel(MOST_WAITING);
+        let (entries, received) = sync_channel(MAX_WAITING);
         let mut writer = Writer {
             received,
             log: LineLog::new("the query log", &options.place),
@@ -240,7 +240,7 @@ impl Writer {
         loop {
             let is_last = stop.load(Ordering::Acquire);
             // What comes meanwhile waits for the next round.
-            for entry in self.received.try_iter().take(MOST_WAITING) {
+            for entry in self.received.try_iter().take(MAX_WAITING) {
                 let Entry {
                     outcome, unwritten, ..
                 } = entry;
@@ -308,7 +308,7 @@ fn push_line(out: &mut Vec<u8>, entry: &Entry, unwritten: u64) {
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Queries that wait to be written; beyond, they are counted.
-const MOST_WAITING: usize = 1_024;
+const MAX_WAITING: usize = 1_024;
 
 #[cfg(test)]
 mod tests {

@@ -70,7 +70,7 @@ impl Conversation {
         loop {
             let answers = self.take(&mut received, &route, &mut waiting, admitted);
             self.send(&answers).await?;
-            let listens = client_speaks && waiting < MOST_WAITING;
+            let listens = client_speaks && waiting < MAX_WAITING;
             if !listens && waiting == 0 {
                 return Ok(());
             }
@@ -96,16 +96,16 @@ impl Conversation {
         admitted: &Admitted,
     ) -> Vec<u8> {
         let mut answers = Vec::new();
-        let mut errands = Vec::new();
+        let mut requests = Vec::new();
         let mut taken = 0;
         let mut core = self.core.borrow_mut();
         core.follow();
-        while *waiting < MOST_WAITING
+        while *waiting < MAX_WAITING
             && let Some(message) = first_message(&received[taken..])
         {
             let now = Instant::now();
             let mut answer = Vec::with_capacity(512);
-            match core.take(message, self.client, route, now, &mut answer, &mut errands) {
+            match core.take(message, self.client, route, now, &mut answer, &mut requests) {
                 Taken::Done if !answer.is_empty() => {
                     answers.extend_from_slice(&framed(&answer));
                     core.note_answers(1, now);
@@ -118,7 +118,7 @@ impl Conversation {
         }
         drop(core);
         received.drain(..taken);
-        send_out(&self.core, &mut errands, &self.forwarder);
+        send_out(&self.core, &mut requests, &self.forwarder);
         answers
     }
 
@@ -148,7 +148,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 /// Questions of a connection that wait for an answer; beyond, it is not read.
-const MOST_WAITING: usize = 32;
+const MAX_WAITING: usize = 32;
 /// How long a client may take for a whole question, and to read an answer (RFC 7766 §6.2.3).
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for a free descriptor.

@@ -22,7 +22,7 @@ pub(super) async fn serve(
 ) -> io::Error {
     let mut queries = Queries::new();
     let mut answers = Answers::new();
-    let mut errands = Vec::new();
+    let mut requests = Vec::new();
     loop {
         if let Err(error) = socket.readable().await {
             return error;
@@ -37,14 +37,14 @@ pub(super) async fn serve(
             for (message, client) in queries.iter() {
                 let route = Route::Datagram(Rc::clone(&socket), client);
                 let out = answers.next();
-                match core.take(message, client, &route, now, out, &mut errands) {
+                match core.take(message, client, &route, now, out, &mut requests) {
                     Taken::Done if !out.is_empty() => answers.keep(client),
                     Taken::Done | Taken::Waits => {}
                 }
             }
             core.note_answers(answers.count(), now);
         }
-        send_out(&core, &mut errands, &forwarder);
+        send_out(&core, &mut requests, &forwarder);
         answers.send(&socket);
         // Connections and upstreams have their turn after each batch.
         tokio::task::yield_now().await;
@@ -54,7 +54,7 @@ pub(super) async fn serve(
 /// The datagrams of one call.
 struct Queries {
     headers: MultiHeaders<SockaddrStorage>,
-    buffers: Vec<[u8; LARGEST_QUERY]>,
+    buffers: Vec<[u8; MAX_QUERY]>,
     /// How long each is, and who sent it.
     received: Vec<(usize, SocketAddr)>,
 }
@@ -63,7 +63,7 @@ impl Queries {
     fn new() -> Self {
         Self {
             headers: MultiHeaders::preallocate(BATCH, None),
-            buffers: vec![[0; LARGEST_QUERY]; BATCH],
+            buffers: vec![[0; MAX_QUERY]; BATCH],
             received: Vec::with_capacity(BATCH),
         }
     }
@@ -165,7 +165,7 @@ impl Answers {
 /// Datagrams of a call.
 const BATCH: usize = 32;
 /// A name, a type and the options of EDNS.
-const LARGEST_QUERY: usize = 2_048;
+const MAX_QUERY: usize = 2_048;
 /// Port 0: nobody is answered there.
 const NOBODY: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);

@@ -23,6 +23,7 @@ use socket2::SockRef;
 
 use super::options::control_path;
 use crate::filter::CompiledPolicy;
+use crate::gateway::divert::DivertPlan;
 use crate::gateway::divert::nftables::Diversion;
 use crate::gateway::report::control;
 use crate::gateway::report::status::Status;
@@ -249,7 +250,7 @@ impl Look<'_> {
                 families_without[usize::from(prefix.value.addr().is_ipv6())] = true;
                 continue;
             };
-            let Some(to) = self.stranger_in(prefix.value) else {
+            let Some(to) = self.foreign_address_in(prefix.value) else {
                 continue;
             };
             let to = SocketAddr::new(to, media);
@@ -274,12 +275,12 @@ impl Look<'_> {
                 ));
             }
         }
-        probes.truncate(MOST_PROBES);
+        probes.truncate(MAX_PROBES);
         probes
     }
 
     /// An address of the prefix that is not this host's.
-    fn stranger_in(&self, prefix: IpNet) -> Option<IpAddr> {
+    fn foreign_address_in(&self, prefix: IpNet) -> Option<IpAddr> {
         // The first of an IPv6 subnet is every router's (RFC 4291 §2.6.1).
         let is_whole = prefix.prefix_len() == prefix.max_prefix_len();
         let mut hosts = prefix.hosts().take(16);
@@ -391,12 +392,12 @@ fn compare(
     let data = wanted.data();
     let finding = match wanted {
         Answer::Records { .. } | Answer::NoData { .. } => {
-            let stranger = reply.data.iter().find(|it| !data.contains(it));
+            let unexpected = reply.data.iter().find(|it| !data.contains(it));
             let is_whole = data.iter().all(|it| reply.data.contains(it));
-            match stranger {
-                Some(stranger) => Finding::error(
+            match unexpected {
+                Some(unexpected) => Finding::error(
                     FindingCode::Leak,
-                    format!("{server} answers {question} with {stranger}"),
+                    format!("{server} answers {question} with {unexpected}"),
                 ),
                 None if is_whole => return None,
                 None => Finding::error(
@@ -465,6 +466,6 @@ fn resolv_conf() -> Vec<SocketAddr> {
 /// Packets of a probe: more than chance brings in its moment on most gateways.
 const PROBE_PACKETS: u64 = 16;
 /// Kinds of packets that are tried.
-const MOST_PROBES: usize = 64;
+const MAX_PROBES: usize = 64;
 /// How long the counters may take.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::gateway::divert::nftables::Diversion;
 use crate::policy::GatewayOptions;
 
 /// Where the gateway of this policy serves its metrics, if it does.
@@ -31,17 +30,13 @@ pub(super) fn cpus(gateway: &GatewayOptions) -> impl Iterator<Item = usize> + '_
     gateway.cpus.iter().map(|cpu| cpu.value.into())
 }
 
-/// What of a new policy has to wait for a restart.
-pub(super) fn needs_restart(
-    running: &Diversion,
-    wanted: &Diversion,
+/// The keys of `[gateway]` that differ from those at the start and take effect at the next start only; those of the
+/// diversion are its own.
+pub(super) fn keys_for_restart(
     new: &GatewayOptions,
     started: &GatewayOptions,
 ) -> Vec<&'static str> {
     let checks = [
-        ("gateway.device", running.device != wanted.device),
-        ("gateway.mark", running.mark != wanted.mark),
-        ("gateway.table", running.table != wanted.table),
         (
             "gateway.workers",
             workers_wanted(new) != workers_wanted(started),

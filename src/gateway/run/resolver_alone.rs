@@ -7,21 +7,23 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
+use super::loader::{Loader, Occasion};
 use crate::filter::Generation;
+use crate::gateway::host::service::ServiceManager;
+use crate::gateway::host::source::{LoadError, PolicySource};
 use crate::gateway::host::watch::{FileWatch, fingerprint};
 use crate::gateway::report::metrics::{MetricsServer, Serving};
 use crate::gateway::report::series::{NamesSnapshot, Told};
 use crate::gateway::report::status::{DnsStatus, Reloads};
 use crate::gateway::resolver::QueryLog;
 use crate::gateway::resolver::{DnsError, DnsServer, listen_addresses};
-use crate::gateway::run::PolicySource;
 
 /// Why a DNS server of its own did not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum AloneError {
     /// The policy cannot be used.
-    #[error("{0}")]
-    Policy(String),
+    #[error(transparent)]
+    Policy(#[from] LoadError),
     /// The policy names no address.
     #[error(
         "the policy names no address to answer at; add one, e.g. [dns] listen = [\"172.16.1.1:53\"]"
@@ -58,7 +60,7 @@ pub enum AloneError {
 /// # Errors
 /// [`AloneError`].
 pub fn serve_alone(
-    source: &dyn PolicySource,
+    source: Arc<dyn PolicySource>,
     metrics: Option<SocketAddr>,
 ) -> Result<(), AloneError> {
     let system = |what| move |source| AloneError::System { what, source };
@@ -71,7 +73,10 @@ pub fn serve_alone(
     served
 }
 
-async fn serve(source: &dyn PolicySource, metrics: Option<SocketAddr>) -> Result<(), AloneError> {
+async fn serve(
+    source: Arc<dyn PolicySource>,
+    metrics: Option<SocketAddr>,
+) -> Result<(), AloneError> {
     let system = |what| move |source| AloneError::System { what, source };
     let listen = |kind| signal(kind).map_err(system("listen for signals"));
     let mut terminate = listen(SignalKind::terminate())?;
@@ -79,12 +84,12 @@ async fn serve(source: &dyn PolicySource, metrics: Option<SocketAddr>) -> Result
     let mut hang_up = listen(SignalKind::hangup())?;
     let files = source.files();
     // What is written from here on is a change.
-    let mut read = fingerprint(&files);
+    let read = fingerprint(&files);
     let mut watch = FileWatch::new(&files)
         .map_err(io::Error::other)
         .map_err(system("watch the policy file"))?;
     let mut generation = Generation(1);
-    let first = source.load(generation).map_err(AloneError::Policy)?;
+    let first = source.load(generation)?;
     let mut log = QueryLog::start(first.policy());
     let mut server = DnsServer::start(first.policy(), Some(&log))?;
     if server.is_none() {
@@ -98,12 +103,22 @@ async fn serve(source: &dyn PolicySource, metrics: Option<SocketAddr>) -> Result
         None => None,
     };
     let mut reloads = Reloads::default();
+    let manager = Arc::new(ServiceManager::silent());
+    let mut loader = Loader::new(Arc::clone(&source), manager, read);
     loop {
-        let must = tokio::select! {
+        let next = Generation(generation.0 + 1);
+        let loaded = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => true,
-            () = watch.changed() => false,
+            _ = hang_up.recv() => {
+                loader.ask(Occasion::Signal, next);
+                continue;
+            }
+            () = watch.changed() => {
+                loader.ask(Occasion::FileChange, next);
+                continue;
+            }
+            loaded = loader.loaded() => loaded,
             questions = MetricsServer::asked(&mut metrics) => {
                 let snapshot = server.as_ref().map(|server| NamesSnapshot {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -116,16 +131,15 @@ async fn serve(source: &dyn PolicySource, metrics: Option<SocketAddr>) -> Result
             }
             why = DnsServer::ended(&mut server) => return Err(AloneError::Ended(why)),
         };
-        let files = source.files();
-        let now = fingerprint(&files);
-        if !must && now == read {
-            continue;
-        }
-        read = now;
-        watch.follow(&files);
-        let next = Generation(generation.0 + 1);
-        match (source.load(next), &server) {
-            (Ok(policy), Some(server)) => {
+        let policy = match loaded {
+            Ok(loaded) => {
+                watch.follow(&loaded.files);
+                loaded.policy.map(|it| it.map_err(|why| why.to_string()))
+            }
+            Err(panic) => Some(Err(format!("loading it failed: {panic}"))),
+        };
+        match (policy, &server) {
+            (Some(Ok(policy)), Some(server)) => {
                 generation = next;
                 reloads.taken += 1;
                 reloads.last_error = None;
@@ -140,8 +154,7 @@ async fn serve(source: &dyn PolicySource, metrics: Option<SocketAddr>) -> Result
                     source.name()
                 );
             }
-            (Ok(_), None) => {}
-            (Err(why), _) => {
+            (Some(Err(why)), _) => {
                 error!(
                     "reload refused, generation {} stays in force: {}",
                     generation.0,
@@ -150,7 +163,9 @@ async fn serve(source: &dyn PolicySource, metrics: Option<SocketAddr>) -> Result
                 reloads.refused += 1;
                 reloads.last_error = Some(why);
             }
+            (Some(Ok(_)) | None, _) => {}
         }
+        loader.go_on(Generation(generation.0 + 1));
     }
     info!("stopping");
     drop(server);

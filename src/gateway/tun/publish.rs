@@ -1,15 +1,14 @@
-//! [`Published`]: the policy that all workers judge by, exchanged in one stroke.
+//! [`Published`]: the policy that all workers judge by, exchanged atomically.
 //!
 //! ```text
 //!  control ──▶ Published ◀── load, once a batch ── worker 0: Live { judge, counters }
 //!              │ current    ◀── load, once a batch ── worker 1: Live { judge, counters }
-//!              │ past: epochs that a worker may still be in
+//!              │ past: generations that a worker may still use
 //! ```
 //!
-//! A worker loads the current [`Epoch`] before a batch and judges all of it by that one. The counters of rules belong to
-//! the epoch, whose rules they are; those of the past are added up by the rules' kinds and names. However often rules are
-//! given other names, that comes to an end: of rules that the policy has no more, the last few keep their names, and those
-//! before are added up as [`OTHERS`].
+//! A worker loads the current [`Enforced`] policy before a batch and judges all of it by that one. The counters of rules are
+//! part of it; those of earlier generations are summed by the rules' kinds and names. The names are bounded: of the rules that
+//! the policy has no more, the last few keep theirs, and the ones before are summed as [`OTHERS`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +18,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::counters::{TrafficTally, VerdictCounters};
 use crate::datapath::Judgement;
 use crate::filter::{CompiledPolicy, Generation, Judge};
-use crate::gateway::record::drops::{Noting, Unwritten};
+use crate::gateway::record::drops::{Noting, Suppressed};
 use crate::packet::Received;
 use crate::packet::Traffic;
 use crate::verdict::{Reason, RuleKind, Verdict};
@@ -27,38 +26,38 @@ use crate::verdict::{Reason, RuleKind, Verdict};
 /// The policy that all workers judge by.
 #[derive(Debug)]
 pub struct Published {
-    current: ArcSwap<Epoch>,
+    current: ArcSwap<Enforced>,
     past: Mutex<Past>,
     workers: usize,
 }
 
-/// A policy, and what its rules have decided.
+/// A policy in force, and the counters of its rules.
 #[derive(Debug)]
-pub struct Epoch {
+pub struct Enforced {
     policy: CompiledPolicy,
-    /// Of each worker: of each rule.
+    /// Counters of each worker: one for each rule.
     rules: Vec<Vec<TrafficTally>>,
-    /// Takes note of what is dropped, where somebody wants to know.
+    /// Records dropped packets, where the policy or the operator asks for it.
     noting: Option<Noting>,
 }
 
 #[derive(Debug, Default)]
 struct Past {
-    /// Epochs that a worker may still be in.
-    epochs: Vec<Arc<Epoch>>,
-    /// What those before have counted.
+    /// Generations that a worker may still use.
+    generations: Vec<Arc<Enforced>>,
+    /// Sums of the counters of the generations before.
     rules: RuleTotals,
-    /// Of these, the rules that the policy has no more, the first to go first.
+    /// Rules among these that the policy has no more, the oldest first.
     retired: VecDeque<(RuleKind, String)>,
 }
 
-/// What rules have decided, by their kind and name.
+/// Traffic that rules have decided, by their kind and name.
 pub type RuleTotals = BTreeMap<(RuleKind, String), Traffic>;
 
-/// What rules are called together that have no name of their own where numbers are told.
+/// The name under which rules are summed that have none of their own in status and metrics.
 pub const OTHERS: &str = "(others)";
 
-impl Epoch {
+impl Enforced {
     fn new(policy: CompiledPolicy, noting: Option<Noting>, workers: usize) -> Self {
         let of_worker = || policy.rules().iter().map(|_| TrafficTally::default());
         let rules = (0..workers).map(|_| of_worker().collect()).collect();
@@ -85,26 +84,26 @@ impl Epoch {
 }
 
 impl Published {
-    /// Publishes the first policy, for `workers` workers; what it drops is handed to `noting`.
+    /// Publishes the first policy, for `workers` workers; dropped packets are handed to `noting`.
     pub fn new(policy: CompiledPolicy, noting: Option<Noting>, workers: usize) -> Self {
         Self {
-            current: ArcSwap::from_pointee(Epoch::new(policy, noting, workers)),
+            current: ArcSwap::from_pointee(Enforced::new(policy, noting, workers)),
             past: Mutex::default(),
             workers,
         }
     }
 
-    /// Has every batch from here on judged by `policy`; what it drops is handed to `noting`.
+    /// Has every batch from here on judged by `policy`; dropped packets are handed to `noting`.
     pub fn publish(&self, policy: CompiledPolicy, noting: Option<Noting>) {
-        let epoch = Arc::new(Epoch::new(policy, noting, self.workers));
-        let before = self.current.swap(Arc::clone(&epoch));
+        let enforced = Arc::new(Enforced::new(policy, noting, self.workers));
+        let before = self.current.swap(Arc::clone(&enforced));
         let mut past = self.past();
-        past.epochs.push(before);
-        past.fold(&epoch.policy);
+        past.generations.push(before);
+        past.fold(&enforced.policy);
     }
 
     /// The policy of the moment.
-    pub fn current(&self) -> Arc<Epoch> {
+    pub fn current(&self) -> Arc<Enforced> {
         self.current.load_full()
     }
 
@@ -113,14 +112,14 @@ impl Published {
         self.current.load().policy.generation()
     }
 
-    /// What the rules of this and all earlier policies have decided.
+    /// Traffic that the rules of this and all earlier policies have decided.
     pub fn rule_totals(&self) -> RuleTotals {
         let mut past = self.past();
         let current = self.current.load();
         past.fold(&current.policy);
         let mut totals = past.rules.clone();
-        for epoch in &past.epochs {
-            epoch.add_to(&mut totals);
+        for generation in &past.generations {
+            generation.add_to(&mut totals);
         }
         current.add_to(&mut totals);
         totals
@@ -133,22 +132,22 @@ impl Published {
 }
 
 impl Past {
-    /// Adds up the epochs that no worker is in any more, and retires rules that `current` does not have.
+    /// Sums the generations that no worker uses any more, and retires rules that `current` does not have.
     fn fold(&mut self, current: &CompiledPolicy) {
-        let (over, rest) = std::mem::take(&mut self.epochs)
+        let (over, rest) = std::mem::take(&mut self.generations)
             .into_iter()
-            .partition::<Vec<_>, _>(|epoch| Arc::strong_count(epoch) == 1);
-        self.epochs = rest;
+            .partition::<Vec<_>, _>(|generation| Arc::strong_count(generation) == 1);
+        self.generations = rest;
         if over.is_empty() {
             return;
         }
-        for epoch in over {
-            epoch.add_to(&mut self.rules);
+        for generation in over {
+            generation.add_to(&mut self.rules);
         }
         self.retire(current);
     }
 
-    /// Forgets the names of all but [`MOST_RETIRED`] of the rules that `current` does not have.
+    /// Forgets the names of all but [`MAX_RETIRED`] of the rules that `current` does not have.
     fn retire(&mut self, current: &CompiledPolicy) {
         let rules = current.rules().iter();
         let in_force: BTreeSet<(RuleKind, &str)> =
@@ -164,7 +163,7 @@ impl Past {
         let new = self.rules.keys();
         let new = new.filter(|key| !is_in_force(key) && !known.contains(key));
         self.retired.extend(new.cloned());
-        while self.retired.len() > MOST_RETIRED {
+        while self.retired.len() > MAX_RETIRED {
             let Some((kind, name)) = self.retired.pop_front() else {
                 return;
             };
@@ -182,20 +181,20 @@ pub struct Live {
     counters: Arc<VerdictCounters>,
     worker: usize,
     judge: Judge,
-    epoch: Guard<Arc<Epoch>>,
-    unwritten: Unwritten,
+    enforced: Guard<Arc<Enforced>>,
+    unwritten: Suppressed,
 }
 
 impl Live {
-    /// The judgement of worker number `worker`, by what is `published`.
+    /// The judgement of worker number `worker`, by the `published` policy.
     pub fn new(published: Arc<Published>, worker: usize, counters: Arc<VerdictCounters>) -> Self {
-        let epoch = published.current.load();
+        let enforced = published.current.load();
         Self {
             published,
             counters,
             worker,
             judge: Judge::new(Judge::GATEWAY_FRAGMENTS),
-            epoch,
+            enforced,
             unwritten: [0; Reason::ALL.len()],
         }
     }
@@ -203,11 +202,11 @@ impl Live {
 
 impl Judgement for Live {
     fn judge(&mut self, packets: &[Received<'_>], verdicts: &mut [Verdict]) {
-        self.epoch = self.published.current.load();
-        self.judge.judge(&self.epoch.policy, packets, verdicts);
+        self.enforced = self.published.current.load();
+        self.judge.judge(&self.enforced.policy, packets, verdicts);
         self.counters
             .note_evicted_fragments(self.judge.evicted_fragments());
-        if let Some(noting) = &self.epoch.noting {
+        if let Some(noting) = &self.enforced.noting {
             noting.note(packets, verdicts, &mut self.unwritten);
         }
     }
@@ -215,14 +214,14 @@ impl Judgement for Live {
     fn count(&mut self, verdict: Verdict, traffic: Traffic) {
         self.counters.add(verdict, traffic);
         if let Some(rule) = verdict.rule {
-            self.epoch.rules[self.worker][rule.index()].add(traffic);
+            self.enforced.rules[self.worker][rule.index()].add(traffic);
         }
     }
 }
 
-/// Rules that are told by name though the policy has them no more: few, as most of the series of rules that there are
-/// (`series`) are for those that it has.
-const MOST_RETIRED: usize = 16;
+/// Rules that keep their name in status and metrics though the policy has them no more: few, as most of the series of rules
+/// are for those that it has.
+const MAX_RETIRED: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_without_a_worker_are_not_kept() {
+    fn generations_without_a_worker_are_not_kept() {
         let published = Arc::new(Published::new(policy("pool", 1), None, 1));
         let live = Live::new(
             Arc::clone(&published),
@@ -285,10 +284,10 @@ mod tests {
             published.publish(policy("pool", generation), None);
         }
         // The first, which the idle worker still holds.
-        assert_eq!(published.past().epochs.len(), 1);
+        assert_eq!(published.past().generations.len(), 1);
         drop(live);
         published.rule_totals();
-        assert_eq!(published.past().epochs.len(), 0);
+        assert_eq!(published.past().generations.len(), 0);
     }
 
     #[test]
@@ -305,12 +304,80 @@ mod tests {
         let totals = published.rule_totals();
         let names: Vec<&str> = totals.keys().map(|(_, name)| name.as_str()).collect();
         // Those of the last policy, and the others.
-        assert_eq!(totals.len(), MOST_RETIRED + 3, "{names:?}");
-        assert!(published.past().rules.len() <= MOST_RETIRED + 3);
+        assert_eq!(totals.len(), MAX_RETIRED + 3, "{names:?}");
+        assert!(published.past().rules.len() <= MAX_RETIRED + 3);
         let of = |name: &str| totals[&(RuleKind::Server, name.to_owned())].packets;
         assert_eq!((of("pool 1000"), of("pool 990")), (3, 3));
         let sum: u64 = totals.values().map(|total| total.packets).sum();
         assert_eq!(sum, 3 * 1_001);
+    }
+
+    #[test]
+    fn rules_that_decided_nothing_leave_no_names_behind() {
+        let published = Published::new(policy("pool 0", 1), None, 1);
+        for round in 1..=100 {
+            published.publish(policy(&format!("pool {round}"), round + 1), None);
+        }
+        let names: Vec<String> = published.rule_totals().into_keys().map(|it| it.1).collect();
+        assert!(names.contains(&"pool 100".to_owned()));
+        let gone = names.iter().filter(|name| name.starts_with("pool")).count();
+        assert_eq!(gone, 1, "{names:?}");
+    }
+
+    /// The first fragment of a datagram to a service, or what follows it (RFC 791 §3.1).
+    fn fragment(is_first: bool) -> Vec<u8> {
+        let mut packet = to_remote_desktop();
+        // More fragments to come; or 80 bytes on, with none to come.
+        let flags_and_offset: u16 = if is_first { 0x2000 } else { 80 / 8 };
+        packet[4..6].copy_from_slice(&[0x12, 0x34]);
+        packet[6..8].copy_from_slice(&flags_and_offset.to_be_bytes());
+        packet
+    }
+
+    fn to_remote_desktop() -> Vec<u8> {
+        let mut packet = Vec::new();
+        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 9, 0, 1], 64)
+            .udp(50_000, 3_389)
+            .write(&mut packet, &[0; 72])
+            .expect("room");
+        packet
+    }
+
+    #[test]
+    fn a_fragment_behind_a_reload_counts_for_no_rule_of_the_policy_before() {
+        let with_rules = |names: &[&str], generation| {
+            let mut text = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n"
+                .to_owned();
+            for name in names {
+                text += &format!(
+                    "[[allow]]\nname = \"{name}\"\nto = [\"10.9.0.0/24\"]\nports = [\"3389\"]\n"
+                );
+            }
+            let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
+            CompiledPolicy::new(policy, Generation(generation)).expect("a small policy")
+        };
+        let published = Arc::new(Published::new(with_rules(&["jump hosts"], 1), None, 1));
+        let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
+        let judge = |live: &mut Live, packet: Vec<u8>| {
+            let packets = [packet];
+            let mut backend = MemoryBackend::new(&packets);
+            worker::run(&mut backend, live).expect("memory");
+            assert_eq!(backend.forwarded().len(), 1);
+        };
+        judge(&mut live, fragment(true));
+        judge(&mut live, fragment(false));
+        let of = |name: &str| published.rule_totals()[&(RuleKind::Allow, name.to_owned())].packets;
+        assert_eq!(of("jump hosts"), 2, "it follows its first fragment");
+
+        // The rule of that number is another one, and then there is none of that number.
+        published.publish(with_rules(&["another"], 2), None);
+        judge(&mut live, fragment(false));
+        assert_eq!(of("another"), 0);
+        published.publish(with_rules(&["jump hosts"], 3), None);
+        judge(&mut live, fragment(true));
+        published.publish(with_rules(&[], 4), None);
+        judge(&mut live, fragment(false));
+        assert_eq!(of("jump hosts"), 3);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! [`Watchdog`]: tells the service manager that traffic is judged, for as long as every worker shows that it lives.
+//! [`Watchdog`]: sends the service manager a heartbeat for as long as every worker makes progress.
 //!
 //! A worker counts its exchanges with the kernel; one that has nothing to do looks up all the same, every
-//! [`IDLE_LIMIT`](super::device::IDLE_LIMIT). So a count that stands still is a worker that hangs. It is a task of its own: what
-//! control waits for, such as `nft`, holds no sign of life back.
+//! [`IDLE_LIMIT`](super::device::IDLE_LIMIT). So a count that stands still is a stalled worker. The watchdog is a task of its own: what
+//! control waits for, such as `nft`, does not delay a heartbeat.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,9 +63,9 @@ async fn watch(
             (true, false) => {
                 let numbers: Vec<String> = hang.iter().map(ToString::to_string).collect();
                 let numbers = numbers.join(", ");
-                error!("worker {numbers} shows no sign of life: what is diverted to it waits");
+                error!("worker {numbers} has stalled: packets diverted to it wait");
             }
-            (false, true) => info!("every worker shows signs of life again"),
+            (false, true) => info!("every worker makes progress again"),
             (true, true) | (false, false) => {}
         }
         if hang.is_empty() && manager.watchdog().is_some() {

@@ -24,7 +24,7 @@ pub struct Workers {
     stop: StopSignal,
 }
 
-/// One of them, and what it counts.
+/// One worker and its counters.
 #[derive(Debug)]
 struct Worker {
     thread: JoinHandle<()>,
@@ -84,7 +84,7 @@ impl Workers {
         self.threads.iter().all(|it| !it.thread.is_finished())
     }
 
-    /// Waits until one ends, which none does before it is told to; why it did.
+    /// Waits until a worker ends, which none does unasked; returns why it did.
     pub async fn ended(&mut self) -> String {
         let why = self.ends.recv().await;
         why.unwrap_or_else(|| "no worker is left".to_owned())
@@ -98,7 +98,7 @@ impl Workers {
     /// Waits until all of them have ended.
     pub fn join(self) {
         for worker in self.threads {
-            // Its panic, if it had one, was told when it ended.
+            // Its panic, if it had one, was reported when it ended.
             _ = worker.thread.join();
         }
     }

@@ -6,8 +6,8 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::address::PrefixSet;
 use crate::address::PortSet;
+use crate::address::PrefixSet;
 use crate::verdict::Action;
 
 /// An address family, in nft's words.

@@ -16,6 +16,7 @@ use super::{head, one_line};
 use crate::address::PrefixSet;
 use crate::plan::{PacketRule, Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
+use crate::render::nft::NftTable;
 use crate::render::{Families, Naming, Read, Target, Write as Writer};
 use crate::verdict::Reason;
 
@@ -42,15 +43,11 @@ pub(super) enum Tracking {
 
 pub(super) fn write(ruleset: &Ruleset, tracking: Tracking) -> String {
     let mut text = opening(ruleset, tracking);
-    let mut table = Table::default();
+    let mut table = Table(NftTable::new(TABLE));
     table.write_entry();
     table.write_verdicts(ruleset, tracking);
     table.write_hook(ruleset);
-    _ = write!(
-        text,
-        "\nadd table inet {TABLE}\ndelete table inet {TABLE}\n\ntable inet {TABLE} {{\n{}{}}}\n",
-        table.sets, table.chains
-    );
+    _ = write!(text, "\n{}", table.0.replacement());
     text
 }
 
@@ -91,12 +88,9 @@ fn opening(ruleset: &Ruleset, tracking: Tracking) -> String {
     text
 }
 
-/// The parts of the table, as they are written.
-#[derive(Debug, Default)]
-struct Table {
-    sets: String,
-    chains: String,
-}
+/// The table, as it is written.
+#[derive(Debug)]
+struct Table(NftTable);
 
 impl Table {
     fn write_entry(&mut self) {
@@ -281,21 +275,21 @@ impl Table {
                 family,
                 prefixes: &half,
             };
-            _ = write!(self.sets, "{set}");
+            self.0.set(&set.to_string());
             (family, Some(name))
         })
     }
 
     fn open_chain(&mut self, name: &str) {
-        _ = writeln!(self.chains, "\tchain {name} {{");
+        self.0.open_chain(name);
     }
 
     fn line(&mut self, line: &str) {
-        _ = writeln!(self.chains, "\t\t{line}");
+        self.0.line(line);
     }
 
     fn close_chain(&mut self) {
-        self.chains.push_str("\t}\n");
+        self.0.close_chain();
     }
 }
 

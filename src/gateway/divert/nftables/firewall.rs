@@ -2,11 +2,27 @@
 
 use serde_json::Value;
 
+use super::nft::NftError;
 use super::{Diversion, nft};
-use crate::gateway::run::preflight::Finding;
+use crate::gateway::host::finding::Finding;
+
+/// Looks through everything that nftables has on this host.
+pub(super) fn check_host(diversion: &Diversion) -> Vec<Finding> {
+    match nft::everything() {
+        Ok(rules) => check(&rules, diversion),
+        Err(error @ NftError::Missing(_)) => vec![Finding::error(
+            "there is no nft on this host",
+            format!("it marks what enters from the VPN: {error}"),
+        )],
+        Err(NftError::Refused(why)) => vec![Finding::error(
+            format!("nftables cannot be used: {why}"),
+            "the kernel needs nf_tables, and offramp the right to use it (CAP_NET_ADMIN)",
+        )],
+    }
+}
 
 /// Looks through `rules`, everything that nftables has (those of iptables-nft among it).
-pub fn check(rules: &Value, diversion: &Diversion) -> Vec<Finding> {
+pub(super) fn check(rules: &Value, diversion: &Diversion) -> Vec<Finding> {
     let objects = rules["nftables"].as_array().map_or(&[][..], Vec::as_slice);
     let device = &diversion.device;
     let chains = objects.iter().filter_map(|object| object.get("chain"));

@@ -5,18 +5,23 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::nft::{self, NftError};
-use super::route::{Netlink, NetlinkError, device_settings};
+use super::nft::{self, Contents, NftError};
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
+use super::{firewall, preflight};
+use crate::gateway::divert::Divert;
+use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
+use crate::gateway::host::finding::Finding;
 use crate::policy::FailMode;
 
-/// A diversion that the kernel knows of.
+/// A diversion by marks, routing rules and routes that is in the kernel.
 #[derive(Debug)]
 pub struct Installation {
     netlink: Netlink,
     /// Index of the filter's device.
     device: u32,
     installed: Diversion,
+    /// The table of marks as the kernel listed it once it was installed; `None` where another program has changed it before.
+    table: Option<Contents>,
 }
 
 /// Why the kernel's part could not be set up, changed or removed.
@@ -38,71 +43,50 @@ pub enum DivertError {
     },
 }
 
-impl Installation {
-    /// RouteTarget what `diversion` names into the device it names, which exists and has a reader.
-    ///
-    /// Takes over what a killed process left. Nothing is diverted before the last step, which is atomic.
-    ///
-    /// # Errors
-    /// [`DivertError`], with everything undone but for what keeps a gateway closed that is to be.
-    pub async fn install(netlink: Netlink, diversion: Diversion) -> Result<Self, DivertError> {
+impl Divert for Installation {
+    type Plan = Diversion;
+    type Error = DivertError;
+
+    async fn check_start(plan: &Diversion, netlink: &Netlink) -> Vec<Finding> {
+        let mut findings = preflight::check_tables(plan, netlink).await;
+        findings.extend(firewall::check_host(plan));
+        findings
+    }
+
+    async fn check_plan(plan: &Diversion, netlink: &Netlink) -> Vec<Finding> {
+        preflight::check_settings_and_rules(plan, netlink).await
+    }
+
+    /// Nothing is diverted before the last step, which is atomic.
+    async fn install(netlink: Netlink, plan: Diversion) -> Result<Self, DivertError> {
         let mut installation = Self {
             netlink,
             device: 0,
-            installed: diversion,
+            installed: plan,
+            table: None,
         };
         match installation.install_all().await {
             Ok(()) => Ok(installation),
             Err(error) => {
-                // The first error is the one to tell.
+                // The first error is the one to report.
                 _ = installation.abandon().await;
                 Err(error)
             }
         }
     }
 
-    async fn install_all(&mut self) -> Result<(), DivertError> {
-        let diversion = &self.installed;
-        // Before the device is on, or it speaks as soon as it can.
-        for (key, value) in device_settings(&diversion.device) {
-            set(&key, value)?;
-        }
-        self.device = self.netlink.set_up_device(&diversion.device).await?;
-        self.tell(&diversion.routes(), &diversion.rules(), diversion)
-            .await
-    }
-
-    /// Gives the kernel these routes and rules, and the marks of `diversion`: in this order what is marked finds its way.
-    async fn tell(
-        &self,
-        routes: &[DivertRoute],
-        rules: &[MarkRule],
-        diversion: &Diversion,
-    ) -> Result<(), DivertError> {
-        let mask = diversion.mark.mask();
-        self.netlink.set_routes(routes, self.device).await?;
-        self.netlink.set_rules(rules, mask).await?;
-        install_marks(diversion).await
-    }
-
-    /// What the kernel was told.
-    pub fn diversion(&self) -> &Diversion {
+    fn plan(&self) -> &Diversion {
         &self.installed
     }
 
-    /// Diverts what `wanted` names instead; what both name is diverted all the time.
-    ///
     /// The device, the bits of the mark and the tables stay those of the start.
-    ///
-    /// # Errors
-    /// [`DivertError`], with the diversion as it was, as far as the kernel takes it back.
-    pub async fn change(&mut self, wanted: Diversion) -> Result<(), DivertError> {
-        let before = &self.installed;
+    async fn change(&mut self, plan: Diversion) -> Result<(), DivertError> {
+        let before = self.installed.clone();
         let wanted = Diversion {
             device: before.device.clone(),
             mark: before.mark,
             table: before.table,
-            ..wanted
+            ..plan
         };
         match self.change_to(&wanted).await {
             Ok(()) => {
@@ -110,35 +94,16 @@ impl Installation {
                 Ok(())
             }
             Err(error) => {
-                let before = self.installed.clone();
-                // The first error is the one to tell.
+                // The first error is the one to report.
                 _ = self.change_to(&before).await;
                 Err(error)
             }
         }
     }
 
-    async fn change_to(&self, wanted: &Diversion) -> Result<(), DivertError> {
-        let routes = [self.installed.routes(), wanted.routes()].concat();
-        let mut rules = [self.installed.rules(), wanted.rules()].concat();
-        rules.sort_unstable();
-        rules.dedup();
-        self.tell(&routes, &rules, wanted).await?;
-        let mask = wanted.mark.mask();
-        self.netlink.set_rules(&wanted.rules(), mask).await?;
-        self.netlink
-            .set_routes(&wanted.routes(), self.device)
-            .await?;
-        Ok(())
-    }
-
-    /// Brings back what somebody else has taken away: routes go when the device is off, rules and tables when others
-    /// reload theirs as if they were alone. What was missing, in words; `None` where nothing was.
-    ///
-    /// # Errors
-    /// [`DivertError`].
-    pub async fn repair(&self) -> Result<Option<String>, DivertError> {
-        let diversion = &self.installed;
+    /// Routes go when the device is off; rules and tables when other programs load theirs as if they were alone.
+    async fn repair(&mut self) -> Result<Option<String>, DivertError> {
+        let diversion = self.installed.clone();
         let routes = self
             .netlink
             .set_routes(&diversion.routes(), self.device)
@@ -148,9 +113,14 @@ impl Installation {
             .set_rules(&diversion.rules(), diversion.mark.mask())
             .await?;
         let mut missing = Vec::new();
-        if !run_nft(nft::is_installed).await? {
-            install_marks(diversion).await?;
-            missing.push("the nftables table".to_owned());
+        let now = run_nft(nft::contents).await?;
+        let difference = match &self.table {
+            Some(installed) => Contents::difference(now.as_ref(), installed),
+            None => Some("the nftables table".to_owned()),
+        };
+        if let Some(difference) = difference {
+            self.install_marks(&diversion).await?;
+            missing.push(difference);
         }
         for (count, what) in [(rules, "routing rules"), (routes, "routes")] {
             if count > 0 {
@@ -160,11 +130,8 @@ impl Installation {
         Ok((!missing.is_empty()).then(|| missing.join(", ")))
     }
 
-    /// Ends the diversion: from here on nothing more is led to the device.
-    ///
-    /// # Errors
-    /// [`DivertError`], with everything tried: either of marks and rules is enough to end it.
-    pub async fn stop(&self) -> Result<(), DivertError> {
+    /// Both steps are tried: without marks or without rules nothing is diverted.
+    async fn stop(&mut self) -> Result<(), DivertError> {
         let marks = run_nft(nft::remove).await;
         let rules = self.netlink.set_rules(&[], 0).await;
         marks?;
@@ -172,36 +139,80 @@ impl Installation {
         Ok(())
     }
 
-    /// Removes everything else that was added; the device goes with its last reader.
-    ///
-    /// # Errors
-    /// [`DivertError`].
-    pub async fn remove(self) -> Result<(), DivertError> {
-        remove_all(&self.netlink).await.map(|_| ())
+    async fn remove(self) -> Result<(), DivertError> {
+        Self::remove_leftovers(&self.netlink).await
     }
 
-    /// Leaves the kernel as the operator wants it while the filter is away against its will.
-    ///
-    /// # Errors
-    /// [`DivertError`] where it does not take it.
-    pub async fn abandon(&self) -> Result<(), DivertError> {
-        let diversion = &self.installed;
+    async fn abandon(&mut self) -> Result<(), DivertError> {
+        let diversion = self.installed.clone();
         match diversion.on_failure {
-            FailMode::Open => remove_all(&self.netlink).await.map(|_| ()),
+            FailMode::Open => Self::remove_leftovers(&self.netlink).await,
             FailMode::Closed => {
                 let routes = diversion.routes().into_iter();
                 let blackholes: Vec<_> = routes
                     .filter(|it| it.target == RouteTarget::Blackhole)
                     .collect();
-                self.tell(&blackholes, &diversion.rules(), diversion).await
+                self.write(&blackholes, &diversion.rules(), &diversion)
+                    .await
             }
         }
     }
+
+    async fn remove_leftovers(netlink: &Netlink) -> Result<(), DivertError> {
+        // Each is tried, whatever became of the others.
+        let marks = run_nft(nft::remove).await;
+        let rules = netlink.set_rules(&[], 0).await;
+        netlink.remove_routes().await?;
+        marks?;
+        rules?;
+        Ok(())
+    }
 }
 
-async fn install_marks(diversion: &Diversion) -> Result<(), DivertError> {
-    let diversion = diversion.clone();
-    Ok(run_nft(move || nft::install(&diversion)).await?)
+impl Installation {
+    async fn install_all(&mut self) -> Result<(), DivertError> {
+        let diversion = self.installed.clone();
+        // Before the device is on, or it speaks as soon as it can.
+        for (key, value) in device_settings(&diversion.device) {
+            set(&key, value)?;
+        }
+        self.device = self.netlink.set_up_device(&diversion.device).await?;
+        self.write(&diversion.routes(), &diversion.rules(), &diversion)
+            .await
+    }
+
+    /// Gives the kernel these routes and rules, and the marks of `diversion`: in this order what is marked finds its way.
+    async fn write(
+        &mut self,
+        routes: &[DivertRoute],
+        rules: &[MarkRule],
+        diversion: &Diversion,
+    ) -> Result<(), DivertError> {
+        let mask = diversion.mark.mask();
+        self.netlink.set_routes(routes, self.device).await?;
+        self.netlink.set_rules(rules, mask).await?;
+        self.install_marks(diversion).await
+    }
+
+    async fn change_to(&mut self, wanted: &Diversion) -> Result<(), DivertError> {
+        let routes = [self.installed.routes(), wanted.routes()].concat();
+        let mut rules = [self.installed.rules(), wanted.rules()].concat();
+        rules.sort_unstable();
+        rules.dedup();
+        self.write(&routes, &rules, wanted).await?;
+        let mask = wanted.mark.mask();
+        self.netlink.set_rules(&wanted.rules(), mask).await?;
+        self.netlink
+            .set_routes(&wanted.routes(), self.device)
+            .await?;
+        Ok(())
+    }
+
+    async fn install_marks(&mut self, diversion: &Diversion) -> Result<(), DivertError> {
+        let diversion = diversion.clone();
+        self.table = run_nft(move || nft::install(&diversion)).await?;
+        Ok(())
+    }
 }
 
 /// Has `nft` run beside the control task, which does not wait for it for ever.
@@ -220,20 +231,6 @@ async fn run_nft<T: Send + 'static>(
 
 /// How long `nft` may take: a table of ours takes it milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Removes everything that any process of ours has added, but for devices; how much that was.
-///
-/// # Errors
-/// [`DivertError`].
-pub async fn remove_all(netlink: &Netlink) -> Result<usize, DivertError> {
-    // Each is tried, whatever became of the others.
-    let marks = run_nft(nft::remove).await;
-    let rules = netlink.set_rules(&[], 0).await;
-    let routes = netlink.remove_routes().await?;
-    marks?;
-    rules?;
-    Ok(routes)
-}
 
 fn set(key: &str, value: &str) -> Result<(), DivertError> {
     let path = Path::new("/proc/sys").join(key);

@@ -6,17 +6,9 @@
 //!                   └─ does not ──────────────────────────────────────────────────────────────────▶ track_once
 //! ```
 //!
-//! A rule is a [`Step`], from which both its statements for nft and its text for people follow.
-
-use std::borrow::Cow;
-use std::collections::HashSet;
+//! A rule is a [`Step`], which is written as nft reads it.
 
 use ipnet::{IpNet, Ipv4Net};
-use nftables::expr::{
-    BinaryOperation, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload,
-    PayloadBase, PayloadField, PayloadRaw, Prefix, Range, SetItem,
-};
-use nftables::stmt::{JumpTarget, Mangle, Match, Operator, Statement};
 
 use super::Diversion;
 use crate::policy::{DivertScope, PortRange};
@@ -103,7 +95,7 @@ const FAMILIES: [Family; 2] = [
     },
 ];
 
-/// At most [`MOST_NEAR`] prefixes that hold all of `prefixes` of one family, and as little more as fits: what is in none of
+/// At most [`MAX_NEAR`] prefixes that hold all of `prefixes` of one family, and as little more as fits: what is in none of
 /// them is in none of those.
 fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
     let of_family = || prefixes.iter().filter(|it| it.addr().is_ipv6() == v6);
@@ -118,7 +110,7 @@ fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
             is_new.then_some(wide)
         })
     };
-    let fits = |length: &u8| shortened(*length).take(MOST_NEAR + 1).count() <= MOST_NEAR;
+    let fits = |length: &u8| shortened(*length).take(MAX_NEAR + 1).count() <= MAX_NEAR;
     let length = (0..=longest).rev().find(fits).unwrap_or(0);
     shortened(length).collect()
 }
@@ -131,19 +123,6 @@ fn shorten(prefix: IpNet, length: u8) -> IpNet {
 }
 
 impl Step {
-    pub(super) fn statements(self, diversion: &Diversion) -> Vec<Statement<'static>> {
-        let mut statements = self.condition.statements(diversion);
-        match self.action {
-            Action::Goto(chain) => statements.push(goto(chain)),
-            Action::Mark(bit, chain) => {
-                statements.push(mark_with(bit, diversion.mark.mask()));
-                statements.push(goto(chain));
-            }
-            Action::Untrack => statements.push(Statement::Notrack),
-        }
-        statements
-    }
-
     pub(super) fn text(self, diversion: &Diversion) -> String {
         let condition = self.condition.text(diversion);
         match self.action {
@@ -193,75 +172,12 @@ enum Condition {
 }
 
 impl Condition {
-    fn statements(self, diversion: &Diversion) -> Vec<Statement<'static>> {
-        match self {
-            Self::Any => Vec::new(),
-            Self::Port(ports) => vec![
-                matches(
-                    meta(MetaKey::L4proto),
-                    Operator::EQ,
-                    numbers([TCP, UDP].map(|(number, _)| number)),
-                ),
-                matches(
-                    field("th", "dport"),
-                    Operator::EQ,
-                    range((ports.first(), ports.last())),
-                ),
-            ],
-            Self::PlainIpv4 => PLAIN_IPV4.map(WordTest::statement).to_vec(),
-            Self::PlainIpv6 => vec![matches(
-                field("ip6", "nexthdr"),
-                Operator::EQ,
-                numbers([TCP, UDP, ICMPV6].map(|(number, _)| number)),
-            )],
-            Self::Ipv4WithoutPorts => {
-                vec![matches(
-                    field("ip", "length"),
-                    Operator::EQ,
-                    range(IPV4_TOO_SHORT),
-                )]
-            }
-            Self::Ipv6WithoutPorts => {
-                vec![matches(
-                    field("ip6", "length"),
-                    Operator::EQ,
-                    range(IPV6_TOO_SHORT),
-                )]
-            }
-            Self::To(prefix) if prefix.prefix_len() == 0 => Vec::new(),
-            Self::To(IpNet::V4(prefix)) => vec![WordTest::to(prefix).statement()],
-            Self::To(IpNet::V6(prefix)) => vec![matches(
-                field("ip6", "daddr"),
-                Operator::EQ,
-                Expression::Named(NamedExpression::Prefix(Prefix {
-                    addr: Box::new(Expression::String(Cow::Owned(prefix.addr().to_string()))),
-                    len: prefix.prefix_len().into(),
-                })),
-            )],
-            Self::IsDiverted => vec![matches(
-                Expression::Named(NamedExpression::Fib(Fib {
-                    result: FibResult::Oifname,
-                    flags: HashSet::from([FibFlag::Daddr, FibFlag::Mark]),
-                })),
-                Operator::EQ,
-                Expression::String(Cow::Owned(diversion.device.clone())),
-            )],
-        }
-    }
-
     fn text(self, diversion: &Diversion) -> String {
-        let names = |headers: &[(u32, &str)]| {
-            let names: Vec<&str> = headers.iter().map(|(_, name)| *name).collect();
-            names.join(", ")
-        };
         match self {
             Self::Any => String::new(),
-            Self::Port(ports) => format!(
-                "meta l4proto {{ {} }} th dport {ports} ",
-                names(&[TCP, UDP])
-            ),
+            Self::Port(ports) => format!("meta l4proto {{ tcp, udp }} th dport {ports} "),
             Self::PlainIpv4 => PLAIN_IPV4.map(WordTest::text).concat(),
-            Self::PlainIpv6 => format!("ip6 nexthdr {{ {} }} ", names(&[TCP, UDP, ICMPV6])),
+            Self::PlainIpv6 => "ip6 nexthdr { tcp, udp, icmpv6 } ".to_owned(),
             Self::Ipv4WithoutPorts => {
                 let (first, last) = IPV4_TOO_SHORT;
                 format!("ip length {first}-{last} ")
@@ -300,16 +216,6 @@ impl WordTest {
         }
     }
 
-    fn statement(self) -> Statement<'static> {
-        let word = Expression::Named(NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw {
-            base: PayloadBase::NH,
-            offset: self.offset,
-            len: 32,
-        })));
-        let bits = binary(BinaryOperation::AND(word, Expression::Number(self.mask)));
-        matches(bits, Operator::EQ, Expression::Number(self.value))
-    }
-
     fn text(self) -> String {
         let Self {
             offset,
@@ -320,72 +226,12 @@ impl WordTest {
     }
 }
 
-pub(super) fn goto(chain: &'static str) -> Statement<'static> {
-    Statement::Goto(JumpTarget {
-        target: chain.into(),
-    })
-}
-
-pub(super) fn matches(
-    left: Expression<'static>,
-    op: Operator,
-    right: Expression<'static>,
-) -> Statement<'static> {
-    Statement::Match(Match { left, right, op })
-}
-
-pub(super) fn meta(key: MetaKey) -> Expression<'static> {
-    Expression::Named(NamedExpression::Meta(Meta { key }))
-}
-
-fn field(protocol: &'static str, field: &'static str) -> Expression<'static> {
-    let field = PayloadField {
-        protocol: protocol.into(),
-        field: field.into(),
-    };
-    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
-}
-
-fn binary(operation: BinaryOperation<'static>) -> Expression<'static> {
-    Expression::BinaryOperation(Box::new(operation))
-}
-
-fn numbers<const COUNT: usize>(numbers: [u32; COUNT]) -> Expression<'static> {
-    let items = numbers.map(|number| SetItem::Element(Expression::Number(number)));
-    Expression::Named(NamedExpression::Set(items.into()))
-}
-
-fn range((first, last): (u16, u16)) -> Expression<'static> {
-    let [from, to] = [first, last].map(|end| Expression::Number(end.into()));
-    if first == last {
-        from
-    } else {
-        Expression::Range(Box::new(Range { range: [from, to] }))
-    }
-}
-
-/// Sets `bit` among the bits of `mask`; the others stay as they are.
-fn mark_with(bit: u32, mask: u32) -> Statement<'static> {
-    let kept = binary(BinaryOperation::AND(
-        meta(MetaKey::Mark),
-        Expression::Number(!mask),
-    ));
-    Statement::Mangle(Mangle {
-        key: meta(MetaKey::Mark),
-        value: binary(BinaryOperation::OR(vec![kept, Expression::Number(bit)])),
-    })
-}
-
 /// The chain of what enters from the VPN.
 pub(super) const MARKS: &str = "mark_for_filter";
 /// The chain of what has its mark.
 const UNTRACKED: &str = "track_once";
 /// Prefixes that a packet is compared with before the routes are asked: about what a walk through them costs.
-const MOST_NEAR: usize = 16;
-/// Headers by number and by nft's name for them.
-const TCP: (u32, &str) = (6, "tcp");
-const UDP: (u32, &str) = (17, "udp");
-const ICMPV6: (u32, &str) = (58, "ipv6-icmp");
+const MAX_NEAR: usize = 16;
 /// Version and header length; and the third word's bits of more fragments, and the offset.
 const PLAIN_IPV4: [WordTest; 2] = [
     WordTest {
@@ -442,7 +288,7 @@ mod tests {
         let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
         many.sort_by_key(|text| text.parse::<IpNet>().expect("a prefix"));
         let cover = covered(&many, false);
-        assert!(cover.len() <= MOST_NEAR, "{cover:?}");
+        assert!(cover.len() <= MAX_NEAR, "{cover:?}");
         let outside: IpNet = "10.2.0.0/16".parse().expect("a prefix");
         let holds = |wide: &String| wide.parse::<IpNet>().expect("a prefix").contains(&outside);
         assert!(!cover.iter().any(holds), "{cover:?}");
@@ -453,7 +299,7 @@ mod tests {
         let spread: Vec<String> = (0..=255).map(|high| format!("{high}.0.0.0/9")).collect();
         let spread: Vec<&str> = spread.iter().map(String::as_str).collect();
         let cover = covered(&spread, false);
-        assert_eq!(cover.len(), MOST_NEAR);
+        assert_eq!(cover.len(), MAX_NEAR);
         assert_eq!(cover[0], "0.0.0.0/4");
     }
 }

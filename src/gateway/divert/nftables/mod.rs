@@ -1,4 +1,6 @@
-//! [`Diversion`]: what the kernel is told, so that packets of clients pass the filter.
+//! The diversion by nftables: packets of clients are marked, and marked packets are routed to the filter.
+//!
+//! [`Diversion`] is the plan that follows from a policy, [`Installation`] the plan in the kernel.
 //!
 //! ```text
 //!  tun0, vpns*    nftables, prerouting           ip rules               route tables
@@ -14,7 +16,7 @@
 //! Ports belong into the marks, where one comparison tells them, and prefixes into the routes, where thousands cost what
 //! one does. Under [`DivertScope::Suspects`] a packet to a media port may be media, and so may one too short to have ports.
 //! It goes to the filter if a rule speaks of its destination at all. An ordinary packet goes there only where every port
-//! matters: to servers, and to public services, which are counted. What cannot be told from its first header goes there in
+//! matters: to servers, and to public services, which are counted. Packets whose first header does not tell all go there in
 //! any case: fragments, IPv4 options and IPv6 extension headers, which may be source routes.
 //!
 //! A packet that finds no route in its table takes the main one: it never leaves the kernel. What is on its way to the
@@ -24,26 +26,31 @@
 //! Why a mark, and not `ip rule iif`: interface names with a `*` match nothing there, and strict reverse path filters on
 //! the uplink would drop the answers. Why not `ip rule dport`: it sees no port on any fragment, not even the first.
 //!
-//! What is left behind by a killed process is told by its owner: one nftables table by its name, routes and rules by the
-//! number of a routing protocol of their own.
+//! Leftovers of a killed process are recognized: one nftables table by its name, routes and rules by a routing protocol number
+//! of their own.
 
-pub mod firewall;
-pub mod install;
+mod firewall;
+mod install;
 mod marks;
 pub mod nft;
-pub mod route;
+mod preflight;
+mod route;
+
+pub use install::{DivertError, Installation};
 
 use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::netlink;
+use super::{DivertPlan, DivertSummary};
 use crate::address::{PortSet, PrefixSet};
 use crate::plan::{diverted, diverted_on_every_port};
 use crate::policy::{
     DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, UnknownSource,
 };
 
-/// What the kernel is told about one policy.
+/// What one policy asks of the kernel: marks, routing rules and routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diversion {
     /// Where clients' packets enter; a trailing `*` matches any rest.
@@ -56,7 +63,7 @@ pub struct Diversion {
     pub on_every_port: Vec<IpNet>,
     /// The ports of media, in rising order, no two of them adjacent; empty but under [`DivertScope::Suspects`].
     pub media_ports: Vec<PortRange>,
-    /// What happens to what is diverted, while nobody reads it.
+    /// What happens to diverted packets while nobody reads them.
     pub on_failure: FailMode,
     /// The filter's tun device.
     pub device: String,
@@ -105,52 +112,6 @@ impl Diversion {
     /// The routing protocol number of our routes and rules (`RTPROT_*`): none of those that iproute2 has names for.
     pub const PROTOCOL: u8 = 111;
 
-    /// What `policy` asks for.
-    pub fn of(policy: &Policy) -> Self {
-        let gateway = &policy.gateway;
-        // A packet of an unknown source may go anywhere.
-        let scope = match policy.filter.unknown_source {
-            UnknownSource::Forward => gateway.divert,
-            UnknownSource::Drop => DivertScope::All,
-        };
-        let destinations = match scope {
-            DivertScope::All => PrefixSet::default(),
-            DivertScope::Policy | DivertScope::Suspects => diverted(policy),
-        };
-        let (on_every_port, media_ports) = match scope {
-            DivertScope::All | DivertScope::Policy => (PrefixSet::default(), Vec::new()),
-            DivertScope::Suspects => (
-                diverted_on_every_port(policy),
-                PortSet::from_iter(policy.media.ports.iter().map(|it| it.value))
-                    .ranges()
-                    .to_vec(),
-            ),
-        };
-        Self {
-            interfaces: policy
-                .vpn
-                .interfaces
-                .iter()
-                .map(|name| name.value.clone())
-                .collect(),
-            scope,
-            destinations: destinations.prefixes().collect(),
-            on_every_port: on_every_port.prefixes().collect(),
-            media_ports,
-            on_failure: gateway.on_failure,
-            device: gateway.device.as_ref().map_or_else(
-                || GatewayOptions::DEVICE.to_owned(),
-                |device| device.value.clone(),
-            ),
-            mark: gateway
-                .mark
-                .map_or(MarkBits::DEFAULT, |sourced| sourced.value),
-            table: gateway
-                .table
-                .map_or(GatewayOptions::TABLE, |sourced| sourced.value),
-        }
-    }
-
     /// The rules, the same for IPv4 and IPv6.
     pub fn rules(&self) -> Vec<MarkRule> {
         let rule = |number, mark| MarkRule {
@@ -196,11 +157,70 @@ impl Diversion {
     }
 }
 
-/// Whether `pattern`, an entry of `vpn.interfaces`, names `interface`: a trailing `*` matches any rest.
-pub fn names(pattern: &str, interface: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(stem) => interface.starts_with(stem),
-        None => interface == pattern,
+impl DivertPlan for Diversion {
+    fn of(policy: &Policy) -> Self {
+        let gateway = &policy.gateway;
+        // A packet of an unknown source may go anywhere.
+        let scope = match policy.filter.unknown_source {
+            UnknownSource::Forward => gateway.divert,
+            UnknownSource::Drop => DivertScope::All,
+        };
+        let destinations = match scope {
+            DivertScope::All => PrefixSet::default(),
+            DivertScope::Policy | DivertScope::Suspects => diverted(policy),
+        };
+        let (on_every_port, media_ports) = match scope {
+            DivertScope::All | DivertScope::Policy => (PrefixSet::default(), Vec::new()),
+            DivertScope::Suspects => (
+                diverted_on_every_port(policy),
+                PortSet::from_iter(policy.media.ports.iter().map(|it| it.value))
+                    .ranges()
+                    .to_vec(),
+            ),
+        };
+        Self {
+            interfaces: policy
+                .vpn
+                .interfaces
+                .iter()
+                .map(|name| name.value.clone())
+                .collect(),
+            scope,
+            destinations: destinations.prefixes().collect(),
+            on_every_port: on_every_port.prefixes().collect(),
+            media_ports,
+            on_failure: gateway.on_failure,
+            device: gateway.device.as_ref().map_or_else(
+                || GatewayOptions::DEVICE.to_owned(),
+                |device| device.value.clone(),
+            ),
+            mark: gateway
+                .mark
+                .map_or(MarkBits::DEFAULT, |sourced| sourced.value),
+            table: gateway
+                .table
+                .map_or(GatewayOptions::TABLE, |sourced| sourced.value),
+        }
+    }
+
+    fn summary(&self) -> DivertSummary {
+        DivertSummary {
+            interfaces: self.interfaces.clone(),
+            device: self.device.clone(),
+            scope: self.scope,
+            prefixes: self.destinations.len(),
+            on_failure: self.on_failure,
+        }
+    }
+
+    fn keys_for_restart(&self, running: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("gateway.device", running.device != self.device),
+            ("gateway.mark", running.mark != self.mark),
+            ("gateway.table", running.table != self.table),
+        ];
+        let changed = keys.iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| *key).collect()
     }
 }
 
@@ -216,15 +236,15 @@ impl fmt::Display for Diversion {
         writeln!(
             out,
             "ip link set {device} mtu {} txqueuelen {} up",
-            route::DEVICE_MTU,
-            route::DEVICE_TX_QUEUE
+            netlink::DEVICE_MTU,
+            netlink::DEVICE_TX_QUEUE
         )?;
         writeln!(
             out,
             "ip address add {}/32 dev {device}",
-            route::DEVICE_ADDRESS
+            netlink::DEVICE_ADDRESS
         )?;
-        for (key, value) in route::device_settings(device) {
+        for (key, value) in netlink::device_settings(device) {
             writeln!(out, "sysctl -w {key}={value}")?;
         }
         writeln!(out, "\n# what is marked goes to the filter")?;
@@ -264,7 +284,7 @@ impl fmt::Display for Diversion {
             }
         }
         writeln!(out, "\n# what enters from the VPN is marked (nft -f)")?;
-        out.write_str(&nft::text(self))
+        write!(out, "{}", nft::table(self))
     }
 }
 
@@ -349,18 +369,5 @@ mod tests {
                 "{route:?}"
             );
         }
-    }
-
-    #[test]
-    fn an_interface_is_named_by_its_name_or_by_its_stem() {
-        let named = |pattern, interfaces: [&str; 4]| interfaces.map(|name| names(pattern, name));
-        assert_eq!(
-            named("tun0", ["tun0", "tun", "tun00", "xtun0"]),
-            [true, false, false, false]
-        );
-        assert_eq!(
-            named("vpns*", ["vpns", "vpns12", "vpn", "xvpns0"]),
-            [true, true, false, false]
-        );
     }
 }

@@ -1,29 +1,25 @@
 //! The nftables table that marks what enters from the VPN: one of our own, replaced as a whole.
 //!
-//! What is on its way to the filter is not tracked (`notrack`). Connection tracking would take the packet that comes back
-//! from the filter for one that it knows, and which address translation has decided to leave alone: clients behind a
-//! masquerade on the uplink would reach nothing. So it sees each packet once, when the filter has let it pass. Whether a
-//! marked packet is on that way is asked of the routes themselves, so that this holds for as long as they lead there.
+//! A packet on its way to the filter is not tracked (`notrack`). Connection tracking would take the packet that comes back
+//! from the filter for one that it knows, and that NAT has decided to leave alone: clients behind a masquerade on the uplink
+//! would reach nothing. So connection tracking sees each packet once, when the filter has let it pass. Whether a marked
+//! packet is on that way is looked up in the routes themselves, so that this holds for as long as they lead there.
 //!
-//! Every packet of every client goes through here, so the usual one meets few rules: a first that takes an IPv4 datagram
-//! that is whole and has no options, one for each range of ports, one for its length, and one for each of a few prefixes
-//! beside which nothing is on its way to the filter, so that the routes need not be asked.
+//! Every packet of every client passes these rules, so the usual one meets few: a first that takes an IPv4 datagram that is
+//! whole and has no options, one for each range of ports, one for its length, and one for each of a few prefixes beside which
+//! nothing is on its way to the filter, so that the routes need not be looked up.
+//!
+//! `nft` is run with the table as text, and lists it as JSON: [`Contents`] is what the kernel has.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use nftables::batch::Batch;
-use nftables::expr::{Expression, MetaKey};
-use nftables::helper::{self, NftablesError};
-use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
-use nftables::stmt::{Operator, Statement};
-use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Diversion;
-use super::marks::{MARKS, chains, goto, matches, meta};
+use super::marks::{MARKS, chains};
+use crate::render::nft::NftTable;
 
 /// The name of the table; everything in it is ours.
 pub const TABLE: &str = "offramp";
@@ -39,46 +35,64 @@ pub enum NftError {
     Refused(String),
 }
 
-impl From<NftablesError> for NftError {
-    fn from(error: NftablesError) -> Self {
-        match error {
-            NftablesError::NftExecution { inner, .. }
-                if inner.kind() == io::ErrorKind::BrokenPipe =>
-            {
-                Self::Refused("it ended before it had read everything".to_owned())
-            }
-            NftablesError::NftExecution { inner, .. }
-                if matches!(
-                    inner.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-                ) =>
-            {
-                Self::Missing(inner)
-            }
-            // No descriptor, process or memory is free.
-            NftablesError::NftExecution { inner, .. } => {
-                Self::Refused(format!("it cannot be run at the moment: {inner}"))
-            }
-            NftablesError::NftFailed { stderr, .. } if stderr.trim().is_empty() => {
-                Self::Refused("its own words stand above".to_owned())
-            }
-            NftablesError::NftFailed { stderr, .. } => {
-                Self::Refused(stderr.lines().next().unwrap_or_default().to_owned())
-            }
-            other
-            @ (NftablesError::NftOutputEncoding { .. } | NftablesError::NftInvalidJson(_)) => {
-                Self::Refused(other.to_string())
-            }
+/// What the kernel has of the table: its chains and rules as `nft` lists them, without the handles, which change whenever a
+/// rule is written again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents(Vec<Value>);
+
+impl Contents {
+    /// Reads the answer of `nft --json list table`.
+    fn read(listing: &str) -> Result<Self, NftError> {
+        let listing: Value =
+            serde_json::from_str(listing).map_err(|error| NftError::Refused(error.to_string()))?;
+        let objects = listing["nftables"].as_array().cloned().unwrap_or_default();
+        let objects = objects
+            .into_iter()
+            .filter(|it| it.get("metainfo").is_none());
+        Ok(Self(objects.map(without_handle).collect()))
+    }
+
+    fn rules(&self) -> usize {
+        self.0.iter().filter(|it| it.get("rule").is_some()).count()
+    }
+
+    /// What has become of the table since it had `installed`, in words; `None` where it is as it was.
+    pub fn difference(now: Option<&Self>, installed: &Self) -> Option<String> {
+        let Some(now) = now else {
+            return Some("the nftables table".to_owned());
+        };
+        if now == installed {
+            return None;
         }
+        let is_rule = |it: &&Value| it.get("rule").is_some();
+        let missing = installed.0.iter().filter(is_rule);
+        let missing = missing.filter(|it| !now.0.contains(it)).count();
+        Some(match missing {
+            0 => "what else is in the nftables table".to_owned(),
+            1 => "1 rule of the nftables table".to_owned(),
+            some => format!("{some} rules of the nftables table"),
+        })
     }
 }
 
-/// Puts the table for `diversion` into the kernel, in place of any that is there, in one transaction.
+fn without_handle(mut object: Value) -> Value {
+    if let Value::Object(kinds) = &mut object {
+        for fields in kinds.values_mut().filter_map(Value::as_object_mut) {
+            fields.remove("handle");
+        }
+    }
+    object
+}
+
+/// Puts the table for `diversion` into the kernel, in place of any that is there, in one transaction. Returns what the kernel
+/// has made of it; `None` where another program has changed it before it could be listed.
 ///
 /// # Errors
 /// [`NftError`]; the kernel then has what it had before.
-pub fn install(diversion: &Diversion) -> Result<(), NftError> {
-    apply(&ruleset(diversion))
+pub fn install(diversion: &Diversion) -> Result<Option<Contents>, NftError> {
+    let table = table(diversion);
+    run(&["-f", "-"], &table.replacement())?;
+    Ok(contents()?.filter(|it| it.rules() == table.rules()))
 }
 
 /// Removes the table, if it is there.
@@ -86,23 +100,18 @@ pub fn install(diversion: &Diversion) -> Result<(), NftError> {
 /// # Errors
 /// [`NftError`].
 pub fn remove() -> Result<(), NftError> {
-    let mut batch = Batch::new();
-    // Deleting what is not there is an error; adding what is there is none.
-    batch.add(table());
-    batch.delete(table());
-    apply(&batch.to_nftables())
+    run(&["-f", "-"], &NftTable::removal(TABLE)).map(|_| ())
 }
 
-/// Whether the table is there.
+/// What the kernel has of the table; `None` where it has none.
 ///
 /// # Errors
 /// [`NftError::Missing`].
-pub fn is_installed() -> Result<bool, NftError> {
-    let list = ["list", "table", "inet", TABLE];
-    match helper::get_current_ruleset_raw(Some(&program()), list) {
-        Ok(_) => Ok(true),
-        Err(NftablesError::NftFailed { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
+pub fn contents() -> Result<Option<Contents>, NftError> {
+    match run(&["--json", "list", "table", "inet", TABLE], "") {
+        Ok(listing) => Contents::read(&listing).map(Some),
+        Err(NftError::Refused(_)) => Ok(None),
+        Err(error @ NftError::Missing(_)) => Err(error),
     }
 }
 
@@ -111,8 +120,7 @@ pub fn is_installed() -> Result<bool, NftError> {
 /// # Errors
 /// [`NftError`].
 pub fn try_out() -> Result<(), NftError> {
-    helper::get_current_ruleset_raw(Some(&program()), ["list", "tables"])?;
-    Ok(())
+    run(&["list", "tables"], "").map(|_| ())
 }
 
 /// Everything that nftables has, as it prints it.
@@ -120,33 +128,40 @@ pub fn try_out() -> Result<(), NftError> {
 /// # Errors
 /// [`NftError`].
 pub fn everything() -> Result<Value, NftError> {
-    let text = helper::get_current_ruleset_raw(Some(&program()), helper::DEFAULT_ARGS)?;
-    serde_json::from_str(&text).map_err(|error| NftError::Refused(error.to_string()))
+    let listing = run(&["--json", "list", "ruleset"], "")?;
+    serde_json::from_str(&listing).map_err(|error| NftError::Refused(error.to_string()))
 }
 
-fn apply(ruleset: &Nftables<'_>) -> Result<(), NftError> {
-    let refused = |error: serde_json::Error| NftError::Refused(error.to_string());
-    let mut json = serde_json::to_value(ruleset).map_err(refused)?;
-    spell_notrack(&mut json);
-    helper::apply_ruleset_raw(&json.to_string(), Some(&program()), helper::DEFAULT_ARGS)?;
-    Ok(())
-}
-
-/// Writes `"notrack"` as `{"notrack": null}`, the only form that nft reads and not the one that the crate writes.
-fn spell_notrack(json: &mut Value) {
-    match json {
-        Value::Array(items) => items.iter_mut().for_each(spell_notrack),
-        Value::Object(fields) => {
-            // The statements of a rule; elsewhere the word may be a name.
-            if let Some(Value::Array(statements)) = fields.get_mut("expr") {
-                for statement in statements.iter_mut().filter(|it| *it == "notrack") {
-                    *statement = json!({ "notrack": null });
-                }
-            }
-            fields.values_mut().for_each(spell_notrack);
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+/// Runs `nft` with `input` on its standard input, and returns what it prints.
+fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
+    let mut child = Command::new(program())
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => NftError::Missing(error),
+            // No descriptor, process or memory is free.
+            _ => NftError::Refused(format!("it cannot be run at the moment: {error}")),
+        })?;
+    // It reads to the end before it writes. Where it ends early, its own message tells why.
+    let written = child
+        .stdin
+        .take()
+        .map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+    let ended = child.wait_with_output();
+    let ended = ended.map_err(|error| NftError::Refused(error.to_string()))?;
+    if !ended.status.success() {
+        let message = String::from_utf8_lossy(&ended.stderr);
+        let message = message.lines().find(|line| !line.trim().is_empty());
+        return Err(NftError::Refused(match message {
+            Some(line) => line.trim().to_owned(),
+            None => format!("it ended with {} and no message", ended.status),
+        }));
     }
+    written.map_err(|error| NftError::Refused(format!("it did not read its input: {error}")))?;
+    String::from_utf8(ended.stdout).map_err(|error| NftError::Refused(error.to_string()))
 }
 
 /// The `nft` to run: that of the search path, or the usual one, which the path of ordinary users leaves out.
@@ -157,89 +172,67 @@ pub fn program() -> PathBuf {
     found.unwrap_or_else(|| PathBuf::from("/usr/sbin/nft"))
 }
 
-/// The transaction that replaces the table.
-fn ruleset(diversion: &Diversion) -> Nftables<'static> {
-    let mut batch = Batch::new();
-    batch.add(table());
-    batch.delete(table());
-    batch.add(table());
-    let chains = chains(diversion);
-    // A rule names only chains that are there.
-    for (name, _) in &chains {
-        batch.add(NfListObject::Chain(Chain {
-            family: NfFamily::INet,
-            table: TABLE.into(),
-            name: (*name).into(),
-            ..Chain::default()
-        }));
-    }
-    batch.add(NfListObject::Chain(Chain {
-        family: NfFamily::INet,
-        table: TABLE.into(),
-        name: ENTERS.into(),
-        _type: Some(NfChainType::Filter),
-        hook: Some(NfHook::Prerouting),
-        prio: Some(RAW),
-        policy: Some(NfChainPolicy::Accept),
-        ..Chain::default()
-    }));
-    for interface in &diversion.interfaces {
-        let enters = matches(
-            meta(MetaKey::Iifname),
-            Operator::EQ,
-            Expression::String(Cow::Owned(interface.clone())),
-        );
-        batch.add(rule(ENTERS, vec![enters, goto(MARKS)]));
-    }
-    for (name, steps) in chains {
-        for step in steps {
-            batch.add(rule(name, step.statements(diversion)));
-        }
-    }
-    batch.to_nftables()
-}
-
-/// The same as text, for people.
-pub fn text(diversion: &Diversion) -> String {
-    let mut out = format!("table inet {TABLE} {{\n");
-    // Writing to a string cannot fail, here and below.
+/// The table for `diversion`.
+pub(super) fn table(diversion: &Diversion) -> NftTable {
+    let mut table = NftTable::new(TABLE);
     for (name, steps) in chains(diversion) {
-        _ = writeln!(out, "\tchain {name} {{");
+        table.open_chain(name);
         for step in steps {
-            _ = writeln!(out, "\t\t{}", step.text(diversion));
+            table.rule(&step.text(diversion));
         }
-        out.push_str("\t}\n");
+        table.close_chain();
     }
-    _ = writeln!(
-        out,
-        "\tchain {ENTERS} {{\n\t\ttype filter hook prerouting priority raw; policy accept;"
-    );
+    table.open_chain(ENTERS);
+    table.line("type filter hook prerouting priority raw; policy accept;");
     for interface in &diversion.interfaces {
-        _ = writeln!(out, "\t\tiifname \"{interface}\" goto {MARKS}");
+        // Names of interfaces have no quotes (`policy` refuses them), and nft knows no escape but for a `*`.
+        table.rule(&format!("iifname \"{interface}\" goto {MARKS}"));
     }
-    out.push_str("\t}\n}\n");
-    out
-}
-
-fn table() -> NfListObject<'static> {
-    NfListObject::Table(Table {
-        family: NfFamily::INet,
-        name: TABLE.into(),
-        ..Table::default()
-    })
-}
-
-fn rule(chain: &'static str, statements: Vec<Statement<'static>>) -> NfListObject<'static> {
-    NfListObject::Rule(Rule {
-        family: NfFamily::INet,
-        table: TABLE.into(),
-        chain: chain.into(),
-        expr: statements.into(),
-        ..Rule::default()
-    })
+    table.close_chain();
+    table
 }
 
 /// The chain at the hook.
 const ENTERS: &str = "enters_from_vpn";
 /// The priority of the hook that nft calls `raw`: before connection tracking, which is to leave out what is diverted.
 pub const RAW: i32 = -300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(rules: &[&str]) -> Contents {
+        let mut objects = vec![
+            serde_json::json!({"metainfo": {"version": "1.0.6"}}),
+            serde_json::json!({"table": {"family": "inet", "name": TABLE, "handle": rules.len()}}),
+        ];
+        objects.extend(rules.iter().enumerate().map(|(handle, rule)| {
+            serde_json::json!({"rule": {"chain": "c", "handle": handle + 7 * rules.len(), "expr": rule}})
+        }));
+        let listing = serde_json::json!({ "nftables": objects }).to_string();
+        Contents::read(&listing).expect("a listing")
+    }
+
+    #[test]
+    fn a_table_is_compared_by_its_rules_and_not_by_their_handles() {
+        let installed = listing(&["a", "b", "c"]);
+        let difference = |now: Option<&Contents>| Contents::difference(now, &installed);
+        assert_eq!(installed.rules(), 3);
+        assert_eq!(difference(Some(&listing(&["a", "b", "c"]))), None);
+        assert_eq!(difference(None).as_deref(), Some("the nftables table"));
+        assert_eq!(
+            difference(Some(&listing(&[]))).as_deref(),
+            Some("3 rules of the nftables table")
+        );
+        assert_eq!(
+            difference(Some(&listing(&["a", "x", "c"]))).as_deref(),
+            Some("1 rule of the nftables table")
+        );
+        for changed in [&["a", "b", "c", "d"][..], &["b", "a", "c"]] {
+            assert_eq!(
+                difference(Some(&listing(changed))).as_deref(),
+                Some("what else is in the nftables table")
+            );
+        }
+    }
+}

@@ -1,40 +1,22 @@
-//! The filter's device, and the routes and rules that lead to it, by rtnetlink.
+//! The routes and rules that lead marked packets to the filter's device, by rtnetlink.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{Handle, IpVersion, LinkUnspec, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
+use crate::gateway::divert::netlink::{Netlink, NetlinkError, failed, io_error};
 
-/// A conversation with the kernel about links, routes and rules.
-#[derive(Debug, Clone)]
-pub struct Netlink {
-    handle: Handle,
-}
-
-/// Why the kernel did not do it.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {what}: {source}")]
-pub struct NetlinkError {
-    /// What was asked of it.
-    pub what: String,
-    /// What it answered.
-    pub source: io::Error,
-}
-
-/// What stands in the way of the diversion, or is none of its business.
+/// A routing rule of another program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignRule {
     /// Where it stands; lower is earlier.
@@ -47,161 +29,7 @@ pub struct ForeignRule {
     pub is_inverted: bool,
 }
 
-/// A change of an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkChange {
-    /// It is there, and on.
-    Up(String),
-    /// It is there, and off.
-    Down(String),
-    /// It is gone.
-    Gone(String),
-    /// So much has changed that the kernel had no room to tell all of it.
-    Overrun,
-}
-
-/// Tells of changes of interfaces as they happen.
-pub struct LinkChanges {
-    messages: Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Unpin>,
-}
-
-impl LinkChanges {
-    /// Begins to listen; goes on in the tokio runtime that calls.
-    ///
-    /// # Errors
-    /// When the kernel has no rtnetlink socket for us.
-    pub fn new() -> io::Result<Self> {
-        let groups = [MulticastGroup::Link];
-        let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
-        tokio::spawn(connection);
-        Ok(Self {
-            messages: Box::new(messages.map(|(message, _)| message)),
-        })
-    }
-
-    /// Waits for the next change.
-    pub async fn next(&mut self) -> LinkChange {
-        loop {
-            let Some(message) = self.messages.next().await else {
-                // The socket has failed: there is nothing more to hear.
-                return std::future::pending().await;
-            };
-            let message = match message.payload {
-                NetlinkPayload::InnerMessage(message) => message,
-                NetlinkPayload::Overrun(_) => return LinkChange::Overrun,
-                _ => continue,
-            };
-            let (link, change): (_, fn(String) -> LinkChange) = match message {
-                RouteNetlinkMessage::DelLink(link) => (link, LinkChange::Gone),
-                RouteNetlinkMessage::NewLink(link) if link.header.flags.contains(LinkFlags::Up) => {
-                    (link, LinkChange::Up)
-                }
-                RouteNetlinkMessage::NewLink(link) => (link, LinkChange::Down),
-                _ => continue,
-            };
-            if let Some(name) = name_of(&link) {
-                return change(name);
-            }
-        }
-    }
-}
-
 impl Netlink {
-    /// Begins the conversation; it goes on in the tokio runtime that calls.
-    ///
-    /// # Errors
-    /// When the kernel has no rtnetlink socket for us.
-    pub fn new() -> io::Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
-        tokio::spawn(connection);
-        Ok(Self { handle })
-    }
-
-    /// The names of all interfaces.
-    ///
-    /// # Errors
-    /// [`NetlinkError`].
-    pub async fn interfaces(&self) -> Result<Vec<String>, NetlinkError> {
-        let links: Vec<LinkMessage> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|error| failed("list the interfaces", error))?;
-        Ok(links.iter().filter_map(name_of).collect())
-    }
-
-    /// Packets that found the queue of the device called `name` full.
-    ///
-    /// # Errors
-    /// [`NetlinkError`], also where the kernel answers and does not say.
-    pub async fn dropped(&self, name: &str) -> Result<u64, NetlinkError> {
-        let link = self.link(name, "read the counters of").await?;
-        let dropped = link
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                LinkAttribute::Stats64(stats) => Some(stats.tx_dropped),
-                _ => None,
-            });
-        dropped.ok_or_else(|| NetlinkError {
-            what: format!("read the counters of {name}"),
-            source: io::ErrorKind::InvalidData.into(),
-        })
-    }
-
-    async fn link(&self, name: &str, doing: &str) -> Result<LinkMessage, NetlinkError> {
-        let what = format!("{doing} {name}");
-        let mut found = self
-            .handle
-            .link()
-            .get()
-            .match_name(name.to_owned())
-            .execute();
-        match found.try_next().await {
-            Ok(Some(link)) => Ok(link),
-            Ok(None) => Err(NetlinkError {
-                what,
-                source: io::ErrorKind::NotFound.into(),
-            }),
-            Err(error) => Err(failed(&what, error)),
-        }
-    }
-
-    /// Gives the device called `name` its address, size and queue, and switches it on; its index.
-    ///
-    /// # Errors
-    /// [`NetlinkError`].
-    pub async fn set_up_device(&self, name: &str) -> Result<u32, NetlinkError> {
-        let what = format!("set up {name}");
-        let index = self.link(name, "set up").await?.header.index;
-        self.handle
-            .address()
-            .add(index, DEVICE_ADDRESS.into(), 32)
-            .replace()
-            .execute()
-            .await
-            .map_err(|error| failed(&what, error))?;
-        // In two steps: in one the kernel switches the device on first, and takes its queue away for a moment to change
-        // its length. What the device itself says to the link in that moment would be counted as lost.
-        let sized = LinkUnspec::new_with_index(index)
-            .mtu(DEVICE_MTU)
-            .append_extra_attribute(LinkAttribute::TxQueueLen(DEVICE_TX_QUEUE))
-            .build();
-        let on = LinkUnspec::new_with_index(index).up().build();
-        for change in [sized, on] {
-            self.handle
-                .link()
-                .change(change)
-                .execute()
-                .await
-                .map_err(|error| failed(&what, error))?;
-        }
-        Ok(index)
-    }
-
     /// Makes the routes of the diversion what `wanted` says: first all that is missing is added, then what is too much
     /// removed, so that nothing that is wanted before and after is ever without its route. How many were missing.
     ///
@@ -420,22 +248,6 @@ impl Netlink {
     }
 }
 
-/// The kernel settings that the filter's device needs, as paths under `/proc/sys`, and their values.
-///
-/// It forwards what is written back to it, whose sources are routed elsewhere (so no reverse path filter), and it speaks
-/// for itself in no protocol.
-pub fn device_settings(device: &str) -> [(String, &'static str); 6] {
-    [
-        // The default may be to have no IPv6, and then no route leads there.
-        (format!("net/ipv6/conf/{device}/disable_ipv6"), "0"),
-        (format!("net/ipv4/conf/{device}/rp_filter"), "0"),
-        (format!("net/ipv4/conf/{device}/forwarding"), "1"),
-        (format!("net/ipv6/conf/{device}/addr_gen_mode"), "1"),
-        (format!("net/ipv6/conf/{device}/accept_ra"), "0"),
-        (format!("net/ipv6/conf/{device}/forwarding"), "1"),
-    ]
-}
-
 /// The families that the kernel has: it may have been started without IPv6.
 fn families() -> Vec<IpVersion> {
     let mut families = vec![IpVersion::V4];
@@ -443,15 +255,6 @@ fn families() -> Vec<IpVersion> {
         families.push(IpVersion::V6);
     }
     families
-}
-
-fn name_of(link: &LinkMessage) -> Option<String> {
-    link.attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })
 }
 
 /// The message that means `route`; `device` is the index of the filter's device.
@@ -563,30 +366,6 @@ fn rule_parts(message: &RuleMessage) -> RuleParts {
         table,
     }
 }
-
-fn failed(what: &str, error: rtnetlink::Error) -> NetlinkError {
-    NetlinkError {
-        what: what.to_owned(),
-        source: io_error(error),
-    }
-}
-
-fn io_error(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other.to_string()),
-    }
-}
-
-/// The address of the filter's device: the IPv4 dummy address (RFC 7600 §4.8), which stands nowhere else. A device
-/// without one is no source for the kernel's reverse path check, and every packet written back would be lost.
-pub const DEVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
-
-/// The largest packet: no VPN has a larger one, and none that came in must be refused here.
-pub const DEVICE_MTU: u32 = 65_535;
-
-/// Packets that the device queues for the filter: bursts overflow the usual 500.
-pub const DEVICE_TX_QUEUE: u32 = 5_000;
 
 /// `RT_TABLE_LOCAL` (linux/rtnetlink.h).
 const LOCAL_TABLE: u32 = 255;

@@ -26,7 +26,7 @@ use tracing::warn;
 
 use self::counts::Counts;
 pub use self::recorder::Recorder;
-pub use self::sample::{Noting, Sample, SampleReader, Unwritten, samples};
+pub use self::sample::{Noting, Sample, SampleReader, Suppressed, samples};
 use crate::filter::CompiledPolicy;
 use crate::gateway::record::{PATIENCE, Place};
 use crate::gateway::report::status::RecordStatus;

@@ -191,7 +191,7 @@ const ENOUGH: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LogOptions, Unwritten};
+    use super::super::{LogOptions, Suppressed};
     use super::*;
     use crate::capture::CaptureReader;
     use crate::filter::{Generation, Judge};
@@ -207,7 +207,7 @@ mod tests {
     }
 
     /// Drops `count` packets of 1,028 bytes.
-    fn drop_media(noting: &Noting, count: usize, unwritten: &mut Unwritten) {
+    fn drop_media(noting: &Noting, count: usize, unwritten: &mut Suppressed) {
         let mut packet = Vec::new();
         etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 20, 0, 7], 64)
             .udp(50_000, 50_020)

@@ -57,7 +57,7 @@ pub struct PolicyNames {
 }
 
 /// Packets that were dropped without a line in the log, by reason: what a worker remembers of them.
-pub type Unwritten = [u64; Reason::ALL.len()];
+pub type Suppressed = [u64; Reason::ALL.len()];
 
 /// What workers and the recorder share.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl SampleReader {
             Some(CaptureOptions { snap_length, .. }) => LOG_SNAP_LENGTH.max(*snap_length),
             None => LOG_SNAP_LENGTH,
         };
-        let count = (MOST_BYTES / snap_length).clamp(LEAST_SAMPLES, MOST_SAMPLES);
+        let count = (MAX_BYTES / snap_length).clamp(MIN_SAMPLES, MAX_SAMPLES);
         let free = ArrayQueue::new(count);
         for _ in 0..count {
             // There is room for as many as are made.
@@ -166,7 +166,7 @@ pub struct Noting {
 
 impl Noting {
     /// Hands over what was dropped of a batch; the slices are equally long.
-    pub fn note(&self, packets: &[Received<'_>], verdicts: &[Verdict], unwritten: &mut Unwritten) {
+    pub fn note(&self, packets: &[Received<'_>], verdicts: &[Verdict], unwritten: &mut Suppressed) {
         let mut now = None;
         for (packet, verdict) in packets.iter().zip(verdicts) {
             match verdict.action {
@@ -182,7 +182,7 @@ impl Noting {
         packet: &Received<'_>,
         verdict: Verdict,
         now: &mut Option<SystemTime>,
-        unwritten: &mut Unwritten,
+        unwritten: &mut Suppressed,
     ) {
         let pool = &*self.pool;
         let reason = verdict.reason as usize;
@@ -241,11 +241,11 @@ fn take_one(left: &AtomicU32) -> bool {
 /// Bytes of a packet that a line of the log is made of: IPv6 with several extension headers, and ports behind them.
 const LOG_SNAP_LENGTH: usize = 128;
 /// Bytes of packets that wait to be written, all together.
-const MOST_BYTES: usize = 2 << 20;
+const MAX_BYTES: usize = 2 << 20;
 /// Samples at most: what comes between two looks of the recorder at 200,000 packets a second.
-const MOST_SAMPLES: usize = 4_096;
+const MAX_SAMPLES: usize = 4_096;
 /// Samples at least, however long they are.
-const LEAST_SAMPLES: usize = 64;
+const MIN_SAMPLES: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     /// What is handed over of `packets`, and what is remembered of the others.
-    fn note(reader: &SampleReader, packets: &[Vec<u8>], unwritten: &mut Unwritten) {
+    fn note(reader: &SampleReader, packets: &[Vec<u8>], unwritten: &mut Suppressed) {
         let policy = policy();
         let mut judge = crate::filter::Judge::new(16);
         let noting = reader.noting(&policy);
@@ -399,7 +399,7 @@ mod tests {
     fn where_nobody_reads_the_rest_is_counted_and_nobody_waits() {
         let reader = reader(Some(1_000), Some(60_000));
         let count = reader.capacity();
-        assert_eq!(count, LEAST_SAMPLES);
+        assert_eq!(count, MIN_SAMPLES);
         let media = vec![udp([10, 20, 0, 7], 50_020, 10); 1_500];
         let mut unwritten = [0; Reason::ALL.len()];
         note(&reader, &media, &mut unwritten);

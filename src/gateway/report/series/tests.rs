@@ -3,7 +3,7 @@
 use super::*;
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, InterfaceStatus, LatencyStatus, OutcomeStatus, RecordStatus,
-    Reloads, VerdictStatus,
+    Reloads, Repairs, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -52,6 +52,7 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                     interface("tun0", &[]),
                     interface("vpns*", &["vpns0", "vpns1"]),
                 ],
+                repairs: Repairs::default(),
             },
             device: DeviceStatus {
                 name: "offramp0".to_owned(),

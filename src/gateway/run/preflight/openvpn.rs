@@ -3,20 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Finding;
-use crate::gateway::divert::nftables::Diversion;
-use crate::gateway::host::regular;
+use crate::files::regular;
+use crate::gateway::host::finding::Finding;
 
 /// Looks through the OpenVPN daemons in this network namespace.
-pub(super) fn check(diversion: &Diversion) -> Vec<Finding> {
+pub(super) fn check(interfaces: &[String]) -> Vec<Finding> {
     // As services are shielded (ProtectProc=): there is a first process, but not for us. OpenVPN's interfaces are `tun`s.
     let is_hidden = fs::metadata("/proc/1").is_err();
-    if is_hidden
-        && diversion
-            .interfaces
-            .iter()
-            .any(|name| name.starts_with("tun"))
-    {
+    if is_hidden && interfaces.iter().any(|name| name.starts_with("tun")) {
         return vec![Finding::warning(
             "other processes are hidden: whether an OpenVPN daemon forwards between clients itself cannot be seen",
             "`offramp run POLICY --dry-run` as root looks whether client-to-client is set",
@@ -70,12 +64,12 @@ fn hairpins_inside(process: &Path) -> Option<Finding> {
 
 /// A configuration, as far as one may go; nothing that would have to be waited for.
 fn read_config(path: &Path) -> Option<String> {
-    let bytes = regular::read(path, LARGEST_CONFIG).ok()?;
+    let bytes = regular::read(path, MAX_CONFIG).ok()?;
     String::from_utf8(bytes).ok()
 }
 
 /// Larger than configurations are, certificates included.
-const LARGEST_CONFIG: u64 = 1 << 20;
+const MAX_CONFIG: u64 = 1 << 20;
 
 /// The configuration files that the command line names, as this process can open them.
 fn config_files(words: &[String], process: &Path) -> Vec<PathBuf> {

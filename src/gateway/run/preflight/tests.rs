@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::*;
+use crate::gateway::divert::nftables::Diversion;
+use crate::gateway::host::finding::Severity;
 
 fn policy(options: &str) -> Policy {
     let text = format!(
@@ -17,21 +17,16 @@ fn policy(options: &str) -> Policy {
     }
 }
 
-/// What the settings of a host with `changes` to a sound one bring up.
+/// What forwarding settings with `changes` to sound ones bring up.
 fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
-    let mut settings = HashMap::from([
-        ("ipv4/ip_forward", 1),
-        ("ipv6/conf/all/forwarding", 1),
-        ("ipv4/conf/all/rp_filter", 0),
-        ("ipv4/conf/default/rp_filter", 1),
-        ("ipv4/conf/tun0/rp_filter", 1),
-        ("ipv4/conf/all/src_valid_mark", 0),
-    ]);
+    let mut settings = HashMap::from([("ipv4/ip_forward", 1), ("ipv6/conf/all/forwarding", 1)]);
     settings.extend(changes.iter().copied());
-    let policy = policy("");
-    let diversion = Diversion::of(&policy);
     let read = move |key: &str| settings.get(key).copied();
-    check_settings(&policy, &diversion, &Settings { read })
+    check_forwarding(&policy(""), &Settings { read })
+}
+
+fn plan(options: &str) -> DivertSummary {
+    Diversion::of(&policy(options)).summary()
 }
 
 #[track_caller]
@@ -45,22 +40,8 @@ fn assert_one(findings: &[Finding], severity: Severity, part: &str) {
 #[test]
 fn a_sound_host_has_nothing_to_change() {
     assert_eq!(settings_found(&[]), []);
-    let diversion = Diversion::of(&policy(""));
     let present = ["lo", "eth0", "tun0", "vpns3"].map(str::to_owned);
-    assert_eq!(check_interfaces(&diversion, &present), []);
-    let local = ForeignRule {
-        priority: 0,
-        mark: None,
-        is_local: true,
-        is_inverted: false,
-    };
-    let main = ForeignRule {
-        priority: 32_766,
-        mark: None,
-        is_local: false,
-        is_inverted: false,
-    };
-    assert_eq!(check_rules(&diversion, &[local, main]), []);
+    assert_eq!(check_interfaces(&plan(""), &present), []);
 }
 
 #[test]
@@ -72,29 +53,8 @@ fn a_host_that_does_not_forward_is_told_how_to() {
 }
 
 #[test]
-fn a_strict_reverse_path_filter_for_all_interfaces_is_an_error() {
-    let findings = settings_found(&[("ipv4/conf/all/rp_filter", 1)]);
-    assert_one(&findings, Severity::Error, "rp_filter is 1");
-    assert_eq!(settings_found(&[("ipv4/conf/all/rp_filter", 2)]), []);
-}
-
-#[test]
-fn a_mark_in_the_reverse_path_check_is_an_error_where_it_is_strict() {
-    let marked = ("ipv4/conf/all/src_valid_mark", 1);
-    // Both entries: tun0 has a setting of its own, and what vpns* will get is the default.
-    let findings = settings_found(&[marked]);
-    assert_eq!(findings.len(), 2, "{findings:#?}");
-    let loose = [
-        marked,
-        ("ipv4/conf/tun0/rp_filter", 2),
-        ("ipv4/conf/default/rp_filter", 0),
-    ];
-    assert_eq!(settings_found(&loose), []);
-}
-
-#[test]
 fn an_interface_that_is_missing_is_named_with_those_there_are() {
-    let diversion = Diversion::of(&policy(""));
+    let diversion = plan("");
     let present = ["lo", "eth0", "tun1", "vpns0"].map(str::to_owned);
     let findings = check_interfaces(&diversion, &present);
     assert_one(&findings, Severity::Warning, "no interface tun0 yet");
@@ -103,50 +63,9 @@ fn an_interface_that_is_missing_is_named_with_those_there_are() {
 
 #[test]
 fn the_device_must_be_none_of_the_vpn() {
-    let diversion = Diversion::of(&policy("[gateway]\ndevice = \"vpns99\"\n"));
+    let diversion = plan("[gateway]\ndevice = \"vpns99\"\n");
     let findings = check_interfaces(&diversion, &["tun0", "vpns0"].map(str::to_owned));
     assert_one(&findings, Severity::Error, "the filter's own device");
-}
-
-#[test]
-fn answers_of_the_host_that_would_inherit_the_mark_are_an_error() {
-    for key in [
-        "ipv4/tcp_fwmark_accept",
-        "ipv4/fwmark_reflect",
-        "ipv6/fwmark_reflect",
-    ] {
-        assert_one(
-            &settings_found(&[(key, 1)]),
-            Severity::Error,
-            &key.replace('/', "."),
-        );
-    }
-}
-
-#[test]
-fn a_mark_that_somebody_else_uses_is_found() {
-    let diversion = Diversion::of(&policy(""));
-    let rule = |mark, priority| ForeignRule {
-        priority,
-        mark,
-        is_local: false,
-        is_inverted: false,
-    };
-    let shared = check_rules(&diversion, &[rule(Some((0x2000_0000, 0xf000_0000)), 5_210)]);
-    assert_one(&shared, Severity::Error, "shares bits");
-    let whole = check_rules(&diversion, &[rule(Some((0x1000_0001, u32::MAX)), 5_210)]);
-    assert_one(&whole, Severity::Error, "shares bits");
-    let other = check_rules(&diversion, &[rule(Some((0x8_0000, 0xff_0000)), 5_210)]);
-    assert_eq!(other, []);
-    let alone = check_rules(&diversion, &[rule(Some((0x1, u32::MAX)), 5_210)]);
-    assert_one(&alone, Severity::Warning, "nothing beside it");
-    let wireguard = ForeignRule {
-        is_inverted: true,
-        ..rule(Some((0xca6c, u32::MAX)), 32_764)
-    };
-    assert_eq!(check_rules(&diversion, &[wireguard]), []);
-    let earlier = check_rules(&diversion, &[rule(None, 100)]);
-    assert_one(&earlier, Severity::Warning, "comes before");
 }
 
 #[test]
@@ -155,51 +74,4 @@ fn capabilities_are_read_from_the_effective_set() {
     assert!(has_net_admin(&status("000001ffffffffff")));
     assert!(!has_net_admin(&status("0000000000000000")));
     assert!(!has_net_admin(""));
-}
-
-#[test]
-fn a_firewall_that_stops_by_default_or_sets_marks_is_found() {
-    let diversion = Diversion::of(&policy(""));
-    let chain = |name: &str, hook: &str, policy: &str| serde_json::json!({"chain": {"family": "ip", "table": "filter", "name": name, "hook": hook, "policy": policy}});
-    let rule = |chain: &str, expr: Value| serde_json::json!({"rule": {"family": "ip", "table": "filter", "chain": chain, "expr": expr}});
-    let check = |objects: Vec<Value>| {
-        firewall::check(&serde_json::json!({ "nftables": objects }), &diversion)
-    };
-    let named = |key: &str, name: &str| serde_json::json!({"match": {"op": "==", "left": {"meta": {"key": key}}, "right": name}});
-
-    let stopped = "stops what it does not know";
-    let dropping = check(vec![chain("FORWARD", "forward", "drop")]);
-    assert_one(&dropping, Severity::Error, stopped);
-    let last = rule(
-        "FORWARD",
-        serde_json::json!([{"counter": {}}, {"reject": null}]),
-    );
-    let rejecting = check(vec![chain("FORWARD", "forward", "accept"), last]);
-    assert_one(&rejecting, Severity::Error, stopped);
-    let some = rule(
-        "FORWARD",
-        serde_json::json!([named("iifname", "eth9"), {"drop": null}]),
-    );
-    assert_eq!(check(vec![chain("FORWARD", "forward", "accept"), some]), []);
-    let thought_of = rule(
-        "FORWARD",
-        serde_json::json!([named("oifname", "offramp0"), {"accept": null}]),
-    );
-    assert_eq!(
-        check(vec![chain("FORWARD", "forward", "drop"), thought_of]),
-        []
-    );
-    assert_eq!(check(vec![chain("FORWARD", "forward", "accept")]), []);
-
-    let mut mangle = chain("PREROUTING", "prerouting", "accept");
-    mangle["chain"]["prio"] = (-150).into();
-    let set = rule(
-        "PREROUTING",
-        serde_json::json!([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}]),
-    );
-    assert_one(
-        &check(vec![mangle, set]),
-        Severity::Warning,
-        "sets packet marks",
-    );
 }

@@ -1,0 +1,145 @@
+//! Conditions of the host that would break a diversion by marks, routing rules and routes.
+
+use super::Diversion;
+use super::route::ForeignRule;
+use crate::gateway::divert::netlink::Netlink;
+use crate::gateway::host::finding::Finding;
+use crate::gateway::host::settings::Settings;
+
+/// Looks whether other programs use the route tables of the diversion.
+pub(super) async fn check_tables(diversion: &Diversion, netlink: &Netlink) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for table in diversion.rules().iter().map(|rule| rule.table) {
+        match netlink.foreign_routes(table).await {
+            Ok(0) => {}
+            Ok(_) => findings.push(table_in_use(table)),
+            Err(error) => findings.push(Finding::from(&error)),
+        }
+    }
+    findings
+}
+
+/// Looks for settings and routing rules that marked packets do not get past.
+pub(super) async fn check_settings_and_rules(
+    diversion: &Diversion,
+    netlink: &Netlink,
+) -> Vec<Finding> {
+    let mut findings = check_settings(diversion, &Settings::of_host());
+    match netlink.foreign_rules().await {
+        Ok(rules) => findings.extend(check_rules(diversion, &rules)),
+        Err(error) => findings.push(Finding::from(&error)),
+    }
+    findings
+}
+
+/// A reverse path filter that wants the route back to lead through the interface that a packet came from.
+const STRICT: i64 = 1;
+
+fn check_settings<Read: Fn(&str) -> Option<i64>>(
+    diversion: &Diversion,
+    settings: &Settings<Read>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if settings.get("ipv4/conf/all/rp_filter") == Some(STRICT) {
+        findings.push(Finding::error(
+            "net.ipv4.conf.all.rp_filter is 1: packets that come back from the filter would be dropped, as their \
+             sources are routed elsewhere",
+            "sysctl -w net.ipv4.conf.all.rp_filter=0, and set 1 for the interfaces that need it, e.g. \
+             net.ipv4.conf.eth0.rp_filter=1; offramp sets its own device's",
+        ));
+    }
+    // An answer of the gateway itself would inherit the filter's mark, and be led away from the client.
+    for key in [
+        "ipv4/tcp_fwmark_accept",
+        "ipv4/fwmark_reflect",
+        "ipv6/fwmark_reflect",
+    ] {
+        if settings.get(key) == Some(1) {
+            let name = key.replace('/', ".");
+            findings.push(Finding::error(
+                format!("net.{name} is 1: answers of this host to clients would carry the filter's mark, and be lost"),
+                format!("sysctl -w net.{name}=0"),
+            ));
+        }
+    }
+    for interface in &diversion.interfaces {
+        let name = interface.strip_suffix('*').unwrap_or(interface);
+        if settings.src_valid_mark(name) && settings.rp_filter(name) == STRICT {
+            findings.push(Finding::error(
+                format!(
+                    "src_valid_mark is 1 and rp_filter is 1 for {interface}: what the filter's mark is on would fail the \
+                     reverse path check"
+                ),
+                format!(
+                    "sysctl -w net.ipv4.conf.all.src_valid_mark=0 (wg-quick sets it), or \
+                     net.ipv4.conf.{name}.rp_filter=2"
+                ),
+            ));
+        }
+    }
+    findings
+}
+
+fn check_rules(diversion: &Diversion, rules: &[ForeignRule]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let bits = diversion.mark.mask();
+    for rule in rules {
+        if let Some((mark, mask)) = rule.mark
+            && mask & bits != 0
+            && mask != u32::MAX
+        {
+            findings.push(Finding::error(
+                format!(
+                    "the routing rule of priority {} looks at mark {mark:#x}/{mask:#x}, which shares bits with the filter's {bits:#x}",
+                    rule.priority
+                ),
+                "choose two other bits: [gateway] mark = 0x0c000000",
+            ));
+        } else if let Some((mark, u32::MAX)) = rule.mark
+            && mark & bits != 0
+        {
+            findings.push(Finding::error(
+                format!(
+                    "the routing rule of priority {} looks for mark {mark:#x}, which shares bits with the filter's {bits:#x}",
+                    rule.priority
+                ),
+                "choose two other bits: [gateway] mark = 0x0c000000",
+            ));
+        } else if let Some((mark @ 1.., u32::MAX)) = rule.mark
+            && !rule.is_inverted
+        {
+            findings.push(Finding::warning(
+                format!(
+                    "the routing rule of priority {} wants mark {mark:#x} and nothing beside it: it does not match what \
+                     carries the filter's bits too",
+                    rule.priority
+                ),
+                format!(
+                    "if it is for VPN clients, have it look at its own bits only: fwmark {mark:#x}/{:#x}",
+                    !bits
+                ),
+            ));
+        } else if rule.priority < Diversion::FIRST_PRIORITY && rule.mark.is_none() && !rule.is_local
+        {
+            findings.push(Finding::warning(
+                format!(
+                    "the routing rule of priority {} comes before the filter's ({}): what it routes is not judged",
+                    rule.priority,
+                    Diversion::FIRST_PRIORITY
+                ),
+                "give it a priority above 1000 if it applies to VPN clients",
+            ));
+        }
+    }
+    findings
+}
+
+fn table_in_use(table: u32) -> Finding {
+    Finding::error(
+        format!("route table {table} holds routes of somebody else"),
+        "choose three tables in a row that nothing uses: [gateway] table = 28600",
+    )
+}
+
+#[cfg(test)]
+mod tests;

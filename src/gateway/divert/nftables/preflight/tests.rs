@@ -1,0 +1,170 @@
+//! Each pitfall is found by its check, and a sound host passes all of them.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::*;
+use crate::gateway::divert::DivertPlan;
+use crate::gateway::divert::nftables::firewall;
+use crate::gateway::host::finding::Severity;
+use crate::policy::Policy;
+
+fn policy(options: &str) -> Policy {
+    let text = format!(
+        "[vpn]\ninterfaces = [\"tun0\", \"vpns*\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
+         [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n{options}"
+    );
+    match crate::policy::parse("test.toml", text.as_bytes()) {
+        Ok((policy, _)) => policy,
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+/// What the settings of a host with `changes` to a sound one bring up.
+fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
+    let mut settings = HashMap::from([
+        ("ipv4/conf/all/rp_filter", 0),
+        ("ipv4/conf/default/rp_filter", 1),
+        ("ipv4/conf/tun0/rp_filter", 1),
+        ("ipv4/conf/all/src_valid_mark", 0),
+    ]);
+    settings.extend(changes.iter().copied());
+    let read = move |key: &str| settings.get(key).copied();
+    check_settings(&Diversion::of(&policy("")), &Settings { read })
+}
+
+#[track_caller]
+fn assert_one(findings: &[Finding], severity: Severity, part: &str) {
+    assert!(
+        matches!(findings, [one] if one.severity == severity && one.what.contains(part)),
+        "{findings:#?}"
+    );
+}
+
+#[test]
+fn a_sound_host_has_nothing_to_change() {
+    assert_eq!(settings_found(&[]), []);
+    let local = ForeignRule {
+        priority: 0,
+        mark: None,
+        is_local: true,
+        is_inverted: false,
+    };
+    let main = ForeignRule {
+        priority: 32_766,
+        mark: None,
+        is_local: false,
+        is_inverted: false,
+    };
+    assert_eq!(check_rules(&Diversion::of(&policy("")), &[local, main]), []);
+}
+
+#[test]
+fn a_strict_reverse_path_filter_for_all_interfaces_is_an_error() {
+    let findings = settings_found(&[("ipv4/conf/all/rp_filter", 1)]);
+    assert_one(&findings, Severity::Error, "rp_filter is 1");
+    assert_eq!(settings_found(&[("ipv4/conf/all/rp_filter", 2)]), []);
+}
+
+#[test]
+fn a_mark_in_the_reverse_path_check_is_an_error_where_it_is_strict() {
+    let marked = ("ipv4/conf/all/src_valid_mark", 1);
+    // Both entries: tun0 has a setting of its own, and what vpns* will get is the default.
+    let findings = settings_found(&[marked]);
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    let loose = [
+        marked,
+        ("ipv4/conf/tun0/rp_filter", 2),
+        ("ipv4/conf/default/rp_filter", 0),
+    ];
+    assert_eq!(settings_found(&loose), []);
+}
+
+#[test]
+fn answers_of_the_host_that_would_inherit_the_mark_are_an_error() {
+    for key in [
+        "ipv4/tcp_fwmark_accept",
+        "ipv4/fwmark_reflect",
+        "ipv6/fwmark_reflect",
+    ] {
+        assert_one(
+            &settings_found(&[(key, 1)]),
+            Severity::Error,
+            &key.replace('/', "."),
+        );
+    }
+}
+
+#[test]
+fn a_mark_that_somebody_else_uses_is_found() {
+    let diversion = Diversion::of(&policy(""));
+    let rule = |mark, priority| ForeignRule {
+        priority,
+        mark,
+        is_local: false,
+        is_inverted: false,
+    };
+    let shared = check_rules(&diversion, &[rule(Some((0x2000_0000, 0xf000_0000)), 5_210)]);
+    assert_one(&shared, Severity::Error, "shares bits");
+    let whole = check_rules(&diversion, &[rule(Some((0x1000_0001, u32::MAX)), 5_210)]);
+    assert_one(&whole, Severity::Error, "shares bits");
+    let other = check_rules(&diversion, &[rule(Some((0x8_0000, 0xff_0000)), 5_210)]);
+    assert_eq!(other, []);
+    let alone = check_rules(&diversion, &[rule(Some((0x1, u32::MAX)), 5_210)]);
+    assert_one(&alone, Severity::Warning, "nothing beside it");
+    let wireguard = ForeignRule {
+        is_inverted: true,
+        ..rule(Some((0xca6c, u32::MAX)), 32_764)
+    };
+    assert_eq!(check_rules(&diversion, &[wireguard]), []);
+    let earlier = check_rules(&diversion, &[rule(None, 100)]);
+    assert_one(&earlier, Severity::Warning, "comes before");
+}
+
+#[test]
+fn a_firewall_that_stops_by_default_or_sets_marks_is_found() {
+    let diversion = Diversion::of(&policy(""));
+    let chain = |name: &str, hook: &str, policy: &str| serde_json::json!({"chain": {"family": "ip", "table": "filter", "name": name, "hook": hook, "policy": policy}});
+    let rule = |chain: &str, expr: Value| serde_json::json!({"rule": {"family": "ip", "table": "filter", "chain": chain, "expr": expr}});
+    let check = |objects: Vec<Value>| {
+        firewall::check(&serde_json::json!({ "nftables": objects }), &diversion)
+    };
+    let named = |key: &str, name: &str| serde_json::json!({"match": {"op": "==", "left": {"meta": {"key": key}}, "right": name}});
+
+    let stopped = "stops what it does not know";
+    let dropping = check(vec![chain("FORWARD", "forward", "drop")]);
+    assert_one(&dropping, Severity::Error, stopped);
+    let last = rule(
+        "FORWARD",
+        serde_json::json!([{"counter": {}}, {"reject": null}]),
+    );
+    let rejecting = check(vec![chain("FORWARD", "forward", "accept"), last]);
+    assert_one(&rejecting, Severity::Error, stopped);
+    let some = rule(
+        "FORWARD",
+        serde_json::json!([named("iifname", "eth9"), {"drop": null}]),
+    );
+    assert_eq!(check(vec![chain("FORWARD", "forward", "accept"), some]), []);
+    let thought_of = rule(
+        "FORWARD",
+        serde_json::json!([named("oifname", "offramp0"), {"accept": null}]),
+    );
+    assert_eq!(
+        check(vec![chain("FORWARD", "forward", "drop"), thought_of]),
+        []
+    );
+    assert_eq!(check(vec![chain("FORWARD", "forward", "accept")]), []);
+
+    let mut mangle = chain("PREROUTING", "prerouting", "accept");
+    mangle["chain"]["prio"] = (-150).into();
+    let set = rule(
+        "PREROUTING",
+        serde_json::json!([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}]),
+    );
+    assert_one(
+        &check(vec![mangle, set]),
+        Severity::Warning,
+        "sets packet marks",
+    );
+}

@@ -1,0 +1,169 @@
+//! [`PolicySource`]: policies for a gateway, and [`PolicyPath`], the source that reads a file and its feeds.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::feeds;
+use crate::files::regular;
+use crate::filter::{CompileError, CompiledPolicy, Generation};
+use crate::policy::{self, Code, Diagnostics, MAX_FILE_SIZE, Policy, Remark, Style};
+use crate::verify::broken_expectations;
+
+/// A place that policies come from. Loading may take long, so it happens on a thread of its own.
+pub trait PolicySource: Send + Sync {
+    /// Reads and compiles the policy as it is at the moment.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    fn load(&self, generation: Generation) -> Result<CompiledPolicy, LoadError>;
+
+    /// The files that the policy is made of.
+    fn files(&self) -> Vec<PathBuf>;
+
+    /// The name of the source, for messages.
+    fn name(&self) -> String;
+}
+
+/// Why a policy is not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("policy {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The policy has mistakes, or one of its feeds has.
+    #[error("{}", .0.render(Style::Plain))]
+    Mistakes(Box<Diagnostics>),
+    /// A feed is gone that the policy in force may still have.
+    #[error("{}", .0.render(Style::Plain))]
+    FeedGone(Box<Diagnostics>),
+    /// The policy is too large to compile.
+    #[error("policy {}: {source}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The bound that it exceeds.
+        source: CompileError,
+    },
+    /// One of the policy's own tests fails.
+    #[error(
+        "{origin} is refused: test \"{test}\" expects {expected}, and what happens is {outcome}; `offramp check` tells more"
+    )]
+    TestFailed {
+        /// The policy.
+        origin: String,
+        /// The name of its test.
+        test: String,
+        /// The outcome that the test asks for.
+        expected: String,
+        /// The outcome, and what it follows from.
+        outcome: String,
+    },
+}
+
+/// The policy file at a path, read anew at each load.
+#[derive(Debug, Clone)]
+pub struct PolicyPath(pub PathBuf);
+
+impl PolicySource for PolicyPath {
+    fn load(&self, generation: Generation) -> Result<CompiledPolicy, LoadError> {
+        let path = &self.0;
+        let read = read(path).map_err(|source| LoadError::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
+        let policy = match read {
+            // A feed that is not there yet must not keep a gateway from starting; one that has gone keeps what it had.
+            Ok((_, warnings))
+                if generation > Generation(1)
+                    && warnings.iter().any(|it| it.code() == Code::FeedNotLoaded) =>
+            {
+                return Err(LoadError::FeedGone(Box::new(warnings)));
+            }
+            Ok((policy, _)) => policy,
+            Err(errors) => return Err(LoadError::Mistakes(Box::new(errors))),
+        };
+        let compiled = CompiledPolicy::new(policy, generation);
+        let compiled = compiled.map_err(|source| LoadError::TooLarge {
+            path: path.clone(),
+            source,
+        })?;
+        check_tests(&compiled)?;
+        Ok(compiled)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let path = &self.0;
+        let mut files = vec![path.clone()];
+        // A policy that cannot be read names no feeds.
+        if let Ok(Ok((policy, _))) = read_alone(path) {
+            files.extend(policy.feeds.iter().map(|feed| feeds::path(path, feed)));
+        }
+        files
+    }
+
+    fn name(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+/// Refuses a policy of whose own tests one fails.
+///
+/// # Errors
+/// [`LoadError::TestFailed`].
+pub fn check_tests(policy: &CompiledPolicy) -> Result<(), LoadError> {
+    let broken = broken_expectations(policy);
+    let [first, ..] = &broken[..] else {
+        return Ok(());
+    };
+    Err(LoadError::TestFailed {
+        origin: policy.policy().origin.clone(),
+        test: first.test.name.value.clone(),
+        expected: first.test.claim.expected().to_string(),
+        outcome: format!("{}: {}", first.outcome, first.because),
+    })
+}
+
+/// A policy with its warnings, or the mistakes that refuse it.
+pub type Read = Result<(Policy, Diagnostics), Diagnostics>;
+
+/// Reads the policy at `path` without its feeds.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read_alone(path: &Path) -> io::Result<Read> {
+    // One byte more than a policy may have: the parser says what to do about it.
+    let text = regular::read(path, MAX_FILE_SIZE as u64 + 1)?;
+    Ok(policy::parse(&path.display().to_string(), &text))
+}
+
+/// Reads the policy at `path` and loads its feeds.
+///
+/// # Errors
+/// When the policy file cannot be read.
+pub fn read(path: &Path) -> io::Result<Read> {
+    Ok(match read_alone(path)? {
+        Ok((policy, diagnostics)) => load_feeds(path, policy, diagnostics),
+        Err(errors) => Err(errors),
+    })
+}
+
+/// Loads the feeds of `policy`, which was read from `path`; remarks on them are added to `diagnostics`.
+///
+/// # Errors
+/// All diagnostics, where a feed is refused.
+pub fn load_feeds(path: &Path, mut policy: Policy, mut diagnostics: Diagnostics) -> Read {
+    let remarks = feeds::load(&mut policy, path, SystemTime::now());
+    remarks.iter().for_each(|remark| diagnostics.remark(remark));
+    if remarks.iter().any(Remark::is_error) {
+        Err(diagnostics)
+    } else {
+        Ok((policy, diagnostics))
+    }
+}

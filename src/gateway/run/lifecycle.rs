@@ -1,0 +1,384 @@
+//! [`Gateway`]: a gateway that runs; its control loop, and the order in which it starts and ends.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, error, info, warn};
+
+use super::RunError;
+use super::loader::{Loader, Occasion};
+use super::options::{control_path, cpus, metrics_address, workers_wanted};
+use crate::filter::CompiledPolicy;
+use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
+use crate::gateway::divert::{Divert, DivertPlan};
+use crate::gateway::host::rights::{Needs, Rights};
+use crate::gateway::host::service::{Notice, ServiceManager};
+use crate::gateway::host::source::PolicySource;
+use crate::gateway::host::watch::FileWatch;
+use crate::gateway::record::drops::{CaptureOptions, DropOptions, Drops};
+use crate::gateway::report::control::{self, ControlSocket};
+use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
+use crate::gateway::report::series::{Snapshot, Told};
+use crate::gateway::report::status::{
+    DeviceStatus, DiversionStatus, DnsStatus, Reloads, Repairs, RuleStatus, Status, VerdictStatus,
+};
+use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
+use crate::gateway::tun::TunDevice;
+use crate::gateway::tun::publish::Published;
+use crate::gateway::tun::schedule::Schedule;
+use crate::gateway::tun::watchdog::Watchdog;
+use crate::gateway::tun::workers::Workers;
+use crate::policy::{FailMode, GatewayOptions};
+
+/// A gateway that runs.
+pub(super) struct Gateway<D: Divert> {
+    pub(super) divert: D,
+    pub(super) netlink: Netlink,
+    pub(super) published: Arc<Published>,
+    workers: Workers,
+    watchdog: Watchdog,
+    manager: Arc<ServiceManager>,
+    pub(super) rights: Rights,
+    pub(super) drops: Drops,
+    control: ControlSocket,
+    metrics: Option<MetricsServer>,
+    pub(super) dns: Option<DnsServer>,
+    pub(super) queries: QueryLog,
+    signals: Signals,
+    pub(super) watch: FileWatch,
+    links: LinkChanges,
+    /// Whether the interfaces that matter are on, as far as the kernel has said.
+    known_links: HashMap<String, bool>,
+    /// `[gateway]` as it was at the start.
+    pub(super) options: GatewayOptions,
+    /// The device is on, and the routes lead to it.
+    diverting: bool,
+    pub(super) loader: Loader,
+    pub(super) reloads: Reloads,
+    repairs: Repairs,
+    pub(super) name: String,
+    started: Instant,
+}
+
+/// The signals that are listened to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl<D: Divert> Gateway<D> {
+    pub(super) async fn start(
+        source: Arc<dyn PolicySource>,
+        first: CompiledPolicy,
+        fingerprint: u64,
+        plan: D::Plan,
+        netlink: Netlink,
+        capture: Option<CaptureOptions>,
+    ) -> Result<Self, RunError> {
+        let system = |what| move |source| RunError::System { what, source };
+        let summary = plan.summary();
+        let signals = Signals::new().map_err(system("listen for signals"))?;
+        let manager = Arc::new(ServiceManager::of_environment());
+        let control = listen(&first.policy().gateway)?;
+        let metrics = serve_metrics(&first.policy().gateway).await?;
+        // Its log is a thread's, and those begin later.
+        let dns = DnsServer::start(first.policy(), None)?;
+
+        let options = first.policy().gateway.clone();
+        let count = workers_wanted(&options);
+        let device =
+            TunDevice::create(&summary.device, count).map_err(|source| RunError::Device {
+                device: summary.device.clone(),
+                source,
+            })?;
+        // What it takes is given up next.
+        let schedule = Schedule::new(options.realtime, cpus(&options));
+        let files = source.files();
+        let mut written = DropOptions::new(&options, capture.as_ref()).folders();
+        let query_log = QueryLogOptions::of(first.policy());
+        let folder = query_log.as_ref().and_then(|log| log.place.folder());
+        written.extend(folder.map(Path::to_owned));
+        let rights = Rights::limit_to(Needs {
+            files: &files,
+            written: &written,
+            control: control_path(&first.policy().gateway),
+            device: &summary.device,
+        });
+        // Threads begin here: the file watch has one, too.
+        let watch = FileWatch::new(&files)
+            .map_err(io::Error::other)
+            .map_err(system("watch the policy file"))?;
+        let drops = Drops::start(&options, capture);
+        let queries = QueryLog::start(first.policy());
+        if let Some(dns) = &dns {
+            dns.publish(first.policy(), &queries);
+        }
+        let noting = drops.noting(&first);
+        let published = Arc::new(Published::new(first, noting, count));
+        let queues = device.into_queues();
+        let workers = Workers::start(queues, &summary.device, &published, &schedule)
+            .map_err(system("start the workers"))?;
+        let divert = D::install(netlink.clone(), plan).await;
+        let divert = divert.map_err(RunError::divert)?;
+        let watchdog = Watchdog::start(workers.io(), Arc::clone(&manager));
+        // From here on: the creation of the device is no change.
+        let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
+        let present = netlink.interfaces().await.unwrap_or_default();
+        let watched = summary.interfaces.iter().chain([&summary.device]);
+        let known_links = watched.map(|name| (name.clone(), present.contains(name)));
+        let known_links = known_links.collect();
+
+        info!(
+            generation = published.generation().0,
+            device = summary.device,
+            workers = count,
+            "ready: {} is in force",
+            source.name()
+        );
+        let loader = Loader::new(Arc::clone(&source), Arc::clone(&manager), fingerprint);
+        let gateway = Self {
+            divert,
+            netlink,
+            published,
+            workers,
+            watchdog,
+            manager,
+            rights,
+            drops,
+            control,
+            metrics,
+            dns,
+            queries,
+            signals,
+            watch,
+            links,
+            known_links,
+            options,
+            diverting: true,
+            loader,
+            reloads: Reloads::default(),
+            repairs: Repairs::default(),
+            name: source.name(),
+            started: Instant::now(),
+        };
+        gateway.report_ready();
+        Ok(gateway)
+    }
+
+    /// Reports to the service manager that traffic is judged, and by which policy.
+    pub(super) fn report_ready(&self) {
+        let mut status = format!(
+            "judging by {}, generation {}",
+            self.name,
+            self.published.generation().0
+        );
+        if self.reloads.last_error.is_some() {
+            status.push_str("; what the file says now is refused");
+        }
+        self.manager.tell(Notice::Ready { status: &status });
+    }
+
+    /// Serves until SIGTERM or SIGINT, or until a worker ends.
+    pub(super) async fn serve(&mut self) -> Result<(), RunError> {
+        let mut reconcile = tokio::time::interval(RECONCILE_INTERVAL);
+        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The policy may have been written while everything was set up.
+        self.ask_for_policy(Occasion::FileChange);
+        loop {
+            tokio::select! {
+                _ = reconcile.tick() => self.reconcile().await,
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
+                _ = self.signals.hang_up.recv() => self.ask_for_policy(Occasion::Signal),
+                () = self.watch.changed() => self.ask_for_policy(Occasion::FileChange),
+                loaded = self.loader.loaded() => self.take(loaded).await,
+                change = self.links.next() => self.follow(change).await,
+                stream = self.control.accept() => {
+                    let mut status = self.status().await;
+                    status.rules.retain(|rule| rule.packets > 0);
+                    tokio::spawn(control::tell(stream, status));
+                }
+                questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
+                why = self.workers.ended() => return Err(RunError::Worker(why)),
+                why = DnsServer::ended(&mut self.dns) => return Err(RunError::DnsEnded(why)),
+            }
+        }
+        info!("stopping");
+        self.manager.tell(Notice::Stopping);
+        Ok(())
+    }
+
+    /// Restores what another program has changed in the kernel.
+    async fn reconcile(&mut self) {
+        let device = self.divert.plan().summary().device;
+        if self.known_links.get(&device) == Some(&false) {
+            // Nothing leads to a device that is off, and that was logged.
+            return;
+        }
+        let repaired = self.divert.repair().await;
+        let before = std::mem::replace(&mut self.diverting, repaired.is_ok());
+        match repaired {
+            Ok(None) if before => {}
+            Ok(None) => info!("traffic is diverted as it should be again"),
+            Ok(Some(missing)) => {
+                error!(
+                    "another program has removed or changed {missing} of the diversion; offramp has restored it, and \
+                     meanwhile traffic was not judged as it should be"
+                );
+                self.repairs.count += 1;
+                self.repairs.last = Some(missing);
+            }
+            // Logged once: every few seconds there is another try.
+            Err(error) if before => error!("cannot restore the diversion: {error}"),
+            Err(error) => debug!("still cannot restore the diversion: {error}"),
+        }
+    }
+
+    /// Keeps the diversion whole when interfaces come and go.
+    async fn follow(&mut self, change: LinkChange) {
+        let (name, is_on) = match change {
+            LinkChange::Overrun => return self.reconcile().await,
+            LinkChange::Up(name) => (name, true),
+            LinkChange::Down(name) | LinkChange::Gone(name) => (name, false),
+        };
+        let summary = self.divert.plan().summary();
+        let is_ours = name == summary.device;
+        if !is_ours && !summary.interfaces.contains(&name) {
+            return;
+        }
+        // The kernel reports much that is no change of this kind.
+        let before = self.known_links.insert(name.clone(), is_on);
+        if before.is_none_or(|before| before == is_on) {
+            return;
+        }
+        match (is_ours, is_on) {
+            // Its routes went when it was off.
+            (true, true) => {
+                let repaired = self.divert.repair().await;
+                self.diverting = repaired.is_ok();
+                match repaired {
+                    Ok(_) => {
+                        info!("{name} is on again: traffic is judged");
+                        self.report_ready();
+                    }
+                    Err(error) => error!("traffic is not diverted as it should be: {error}"),
+                }
+            }
+            (true, false) => {
+                self.diverting = false;
+                let meanwhile = match summary.on_failure {
+                    FailMode::Open => "traffic passes and is not judged",
+                    FailMode::Closed => "what is diverted is stopped",
+                };
+                error!("{name} is off: {meanwhile} until it is on (`ip link set {name} up`)");
+                let status = format!("{name} is off: {meanwhile}");
+                self.manager.tell(Notice::Status(&status));
+            }
+            (false, true) => info!("interface {name} is there: what enters from it is judged"),
+            (false, false) => warn!("interface {name} is gone or off: nothing enters from it"),
+        }
+    }
+
+    /// Answers requests to the metrics endpoint.
+    async fn answer(&self, questions: Questions) {
+        let ready = self.diverting && self.workers.all_live() && self.watchdog.all_live();
+        let snapshot = if questions.want_numbers() {
+            let status = self.status().await;
+            Some(Told::Gateway(Arc::new(Snapshot { status, ready })))
+        } else {
+            None
+        };
+        questions.answer(ready, snapshot);
+    }
+
+    /// The state of the gateway, with every rule of the policies so far, also those that decided nothing.
+    async fn status(&self) -> Status {
+        let summary = self.divert.plan().summary();
+        let present = self.netlink.interfaces().await.unwrap_or_default();
+        let verdicts = self.workers.verdicts().into_iter();
+        let rules = self.published.rule_totals().into_iter();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            policy: self.name.clone(),
+            generation: self.published.generation().0,
+            reloads: self.reloads.clone(),
+            diversion: DiversionStatus::new(&summary, &present, &self.repairs),
+            device: DeviceStatus {
+                name: summary.device.clone(),
+                workers: self.workers.count(),
+                judged: self.workers.judged(),
+                io_uring: self.workers.are_batching(),
+                overload_drops: self.netlink.dropped(&summary.device).await.ok(),
+                failed_writes: self.workers.failed_writes(),
+            },
+            verdicts: verdicts.map(VerdictStatus::from).collect(),
+            rules: rules.map(RuleStatus::from).collect(),
+            evicted_fragments: self.workers.evicted_fragments(),
+            drop_log: self.drops.log_status(),
+            drop_capture: self.drops.capture_status(),
+            dns: self
+                .dns
+                .as_ref()
+                .map(|dns| DnsStatus::new(dns, &self.queries)),
+        }
+    }
+
+    /// Ends the gateway: in order, or as its fail mode wants it where it failed.
+    pub(super) async fn stop(mut self, ended: &Result<(), RunError>) -> Result<(), RunError> {
+        if ended.is_err() {
+            self.workers.stop();
+            let abandoned = self.divert.abandon().await;
+            self.drops.stop().await;
+            self.queries.stop().await;
+            return abandoned.map_err(RunError::divert);
+        }
+        let stopped = self.divert.stop().await;
+        self.workers.stop();
+        self.workers.join();
+        let removed = self.divert.remove().await;
+        self.drops.stop().await;
+        self.queries.stop().await;
+        stopped.and(removed).map_err(RunError::divert)?;
+        info!("stopped: everything that was added to the kernel is removed");
+        Ok(())
+    }
+}
+
+fn listen(gateway: &GatewayOptions) -> Result<ControlSocket, RunError> {
+    let path = control_path(gateway);
+    ControlSocket::listen(path).map_err(|source| RunError::Control {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>, RunError> {
+    let Some(address) = metrics_address(gateway) else {
+        return Ok(None);
+    };
+    let served = MetricsServer::start(address, Serving::Traffic).await;
+    served
+        .map(Some)
+        .map_err(|source| RunError::Metrics { address, source })
+}
+
+/// How often to compare the kernel's part with what was installed: `nft` takes milliseconds.
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);

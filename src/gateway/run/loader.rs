@@ -1,0 +1,225 @@
+//! [`Loader`]: reads and compiles policies beside the control thread, one at a time.
+//!
+//! ```text
+//!  control   ask ──────────────────── ask, ask ─────── loaded ──▶ in force ── loaded ──▶ in force
+//!              │ status, metrics, signals, watchdog      ▲                      ▲
+//!  thread      └─▶ read, compile ────────────────────────┘ read, compile ───────┘  one more, however many asked
+//! ```
+//!
+//! Compiling a large feed on a busy host may take longer than the service manager waits for a sign of life, so the control
+//! thread goes on meanwhile. Every load that was asked for while one ran may find files that it did not see: they come to
+//! one more. A gateway that stops does not wait for a load.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::filter::{CompiledPolicy, Generation};
+use crate::gateway::host::service::{Notice, ServiceManager};
+use crate::gateway::host::source::{LoadError, PolicySource};
+use crate::gateway::host::watch::fingerprint;
+
+/// Why a policy is loaded; the greater reason prevails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Occasion {
+    /// A file may read differently.
+    FileChange,
+    /// An operator asks for it, whatever the files say.
+    Signal,
+}
+
+/// Loads policies, one at a time.
+pub(super) struct Loader {
+    source: Arc<dyn PolicySource>,
+    manager: Arc<ServiceManager>,
+    /// Of the files as they were last read.
+    fingerprint: u64,
+    loading: Option<JoinHandle<Loaded>>,
+    /// A load that was asked for while another ran.
+    wanted: Option<Occasion>,
+}
+
+/// The result of a load.
+pub(super) struct Loaded {
+    /// The files that were read.
+    pub(super) files: Vec<PathBuf>,
+    fingerprint: u64,
+    /// The policy; `None` where no file has changed and nobody insists.
+    pub(super) policy: Option<Result<CompiledPolicy, LoadError>>,
+}
+
+impl Loader {
+    /// Loads from `source`, whose files read as `fingerprint` tells at the moment.
+    pub(super) fn new(
+        source: Arc<dyn PolicySource>,
+        manager: Arc<ServiceManager>,
+        fingerprint: u64,
+    ) -> Self {
+        Self {
+            source,
+            manager,
+            fingerprint,
+            loading: None,
+            wanted: None,
+        }
+    }
+
+    /// Asks for a load. While one runs, this is noted for [`Loader::go_on`].
+    pub(super) fn ask(&mut self, occasion: Occasion, generation: Generation) {
+        if self.loading.is_some() {
+            self.wanted = self.wanted.max(Some(occasion));
+            return;
+        }
+        let (source, manager) = (Arc::clone(&self.source), Arc::clone(&self.manager));
+        let before = self.fingerprint;
+        self.loading = Some(tokio::task::spawn_blocking(move || {
+            load(&*source, &manager, occasion, before, generation)
+        }));
+    }
+
+    /// Waits for the load that runs; without one, for ever. Nothing is lost when it is dropped before it is done.
+    ///
+    /// # Errors
+    /// [`JoinError`] where the load has panicked.
+    pub(super) async fn loaded(&mut self) -> Result<Loaded, JoinError> {
+        let Some(loading) = &mut self.loading else {
+            return std::future::pending().await;
+        };
+        let loaded = loading.await;
+        self.loading = None;
+        if let Ok(loaded) = &loaded {
+            self.fingerprint = loaded.fingerprint;
+        }
+        loaded
+    }
+
+    /// Starts the load that was asked for while the last one ran, if any; `generation` is the next one.
+    pub(super) fn go_on(&mut self, generation: Generation) {
+        if let Some(occasion) = self.wanted.take() {
+            self.ask(occasion, generation);
+        }
+    }
+}
+
+fn load(
+    source: &dyn PolicySource,
+    manager: &ServiceManager,
+    occasion: Occasion,
+    before: u64,
+    generation: Generation,
+) -> Loaded {
+    let files = source.files();
+    let fingerprint = fingerprint(&files);
+    let policy = (occasion == Occasion::Signal || fingerprint != before).then(|| {
+        manager.tell(Notice::Reloading);
+        source.load(generation)
+    });
+    Loaded {
+        files,
+        fingerprint,
+        policy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A source that loads when it is allowed to, and tells which generations it loads.
+    struct SlowSource {
+        begun: Mutex<Sender<Generation>>,
+        allowed: Mutex<Receiver<()>>,
+    }
+
+    impl PolicySource for SlowSource {
+        fn load(&self, generation: Generation) -> Result<CompiledPolicy, LoadError> {
+            let begun = self.begun.lock().expect("no test panics here");
+            begun.send(generation).expect("the test listens");
+            let allowed = self.allowed.lock().expect("no test panics here");
+            allowed.recv().expect("the test allows it");
+            let text = b"[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n";
+            let (policy, _) = crate::policy::parse("slow.toml", text).expect("a policy");
+            Ok(CompiledPolicy::new(policy, generation).expect("a small policy"))
+        }
+
+        fn files(&self) -> Vec<PathBuf> {
+            Vec::new()
+        }
+
+        fn name(&self) -> String {
+            "slow".to_owned()
+        }
+    }
+
+    fn slow() -> (Loader, Receiver<Generation>, Sender<()>) {
+        let (begun, has_begun) = channel();
+        let (allow, allowed) = channel();
+        let source = Arc::new(SlowSource {
+            begun: Mutex::new(begun),
+            allowed: Mutex::new(allowed),
+        });
+        let manager = Arc::new(ServiceManager::silent());
+        let unchanged = fingerprint(&[]);
+        (Loader::new(source, manager, unchanged), has_begun, allow)
+    }
+
+    fn on_one_thread(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(test);
+        runtime.shutdown_background();
+    }
+
+    #[test]
+    fn the_control_thread_goes_on_while_a_policy_loads_and_stops_without_waiting_for_it() {
+        on_one_thread(async {
+            let (mut loader, has_begun, _allow) = slow();
+            loader.ask(Occasion::Signal, Generation(2));
+            assert_eq!(has_begun.recv(), Ok(Generation(2)));
+            // The load waits. Timers, and so everything else of this thread, go on.
+            let loaded = tokio::time::timeout(Duration::from_millis(1), loader.loaded());
+            assert!(loaded.await.is_err());
+        });
+    }
+
+    #[test]
+    fn loads_that_are_asked_for_meanwhile_come_to_one_more() {
+        on_one_thread(async {
+            let (mut loader, has_begun, allow) = slow();
+            loader.ask(Occasion::Signal, Generation(2));
+            for occasion in [Occasion::FileChange, Occasion::Signal, Occasion::FileChange] {
+                loader.ask(occasion, Generation(2));
+            }
+            allow.send(()).expect("it waits");
+            let first = loader.loaded().await.expect("no panic");
+            assert!(matches!(first.policy, Some(Ok(_))));
+            loader.go_on(Generation(3));
+            allow.send(()).expect("it waits");
+            let second = loader.loaded().await.expect("no panic");
+            let second = second.policy.expect("a signal insists").expect("a policy");
+            assert_eq!(second.generation(), Generation(3));
+            loader.go_on(Generation(4));
+            assert!(loader.loading.is_none());
+            let begun: Vec<Generation> = has_begun.try_iter().collect();
+            assert_eq!(begun, [Generation(2), Generation(3)]);
+        });
+    }
+
+    #[test]
+    fn files_that_read_as_before_are_not_loaded() {
+        on_one_thread(async {
+            let (mut loader, has_begun, _allow) = slow();
+            loader.ask(Occasion::FileChange, Generation(2));
+            let loaded = loader.loaded().await.expect("no panic");
+            assert!(loaded.policy.is_none());
+            assert!(has_begun.try_recv().is_err());
+        });
+    }
+}

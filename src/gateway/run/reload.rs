@@ -1,0 +1,107 @@
+//! Reloads: a policy that was loaded goes into force, or is refused and changes nothing.
+
+use tokio::task::JoinError;
+use tracing::{error, info, warn};
+
+use super::lifecycle::Gateway;
+use super::loader::{Loaded, Occasion};
+use super::options::keys_for_restart;
+use super::{preflight, report};
+use crate::filter::{CompiledPolicy, Generation};
+use crate::gateway::divert::{Divert, DivertPlan};
+use crate::gateway::host::finding::Severity;
+use crate::gateway::resolver::{self, DnsServer};
+
+impl<D: Divert> Gateway<D> {
+    /// Asks for a policy; the control loop takes it once it is loaded.
+    pub(super) fn ask_for_policy(&mut self, occasion: Occasion) {
+        let next = self.next_generation();
+        self.loader.ask(occasion, next);
+    }
+
+    fn next_generation(&self) -> Generation {
+        Generation(self.published.generation().0 + 1)
+    }
+
+    /// Puts a policy that was loaded into force.
+    pub(super) async fn take(&mut self, loaded: Result<Loaded, JoinError>) {
+        match loaded {
+            Ok(loaded) => {
+                self.watch.follow(&loaded.files);
+                if let Some(policy) = loaded.policy {
+                    let taken = match policy {
+                        Ok(policy) => self.exchange(policy).await,
+                        Err(error) => Err(error.to_string()),
+                    };
+                    self.conclude(taken, &loaded.files);
+                }
+            }
+            Err(panic) => self.conclude(Err(format!("loading it failed: {panic}")), &[]),
+        }
+        let next = self.next_generation();
+        self.loader.go_on(next);
+    }
+
+    /// Logs and counts the outcome of a reload.
+    fn conclude(&mut self, taken: Result<(), String>, files: &[std::path::PathBuf]) {
+        let generation = self.published.generation().0;
+        match taken {
+            Ok(()) => {
+                self.reloads.taken += 1;
+                self.reloads.last_error = None;
+                info!(generation, "reloaded: {} is in force", self.name);
+            }
+            Err(mut why) => {
+                if let Some(file) = self.rights.out_of_reach(files) {
+                    why = format!(
+                        "{}\n{} is in none of the folders that can be read since the start; restart offramp to have it \
+                         read from there",
+                        why.trim_end(),
+                        file.display()
+                    );
+                }
+                error!(
+                    "reload refused, generation {generation} stays in force: {}",
+                    why.trim_end()
+                );
+                self.reloads.refused += 1;
+                self.reloads.last_error = Some(why);
+            }
+        }
+        self.report_ready();
+    }
+
+    async fn exchange(&mut self, policy: CompiledPolicy) -> Result<(), String> {
+        let wanted = D::Plan::of(policy.policy());
+        if wanted.summary().interfaces.is_empty() {
+            return Err("it names no interface of the VPN (vpn.interfaces)".to_owned());
+        }
+        let findings = preflight::check_change::<D>(policy.policy(), &wanted, &self.netlink).await;
+        report(&findings).map_err(|_| {
+            let errors = findings.iter().filter(|it| it.severity == Severity::Error);
+            let errors: Vec<String> = errors
+                .map(|it| format!("{}; {}", it.what, it.advice))
+                .collect();
+            errors.join("\n")
+        })?;
+        let mut waiting = wanted.keys_for_restart(self.divert.plan());
+        waiting.extend(keys_for_restart(&policy.policy().gateway, &self.options));
+        for key in waiting {
+            warn!("{key} takes effect at the next start of offramp");
+        }
+        let changed = self.divert.change(wanted).await;
+        changed.map_err(|error| error.to_string())?;
+        let answered_at = self.dns.as_ref().map_or(&[][..], DnsServer::listen);
+        if resolver::listen_addresses(policy.policy()) != answered_at {
+            warn!("dns.listen takes effect at the next start of offramp");
+        }
+        self.queries.change(policy.policy()).await;
+        if let Some(dns) = &self.dns {
+            dns.publish(policy.policy(), &self.queries);
+        }
+        self.drops.change(&policy.policy().gateway).await;
+        let noting = self.drops.noting(&policy);
+        self.published.publish(policy, noting);
+        Ok(())
+    }
+}
