@@ -22,6 +22,7 @@ pub mod checksum;
 mod fragment;
 mod ipv4;
 mod ipv6;
+pub mod media;
 pub mod merge;
 mod plain;
 #[cfg(any(test, feature = "fuzzing"))]
