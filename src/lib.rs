@@ -21,7 +21,7 @@
 //!    1   policy    TOML → Policy, or every mistake of the file
 //!    0   prefix    longest-prefix match: address → class; sets of addresses
 //!    0   feed      prefixes that somebody else publishes
-//!    0   packet    bytes → PacketView; fragments
+//!    0   packet    bytes → PacketView; fragments; media, recognized
 //!    0   capture   pcap, pcapng, link headers
 //!    0   files     regular files only, written whole or not at all; needs "gateway", too
 //! ```

@@ -77,9 +77,14 @@ pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_
             length - header_length,
         )?
     };
+    let transport_offset = match fragment {
+        Fragment::NonFirst { .. } => bytes.len(),
+        Fragment::Whole | Fragment::First { .. } => header_length,
+    };
     Ok(PacketView {
         bytes,
         length,
+        transport_offset,
         addresses: Addresses::V4 {
             source: Ipv4Addr::new(s0, s1, s2, s3),
             destination: Ipv4Addr::new(d0, d1, d2, d3),

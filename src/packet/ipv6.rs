@@ -45,6 +45,7 @@ pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_
         Chain {
             fragment: Fragment::Whole,
             transport: read_transport(next_header, &bytes[HEADER..]),
+            transport_length: bytes.len() - HEADER,
             source_routed: false,
         }
     } else {
@@ -53,6 +54,7 @@ pub(super) fn parse(bytes: &[u8], length_on_wire: usize) -> Result<PacketView<'_
     Ok(PacketView {
         bytes,
         length,
+        transport_offset: bytes.len() - chain.transport_length,
         addresses: Addresses::V6 {
             source: address_at::<8>(header),
             destination: address_at::<24>(header),
@@ -77,6 +79,8 @@ fn address_at<const AT: usize>(header: &[u8; HEADER]) -> Ipv6Addr {
 struct Chain {
     fragment: Fragment,
     transport: Transport,
+    /// Bytes from the transport header to the end; 0 where the chain leads to none.
+    transport_length: usize,
     source_routed: bool,
 }
 
@@ -93,6 +97,7 @@ fn walk(
     let mut chain = Chain {
         fragment: Fragment::Whole,
         transport: Transport::TruncatedChain,
+        transport_length: 0,
         source_routed: false,
     };
     loop {
@@ -108,6 +113,7 @@ fn walk(
             FRAGMENT => 8,
             transport => {
                 chain.transport = read_transport(transport, payload);
+                chain.transport_length = payload.len();
                 return Ok(chain);
             }
         };

@@ -22,6 +22,7 @@ pub mod checksum;
 mod fragment;
 mod ipv4;
 mod ipv6;
+pub mod media;
 pub mod merge;
 mod plain;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -210,6 +211,8 @@ pub enum Malformed {
 pub struct PacketView<'a> {
     bytes: &'a [u8],
     length: usize,
+    /// Place of the transport header in `bytes`; their end where there is none.
+    transport_offset: usize,
     addresses: Addresses,
     fragment: Fragment,
     transport: Transport,
@@ -244,6 +247,11 @@ impl<'a> PacketView<'a> {
     /// The bytes of the packet, without padding, and only as many as were captured.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// The transport header and all behind it, as much as was captured; empty in a non-first fragment.
+    pub fn transport_bytes(&self) -> &'a [u8] {
+        &self.bytes[self.transport_offset..]
     }
 
     /// Length in bytes, header included, as the packet has it on the wire.

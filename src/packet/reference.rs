@@ -37,6 +37,13 @@ pub fn fuzz_packet(data: &[u8]) {
         packet.fragment() == Fragment::Whole,
         "fragments have keys"
     );
+    if let Some((_, source, destination)) = ports_of(&packet) {
+        let ports = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+        assert!(
+            packet.transport_bytes().starts_with(&ports),
+            "the transport header begins elsewhere"
+        );
+    }
     assert_eq!(
         addresses_by_pnet(data),
         Some(packet.addresses()),

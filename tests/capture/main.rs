@@ -6,6 +6,7 @@
 mod skip;
 
 mod link_types;
+mod media;
 mod reader;
 mod verdicts;
 mod writer;

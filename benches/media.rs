@@ -1,0 +1,112 @@
+//! The cost of recognizing media, a packet.
+//!
+//! `cargo bench --bench media`. Packets of 1,000 and of 100,000 flows that the table knows arrive in an order without
+//! pattern, in batches of 64. `parse` reads their headers alone; the difference to it is what recognition costs. Flows are
+//! of three kinds: known not to be media (RDP, SQL, …), known to be media, and new ones, which the table has to take in.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use etherparse::PacketBuilder;
+use offramp::packet::media::{FlowTable, Profile, Segment};
+use offramp::packet::{BATCH, PacketView};
+
+const FLOWS: [usize; 2] = [1_000, 100_000];
+const START: Duration = Duration::from_secs(1000);
+
+/// The protocol of a flow.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A protocol that is none of media's.
+    Other,
+    /// Connectivity checks.
+    Media,
+}
+
+/// The same packets for each flow, flows in an order without pattern; source ports and addresses tell flows apart.
+fn packets(flows: usize, kind: Kind) -> Vec<Vec<u8>> {
+    let mut payload = [0x17; 100];
+    if let Kind::Media = kind {
+        payload[..8].copy_from_slice(&[0, 1, 0, 80, 0x21, 0x12, 0xa4, 0x42]);
+    }
+    let mut order: Vec<usize> = (0..flows).collect();
+    // A multiplier without common divisor: the order of a full cycle.
+    order.sort_by_key(|&flow| (flow * 48_271 + 11) % 65_537);
+    let packet = |flow: usize| {
+        let [_, _, high, low] = (flow as u32 / 50).to_be_bytes();
+        let mut bytes = Vec::new();
+        PacketBuilder::ipv4([172, 16, high, low], [10, 2, 0, 20], 64)
+            .udp(50_000 + (flow % 50) as u16, 50_010)
+            .write(&mut bytes, &payload)
+            .expect("a vector takes any packet");
+        bytes
+    };
+    order.into_iter().map(packet).collect()
+}
+
+/// Looks at all packets; how many are media.
+fn look(table: &mut FlowTable, packets: &[Vec<u8>], at: Duration) -> usize {
+    let mut media = 0;
+    for batch in packets.chunks(BATCH) {
+        for packet in batch {
+            let view = PacketView::parse(packet).expect("packets of etherparse are well-formed");
+            if let Some((key, segment)) = Segment::of(&view) {
+                media += usize::from(table.look(Profile::Any, &key, segment, at).is_some());
+            }
+        }
+    }
+    media
+}
+
+/// Reads the headers of all packets.
+fn parse(packets: &[Vec<u8>]) -> usize {
+    let ports = |packet: &Vec<u8>| PacketView::parse(packet).map(|view| view.transport());
+    packets
+        .iter()
+        .filter(|packet| black_box(ports(packet)).is_ok())
+        .count()
+}
+
+fn measure(criterion: &mut Criterion) {
+    for flows in FLOWS {
+        let mut group = criterion.benchmark_group(format!("media, {flows} flows"));
+        group
+            .throughput(Throughput::Elements(flows as u64))
+            .sample_size(20)
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(1));
+        let other = packets(flows, Kind::Other);
+        group.bench_function("parse", |bencher| bencher.iter(|| parse(&other)));
+        for (name, kind) in [("not media", Kind::Other), ("media", Kind::Media)] {
+            let packets = packets(flows, kind);
+            let mut table = FlowTable::new(FlowTable::GATEWAY_FLOWS);
+            for _ in 0..10 {
+                look(&mut table, &packets, START);
+            }
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| look(&mut table, black_box(&packets), START));
+            });
+        }
+        let mut table = FlowTable::new(FlowTable::GATEWAY_FLOWS);
+        group.bench_function("new flows", |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..rounds {
+                    table.clear();
+                    let start = Instant::now();
+                    black_box(look(&mut table, black_box(&other), START));
+                    spent += start.elapsed();
+                }
+                spent
+            });
+        });
+        group.finish();
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    measure(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,0 +1,249 @@
+//! [`Evidence`]: why a packet is media, as a closed set of words, and which [`Profile`] takes it.
+
+use std::fmt;
+
+use super::Sighting;
+
+/// Which evidence counts; each profile takes all that the one before takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Profile {
+    /// Checks and relay control of Lync, Skype for Business and native Teams: evidence with a mark that only Microsoft's
+    /// software sets.
+    Microsoft,
+    /// Everything that has a relay to fall back to: ICE, TURN, and what resembles them.
+    Ice,
+    /// Real-time media of any kind, phones and cameras without ICE among it.
+    Any,
+}
+
+impl Profile {
+    /// True if `sighting` counts.
+    pub(super) fn takes(self, sighting: Sighting) -> bool {
+        self >= sighting.evidence.row().from && (self != Self::Microsoft || sighting.is_microsoft)
+    }
+}
+
+/// Why a packet was recognized as media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Evidence {
+    /// A connectivity check.
+    StunCheck,
+    /// Another STUN message with the magic cookie.
+    Stun,
+    /// A STUN message without the cookie.
+    StunClassic,
+    /// A binding request without attributes.
+    StunBare,
+    /// MS-TURN, by its cookie attribute.
+    MsTurn,
+    /// STUN inside Multiplexed TURN.
+    MsMultiplexed,
+    /// STUN inside ChannelData.
+    ChannelData,
+    /// Zoom's own STUN.
+    ZoomStun,
+    /// A DTLS handshake that agrees on SRTP.
+    DtlsSrtp,
+    /// ZRTP key agreement.
+    Zrtp,
+    /// An RTCP compound packet.
+    Rtcp,
+    /// Two RTCP or SRTCP packets of one source.
+    Srtcp,
+    /// A row of RTP packets whose stamps move as a media clock does.
+    Rtp,
+    /// ICE over TCP.
+    IceTcp,
+    /// TURN over TCP.
+    TurnTcp,
+    /// MS-TURN over TCP.
+    MsTurnTcp,
+    /// The pseudo-TLS hello of Microsoft's relays.
+    MsPseudoTls,
+    /// The pseudo-SSL hello of Google's relays.
+    GooglePseudoSsl,
+    /// A row of RTP packets in TCP frames.
+    RtpTcp,
+}
+
+/// One evidence: its word, its meaning, where it is defined, and from which profile on it counts.
+#[derive(Debug, Clone, Copy)]
+pub struct EvidenceRow {
+    /// The evidence.
+    pub evidence: Evidence,
+    /// As logs, metrics and captures name it.
+    pub word: &'static str,
+    /// One line for a person.
+    pub meaning: &'static str,
+    /// The document that defines the bytes.
+    pub source: &'static str,
+    /// The narrowest profile that takes it.
+    pub from: Profile,
+}
+
+impl Evidence {
+    /// Every evidence, in the order of the enum: the one table of them.
+    pub const TABLE: [EvidenceRow; 19] = [
+        EvidenceRow {
+            evidence: Self::StunCheck,
+            word: "stun-check",
+            meaning: "connectivity check: a STUN binding request with a user name",
+            source: "RFC 8445 §7.1, RFC 8489, MS-ICE2 §2.2.2",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::Stun,
+            word: "stun",
+            meaning: "another STUN or TURN message with the magic cookie",
+            source: "RFC 8489 §5, RFC 8656",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::StunClassic,
+            word: "stun-classic",
+            meaning: "STUN message without the cookie, recognized by its attributes",
+            source: "RFC 3489 §11, MS-ICE §2.2",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::StunBare,
+            word: "stun-bare",
+            meaning: "STUN binding request without cookie and attributes",
+            source: "RFC 3489 §11.1",
+            from: Profile::Ice,
+        },
+        EvidenceRow {
+            evidence: Self::MsTurn,
+            word: "ms-turn",
+            meaning: "TURN message of Microsoft's dialect, by its cookie attribute",
+            source: "MS-TURN §2.2.2.1",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::MsMultiplexed,
+            word: "ms-multiplexed",
+            meaning: "STUN message in a frame of Multiplexed TURN",
+            source: "MS-TURN §2.2.3",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::ChannelData,
+            word: "channel-data",
+            meaning: "STUN message in TURN ChannelData",
+            source: "RFC 8656 §12.4",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::ZoomStun,
+            word: "zoom-stun",
+            meaning: "connectivity check of Zoom",
+            source: "captures; no public document",
+            from: Profile::Ice,
+        },
+        EvidenceRow {
+            evidence: Self::DtlsSrtp,
+            word: "dtls-srtp",
+            meaning: "DTLS handshake that agrees on SRTP",
+            source: "RFC 5764 §4.1.1, RFC 6347 §4.2.2",
+            from: Profile::Any,
+        },
+        EvidenceRow {
+            evidence: Self::Zrtp,
+            word: "zrtp",
+            meaning: "ZRTP key agreement",
+            source: "RFC 6189 §5",
+            from: Profile::Any,
+        },
+        EvidenceRow {
+            evidence: Self::Rtcp,
+            word: "rtcp",
+            meaning: "RTCP compound packet that starts with a report",
+            source: "RFC 3550 §6.1",
+            from: Profile::Any,
+        },
+        EvidenceRow {
+            evidence: Self::Srtcp,
+            word: "srtcp",
+            meaning: "two RTCP or SRTCP packets of one source",
+            source: "RFC 3711 §3.4, RFC 5506",
+            from: Profile::Any,
+        },
+        EvidenceRow {
+            evidence: Self::Rtp,
+            word: "rtp",
+            meaning: "RTP packets of one source whose stamps move as a media clock does",
+            source: "RFC 3550 §5.1",
+            from: Profile::Any,
+        },
+        EvidenceRow {
+            evidence: Self::IceTcp,
+            word: "ice-tcp",
+            meaning: "connectivity check on a TCP connection",
+            source: "RFC 6544 §3, RFC 4571 §2",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::TurnTcp,
+            word: "turn-tcp",
+            meaning: "TURN on a TCP connection",
+            source: "RFC 8656 §2.1, RFC 6062",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::MsTurnTcp,
+            word: "ms-turn-tcp",
+            meaning: "TURN in Microsoft's framing on a TCP connection",
+            source: "MS-TURN §2.2.1",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::MsPseudoTls,
+            word: "ms-pseudo-tls",
+            meaning: "pseudo-TLS hello of a client of Microsoft's relays",
+            source: "MS-TURN §2.2.1",
+            from: Profile::Microsoft,
+        },
+        EvidenceRow {
+            evidence: Self::GooglePseudoSsl,
+            word: "google-pseudo-ssl",
+            meaning: "pseudo-SSL hello of a client of Google's relays",
+            source: "libnice, socket/pseudossl.c",
+            from: Profile::Ice,
+        },
+        EvidenceRow {
+            evidence: Self::RtpTcp,
+            word: "rtp-tcp",
+            meaning: "RTP packets of one source in the frames of a TCP connection",
+            source: "RFC 4571 §2, RFC 3550 §5.1",
+            from: Profile::Any,
+        },
+    ];
+
+    /// Its row of the table.
+    pub const fn row(self) -> &'static EvidenceRow {
+        &Self::TABLE[self as usize]
+    }
+
+    /// The word for logs, metrics and captures.
+    pub const fn word(self) -> &'static str {
+        self.row().word
+    }
+}
+
+const _: () = {
+    let mut at = 0;
+    while at < Evidence::TABLE.len() {
+        assert!(
+            Evidence::TABLE[at].evidence as usize == at,
+            "the table has the order of the enum"
+        );
+        at += 1;
+    }
+};
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.word())
+    }
+}

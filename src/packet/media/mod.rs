@@ -1,0 +1,82 @@
+//! Recognizes real-time media in the packets of one direction.
+//!
+//! Media announces itself. A call starts with connectivity checks (ICE, RFC 8445) or with a relay allocation (TURN), and
+//! a client that gets no check through sends no media. [`FlowTable`] recognizes these packets, remembers their flow, and
+//! takes everything that follows from the same port to the same port for media, too.
+//!
+//! ```text
+//!  PacketView ──▶ FlowKey, Segment ──▶ FlowTable::look ──▶ Option<Recognized { evidence, by }>
+//!                                        │  datagram   one UDP payload: STUN, TURN, DTLS, ZRTP, RTCP, Zoom
+//!                                        │  rows       several UDP payloads: RTP with its media clock, SRTCP
+//!                                        │  prefix     the first bytes of a TCP stream: ICE, TURN, pseudo-TLS
+//!                                        │  frames     RTP in the frames of RFC 4571
+//! ```
+//!
+//! * A flow is directed: source address and port to destination address and port. The other direction is a flow of its
+//!   own, and nothing of it is needed: with asymmetric paths a concentrator does not see it.
+//! * A verdict holds for a flow, never for a host or a port.
+//! * [`Profile`] decides which [`Evidence`] counts. A missed check costs one call through the tunnel; a false verdict
+//!   cuts an application off, so every condition is one that random bytes meet less than once in 2^30.
+//! * Nothing is allocated per packet, time is an argument, and no payload is kept but the first bytes of a TCP stream
+//!   whose sender splits them.
+//!
+//! The filter does not ask this module: a policy has no key for it, and the `replay` of a capture judges by ports alone.
+//! `reference` (feature `fuzzing`, and tests) is the same recognition written down slowly, and `traffic` generates the
+//! media and the protocols that resemble it.
+
+mod datagram;
+mod dtls;
+mod evidence;
+mod flow;
+mod frames;
+mod ice_tcp;
+mod ms_turn;
+mod prefix;
+mod pseudo_tls;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod reference;
+mod rows;
+mod rtcp;
+mod rtp;
+mod segment;
+mod stun;
+#[cfg(test)]
+mod tests;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod traffic;
+mod turn;
+mod zoom;
+mod zrtp;
+
+pub use evidence::{Evidence, EvidenceRow, Profile};
+pub use flow::{By, FLOW_IDLE, FlowTable, Recognized};
+pub use segment::{FlowKey, Segment};
+
+/// Evidence in one packet or stream, and the mark that the narrowest profile asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sighting {
+    evidence: Evidence,
+    /// Something that only Microsoft's clients and relays send.
+    is_microsoft: bool,
+}
+
+impl Sighting {
+    const fn new(evidence: Evidence) -> Self {
+        Self {
+            evidence,
+            is_microsoft: false,
+        }
+    }
+
+    const fn of_microsoft(evidence: Evidence) -> Self {
+        Self {
+            evidence,
+            is_microsoft: true,
+        }
+    }
+}
+
+/// Two bytes in network order.
+const fn half(bytes: [u8; 2]) -> usize {
+    u16::from_be_bytes(bytes) as usize
+}

@@ -1,0 +1,192 @@
+//! [`FlowKey`] and [`Segment`]: the flow of a packet, and what it carries of it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::super::{Addresses, PacketView, Protocol, Transport};
+use super::half;
+
+/// A directed flow: protocol, source address and port, destination address and port.
+///
+/// Addresses are words, not octets: a key is built and compared in registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    pub(super) source: [u64; 2],
+    destination: [u64; 2],
+    /// Source port above, destination port below.
+    ports: u32,
+    protocol: Protocol,
+}
+
+/// The part of a flow that one packet carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Segment<'a> {
+    /// A datagram, or the first of its fragments (RFC 768).
+    Udp {
+        /// As many bytes of the payload as there are, none beyond its size.
+        payload: &'a [u8],
+        /// Length of the whole payload, by the UDP header.
+        size: usize,
+    },
+    /// A segment of a connection (RFC 9293 §3.1).
+    Tcp {
+        /// Sequence number of the segment.
+        sequence: u32,
+        /// It begins a connection, and its sequence number counts one for that.
+        is_start: bool,
+        /// Its payload.
+        payload: &'a [u8],
+    },
+}
+
+/// Length of the UDP header.
+const UDP_HEADER: usize = 8;
+/// Length of the TCP header without options.
+const TCP_HEADER: usize = 20;
+/// Flag of the TCP header: synchronize sequence numbers.
+const SYN: u8 = 0x02;
+
+impl FlowKey {
+    /// The key of no flow.
+    pub(super) const EMPTY: Self = Self {
+        source: [0; 2],
+        destination: [0; 2],
+        ports: 0,
+        protocol: Protocol::Udp,
+    };
+
+    /// The key of a flow between two addresses of one family.
+    #[inline]
+    pub fn new(protocol: Protocol, source: (IpAddr, u16), destination: (IpAddr, u16)) -> Self {
+        let words = |address: IpAddr| match address {
+            IpAddr::V4(address) => words_v4(address),
+            IpAddr::V6(address) => words_v6(address),
+        };
+        Self {
+            source: words(source.0),
+            destination: words(destination.0),
+            ports: u32::from(source.1) << 16 | u32::from(destination.1),
+            protocol,
+        }
+    }
+
+    #[inline]
+    fn of(protocol: Protocol, addresses: Addresses, (source_port, port): (u16, u16)) -> Self {
+        let (source, destination) = match addresses {
+            Addresses::V4 {
+                source,
+                destination,
+            } => (words_v4(source), words_v4(destination)),
+            Addresses::V6 {
+                source,
+                destination,
+            } => (words_v6(source), words_v6(destination)),
+        };
+        Self {
+            source,
+            destination,
+            ports: u32::from(source_port) << 16 | u32::from(port),
+            protocol,
+        }
+    }
+
+    /// The transport protocol.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Spreads keys over the sets. Not keyed: a client that forces collisions evicts its own flows first.
+    #[inline]
+    pub(super) fn spread(&self) -> u64 {
+        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio: consecutive ports land far apart
+        let fold = |hash: u64, word: u64| {
+            let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let halves = |[high, low]: [u64; 2]| low ^ high.rotate_left(17);
+        let hash = fold(
+            halves(self.source),
+            u64::from(self.protocol as u8) << 32 | u64::from(self.ports),
+        );
+        fold(hash.rotate_left(29), halves(self.destination))
+    }
+}
+
+/// As an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), which no packet on a wire has.
+#[inline]
+fn words_v4(address: Ipv4Addr) -> [u64; 2] {
+    [0, 0xffff << 32 | u64::from(address.to_bits())]
+}
+
+#[inline]
+fn words_v6(address: Ipv6Addr) -> [u64; 2] {
+    let bits = address.to_bits();
+    [(bits >> 64) as u64, bits as u64]
+}
+
+impl<'a> Segment<'a> {
+    /// The flow of `packet` and its segment; `None` where it shows no ports.
+    #[inline]
+    pub fn of(packet: &PacketView<'a>) -> Option<(FlowKey, Self)> {
+        let Transport::Ports {
+            protocol,
+            source,
+            destination,
+        } = packet.transport()
+        else {
+            return None;
+        };
+        let key = FlowKey::of(protocol, packet.addresses(), (source, destination));
+        let bytes = packet.transport_bytes();
+        let on_wire = packet.length() - (packet.bytes().len() - bytes.len());
+        Some((
+            key,
+            match protocol {
+                Protocol::Udp => Self::udp(bytes, on_wire),
+                Protocol::Tcp => Self::tcp(bytes),
+            },
+        ))
+    }
+
+    /// A length of zero is that of a super-packet: the datagram is as long as the packet.
+    #[inline]
+    fn udp(bytes: &'a [u8], on_wire: usize) -> Self {
+        let Some((&[_, _, _, _, l0, l1, _, _], payload)) = bytes.split_first_chunk::<UDP_HEADER>()
+        else {
+            return Self::Udp {
+                payload: &[],
+                size: 0,
+            };
+        };
+        let length = match half([l0, l1]) {
+            0 => on_wire,
+            length => length,
+        };
+        let size = length.saturating_sub(UDP_HEADER);
+        Self::Udp {
+            payload: &payload[..size.min(payload.len())],
+            size,
+        }
+    }
+
+    #[inline]
+    fn tcp(bytes: &'a [u8]) -> Self {
+        let Some(&[_, _, _, _, q0, q1, q2, q3, _, _, _, _, offset, flags, ..]) =
+            bytes.first_chunk::<TCP_HEADER>()
+        else {
+            return Self::Tcp {
+                sequence: 0,
+                is_start: false,
+                payload: &[],
+            };
+        };
+        let header = usize::from(offset >> 4) * 4;
+        Self::Tcp {
+            sequence: u32::from_be_bytes([q0, q1, q2, q3]),
+            is_start: flags & SYN != 0,
+            payload: match header {
+                TCP_HEADER.. => bytes.get(header..).unwrap_or_default(),
+                _ => &[],
+            },
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The memory of flows: how long, and how much of it is whose.
+
+use super::*;
+use crate::packet::media::traffic::stun;
+
+const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+
+fn check() -> Vec<u8> {
+    stun(1, COOKIE, &[0, 6, 0, 4, b'a', b':', b'b', b'c'])
+}
+
+#[test]
+fn what_follows_a_check_is_media() {
+    let mut datagrams = Datagrams::new(Profile::Ice);
+    assert_eq!(datagrams.look(&check(), START), Some("stun-check"));
+    assert_eq!(datagrams.look(b"anything", START), Some("stun-check"));
+}
+
+#[test]
+fn media_is_forgotten_after_a_minute_without_a_packet() {
+    let mut datagrams = Datagrams::new(Profile::Ice);
+    datagrams.look(&check(), START);
+    let later = START + Duration::from_millis(59_999);
+    assert_eq!(datagrams.look(b"junk", later), Some("stun-check"));
+    assert_eq!(
+        datagrams.look(b"junk", later + Duration::from_secs(60)),
+        None
+    );
+}
+
+#[test]
+fn nine_packets_of_junk_do_not_hide_a_check() {
+    let mut datagrams = Datagrams::new(Profile::Ice);
+    for _ in 0..9 {
+        assert_eq!(datagrams.look(b"junk", START), None);
+    }
+    assert_eq!(datagrams.look(&check(), START), Some("stun-check"));
+}
+
+#[test]
+fn other_evidence_is_lost_after_eight_packets_of_junk() {
+    let classic = stun(1, [1, 2, 3, 4], &[0, 6, 0, 4, b'a', b':', b'b', b'c']);
+    for (junk, expected) in [(7, Some("stun-classic")), (8, None)] {
+        let mut datagrams = Datagrams::new(Profile::Ice);
+        for _ in 0..junk {
+            assert_eq!(datagrams.look(b"junk", START), None);
+        }
+        assert_eq!(datagrams.look(&classic, START), expected);
+    }
+}
+
+#[test]
+fn a_flow_that_is_not_media_gets_another_chance_after_a_minute() {
+    let classic = stun(1, [1, 2, 3, 4], &[0, 6, 0, 4, b'a', b':', b'b', b'c']);
+    let mut datagrams = Datagrams::new(Profile::Ice);
+    for _ in 0..8 {
+        datagrams.look(b"junk", START);
+    }
+    let later = START + Duration::from_secs(60);
+    assert_eq!(datagrams.look(&classic, later), Some("stun-classic"));
+}
+
+#[test]
+fn the_other_direction_and_other_ports_are_other_flows() {
+    let mut table = FlowTable::new(64);
+    let check = check();
+    let segment = |payload| Segment::Udp { payload, size: 28 };
+    let client = Ipv4Addr::new(172, 16, 1, 10);
+    let found = table.look(
+        Profile::Ice,
+        &flow_of(Protocol::Udp, client, 50_000),
+        segment(&check),
+        START,
+    );
+    assert!(found.is_some());
+    let junk = [0xff; 28];
+    let other_port = flow_of(Protocol::Udp, client, 50_002);
+    assert_eq!(
+        table.look(Profile::Ice, &other_port, segment(&junk), START),
+        None
+    );
+    let back = FlowKey::new(
+        Protocol::Udp,
+        (Ipv4Addr::new(10, 2, 0, 20).into(), 50_010),
+        (client.into(), 50_000),
+    );
+    assert_eq!(table.look(Profile::Ice, &back, segment(&junk), START), None);
+}
+
+#[test]
+fn a_cleared_table_knows_no_flow() {
+    let mut datagrams = Datagrams::new(Profile::Ice);
+    datagrams.look(&check(), START);
+    datagrams.table.clear();
+    assert_eq!(datagrams.look(b"junk", START), None);
+}
+
+#[test]
+fn a_client_that_opens_a_million_flows_evicts_none_of_another_client() {
+    let mut table = FlowTable::new(1 << 14);
+    let check = check();
+    let media = Segment::Udp {
+        payload: &check,
+        size: check.len(),
+    };
+    let quiet = |port| flow_of(Protocol::Udp, Ipv4Addr::new(172, 16, 1, 10), port);
+    for port in 2000..2500 {
+        assert!(
+            table
+                .look(Profile::Ice, &quiet(port), media, START)
+                .is_some()
+        );
+    }
+    let junk = Segment::Udp {
+        payload: b"junk",
+        size: 4,
+    };
+    for number in 0..1_000_000u32 {
+        let key = FlowKey::new(
+            Protocol::Udp,
+            (Ipv4Addr::new(172, 16, 1, 11).into(), number as u16),
+            (
+                Ipv4Addr::from_bits(0x0a00_0000 + (number >> 16)).into(),
+                50_000,
+            ),
+        );
+        table.look(Profile::Ice, &key, junk, START + Duration::from_millis(1));
+    }
+    let later = START + Duration::from_secs(1);
+    let kept = (2000..2500).filter(|&port| {
+        table
+            .look(Profile::Ice, &quiet(port), junk, later)
+            .is_some()
+    });
+    assert_eq!(kept.count(), 500);
+    assert!(table.evicted() > 900_000);
+}
+
+#[test]
+fn the_oldest_flow_of_a_full_set_is_evicted() {
+    let mut table = FlowTable::new(8);
+    let check = check();
+    let media = Segment::Udp {
+        payload: &check,
+        size: check.len(),
+    };
+    let junk = Segment::Udp {
+        payload: b"junk",
+        size: 4,
+    };
+    let client = |number| flow_of(Protocol::Udp, Ipv4Addr::new(172, 16, 1, number), 50_000);
+    for number in 0..9 {
+        let at = START + Duration::from_secs(number.into());
+        table.look(Profile::Ice, &client(number), media, at);
+    }
+    let later = START + Duration::from_secs(10);
+    assert_eq!(table.evicted(), 1);
+    for number in 1..9 {
+        assert!(
+            table
+                .look(Profile::Ice, &client(number), junk, later)
+                .is_some()
+        );
+    }
+    assert_eq!(table.look(Profile::Ice, &client(0), junk, later), None);
+}
+
+#[test]
+fn a_table_for_a_gateway_takes_less_than_20_mib() {
+    let table = FlowTable::new(FlowTable::GATEWAY_FLOWS);
+    assert!(table.memory_bytes() < 20 << 20, "{}", table.memory_bytes());
+}

@@ -1,0 +1,31 @@
+//! TURN ChannelData (RFC 8656 §12.4).
+//!
+//! ```text
+//!  │ channel number │ length │ application data │ padding, up to 3 bytes │
+//! ```
+
+use super::{Evidence, Sighting, half};
+
+/// Longest padding behind the data.
+const MAX_PADDING: usize = 3;
+/// First bytes of channel numbers: 0x4000 to 0x4FFF.
+const CHANNELS: std::ops::RangeInclusive<u8> = 0x40..=0x4f;
+
+/// A message inside ChannelData that fills a datagram of `size` bytes.
+pub(super) fn recognize(
+    bytes: &[u8],
+    size: usize,
+    inner: fn(&[u8], usize) -> Option<Sighting>,
+) -> Option<Sighting> {
+    let (&[number, _, l0, l1], data) = bytes.split_first_chunk::<4>()?;
+    let length = half([l0, l1]);
+    let padding = size.checked_sub(4 + length)?;
+    if !CHANNELS.contains(&number) || padding > MAX_PADDING {
+        return None;
+    }
+    let sighting = inner(&data[..length.min(data.len())], length)?;
+    Some(Sighting {
+        evidence: Evidence::ChannelData,
+        ..sighting
+    })
+}
