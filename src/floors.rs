@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["filter"],
     &["audit", "datapath", "plan"],
     &["dns", "render"],
-    &["verify"],
+    &["files", "verify"],
     &["gateway"],
     &["cli"],
 ];

@@ -5,7 +5,8 @@
 //! with eight zero bits (RFC 4291 §2.4). A policy's checks, the verification and the guard of feeds ask this table.
 //!
 //! Rows nest: `192.0.0.0/24` is not globally reachable, `192.0.0.9/32` in it is. The most specific row counts.
-//! Registered prefixes of which the registry says "N/A" (Teredo, 6to4 and its relays) count as reachable: they are routed.
+//! Documentation prefixes (RFC 5737, RFC 3849, RFC 9637) count as public: policies, examples and captures write them in the
+//! place of an operator's own public addresses, and no host has one. Registered prefixes of which the registry says "N/A" (Teredo, 6to4 and its relays) count as reachable: they are routed.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -26,6 +27,16 @@ pub struct SpecialPrefix {
     /// Whether packets to it are forwarded on the Internet.
     pub globally_reachable: bool,
 }
+
+impl SpecialPrefix {
+    /// Whether an address of it can stand for a host on the Internet: it is reachable there, or it is for documentation.
+    pub fn counts_as_public(&self) -> bool {
+        self.globally_reachable || self.name == DOCUMENTATION
+    }
+}
+
+/// The purpose of the prefixes that examples are written with.
+const DOCUMENTATION: &str = "documentation";
 
 /// The row of the special-purpose prefix that makes `prefix` unreachable on the Internet; `None` where an address of it
 /// can be reached.
@@ -55,7 +66,7 @@ static NOT_PUBLIC: LazyLock<PrefixSet> = LazyLock::new(|| {
     rows.sort_by_key(|row| row.prefix.prefix_len());
     rows.into_iter().fold(PrefixSet::EMPTY, |set, row| {
         let prefix = PrefixSet::from_iter([row.prefix]);
-        if row.globally_reachable {
+        if row.counts_as_public() {
             set.subtract(&prefix)
         } else {
             set.union(&prefix)
@@ -86,15 +97,15 @@ pub const TABLE: [SpecialPrefix; 48] = [
     ),
     v4([192, 0, 0, 9], 32, "PCP anycast", "RFC 7723", true),
     v4([192, 0, 0, 10], 32, "TURN anycast", "RFC 8155", true),
-    v4([192, 0, 2, 0], 24, "documentation", "RFC 5737", false),
+    v4([192, 0, 2, 0], 24, DOCUMENTATION, "RFC 5737", false),
     v4([192, 31, 196, 0], 24, "AS112", "RFC 7535", true),
     v4([192, 52, 193, 0], 24, "AMT", "RFC 7450", true),
     v4([192, 88, 99, 0], 24, "6to4 relay anycast", "RFC 7526", true),
     v4([192, 168, 0, 0], 16, "private", "RFC 1918", false),
     v4([192, 175, 48, 0], 24, "AS112", "RFC 7534", true),
     v4([198, 18, 0, 0], 15, "benchmarking", "RFC 2544", false),
-    v4([198, 51, 100, 0], 24, "documentation", "RFC 5737", false),
-    v4([203, 0, 113, 0], 24, "documentation", "RFC 5737", false),
+    v4([198, 51, 100, 0], 24, DOCUMENTATION, "RFC 5737", false),
+    v4([203, 0, 113, 0], 24, DOCUMENTATION, "RFC 5737", false),
     v4([224, 0, 0, 0], 4, "multicast", "RFC 5771", false),
     v4([240, 0, 0, 0], 4, "reserved", "RFC 1112 §4", false),
     v4(
@@ -221,7 +232,7 @@ pub const TABLE: [SpecialPrefix; 48] = [
     v6(
         [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0],
         32,
-        "documentation",
+        DOCUMENTATION,
         "RFC 3849",
         false,
     ),
@@ -236,7 +247,7 @@ pub const TABLE: [SpecialPrefix; 48] = [
     v6(
         [0x3fff, 0, 0, 0, 0, 0, 0, 0],
         20,
-        "documentation",
+        DOCUMENTATION,
         "RFC 9637",
         false,
     ),

@@ -108,21 +108,16 @@ fn a_device_that_fails_ends_the_worker() {
 
 fn rates() -> impl Strategy<Value = FaultRates> {
     let rate = 0_u8..=128;
-    (
-        rate.clone(),
-        rate.clone(),
-        rate.clone(),
-        rate.clone(),
-        0_u8..=255,
-    )
-        .prop_map(|(lost, duplicated, reordered, short, idle)| FaultRates {
+    (rate.clone(), rate.clone(), rate.clone(), rate, 0_u8..=255).prop_map(
+        |(lost, duplicated, reordered, short, idle)| FaultRates {
             lost,
             duplicated,
             reordered,
             short,
             idle,
             error: 0,
-        })
+        },
+    )
 }
 
 proptest! {

@@ -11,7 +11,7 @@
 //!               fragments
 //! ```
 //!
-//! The order of the rules is the order of [`Reason`]. `class` explains why one lookup answers every question about an
+//! The order of the rules is the order of [`Reason`](crate::verdict::Reason). `class` explains why one lookup answers every question about an
 //! address, `ports` how a port decides, `batch` why packets are judged in passes. `reference` (feature `fuzzing`, and
 //! tests) is a slow model of the same verdicts, written like the specification; `agreement` compares the two, and `leak`
 //! proves that no blocked datagram completes behind the filter in fragments.

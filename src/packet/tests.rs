@@ -424,7 +424,7 @@ fn a_table_holds_as_many_datagrams_as_it_was_made_for() {
     // Ids that count up, as hosts give them, and hosts that count up: sets of four fill evenly enough for a quarter.
     let mut table = FragmentTable::new(1 << 12);
     let key = |number: u32| {
-        let source = Ipv4Addr::from_bits(0xac10_0000 | number / 64);
+        let source = Ipv4Addr::from_bits(0xac10_0000 | (number / 64));
         FragmentKey::v4(source, THERE.into(), 17, number % 64)
     };
     for number in 0..1 << 10 {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A target knows the limits of its program: a text that the program would cut or refuse is not written, and one that
-//! some clients cannot take comes with a warning. [`compare`] reads a file in place, also one that people edited, and says
+//! some clients cannot take comes with a warning. [`compare()`] reads a file in place, also one that people edited, and says
 //! how it differs from the policy: in addresses and answers, not in lines.
 //!
 //! To add a target, write its file beside the others of its folder and name it in the folder's `mod.rs`, as module and in

@@ -188,7 +188,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
             signal(&gateway, "HUP");
             gateway.wait_for_log("has to wait: Too many open files");
             gateway.wait_for_log("reload refused, generation 1 stays in force");
-            gateway.wait_for_log("diverted as it should be: nft refused: it cannot be run");
+            gateway.wait_for_log("cannot restore the diversion: nft refused: it cannot be run");
             assert_judges(&site);
         });
         let tries = gateway.log().matches("has to wait").count();

@@ -32,7 +32,9 @@ fn a_stop_leaves_the_concentrator_as_it_was() {
 
 #[test]
 fn a_restarted_daemon_is_filtered_again() {
-    with_site::<Ocserv>(|site| a_restarted_daemon_is_filtered::<Ocserv>(site));
+    with_site::<Ocserv>(|site| {
+        a_restarted_daemon_is_filtered::<Ocserv>(site);
+    });
 }
 
 #[test]

@@ -33,7 +33,9 @@ fn a_stop_leaves_the_concentrator_as_it_was() {
 
 #[test]
 fn a_restarted_daemon_is_filtered_again() {
-    with_site::<OpenVpn>(|site| a_restarted_daemon_is_filtered::<OpenVpn>(site));
+    with_site::<OpenVpn>(|site| {
+        a_restarted_daemon_is_filtered::<OpenVpn>(site);
+    });
 }
 
 /// It tracks connections, drops what belongs to none, and translates what leaves for the Internet: a datagram in fragments

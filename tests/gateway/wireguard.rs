@@ -30,5 +30,7 @@ fn a_stop_leaves_the_concentrator_as_it_was() {
 
 #[test]
 fn a_restarted_daemon_is_filtered_again() {
-    with_site::<WireGuard>(|site| a_restarted_daemon_is_filtered::<WireGuard>(site));
+    with_site::<WireGuard>(|site| {
+        a_restarted_daemon_is_filtered::<WireGuard>(site);
+    });
 }

@@ -125,7 +125,7 @@ pub fn check_tests(policy: &CompiledPolicy) -> Result<(), LoadError> {
     Err(LoadError::TestFailed {
         origin: policy.policy().origin.clone(),
         test: first.test.name.value.clone(),
-        expected: first.test.claim.expected().to_string(),
+        expected: first.test.claim.expected(),
         outcome: format!("{}: {}", first.outcome, first.because),
     })
 }

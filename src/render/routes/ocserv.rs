@@ -1,7 +1,7 @@
 //! ocserv: `route` and `no-route`, in the global file, a group's or a user's.
 //!
 //! AnyConnect clients take includes or excludes, not both: a split tunnel has the include form, a full one `route =
-//! default` and `no-route` (see [`form_of_clients`]). Clients keep a route of their own to the gateway. A group's list
+//! default` and `no-route` (see `form_of_clients`). Clients keep a route of their own to the gateway. A group's list
 //! replaces the global one.
 
 use std::fmt::Write as _;

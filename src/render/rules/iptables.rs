@@ -162,8 +162,8 @@ fn opening(ruleset: &Ruleset, family: Family) -> String {
     }
     _ = write!(
         text,
-        "# remove   for chain in {CHAIN} PORTS; do {program} -F $chain; done\n\
-         #          for chain in {CHAIN} PORTS; do {program} -X $chain; done\n#\n\
+        "# remove   for chain in {CHAIN} {PORTS}; do {program} -F $chain; done\n\
+         #          for chain in {CHAIN} {PORTS}; do {program} -X $chain; done\n#\n\
          # What passes returns to FORWARD, whose other rules still count. Not said here, and said by the file for nftables:\n"
     );
     text.push_str(match family {

@@ -6,7 +6,7 @@
 //!                                              against RoutePlan and Zones
 //! ```
 //!
-//! Nothing is owned and nothing is changed: the readers of [`super::read`] and small ones for names take from a file what
+//! Nothing is owned and nothing is changed: the readers of [`render`](crate::render) and small ones for names take from a file what
 //! bears on the policy, and skip the rest. Addresses and answers are compared, never lines.
 
 mod bind;

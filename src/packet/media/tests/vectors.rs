@@ -271,7 +271,7 @@ fn a_compound_report_is_rtcp() {
         ],
     );
     assert_eq!(word(Profile::Any, &report[..8]), None, "one part");
-    let mut sender = report.clone();
+    let mut sender = report;
     sender[1] = 200;
     assert_eq!(
         word(Profile::Any, &sender),
