@@ -445,7 +445,9 @@ const MAX_HEAD: usize = VirtioHeader::LENGTH + IPV6_HEADER + 60;
 /// Maximum number of pieces of a batch: two packets that are merged make three.
 pub const PIECES: usize = BATCH / 2 * 3;
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, feature = "fuzzing"))]
+mod flows;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod reference;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,123 @@
 //! The kernel's segmentation of a frame, the slow and obvious way: segments with counters increased, and every checksum
 //! computed by code of others.
 
+use std::io::IoSlice;
+
 use etherparse::{Ipv4Header, Ipv6Header, TcpHeader, UdpHeader};
 
+use super::flows::{Flow, Oddity, Sent};
+use super::{Merged, Merger, Offload, PIECES};
+use crate::packet::BATCH;
+use crate::packet::virtio::VirtioHeader;
+
+/// Fuzzes [`assert_cut_gives_back`]: the first byte chooses the offload and the size of payloads, and five bytes each a
+/// packet: its flow, payload, oddity, and two of detail.
+pub fn fuzz_merge(data: &[u8]) {
+    let Some((choice, packets)) = data.split_first() else {
+        return;
+    };
+    let offload = match choice & 1 {
+        0 => Offload::Tcp,
+        _ => Offload::TcpAndUdp,
+    };
+    // Batches of the larger ones pass the longest packet that there is.
+    let scale = if choice & 2 == 0 { 1 } else { 6 };
+    let mut flows = Flow::all();
+    let count = flows.len();
+    let (packets, _) = packets.as_chunks::<5>();
+    let frames: Vec<Vec<u8>> = packets
+        .iter()
+        .take(BATCH)
+        .map(|&[flow, payload, oddity, high, low]| {
+            flows[usize::from(flow) % count].send(Sent {
+                payload: usize::from(payload) * scale,
+                oddity: Oddity::numbered(oddity, u16::from_be_bytes([high, low])),
+            })
+        })
+        .collect();
+    assert_cut_gives_back(&frames, offload);
+}
+
+/// Merges `frames`, a batch, and cuts what is written as the kernel does: each flow has its packets again, byte for byte
+/// and in order.
+pub(super) fn assert_cut_gives_back(frames: &[Vec<u8>], offload: Offload) {
+    let before: Vec<Vec<u8>> = frames.iter().map(|frame| alone(frame)).collect();
+    let mut after = Vec::new();
+    for (frame, packets) in written(frames, offload) {
+        let cut = match packets {
+            1 => vec![alone(&frame)],
+            _ => on_the_wire(&frame),
+        };
+        assert_eq!(cut.len(), packets);
+        after.extend(cut);
+    }
+    assert_eq!(by_flow(&before), by_flow(&after));
+}
+
+/// The writes for `frames`, each with the number of its packets.
+pub(super) fn written(frames: &[Vec<u8>], offload: Offload) -> Vec<(Vec<u8>, usize)> {
+    let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+    let mut merger = Merger::new(offload);
+    let mut pieces = [IoSlice::new(&[]); PIECES];
+    let writes = merger.merge(&slices, &mut pieces);
+    let whole = |merged: Merged<'_>| {
+        let pieces: Vec<&[u8]> = merged.pieces.iter().map(|piece| &**piece).collect();
+        (pieces.concat(), merged.frames.len())
+    };
+    writes.map(whole).collect()
+}
+
+/// The packet of a frame as it leaves a host that does not merge.
+fn alone(frame: &[u8]) -> Vec<u8> {
+    match VirtioHeader::split(frame) {
+        Some((virtio, packet)) if virtio.flags & VirtioHeader::NEEDS_CHECKSUM != 0 => completed(
+            packet,
+            virtio.checksum_start.into(),
+            virtio.checksum_offset.into(),
+        ),
+        Some((_, packet)) => packet.to_vec(),
+        None => frame.to_vec(),
+    }
+}
+
+/// The flow in which order must be kept: addresses, protocol and, with TCP and UDP, ports. A packet of `None` may belong
+/// to any flow.
+fn flow(packet: &[u8]) -> Option<Vec<u8>> {
+    let (protocol, addresses, ports) = match packet.first()? {
+        0x45 if packet.len() >= 20 && packet[6] & 0x3f == 0 && packet[7] == 0 => {
+            (9, 12..20, 20..24)
+        }
+        0x60..0x70 if packet.len() >= 40 && !EXTENSIONS.contains(&packet[6]) => (6, 8..40, 40..44),
+        _ => return None,
+    };
+    let ports = match packet[protocol] {
+        6 | 17 => packet.get(ports)?,
+        // Cut short or not, it is no part of a flow that has ports.
+        _ => &[],
+    };
+    Some([&[packet[protocol]], &packet[addresses], ports].concat())
+}
+
+/// Hop-by-hop and destination options, routing, fragment, AH, mobility, HIP, shim6.
+const EXTENSIONS: [u8; 8] = [0, 60, 43, 44, 51, 135, 139, 140];
+
+/// The packets of each flow, together with those of unknown flows, in order.
+fn by_flow(packets: &[Vec<u8>]) -> Vec<Vec<&[u8]>> {
+    let mut flows: Vec<_> = packets.iter().filter_map(|packet| flow(packet)).collect();
+    flows.sort();
+    flows.dedup();
+    let of = |wanted: &Vec<u8>| {
+        let is_of = |packet: &&Vec<u8>| flow(packet).is_none_or(|flow| flow == *wanted);
+        packets.iter().filter(is_of).map(Vec::as_slice).collect()
+    };
+    let mut lists: Vec<Vec<&[u8]>> = flows.iter().map(of).collect();
+    let unnamed = packets.iter().filter(|packet| flow(packet).is_none());
+    lists.push(unnamed.map(Vec::as_slice).collect());
+    lists
+}
+
 /// The packets that leave the host for `frame`.
-pub(super) fn on_the_wire(frame: &[u8]) -> Vec<Vec<u8>> {
+fn on_the_wire(frame: &[u8]) -> Vec<Vec<u8>> {
     let field = |at: usize| usize::from(u16::from_ne_bytes([frame[at], frame[at + 1]]));
     let (needs_checksum, gso_type) = (frame[0] & 1 != 0, frame[1]);
     let (size, start, offset) = (field(4), field(6), field(8));
@@ -21,7 +134,7 @@ pub(super) fn on_the_wire(frame: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// The packet with the checksum at `start` + `offset` completed, which holds the sum of the pseudo-header.
-pub(super) fn completed(packet: &[u8], start: usize, offset: usize) -> Vec<u8> {
+fn completed(packet: &[u8], start: usize, offset: usize) -> Vec<u8> {
     let mut packet = packet.to_vec();
     let sum = etherparse::checksum::Sum16BitWords::new().add_slice(&packet[start..]);
     let checksum = match packet[if packet[0] >> 4 == 4 { 9 } else { 6 }] {

@@ -1,313 +1,14 @@
-use etherparse::{IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader, UdpHeader};
 use proptest::prelude::*;
 
-use super::reference::{completed, on_the_wire};
+use super::flows::{Flow, Oddity, Sent};
+use super::reference::{assert_cut_gives_back, fuzz_merge, written};
 use super::*;
-
-/// One direction of a connection, as it goes on.
-#[derive(Debug, Clone)]
-struct Flow {
-    version: u8,
-    protocol: Protocol,
-    port: u16,
-    sequence: u32,
-    id: u16,
-}
-
-/// A packet of a flow, and what is unusual about it.
-#[derive(Debug, Clone, Copy)]
-struct Sent {
-    payload: usize,
-    oddity: Oddity,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Oddity {
-    None,
-    /// PSH, as at the end of a burst.
-    Push,
-    Finish,
-    /// CWR, URG, SYN, …: any flags.
-    Flags(u8),
-    Reserved,
-    Acknowledges,
-    Window,
-    Option,
-    Urgent,
-    Ttl,
-    Tos,
-    FlowLabel,
-    Fragments,
-    Id,
-    /// The sequence number jumps.
-    Gap,
-    /// The packet before comes again.
-    Again,
-    /// A checksum that the kernel completes.
-    Partial,
-    /// One that it completes to a wrong one.
-    PartialWrong,
-    NoChecksum,
-    /// A right checksum, but not the one of two that is usually written.
-    AllOnes,
-    Padding,
-    /// One bit is wrong, somewhere.
-    Corrupt(u16),
-    Fragment,
-    Options,
-    OtherProtocol,
-    Runt(u8),
-}
-
-impl Flow {
-    fn all() -> Vec<Self> {
-        let flow = |(version, protocol, port)| Self {
-            version,
-            protocol,
-            port,
-            // Both pass their ends.
-            sequence: u32::MAX - 100,
-            id: u16::MAX - 2,
-        };
-        let flows = [
-            (4, Protocol::Tcp, 1_001),
-            (4, Protocol::Tcp, 1_002),
-            (4, Protocol::Udp, 1_001),
-            (6, Protocol::Tcp, 1_001),
-            (6, Protocol::Udp, 1_001),
-        ];
-        flows.map(flow).to_vec()
-    }
-
-    /// The next frame of it.
-    fn send(&mut self, sent: Sent) -> Vec<u8> {
-        let oddity = sent.oddity;
-        if oddity == Oddity::Gap {
-            self.sequence = self.sequence.wrapping_add(1_000);
-        }
-        if oddity == Oddity::Id {
-            self.id = self.id.wrapping_add(7);
-        }
-        // Different from packet to packet.
-        let seed = self.sequence.wrapping_mul(31).wrapping_add(self.id.into());
-        let mut payload: Vec<u8> = (0..sent.payload)
-            .map(|at| (seed as usize + at * 7) as u8)
-            .collect();
-        let mut frame = self.frame(&mut payload, oddity);
-        if oddity != Oddity::Again {
-            self.sequence = self.sequence.wrapping_add(sent.payload as u32);
-            self.id = self.id.wrapping_add(1);
-        }
-        let bits = (frame.len() - VirtioHeader::LENGTH) * 8;
-        match oddity {
-            Oddity::Corrupt(at) if bits > 0 => {
-                let at = usize::from(at) % bits;
-                frame[VirtioHeader::LENGTH + at / 8] ^= 1 << (at % 8);
-            }
-            Oddity::Runt(length) => frame.truncate(length.into()),
-            Oddity::Padding => frame.extend([0; 3]),
-            _ => {}
-        }
-        frame
-    }
-
-    fn frame(&self, payload: &mut [u8], oddity: Oddity) -> Vec<u8> {
-        let (network, transport) = (if self.version == 4 { 20 } else { 40 }, self.protocol);
-        let is = |wanted| oddity == wanted;
-        let mut tcp = TcpHeader::new(self.port, 443, self.sequence, 500);
-        (tcp.ack, tcp.acknowledgment_number) = (true, 7_000 + u32::from(is(Oddity::Acknowledges)));
-        (tcp.psh, tcp.fin) = (is(Oddity::Push), is(Oddity::Finish));
-        tcp.window_size += u16::from(is(Oddity::Window));
-        tcp.urgent_pointer = u16::from(is(Oddity::Urgent));
-        // Timestamps (RFC 7323).
-        let time = u8::from(is(Oddity::Option));
-        tcp.set_options_raw(&[1, 1, 8, 10, 0, 0, 9, time, 0, 0, 0, 7])
-            .expect("12 bytes");
-        let tcp_bytes = |tcp: &TcpHeader| {
-            let mut bytes = tcp.to_bytes().to_vec();
-            if let Oddity::Flags(flags) = oddity {
-                bytes[13] = flags;
-            }
-            bytes[12] |= u8::from(is(Oddity::Reserved));
-            bytes
-        };
-        let mut l4 = match transport {
-            Protocol::Tcp => tcp_bytes(&tcp),
-            Protocol::Udp => UdpHeader {
-                source_port: self.port,
-                destination_port: 443,
-                length: 8 + payload.len() as u16,
-                checksum: 0,
-            }
-            .to_bytes()
-            .to_vec(),
-        };
-        let at = if transport == Protocol::Tcp {
-            TCP_CHECKSUM
-        } else {
-            UDP_CHECKSUM
-        };
-        let header_length = l4.len();
-        l4.extend_from_slice(payload);
-        let number = match (is(Oddity::OtherProtocol), transport) {
-            (true, _) => IpNumber::ICMP,
-            (false, Protocol::Tcp) => IpNumber::TCP,
-            (false, Protocol::Udp) => IpNumber::UDP,
-        };
-
-        let mut packet = Vec::new();
-        let ttl = 64 - u8::from(is(Oddity::Ttl));
-        let addresses: Vec<u8>;
-        if self.version == 4 {
-            let mut ip = Ipv4Header::new(
-                l4.len() as u16,
-                ttl,
-                number,
-                [172, 16, 1, 10],
-                [10, 20, 0, 7],
-            )
-            .expect("short");
-            ip.identification = self.id;
-            ip.dont_fragment = !is(Oddity::Fragments);
-            ip.more_fragments = is(Oddity::Fragment);
-            ip.dscp = u8::from(is(Oddity::Tos)).try_into().expect("six bits");
-            if is(Oddity::Options) {
-                ip.options = [148, 4, 0, 0].into();
-                ip.set_payload_len(l4.len()).expect("short");
-            }
-            addresses = [ip.source, ip.destination].concat();
-            ip.write(&mut packet).expect("room");
-        } else {
-            let mut ip = Ipv6Header {
-                traffic_class: u8::from(is(Oddity::Tos)),
-                flow_label: Ipv6FlowLabel::try_new(u32::from(is(Oddity::FlowLabel)))
-                    .expect("20 bits"),
-                payload_length: l4.len() as u16,
-                next_header: number,
-                hop_limit: ttl,
-                source: [0xfd; 16],
-                destination: [0xfe; 16],
-            };
-            addresses = [ip.source, ip.destination].concat();
-            let fragment = is(Oddity::Fragment);
-            if fragment || is(Oddity::Options) {
-                ip.next_header = if fragment { IpNumber(44) } else { IpNumber(60) };
-                ip.payload_length += 8;
-            }
-            ip.write(&mut packet).expect("room");
-            if fragment || is(Oddity::Options) {
-                packet.extend([number.0, 0, 0, u8::from(fragment), 1, 4, 0, 0]);
-            }
-        }
-
-        let pseudo = [
-            &addresses[..],
-            &[0, number.0],
-            &(l4.len() as u16).to_be_bytes(),
-        ]
-        .concat();
-        let sum = |bytes: &[u8]| {
-            let sum = etherparse::checksum::Sum16BitWords::new().add_slice(&pseudo);
-            sum.add_slice(bytes).ones_complement().to_ne_bytes()
-        };
-        if is(Oddity::AllOnes) && payload.len() >= 2 {
-            // Makes the sum of the rest all ones.
-            payload[..2].fill(0);
-            l4[header_length..][..2].fill(0);
-            let missing = sum(&l4);
-            l4[header_length..][..2].copy_from_slice(&missing);
-        }
-        let full = sum(&l4);
-        let checksum = match oddity {
-            Oddity::Partial | Oddity::PartialWrong => {
-                let [high, low] = sum(&[]);
-                [!high, !low ^ u8::from(is(Oddity::PartialWrong))]
-            }
-            Oddity::NoChecksum => [0, 0],
-            Oddity::AllOnes => [0xff, 0xff],
-            _ if transport == Protocol::Udp && full == [0, 0] => [0xff, 0xff],
-            _ => full,
-        };
-        l4[at..][..2].copy_from_slice(&checksum);
-
-        packet.extend(l4);
-        let mut virtio = VirtioHeader::default();
-        if matches!(oddity, Oddity::Partial | Oddity::PartialWrong) {
-            virtio.flags = VirtioHeader::NEEDS_CHECKSUM;
-            virtio.checksum_start = network;
-            virtio.checksum_offset = at as u16;
-        }
-        [&virtio.to_bytes()[..], &packet].concat()
-    }
-}
 
 fn usual(payload: usize) -> Sent {
     Sent {
         payload,
         oddity: Oddity::None,
     }
-}
-
-/// The writes for `frames`, each with the number of its packets.
-fn written(frames: &[Vec<u8>], offload: Offload) -> Vec<(Vec<u8>, usize)> {
-    let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-    let mut merger = Merger::new(offload);
-    let mut pieces = [IoSlice::new(&[]); PIECES];
-    let writes = merger.merge(&slices, &mut pieces);
-    let whole = |merged: Merged<'_>| {
-        let pieces: Vec<&[u8]> = merged.pieces.iter().map(|piece| &**piece).collect();
-        (pieces.concat(), merged.frames.len())
-    };
-    writes.map(whole).collect()
-}
-
-/// The packet of a frame as it leaves a host that does not merge.
-fn alone(frame: &[u8]) -> Vec<u8> {
-    match VirtioHeader::split(frame) {
-        Some((virtio, packet)) if virtio.flags & VirtioHeader::NEEDS_CHECKSUM != 0 => completed(
-            packet,
-            virtio.checksum_start.into(),
-            virtio.checksum_offset.into(),
-        ),
-        Some((_, packet)) => packet.to_vec(),
-        None => frame.to_vec(),
-    }
-}
-
-/// The flow in which order must be kept: addresses, protocol and, with TCP and UDP, ports. A packet of `None` may belong
-/// to any flow.
-fn flow(packet: &[u8]) -> Option<Vec<u8>> {
-    let (protocol, addresses, ports) = match packet.first()? {
-        0x45 if packet.len() >= 20 && packet[6] & 0x3f == 0 && packet[7] == 0 => {
-            (9, 12..20, 20..24)
-        }
-        0x60..0x70 if packet.len() >= 40 && !EXTENSIONS.contains(&packet[6]) => (6, 8..40, 40..44),
-        _ => return None,
-    };
-    let ports = match packet[protocol] {
-        6 | 17 => packet.get(ports)?,
-        // Cut short or not, it is no part of a flow that has ports.
-        _ => &[],
-    };
-    Some([&[packet[protocol]], &packet[addresses], ports].concat())
-}
-
-/// Hop-by-hop and destination options, routing, fragment, AH, mobility, HIP, shim6.
-const EXTENSIONS: [u8; 8] = [0, 60, 43, 44, 51, 135, 139, 140];
-
-/// The packets of each flow, together with those of unknown flows, in order.
-fn by_flow(packets: &[Vec<u8>]) -> Vec<Vec<&[u8]>> {
-    let mut flows: Vec<_> = packets.iter().filter_map(|packet| flow(packet)).collect();
-    flows.sort();
-    flows.dedup();
-    let of = |wanted: &Vec<u8>| {
-        let is_of = |packet: &&Vec<u8>| flow(packet).is_none_or(|flow| flow == *wanted);
-        packets.iter().filter(is_of).map(Vec::as_slice).collect()
-    };
-    let mut lists: Vec<Vec<&[u8]>> = flows.iter().map(of).collect();
-    let unnamed = packets.iter().filter(|packet| flow(packet).is_none());
-    lists.push(unnamed.map(Vec::as_slice).collect());
-    lists
 }
 
 fn oddity() -> impl Strategy<Value = Oddity> {
@@ -355,16 +56,7 @@ proptest! {
             .into_iter()
             .map(|(flow, payload, oddity)| flows[flow].send(Sent { payload, oddity }))
             .collect();
-        let written = written(&frames, offload);
-
-        let before: Vec<Vec<u8>> = frames.iter().map(|frame| alone(frame)).collect();
-        let mut after = Vec::new();
-        for (frame, packets) in &written {
-            let cut = if *packets == 1 { vec![alone(frame)] } else { on_the_wire(frame) };
-            prop_assert_eq!(cut.len(), *packets);
-            after.extend(cut);
-        }
-        prop_assert_eq!(by_flow(&before), by_flow(&after));
+        assert_cut_gives_back(&frames, offload);
     }
 
     #[test]
@@ -662,5 +354,16 @@ fn udp_without_a_checksum_is_not_merged_though_its_sum_may_be_right() {
         assert_eq!(written(&frames, Offload::TcpAndUdp).len(), 1);
         frames[1][VirtioHeader::LENGTH + network + UDP_CHECKSUM..][..2].fill(0);
         assert_eq!(written(&frames, Offload::TcpAndUdp).len(), 3);
+    }
+}
+
+#[test]
+fn a_fuzzed_batch_of_every_oddity_is_given_back() {
+    let packets = (0..=u8::MAX).flat_map(|number| [number % 5, 24, number, 1, number]);
+    let packets: Vec<u8> = packets.collect();
+    for choice in 0..4 {
+        for batch in packets.chunks(5 * BATCH) {
+            fuzz_merge(&[&[choice], batch].concat());
+        }
     }
 }
