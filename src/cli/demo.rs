@@ -343,7 +343,7 @@ fn report(outcomes: &[Outcome<'_>], names: &[NameOutcome], status: &Status) -> S
     let all = outcomes.len() + names.len();
     _ = writeln!(
         text,
-        "\n{right} of {all} as the policy says; dropped on the gateway: {} packets.",
+        "\n{right} of {all} match the policy; dropped on the gateway: {} packets.",
         dropped.join(", ")
     );
     if right == all {

@@ -64,7 +64,7 @@ fn the_demo_shows_the_articles_traffic_before_and_after_and_leaves_nothing() {
     assert!(internal.contains("10.1.0.10  no such name"), "{text}");
     let intranet = row("intranet.contoso.com");
     assert!(intranet.contains("10.5.0.2"), "{text}");
-    assert!(text.contains("12 of 12 as the policy says"), "{text}");
+    assert!(text.contains("12 of 12 match the policy"), "{text}");
     assert!(
         steps.contains("starting offramp run on the concentrator"),
         "{steps}"
