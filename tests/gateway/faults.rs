@@ -202,7 +202,10 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
         gateway.wait_for_log("reloaded: ");
         gateway.wait_for_log("traffic is diverted as it should be again");
         assert_judges(&site);
-        let complaints = gateway.log().matches("as it should be: nft").count();
+        let complaints = gateway
+            .log()
+            .matches("ERROR cannot restore the diversion: nft")
+            .count();
         assert_eq!(complaints, 1, "{}", gateway.log());
         assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
     });

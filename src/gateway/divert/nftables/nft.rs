@@ -106,12 +106,13 @@ pub fn remove() -> Result<(), NftError> {
 /// What the kernel has of the table; `None` where it has none.
 ///
 /// # Errors
-/// [`NftError::Missing`].
+/// [`NftError`].
 pub fn contents() -> Result<Option<Contents>, NftError> {
     match run(&["--json", "list", "table", "inet", TABLE], "") {
         Ok(listing) => Contents::read(&listing).map(Some),
-        Err(NftError::Refused(_)) => Ok(None),
-        Err(error @ NftError::Missing(_)) => Err(error),
+        // Any other refusal, such as no free descriptor, says nothing about the table.
+        Err(NftError::Refused(why)) if why.contains("No such file or directory") => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
