@@ -10,7 +10,7 @@ use super::{Merged, Merger, Offload, PIECES};
 use crate::packet::BATCH;
 use crate::packet::virtio::VirtioHeader;
 
-/// Fuzzes [`assert_cut_gives_back`]: the first byte chooses the offload and the size of payloads, and five bytes each a
+/// Fuzzes `assert_cut_gives_back`: the first byte chooses the offload and the size of payloads, and five bytes each a
 /// packet: its flow, payload, oddity, and two of detail.
 pub fn fuzz_merge(data: &[u8]) {
     let Some((choice, packets)) = data.split_first() else {
