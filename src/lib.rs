@@ -11,19 +11,23 @@
 //!
 //! ```text
 //!  floor                                                                  needs
-//!    6   cli       one file a command                                   ┐ feature
-//!    5   gateway   diversion, tun device, DNS server, status, the host   ┘ "gateway"
+//!    7   cli       one file a command                                   ┐ feature
+//!    6   gateway   tun device, diversion, DNS server, status, the host  │ "gateway"
+//!    5   files     regular files only, written whole or not at all      ┘
+//!    5   verify    proofs: outlets against each other, files in use, predicted calls, [[test]]
 //!    4   render    a plan → the file that another program reads, one file a target
-//!    4   dns       DNS messages: the policy's answers, and what may pass of others'
-//!    3   plan      what follows from a policy: routes, names, rules, calls; whether they agree
-//!    3   audit     what a policy would cut off: the operator's summary
+//!    4   dns       DNS messages: the policy's answers, and what upstreams may answer
+//!    3   plan      values that follow from a policy: routes, names, rules, endpoints
+//!    3   datapath  packets in batches: backend → judge → backend
+//!    3   audit     services that a policy would cut off: the operator's summary
 //!    2   filter    Policy → CompiledPolicy; packet → Verdict; explain
 //!    1   policy    TOML → Policy, or every mistake of the file
-//!    0   prefix    longest-prefix match: address → class; sets of addresses
-//!    0   feed      prefixes that somebody else publishes
-//!    0   packet    bytes → PacketView; fragments; media, recognized
+//!    0   address   longest-prefix match: address → class; sets of addresses and ports
+//!    0   packet    bytes → PacketView; fragments; merging; media, recognized
+//!    0   verdict   action, reason, rule: the table of reasons
+//!    0   name      DNS names and record types
+//!    0   feed      prefixes that others publish
 //!    0   capture   pcap, pcapng, link headers
-//!    0   files     regular files only, written whole or not at all; needs "gateway", too
 //! ```
 //!
 //! # One packet, judged
