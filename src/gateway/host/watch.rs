@@ -1,4 +1,4 @@
-//! [`FileWatch`]: tells when a file that a policy is made of may read differently.
+//! [`FileWatch`]: reports that the content of a policy's files may have changed.
 //!
 //! Editors write a new file and rename it over the old one; configuration management switches a symbolic link of a
 //! folder above it; others write in place, half of it now and half later. So the folders are watched that the path leads
@@ -30,7 +30,7 @@ impl FileWatch {
     /// Watches `files`.
     ///
     /// # Errors
-    /// When the kernel has no inotify instance, or no thread, for us.
+    /// The kernel has no inotify instance or no thread for us.
     pub fn new(files: &[PathBuf]) -> notify::Result<Self> {
         // The watcher starts a thread, and panics at its first use where there was none. The memory of one that has just
         // ended is there for it.
@@ -68,9 +68,9 @@ impl FileWatch {
         self.folders = folders;
     }
 
-    /// Waits for a change, and then until there was none for a fifth of a second, or two seconds are over.
+    /// Waits for a change, and then until there was none for a fifth of a second, or until two seconds have passed.
     ///
-    /// Nothing is lost when it is dropped before it is done, and called again.
+    /// Cancel-safe: no change is lost if the future is dropped and the function called again.
     pub async fn changed(&mut self) {
         loop {
             let event = match self.unrest {
@@ -94,7 +94,7 @@ impl FileWatch {
     }
 }
 
-/// Changes that were not quiet for long enough yet.
+/// Changes that have not settled yet.
 #[derive(Debug, Clone, Copy)]
 struct Unrest {
     first: Instant,
@@ -102,7 +102,7 @@ struct Unrest {
 }
 
 impl Unrest {
-    /// When it is over, if nothing more happens.
+    /// The moment at which they settle, unless another change follows.
     fn ends(self) -> Instant {
         (self.last + QUIET).min(self.first + PATIENCE)
     }
@@ -120,7 +120,7 @@ pub fn fingerprint(files: &[PathBuf]) -> u64 {
     hasher.finish()
 }
 
-/// Every folder in which an entry decides what `path` leads to: its own, and those of symbolic links on the way.
+/// Returns every folder with an entry on the way to `path`: its own, and those of symbolic links.
 pub(super) fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::new();
     let Ok(absolute) = std::path::absolute(path) else {
@@ -155,7 +155,7 @@ pub(super) fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
     folders
 }
 
-/// The names in `path`, the last one first.
+/// Returns the names in `path`, the last one first.
 fn parts(path: &Path) -> Vec<PathBuf> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(PathBuf::from(name)),
@@ -169,9 +169,9 @@ fn parts(path: &Path) -> Vec<PathBuf> {
 
 /// Larger than any policy or feed that is taken.
 const MAX_FILE: u64 = 64 << 20;
-/// How long there must be no change: longer than an editor takes to write a file.
+/// The time without changes before a reload: longer than an editor takes to write a file.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long changes may go on before they are looked at all the same.
+/// The longest time that ongoing changes may delay a reload.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Symbolic links on one path, as the kernel follows them.
 const MAX_LINKS: u32 = 40;

@@ -17,14 +17,14 @@ use crate::policy::FailMode;
 #[derive(Debug)]
 pub struct Installation {
     netlink: Netlink,
-    /// Index of the filter's device.
+    /// The index of the filter's device.
     device: u32,
     installed: Diversion,
-    /// The table of marks as the kernel listed it once it was installed; `None` where another program has changed it before.
+    /// The table of marks as the kernel listed it after the installation; `None` if another program changed it before.
     table: Option<Contents>,
 }
 
-/// Why the kernel's part could not be set up, changed or removed.
+/// The reason why the kernel's part could not be set up, changed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum DivertError {
     /// Links, routes and rules.
@@ -38,7 +38,7 @@ pub enum DivertError {
     Setting {
         /// Its path under `/proc/sys`.
         key: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -215,7 +215,7 @@ impl Installation {
     }
 }
 
-/// Has `nft` run beside the control task, which does not wait for it for ever.
+/// Runs `nft` beside the control task, with a timeout.
 async fn run_nft<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NftError> + Send + 'static,
 ) -> Result<T, NftError> {
@@ -229,7 +229,7 @@ async fn run_nft<T: Send + 'static>(
     }
 }
 
-/// How long `nft` may take: a table of ours takes it milliseconds.
+/// The longest time that `nft` may take: one of our tables takes it milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn set(key: &str, value: &str) -> Result<(), DivertError> {

@@ -21,7 +21,7 @@ fn policy(options: &str) -> Policy {
     }
 }
 
-/// What the settings of a host with `changes` to a sound one bring up.
+/// Returns the findings for a sound host with `changes` to its settings.
 fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
     let mut settings = HashMap::from([
         ("ipv4/conf/all/rp_filter", 0),
