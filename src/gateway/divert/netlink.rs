@@ -174,7 +174,7 @@ impl Netlink {
             .await
             .map_err(|error| failed(&what, error))?;
         // In two steps: in one the kernel switches the device on first, and takes its queue away for a moment to change
-        // its length. What the device itself says to the link in that moment would be counted as lost.
+        // its length. Packets that the device itself sends at that moment would be counted as lost.
         let sized = LinkUnspec::new_with_index(index)
             .mtu(DEVICE_MTU)
             .append_extra_attribute(LinkAttribute::TxQueueLen(DEVICE_TX_QUEUE))
@@ -194,11 +194,11 @@ impl Netlink {
 
 /// The kernel settings that the filter's device needs, as paths under `/proc/sys`, and their values.
 ///
-/// It forwards what is written back to it, whose sources are routed elsewhere (so no reverse path filter), and it speaks
-/// for itself in no protocol.
+/// It forwards packets written back to it, whose sources are routed elsewhere (so no reverse path filter), and it uses
+/// no protocol of its own.
 pub fn device_settings(device: &str) -> [(String, &'static str); 6] {
     [
-        // The default may be to have no IPv6, and then no route leads there.
+        // IPv6 may be disabled by default, and then no IPv6 route could use the device.
         (format!("net/ipv6/conf/{device}/disable_ipv6"), "0"),
         (format!("net/ipv4/conf/{device}/rp_filter"), "0"),
         (format!("net/ipv4/conf/{device}/forwarding"), "1"),
@@ -235,8 +235,8 @@ pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
 /// without one is no source for the kernel's reverse path check, and every packet written back would be lost.
 pub const DEVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
-/// The largest packet: no VPN has a larger one, and none that came in must be refused here.
+/// The largest MTU: no VPN has a larger one, and the device must not refuse any packet that came in.
 pub const DEVICE_MTU: u32 = 65_535;
 
-/// Packets that the device queues for the filter: bursts overflow the usual 500.
+/// The number of packets that the device queues for the filter: bursts overflow the usual 500.
 pub const DEVICE_TX_QUEUE: u32 = 5_000;

@@ -286,7 +286,7 @@ fn get(url: &str) -> Result<Vec<u8>, FetchError> {
         .build();
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .tls_config(tls)
-        // A policy may name http only for this machine; a redirect must not lead out of that.
+        // A policy may use http for this machine only; a redirect must not lead elsewhere.
         .https_only(url.starts_with("https://"))
         .max_redirects(if url.starts_with("https://") {
             MAX_REDIRECTS
@@ -318,7 +318,7 @@ fn get(url: &str) -> Result<Vec<u8>, FetchError> {
         }
     }
     let body = response.body_mut().with_config();
-    // One byte more than a feed may have would be one too many for the reader's words, not for this limit.
+    // With a limit one byte higher, the reader and not this limit would report one byte too many.
     body.limit(MAX_FEED_SIZE as u64)
         .read_to_vec()
         .map_err(no_answer)

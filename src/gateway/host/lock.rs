@@ -55,7 +55,7 @@ impl HostLock {
     pub fn take() -> Result<Self, LockError> {
         let deadline = Instant::now() + LAST_MOMENTS;
         loop {
-            // In this order: a killed process gives back last what it has opened first, and its device comes before.
+            // In this order: a killed process releases last what it opened first, so its device is gone by then.
             match (Setting::take(), take_name()?) {
                 (Setting::Locked(setting), Some(name)) => {
                     return Ok(Self {
@@ -126,7 +126,7 @@ fn is_held_by_a_gateway() -> bool {
 
 /// Returns the process that holds the name, and its user.
 fn holder() -> Option<(i32, u32)> {
-    // It need not answer, and what does not answer must not keep us waiting.
+    // The holder need not answer, so this must not block.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
     let address = UnixAddr::new_abstract(NAME.as_bytes()).ok()?;
@@ -149,6 +149,6 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(10);
 /// The name of the socket.
 const NAME: &str = "offramp/gateway";
-/// A setting that each network namespace has of its own, and that only who may change the network can open: it is neither
+/// A setting of each network namespace that only a process with the right to change the network can open: it is neither
 /// read nor written.
 const SETTING: &str = "/proc/sys/net/ipv4/tcp_fastopen_key";

@@ -36,7 +36,7 @@ use crate::gateway::divert::nftables::nft;
 pub struct Needs<'a> {
     /// The files that its policy is made of.
     pub files: &'a [PathBuf],
-    /// The folders of files that it writes; those that are not there are made.
+    /// The folders of files that it writes; missing ones are created.
     pub written: &'a [PathBuf],
     /// Its control socket, which exists.
     pub control: &'a Path,
@@ -125,7 +125,7 @@ impl Rights {
         rights
     }
 
-    /// Returns the first of `files` that can no longer be read where it lies.
+    /// Returns the first of `files` outside the folders that can still be read.
     pub fn out_of_reach<'a>(&self, files: &'a [PathBuf]) -> Option<&'a Path> {
         let folders = self.folders.as_ref()?;
         let is_within = |file: &&PathBuf| {
@@ -141,7 +141,7 @@ impl Rights {
     }
 }
 
-/// Gives up, on this thread, everything that can be given up: it goes on with what it has open.
+/// Gives up all privileges on this thread, which goes on with the files it has open.
 pub fn give_up_everything() {
     let limits = || -> Result<(), LimitError> {
         nix::sys::prctl::set_no_new_privs()?;
@@ -203,7 +203,7 @@ fn keep_capabilities(wanted: &CapsHashSet) -> Result<(), LimitError> {
         }
     }
     for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        // A service may have no more than that, and not even the right to ask for less.
+        // A service may hold exactly these, without the privilege to change them.
         if caps::read(None, set)? != kept {
             caps::set(None, set, &kept)?;
         }
@@ -219,9 +219,9 @@ struct Reach {
     read: BTreeSet<PathBuf>,
     /// Folders to read, and to run programs from.
     run: BTreeSet<PathBuf>,
-    /// Files to read and write, or folders of such.
+    /// Files to read and write, or folders of such files.
     write: BTreeSet<PathBuf>,
-    /// Folders to write files in, and to exchange them.
+    /// Folders in which to write and replace files.
     keep: BTreeSet<PathBuf>,
     /// Folders to remove entries from.
     remove: BTreeSet<PathBuf>,
@@ -234,7 +234,7 @@ impl Reach {
         let files = needs.files.iter();
         reach.read.extend(files.flat_map(|file| folders_of(file)));
         reach.read.extend(KEPT_FOLDERS.map(PathBuf::from));
-        // What is not there need not be reached, and what comes later cannot be named here.
+        // A missing path needs no access, and a path created later cannot be named here.
         reach.read.retain(|folder| folder.is_dir());
         let program = nft::program();
         for path in [program.canonicalize().ok(), Some(program)]
@@ -250,7 +250,7 @@ impl Reach {
         }
         reach.write.insert(PathBuf::from("/dev/null"));
         for folder in needs.written {
-            // Where it cannot be made, writing fails later, and says so.
+            // If the folder cannot be created, writing fails later with an error.
             if fs::create_dir_all(folder).is_ok() {
                 reach.keep.insert(folder.clone());
             }
@@ -262,11 +262,11 @@ impl Reach {
         reach
     }
 
-    /// All of it, with what is allowed there.
+    /// Returns all paths, with the access allowed to each.
     fn rules(&self) -> impl Iterator<Item = (&Path, BitFlags<AccessFs>)> {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let run = read | AccessFs::Execute;
-        // Whoever opens a setting to write it cuts it off first.
+        // Opening a setting for writing truncates it first.
         let write = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
         let remove = AccessFs::RemoveFile.into();
         let keep = write | AccessFs::ReadDir | AccessFs::MakeReg | AccessFs::RemoveFile;
@@ -291,7 +291,7 @@ fn restrict(reach: &Reach) -> Result<RulesetStatus, LimitError> {
         .scope(Scope::Signal)?
         .create()?;
     for (path, access) in reach.rules() {
-        // Not every system has all of them.
+        // Some of them are missing on some systems.
         let Ok(place) = PathFd::new(path) else {
             continue;
         };

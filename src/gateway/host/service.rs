@@ -118,7 +118,7 @@ fn text(notice: Notice<'_>) -> String {
     match notice {
         Notice::Ready { status } => format!("READY=1\n{}", status_line(status)),
         Notice::Reloading => {
-            // The moment is what tells this reload from one that has been asked for before.
+            // The time distinguishes this reload from an earlier request.
             let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
             let mut text = "RELOADING=1\n".to_owned();
             if let Ok(now) = now {

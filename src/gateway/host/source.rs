@@ -79,7 +79,8 @@ impl PolicySource for PolicyPath {
             source,
         })?;
         let policy = match read {
-            // A feed that is not there yet must not keep a gateway from starting; one that has gone keeps what it had.
+            // A feed that does not exist yet must not prevent a start; one that has disappeared keeps its earlier
+            // prefixes.
             Ok((_, warnings))
                 if generation > Generation(1)
                     && warnings.iter().any(|it| it.code() == Code::FeedNotLoaded) =>
@@ -138,7 +139,7 @@ pub type Read = Result<(Policy, Diagnostics), Diagnostics>;
 /// # Errors
 /// The file cannot be read.
 pub fn read_alone(path: &Path) -> io::Result<Read> {
-    // One byte more than a policy may have: the parser says what to do about it.
+    // One byte more than a policy may have: the parser reports the excess.
     let text = regular::read(path, MAX_FILE_SIZE as u64 + 1)?;
     Ok(policy::parse(&path.display().to_string(), &text))
 }

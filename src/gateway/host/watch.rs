@@ -2,7 +2,7 @@
 //!
 //! Editors write a new file and rename it over the old one; configuration management switches a symbolic link of a
 //! folder above it; others write in place, half of it now and half later. So the folders are watched that the path leads
-//! through, not the file, and a change counts once it has been quiet for a moment.
+//! through, not the file, and a change is reported once no other has followed for a moment.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
@@ -40,7 +40,7 @@ impl FileWatch {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let matters = event.is_ok_and(|event| !event.kind.is_access());
             if matters {
-                // The watch has gone when nobody listens.
+                // The send fails if the watch is gone.
                 _ = sender.send(());
             }
         })?;
@@ -54,15 +54,15 @@ impl FileWatch {
         Ok(watch)
     }
 
-    /// Watches where the paths of `files` lead at the moment, and nothing else.
+    /// Watches the folders through which the paths of `files` lead now, and nothing else.
     pub fn follow(&mut self, files: &[PathBuf]) {
         let folders: BTreeSet<PathBuf> = files.iter().flat_map(|file| folders_of(file)).collect();
         for gone in self.folders.difference(&folders) {
-            // A folder that was removed is not watched any more, which is what is wanted.
+            // A removed folder is no longer watched, as intended.
             _ = self.watcher.unwatch(gone);
         }
         for folder in &folders {
-            // Watched anew where it was watched: a folder of the same name may be another one.
+            // Watched folders are added again: another folder may have taken the same name.
             _ = self.watcher.watch(folder, RecursiveMode::NonRecursive);
         }
         self.folders = folders;
@@ -108,7 +108,7 @@ impl Unrest {
     }
 }
 
-/// Tells whether files read as they did: what cannot be read counts, too.
+/// Computes a hash of the files' contents, to detect changes; unreadable files count, too.
 pub fn fingerprint(files: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for file in files {
@@ -167,7 +167,7 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     names
 }
 
-/// Larger than any policy or feed that is taken.
+/// Larger than any policy or feed that is accepted.
 const MAX_FILE: u64 = 64 << 20;
 /// The time without changes before a reload: longer than an editor takes to write a file.
 const QUIET: Duration = Duration::from_millis(200);

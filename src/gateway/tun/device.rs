@@ -60,7 +60,7 @@ impl TunDevice {
         Ok(Self { queues, offload })
     }
 
-    /// Its queues, one for each worker.
+    /// Returns its queues, one for each worker.
     pub fn into_queues(self) -> Vec<TunQueue> {
         let offload = self.offload;
         let queue = |file| TunQueue { file, offload };
@@ -174,7 +174,7 @@ pub struct TunBackend {
 }
 
 impl TunBackend {
-    /// The worker's end of `queue`, a queue of the device called `device`.
+    /// Creates the worker's end of `queue`, a queue of the device called `device`.
     pub fn new(queue: TunQueue, device: &str, stop: StopSignal, counters: Arc<IoCounters>) -> Self {
         let merger = Merger::new(queue.offload);
         let queue = Queue::new(queue.file);

@@ -186,7 +186,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// The judgement of worker number `worker`, by the `published` policy.
+    /// Creates the judgement of worker number `worker`, by the `published` policy.
     pub fn new(published: Arc<Published>, worker: usize, counters: Arc<VerdictCounters>) -> Self {
         let enforced = published.current.load();
         Self {

@@ -25,16 +25,16 @@ pub struct Queue {
     window: usize,
 }
 
-/// Room for a batch of frames.
+/// Buffers for a batch of frames.
 #[derive(Debug)]
 pub struct Slots {
     bytes: Vec<u8>,
-    /// 0 for a slot with no frame.
+    /// 0 for a slot without a frame.
     lengths: [usize; Judge::BATCH],
 }
 
 impl Slots {
-    /// Room without frames.
+    /// Creates empty buffers.
     pub fn new() -> Self {
         Self {
             bytes: vec![0; SLOT * Judge::BATCH],
@@ -117,7 +117,7 @@ impl Queue {
         };
         match ring.read(&self.file, room.take(self.window)) {
             Ok(results) => {
-                // One that finds nothing may come before one that does: in between a packet has come.
+                // A read that finds nothing may precede one that does: a packet arrived in between.
                 for (done, length) in results.iter().zip(lengths) {
                     if let Ok(read) = done.result() {
                         *length = read;

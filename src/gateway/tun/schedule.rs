@@ -48,7 +48,7 @@ impl Schedule {
     }
 }
 
-/// The share of `cpus` of worker number `worker`: all shares are alike, with at least one CPU each.
+/// Returns the share of `cpus` for worker number `worker`: shares differ by at most one CPU, and none is empty.
 fn share(cpus: &[usize], worker: usize, workers: usize) -> Vec<usize> {
     if cpus.len() < workers {
         return cpus

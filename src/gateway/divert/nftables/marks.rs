@@ -100,7 +100,7 @@ const FAMILIES: [Family; 2] = [
 fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
     let of_family = || prefixes.iter().filter(|it| it.addr().is_ipv6() == v6);
     let longest = of_family().map(IpNet::prefix_len).max().unwrap_or(0);
-    // They are sorted, so what becomes the same lies side by side.
+    // They are sorted, so duplicates lie side by side.
     let shortened = |length: u8| {
         let mut last = None;
         of_family().filter_map(move |it| {
@@ -115,10 +115,10 @@ fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
     shortened(length).collect()
 }
 
-/// The prefix of at most `length` bits that holds `prefix`.
+/// Returns the prefix of at most `length` bits that contains `prefix`.
 fn shorten(prefix: IpNet, length: u8) -> IpNet {
     let length = length.min(prefix.prefix_len());
-    // It is no longer than the prefix is.
+    // The length never exceeds that of the prefix.
     IpNet::new(prefix.addr(), length).map_or(prefix, |wide| wide.trunc())
 }
 

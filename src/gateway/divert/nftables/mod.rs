@@ -13,11 +13,11 @@
 //!                                               from offramp0
 //! ```
 //!
-//! Ports belong into the marks, where one comparison tells them, and prefixes into the routes, where thousands cost what
-//! one does. Under [`DivertScope::Suspects`] a packet to a media port may be media, and so may one too short to have ports.
-//! It goes to the filter if a rule speaks of its destination at all. An ordinary packet goes there only where every port
-//! matters: to servers, and to public services, which are counted. Packets whose first header does not tell all go there in
-//! any case: fragments, IPv4 options and IPv6 extension headers, which may be source routes.
+//! Ports belong in the marks, where one comparison tells them apart, and prefixes in the routes, where thousands cost
+//! as much as one. Under [`DivertScope::Suspects`] a packet to a media port may be media, and so may a truncated
+//! header. It goes to the filter if a rule speaks of its destination at all. An ordinary packet goes there only where
+//! every port matters: to servers, and to public services, which are counted. Packets whose first header does not tell
+//! all go there in any case: fragments, IPv4 options and IPv6 extension headers, which may be source routes.
 //!
 //! A packet that finds no route in its table takes the main one: it never leaves the kernel. Packets on their way to
 //! the filter are not tracked, so that connection tracking and NAT see them once, behind the filter. The kernel chooses

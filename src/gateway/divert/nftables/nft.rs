@@ -1,4 +1,4 @@
-//! The nftables table that marks what enters from the VPN: one of our own, replaced as a whole.
+//! The nftables table that marks packets from the VPN: a table of our own, always replaced as a whole.
 //!
 //! A packet on its way to the filter is not tracked (`notrack`). Connection tracking would take the packet that comes back
 //! from the filter for one that it knows, and that NAT has decided to leave alone: clients behind a masquerade on the uplink
@@ -9,7 +9,7 @@
 //! whole and has no options, one for each range of ports, one for its length, and one for each of a few prefixes beside which
 //! nothing is on its way to the filter, so that the routes need not be looked up.
 //!
-//! `nft` is run with the table as text, and lists it as JSON: [`Contents`] is what the kernel has.
+//! `nft` reads the table as text and lists it as JSON: [`Contents`] is the kernel's version.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use super::Diversion;
 use super::marks::{MARKS, chains};
 use crate::render::nft::NftTable;
 
-/// The name of the table; everything in it is ours.
+/// The name of the table, which is all ours.
 pub const TABLE: &str = "offramp";
 
 /// The reason why nftables did not do it.
@@ -142,7 +142,7 @@ fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
         .spawn()
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => NftError::Missing(error),
-            // No descriptor, process or memory is free.
+            // The system is out of descriptors, processes or memory.
             _ => NftError::Refused(format!("it cannot be run at the moment: {error}")),
         })?;
     // It reads to the end before it writes. Where it ends early, its own message tells why.

@@ -46,7 +46,7 @@ impl Netlink {
         let wanted: BTreeSet<DivertRoute> = wanted
             .filter(|route| has_ipv6 || matches!(route.prefix, IpNet::V4(_)))
             .collect();
-        // Blackholes first: a gateway that is to be closed is never open.
+        // Blackholes first: a fail-closed gateway must never be open.
         let missing = wanted.difference(&present).copied();
         let (mut missing, blackholes): (Vec<_>, Vec<_>) =
             missing.partition(|route| route.target == RouteTarget::Filter);

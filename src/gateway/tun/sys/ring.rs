@@ -97,13 +97,13 @@ impl Ring {
         operations: impl ExactSizeIterator<Item = squeue::Entry>,
     ) -> io::Result<&[Done]> {
         let count = operations.len().min(self.results.len());
-        // Back in its place when everything is done.
+        // Put back when everything is done.
         let mut ring = self.ring.take().ok_or(io::ErrorKind::BrokenPipe)?;
         for (number, operation) in (0..).zip(operations.take(count)) {
             let operation = operation.user_data(number);
             // SAFETY: the caller promises that it stays valid until this returns, and it is done by then, or the process is.
             let pushed = unsafe { ring.submission().push(&operation) };
-            // It has room for `results.len()`, and nothing is left in it from one call to the next.
+            // The queue has room for `results.len()`, and it is empty between calls.
             pushed.map_err(io::Error::other)?;
         }
         let mut done = 0;
@@ -111,11 +111,11 @@ impl Ring {
             match ring.submit_and_wait(count - done) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // None was taken.
+                // The kernel took none.
                 Err(error) if done == 0 && ring.submission().len() == count => {
                     return Err(error);
                 }
-                // Short of memory, it says this of what it has not taken yet.
+                // The kernel is short of memory and has not taken the rest yet.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {}
                 // It may still write to buffers that are about to be freed: the memory of this process is not ours to use.
                 Err(_) => std::process::abort(),
@@ -149,7 +149,7 @@ mod tests {
         std::os::fd::OwnedFd::from(socket).into()
     }
 
-    /// A ring, or none where the system allows none.
+    /// Creates a ring; `None` if the system allows none.
     fn ring() -> Option<Ring> {
         match Ring::new(8) {
             Ok(ring) => Some(ring),
