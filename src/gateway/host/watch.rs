@@ -1,8 +1,8 @@
 //! [`FileWatch`]: reports that the content of a policy's files may have changed.
 //!
 //! Editors write a new file and rename it over the old one; configuration management switches a symbolic link of a
-//! folder above it; others write in place, half of it now and half later. So the folders are watched that the path leads
-//! through, not the file, and a change is reported once no other has followed for a moment.
+//! folder above it; others overwrite the file, half now and half later. So the watch is on the folders that the path
+//! leads through, not the file, and a change is reported once no other has followed for a moment.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;

@@ -21,7 +21,7 @@ impl Schedule {
     /// has the right to.
     pub fn new(realtime: Option<u8>, cpus: impl Iterator<Item = usize>) -> Self {
         if let Some(priority) = realtime {
-            // Where that is refused, so will be the priority, and it is said then.
+            // If the system refuses this, it also refuses the priority, and that refusal is logged.
             _ = setrlimit(Resource::RLIMIT_RTPRIO, priority.into(), priority.into());
         }
         let cpus = cpus.collect();

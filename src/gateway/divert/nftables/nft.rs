@@ -145,7 +145,7 @@ fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
             // The system is out of descriptors, processes or memory.
             _ => NftError::Refused(format!("it cannot be run at the moment: {error}")),
         })?;
-    // It reads to the end before it writes. Where it ends early, its own message tells why.
+    // `nft` reads to the end before it writes. If it exits early, its own message gives the reason.
     let written = child
         .stdin
         .take()

@@ -179,7 +179,7 @@ mod tests {
         let slices = buffers.iter_mut().map(|buffer| &mut buffer[..]);
         let read = ring.read(&other, slices).expect("it is allowed");
         let read: Vec<Option<usize>> = read.iter().map(|it| it.result().ok()).collect();
-        // Nothing more is there, and nobody waits for it.
+        // Nothing is left to read, and the read does not block.
         assert_eq!(read, [Some(3), Some(1), Some(4), None, None]);
         assert_eq!(&buffers[..3], [*b"abc\0", *b"d\0\0\0", *b"efgh"]);
     }
