@@ -1,4 +1,4 @@
-//! Leads packets of VPN clients to the filter: [`Divert`] is all that the rest of the gateway knows of it.
+//! Leads packets of VPN clients to the filter: the rest of the gateway uses [`Divert`] only.
 //!
 //! ```text
 //!  policy ─▶ DivertPlan ─▶ install ─▶ change, repair  (as often as it takes)
@@ -19,19 +19,19 @@ use crate::policy::{DivertScope, FailMode, Policy};
 use self::netlink::Netlink;
 use super::host::finding::Finding;
 
-/// What one policy asks of the kernel. It prints as the commands that an operator would type.
+/// The kernel state that one policy needs. It prints as the commands that an operator would type.
 pub trait DivertPlan: Clone + fmt::Display {
-    /// Works out what `policy` asks for.
+    /// Derives the plan from `policy`.
     fn of(policy: &Policy) -> Self;
 
-    /// What the plan comes to, whatever the means.
+    /// Summarizes the plan in terms that hold for every implementation.
     fn summary(&self) -> DivertSummary;
 
     /// The keys of the policy file that differ from `running` and take effect at the next start only.
     fn keys_for_restart(&self, running: &Self) -> Vec<&'static str>;
 }
 
-/// A way of leading packets to the filter; a value of it is a diversion that is installed.
+/// A way of leading packets to the filter; a value is an installed diversion.
 ///
 /// The futures need not be [`Send`]: control is a runtime of one thread.
 #[expect(
@@ -39,40 +39,41 @@ pub trait DivertPlan: Clone + fmt::Display {
     reason = "control runs on one thread, so nobody needs to name or send the futures"
 )]
 pub trait Divert: Sized {
-    /// What a policy asks of the kernel.
+    /// The kernel state that a policy needs.
     type Plan: DivertPlan;
-    /// Why the kernel's part cannot be set up, changed or removed.
+    /// The reason why the kernel's part cannot be set up, changed or removed.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Looks on this host for what would break a diversion of this kind before it starts.
+    /// Checks this host for anything that would break a diversion of this kind, before it starts.
     async fn check_start(plan: &Self::Plan, netlink: &Netlink) -> Vec<Finding>;
 
-    /// Looks for what would break `plan` at a start or at a reload.
+    /// Checks this host for anything that would break `plan`, at a start or a reload.
     async fn check_plan(plan: &Self::Plan, netlink: &Netlink) -> Vec<Finding>;
 
-    /// Diverts what `plan` asks for to its device, which exists and has a reader. Takes over what a killed process left.
+    /// Diverts the traffic of `plan` to its device, which exists and has a reader. Takes over the leftovers of a killed
+    /// process.
     ///
     /// # Errors
-    /// [`Divert::Error`], with everything undone but for what the fail mode keeps closed.
+    /// [`Divert::Error`], with everything undone except what the fail mode keeps closed.
     async fn install(netlink: Netlink, plan: Self::Plan) -> Result<Self, Self::Error>;
 
-    /// The plan that is in force.
+    /// Returns the plan in force.
     fn plan(&self) -> &Self::Plan;
 
-    /// Exchanges the plan; what both plans divert is diverted all the time.
+    /// Replaces the plan; traffic that both plans divert is diverted without a gap.
     ///
     /// # Errors
     /// [`Divert::Error`], with the plan before in force, as far as the kernel takes it back.
     async fn change(&mut self, plan: Self::Plan) -> Result<(), Self::Error>;
 
-    /// Compares what the kernel has with what was installed, and restores it. Returns what was missing or changed, in words;
-    /// `None` where nothing was.
+    /// Compares the kernel's state with the installed one, and restores it. Describes the missing or changed parts;
+    /// `None` if there are none.
     ///
     /// # Errors
     /// [`Divert::Error`] where it cannot be compared or restored.
     async fn repair(&mut self) -> Result<Option<String>, Self::Error>;
 
-    /// Ends the diversion: from here on nothing more is led to the device.
+    /// Ends the diversion: no more packets are led to the device.
     ///
     /// # Errors
     /// [`Divert::Error`].
@@ -84,13 +85,13 @@ pub trait Divert: Sized {
     /// [`Divert::Error`].
     async fn remove(self) -> Result<(), Self::Error>;
 
-    /// Leaves the kernel as the fail mode asks for, while the filter is away against its will.
+    /// Leaves the kernel as the fail mode requires while the filter is away unintentionally.
     ///
     /// # Errors
     /// [`Divert::Error`] where the kernel refuses it.
     async fn abandon(&mut self) -> Result<(), Self::Error>;
 
-    /// Removes what any process has left in the kernel, but for devices.
+    /// Removes the leftovers of any process from the kernel, except devices.
     ///
     /// # Errors
     /// [`Divert::Error`].
@@ -100,19 +101,19 @@ pub trait Divert: Sized {
 /// A plan in numbers and names, for status, logs and link changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DivertSummary {
-    /// Where clients' packets enter; a trailing `*` matches any rest.
+    /// The interfaces on which clients' packets enter; a trailing `*` matches any suffix.
     pub interfaces: Vec<String>,
     /// The filter's tun device.
     pub device: String,
-    /// How much is diverted.
+    /// The share of the traffic that is diverted.
     pub scope: DivertScope,
     /// Prefixes that can lead to the filter; 0 where everything does.
     pub prefixes: usize,
-    /// What happens to diverted packets while nobody reads them.
+    /// The fate of diverted packets while nobody reads them.
     pub on_failure: FailMode,
 }
 
-/// Whether `pattern`, an entry of `vpn.interfaces`, names `interface`: a trailing `*` matches any rest.
+/// Returns `true` if `pattern`, an entry of `vpn.interfaces`, matches `interface`: a trailing `*` matches any suffix.
 pub fn names(pattern: &str, interface: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(stem) => interface.starts_with(stem),

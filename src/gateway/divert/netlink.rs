@@ -11,19 +11,19 @@ use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 
 use crate::gateway::host::finding::Finding;
 
-/// A conversation with the kernel about links, routes and rules.
+/// A connection to the kernel for links, routes and rules.
 #[derive(Debug, Clone)]
 pub struct Netlink {
     pub(super) handle: Handle,
 }
 
-/// Why the kernel did not do it.
+/// The reason why the kernel did not do it.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what}: {source}")]
 pub struct NetlinkError {
-    /// What was asked of it.
+    /// The request.
     pub what: String,
-    /// What it answered.
+    /// The kernel's answer.
     pub source: io::Error,
 }
 
@@ -39,26 +39,26 @@ impl From<&NetlinkError> for Finding {
 /// A change of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkChange {
-    /// It is there, and on.
+    /// It exists and is up.
     Up(String),
-    /// It is there, and off.
+    /// It exists and is down.
     Down(String),
     /// It is gone.
     Gone(String),
-    /// So much has changed that the kernel had no room to tell all of it.
+    /// The kernel's buffer overflowed, and some changes were not reported.
     Overrun,
 }
 
-/// Tells of changes of interfaces as they happen.
+/// Reports changes of interfaces as they happen.
 pub struct LinkChanges {
     messages: Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Unpin>,
 }
 
 impl LinkChanges {
-    /// Begins to listen; goes on in the tokio runtime that calls.
+    /// Starts to listen, as a task of the calling tokio runtime.
     ///
     /// # Errors
-    /// When the kernel has no rtnetlink socket for us.
+    /// The kernel has no rtnetlink socket for us.
     pub fn new() -> io::Result<Self> {
         let groups = [MulticastGroup::Link];
         let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
@@ -72,7 +72,7 @@ impl LinkChanges {
     pub async fn next(&mut self) -> LinkChange {
         loop {
             let Some(message) = self.messages.next().await else {
-                // The socket has failed: there is nothing more to hear.
+                // The socket has failed: no more changes are reported.
                 return std::future::pending().await;
             };
             let message = match message.payload {
@@ -96,17 +96,17 @@ impl LinkChanges {
 }
 
 impl Netlink {
-    /// Begins the conversation; it goes on in the tokio runtime that calls.
+    /// Opens the connection, served by a task of the calling tokio runtime.
     ///
     /// # Errors
-    /// When the kernel has no rtnetlink socket for us.
+    /// The kernel has no rtnetlink socket for us.
     pub fn new() -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
 
-    /// The names of all interfaces.
+    /// Returns the names of all interfaces.
     ///
     /// # Errors
     /// [`NetlinkError`].
@@ -122,10 +122,10 @@ impl Netlink {
         Ok(links.iter().filter_map(name_of).collect())
     }
 
-    /// Packets that found the queue of the device called `name` full.
+    /// Counts the packets dropped because the queue of the device called `name` was full.
     ///
     /// # Errors
-    /// [`NetlinkError`], also where the kernel answers and does not say.
+    /// [`NetlinkError`], also if the kernel's answer lacks the number.
     pub async fn dropped(&self, name: &str) -> Result<u64, NetlinkError> {
         let link = self.link(name, "read the counters of").await?;
         let dropped = link
@@ -159,7 +159,7 @@ impl Netlink {
         }
     }
 
-    /// Gives the device called `name` its address, size and queue, and switches it on; its index.
+    /// Sets the address, MTU and queue length of the device called `name` and switches it on; returns its index.
     ///
     /// # Errors
     /// [`NetlinkError`].
@@ -174,7 +174,7 @@ impl Netlink {
             .await
             .map_err(|error| failed(&what, error))?;
         // In two steps: in one the kernel switches the device on first, and takes its queue away for a moment to change
-        // its length. What the device itself says to the link in that moment would be counted as lost.
+        // its length. Packets that the device itself sends at that moment would be counted as lost.
         let sized = LinkUnspec::new_with_index(index)
             .mtu(DEVICE_MTU)
             .append_extra_attribute(LinkAttribute::TxQueueLen(DEVICE_TX_QUEUE))
@@ -194,11 +194,11 @@ impl Netlink {
 
 /// The kernel settings that the filter's device needs, as paths under `/proc/sys`, and their values.
 ///
-/// It forwards what is written back to it, whose sources are routed elsewhere (so no reverse path filter), and it speaks
-/// for itself in no protocol.
+/// It forwards packets written back to it, whose sources are routed elsewhere (so no reverse path filter), and it uses
+/// no protocol of its own.
 pub fn device_settings(device: &str) -> [(String, &'static str); 6] {
     [
-        // The default may be to have no IPv6, and then no route leads there.
+        // IPv6 may be disabled by default, and then no IPv6 route could use the device.
         (format!("net/ipv6/conf/{device}/disable_ipv6"), "0"),
         (format!("net/ipv4/conf/{device}/rp_filter"), "0"),
         (format!("net/ipv4/conf/{device}/forwarding"), "1"),
@@ -235,8 +235,8 @@ pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
 /// without one is no source for the kernel's reverse path check, and every packet written back would be lost.
 pub const DEVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
-/// The largest packet: no VPN has a larger one, and none that came in must be refused here.
+/// The largest MTU: no VPN has a larger one, and the device must not refuse any packet that came in.
 pub const DEVICE_MTU: u32 = 65_535;
 
-/// Packets that the device queues for the filter: bursts overflow the usual 500.
+/// The number of packets that the device queues for the filter: bursts overflow the usual 500.
 pub const DEVICE_TX_QUEUE: u32 = 5_000;

@@ -9,22 +9,22 @@ use crate::feed::{Document, MAX_FEED_SIZE};
 use crate::files::regular;
 use crate::policy::{Code, Feed, Policy, Remark};
 
-/// The path of the file of `feed`, which stands relative to the policy file at `policy`.
+/// Returns the path of the file of `feed`, relative to the policy file at `policy`.
 pub fn path(policy: &Path, feed: &Feed) -> PathBuf {
     let folder = policy.parent().unwrap_or_else(|| Path::new("."));
     folder.join(&feed.file.value)
 }
 
-/// The bytes of a regular file, at most one more than a feed may have.
+/// Reads the bytes of a regular file, at most one more than a feed may have.
 ///
 /// # Errors
-/// When it cannot be read.
+/// The file cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     regular::read(path, MAX_FEED_SIZE as u64 + 1)
 }
 
-/// Loads every feed of `policy`, which was read from `path`, and tells what there is to say about them. A file that is not
-/// there leaves its feed without prefixes, with a warning; with an error among the remarks the policy must not be taken.
+/// Loads every feed of `policy`, which was read from `path`, and returns remarks on them. A missing file leaves its
+/// feed without prefixes, with a warning; if a remark is an error, the policy must be rejected.
 pub fn load(policy: &mut Policy, path: &Path, now: SystemTime) -> Vec<Remark> {
     let mut remarks = Vec::new();
     for position in 0..policy.feeds.len() {

@@ -1,7 +1,7 @@
-//! [`fetch`]: getting a feed from its publisher, by the publisher's rules.
+//! [`fetch`]: gets a feed from its publisher, by the publisher's rules.
 //!
-//! Microsoft asks its clients to name themselves with one id for ever, to ask for the version first, at most once an hour,
-//! and to stay away for an hour after a 429. What is asked of Microsoft is done for every publisher. The proxy comes from
+//! Microsoft asks its clients to identify themselves with one permanent id, to ask for the version first, at most once
+//! an hour, and to back off for an hour after a 429. The same rules are kept with every publisher. The proxy comes from
 //! the environment (`HTTPS_PROXY`, `NO_PROXY`), the certificates from the system (and `SSL_CERT_FILE`).
 //!
 //! ```text
@@ -24,31 +24,31 @@ use crate::feed::{Document, FeedError, MAX_FEED_SIZE};
 use crate::files::atomic;
 use crate::policy::{Feed, FeedFormat};
 
-/// What came of asking for a feed.
+/// The result of fetching a feed.
 #[derive(Debug)]
 pub enum Fetched {
-    /// The publisher was asked less than an hour ago, or asked to be left alone: no question was sent.
+    /// The publisher was asked less than an hour ago, or requested a backoff: no request was sent.
     TooSoon {
-        /// How long until it may be asked.
+        /// The time left until the publisher may be asked again.
         wait: Duration,
     },
-    /// The file in place is the publisher's latest.
+    /// The file in use is the publisher's latest.
     Unchanged {
-        /// Its version, where the publisher has versions.
+        /// Its version, if the publisher has versions.
         version: Option<String>,
     },
-    /// There is another file in place.
+    /// The file was replaced by a new one.
     Updated {
-        /// Its version, where the publisher has versions.
+        /// Its version, if the publisher has versions.
         version: Option<String>,
-        /// What was in place before, if it was in order.
+        /// The file in use before, if it was valid.
         before: Option<Document>,
-        /// What is in place.
+        /// The file in use now.
         after: Document,
     },
 }
 
-/// Why a feed was not fetched; the file in place is as it was.
+/// The reason why a feed was not fetched; the file in use is unchanged.
 #[derive(Debug, Error)]
 pub enum FetchError {
     /// A list has no address of its own.
@@ -62,31 +62,31 @@ pub enum FetchError {
         /// The address.
         url: String,
     },
-    /// No answer.
+    /// The server did not answer.
     #[error("{url}: {message}")]
     NoAnswer {
         /// The address.
         url: String,
-        /// Why not.
+        /// The cause.
         message: String,
     },
-    /// An answer that is not the document.
+    /// The answer is not the document.
     #[error("{url} answered {status}")]
     Status {
         /// The address.
         url: String,
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
     },
-    /// Asked too often.
+    /// The publisher refused because of too many requests.
     #[error("{url} answered 429: it asks to be left alone for {} minutes", .wait.as_secs().div_ceil(60))]
     TooMany {
         /// The address.
         url: String,
-        /// For how long.
+        /// The backoff.
         wait: Duration,
     },
-    /// The version document has another shape.
+    /// The version document has an unknown format.
     #[error("{url} did not answer with a version")]
     NoVersion {
         /// The address.
@@ -105,15 +105,15 @@ pub enum FetchError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
 }
 
-/// What is remembered between fetches, beside the policy.
+/// The state kept between fetches, beside the policy.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct FetchState {
-    /// The id that this machine names itself with, for ever.
+    /// The permanent id of this machine.
     #[serde(default)]
     client_request_id: String,
     /// By the feed's file.
@@ -121,7 +121,7 @@ pub struct FetchState {
     feeds: BTreeMap<String, FeedState>,
 }
 
-/// What is remembered of one feed; times are seconds since 1970.
+/// The state kept for one feed; times are seconds since 1970.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct FeedState {
     version: Option<String>,
@@ -131,13 +131,13 @@ struct FeedState {
 }
 
 impl FetchState {
-    /// The path of the state for the policy at `policy`.
+    /// Returns the path of the state for the policy at `policy`.
     pub fn path(policy: &Path) -> PathBuf {
         let folder = policy.parent().unwrap_or_else(|| Path::new("."));
         folder.join(".offramp-feeds.json")
     }
 
-    /// Reads the state at `path`; one that is not there or is damaged is begun anew.
+    /// Reads the state at `path`; a missing or damaged one is started anew.
     pub fn read(path: &Path) -> Self {
         let read = feeds::read(path).ok();
         read.and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -147,13 +147,13 @@ impl FetchState {
     /// Writes the state to `path`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         atomic::write(path, &text, 0o644)
     }
 
-    /// The id of this machine; made where there is none.
+    /// Returns the id of this machine; generates one if there is none.
     fn client_request_id(&mut self) -> io::Result<String> {
         if self.client_request_id.is_empty() {
             // A random one (RFC 9562 version 4), from the kernel.
@@ -164,11 +164,11 @@ impl FetchState {
     }
 }
 
-/// Gets the file of `feed` at `path`, if its publisher has another one; `state` remembers, and is to be written whatever
-/// comes of it.
+/// Gets the file of `feed` at `path`, if its publisher has a new one. The caller writes `state` afterwards, whatever
+/// the result.
 ///
 /// # Errors
-/// [`FetchError`], and then the file in place is as it was.
+/// [`FetchError`]; the file in use is then unchanged.
 pub fn fetch(
     feed: &Feed,
     path: &Path,
@@ -188,7 +188,7 @@ pub fn fetch(
     let free_at = known
         .not_before
         .max(known.asked_at.saturating_add(HOUR.as_secs()));
-    // A clock that went back must not keep the feed away for longer than the rule does.
+    // A clock set back must not delay the feed for longer than the rule does.
     if free_at > seconds && known.asked_at <= seconds {
         let wait = Duration::from_secs(free_at - seconds);
         return Ok(Fetched::TooSoon { wait });
@@ -232,7 +232,7 @@ fn ask(feed: &Feed, path: &Path, id: &str, asked: &mut FeedState) -> Result<Fetc
         error,
     };
     let after = feed.read(&bytes).map_err(refused)?;
-    // What the policy would refuse must not take the place of what it took.
+    // A file that the policy would reject must not replace one that it accepted.
     feed.select(&after).map_err(refused)?;
     asked.version.clone_from(&version);
     asked.url = Some(url);
@@ -275,7 +275,7 @@ fn with_id(url: &str, id: &str) -> String {
     format!("{url}{separator}ClientRequestId={id}")
 }
 
-/// The body of the answer to one question.
+/// Sends one request and returns the body of the answer.
 fn get(url: &str) -> Result<Vec<u8>, FetchError> {
     let no_answer = |error: ureq::Error| FetchError::NoAnswer {
         url: url.to_owned(),
@@ -286,7 +286,7 @@ fn get(url: &str) -> Result<Vec<u8>, FetchError> {
         .build();
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .tls_config(tls)
-        // A policy may name http only for this machine; a redirect must not lead out of that.
+        // A policy may use http for this machine only; a redirect must not lead elsewhere.
         .https_only(url.starts_with("https://"))
         .max_redirects(if url.starts_with("https://") {
             MAX_REDIRECTS
@@ -318,13 +318,13 @@ fn get(url: &str) -> Result<Vec<u8>, FetchError> {
         }
     }
     let body = response.body_mut().with_config();
-    // One byte more than a feed may have would be one too many for the reader's words, not for this limit.
+    // With a limit one byte higher, the reader and not this limit would report one byte too many.
     body.limit(MAX_FEED_SIZE as u64)
         .read_to_vec()
         .map_err(no_answer)
 }
 
-/// The file in place is as of now.
+/// Marks the file in use as current.
 fn touch(path: &Path) -> Result<(), FetchError> {
     let touched = File::options()
         .append(true)
@@ -336,7 +336,7 @@ fn touch(path: &Path) -> Result<(), FetchError> {
     })
 }
 
-/// Puts `bytes` in place, and what was there beside it.
+/// Puts `bytes` into use, and keeps the earlier file beside it.
 fn replace(path: &Path, before: Option<&[u8]>, bytes: &[u8]) -> Result<(), FetchError> {
     let write = |path: PathBuf, bytes: &[u8]| {
         atomic::write(&path, bytes, 0o644).map_err(|error| FetchError::File { path, error })
@@ -347,18 +347,18 @@ fn replace(path: &Path, before: Option<&[u8]>, bytes: &[u8]) -> Result<(), Fetch
     write(path.to_owned(), bytes)
 }
 
-/// Where the file that was in place before is kept.
+/// Returns the path under which the previous file is kept.
 pub fn previous(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".previous");
     PathBuf::from(name)
 }
 
-/// Microsoft's endpoints for everybody but sovereign clouds.
+/// Microsoft's endpoints for everybody except sovereign clouds.
 const ENDPOINTS: &str = "https://endpoints.office.com/endpoints/Worldwide";
 const HOUR: Duration = Duration::from_secs(3_600);
-/// The longest that a publisher may ask to be left alone.
+/// The longest backoff that a publisher may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(86_400);
-/// One answer takes no longer, or it is none.
+/// The timeout of one request.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: u32 = 3;

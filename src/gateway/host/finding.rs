@@ -1,27 +1,27 @@
-//! [`Finding`]: a condition of the host that stands in the gateway's way, and what to change.
+//! [`Finding`]: a condition of the host that hinders the gateway, and the change that solves it.
 
-/// A condition of the host that stands in the gateway's way.
+/// A condition of the host that hinders the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The finding's severity.
     pub severity: Severity,
-    /// What it is.
+    /// The problem.
     pub what: String,
-    /// What to change.
+    /// The change that solves it.
     pub advice: String,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The gateway works, but not for everything.
+    /// The gateway works, but only in part.
     Warning,
     /// The gateway would lose traffic, or judge none.
     Error,
 }
 
 impl Finding {
-    /// A finding that keeps the gateway from starting.
+    /// Creates a finding that keeps the gateway from starting.
     pub fn error(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -30,7 +30,7 @@ impl Finding {
         }
     }
 
-    /// A finding that the gateway starts in spite of.
+    /// Creates a finding that does not keep the gateway from starting.
     pub fn warning(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,

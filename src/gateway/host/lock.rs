@@ -22,7 +22,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, get
 use nix::unistd::geteuid;
 use tracing::warn;
 
-/// The right to divert traffic on this host; held until it is dropped, or the process is gone.
+/// The exclusive right to divert traffic on this host; held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct HostLock {
     _setting: Option<Flock<File>>,
@@ -30,13 +30,13 @@ pub struct HostLock {
     _name: Option<UnixListener>,
 }
 
-/// Why there is no lock.
+/// The reason why the lock is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
     #[error("offramp already runs on this host{}; stop it first, or ask it with `offramp status`", named(*holder))]
     Held {
-        /// That process and its user, where the kernel tells.
+        /// That process and its user, if the kernel reports them.
         holder: Option<(i32, u32)>,
     },
     /// The kernel has no socket for us.
@@ -47,15 +47,15 @@ pub enum LockError {
 impl HostLock {
     /// Takes the lock.
     ///
-    /// A process that was killed may hold it for a moment longer: its device takes the kernel a while, and the lock goes
-    /// after it. So this waits for as long before it gives up.
+    /// A killed process may hold it a moment longer: the kernel takes a while to remove its device and releases the
+    /// lock after that. So this waits as long before it gives up.
     ///
     /// # Errors
-    /// [`LockError::Held`] where another process has it.
+    /// [`LockError::Held`] if another process holds it.
     pub fn take() -> Result<Self, LockError> {
         let deadline = Instant::now() + LAST_MOMENTS;
         loop {
-            // In this order: a killed process gives back last what it has opened first, and its device comes before.
+            // In this order: a killed process releases last what it opened first, so its device is gone by then.
             match (Setting::take(), take_name()?) {
                 (Setting::Locked(setting), Some(name)) => {
                     return Ok(Self {
@@ -89,11 +89,11 @@ impl HostLock {
 /// The lock on a kernel setting.
 #[derive(Debug)]
 enum Setting {
-    /// It is ours.
+    /// We hold it.
     Locked(Flock<File>),
-    /// Somebody has it who may change the network.
+    /// A process that may change the network holds it.
     Held,
-    /// There is no such setting here, or it is not for us.
+    /// The setting does not exist here, or we may not open it.
     Unknown,
 }
 
@@ -110,7 +110,7 @@ impl Setting {
     }
 }
 
-/// The name; `None` where somebody has it.
+/// Takes the name; `None` if another process holds it.
 fn take_name() -> io::Result<Option<UnixListener>> {
     match UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME)?) {
         Ok(listener) => Ok(Some(listener)),
@@ -119,14 +119,14 @@ fn take_name() -> io::Result<Option<UnixListener>> {
     }
 }
 
-/// Whether who has the name can be a gateway: it runs as root, or as we do.
+/// Returns `true` if the holder of the name can be a gateway: it runs as root or as our own user.
 fn is_held_by_a_gateway() -> bool {
     holder().is_some_and(|(_, user)| user == 0 || user == geteuid().as_raw())
 }
 
-/// The process that holds the name, and its user.
+/// Returns the process that holds the name, and its user.
 fn holder() -> Option<(i32, u32)> {
-    // It need not answer, and what does not answer must not keep us waiting.
+    // The holder need not answer, so this must not block.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
     let address = UnixAddr::new_abstract(NAME.as_bytes()).ok()?;
@@ -143,12 +143,12 @@ fn named(holder: Option<(i32, u32)>) -> String {
     }
 }
 
-/// How long the kernel may take to bury a process.
+/// The longest time that the kernel may take to clean up after a dead process.
 const LAST_MOMENTS: Duration = Duration::from_millis(500);
-/// How long to wait before trying again.
+/// The pause before the next attempt.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The name of the socket.
 const NAME: &str = "offramp/gateway";
-/// A setting that each network namespace has of its own, and that only who may change the network can open: it is neither
+/// A setting of each network namespace that only a process with the right to change the network can open: it is neither
 /// read nor written.
 const SETTING: &str = "/proc/sys/net/ipv4/tcp_fastopen_key";

@@ -1,4 +1,4 @@
-//! What the gateway asks of its host: files and their changes, feeds, the lock, rights, the service manager.
+//! The gateway's use of its host: files and their changes, feeds, the lock, privileges, the service manager.
 
 pub mod feeds;
 pub mod fetch;

@@ -1,4 +1,4 @@
-//! What a gateway may do once it runs, which is far less than it takes to start one.
+//! The privileges that a gateway keeps once it runs: far fewer than it needs to start.
 //!
 //! ```text
 //!                      to start                            to run
@@ -11,8 +11,8 @@
 //! The kernel keeps these limits for each thread, and threads inherit them: they are taken on while there is one thread,
 //! before the first worker starts. The thread that writes the log is there before; it gives up everything by itself.
 //!
-//! Limits that keep a gateway from its work would break it at the next reload. So they are tried out first, on a thread that
-//! is there for this alone: what does not work under them is left as it is, and said.
+//! Limits that keep a gateway from its work would break it at the next reload. So they are tried out first, on a thread
+//! of their own: limits under which the work fails are not taken on, and this is reported.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,27 +31,27 @@ use crate::files::regular;
 use crate::gateway::divert::netlink::device_settings;
 use crate::gateway::divert::nftables::nft;
 
-/// What a gateway has to reach while it runs.
+/// The resources that a gateway needs while it runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs<'a> {
     /// The files that its policy is made of.
     pub files: &'a [PathBuf],
-    /// The folders of files that it writes; those that are not there are made.
+    /// The folders of files that it writes; missing ones are created.
     pub written: &'a [PathBuf],
-    /// Its control socket, which is there.
+    /// Its control socket, which exists.
     pub control: &'a Path,
-    /// Its device, which is there.
+    /// Its device, which exists.
     pub device: &'a str,
 }
 
-/// What is left of its rights.
+/// The privileges that the gateway keeps.
 #[derive(Debug, Default)]
 pub struct Rights {
     /// The folders that files can be read from; `None` where the kernel sets no limit.
     folders: Option<BTreeSet<PathBuf>>,
 }
 
-/// What a gateway does without while it runs.
+/// A privilege that a gateway drops once it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     /// All files but those that it needs.
@@ -60,14 +60,14 @@ enum Limit {
     Capabilities,
 }
 
-/// What to try, the best first.
+/// The sets of limits to try, the strictest first.
 const ATTEMPTS: [&[Limit]; 3] = [
     &[Limit::Files, Limit::Capabilities],
     &[Limit::Files],
     &[Limit::Capabilities],
 ];
 
-/// Why a limit was not taken on.
+/// The reason why a limit was not taken on.
 #[derive(Debug, thiserror::Error)]
 enum LimitError {
     #[error("capabilities: {0}")]
@@ -81,7 +81,7 @@ enum LimitError {
 }
 
 impl Rights {
-    /// Gives up, on this thread and those that it starts from here on, what `needs` do not name.
+    /// Gives up every privilege outside `needs`, on this thread and those that it starts from now on.
     pub fn limit_to(needs: Needs<'_>) -> Self {
         let reach = Reach::of(needs);
         for limits in ATTEMPTS {
@@ -93,7 +93,7 @@ impl Rights {
         Self::default()
     }
 
-    /// Takes on limits that were tried out.
+    /// Takes on limits that were tried out before.
     fn limited(limits: &[Limit], reach: Reach) -> Self {
         let files = match take_on(limits, &reach) {
             Ok(files) => files,
@@ -125,7 +125,7 @@ impl Rights {
         rights
     }
 
-    /// The first of `files` that is where nothing can be read any more.
+    /// Returns the first of `files` outside the folders that can still be read.
     pub fn out_of_reach<'a>(&self, files: &'a [PathBuf]) -> Option<&'a Path> {
         let folders = self.folders.as_ref()?;
         let is_within = |file: &&PathBuf| {
@@ -141,7 +141,7 @@ impl Rights {
     }
 }
 
-/// Gives up, on this thread, everything that can be given up: it goes on with what it has open.
+/// Gives up all privileges on this thread, which goes on with the files it has open.
 pub fn give_up_everything() {
     let limits = || -> Result<(), LimitError> {
         nix::sys::prctl::set_no_new_privs()?;
@@ -153,7 +153,7 @@ pub fn give_up_everything() {
     }
 }
 
-/// Whether what a gateway does while it runs works under these limits.
+/// Checks that a running gateway can work under these limits.
 fn try_out(limits: &[Limit], reach: &Reach, files: &[PathBuf]) -> Result<(), LimitError> {
     let readable = |file: &&PathBuf| regular::read(file, 1).is_ok();
     let before: Vec<&PathBuf> = files.iter().filter(readable).collect();
@@ -177,7 +177,7 @@ fn try_out(limits: &[Limit], reach: &Reach, files: &[PathBuf]) -> Result<(), Lim
     })
 }
 
-/// Takes the limits on, on this thread; what became of that of files.
+/// Takes the limits on, on this thread; returns the outcome of the file limit.
 fn take_on(limits: &[Limit], reach: &Reach) -> Result<Option<RulesetStatus>, LimitError> {
     nix::sys::prctl::set_no_new_privs()?;
     let mut files = None;
@@ -192,7 +192,7 @@ fn take_on(limits: &[Limit], reach: &Reach) -> Result<Option<RulesetStatus>, Lim
     Ok(files)
 }
 
-/// Keeps those of `wanted` that there are, for programs that are run, too, and no other.
+/// Keeps those of `wanted` that the process has, also for programs that it runs, and no others.
 fn keep_capabilities(wanted: &CapsHashSet) -> Result<(), LimitError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
     let kept: CapsHashSet = permitted.intersection(wanted).copied().collect();
@@ -203,7 +203,7 @@ fn keep_capabilities(wanted: &CapsHashSet) -> Result<(), LimitError> {
         }
     }
     for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        // A service may have no more than that, and not even the right to ask for less.
+        // A service may hold exactly these, without the privilege to change them.
         if caps::read(None, set)? != kept {
             caps::set(None, set, &kept)?;
         }
@@ -212,16 +212,16 @@ fn keep_capabilities(wanted: &CapsHashSet) -> Result<(), LimitError> {
     Ok(())
 }
 
-/// What can be reached in the file system.
+/// The parts of the file system that stay accessible.
 #[derive(Debug, Default)]
 struct Reach {
     /// Folders to read.
     read: BTreeSet<PathBuf>,
     /// Folders to read, and to run programs from.
     run: BTreeSet<PathBuf>,
-    /// Files to read and write, or folders of such.
+    /// Files to read and write, or folders of such files.
     write: BTreeSet<PathBuf>,
-    /// Folders to write files in, and to exchange them.
+    /// Folders in which to write and replace files.
     keep: BTreeSet<PathBuf>,
     /// Folders to remove entries from.
     remove: BTreeSet<PathBuf>,
@@ -234,7 +234,7 @@ impl Reach {
         let files = needs.files.iter();
         reach.read.extend(files.flat_map(|file| folders_of(file)));
         reach.read.extend(KEPT_FOLDERS.map(PathBuf::from));
-        // What is not there need not be reached, and what comes later cannot be named here.
+        // A missing path needs no access, and a path created later cannot be named here.
         reach.read.retain(|folder| folder.is_dir());
         let program = nft::program();
         for path in [program.canonicalize().ok(), Some(program)]
@@ -250,7 +250,7 @@ impl Reach {
         }
         reach.write.insert(PathBuf::from("/dev/null"));
         for folder in needs.written {
-            // Where it cannot be made, writing fails later, and says so.
+            // If the folder cannot be created, writing fails later with an error.
             if fs::create_dir_all(folder).is_ok() {
                 reach.keep.insert(folder.clone());
             }
@@ -262,11 +262,11 @@ impl Reach {
         reach
     }
 
-    /// All of it, with what is allowed there.
+    /// Returns all paths, with the access allowed to each.
     fn rules(&self) -> impl Iterator<Item = (&Path, BitFlags<AccessFs>)> {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let run = read | AccessFs::Execute;
-        // Whoever opens a setting to write it cuts it off first.
+        // Opening a setting for writing truncates it first.
         let write = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
         let remove = AccessFs::RemoveFile.into();
         let keep = write | AccessFs::ReadDir | AccessFs::MakeReg | AccessFs::RemoveFile;
@@ -283,7 +283,7 @@ impl Reach {
     }
 }
 
-/// Has the kernel stop this thread from reaching anything else in the file system, as far as it knows how to.
+/// Restricts this thread to these parts of the file system, as far as the kernel supports it.
 fn restrict(reach: &Reach) -> Result<RulesetStatus, LimitError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -291,7 +291,7 @@ fn restrict(reach: &Reach) -> Result<RulesetStatus, LimitError> {
         .scope(Scope::Signal)?
         .create()?;
     for (path, access) in reach.rules() {
-        // Not every system has all of them.
+        // Some of them are missing on some systems.
         let Ok(place) = PathFd::new(path) else {
             continue;
         };
@@ -300,13 +300,13 @@ fn restrict(reach: &Reach) -> Result<RulesetStatus, LimitError> {
     Ok(rules.restrict_self()?.ruleset)
 }
 
-/// The rights to files that this was written for; older kernels know fewer of them.
+/// The file access rights that this code was written for; older kernels know fewer of them.
 const KNOWN_ABI: ABI = ABI::V5;
 /// Folders that are read from, whatever the first policy names: kernel settings, and where feeds of a later one may be.
 const KEPT_FOLDERS: [&str; 3] = ["/proc/sys/net", "/etc/offramp", "/var/lib/offramp"];
-/// Where a drop log of a later policy may be.
+/// The folder where a later policy may have its drop log.
 const KEPT_LOGS: &str = "/var/log/offramp";
-/// Where programs have their loader and libraries.
+/// The folders that hold programs' loader and libraries.
 const LIBRARIES: [&str; 7] = [
     "/lib",
     "/lib64",

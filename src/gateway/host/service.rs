@@ -1,4 +1,4 @@
-//! [`ServiceManager`]: reports the gateway's state to systemd, or to whatever else has started it (sd_notify(3)).
+//! [`ServiceManager`]: reports the gateway's state to systemd, or to any other manager that started it (sd_notify(3)).
 //!
 //! ```text
 //!  READY=1       traffic is judged             RELOADING=1   a policy is being read, until the next READY=1
@@ -6,8 +6,8 @@
 //!                                              STOPPING=1    the end has begun
 //! ```
 //!
-//! The protocol is a datagram to the socket that `NOTIFY_SOCKET` names. It is sent without waiting: a manager that does not
-//! read holds nobody up. Without a manager nothing is sent.
+//! The protocol is a datagram to the socket that `NOTIFY_SOCKET` names. It is sent without blocking, so that a manager
+//! that does not read delays nothing. Without a manager nothing is sent.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -20,19 +20,19 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
-/// Whoever has started the gateway and wants to hear of it; nobody, where it was started by hand.
+/// The service manager that started the gateway; none, if it was started by hand.
 #[derive(Debug)]
 pub struct ServiceManager {
     socket: Option<Socket>,
-    /// How long it may be left without a sign of life.
+    /// The heartbeat timeout.
     watchdog: Option<Duration>,
 }
 
-/// The way to it.
+/// The manager's socket.
 #[derive(Debug)]
 struct Socket {
     socket: UnixDatagram,
-    /// Looked up each time: a manager that was started anew has another socket there.
+    /// Looked up each time: a restarted manager has another socket there.
     address: SocketAddr,
 }
 
@@ -41,21 +41,21 @@ struct Socket {
 pub enum Notice<'a> {
     /// Traffic is judged, in the words of `status`.
     Ready {
-        /// A line for people.
+        /// A line for people to read.
         status: &'a str,
     },
     /// A policy is being read; a [`Notice::Ready`] follows in any case.
     Reloading,
-    /// Something else than before is the case.
+    /// The status line has changed.
     Status(&'a str),
-    /// Every worker has shown a sign of life.
+    /// Every worker has made progress.
     Alive,
-    /// The end has begun.
+    /// The shutdown has begun.
     Stopping,
 }
 
 impl ServiceManager {
-    /// The one that this process was started by, as its environment tells.
+    /// The manager that started this process, according to its environment.
     pub fn of_environment() -> Self {
         let socket = std::env::var_os("NOTIFY_SOCKET").and_then(|address| {
             let socket = Socket::to(address.as_bytes());
@@ -80,12 +80,12 @@ impl ServiceManager {
         }
     }
 
-    /// How long it may be left without [`Notice::Alive`]; `None` where it waits for none.
+    /// The heartbeat timeout, within which [`Notice::Alive`] is due; `None` if the manager waits for none.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog.filter(|_| self.socket.is_some())
     }
 
-    /// Tells it.
+    /// Sends `notice` to the manager.
     pub fn tell(&self, notice: Notice<'_>) {
         let Some(socket) = &self.socket else {
             return;
@@ -118,7 +118,7 @@ fn text(notice: Notice<'_>) -> String {
     match notice {
         Notice::Ready { status } => format!("READY=1\n{}", status_line(status)),
         Notice::Reloading => {
-            // The moment is what tells this reload from one that has been asked for before.
+            // The time distinguishes this reload from an earlier request.
             let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
             let mut text = "RELOADING=1\n".to_owned();
             if let Ok(now) = now {
@@ -133,12 +133,12 @@ fn text(notice: Notice<'_>) -> String {
     }
 }
 
-/// One line, whatever is in `status`: each further one would be an assignment.
+/// Takes only the first line of `status`: each further one would be an assignment.
 fn status_line(status: &str) -> String {
     format!("STATUS={}\n", status.lines().next().unwrap_or_default())
 }
 
-/// What `WATCHDOG_USEC` says, unless `WATCHDOG_PID` says that another process is meant.
+/// Reads the timeout from `WATCHDOG_USEC`, unless `WATCHDOG_PID` names another process.
 fn watchdog(usec: Option<&str>, pid: Option<&str>, own_pid: u32) -> Option<Duration> {
     if pid.is_some_and(|pid| pid.parse() != Ok(own_pid)) {
         return None;

@@ -10,9 +10,9 @@ use crate::filter::{CompileError, CompiledPolicy, Generation};
 use crate::policy::{self, Code, Diagnostics, MAX_FILE_SIZE, Policy, Remark, Style};
 use crate::verify::broken_expectations;
 
-/// A place that policies come from. Loading may take long, so it happens on a thread of its own.
+/// A source of policies. Loading may take long, so it happens on a thread of its own.
 pub trait PolicySource: Send + Sync {
-    /// Reads and compiles the policy as it is at the moment.
+    /// Reads and compiles the current policy.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -25,7 +25,7 @@ pub trait PolicySource: Send + Sync {
     fn name(&self) -> String;
 }
 
-/// Why a policy is not taken.
+/// The reason why a policy is rejected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -34,7 +34,7 @@ pub enum LoadError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The policy has mistakes, or one of its feeds has.
@@ -60,14 +60,14 @@ pub enum LoadError {
         origin: String,
         /// The name of its test.
         test: String,
-        /// The outcome that the test asks for.
+        /// The outcome that the test expects.
         expected: String,
-        /// The outcome, and what it follows from.
+        /// The actual outcome, and its reason.
         outcome: String,
     },
 }
 
-/// The policy file at a path, read anew at each load.
+/// The policy file at a path, read again at each load.
 #[derive(Debug, Clone)]
 pub struct PolicyPath(pub PathBuf);
 
@@ -79,7 +79,8 @@ impl PolicySource for PolicyPath {
             source,
         })?;
         let policy = match read {
-            // A feed that is not there yet must not keep a gateway from starting; one that has gone keeps what it had.
+            // A feed that does not exist yet must not prevent a start; one that has disappeared keeps its earlier
+            // prefixes.
             Ok((_, warnings))
                 if generation > Generation(1)
                     && warnings.iter().any(|it| it.code() == Code::FeedNotLoaded) =>
@@ -113,7 +114,7 @@ impl PolicySource for PolicyPath {
     }
 }
 
-/// Refuses a policy of whose own tests one fails.
+/// Rejects a policy if one of its own tests fails.
 ///
 /// # Errors
 /// [`LoadError::TestFailed`].
@@ -130,15 +131,15 @@ pub fn check_tests(policy: &CompiledPolicy) -> Result<(), LoadError> {
     })
 }
 
-/// A policy with its warnings, or the mistakes that refuse it.
+/// A policy with its warnings, or the mistakes for which it is rejected.
 pub type Read = Result<(Policy, Diagnostics), Diagnostics>;
 
 /// Reads the policy at `path` without its feeds.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// The file cannot be read.
 pub fn read_alone(path: &Path) -> io::Result<Read> {
-    // One byte more than a policy may have: the parser says what to do about it.
+    // One byte more than a policy may have: the parser reports the excess.
     let text = regular::read(path, MAX_FILE_SIZE as u64 + 1)?;
     Ok(policy::parse(&path.display().to_string(), &text))
 }
@@ -146,7 +147,7 @@ pub fn read_alone(path: &Path) -> io::Result<Read> {
 /// Reads the policy at `path` and loads its feeds.
 ///
 /// # Errors
-/// When the policy file cannot be read.
+/// The policy file cannot be read.
 pub fn read(path: &Path) -> io::Result<Read> {
     Ok(match read_alone(path)? {
         Ok((policy, diagnostics)) => load_feeds(path, policy, diagnostics),
@@ -157,7 +158,7 @@ pub fn read(path: &Path) -> io::Result<Read> {
 /// Loads the feeds of `policy`, which was read from `path`; remarks on them are added to `diagnostics`.
 ///
 /// # Errors
-/// All diagnostics, where a feed is refused.
+/// All diagnostics, if a feed is rejected.
 pub fn load_feeds(path: &Path, mut policy: Policy, mut diagnostics: Diagnostics) -> Read {
     let remarks = feeds::load(&mut policy, path, SystemTime::now());
     remarks.iter().for_each(|remark| diagnostics.remark(remark));

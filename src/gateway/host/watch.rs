@@ -1,8 +1,8 @@
-//! [`FileWatch`]: tells when a file that a policy is made of may read differently.
+//! [`FileWatch`]: reports that the content of a policy's files may have changed.
 //!
 //! Editors write a new file and rename it over the old one; configuration management switches a symbolic link of a
-//! folder above it; others write in place, half of it now and half later. So the folders are watched that the path leads
-//! through, not the file, and a change counts once it has been quiet for a moment.
+//! folder above it; others overwrite the file, half now and half later. So the watch is on the folders that the path
+//! leads through, not the file, and a change is reported once no other has followed for a moment.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
@@ -30,7 +30,7 @@ impl FileWatch {
     /// Watches `files`.
     ///
     /// # Errors
-    /// When the kernel has no inotify instance, or no thread, for us.
+    /// The kernel has no inotify instance or no thread for us.
     pub fn new(files: &[PathBuf]) -> notify::Result<Self> {
         // The watcher starts a thread, and panics at its first use where there was none. The memory of one that has just
         // ended is there for it.
@@ -40,7 +40,7 @@ impl FileWatch {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let matters = event.is_ok_and(|event| !event.kind.is_access());
             if matters {
-                // The watch has gone when nobody listens.
+                // The send fails if the watch is gone.
                 _ = sender.send(());
             }
         })?;
@@ -54,23 +54,23 @@ impl FileWatch {
         Ok(watch)
     }
 
-    /// Watches where the paths of `files` lead at the moment, and nothing else.
+    /// Watches the folders through which the paths of `files` lead now, and nothing else.
     pub fn follow(&mut self, files: &[PathBuf]) {
         let folders: BTreeSet<PathBuf> = files.iter().flat_map(|file| folders_of(file)).collect();
         for gone in self.folders.difference(&folders) {
-            // A folder that was removed is not watched any more, which is what is wanted.
+            // A removed folder is no longer watched, as intended.
             _ = self.watcher.unwatch(gone);
         }
         for folder in &folders {
-            // Watched anew where it was watched: a folder of the same name may be another one.
+            // Watched folders are added again: another folder may have taken the same name.
             _ = self.watcher.watch(folder, RecursiveMode::NonRecursive);
         }
         self.folders = folders;
     }
 
-    /// Waits for a change, and then until there was none for a fifth of a second, or two seconds are over.
+    /// Waits for a change, and then until there was none for a fifth of a second, or until two seconds have passed.
     ///
-    /// Nothing is lost when it is dropped before it is done, and called again.
+    /// Cancel-safe: no change is lost if the future is dropped and the function called again.
     pub async fn changed(&mut self) {
         loop {
             let event = match self.unrest {
@@ -94,7 +94,7 @@ impl FileWatch {
     }
 }
 
-/// Changes that were not quiet for long enough yet.
+/// Changes that have not settled yet.
 #[derive(Debug, Clone, Copy)]
 struct Unrest {
     first: Instant,
@@ -102,13 +102,13 @@ struct Unrest {
 }
 
 impl Unrest {
-    /// When it is over, if nothing more happens.
+    /// The moment at which they settle, unless another change follows.
     fn ends(self) -> Instant {
         (self.last + QUIET).min(self.first + PATIENCE)
     }
 }
 
-/// Tells whether files read as they did: what cannot be read counts, too.
+/// Computes a hash of the files' contents, to detect changes; unreadable files count, too.
 pub fn fingerprint(files: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for file in files {
@@ -120,7 +120,7 @@ pub fn fingerprint(files: &[PathBuf]) -> u64 {
     hasher.finish()
 }
 
-/// Every folder in which an entry decides what `path` leads to: its own, and those of symbolic links on the way.
+/// Returns every folder with an entry on the way to `path`: its own, and those of symbolic links.
 pub(super) fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::new();
     let Ok(absolute) = std::path::absolute(path) else {
@@ -155,7 +155,7 @@ pub(super) fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
     folders
 }
 
-/// The names in `path`, the last one first.
+/// Returns the names in `path`, the last one first.
 fn parts(path: &Path) -> Vec<PathBuf> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(PathBuf::from(name)),
@@ -167,11 +167,11 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     names
 }
 
-/// Larger than any policy or feed that is taken.
+/// Larger than any policy or feed that is accepted.
 const MAX_FILE: u64 = 64 << 20;
-/// How long there must be no change: longer than an editor takes to write a file.
+/// The time without changes before a reload: longer than an editor takes to write a file.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long changes may go on before they are looked at all the same.
+/// The longest time that ongoing changes may delay a reload.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Symbolic links on one path, as the kernel follows them.
 const MAX_LINKS: u32 = 40;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::packet::Traffic;
 use crate::verdict::{Action, Reason, Verdict};
 
-/// A number that one thread raises and others read.
+/// A number that one thread increments and others read.
 #[derive(Debug, Default)]
 struct Tally(AtomicU64);
 
@@ -37,7 +37,7 @@ impl TrafficTally {
         self.bytes.add(traffic.bytes);
     }
 
-    /// What was added.
+    /// Returns the sums.
     pub fn read(&self) -> Traffic {
         Traffic {
             packets: self.packets.read(),
@@ -46,7 +46,7 @@ impl TrafficTally {
     }
 }
 
-/// What one worker has decided since its start, by reason and action.
+/// One worker's verdicts since its start, by reason and action.
 #[derive(Debug, Default)]
 // Two cache lines: processors fetch them in pairs, and no other worker's counters may be among them.
 #[repr(align(128))]
@@ -62,18 +62,18 @@ impl VerdictCounters {
         self.by_reason[verdict.reason as usize][verdict.action as usize].add(traffic);
     }
 
-    /// Notes how many first fragments were forgotten so far for lack of room.
+    /// Records the number of first fragments evicted so far for lack of room.
     #[inline(always)]
     pub fn note_evicted_fragments(&self, so_far: u64) {
         self.evicted_fragments.store(so_far, Ordering::Relaxed);
     }
 
-    /// First fragments that were forgotten for lack of room.
+    /// First fragments evicted for lack of room.
     pub fn evicted_fragments(&self) -> u64 {
         self.evicted_fragments.load(Ordering::Relaxed)
     }
 
-    /// What was counted, for every reason and action that was.
+    /// Returns the counts of every reason and action that occurred.
     pub fn read(&self) -> impl Iterator<Item = (Reason, Action, Traffic)> + '_ {
         Reason::ALL.into_iter().flat_map(move |reason| {
             [Action::Forward, Action::Drop].map(|action| {
@@ -84,7 +84,7 @@ impl VerdictCounters {
     }
 }
 
-/// What one worker met beside packets.
+/// One worker's counters other than its verdicts.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct IoCounters {
@@ -94,32 +94,32 @@ pub struct IoCounters {
 }
 
 impl IoCounters {
-    /// Counts an exchange with the kernel, on the thread that owns the counters: a sign of life.
+    /// Counts an exchange with the kernel, on the thread that owns the counters; the watchdog takes it for progress.
     pub fn exchanged(&self) {
         self.exchanges.add(1);
     }
 
-    /// Exchanges with the kernel so far, those that brought nothing included.
+    /// Exchanges with the kernel so far, including those that brought nothing.
     pub fn exchanges(&self) -> u64 {
         self.exchanges.read()
     }
 
-    /// Counts packets that were to pass and that the kernel did not take back, on the thread that owns the counters.
+    /// Counts forwarded packets that the kernel did not take back, on the thread that owns the counters.
     pub fn writes_failed(&self, packets: usize) {
         self.failed_writes.add(packets as u64);
     }
 
-    /// Notes whether a batch is one system call.
+    /// Records that a batch is, or is not, one system call.
     pub fn note_batching(&self, is_batching: bool) {
         self.batching.store(is_batching, Ordering::Relaxed);
     }
 
-    /// Whether a batch is one system call.
+    /// Returns `true` if a batch is one system call.
     pub fn is_batching(&self) -> bool {
         self.batching.load(Ordering::Relaxed)
     }
 
-    /// Packets that were to pass and that the kernel did not take back.
+    /// Forwarded packets that the kernel did not take back.
     pub fn failed_writes(&self) -> u64 {
         self.failed_writes.read()
     }

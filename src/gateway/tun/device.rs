@@ -1,4 +1,4 @@
-//! [`TunBackend`]: what the kernel diverts, judged, and written back if it may pass.
+//! [`TunBackend`]: reads diverted packets from the kernel and writes back those that may pass.
 //!
 //! ```text
 //!  a slot    ┌──────────────────┬───────────────────────────────┐
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The kernel hands over super-packets (GSO) whole: one header, one 5-tuple, so one verdict. They go back whole, with
-//! the virtio header they came with, and are cut where they leave the host. Ordinary packets that may pass are merged to
-//! such ([`Merger`]), and are cut to what they were. So nothing here changes a byte.
+//! their original virtio header, and are segmented where they leave the host. Ordinary packets that may pass are merged
+//! into super-packets ([`Merger`]), which are segmented into the originals. So no byte of a packet changes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -33,7 +33,7 @@ use crate::packet::merge::{Merger, Offload, PIECES};
 use crate::packet::virtio::{VirtioHeader, traffic_of};
 use crate::verdict::{Action, Reason, Verdict};
 
-/// The filter's tun device: it lives as long as one of its queues is open.
+/// The filter's tun device; it exists as long as one of its queues is open.
 #[derive(Debug)]
 pub struct TunDevice {
     queues: Vec<File>,
@@ -41,10 +41,10 @@ pub struct TunDevice {
 }
 
 impl TunDevice {
-    /// Makes the device called `name` with `queues` queues, at least one.
+    /// Creates the device called `name` with `queues` queues, at least one.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn create(name: &str, queues: usize) -> io::Result<Self> {
         let queues = if queues > 1 {
             (0..queues).map(|_| open_queue(name)).collect()
@@ -60,7 +60,7 @@ impl TunDevice {
         Ok(Self { queues, offload })
     }
 
-    /// Its queues, one for each worker.
+    /// Returns its queues, one for each worker.
     pub fn into_queues(self) -> Vec<TunQueue> {
         let offload = self.offload;
         let queue = |file| TunQueue { file, offload };
@@ -72,29 +72,29 @@ impl TunDevice {
 #[derive(Debug)]
 pub struct TunQueue {
     file: File,
-    /// Which super-packets may be written to it.
+    /// The super-packets that the device accepts.
     offload: Offload,
 }
 
 impl From<TunQueue> for File {
-    /// What is read and written.
+    /// Returns the file to read from and write to.
     fn from(queue: TunQueue) -> Self {
         queue.file
     }
 }
 
-/// Makes a tun device that hands over plain packets and waits for them, as VPN daemons have it.
+/// Creates a tun device that hands over plain packets and blocks, as VPN daemons use it.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub fn make_plain_device(name: &str) -> io::Result<File> {
     make_device(name, Framing::Plain)
 }
 
-/// What stands before each packet.
+/// The header before each packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// Nothing.
+    /// No header.
     Plain,
     /// A virtio header.
     Virtio,
@@ -113,7 +113,7 @@ fn make_device(name: &str, framing: Framing) -> io::Result<File> {
         .map_err(io::Error::from)
 }
 
-/// One queue of a device with several, which the `tun` crate does not make.
+/// Opens one queue of a multi-queue device, which the `tun` crate does not create.
 fn open_queue(name: &str) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -130,20 +130,20 @@ fn set_nonblocking(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells workers to stop; each sees it once what the kernel had queued for it is dealt with.
+/// Tells workers to stop; each sees it once the packets that the kernel had queued for it are judged.
 #[derive(Debug, Clone)]
 pub struct StopSignal {
-    /// Wakes a worker that waits.
+    /// Wakes a waiting worker.
     event: Arc<EventFd>,
-    /// Seen by a worker that never has to wait.
+    /// Seen by a worker that is too busy ever to wait.
     given: Arc<AtomicBool>,
 }
 
 impl StopSignal {
-    /// A signal that was not given.
+    /// Creates a signal that is not yet given.
     ///
     /// # Errors
-    /// When there are too many files open.
+    /// Too many files are open.
     pub fn new() -> io::Result<Self> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Self {
@@ -152,7 +152,7 @@ impl StopSignal {
         })
     }
 
-    /// Gives it, for good.
+    /// Gives the signal, permanently.
     pub fn give(&self) {
         self.given.store(true, Ordering::Relaxed);
         // An event file takes 2^64 - 2 of these before it refuses one.
@@ -174,7 +174,7 @@ pub struct TunBackend {
 }
 
 impl TunBackend {
-    /// The worker's end of `queue`, a queue of the device called `device`.
+    /// Creates the worker's end of `queue`, a queue of the device called `device`.
     pub fn new(queue: TunQueue, device: &str, stop: StopSignal, counters: Arc<IoCounters>) -> Self {
         let merger = Merger::new(queue.offload);
         let queue = Queue::new(queue.file);
@@ -191,7 +191,7 @@ impl TunBackend {
         }
     }
 
-    /// Waits until there is a packet, or the signal to stop; no longer than [`IDLE_LIMIT`], so that it is seen to live.
+    /// Waits until there is a packet or the signal to stop; at most [`IDLE_LIMIT`], so that the watchdog sees progress.
     fn wait(&mut self) -> io::Result<()> {
         let mut files = [
             PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
@@ -203,13 +203,13 @@ impl TunBackend {
         }
         let [queue, _] = files.map(|file| file.revents().unwrap_or(PollFlags::empty()));
         if queue.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
-            // The device was deleted: from here on the queue is ready at once, for ever, and holds nothing.
+            // The device was deleted: from here on the queue is always ready and empty.
             return Err(io::Error::from_raw_os_error(libc::EBADFD));
         }
         Ok(())
     }
 
-    /// Whether it is time to end, with nothing left to read.
+    /// Returns `true` if the worker must stop and nothing is left to read.
     fn is_over(&mut self, received: usize) -> bool {
         if self.stop.given.load(Ordering::Relaxed) {
             self.stopping.get_or_insert_with(Instant::now);
@@ -274,28 +274,28 @@ impl Backend for TunBackend {
     }
 }
 
-/// Opens `/dev/net/tun`, to see whether that is allowed.
+/// Opens `/dev/net/tun`, to check that this is allowed.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub fn try_open() -> io::Result<()> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .open(CLONE_DEVICE)?;
-    // An open file that was attached to nothing leaves nothing.
+    // An open file that was attached to nothing leaves nothing behind.
     debug_assert!(file.as_raw_fd() >= 0);
     Ok(())
 }
 
-/// What makes tun devices.
+/// The device file that creates tun devices.
 pub const CLONE_DEVICE: &str = "/dev/net/tun";
 
-/// How long a worker that has nothing to do waits before it looks up: a few system calls a second.
+/// The longest time that an idle worker waits before it checks for a stop: a few system calls a second.
 pub const IDLE_LIMIT: Duration = Duration::from_millis(IDLE_MILLISECONDS as u64);
 const IDLE_MILLISECONDS: u8 = 250;
 
-/// How long a worker that is to stop goes on reading; nothing is diverted to it any more.
+/// The longest time that a stopping worker goes on reading; no more packets are diverted to it by then.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

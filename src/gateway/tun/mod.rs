@@ -1,4 +1,4 @@
-//! The filter's tun device and the threads that judge what the kernel leads to it.
+//! The filter's tun device and the threads that judge the packets routed to it.
 //!
 //! ```text
 //!  TunDevice ─▶ TunQueue ─▶ worker thread: TunBackend ─▶ Live (a judgement by what is Published) ─▶ TunBackend

@@ -6,9 +6,9 @@
 //!              │ past: generations that a worker may still use
 //! ```
 //!
-//! A worker loads the current [`Enforced`] policy before a batch and judges all of it by that one. The counters of rules are
-//! part of it; those of earlier generations are summed by the rules' kinds and names. The names are bounded: of the rules that
-//! the policy has no more, the last few keep theirs, and the ones before are summed as [`OTHERS`].
+//! A worker loads the current [`Enforced`] policy before a batch and judges all of it by that one. The policy holds the
+//! counters of its rules; those of earlier generations are summed by the rules' kinds and names. The number of names is
+//! bounded: of the rules that the policy no longer has, the last few keep theirs; older ones are summed as [`OTHERS`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,9 +35,9 @@ pub struct Published {
 #[derive(Debug)]
 pub struct Enforced {
     policy: CompiledPolicy,
-    /// Counters of each worker: one for each rule.
+    /// The counters of each worker, one for each rule.
     rules: Vec<Vec<TrafficTally>>,
-    /// Records dropped packets, where the policy or the operator asks for it.
+    /// Records dropped packets, if the policy or the operator asks for it.
     noting: Option<Noting>,
 }
 
@@ -45,16 +45,16 @@ pub struct Enforced {
 struct Past {
     /// Generations that a worker may still use.
     generations: Vec<Arc<Enforced>>,
-    /// Sums of the counters of the generations before.
+    /// Sums of the counters of earlier generations.
     rules: RuleTotals,
-    /// Rules among these that the policy has no more, the oldest first.
+    /// Those among them that the policy no longer has, the oldest first.
     retired: VecDeque<(RuleKind, String)>,
 }
 
-/// Traffic that rules have decided, by their kind and name.
+/// Traffic decided by rules, by their kind and name.
 pub type RuleTotals = BTreeMap<(RuleKind, String), Traffic>;
 
-/// The name under which rules are summed that have none of their own in status and metrics.
+/// The name that sums all rules without a name of their own in status and metrics.
 pub const OTHERS: &str = "(others)";
 
 impl Enforced {
@@ -93,7 +93,7 @@ impl Published {
         }
     }
 
-    /// Has every batch from here on judged by `policy`; dropped packets are handed to `noting`.
+    /// Has every batch from now on judged by `policy`; dropped packets are handed to `noting`.
     pub fn publish(&self, policy: CompiledPolicy, noting: Option<Noting>) {
         let enforced = Arc::new(Enforced::new(policy, noting, self.workers));
         let before = self.current.swap(Arc::clone(&enforced));
@@ -102,17 +102,17 @@ impl Published {
         past.fold(&enforced.policy);
     }
 
-    /// The policy of the moment.
+    /// Returns the current policy.
     pub fn current(&self) -> Arc<Enforced> {
         self.current.load_full()
     }
 
-    /// The generation of the moment.
+    /// Returns the current generation.
     pub fn generation(&self) -> Generation {
         self.current.load().policy.generation()
     }
 
-    /// Traffic that the rules of this and all earlier policies have decided.
+    /// Returns the traffic decided by the rules of this and all earlier policies.
     pub fn rule_totals(&self) -> RuleTotals {
         let mut past = self.past();
         let current = self.current.load();
@@ -126,13 +126,13 @@ impl Published {
     }
 
     fn past(&self) -> std::sync::MutexGuard<'_, Past> {
-        // A panic while it was held left sums behind that are right for what was added.
+        // A panic while the lock was held leaves sums that are right for everything added so far.
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Past {
-    /// Sums the generations that no worker uses any more, and retires rules that `current` does not have.
+    /// Sums the generations that no worker uses any more, and retires rules that `current` no longer has.
     fn fold(&mut self, current: &CompiledPolicy) {
         let (over, rest) = std::mem::take(&mut self.generations)
             .into_iter()
@@ -147,7 +147,7 @@ impl Past {
         self.retire(current);
     }
 
-    /// Forgets the names of all but [`MAX_RETIRED`] of the rules that `current` does not have.
+    /// Drops the names of all but [`MAX_RETIRED`] of the rules that `current` no longer has.
     fn retire(&mut self, current: &CompiledPolicy) {
         let rules = current.rules().iter();
         let in_force: BTreeSet<(RuleKind, &str)> =
@@ -155,7 +155,7 @@ impl Past {
         let is_in_force = |(kind, name): &(RuleKind, String)| {
             name == OTHERS || in_force.contains(&(*kind, name.as_str()))
         };
-        // A rule that has decided nothing leaves nothing behind.
+        // A rule that has decided nothing needs no sum.
         self.rules
             .retain(|key, total| total.packets > 0 || is_in_force(key));
         self.retired.retain(|key| !is_in_force(key));
@@ -186,7 +186,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// The judgement of worker number `worker`, by the `published` policy.
+    /// Creates the judgement of worker number `worker`, by the `published` policy.
     pub fn new(published: Arc<Published>, worker: usize, counters: Arc<VerdictCounters>) -> Self {
         let enforced = published.current.load();
         Self {
@@ -219,8 +219,8 @@ impl Judgement for Live {
     }
 }
 
-/// Rules that keep their name in status and metrics though the policy has them no more: few, as most of the series of rules
-/// are for those that it has.
+/// The number of rules that keep their name in status and metrics after the policy has lost them: few, since most
+/// series of rules are for those that it has.
 const MAX_RETIRED: usize = 16;
 
 #[cfg(test)]

@@ -15,25 +15,26 @@ use super::sys::ring::Ring;
 use crate::filter::Judge;
 use crate::packet::merge::{Merged, Writes};
 
-/// One queue of a tun device; nothing waits in it.
+/// One queue of a tun device; its reads and writes never block.
 #[derive(Debug)]
 pub struct Queue {
     file: File,
     ring: Option<Ring>,
-    /// How many packets to ask for beside the first: more while there are as many, or each would cost a try for nothing.
+    /// Packets to request after the first; grows while that many arrive, since a request that finds none costs an
+    /// attempt.
     window: usize,
 }
 
-/// Room for a batch of frames.
+/// Buffers for a batch of frames.
 #[derive(Debug)]
 pub struct Slots {
     bytes: Vec<u8>,
-    /// 0 for a slot with no frame.
+    /// 0 for a slot without a frame.
     lengths: [usize; Judge::BATCH],
 }
 
 impl Slots {
-    /// Room without frames.
+    /// Creates empty buffers.
     pub fn new() -> Self {
         Self {
             bytes: vec![0; SLOT * Judge::BATCH],
@@ -41,7 +42,7 @@ impl Slots {
         }
     }
 
-    /// The frames, in the order in which they came.
+    /// The frames, in order of arrival.
     pub fn frames(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let slots = self.bytes.chunks_exact(SLOT).zip(&self.lengths);
         let frames = slots.map(|(slot, length)| &slot[..*length]);
@@ -56,7 +57,7 @@ impl Default for Slots {
 }
 
 impl Queue {
-    /// The queue whose file is `file`, which does not wait.
+    /// Wraps `file`, which must be non-blocking.
     pub fn new(file: File) -> Self {
         let ring = Ring::new(Judge::BATCH);
         let ring = ring.inspect_err(|error| {
@@ -71,7 +72,7 @@ impl Queue {
         }
     }
 
-    /// The same, a system call a packet.
+    /// The same, with one system call per packet.
     pub fn without_ring(file: File) -> Self {
         Self {
             file,
@@ -80,15 +81,15 @@ impl Queue {
         }
     }
 
-    /// Whether a batch is one system call.
+    /// Returns `true` if a batch is one system call.
     pub fn has_ring(&self) -> bool {
         self.ring.is_some()
     }
 
-    /// Reads what is there, at most a batch; how many frames that is.
+    /// Reads the available frames, at most a batch, and returns their number.
     ///
     /// # Errors
-    /// What the kernel says, but for having nothing.
+    /// The kernel's error, except that there is nothing to read.
     pub fn receive(&mut self, slots: &mut Slots) -> io::Result<usize> {
         slots.lengths.fill(0);
         let mut room = slots.bytes.chunks_exact_mut(SLOT);
@@ -104,7 +105,7 @@ impl Queue {
 
         let mut count = 1;
         let Some(ring) = &mut self.ring else {
-            // The error of a later one comes again, when what came before it is judged.
+            // An error of a later read recurs once the packets before it are judged.
             for (slot, length) in room.zip(lengths) {
                 let Ok(read) = (&self.file).read(slot) else {
                     break;
@@ -116,7 +117,7 @@ impl Queue {
         };
         match ring.read(&self.file, room.take(self.window)) {
             Ok(results) => {
-                // One that finds nothing may come before one that does: in between a packet has come.
+                // A read that finds nothing may precede one that does: a packet arrived in between.
                 for (done, length) in results.iter().zip(lengths) {
                     if let Ok(read) = done.result() {
                         *length = read;
@@ -135,11 +136,11 @@ impl Queue {
         Ok(count)
     }
 
-    /// Writes `writes`, in order; packets that the kernel does not take are lost, as on any queue that is full, and
-    /// `lost` is told how many.
+    /// Writes `writes`, in order. Packets that the kernel does not take are lost, as on any full queue; `lost` is
+    /// called with their number.
     ///
     /// # Errors
-    /// Where the device is gone.
+    /// The device is gone.
     pub fn send(&mut self, writes: Writes<'_>, mut lost: impl FnMut(usize)) -> io::Result<()> {
         match &mut self.ring {
             Some(ring) if writes.len() > 1 => {
@@ -175,7 +176,7 @@ impl AsFd for Queue {
     }
 }
 
-/// Deals with what came of a write.
+/// Handles the result of a write.
 fn settle(
     file: &File,
     result: io::Result<usize>,
@@ -184,7 +185,7 @@ fn settle(
 ) -> io::Result<()> {
     match result {
         Ok(written) if written == write.length() => Ok(()),
-        // A packet of which the kernel takes a part is none.
+        // A packet that the kernel takes only in part is lost.
         Ok(_) => {
             lost(write.frames.len());
             Ok(())
@@ -193,7 +194,7 @@ fn settle(
     }
 }
 
-/// Deals with a write that the kernel refused.
+/// Handles a write that the kernel refused.
 #[cold]
 fn refused(
     mut file: &File,
@@ -208,7 +209,7 @@ fn refused(
         lost(write.frames.len());
         return Ok(());
     }
-    // A kernel that does not like how they were merged gets them as they came.
+    // If the kernel refuses merged packets, they are sent as they arrived.
     for frame in write.frames {
         match file.write(frame) {
             Ok(_) => {}
@@ -226,7 +227,7 @@ fn has_nothing(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the device was deleted.
+/// Returns `true` if the error says that the device was deleted.
 pub fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -1,4 +1,4 @@
-//! [`Schedule`]: when and where the workers run.
+//! [`Schedule`]: the workers' real-time priority and CPUs.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::sys;
 
-/// What `gateway.realtime` and `gateway.cpus` say.
+/// The settings `gateway.realtime` and `gateway.cpus`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Schedule {
     realtime: Option<u8>,
@@ -21,16 +21,16 @@ impl Schedule {
     /// has the right to.
     pub fn new(realtime: Option<u8>, cpus: impl Iterator<Item = usize>) -> Self {
         if let Some(priority) = realtime {
-            // Where that is refused, so will be the priority, and it is said then.
+            // If the system refuses this, it also refuses the priority, and that refusal is logged.
             _ = setrlimit(Resource::RLIMIT_RTPRIO, priority.into(), priority.into());
         }
         let cpus = cpus.collect();
         Self { realtime, cpus }
     }
 
-    /// Puts it into force for this thread, which is worker number `worker` of `workers`.
+    /// Applies the schedule to this thread, which is worker number `worker` of `workers`.
     ///
-    /// What the system refuses is logged and left: a worker that runs as others do judges the same.
+    /// A setting that the system refuses is logged and skipped: the worker's verdicts do not depend on it.
     pub fn apply(&self, worker: usize, workers: usize) {
         if let Some(priority) = self.realtime
             && let Err(error) = sys::set_realtime(priority)
@@ -48,7 +48,7 @@ impl Schedule {
     }
 }
 
-/// The part of `cpus` that is worker number `worker`'s: all parts are alike, and hold one at least.
+/// Returns the share of `cpus` for worker number `worker`: shares differ by at most one CPU, and none is empty.
 fn share(cpus: &[usize], worker: usize, workers: usize) -> Vec<usize> {
     if cpus.len() < workers {
         return cpus

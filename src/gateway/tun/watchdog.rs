@@ -33,7 +33,7 @@ impl Watchdog {
         }
     }
 
-    /// Whether every worker has shown a sign of life when this was looked for last.
+    /// Returns `true` if every worker had made progress at the last check.
     pub fn all_live(&self) -> bool {
         self.all_live.load(Ordering::Relaxed)
     }
@@ -51,7 +51,7 @@ async fn watch(
     all_live: Arc<AtomicBool>,
 ) {
     let mut ticks = interval(period(manager.watchdog()));
-    // After a pause of the whole process, workers get as long as ever to show that they live.
+    // After a pause of the whole process, workers get the full time again to make progress.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pulse = Pulse::default();
     loop {
@@ -74,14 +74,14 @@ async fn watch(
     }
 }
 
-/// How far the workers were when they were looked at last.
+/// The workers' progress at the last check.
 #[derive(Debug, Default)]
 struct Pulse {
     exchanges: Vec<u64>,
 }
 
 impl Pulse {
-    /// The numbers of those workers that are no further than the last time, by how far they are at the moment.
+    /// Returns the numbers of the workers that have made no progress since the last check, given their present counts.
     fn feel(&mut self, exchanges: Vec<u64>) -> Vec<usize> {
         let before = std::mem::replace(&mut self.exchanges, exchanges);
         let pairs = before.iter().zip(&self.exchanges).enumerate();
@@ -90,15 +90,15 @@ impl Pulse {
     }
 }
 
-/// How often to look: several times before the manager loses its patience, and no worker is asked for more than it promises.
+/// The interval between checks: a fraction of the manager's timeout, and never below two idle periods of a worker.
 fn period(watchdog: Option<Duration>) -> Duration {
     let wanted = watchdog.map_or(UNWATCHED_PERIOD, |limit| limit / LOOKS);
     wanted.max(2 * device::IDLE_LIMIT)
 }
 
-/// Looks in the time that the service manager waits: one may come late, or find a busy machine.
+/// Checks per timeout of the service manager: one may come late, or meet a busy machine.
 const LOOKS: u32 = 4;
-/// How often to look where no service manager waits.
+/// The interval between checks if no service manager waits for a heartbeat.
 const UNWATCHED_PERIOD: Duration = Duration::from_millis(2_500);
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(pulse.feel(vec![1, 0]), [1]);
         assert_eq!(pulse.feel(vec![1, 0]), [0, 1]);
         assert_eq!(pulse.feel(vec![2, u64::MAX]), [0; 0]);
-        // A count that has come round is a count that has moved.
+        // A counter that has wrapped round has moved.
         assert_eq!(pulse.feel(vec![3, 0]), [0; 0]);
     }
 

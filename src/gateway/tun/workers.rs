@@ -1,4 +1,4 @@
-//! [`Workers`]: the threads that judge, one for each queue of the filter's device.
+//! [`Workers`]: the threads that judge packets, one for each queue of the filter's device.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,7 @@ use crate::datapath::worker;
 use crate::packet::Traffic;
 use crate::verdict::{Action, Reason};
 
-/// The threads that judge.
+/// The threads that judge packets.
 #[derive(Debug)]
 pub struct Workers {
     threads: Vec<Worker>,
@@ -33,10 +33,11 @@ struct Worker {
 }
 
 impl Workers {
-    /// Starts a worker for each of `queues`, queues of the device called `device`; they judge by what is `published`.
+    /// Starts a worker for each of `queues`, queues of the device called `device`; they judge by the `published`
+    /// policy.
     ///
     /// # Errors
-    /// When the system has no thread, or no event file, for us.
+    /// The system has no thread or no event file left.
     pub fn start(
         queues: Vec<TunQueue>,
         device: &str,
@@ -69,47 +70,47 @@ impl Workers {
         })
     }
 
-    /// How many there are.
+    /// The number of workers.
     pub fn count(&self) -> usize {
         self.threads.len()
     }
 
-    /// What each of them counts beside packets.
+    /// The counters of each worker other than its verdicts.
     pub fn io(&self) -> Vec<Arc<IoCounters>> {
         self.threads.iter().map(|it| Arc::clone(&it.io)).collect()
     }
 
-    /// Whether all of them judge.
+    /// Returns `true` if every worker's thread is running.
     pub fn all_live(&self) -> bool {
         self.threads.iter().all(|it| !it.thread.is_finished())
     }
 
-    /// Waits until a worker ends, which none does unasked; returns why it did.
+    /// Waits until a worker ends, which none does unless asked to or on an error; returns the reason.
     pub async fn ended(&mut self) -> String {
         let why = self.ends.recv().await;
         why.unwrap_or_else(|| "no worker is left".to_owned())
     }
 
-    /// Tells all of them to end, with what is queued for them.
+    /// Tells all workers to end once their queued packets are judged.
     pub fn stop(&self) {
         self.stop.give();
     }
 
-    /// Waits until all of them have ended.
+    /// Waits until all workers have ended.
     pub fn join(self) {
         for worker in self.threads {
-            // Its panic, if it had one, was reported when it ended.
+            // A panic of the worker was reported when it ended.
             _ = worker.thread.join();
         }
     }
 
-    /// Packets that each has judged.
+    /// The number of packets that each worker has judged.
     pub fn judged(&self) -> Vec<u64> {
         let judged = |worker: &Worker| worker.verdicts.read().map(|(.., it)| it.packets).sum();
         self.threads.iter().map(judged).collect()
     }
 
-    /// What they have decided, by reason and action; those that never came up are left out.
+    /// The workers' verdicts, by reason and action; pairs that never occurred are left out.
     pub fn verdicts(&self) -> BTreeMap<(Reason, Action), Traffic> {
         let mut sums = BTreeMap::<_, Traffic>::new();
         for worker in &self.threads {
@@ -121,17 +122,17 @@ impl Workers {
         sums
     }
 
-    /// Packets that were to pass and that the kernel did not take back.
+    /// Forwarded packets that the kernel did not take back.
     pub fn failed_writes(&self) -> u64 {
         self.threads.iter().map(|it| it.io.failed_writes()).sum()
     }
 
-    /// Whether all of them read and write a batch in one system call.
+    /// Returns `true` if every worker reads and writes a batch in one system call.
     pub fn are_batching(&self) -> bool {
         self.threads.iter().all(|it| it.io.is_batching())
     }
 
-    /// First fragments that were forgotten for lack of room.
+    /// First fragments evicted for lack of room.
     pub fn evicted_fragments(&self) -> u64 {
         let evicted = self
             .threads
@@ -158,7 +159,7 @@ fn spawn(
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "a worker has panicked".to_owned(),
             };
-            // Control has ended before: then nobody needs to know.
+            // The control task has ended already, so nobody needs the message.
             _ = ends.send(why);
         })
 }

@@ -6,7 +6,7 @@ use super::nft::NftError;
 use super::{Diversion, nft};
 use crate::gateway::host::finding::Finding;
 
-/// Looks through everything that nftables has on this host.
+/// Checks the complete nftables ruleset of this host.
 pub(super) fn check_host(diversion: &Diversion) -> Vec<Finding> {
     match nft::everything() {
         Ok(rules) => check(&rules, diversion),
@@ -21,7 +21,7 @@ pub(super) fn check_host(diversion: &Diversion) -> Vec<Finding> {
     }
 }
 
-/// Looks through `rules`, everything that nftables has (those of iptables-nft among it).
+/// Checks `rules`, the complete nftables ruleset (including iptables-nft).
 pub(super) fn check(rules: &Value, diversion: &Diversion) -> Vec<Finding> {
     let objects = rules["nftables"].as_array().map_or(&[][..], Vec::as_slice);
     let device = &diversion.device;
@@ -78,7 +78,7 @@ fn rules_of<'a>(objects: &'a [Value], chain: &'a Value) -> impl Iterator<Item = 
     })
 }
 
-/// Whether a rule of the chain's table speaks of the filter's device: then the operator has thought of it.
+/// Returns `true` if a rule of the chain's table names the filter's device: the operator has then provided for it.
 fn knows_device(objects: &[Value], chain: &Value, device: &str) -> bool {
     let named = format!("\"{device}\"");
     let mut rules = objects.iter().filter_map(|object| object.get("rule"));
@@ -89,7 +89,7 @@ fn knows_device(objects: &[Value], chain: &Value, device: &str) -> bool {
     })
 }
 
-/// Whether statements drop or reject whatever comes to them, as the last rule of a chain does.
+/// Returns `true` if the statements drop or reject every packet, as the last rule of a chain may.
 fn is_unconditional_stop(statements: &Value) -> bool {
     let statements = statements.as_array().map_or(&[][..], Vec::as_slice);
     let is = |statement: &Value, key: &str| statement.get(key).is_some();

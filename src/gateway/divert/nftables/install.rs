@@ -17,14 +17,14 @@ use crate::policy::FailMode;
 #[derive(Debug)]
 pub struct Installation {
     netlink: Netlink,
-    /// Index of the filter's device.
+    /// The index of the filter's device.
     device: u32,
     installed: Diversion,
-    /// The table of marks as the kernel listed it once it was installed; `None` where another program has changed it before.
+    /// The table of marks as the kernel listed it after the installation; `None` if another program changed it before.
     table: Option<Contents>,
 }
 
-/// Why the kernel's part could not be set up, changed or removed.
+/// The reason why the kernel's part could not be set up, changed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum DivertError {
     /// Links, routes and rules.
@@ -38,7 +38,7 @@ pub enum DivertError {
     Setting {
         /// Its path under `/proc/sys`.
         key: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -101,7 +101,7 @@ impl Divert for Installation {
         }
     }
 
-    /// Routes go when the device is off; rules and tables when other programs load theirs as if they were alone.
+    /// Routes vanish when the device goes down; rules and tables when other programs replace the whole set with theirs.
     async fn repair(&mut self) -> Result<Option<String>, DivertError> {
         let diversion = self.installed.clone();
         let routes = self
@@ -159,7 +159,7 @@ impl Divert for Installation {
     }
 
     async fn remove_leftovers(netlink: &Netlink) -> Result<(), DivertError> {
-        // Each is tried, whatever became of the others.
+        // Each step is tried, even if another has failed.
         let marks = run_nft(nft::remove).await;
         let rules = netlink.set_rules(&[], 0).await;
         netlink.remove_routes().await?;
@@ -172,7 +172,7 @@ impl Divert for Installation {
 impl Installation {
     async fn install_all(&mut self) -> Result<(), DivertError> {
         let diversion = self.installed.clone();
-        // Before the device is on, or it speaks as soon as it can.
+        // Before the device is up, or it sends packets of its own at once.
         for (key, value) in device_settings(&diversion.device) {
             set(&key, value)?;
         }
@@ -181,7 +181,7 @@ impl Installation {
             .await
     }
 
-    /// Gives the kernel these routes and rules, and the marks of `diversion`: in this order what is marked finds its way.
+    /// Installs these routes and rules, then the marks of `diversion`: in this order marked packets find their route.
     async fn write(
         &mut self,
         routes: &[DivertRoute],
@@ -215,7 +215,7 @@ impl Installation {
     }
 }
 
-/// Has `nft` run beside the control task, which does not wait for it for ever.
+/// Runs `nft` beside the control task, with a timeout.
 async fn run_nft<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NftError> + Send + 'static,
 ) -> Result<T, NftError> {
@@ -229,15 +229,15 @@ async fn run_nft<T: Send + 'static>(
     }
 }
 
-/// How long `nft` may take: a table of ours takes it milliseconds.
+/// The longest time that `nft` may take: one of our tables takes it milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn set(key: &str, value: &str) -> Result<(), DivertError> {
     let path = Path::new("/proc/sys").join(key);
     match fs::read_to_string(&path) {
-        // A kernel without IPv6 has none of its settings.
+        // A kernel without IPv6 lacks its settings.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // It may be right and read-only, as in a container.
+        // The setting may be read-only and already right, as in a container.
         Ok(text) if text.trim() == value => return Ok(()),
         Ok(_) | Err(_) => {}
     }

@@ -1,4 +1,4 @@
-//! What is asked of each packet that enters from the VPN, and which mark it gets: the chains of the table of marks.
+//! The chains of the table of marks: the checks on each packet that enters from the VPN, and the mark it gets.
 //!
 //! ```text
 //!  mark_for_filter ─┬─ shows its ports ──▶ mark_ipv4, mark_ipv6 ─┬─ may be media ──▶ may_be_media_* ─┐
@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::Diversion;
 use crate::policy::{DivertScope, PortRange};
 
-/// A rule of the table: what it asks of a packet, and what becomes of one of which that is true.
+/// A rule of the table: a condition, and the action on packets that meet it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
     condition: Condition,
@@ -64,14 +64,14 @@ pub(super) fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
     chains
 }
 
-/// The chains of a family, and what tells its packets apart.
+/// The chains of an address family, and the condition that selects its packets.
 struct Family {
     is_v6: bool,
     is_plain: Condition,
     without_ports: Condition,
-    /// The chain of what shows all its headers and ports.
+    /// The chain of packets that show all their headers and ports.
     plain: &'static str,
-    /// The chains of what has its mark: the routes are asked only of what may be on its way to the filter.
+    /// The chains of marked packets: the routes are looked up only for those that may be on their way to the filter.
     ordinary: &'static str,
     media: &'static str,
 }
@@ -95,12 +95,12 @@ const FAMILIES: [Family; 2] = [
     },
 ];
 
-/// At most [`MAX_NEAR`] prefixes that hold all of `prefixes` of one family, and as little more as fits: what is in none of
-/// them is in none of those.
+/// Returns at most [`MAX_NEAR`] prefixes that cover all of `prefixes` of one family, with as little excess as possible:
+/// an address outside them is outside `prefixes`.
 fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
     let of_family = || prefixes.iter().filter(|it| it.addr().is_ipv6() == v6);
     let longest = of_family().map(IpNet::prefix_len).max().unwrap_or(0);
-    // They are sorted, so what becomes the same lies side by side.
+    // They are sorted, so duplicates lie side by side.
     let shortened = |length: u8| {
         let mut last = None;
         of_family().filter_map(move |it| {
@@ -115,10 +115,10 @@ fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
     shortened(length).collect()
 }
 
-/// The prefix of at most `length` bits that holds `prefix`.
+/// Returns the prefix of at most `length` bits that contains `prefix`.
 fn shorten(prefix: IpNet, length: u8) -> IpNet {
     let length = length.min(prefix.prefix_len());
-    // It is no longer than the prefix is.
+    // The length never exceeds that of the prefix.
     IpNet::new(prefix.addr(), length).map_or(prefix, |wide| wide.trunc())
 }
 
@@ -138,21 +138,21 @@ impl Step {
     }
 }
 
-/// What becomes of a packet.
+/// A rule's action on a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
-    /// It goes on in another chain.
+    /// Jump to another chain.
     Goto(&'static str),
-    /// It is marked with this bit, and goes on in another chain.
+    /// Set this bit of the mark and go on in another chain.
     Mark(u32, &'static str),
-    /// It is not tracked.
+    /// Do not track the packet.
     Untrack,
 }
 
-/// What a rule of the table asks of a packet.
+/// A rule's condition on a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
-    /// Nothing.
+    /// Always true.
     Any,
     /// TCP or UDP to one of these ports.
     Port(PortRange),
@@ -165,7 +165,7 @@ enum Condition {
     Ipv4WithoutPorts,
     /// A payload length (RFC 8200 §3) that has no room for ports, or 0, as jumbograms have it.
     Ipv6WithoutPorts,
-    /// Its destination is in this prefix; only packets of its family are asked.
+    /// The destination is in this prefix; for packets of its family only.
     To(IpNet),
     /// The routes lead it to the filter.
     IsDiverted,
@@ -194,20 +194,20 @@ impl Condition {
     }
 }
 
-/// A question about 32 bits of the network header. nft reads a word at once, and asks nothing else first: not of what
-/// version it is, as it does before it reads a field.
+/// A comparison on 32 bits of the network header. nft reads a word at once and adds no check of its own, such as the
+/// one of the IP version before it reads a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct WordTest {
-    /// Where the word begins, in bits.
+    /// The word's offset, in bits.
     offset: u32,
     /// The bits of it that count.
     mask: u32,
-    /// What they have to be.
+    /// The value these bits must have.
     value: u32,
 }
 
 impl WordTest {
-    /// Whether the destination is in `prefix`.
+    /// Matches a destination in `prefix`.
     fn to(prefix: Ipv4Net) -> Self {
         Self {
             offset: 128,
@@ -226,11 +226,11 @@ impl WordTest {
     }
 }
 
-/// The chain of what enters from the VPN.
+/// The chain of packets that enter from the VPN.
 pub(super) const MARKS: &str = "mark_for_filter";
-/// The chain of what has its mark.
+/// The chain of marked packets.
 const UNTRACKED: &str = "track_once";
-/// Prefixes that a packet is compared with before the routes are asked: about what a walk through them costs.
+/// The number of prefixes compared before the routes are looked up: comparing them costs about as much as a lookup.
 const MAX_NEAR: usize = 16;
 /// Version and header length; and the third word's bits of more fragments, and the offset.
 const PLAIN_IPV4: [WordTest; 2] = [
@@ -245,9 +245,9 @@ const PLAIN_IPV4: [WordTest; 2] = [
         value: 0,
     },
 ];
-/// First and last of the lengths that leave less than four bytes behind a header of 20.
+/// The first and last total lengths that leave less than four bytes after a header of 20.
 const IPV4_TOO_SHORT: (u16, u16) = (0, 23);
-/// First and last of the lengths that are less than four bytes.
+/// The first and last payload lengths below four bytes.
 const IPV6_TOO_SHORT: (u16, u16) = (0, 3);
 
 #[cfg(test)]

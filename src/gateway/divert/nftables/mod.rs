@@ -13,15 +13,15 @@
 //!                                               from offramp0
 //! ```
 //!
-//! Ports belong into the marks, where one comparison tells them, and prefixes into the routes, where thousands cost what
-//! one does. Under [`DivertScope::Suspects`] a packet to a media port may be media, and so may one too short to have ports.
-//! It goes to the filter if a rule speaks of its destination at all. An ordinary packet goes there only where every port
-//! matters: to servers, and to public services, which are counted. Packets whose first header does not tell all go there in
-//! any case: fragments, IPv4 options and IPv6 extension headers, which may be source routes.
+//! Ports belong in the marks, where one comparison tells them apart, and prefixes in the routes, where thousands cost
+//! as much as one. Under [`DivertScope::Suspects`] a packet to a media port may be media, and so may a truncated
+//! header. It goes to the filter if a rule speaks of its destination at all. An ordinary packet goes there only where
+//! every port matters: to servers, and to public services, which are counted. Packets whose first header does not tell
+//! all go there in any case: fragments, IPv4 options and IPv6 extension headers, which may be source routes.
 //!
-//! A packet that finds no route in its table takes the main one: it never leaves the kernel. What is on its way to the
-//! filter is not tracked, so that connection tracking and address translation see it once, behind the filter. The kernel
-//! chooses what to look at; the verdict is the judge's.
+//! A packet that finds no route in its table takes the main one: it never leaves the kernel. Packets on their way to
+//! the filter are not tracked, so that connection tracking and NAT see them once, behind the filter. The kernel chooses
+//! the packets to look at; the judge gives the verdict.
 //!
 //! Why a mark, and not `ip rule iif`: interface names with a `*` match nothing there, and strict reverse path filters on
 //! the uplink would drop the answers. Why not `ip rule dport`: it sees no port on any fragment, not even the first.
@@ -50,20 +50,21 @@ use crate::policy::{
     DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, UnknownSource,
 };
 
-/// What one policy asks of the kernel: marks, routing rules and routes.
+/// The kernel state that one policy needs: marks, routing rules and routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diversion {
-    /// Where clients' packets enter; a trailing `*` matches any rest.
+    /// The interfaces on which clients' packets enter; a trailing `*` matches any suffix.
     pub interfaces: Vec<String>,
-    /// How much is diverted.
+    /// The share of the traffic that is diverted.
     pub scope: DivertScope,
     /// Every destination that a rule speaks of, as few prefixes as cover them; empty under [`DivertScope::All`].
     pub destinations: Vec<IpNet>,
-    /// Those where every port matters: servers and public services; empty but under [`DivertScope::Suspects`].
+    /// The destinations where every port matters: servers and public services; empty except under
+    /// [`DivertScope::Suspects`].
     pub on_every_port: Vec<IpNet>,
-    /// The ports of media, in rising order, no two of them adjacent; empty but under [`DivertScope::Suspects`].
+    /// The media ports, ascending, no two adjacent; empty except under [`DivertScope::Suspects`].
     pub media_ports: Vec<PortRange>,
-    /// What happens to diverted packets while nobody reads them.
+    /// The fate of diverted packets while nobody reads them.
     pub on_failure: FailMode,
     /// The filter's tun device.
     pub device: String,
@@ -73,34 +74,34 @@ pub struct Diversion {
     pub table: u32,
 }
 
-/// A rule of the routing policy database: what carries `mark` looks into `table`.
+/// A rule of the routing policy database: packets with `mark` are looked up in `table`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MarkRule {
-    /// Where it stands among the rules; lower is earlier.
+    /// The rule's priority; a lower one is looked up earlier.
     pub priority: u32,
-    /// The mark that it looks for, under [`Diversion::mark`].
+    /// The mark that it matches, under [`Diversion::mark`].
     pub mark: u32,
     /// The table that it leads to.
     pub table: u32,
 }
 
-/// A route into the filter, or into nothing while the filter is away.
+/// A route to the filter, or a blackhole while the filter is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DivertRoute {
-    /// The table that it stands in.
+    /// The route table that holds it.
     pub table: u32,
-    /// The destinations that it takes.
+    /// The destinations that it covers.
     pub prefix: IpNet,
-    /// Where it leads.
+    /// The route's target.
     pub target: RouteTarget,
 }
 
-/// Where a route of the diversion leads.
+/// The target of one of the diversion's routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RouteTarget {
     /// To the filter's tun device; gone when the device is gone.
     Filter,
-    /// To nothing, behind the route to the filter: what keeps a gateway closed when its process was killed.
+    /// A blackhole, behind the route to the filter: it keeps the gateway closed after its process was killed.
     Blackhole,
 }
 
@@ -160,7 +161,7 @@ impl Diversion {
 impl DivertPlan for Diversion {
     fn of(policy: &Policy) -> Self {
         let gateway = &policy.gateway;
-        // A packet of an unknown source may go anywhere.
+        // A packet from an unknown source may go anywhere.
         let scope = match policy.filter.unknown_source {
             UnknownSource::Forward => gateway.divert,
             UnknownSource::Drop => DivertScope::All,
@@ -224,7 +225,7 @@ impl DivertPlan for Diversion {
     }
 }
 
-/// As `ip` takes it: what `--dry-run` prints.
+/// Prints the commands for `ip`, as `--dry-run` shows them.
 impl fmt::Display for Diversion {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(

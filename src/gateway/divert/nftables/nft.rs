@@ -1,4 +1,4 @@
-//! The nftables table that marks what enters from the VPN: one of our own, replaced as a whole.
+//! The nftables table that marks packets from the VPN: a table of our own, always replaced as a whole.
 //!
 //! A packet on its way to the filter is not tracked (`notrack`). Connection tracking would take the packet that comes back
 //! from the filter for one that it knows, and that NAT has decided to leave alone: clients behind a masquerade on the uplink
@@ -9,7 +9,7 @@
 //! whole and has no options, one for each range of ports, one for its length, and one for each of a few prefixes beside which
 //! nothing is on its way to the filter, so that the routes need not be looked up.
 //!
-//! `nft` is run with the table as text, and lists it as JSON: [`Contents`] is what the kernel has.
+//! `nft` reads the table as text and lists it as JSON: [`Contents`] is the kernel's version.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -21,22 +21,22 @@ use super::Diversion;
 use super::marks::{MARKS, chains};
 use crate::render::nft::NftTable;
 
-/// The name of the table; everything in it is ours.
+/// The name of the table, which is all ours.
 pub const TABLE: &str = "offramp";
 
-/// Why nftables did not do it.
+/// The reason why nftables did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum NftError {
-    /// There is no `nft` to be run.
+    /// No `nft` program is installed.
     #[error("cannot run nft: {0}; install it, on Debian with `apt-get install nftables`")]
     Missing(io::Error),
-    /// It refused.
+    /// `nft` refused the request.
     #[error("nft refused: {0}")]
     Refused(String),
 }
 
-/// What the kernel has of the table: its chains and rules as `nft` lists them, without the handles, which change whenever a
-/// rule is written again.
+/// The table as the kernel holds it: its chains and rules as `nft` lists them, without the handles, which change each
+/// time a rule is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents(Vec<Value>);
 
@@ -56,7 +56,7 @@ impl Contents {
         self.0.iter().filter(|it| it.get("rule").is_some()).count()
     }
 
-    /// What has become of the table since it had `installed`, in words; `None` where it is as it was.
+    /// Describes the change to the table since it was `installed`; `None` if there is none.
     pub fn difference(now: Option<&Self>, installed: &Self) -> Option<String> {
         let Some(now) = now else {
             return Some("the nftables table".to_owned());
@@ -84,18 +84,18 @@ fn without_handle(mut object: Value) -> Value {
     object
 }
 
-/// Puts the table for `diversion` into the kernel, in place of any that is there, in one transaction. Returns what the kernel
-/// has made of it; `None` where another program has changed it before it could be listed.
+/// Installs the table for `diversion` in one transaction and replaces any earlier one. Returns the table as the kernel
+/// lists it; `None` if another program changed it before it could be listed.
 ///
 /// # Errors
-/// [`NftError`]; the kernel then has what it had before.
+/// [`NftError`]; the kernel then keeps its earlier table.
 pub fn install(diversion: &Diversion) -> Result<Option<Contents>, NftError> {
     let table = table(diversion);
     run(&["-f", "-"], &table.replacement())?;
     Ok(contents()?.filter(|it| it.rules() == table.rules()))
 }
 
-/// Removes the table, if it is there.
+/// Removes the table, if there is one.
 ///
 /// # Errors
 /// [`NftError`].
@@ -103,7 +103,7 @@ pub fn remove() -> Result<(), NftError> {
     run(&["-f", "-"], &NftTable::removal(TABLE)).map(|_| ())
 }
 
-/// What the kernel has of the table; `None` where it has none.
+/// Reads the table from the kernel; `None` if there is none.
 ///
 /// # Errors
 /// [`NftError`].
@@ -116,7 +116,7 @@ pub fn contents() -> Result<Option<Contents>, NftError> {
     }
 }
 
-/// Has `nft` ask the kernel for something short: that it can be run, and may ask.
+/// Sends the kernel a short query by `nft`, to check that it can be run and has the privilege to ask.
 ///
 /// # Errors
 /// [`NftError`].
@@ -124,7 +124,7 @@ pub fn try_out() -> Result<(), NftError> {
     run(&["list", "tables"], "").map(|_| ())
 }
 
-/// Everything that nftables has, as it prints it.
+/// Returns the complete ruleset, as `nft` prints it.
 ///
 /// # Errors
 /// [`NftError`].
@@ -143,10 +143,10 @@ fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
         .spawn()
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => NftError::Missing(error),
-            // No descriptor, process or memory is free.
+            // The system is out of descriptors, processes or memory.
             _ => NftError::Refused(format!("it cannot be run at the moment: {error}")),
         })?;
-    // It reads to the end before it writes. Where it ends early, its own message tells why.
+    // `nft` reads to the end before it writes. If it exits early, its own message gives the reason.
     let written = child
         .stdin
         .take()
@@ -165,7 +165,7 @@ fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
     String::from_utf8(ended.stdout).map_err(|error| NftError::Refused(error.to_string()))
 }
 
-/// The `nft` to run: that of the search path, or the usual one, which the path of ordinary users leaves out.
+/// The `nft` to run: the one on the search path, or the usual one, which ordinary users' search paths omit.
 pub fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut programs = std::env::split_paths(&path).map(|folder| folder.join("nft"));

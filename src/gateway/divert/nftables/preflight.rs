@@ -6,7 +6,7 @@ use crate::gateway::divert::netlink::Netlink;
 use crate::gateway::host::finding::Finding;
 use crate::gateway::host::settings::Settings;
 
-/// Looks whether other programs use the route tables of the diversion.
+/// Checks that no other program uses the route tables of the diversion.
 pub(super) async fn check_tables(diversion: &Diversion, netlink: &Netlink) -> Vec<Finding> {
     let mut findings = Vec::new();
     for table in diversion.rules().iter().map(|rule| rule.table) {
@@ -19,7 +19,7 @@ pub(super) async fn check_tables(diversion: &Diversion, netlink: &Netlink) -> Ve
     findings
 }
 
-/// Looks for settings and routing rules that marked packets do not get past.
+/// Looks for settings and routing rules that stop marked packets.
 pub(super) async fn check_settings_and_rules(
     diversion: &Diversion,
     netlink: &Netlink,
@@ -32,7 +32,7 @@ pub(super) async fn check_settings_and_rules(
     findings
 }
 
-/// A reverse path filter that wants the route back to lead through the interface that a packet came from.
+/// A reverse path filter that requires the route back to use the interface on which the packet arrived.
 const STRICT: i64 = 1;
 
 fn check_settings<Read: Fn(&str) -> Option<i64>>(
@@ -48,7 +48,7 @@ fn check_settings<Read: Fn(&str) -> Option<i64>>(
              net.ipv4.conf.eth0.rp_filter=1; offramp sets its own device's",
         ));
     }
-    // An answer of the gateway itself would inherit the filter's mark, and be led away from the client.
+    // An answer from the gateway itself would inherit the filter's mark and be routed away from the client.
     for key in [
         "ipv4/tcp_fwmark_accept",
         "ipv4/fwmark_reflect",

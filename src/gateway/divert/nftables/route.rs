@@ -19,19 +19,19 @@ use crate::gateway::divert::netlink::{Netlink, NetlinkError, failed, io_error};
 /// A routing rule of another program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignRule {
-    /// Where it stands; lower is earlier.
+    /// The rule's priority; a lower one is looked up earlier.
     pub priority: u32,
-    /// The mark it looks for and the bits of it that count, if any.
+    /// The mark it matches and the mask, if any.
     pub mark: Option<(u32, u32)>,
     /// The rule leads to the table of local addresses.
     pub is_local: bool,
-    /// It applies to what it does not match (`ip rule add not …`).
+    /// It applies to the packets that it does not match (`ip rule add not …`).
     pub is_inverted: bool,
 }
 
 impl Netlink {
-    /// Makes the routes of the diversion what `wanted` says: first all that is missing is added, then what is too much
-    /// removed, so that nothing that is wanted before and after is ever without its route. How many were missing.
+    /// Makes the routes of the diversion equal to `wanted`. Adds missing routes before it removes superfluous ones, so
+    /// that no route wanted before and after is ever missing. Returns the number that were missing.
     ///
     /// # Errors
     /// [`NetlinkError`]; routes that were added before stay.
@@ -46,7 +46,7 @@ impl Netlink {
         let wanted: BTreeSet<DivertRoute> = wanted
             .filter(|route| has_ipv6 || matches!(route.prefix, IpNet::V4(_)))
             .collect();
-        // Blackholes first: a gateway that is to be closed is never open.
+        // Blackholes first: a fail-closed gateway must never be open.
         let missing = wanted.difference(&present).copied();
         let (mut missing, blackholes): (Vec<_>, Vec<_>) =
             missing.partition(|route| route.target == RouteTarget::Filter);
@@ -88,7 +88,7 @@ impl Netlink {
             .execute()
             .await;
         match removed.map_err(io_error) {
-            // It went with its device.
+            // The route went with its device.
             Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
             other => other.map_err(|source| NetlinkError {
                 what: format!("remove the route to {}", route.prefix),
@@ -97,7 +97,7 @@ impl Netlink {
         }
     }
 
-    /// The routes that carry our protocol number, whatever their table.
+    /// Returns the routes with our protocol number, in any table.
     async fn our_routes(&self) -> Result<BTreeSet<DivertRoute>, NetlinkError> {
         let protocol = RouteProtocol::Other(Diversion::PROTOCOL);
         let mut found = BTreeSet::new();
@@ -108,7 +108,7 @@ impl Netlink {
         Ok(found)
     }
 
-    /// How many routes in `table` are not of the diversion.
+    /// Counts the routes in `table` that do not belong to the diversion.
     ///
     /// # Errors
     /// [`NetlinkError`].
@@ -155,7 +155,8 @@ impl Netlink {
         }
     }
 
-    /// Makes the rules of the diversion what `wanted` says; `mask` are the bits of the mark. How many were missing.
+    /// Makes the rules of the diversion equal to `wanted`; `mask` is the mark's mask. Returns the number that were
+    /// missing.
     ///
     /// # Errors
     /// [`NetlinkError`].
@@ -234,7 +235,7 @@ impl Netlink {
             .map_err(|error| failed("list the routing rules", error))
     }
 
-    /// The rules of both families that are not of the diversion.
+    /// Returns the rules of both families that do not belong to the diversion.
     ///
     /// # Errors
     /// [`NetlinkError`].
@@ -248,7 +249,7 @@ impl Netlink {
     }
 }
 
-/// The families that the kernel has: it may have been started without IPv6.
+/// The address families of the kernel, which may have been started without IPv6.
 fn families() -> Vec<IpVersion> {
     let mut families = vec![IpVersion::V4];
     if Path::new("/proc/sys/net/ipv6").exists() {
@@ -257,7 +258,7 @@ fn families() -> Vec<IpVersion> {
     families
 }
 
-/// The message that means `route`; `device` is the index of the filter's device.
+/// Builds the message for `route`; `device` is the index of the filter's device.
 fn message_of(route: &DivertRoute, device: u32) -> RouteMessage {
     let mut message = match route.prefix {
         IpNet::V4(prefix) => RouteMessageBuilder::<Ipv4Addr>::new()
@@ -288,7 +289,7 @@ fn message_of(route: &DivertRoute, device: u32) -> RouteMessage {
     message
 }
 
-/// The route of the diversion that `message` tells of.
+/// Reads a route of the diversion from `message`.
 fn divert_route(message: &RouteMessage) -> Option<DivertRoute> {
     let length = message.header.destination_prefix_length;
     let mut address = match message.header.address_family {

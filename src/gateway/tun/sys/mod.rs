@@ -39,7 +39,7 @@ pub(super) fn into_file(device: impl IntoRawFd) -> File {
 /// Attaches `file`, an open `/dev/net/tun`, as one more queue of the tun device `name`, which it makes if need be.
 ///
 /// # Errors
-/// What the kernel says; a name that is too long is invalid.
+/// The kernel's error; a name that is too long is invalid input.
 pub(super) fn attach_queue(file: &File, name: &str) -> io::Result<()> {
     // SAFETY: `ifreq` is plain old data, for which all zeros are a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -62,7 +62,7 @@ pub(super) fn attach_queue(file: &File, name: &str) -> io::Result<()> {
 /// of them it knows.
 ///
 /// # Errors
-/// What the kernel says: before 6.2 it knows no UDP super-packets.
+/// The kernel's error: before 6.2 it does not support UDP super-packets.
 pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<Offload> {
     let size = c_int::try_from(header_size).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open, as `file` owns it, and `size` is the `int` that TUNSETVNETHDRSZ reads.
@@ -86,7 +86,7 @@ pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<Offload
 /// Gives this thread the real-time priority `priority` (SCHED_FIFO); what it starts is scheduled as usual.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub(super) fn set_realtime(priority: u8) -> io::Result<()> {
     // SAFETY: `sched_param` is plain old data, for which all zeros are a value.
     let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };

@@ -8,33 +8,33 @@ use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
 use nix::libc;
 
-/// Reads and writes that never wait, and are all done when the call returns.
+/// A batch of reads and writes that never block, all complete when the call returns.
 pub(in crate::gateway) struct Ring {
-    /// None once it has failed: what is left in it must not be performed any more.
+    /// `None` after a failure: the operations left in it must never be performed.
     ring: Option<IoUring>,
     /// By number of the operation in its batch.
     results: Vec<Done>,
 }
 
-/// What came of an operation: bytes, or an error below zero.
+/// The result of an operation: a number of bytes, or a negative error number.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::gateway) struct Done(i32);
 
 impl Done {
-    /// How many bytes were read or written.
+    /// The number of bytes read or written.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub(in crate::gateway) fn result(self) -> io::Result<usize> {
         usize::try_from(self.0).map_err(|_| io::Error::from_raw_os_error(-self.0))
     }
 }
 
 impl Ring {
-    /// A ring for up to `operations` at a time, 256 at most.
+    /// Creates a ring for up to `operations` at a time, 256 at most.
     ///
     /// # Errors
-    /// What the kernel says where io_uring is not allowed (EPERM) or unknown (ENOSYS).
+    /// The kernel's error: EPERM if io_uring is not allowed, ENOSYS if the kernel has none.
     pub(in crate::gateway) fn new(operations: usize) -> io::Result<Self> {
         let entries = u8::try_from(operations).map_err(|_| io::ErrorKind::InvalidInput)?;
         let ring = IoUring::new(entries.into())?;
@@ -45,10 +45,10 @@ impl Ring {
         })
     }
 
-    /// Reads from `file` into each of `buffers`, one after the other; what came of each, in their order.
+    /// Reads from `file` into each of `buffers`, in order; returns the results in the same order.
     ///
     /// # Errors
-    /// When the kernel does not take operations (any more); nothing was read then.
+    /// The kernel does not take operations (any more); nothing was read then.
     pub(in crate::gateway) fn read<'b>(
         &mut self,
         file: &File,
@@ -66,10 +66,10 @@ impl Ring {
         unsafe { self.perform(buffers.map(read)) }
     }
 
-    /// Writes each of `writes` to `file`, one after the other, each from its pieces; what came of each, in their order.
+    /// Writes each of `writes` to `file`, in order, each from its pieces; returns the results in the same order.
     ///
     /// # Errors
-    /// When the kernel does not take operations (any more); nothing was written then.
+    /// The kernel does not take operations (any more); nothing was written then.
     pub(in crate::gateway) fn write<'b>(
         &mut self,
         file: &File,
@@ -87,23 +87,23 @@ impl Ring {
         unsafe { self.perform(writes.map(write)) }
     }
 
-    /// Has the kernel perform `operations`, and waits until all are done. It begins them in their order, and those here
-    /// end where they begin: what would have to wait fails.
+    /// Has the kernel perform `operations`, and waits until all are done. The kernel begins them in order, and each
+    /// ends where it begins: an operation that would block fails.
     ///
     /// # Safety
-    /// What the operations point to is there, and nobody else's, until this returns.
+    /// The memory that the operations point to stays valid, and nothing else uses it, until this returns.
     unsafe fn perform(
         &mut self,
         operations: impl ExactSizeIterator<Item = squeue::Entry>,
     ) -> io::Result<&[Done]> {
         let count = operations.len().min(self.results.len());
-        // Back in its place when everything is done.
+        // Put back when everything is done.
         let mut ring = self.ring.take().ok_or(io::ErrorKind::BrokenPipe)?;
         for (number, operation) in (0..).zip(operations.take(count)) {
             let operation = operation.user_data(number);
             // SAFETY: the caller promises that it stays valid until this returns, and it is done by then, or the process is.
             let pushed = unsafe { ring.submission().push(&operation) };
-            // It has room for `results.len()`, and nothing is left in it from one call to the next.
+            // The queue has room for `results.len()`, and it is empty between calls.
             pushed.map_err(io::Error::other)?;
         }
         let mut done = 0;
@@ -111,11 +111,11 @@ impl Ring {
             match ring.submit_and_wait(count - done) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // None was taken.
+                // The kernel took none.
                 Err(error) if done == 0 && ring.submission().len() == count => {
                     return Err(error);
                 }
-                // Short of memory, it says this of what it has not taken yet.
+                // The kernel is short of memory and has not taken the rest yet.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {}
                 // It may still write to buffers that are about to be freed: the memory of this process is not ours to use.
                 Err(_) => std::process::abort(),
@@ -149,7 +149,7 @@ mod tests {
         std::os::fd::OwnedFd::from(socket).into()
     }
 
-    /// A ring, or none where the system allows none.
+    /// Creates a ring; `None` if the system allows none.
     fn ring() -> Option<Ring> {
         match Ring::new(8) {
             Ok(ring) => Some(ring),
@@ -179,7 +179,7 @@ mod tests {
         let slices = buffers.iter_mut().map(|buffer| &mut buffer[..]);
         let read = ring.read(&other, slices).expect("it is allowed");
         let read: Vec<Option<usize>> = read.iter().map(|it| it.result().ok()).collect();
-        // Nothing more is there, and nobody waits for it.
+        // Nothing is left to read, and the read does not block.
         assert_eq!(read, [Some(3), Some(1), Some(4), None, None]);
         assert_eq!(&buffers[..3], [*b"abc\0", *b"d\0\0\0", *b"efgh"]);
     }

@@ -1,4 +1,4 @@
-//! Each pitfall is found by its check, and a sound host passes all of them.
+//! Checks find each pitfall, and a sound host passes all of them.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ fn policy(options: &str) -> Policy {
     }
 }
 
-/// What the settings of a host with `changes` to a sound one bring up.
+/// Returns the findings for a sound host with `changes` to its settings.
 fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
     let mut settings = HashMap::from([
         ("ipv4/conf/all/rp_filter", 0),
@@ -70,7 +70,7 @@ fn a_strict_reverse_path_filter_for_all_interfaces_is_an_error() {
 #[test]
 fn a_mark_in_the_reverse_path_check_is_an_error_where_it_is_strict() {
     let marked = ("ipv4/conf/all/src_valid_mark", 1);
-    // Both entries: tun0 has a setting of its own, and what vpns* will get is the default.
+    // Both entries: tun0 has a setting of its own, and vpns* will get the default.
     let findings = settings_found(&[marked]);
     assert_eq!(findings.len(), 2, "{findings:#?}");
     let loose = [
