@@ -1,7 +1,7 @@
-//! The recognition of media written down like its specification: byte by byte, flow by flow, without a bound on memory.
+//! A model of media recognition that follows the specification: byte by byte, flow by flow, without a bound on memory.
 //!
-//! Nothing of the fast code is used here but its vocabulary. [`assert_agreement`] compares the two packet by packet; it is
-//! the oracle of the property tests and of the fuzz target `media`.
+//! It shares only types with the fast code. [`assert_agreement`] compares the two packet by packet; it is the oracle of
+//! the property tests and of the fuzz target `media`.
 
 mod payload;
 mod rows;
@@ -20,7 +20,7 @@ use super::{By, Evidence, FlowKey, FlowTable, Profile, Recognized, Segment};
 /// Looks at the packets of `scenario` with the table and with the model.
 ///
 /// # Panics
-/// Where the two differ, or the table does.
+/// If the table and the model differ.
 pub fn assert_agreement(scenario: &Scenario) {
     let mut table = FlowTable::new(4096);
     let mut model = ReferenceFlows::new(scenario.profile);
@@ -37,7 +37,7 @@ pub fn assert_agreement(scenario: &Scenario) {
     assert_eq!(table.evicted(), 0, "a scenario has few flows");
 }
 
-/// Every flow that was ever seen.
+/// Every flow seen so far.
 #[derive(Debug)]
 pub struct ReferenceFlows {
     profile: Profile,

@@ -94,7 +94,7 @@ impl FlowKey {
         self.protocol
     }
 
-    /// Spreads keys over the sets. Not keyed: a client that forces collisions evicts its own flows first.
+    /// Hashes a key to a set. The hash is not keyed: a client that forces collisions evicts its own flows first.
     #[inline]
     pub(super) fn spread(&self) -> u64 {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio: consecutive ports land far apart

@@ -19,8 +19,8 @@
 //! - its checksums are right: the kernel writes them anew, and would hide the corruption of a packet;
 //! - it is whole, without IP options or extension headers.
 //!
-//! The order within a flow is kept: a packet that does not join begins a run of its own, and what comes after joins that
-//! one or none. Nothing is held back from one batch to the next.
+//! The order within a flow is kept: a packet that does not join begins a run of its own, and what comes after joins
+//! that one or none. Nothing is held back from one batch to the next.
 
 use std::io::IoSlice;
 
@@ -93,7 +93,7 @@ pub struct Merged<'a> {
 }
 
 impl Merged<'_> {
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub fn length(&self) -> usize {
         self.pieces.iter().map(|piece| piece.len()).sum()
     }
@@ -279,7 +279,7 @@ impl Run {
         }
     }
 
-    /// How many pieces it is written from.
+    /// The number of pieces that it is written from.
     fn pieces(&self) -> usize {
         match self.packets {
             1 => 1,
