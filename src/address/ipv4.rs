@@ -1,4 +1,4 @@
-//! IPv4: three loads, no branch.
+//! Longest-prefix match for IPv4 in three loads, without branches.
 //!
 //! A multibit trie with strides of 16, 8 and 8 bits, all prefixes expanded to the ends of their
 //! strides (controlled prefix expansion: Srinivasan and Varghese, "Fast address lookups using
@@ -54,7 +54,7 @@ enum Tables {
     Wide(Rows<u32, u16>),
 }
 
-/// Does the same with whichever tables there are; the choice is made once a call, not once a step.
+/// Runs the same code on any of the table variants; selects the variant once per call, not once per step.
 macro_rules! with_rows {
     ($tables:expr, $rows:ident => $body:expr) => {
         match $tables {

@@ -1,4 +1,4 @@
-//! IPv6: a search over the first 64 bits, then one over the last.
+//! Longest-prefix match for IPv6: a search over the first 64 bits, then one over the last 64.
 //!
 //! A trie of two strides of 64 bits. A stride of 16 bits is a table with a cell for each value; one
 //! of 64 bits is a search among the ranges that its values fall into. Most prefixes of a policy end

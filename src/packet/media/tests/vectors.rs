@@ -1,4 +1,4 @@
-//! Datagrams that prove themselves: the least that passes, and one bit less of each condition.
+//! Datagrams recognized on their own: the minimum that passes, and each condition off by one bit.
 
 use super::*;
 use crate::packet::media::traffic::{
