@@ -10,7 +10,7 @@ use super::{ClassNumber, NO_CLASS};
 /// The addresses of a few ranges; `Address` is [`u32`] or [`u128`].
 #[derive(Debug, Clone)]
 pub(crate) struct FewRanges<Address> {
-    /// The first address of each range, and how far the last lies behind it.
+    /// The first address of each range, and the distance from it to the last.
     ranges: Vec<(Address, Address)>,
 }
 
@@ -19,7 +19,7 @@ pub(crate) trait Number: Copy + Ord {
     const ZERO: Self;
     const ONE: Self;
 
-    /// The distance from `other` up to it, around the end of the family where it is lower.
+    /// The distance from `other` up to it, wrapping around the end of the family if it is lower.
     fn distance_from(self, other: Self) -> Self;
 }
 

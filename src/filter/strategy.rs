@@ -1,7 +1,7 @@
 //! [`Scenario`]: a small policy and a sequence of packets that are hard to judge by it, generated from any bytes.
 //!
 //! The same bytes give the same scenario, so one generator serves property tests (random bytes) and fuzzing (bytes that
-//! the fuzzer chose). Where the bytes run out, every choice is the plainest, so that failures shrink.
+//! the fuzzer chose). When the bytes run out, every choice is the simplest one, so that failures shrink.
 //!
 //! Random addresses would never match a random policy. So prefixes repeat, contain and adjoin each other, packets take
 //! addresses and ports at and next to the edges of the policy, and all packets belong to a few flows, so that fragments

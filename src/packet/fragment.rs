@@ -70,8 +70,8 @@ impl FragmentKey {
 
 /// A bounded memory of first fragments, keyed by datagram; `V` is the decision on it.
 ///
-/// Four entries a set: a new datagram takes an empty entry, else the oldest of its set. Nothing is allocated
-/// after [`new`](Self::new), and every call looks at four entries at most.
+/// Sets of four entries: a new datagram takes an empty entry, else evicts the oldest of its set. The table allocates
+/// nothing after [`new`](Self::new), and every call examines at most four entries.
 #[derive(Debug, Clone)]
 pub struct FragmentTable<V> {
     sets: Vec<[Option<Entry<V>>; WAYS]>,
@@ -89,7 +89,7 @@ struct Entry<V> {
 const WAYS: usize = 4;
 
 impl<V: Copy> FragmentTable<V> {
-    /// A table for `capacity` datagrams, rounded up to a power of two, 4 at least.
+    /// Creates a table for `capacity` datagrams, rounded up to a power of two, at least 4.
     pub fn new(capacity: usize) -> Self {
         let sets = capacity.div_ceil(WAYS).next_power_of_two();
         Self {

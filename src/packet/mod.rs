@@ -212,7 +212,7 @@ pub enum Malformed {
 pub struct PacketView<'a> {
     bytes: &'a [u8],
     length: usize,
-    /// Place of the transport header in `bytes`; their end where there is none.
+    /// Offset of the transport header in `bytes`; their end if there is none.
     transport_offset: usize,
     addresses: Addresses,
     fragment: Fragment,

@@ -43,7 +43,7 @@ pub struct Verdict {
     pub action: Action,
     /// The reason.
     pub reason: Reason,
-    /// The rule that decided; `None` where no rule of the policy was needed (`malformed`, `default`, …).
+    /// The rule that decided; `None` if no rule of the policy was needed (`malformed`, `default`, …).
     pub rule: Option<RuleId>,
 }
 

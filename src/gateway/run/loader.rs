@@ -36,7 +36,7 @@ pub(super) struct Loader {
     /// Fingerprint of the files as last read.
     fingerprint: u64,
     loading: Option<JoinHandle<Loaded>>,
-    /// A load that was asked for while another ran.
+    /// A load requested while another ran.
     wanted: Option<Occasion>,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Sighting;
 
-/// Which evidence counts; each profile takes all that the one before takes.
+/// The evidence that counts; each profile accepts all that the previous one does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Profile {
     /// Checks and relay control of Lync, Skype for Business and native Teams: evidence with a mark that only
@@ -67,7 +67,7 @@ pub enum Evidence {
     RtpTcp,
 }
 
-/// One evidence: its word, its meaning, where it is defined, and from which profile on it counts.
+/// A kind of evidence: its word, its meaning, its source, and the narrowest profile that accepts it.
 #[derive(Debug, Clone, Copy)]
 pub struct EvidenceRow {
     /// The evidence.

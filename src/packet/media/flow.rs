@@ -302,7 +302,7 @@ impl Flow {
 }
 
 impl State {
-    /// That of a flow whose first packet carries `segment`; the start of a connection is looked at beside it.
+    /// The state of a flow whose first packet carries `segment`; the start of a connection is handled separately.
     fn of(segment: Segment<'_>) -> Self {
         match segment {
             Segment::Udp { .. } => Self::Datagrams {
@@ -347,7 +347,7 @@ impl Stream {
         }
     }
 
-    /// Takes the part of a segment `offset` bytes behind the start of the stream.
+    /// Processes a segment `offset` bytes after the start of the stream.
     fn take(&mut self, profile: Profile, offset: usize, payload: &[u8], now: Duration) -> Prefix {
         if !self.prefix_decided {
             let fresh = self
@@ -436,7 +436,7 @@ fn look_at_segment(
             looks,
             stream,
         } => {
-            // Bytes before the start, as keep-alives have them, are none of the stream.
+            // Bytes before the start, as in keep-alives, are not part of the stream.
             let distance = first.wrapping_sub(*start) as i32;
             let before = if distance < 0 {
                 distance.unsigned_abs() as usize
@@ -527,7 +527,7 @@ impl<T: Copy> Pool<T> {
             .then_some(&mut slot.value)
     }
 
-    /// The same; where there is none, a slot with a fresh value, and `ticket` is for it.
+    /// Like [`get`](Self::get); if there is none, takes a slot, sets it to a fresh value, and updates `ticket`.
     fn get_or_take(&mut self, ticket: &mut Ticket, owner: u32, fresh: impl Fn() -> T) -> &mut T {
         if self.get(*ticket, owner).is_none() {
             self.taken = self.taken.wrapping_add(1).max(1);
@@ -552,7 +552,7 @@ impl<T: Copy> Pool<T> {
     }
 }
 
-/// Time as an entry keeps it: 584 years of nanoseconds.
+/// Converts a time to nanoseconds, as entries store it: enough for 584 years.
 fn nanoseconds(time: Duration) -> u64 {
     time.as_nanos() as u64
 }

@@ -17,7 +17,7 @@ use stream::stream;
 use super::traffic::Scenario;
 use super::{By, Evidence, FlowKey, FlowTable, Profile, Recognized, Segment};
 
-/// Looks at the packets of `scenario` with the table and with the model.
+/// Examines the packets of `scenario` with the table and with the model.
 ///
 /// # Panics
 /// If the table and the model differ.
@@ -84,7 +84,7 @@ impl ReferenceFlows {
         }
     }
 
-    /// Looks at one packet, as [`FlowTable::look`] does.
+    /// Examines one packet, as [`FlowTable::look`] does.
     pub fn look(
         &mut self,
         key: &FlowKey,
@@ -262,7 +262,7 @@ impl State {
 }
 
 impl Framing {
-    /// `Some(true)` where the frames are media, `Some(false)` where they are no frames.
+    /// `Some(true)` if the frames are media, `Some(false)` if the bytes are not frames.
     fn feed(&mut self, offset: usize, byte: u8, now: Duration) -> Option<bool> {
         if offset != self.next + self.header.len() {
             return None;

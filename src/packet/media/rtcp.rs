@@ -53,7 +53,7 @@ pub(super) fn recognize_compound(bytes: &[u8], size: usize) -> Option<Sighting> 
     (parts(bytes, size)? >= 2).then_some(Sighting::new(Evidence::Rtcp))
 }
 
-/// The number of parts that end exactly where `size` bytes end; `None` where they do not, or one is no part.
+/// The number of parts that end exactly where `size` bytes end; `None` if they do not, or one is not a valid part.
 fn parts(bytes: &[u8], size: usize) -> Option<usize> {
     let mut rest = bytes.get(..size)?;
     let mut parts = 0;
@@ -77,7 +77,7 @@ const fn part_length(words: [u8; 2]) -> usize {
 pub(super) struct Candidate {
     pub(super) source: u32,
     ends_well: bool,
-    /// The words at [`INDEX_PLACES`]; 0 where there is none.
+    /// The words at [`INDEX_PLACES`]; 0 if missing.
     words: [u32; 4],
 }
 

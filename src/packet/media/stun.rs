@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The cookie and a length that agrees with the datagram suffice: real messages have lengths that are no multiple of
-//! four, wrong or missing fingerprints, and methods that nobody registered.
+//! four, wrong or missing fingerprints, and unregistered methods.
 
 use super::{Evidence, Sighting, half, ms_turn};
 
@@ -48,7 +48,7 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the header at the start of `bytes`; `None` where they are too few, or their first two bits are set.
+    /// Reads the header at the start of `bytes`; `None` if they are too few, or their first two bits are not zero.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let (header, attributes) = bytes.split_first_chunk::<HEADER>()?;
         let [t0, t1, l0, l1, c0, c1, c2, c3, ..] = *header;
@@ -153,7 +153,7 @@ struct Attributes {
 }
 
 impl Attributes {
-    /// By the padding with which they end where the message ends; by that of the RFC where neither does.
+    /// Walks with the padding by which the attributes end where the message ends; with that of the RFC if neither fits.
     fn read(attributes: &[u8]) -> Self {
         let padded = walk(attributes, Padding::ToFour);
         if padded.ends_well {
