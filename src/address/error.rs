@@ -3,7 +3,7 @@
 use super::ClassNumber;
 use ipnet::IpNet;
 
-/// Why a trie cannot be built from a list of prefixes.
+/// The reason why a trie cannot be built from a list of prefixes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -20,9 +20,9 @@ pub enum BuildError {
     /// The prefixes cut the address space into more ranges than a cell can number.
     #[error("the prefixes make {ranges} ranges of addresses; at most {limit} fit")]
     TooManyRanges {
-        /// How many ranges the prefixes make.
+        /// The number of ranges that the prefixes form.
         ranges: usize,
-        /// How many fit.
+        /// The maximum number of ranges.
         limit: usize,
     },
 }

@@ -1,8 +1,8 @@
-//! A set of few ranges: a comparison each, and no table at all.
+//! A set of few ranges, tested by one comparison per range, without a table.
 //!
-//! The source of a packet is asked one question, whether it is a client's, and a site has a handful of client pools. To
-//! compare an address with all of them takes fewer steps than a lookup, touches one cache line, and serves several
-//! addresses of a batch at once where the machine has vectors of them.
+//! For the source of a packet the filter only needs to know if it is a client's, and a site has a handful of client
+//! pools. Comparing an address with all of them takes fewer steps than a lookup, touches one cache line, and handles
+//! several addresses of a batch at once on machines with vector instructions.
 
 use super::ranges::{Prefix, flatten};
 use super::{ClassNumber, NO_CLASS};
@@ -10,7 +10,7 @@ use super::{ClassNumber, NO_CLASS};
 /// The addresses of a few ranges; `Address` is [`u32`] or [`u128`].
 #[derive(Debug, Clone)]
 pub(crate) struct FewRanges<Address> {
-    /// The first address of each range, and how far the last lies behind it.
+    /// The first address of each range, and the distance from it to the last.
     ranges: Vec<(Address, Address)>,
 }
 
@@ -19,7 +19,7 @@ pub(crate) trait Number: Copy + Ord {
     const ZERO: Self;
     const ONE: Self;
 
-    /// The distance from `other` up to it, around the end of the family where it is lower.
+    /// The distance from `other` up to it, wrapping around the end of the family if it is lower.
     fn distance_from(self, other: Self) -> Self;
 }
 
@@ -47,9 +47,9 @@ impl Number for u128 {
 const LANES: usize = 8;
 
 impl<Address: Number> FewRanges<Address> {
-    /// The addresses of `prefixes`; `None` where they are more than `limit` ranges.
+    /// The addresses of `prefixes`; `None` if they form more than `limit` ranges.
     ///
-    /// Prefixes that contain or adjoin one another are one range.
+    /// Prefixes that contain or adjoin one another form one range.
     pub(crate) fn of<Net: Prefix<Address = Address>>(
         prefixes: impl IntoIterator<Item = Net>,
         limit: usize,
@@ -70,7 +70,7 @@ impl<Address: Number> FewRanges<Address> {
         (ranges.len() <= limit).then_some(Self { ranges })
     }
 
-    /// Writes for each address whether it is in the set: 1 where it is, else 0.
+    /// Writes 1 for each address that is in the set, else 0.
     ///
     /// # Panics
     /// If the slices differ in length.

@@ -1,4 +1,4 @@
-//! IPv4: three loads, no branch.
+//! Longest-prefix match for IPv4 in three loads, without branches.
 //!
 //! A multibit trie with strides of 16, 8 and 8 bits, all prefixes expanded to the ends of their
 //! strides (controlled prefix expansion: Srinivasan and Varghese, "Fast address lookups using
@@ -54,7 +54,7 @@ enum Tables {
     Wide(Rows<u32, u16>),
 }
 
-/// Does the same with whichever tables there are; the choice is made once a call, not once a step.
+/// Runs the same code on any of the table variants; selects the variant once per call, not once per step.
 macro_rules! with_rows {
     ($tables:expr, $rows:ident => $body:expr) => {
         match $tables {
@@ -73,7 +73,7 @@ impl Ipv4Trie {
     /// with its class.
     ///
     /// # Errors
-    /// [`BuildError::Conflict`] where a prefix is repeated with another class.
+    /// [`BuildError::Conflict`] if a prefix is repeated with another class.
     pub fn build(
         prefixes: impl IntoIterator<Item = (Ipv4Net, ClassNumber)>,
     ) -> Result<Self, BuildError> {
@@ -154,7 +154,7 @@ impl<Leaf: Copy + Eq + Hash> Rows<u32, Leaf> {
         let mut leaf = RowPool::new();
         let mut root = Vec::with_capacity(ROOT);
         let mut cursor = Cursor { ranges, at: 0 };
-        // Neighboring slots are often of one class: they share the row without another look.
+        // Neighboring slots are often of one class: they share the row without another lookup.
         let mut neighbor = None;
         for slot in 0..ROOT as u32 {
             let throughout = cursor.class_throughout(slot << 16, 0xffff);
@@ -213,7 +213,7 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// The class of an address that is not below any asked for before.
+    /// The class of `address`, which must not be below that of an earlier call.
     fn class_at(&mut self, address: u32) -> ClassNumber {
         while self
             .ranges

@@ -1,9 +1,8 @@
 //! Addresses and ports: sets of both, longest-prefix match, and the special-purpose addresses ([`special`]).
 //!
-//! A policy names many sets of prefixes that overlap. Its compiler gives each combination of sets
-//! that occurs a dense number, the *class*, and asks one question for each address of a packet:
-//! which class? [`Ipv4Trie`] and [`Ipv6Trie`] answer it. Both are immutable and made of a handful of
-//! vectors, allocate nothing on lookup, and answer [`NO_CLASS`] where no prefix matches.
+//! A policy names many sets of prefixes that overlap. Its compiler gives each combination of sets that occurs a dense
+//! number, the *class*. [`Ipv4Trie`] and [`Ipv6Trie`] look up the class of an address. Both are immutable, consist of a
+//! handful of vectors, allocate nothing on lookup, and return [`NO_CLASS`] if no prefix matches.
 //!
 //! ```text
 //!   prefixes, any order        sorted ranges, no overlap       the trie
@@ -18,16 +17,16 @@
 //!
 //! `ranges` does the first step for both families. The second differs: 32 bits are walked in three
 //! loads ([`Ipv4Trie`]), 128 bits are searched in two halves ([`Ipv6Trie`]). [`mod@reference`] is the
-//! slow and obviously right table that both are tested against.
+//! slow, simple table that both are tested against.
 //!
-//! `few` answers a smaller question, whether an address is in a set of a few ranges, by comparison alone.
+//! `few` tests by comparison alone if an address is in a set of a few ranges.
 //!
 //! Lookups of a batch are independent of each other, so a core has many of them under way at once:
 //! prefer `lookup_batch` wherever there is more than one address.
 //!
 //! [`PortSet`] is a set of ports in the fewest ranges.
 //!
-//! [`PrefixSet`] is the other question: which addresses are left when some are taken away, in the fewest prefixes.
+//! [`PrefixSet`] is a set of addresses with set algebra, listed in the fewest prefixes.
 
 mod error;
 mod few;
@@ -46,7 +45,7 @@ pub use ipv6::Ipv6Trie;
 pub use port::{PortRange, PortSet};
 pub use set::{PrefixSet, more_specific};
 
-/// The number of an address class; [`NO_CLASS`] where no prefix matches.
+/// The number of an address class; [`NO_CLASS`] if no prefix matches.
 pub type ClassNumber = u16;
 
 /// The class of an address that no prefix matches.

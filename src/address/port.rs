@@ -7,8 +7,8 @@
 //!   5010-5019
 //! ```
 //!
-//! The ranges are the canonical form: two sets are equal exactly when their ranges are, and no other list of ranges with
-//! the same ports is shorter.
+//! The ranges are the canonical form: two sets are equal exactly when their ranges are, and no other list of ranges
+//! with the same ports is shorter.
 
 use std::fmt;
 
@@ -53,7 +53,7 @@ impl PortRange {
         self.last
     }
 
-    /// Whether `port` lies in the range.
+    /// Returns `true` if `port` lies in the range.
     pub const fn contains(self, port: u16) -> bool {
         self.first <= port && port <= self.last
     }
@@ -88,22 +88,22 @@ impl PortSet {
         &self.ranges
     }
 
-    /// Whether it has no port.
+    /// Returns `true` if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// Whether it has every port.
+    /// Returns `true` if the set contains every port.
     pub fn is_all(&self) -> bool {
         self.ranges == [PortRange::ALL]
     }
 
-    /// Whether it has `port`.
+    /// Returns `true` if the set contains `port`.
     pub fn contains(&self, port: u16) -> bool {
         self.ranges.iter().any(|range| range.contains(port))
     }
 
-    /// What both have.
+    /// The ports of both sets.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
         let pairs = self.ranges.iter().flat_map(|left| {
@@ -122,13 +122,12 @@ impl PortSet {
         self.ranges.iter().chain(&other.ranges).copied().collect()
     }
 
-    /// Whether every port of `other` is in it.
+    /// Returns `true` if the set contains every port of `other`.
     pub fn covers(&self, other: &Self) -> bool {
         self.intersect(other) == *other
     }
 
-    /// Ports that stand for all others: no set of ports of which these are the starts can tell two ports apart that have
-    /// the same one below them.
+    /// The ports at which membership can change; between two of them, all ports are alike to this set.
     pub(crate) fn starts(&self) -> impl Iterator<Item = u16> {
         let edges = self
             .ranges

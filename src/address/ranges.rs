@@ -1,4 +1,4 @@
-//! [`flatten`]: overlapping prefixes to disjoint ranges of one class each.
+//! [`flatten`]: converts overlapping prefixes to disjoint ranges of one class each.
 
 use super::{BuildError, ClassNumber, NO_CLASS};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -111,7 +111,7 @@ fn close<Net: Prefix>(
     }
 }
 
-/// From `start` on the class is `class`, until the next call says otherwise.
+/// Begins a range of `class` at `start`, which ends at the next call.
 fn begin<Address: Copy + Ord>(
     ranges: &mut Vec<Range<Address>>,
     start: Address,

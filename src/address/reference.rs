@@ -1,4 +1,4 @@
-//! The slow and obviously right table: a linear scan for the longest prefix that contains an address.
+//! A slow, simple reference table: a linear scan for the longest prefix that contains an address.
 //!
 //! Tests, fuzzing and benchmarks compare the tries with it. It shares no code with them.
 
@@ -6,14 +6,14 @@ use super::{ClassNumber, NO_CLASS};
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A list of prefixes that is scanned from end to end for each address.
+/// A list of prefixes, scanned completely for each address.
 #[derive(Debug, Clone)]
 pub struct LinearTable<Net> {
     prefixes: Vec<(Net, ClassNumber)>,
 }
 
 impl<Net> LinearTable<Net> {
-    /// Takes the prefixes as they are; where one is listed twice, the last entry counts.
+    /// Takes the prefixes unchanged; if one is listed twice, the last entry counts.
     pub fn new(prefixes: impl IntoIterator<Item = (Net, ClassNumber)>) -> Self {
         Self {
             prefixes: prefixes.into_iter().collect(),

@@ -1,12 +1,13 @@
 //! The special-purpose addresses: prefixes whose addresses are not those of hosts on the Internet.
 //!
-//! One table, after the special-purpose address registries of IANA (RFC 6890, as of RFC 9780) and what stands beside
-//! them: multicast (RFC 5771, RFC 4291 §2.7), site-local addresses (RFC 3879) and the reserved block of IPv6 that begins
-//! with eight zero bits (RFC 4291 §2.4). A policy's checks, the verification and the guard of feeds ask this table.
+//! One table, from the special-purpose address registries of IANA (RFC 6890, as of RFC 9780), plus multicast (RFC 5771,
+//! RFC 4291 §2.7), site-local addresses (RFC 3879) and the reserved block of IPv6 that begins with eight zero bits (RFC
+//! 4291 §2.4). Policy checks, verification and the guard of feeds use this table.
 //!
-//! Rows nest: `192.0.0.0/24` is not globally reachable, `192.0.0.9/32` in it is. The most specific row counts.
-//! Documentation prefixes (RFC 5737, RFC 3849, RFC 9637) count as public: policies, examples and captures write them in the
-//! place of an operator's own public addresses, and no host has one. Registered prefixes of which the registry says "N/A" (Teredo, 6to4 and its relays) count as reachable: they are routed.
+//! Rows nest: `192.0.0.0/24` is not globally reachable, but `192.0.0.9/32` inside it is. The most specific row counts.
+//! Documentation prefixes (RFC 5737, RFC 3849, RFC 9637) count as public: policies, examples and captures write them in
+//! the place of an operator's own public addresses, and no host has one. Registered prefixes of which the registry says
+//! "N/A" (Teredo, 6to4 and its relays) count as reachable: they are routed.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -24,12 +25,13 @@ pub struct SpecialPrefix {
     pub name: &'static str,
     /// The document that reserves it.
     pub source: &'static str,
-    /// Whether packets to it are forwarded on the Internet.
+    /// True if packets to it are forwarded on the Internet.
     pub globally_reachable: bool,
 }
 
 impl SpecialPrefix {
-    /// Whether an address of it can stand for a host on the Internet: it is reachable there, or it is for documentation.
+    /// Returns `true` if an address of it can stand for a host on the Internet: it is reachable there, or for
+    /// documentation.
     pub fn counts_as_public(&self) -> bool {
         self.globally_reachable || self.name == DOCUMENTATION
     }
@@ -51,7 +53,7 @@ pub fn unreachable(prefix: IpNet) -> Option<&'static SpecialPrefix> {
     around.max_by_key(|row| row.prefix.prefix_len()).or(inside)
 }
 
-/// Whether the address can be that of a host on the Internet.
+/// Returns `true` if the address can be that of a host on the Internet.
 pub fn is_public(address: IpAddr) -> bool {
     !not_public().contains(address)
 }

@@ -1,4 +1,4 @@
-//! The tries against the table that is obviously right.
+//! Compares the tries with the reference table.
 
 use super::reference::LinearTable;
 use super::{BuildError, ClassNumber, Ipv4Trie, Ipv6Trie};
@@ -24,7 +24,7 @@ fn v4_edges(net: &Ipv4Net) -> [u32; 5] {
     ]
 }
 
-/// Answers for every address agree with the reference, one at a time and as a batch.
+/// Asserts that lookups agree with the reference, one at a time and as a batch.
 fn assert_v4_agrees(prefixes: &[(Ipv4Net, ClassNumber)], extra: &[u32]) {
     let trie = Ipv4Trie::build(prefixes.iter().copied()).expect("no conflict");
     let reference = LinearTable::new(prefixes.iter().copied());
@@ -331,7 +331,7 @@ fn ipv6_hosts_of_the_first_and_the_last_subnet_leave_their_neighbors_alone() {
     assert_v6_agrees(&prefixes, &[1 << 65, u128::MAX << 65]);
 }
 
-/// The worst that interface identifiers can do: hosts far apart, or dense behind long runs of zeros.
+/// The worst cases of interface identifiers: hosts far apart, or dense after long runs of zeros.
 #[test]
 fn ten_thousand_ipv6_hosts_fit_512_kib_random_or_dense() {
     let mut state = 1u64;
@@ -355,8 +355,8 @@ fn ten_thousand_ipv6_hosts_fit_512_kib_random_or_dense() {
     }
 }
 
-/// The prefixes of a full routing table that lies beside the repository; none where the test is skipped, which it never is
-/// in CI.
+/// The prefixes of a full routing table that lies beside the repository; none where the test is skipped, which it never
+/// is in CI.
 fn bgp<Net: std::str::FromStr>(file: &str) -> Vec<(Net, ClassNumber)> {
     use std::io::{BufRead, BufReader};
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/tables/").to_owned() + file;

@@ -1,4 +1,4 @@
-//! [`Backend`]: what moves packets between a worker and the world.
+//! [`Backend`]: moves packets between a worker and a device, file or buffer.
 
 use std::io;
 
@@ -7,63 +7,63 @@ use crate::filter::Judge;
 use crate::packet::{Received, Traffic};
 use crate::verdict::{Reason, Verdict};
 
-/// Moves batches of packets between a worker and the world.
+/// Moves batches of packets between a worker and a device, file or buffer.
 pub trait Backend {
-    /// Receives a batch, has it judged, and deals with each packet as its verdict says.
+    /// Receives a batch, has it judged, and forwards or drops each packet by its verdict.
     ///
-    /// [`Judgement::judge`] is called once, with at most [`Judge::BATCH`] packets, or not at all where there was nothing to
-    /// judge. Returns whether there may be more.
+    /// Calls [`Judgement::judge`] once, with at most [`Judge::BATCH`] packets, or not at all if there was nothing to
+    /// judge. The result tells if there may be more packets.
     ///
     /// # Errors
     /// [`BackendError`] when packets cannot be received or recorded.
     fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError>;
 }
 
-/// Judges batches of packets: a policy and what is to be remembered between packets.
+/// Judges batches of packets: a policy, and the state kept between packets.
 pub trait Judgement {
     /// Fills in the verdict of each of `packets`; the slices are equally long.
     fn judge(&mut self, packets: &[Received<'_>], verdicts: &mut [Verdict]);
 
-    /// Counts a verdict of the batch that was judged last, once for each packet and in their order; backends that only record
-    /// do not count.
+    /// Counts a verdict of the batch that was judged last, once for each packet and in their order; backends that only
+    /// record do not count.
     fn count(&mut self, _verdict: Verdict, _traffic: Traffic) {}
 }
 
-/// Whether a backend may have more packets.
+/// The state of a backend after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It may.
+    /// There may be more packets.
     More,
-    /// It has come to its end.
+    /// There are no more packets.
     End,
 }
 
-/// Why a backend cannot go on.
+/// The reason why a backend cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The capture cannot be read on.
+    /// The rest of the capture cannot be read.
     #[error(transparent)]
     Capture(#[from] CaptureError),
     /// The interface cannot be read.
     #[error("cannot receive from {interface}: {source}")]
     Interface {
-        /// Its name.
+        /// The interface's name.
         interface: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The interface was removed while packets were read from it.
     #[error("the interface {interface} was removed")]
     Removed {
-        /// Its name.
+        /// The interface's name.
         interface: String,
     },
-    /// What was decided cannot be written down.
+    /// The sink failed to record a frame.
     #[error(transparent)]
     Sink(io::Error),
 }
 
-/// What became of a frame.
+/// The outcome of a frame.
 #[derive(Debug, Clone, Copy)]
 pub enum Outcome<'a> {
     /// It holds no IP packet.
@@ -72,16 +72,17 @@ pub enum Outcome<'a> {
     Judged(Received<'a>, Verdict),
 }
 
-/// Takes note of judged frames.
+/// Records judged frames.
 pub trait FrameSink {
-    /// Notes what became of `frame`; frames come in their order.
+    /// Records the outcome of `frame`; frames come in order.
     ///
     /// # Errors
-    /// When it cannot be written down; the backend then stops.
+    /// When the frame cannot be recorded; the backend then stops.
     fn note(&mut self, frame: &CapturedFrame<'_>, outcome: Outcome<'_>) -> io::Result<()>;
 }
 
-/// Has the IP packets of at most [`Judge::BATCH`] frames judged in one go, and tells `sink` what became of each frame.
+/// Has the IP packets of at most [`Judge::BATCH`] frames judged as one batch, and reports each frame's outcome to
+/// `sink`.
 pub fn judge_frames<'a>(
     frames: impl Iterator<Item = CapturedFrame<'a>> + Clone,
     judgement: &mut impl Judgement,

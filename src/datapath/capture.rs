@@ -1,4 +1,4 @@
-//! [`CaptureBackend`]: packets out of a capture file.
+//! [`CaptureBackend`]: reads packets from a capture file.
 
 use std::io::Read;
 
@@ -6,7 +6,7 @@ use super::backend::{Backend, BackendError, FrameSink, Judgement, Progress, judg
 use crate::capture::CaptureReader;
 use crate::filter::Judge;
 
-/// Packets out of a capture; every frame of it goes to the sink.
+/// Reads packets from a capture, and passes every frame to the sink.
 #[derive(Debug)]
 pub struct CaptureBackend<R, Sink> {
     reader: CaptureReader<R>,
@@ -14,12 +14,12 @@ pub struct CaptureBackend<R, Sink> {
 }
 
 impl<R: Read, Sink: FrameSink> CaptureBackend<R, Sink> {
-    /// Reads frames from `reader` and tells `sink` what became of them.
+    /// Reads frames from `reader` and reports the outcome of each to `sink`.
     pub fn new(reader: CaptureReader<R>, sink: Sink) -> Self {
         Self { reader, sink }
     }
 
-    /// What took note of the frames.
+    /// Returns the sink.
     pub fn into_sink(self) -> Sink {
         self.sink
     }

@@ -1,4 +1,4 @@
-//! [`Faulty`]: a backend that fails as devices and wires do, by a seed, for tests.
+//! [`Faulty`]: a decorator that injects the faults of devices and links, reproducibly from a seed, for tests.
 //!
 //! ```text
 //!  inner ─▶ lost? cut short? twice? out of order? ─▶ judge     and sometimes: nothing to read, or an error
@@ -11,29 +11,29 @@ use crate::filter::Judge;
 use crate::packet::{Received, Traffic};
 use crate::verdict::{Reason, Verdict};
 
-/// How often each fault happens, of 256 chances. Without any, a backend behaves as it does alone.
+/// Probability of each fault, in 1/256. With all at 0, the backend behaves as if undecorated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FaultRates {
     /// A packet is lost before it is judged: it is neither forwarded nor counted.
     pub lost: u8,
-    /// A packet comes twice.
+    /// A packet is duplicated.
     pub duplicated: u8,
-    /// A packet comes behind one of the next [`REORDER_DISTANCE`] ones.
+    /// A packet arrives after one of the next [`REORDER_DISTANCE`] packets.
     pub reordered: u8,
-    /// A read returns the beginning of a packet only.
+    /// A read returns only the beginning of a packet.
     pub short: u8,
-    /// There is nothing to read (`EAGAIN`), though there will be.
+    /// A read finds nothing yet (`EAGAIN`).
     pub idle: u8,
     /// The device fails (`EIO`), and the backend with it.
     pub error: u8,
 }
 
-/// How far a packet can fall behind.
+/// Maximum number of packets that a reordered one falls behind.
 pub const REORDER_DISTANCE: usize = 8;
-/// Exchanges in a row that find nothing to read: so a run ends, whatever the seed.
+/// Maximum number of idle exchanges in a row, so that a run ends with any seed.
 const MAX_IDLE: u32 = 16;
 
-/// Brings the packets of another backend with faults.
+/// Injects faults into the packets of another backend.
 #[derive(Debug)]
 pub struct Faulty<B> {
     inner: B,
@@ -43,7 +43,7 @@ pub struct Faulty<B> {
 }
 
 impl<B> Faulty<B> {
-    /// Brings what `inner` receives with faults at `rates`; the same seed makes the same ones.
+    /// Injects faults at `rates` into the packets of `inner`; the same seed makes the same faults.
     pub const fn new(inner: B, rates: FaultRates, seed: u64) -> Self {
         Self {
             inner,
@@ -53,7 +53,7 @@ impl<B> Faulty<B> {
         }
     }
 
-    /// Gives the backend back.
+    /// Returns the inner backend.
     pub fn into_inner(self) -> B {
         self.inner
     }
@@ -86,7 +86,7 @@ struct FaultyJudgement<'a, J> {
     judgement: &'a mut J,
     rates: FaultRates,
     random: &'a mut Random,
-    /// How often each packet of the batch was judged.
+    /// The number of times that each packet of the batch was judged.
     arrivals: [u8; Judge::BATCH],
     /// Packets of the batch that the backend has counted: it counts in their order.
     counted: usize,
@@ -137,7 +137,7 @@ impl<J: Judgement> Judgement for FaultyJudgement<'_, J> {
     }
 }
 
-/// SplitMix64: all that faults need of randomness.
+/// SplitMix64, a small pseudo-random number generator.
 #[derive(Debug)]
 struct Random(u64);
 

@@ -1,4 +1,4 @@
-//! [`MemoryBackend`]: packets out of memory and back into it, for tests and benchmarks.
+//! [`MemoryBackend`]: reads packets from memory and keeps the forwarded ones, for tests and benchmarks.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::filter::Judge;
 use crate::packet::{Received, Traffic};
 use crate::verdict::{Action, Reason, Verdict};
 
-/// Packets out of memory; what is forwarded is kept in its order.
+/// Reads packets from memory, and keeps the forwarded ones in order.
 #[derive(Debug)]
 pub struct MemoryBackend<'a> {
     packets: &'a [Vec<u8>],
@@ -16,7 +16,7 @@ pub struct MemoryBackend<'a> {
 }
 
 impl<'a> MemoryBackend<'a> {
-    /// Hands out `packets`, in batches, as if all came at once.
+    /// Creates a backend that hands out `packets` in batches, as if all arrived at once.
     pub fn new(packets: &'a [Vec<u8>]) -> Self {
         Self {
             packets,
@@ -25,7 +25,7 @@ impl<'a> MemoryBackend<'a> {
         }
     }
 
-    /// What was forwarded, in order.
+    /// The forwarded packets, in order.
     pub fn forwarded(&self) -> &[&'a [u8]] {
         &self.forwarded
     }

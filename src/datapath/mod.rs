@@ -1,4 +1,4 @@
-//! The way of packets through the filter: a [`Backend`] receives them, a worker has them judged, the backend deals with them.
+//! The path of packets: a [`Backend`] receives them, a worker has them judged, and the backend forwards or drops them.
 //!
 //! ```text
 //!              ┌───────────────── worker::run ─────────────────┐
@@ -9,7 +9,8 @@
 //!   Recorded, Faulty: round any of them
 //! ```
 //!
-//! The worker and the judgement are the same for every backend: replay, benchmarks, tests and the live gateway run this code.
+//! The worker and the judgement are the same for every backend: replay, benchmarks, tests and the live gateway run this
+//! code.
 
 mod backend;
 mod capture;

@@ -1,4 +1,4 @@
-//! [`Recorded`]: a backend whose packets are written to a capture as well, each with its verdict as comment.
+//! [`Recorded`]: a decorator that also writes a backend's packets to a capture, each with its verdict as a comment.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
 use crate::packet::{Received, Traffic};
 use crate::verdict::Verdict;
 
-/// Writes what another backend receives to a capture: raw IP packets in their order, with verdicts as comments.
+/// Writes the packets that another backend receives to a capture: raw IP packets in order, with verdicts as comments.
 #[derive(Debug)]
 pub struct Recorded<B, W: Write> {
     inner: B,
@@ -15,7 +15,7 @@ pub struct Recorded<B, W: Write> {
 }
 
 impl<B, W: Write> Recorded<B, W> {
-    /// Records what `inner` receives to `output`.
+    /// Records the packets that `inner` receives to `output`.
     ///
     /// # Errors
     /// When the beginning of the capture cannot be written.
@@ -24,7 +24,7 @@ impl<B, W: Write> Recorded<B, W> {
         Ok(Self { inner, writer })
     }
 
-    /// Ends the capture, and gives the backend and the output back.
+    /// Finishes the capture, and returns the backend and the output.
     ///
     /// # Errors
     /// When the end of the capture cannot be written.
@@ -41,7 +41,7 @@ impl<B: Backend, W: Write> Backend for Recorded<B, W> {
             written: Ok(()),
         };
         let progress = self.inner.exchange(&mut recording)?;
-        // The batch is dealt with in any case; the capture ends here.
+        // The inner backend has handled the batch in any case; the capture ends here.
         recording.written.map_err(BackendError::Sink)?;
         Ok(progress)
     }

@@ -1,4 +1,4 @@
-//! Decorators change what they say, and nothing else.
+//! Decorators change only what they document.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ fn packets(count: u8) -> Vec<Vec<u8>> {
     (0..count).map(packet).collect()
 }
 
-/// Counts what it judges beside counting what it is told to count.
+/// Counts the packets it judges, besides those it is told to count.
 struct Counting<'a> {
     judgement: worker::ByPolicy<'a>,
     judged: u64,

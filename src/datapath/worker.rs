@@ -1,4 +1,4 @@
-//! The worker: the loop that has judged what a backend brings.
+//! The worker loop: reads batches of packets from a backend and has them judged.
 
 use super::backend::{Backend, BackendError, Judgement, Progress};
 use crate::filter::{CompiledPolicy, Judge};
@@ -8,7 +8,7 @@ use crate::verdict::Verdict;
 /// Has the packets of `backend` judged until it has no more.
 ///
 /// # Errors
-/// [`BackendError`] when packets cannot be received or dealt with.
+/// [`BackendError`] when packets cannot be received or handled.
 pub fn run(backend: &mut impl Backend, judgement: &mut impl Judgement) -> Result<(), BackendError> {
     while backend.exchange(judgement)? == Progress::More {}
     Ok(())
@@ -22,7 +22,7 @@ pub struct ByPolicy<'a> {
 }
 
 impl<'a> ByPolicy<'a> {
-    /// Judges by `policy`, remembering as many datagrams as a gateway does.
+    /// Creates a judgement by `policy` that remembers as many datagrams as a gateway does.
     pub fn new(policy: &'a CompiledPolicy) -> Self {
         Self {
             policy,
@@ -30,7 +30,7 @@ impl<'a> ByPolicy<'a> {
         }
     }
 
-    /// First fragments forgotten before their time, for lack of room.
+    /// First fragments evicted before their lifetime ended, for lack of room.
     pub fn evicted_fragments(&self) -> u64 {
         self.judge.evicted_fragments()
     }

@@ -1,17 +1,18 @@
-//! [`write()`]: a file that is there whole or not at all.
+//! [`write()`]: replaces a file atomically.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Puts `bytes` in the place of the file at `path`, with `mode`: whoever opens it finds the old contents or the new ones,
-/// also after a loss of power.
+/// Replaces the file at `path` by `bytes`, with `mode`: a reader finds the old contents or the new ones, also after a
+/// power failure.
 ///
 /// # Errors
-/// When something cannot be written; then the old file is as it was.
+/// When a write fails; the old file is then unchanged.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    // What a link points at is the file that is meant; beside it, a rename stays in one file system.
+    // A symbolic link stands for its target; a temporary file beside the target is in the same file system, as rename
+    // needs.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -29,13 +30,13 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    // Not every file system can do this to a folder; the file itself is safe.
+    // Not every file system can sync a folder; the file itself is already synced.
     _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    // Left behind by a process of the same number that was killed.
+    // A killed process with the same PID may have left one behind.
     _ = fs::remove_file(path);
     let mut file = OpenOptions::new()
         .write(true)

@@ -1,8 +1,7 @@
-//! Files as a program that runs as root should treat them: regular ones only are read, and written ones are there whole or
-//! not at all.
+//! File access for a program that runs as root: reads regular files only, and writes files atomically.
 //!
-//! `gateway` and `cli` use both, so this folder is below them. It is I/O all the same: it needs the feature `gateway`, and the
-//! pure half of the crate has bytes handed in.
+//! `gateway` and `cli` use both, so this folder is below them. As it does I/O, it needs the feature `gateway`; the pure
+//! half of the crate takes bytes as arguments.
 
 pub mod atomic;
 pub mod regular;

@@ -1,7 +1,7 @@
-//! Regular files: opened without ever waiting, read no further than is wanted.
+//! Opens regular files without blocking, and reads them up to a limit.
 //!
-//! A path that an operator, or any process, names may be a FIFO, a terminal or a device: who opens it as a file waits for
-//! ever, or reads without end.
+//! A path named by an operator or another process may be a FIFO, a terminal or a device: opening it as a file can block
+//! forever, and reading it may never end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use std::path::Path;
 /// Opens a regular file.
 ///
 /// # Errors
-/// When it is none, or cannot be opened.
+/// When it is not a regular file, or cannot be opened.
 pub fn open(path: &Path) -> io::Result<File> {
     let refuse = |metadata: &std::fs::Metadata| {
         if metadata.is_dir() {
@@ -25,7 +25,7 @@ pub fn open(path: &Path) -> io::Result<File> {
         Ok(())
     };
     refuse(&std::fs::metadata(path)?)?;
-    // What it leads to may have changed since.
+    // The path may lead to another file by now.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_NONBLOCK)
@@ -34,10 +34,10 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The bytes of a regular file, at most `most` of them.
+/// Reads at most `most` bytes of a regular file.
 ///
 /// # Errors
-/// When it is none, or cannot be read.
+/// When it is not a regular file, or cannot be read.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most).read_to_end(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! Fast against slow: the compiled policy and the reference model give the same verdicts.
+//! Asserts that the compiled policy and the reference model give the same verdicts.
 
 use super::compiled::Bounds;
 use super::reference::ReferenceFilter;
@@ -9,10 +9,10 @@ use crate::verdict::{Reason, Verdict};
 
 /// Judges the packets of `scenario` by the compiled policy, one by one and in batches, and by the reference model.
 ///
-/// Twice: with the quicker ways that a policy of its size gets, and without them, as a large one is judged.
+/// Does so twice: with the fast paths that a policy of its size gets, and without them, as for a large one.
 ///
 /// # Panics
-/// Where two of them differ: this is the oracle of property tests and fuzzing.
+/// If two of them differ. Property tests and fuzzing use this as their oracle.
 pub fn assert_agreement(scenario: &Scenario) {
     assert_agreement_within(Bounds::USUAL, scenario);
     assert_agreement_within(Bounds::NOTHING, scenario);

@@ -1,13 +1,13 @@
-//! [`Judge`]: batches of packets, judged in passes.
+//! [`Judge`]: judges batches of packets in passes.
 //!
-//! One packet is a chain of dependent loads: header, three steps of the trie, the table of ports. The chains of the 64
-//! packets of a batch are independent. So the work goes in passes over the batch, each short enough that a core has many
-//! packets in flight: read all headers, look all addresses up, then decide. Packets that are not plain (fragments,
-//! options, extension headers) are set aside by the first pass, and judged one by one, in their order.
+//! Judging one packet is a chain of dependent loads: header, three steps of the trie, the table of ports. The chains of
+//! the 64 packets of a batch are independent. So the work is done in passes over the batch, each short enough that a
+//! core has many packets in flight: read all headers, look up all addresses, then decide. The first pass sets aside
+//! packets that are not plain (fragments, options, extension headers); these are judged one by one, in order.
 //!
-//! The rest is the number of instructions, so a pass does as few as it can. It is a function of its own, because a loop
-//! that shares the registers of a core with three others spills them; and it writes its answers to columns, and to no
-//! more than the next pass reads.
+//! Beyond that, the number of instructions counts, so each pass does little. It is a function of its own, because a
+//! loop that shares a core's registers with three others spills them; and it writes its results to columns, only those
+//! that the next pass reads.
 
 use super::ports::PortFunction;
 use super::{CompiledPolicy, Generation};
@@ -15,10 +15,10 @@ use crate::address::{ClassNumber, FewRanges, NO_CLASS, Number};
 use crate::packet::{FragmentTable, PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
 use crate::verdict::Verdict;
 
-/// Judges packets; keeps first fragments between batches, and room for the passes.
+/// Judges packets; keeps first fragments between batches, and buffers for the passes.
 #[derive(Debug)]
 pub struct Judge {
-    /// The policy that gave the verdicts in `fragments`: those of another policy name other rules.
+    /// The policy that gave the verdicts in `fragments`: rule ids of another policy name other rules.
     generation: Option<Generation>,
     fragments: FragmentTable<Verdict>,
     v4: Lanes<u32>,
@@ -27,7 +27,7 @@ pub struct Judge {
     rare: [u8; Self::BATCH],
 }
 
-/// How many packets of a batch are of each kind.
+/// The number of packets of each kind in a batch.
 struct Counts {
     v4: usize,
     v6: usize,
@@ -42,7 +42,7 @@ impl Judge {
     /// [`FRAGMENT_LIFETIME`](crate::packet::FRAGMENT_LIFETIME), in about 5 MiB.
     pub const GATEWAY_FRAGMENTS: usize = 1 << 16;
 
-    /// A judge that remembers `fragments` datagrams; allocates nothing after this.
+    /// Creates a judge that remembers `fragments` datagrams; allocates nothing after this.
     pub fn new(fragments: usize) -> Self {
         Self {
             generation: None,
@@ -55,7 +55,7 @@ impl Judge {
 
     /// Judges `packets` by `policy`: `verdicts[n]` is that of `packets[n]`.
     ///
-    /// A batch and its packets one by one get the same verdicts.
+    /// Packets get the same verdicts in a batch as one by one.
     ///
     /// # Panics
     /// If the slices differ in length.
@@ -159,7 +159,7 @@ struct Lanes<Address> {
     protocols: [Option<Protocol>; Judge::BATCH],
     /// Source ports above, destination ports below: one word, as the packet has them.
     ports: [u32; Judge::BATCH],
-    /// 0 where the source is no client: as wide as an IPv4 address, for the vectors of the comparison.
+    /// 0 if the source is not a client; as wide as an IPv4 address, so that the comparison vectorizes.
     from_clients: [u32; Judge::BATCH],
     classes: [ClassNumber; Judge::BATCH],
 }
@@ -253,7 +253,7 @@ mod tests {
     use crate::policy;
     use crate::verdict::{Action, Reason};
 
-    /// Drops UDP to 10.1.0.10, but to port 443: later fragments follow their first.
+    /// Drops UDP to 10.1.0.10 except to port 443: non-first fragments follow the first.
     const TWO_SERVERS: &str = r#"
 [vpn]
 client_subnets = ["172.16.1.0/24"]
@@ -270,7 +270,7 @@ ports = ["443"]
 lifts = ["servers"]
 "#;
 
-    /// Judges UDP to 10.1.0.10 by its ports, too, with fewer rules.
+    /// Also judges UDP to 10.1.0.10 by its ports, with fewer rules.
     const ONE_SUBNET: &str = r#"
 [vpn]
 client_subnets = ["172.16.1.0/24"]
@@ -318,7 +318,7 @@ subnets = ["10.0.0.0/8"]
         verdicts[0]
     }
 
-    /// Forwards what comes from port 80, and drops media to other corporate hosts.
+    /// Forwards packets from port 80, and drops other media to corporate hosts.
     const WEB_SERVERS: &str = r#"
 [vpn]
 client_subnets = ["172.16.1.0/24", "fd00::/64"]

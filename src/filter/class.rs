@@ -1,9 +1,9 @@
 //! Classes of addresses: the combinations of sets that a policy makes out of the address space.
 //!
-//! A policy asks many questions of an address: is it a client, is it corporate, which server is it, which `[[allow]]`
-//! entries speak of it? The answers to all of them together are its *class*. A policy of 10,000 prefixes has a few
-//! dozen classes, so one trie that maps an address to its class answers every question in one lookup, and what the
-//! rules make of a class is worked out once, when the policy is compiled.
+//! A policy needs several facts about an address: if it is a client, if it is corporate, its server, and the
+//! `[[allow]]` entries that contain it. All of these together are its *class*. A policy of 10,000 prefixes has a few
+//! dozen classes, so one trie that maps an address to its class answers every question in one lookup, and the compiler
+//! evaluates the rules once for each class.
 //!
 //! ```text
 //!   10.0.0.0/8   corporate           10.0.0.0 ─┐ class 1: corporate
@@ -27,9 +27,10 @@ pub(super) struct Class {
     pub(super) client: bool,
     /// In `corporate.subnets`.
     pub(super) corporate: bool,
-    /// Position of the `[[server]]` whose most specific prefix covers it.
+    /// Position of the `[[server]]` with the most specific prefix that contains it.
     pub(super) server: Option<u32>,
-    /// Position of the `[[public]]` service, or of the feed behind them, whose most specific prefix covers it.
+    /// Position of the `[[public]]` service, or of the feed after these, with the most specific prefix that contains
+    /// it.
     pub(super) public: Option<u32>,
     /// Positions of the `[[allow]]` entries whose `to` covers it, ascending.
     pub(super) allows: Vec<u32>,
@@ -48,7 +49,7 @@ enum Membership {
     AllowBetweenClients(u32),
 }
 
-/// A policy with more combinations of sets than a class number can tell apart.
+/// The error for a policy with more combinations of sets than class numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooManyClasses;
 
@@ -96,7 +97,7 @@ fn memberships(policy: &Policy) -> impl Iterator<Item = (IpNet, Membership)> {
     };
     let servers = policy.servers.iter().enumerate().rev();
     let publics = policy.publics.iter().enumerate().rev();
-    // Feeds are numbered behind the public services, as in the rule table.
+    // Feeds are numbered after the public services, as in the rule table.
     let feeds = policy.feeds.iter().enumerate().rev();
     let first_feed = policy.publics.len();
     let clients = policy.vpn.client_addresses();
@@ -161,11 +162,11 @@ fn insert(positions: &mut Vec<u32>, position: u32) {
     }
 }
 
-/// Numbers classes as they are met.
+/// Numbers classes in the order of their first occurrence.
 struct Interner {
     classes: Vec<Class>,
     numbers: HashMap<Class, ClassNumber>,
-    /// A class and what joins it → the class that results: spares a million prefixes of few sets the comparison.
+    /// A class and an added membership → the resulting class: saves comparisons for a million prefixes of few sets.
     joined: HashMap<(ClassNumber, Membership), ClassNumber>,
 }
 

@@ -1,4 +1,4 @@
-//! [`CompiledPolicy`]: a policy made for speed.
+//! [`CompiledPolicy`]: a policy compiled to lookup tables.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::verdict::{Reason, Verdict};
 
 /// A policy that judges packets; immutable, and shared between threads.
 ///
-/// A few comparisons tell whether the source is a client, a lookup finds the class of the destination, and a table what
-/// that class makes of the protocol and of the range that the port lies in: the cost does not grow with the number of
-/// rules. A policy with many client pools or port ranges takes a second lookup and a longer way to the range.
+/// A few comparisons show if the source is a client, a lookup finds the class of the destination, and a table gives the
+/// verdict for the class, the protocol and the range of the port: the cost does not grow with the number of rules. A
+/// policy with many client pools or port ranges needs a second lookup and more steps to find the range.
 #[derive(Debug)]
 pub struct CompiledPolicy {
     policy: Policy,
@@ -26,28 +26,28 @@ pub struct CompiledPolicy {
     rules: RuleTable,
     v4: Ipv4Trie,
     v6: Ipv6Trie,
-    /// The clients' addresses, where they are few ranges.
+    /// The clients' addresses, if they form few ranges.
     few_clients_v4: Option<FewRanges<u32>>,
     few_clients_v6: Option<FewRanges<u128>>,
-    /// Of each class: whether it is a client's. Kept apart from the plans, so that a source costs one byte of cache.
+    /// For each class: true if it is a client's. Kept apart from the plans, so that a source costs one byte of cache.
     clients: Vec<bool>,
-    /// Of each class: what the ports decide, by [`Protocol`]; behind them what other protocols get, by any "ports".
+    /// For each class: the port functions by [`Protocol`], then that of other protocols, constant for any "ports".
     by_ports: Vec<[PortFunction; 3]>,
-    /// Of each class: what is decided without ports.
+    /// For each class: the verdicts that do not depend on ports.
     plans: Vec<Plan>,
     ports: PortFunctions,
     unknown_source: Verdict,
 }
 
-/// Which of the policies that a gateway has had since its start.
+/// The number of a policy among those that a gateway has had since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Generation(pub u64);
 
-/// Why a policy that means something cannot be compiled.
+/// The reason why a valid policy cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileError {
-    /// More combinations of sets than a class number can tell apart.
+    /// More combinations of sets than class numbers.
     #[error(
         "the policy's servers, allows and public services overlap in more than {} ways; \
          put addresses of the same purpose into one entry",
@@ -59,7 +59,7 @@ pub enum CompileError {
     Prefixes(#[from] crate::address::BuildError),
 }
 
-/// What a policy may take to be judged by the quicker ways; beyond that it is judged by those that know no bounds.
+/// The limits up to which a policy is judged by the fast paths; a larger one is judged by the general ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Ranges of client addresses that a source is compared with. Eight comparisons take as long as an IPv4 lookup.
@@ -69,13 +69,13 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// What pays.
+    /// The limits up to which the fast paths are faster.
     pub(super) const USUAL: Self = Self {
         client_ranges: 8,
         shared_cells: 1 << 15,
     };
 
-    /// No policy fits: the oracle of the quicker ways.
+    /// No policy fits: tests the fast paths against the general ones.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) const NOTHING: Self = Self {
         client_ranges: 0,
@@ -83,23 +83,23 @@ impl Bounds {
     };
 }
 
-/// What follows from the class of an address.
+/// The verdicts that follow from the class of an address.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
-    /// The one verdict that all ports of a protocol get, where there is only one, by [`Protocol`].
+    /// The verdict of all ports of a protocol, if there is only one, by [`Protocol`].
     single: [Option<Verdict>; 2],
     /// Protocols without ports.
     other: Verdict,
-    /// TCP or UDP whose ports are cut off, by [`Protocol`].
+    /// TCP or UDP with a truncated header, by [`Protocol`].
     truncated_header: [Verdict; 2],
     /// A header chain that ends before it names the transport.
     truncated_chain: Verdict,
-    /// The one verdict of every protocol and port, where there is only one.
+    /// The verdict of every protocol and port, if there is only one.
     uniform: Option<Verdict>,
 }
 
 impl CompiledPolicy {
-    /// Compiles `policy`; `generation` tells it from those before.
+    /// Compiles `policy`; `generation` distinguishes it from earlier ones.
     ///
     /// # Errors
     /// [`CompileError`] when the policy is too large for the tables.
@@ -107,7 +107,7 @@ impl CompiledPolicy {
         Self::within(Bounds::USUAL, policy, generation)
     }
 
-    /// Compiles `policy` to the ways that `bounds` allow: the verdicts are the same.
+    /// Compiles `policy`, with the fast paths that `bounds` allow; the verdicts are the same.
     pub(super) fn within(
         bounds: Bounds,
         policy: Policy,
@@ -162,12 +162,12 @@ impl CompiledPolicy {
         &self.policy
     }
 
-    /// Which of the policies that a gateway has had.
+    /// The number of the policy among those that a gateway has had.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// The rules that verdicts name.
+    /// The rules that verdicts refer to.
     pub fn rules(&self) -> &RuleTable {
         &self.rules
     }
@@ -182,9 +182,9 @@ impl CompiledPolicy {
             + self.ports.memory_bytes()
     }
 
-    /// Judges one packet, as it was parsed: a header that is not in order is dropped as `malformed`.
+    /// Judges one packet from its parse result: a malformed header is dropped as `malformed`.
     ///
-    /// `now` is a time since any fixed moment; only `fragments` looks at it.
+    /// `now` is the time since any fixed moment; only `fragments` uses it.
     #[inline(never)] // the way of rare packets: kept out of the loop over plain ones
     pub fn judge(
         &self,
@@ -218,7 +218,7 @@ impl CompiledPolicy {
                 .uniform
                 .unwrap_or_else(|| follow(packet, fragments, now)),
         };
-        // Where every tail has the same verdict, or is known not to be TCP or UDP, none will ask.
+        // No non-first fragment needs it if all have the same verdict, or are known not to be TCP or UDP.
         let tails_ask = destination.uniform.is_none()
             && !matches!(
                 (packet.addresses(), packet.transport()),
@@ -232,32 +232,32 @@ impl CompiledPolicy {
         verdict
     }
 
-    /// The classes of IPv4 addresses.
+    /// Looks up the classes of IPv4 addresses.
     pub(super) fn lookup_v4(&self, addresses: &[u32], classes: &mut [ClassNumber]) {
         self.v4.lookup_batch(addresses, classes);
     }
 
-    /// The classes of IPv6 addresses.
+    /// Looks up the classes of IPv6 addresses.
     pub(super) fn lookup_v6(&self, addresses: &[u128], classes: &mut [ClassNumber]) {
         self.v6.lookup_batch(addresses, classes);
     }
 
-    /// The clients' IPv4 addresses, where a comparison finds them.
+    /// The clients' IPv4 addresses, if they form few enough ranges to compare with.
     pub(super) fn few_clients_v4(&self) -> Option<&FewRanges<u32>> {
         self.few_clients_v4.as_ref()
     }
 
-    /// The clients' IPv6 addresses, where a comparison finds them.
+    /// The clients' IPv6 addresses, if they form few enough ranges to compare with.
     pub(super) fn few_clients_v6(&self) -> Option<&FewRanges<u128>> {
         self.few_clients_v6.as_ref()
     }
 
-    /// Whether addresses of this class are clients'.
+    /// True if addresses of this class are clients'.
     pub(super) fn is_client(&self, class: ClassNumber) -> bool {
         self.clients[usize::from(class)]
     }
 
-    /// What the ports decide.
+    /// The port functions.
     pub(super) fn ports(&self) -> &PortFunctions {
         &self.ports
     }
@@ -351,7 +351,7 @@ impl Plan {
     }
 }
 
-/// Where the function of a protocol stands among those of a class.
+/// The position of a protocol's function among those of a class.
 #[inline(always)]
 const fn place(protocol: Option<Protocol>) -> usize {
     match protocol {
@@ -360,7 +360,7 @@ const fn place(protocol: Option<Protocol>) -> usize {
     }
 }
 
-/// The verdict of the datagram that a tail belongs to. Without its first fragment it never completes: it may pass.
+/// The verdict of a non-first fragment's datagram. Without its first fragment it never completes, so it may pass.
 #[cold]
 fn follow(packet: PacketView<'_>, fragments: &FragmentTable<Verdict>, now: Duration) -> Verdict {
     let decided = packet
@@ -369,7 +369,7 @@ fn follow(packet: PacketView<'_>, fragments: &FragmentTable<Verdict>, now: Durat
     decided.unwrap_or(Verdict::forward(Reason::Default))
 }
 
-/// Keeps the verdict of a first fragment for its tails.
+/// Keeps the verdict of a first fragment for the non-first ones.
 #[cold]
 fn remember(
     packet: PacketView<'_>,

@@ -1,7 +1,7 @@
-//! [`CompiledPolicy::explain`]: tells why a packet gets its verdict.
+//! [`CompiledPolicy::explain`]: explains why a packet gets its verdict.
 //!
-//! The compiled policy itself explains: it builds the packet in question, judges it as any other, and then looks up the
-//! prefixes and the rule behind the verdict.
+//! Builds the packet in question, judges it with the compiled policy like any other, and then looks up the prefixes and
+//! the rule behind the verdict.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::verdict::{DecidedBy, Reason, Verdict};
 pub struct Question {
     /// Source address.
     pub from: IpAddr,
-    /// Source port; [`Question::EPHEMERAL_PORT`] where it is not given.
+    /// Source port; [`Question::EPHEMERAL_PORT`] if not given.
     pub from_port: Option<u16>,
     /// Destination address.
     pub to: IpAddr,
-    /// Destination port; every port where it is not given.
+    /// Destination port; every port if not given.
     pub to_port: Option<u16>,
     /// TCP or UDP; `None` is ICMP.
     pub protocol: Option<Protocol>,
@@ -36,14 +36,14 @@ pub struct Explanation<'a> {
     pub source: Vec<Membership<'a>>,
     /// The sets of the policy that the destination belongs to, most specific prefix first.
     pub destination: Vec<Membership<'a>>,
-    /// The verdicts, by ranges of destination ports; one where a port was given or none matters.
+    /// The verdicts, by ranges of destination ports; one if a port was given or ports do not matter.
     pub answers: Vec<Answer<'a>>,
 }
 
 /// A verdict, with the rule and the prefix behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer<'a> {
-    /// The destination ports that get it.
+    /// The destination ports that get this verdict.
     pub ports: PortRange,
     /// The verdict.
     pub verdict: Verdict,
@@ -51,15 +51,15 @@ pub struct Answer<'a> {
     pub rule: Option<&'a Rule>,
     /// The prefix that led to it.
     pub matched: Option<Membership<'a>>,
-    /// Of a `hairpin`: the `[[allow]]` that has the destination and one of the ports, but by a prefix that reaches beyond
-    /// `vpn.client_subnets`, which lifts nothing between clients.
+    /// For a `hairpin`: the `[[allow]]` that matches the destination and one of the ports, but by a prefix that reaches
+    /// beyond `vpn.client_subnets` and therefore lifts nothing between clients.
     pub beyond_clients: Option<Membership<'a>>,
 }
 
 /// A prefix of the policy that holds an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Membership<'a> {
-    /// Which set the prefix belongs to.
+    /// The set that the prefix belongs to.
     pub set: Set<'a>,
     /// The prefix.
     pub prefix: IpNet,
@@ -85,12 +85,12 @@ pub enum Set<'a> {
 }
 
 impl Question {
-    /// Source port of a question that names none: Windows begins its dynamic range with it (RFC 6335 §6).
+    /// Source port of a question without one: the first of the dynamic range, also on Windows (RFC 6335 §6).
     pub const EPHEMERAL_PORT: u16 = 49_152;
 }
 
 impl CompiledPolicy {
-    /// Explains the verdicts on the packet in question; `None` when its addresses are of two families.
+    /// Explains the verdicts on the packet in question; `None` if its addresses are of different families.
     pub fn explain(&self, question: &Question) -> Option<Explanation<'_>> {
         let source = self.memberships(question.from);
         let destination = self.memberships(question.to);
@@ -126,8 +126,8 @@ impl CompiledPolicy {
         })
     }
 
-    /// Explains the verdict on a packet with exactly these ports (0 where none matter); `None` when its addresses are of
-    /// two families.
+    /// Explains the verdict on a packet with exactly these ports (0 if they do not matter); `None` if its addresses are
+    /// of different families.
     pub fn explain_exactly(
         &self,
         from: SocketAddr,
@@ -144,7 +144,7 @@ impl CompiledPolicy {
         })
     }
 
-    /// The verdict on a packet made for the purpose.
+    /// Builds a packet and judges it.
     fn ask(&self, from: SocketAddr, to: SocketAddr, protocol: Option<Protocol>) -> Option<Verdict> {
         const TTL: u8 = 64;
         let builder = match (from.ip(), to.ip()) {
@@ -283,7 +283,7 @@ impl CompiledPolicy {
 }
 
 impl<'a> Set<'a> {
-    /// The operator's name for it, where it has one.
+    /// The operator's name for it, if it has one.
     pub fn name(self) -> Option<&'a str> {
         match self {
             Self::Clients | Self::Corporate => None,
@@ -388,8 +388,7 @@ ports = ["3389"]
         );
     }
 
-    /// Whether UDP from a client to port 50000 of `to` is lifted by an `[[allow]]` to `entries`, asked of the compiled
-    /// policy.
+    /// True if, by the compiled policy, an `[[allow]]` to `entries` lifts UDP from a client to port 50000 of `to`.
     fn is_lifted(entries: &str, to: &str) -> bool {
         let text = format!(
             "[vpn]\nclient_subnets = [\"10.8.0.0/25\", \"10.8.0.128/25\", \"172.16.1.0/24\"]\n\
@@ -412,17 +411,17 @@ ports = ["3389"]
     fn between_clients_an_allow_counts_by_its_prefixes_inside_their_subnets_alone() {
         let pools = ["10.8.0.5", "10.8.0.200", "172.16.1.5"];
         let lifted = |entries: &str| pools.map(|to| is_lifted(entries, to));
-        // A pool lies inside it: it was written for the offices.
+        // A client pool lies inside it, but the entry is meant for the offices.
         assert_eq!(lifted("\"10.0.0.0/8\""), [false, false, false]);
         assert!(is_lifted("\"10.0.0.0/8\"", "10.8.1.5"));
-        // Two pools side by side hold it together.
+        // Two adjacent pools cover it together.
         assert_eq!(lifted("\"10.8.0.0/24\""), [true, true, false]);
         assert_eq!(lifted("\"10.8.0.0/25\""), [true, false, false]);
         assert_eq!(lifted("\"10.8.0.5\""), [true, false, false]);
-        // Half of it is offices.
+        // Half of it is office addresses.
         assert_eq!(lifted("\"10.8.0.0/23\""), [false, false, false]);
         assert!(is_lifted("\"10.8.0.0/23\"", "10.8.1.5"));
-        // The word stands for all pools, and for nothing else.
+        // The word "clients" stands for all pools, and for nothing else.
         assert_eq!(lifted("\"clients\""), [true, true, true]);
         assert!(!is_lifted("\"clients\"", "10.8.1.5"));
         assert_eq!(lifted("\"10.0.0.0/8\", \"clients\""), [true, true, true]);

@@ -1,9 +1,9 @@
-//! Proves that no blocked datagram completes behind the filter, in any order, overlap or number of its fragments.
+//! Tests that no blocked datagram completes behind the filter, in any order, overlap or number of its fragments.
 //!
-//! The filter judges fragments one by one and forwards a non-first fragment whose first it has not seen. That is safe only
-//! because a receiver cannot complete a datagram whose first fragment was dropped. This is a model of that receiver: it
-//! reassembles the forwarded fragments (RFC 791 §3.2, RFC 815, RFC 8200 §4.5) and judges each datagram as if it had never
-//! been fragmented.
+//! The filter judges fragments one by one and forwards a non-first fragment whose first it has not seen. That is safe
+//! only because a receiver cannot complete a datagram whose first fragment was dropped. This module models that
+//! receiver: it reassembles the forwarded fragments (RFC 791 §3.2, RFC 815, RFC 8200 §4.5) and judges each datagram as
+//! if it had never been fragmented.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
@@ -112,10 +112,10 @@ impl<'a> Arbitrary<'a> for Fragment {
     }
 }
 
-/// Judges the fragments of `sequence`, reassembles what is forwarded, and judges what comes out.
+/// Judges the fragments of `sequence`, reassembles the forwarded ones, and judges the resulting datagrams.
 ///
 /// # Panics
-/// When a datagram is complete behind the filter that would have been dropped in one piece.
+/// When a datagram completes behind the filter that would have been dropped unfragmented.
 pub fn assert_no_leak(sequence: &FragmentSequence) {
     static COMPILED: LazyLock<CompiledPolicy> = LazyLock::new(|| {
         let (policy, _) = policy::parse("leak.toml", POLICY.as_bytes()).expect("the policy above");
@@ -172,7 +172,7 @@ impl FragmentSequence {
         }
     }
 
-    /// Every datagram that some receiver could make of `fragments`.
+    /// Every datagram that some receiver could reassemble from `fragments`.
     fn reassembled(&self, fragments: &[&Fragment]) -> Vec<Vec<u8>> {
         let mut datagrams = Vec::new();
         for first in fragments.iter().filter(|fragment| fragment.offset == 0) {
@@ -206,15 +206,15 @@ impl FragmentSequence {
         datagrams
     }
 
-    /// IPv4 tells datagrams apart by their protocol, too.
+    /// IPv4 also distinguishes datagrams by their protocol.
     fn same_datagram(&self, one: &Fragment, other: &Fragment) -> bool {
         one.id == other.id && (self.source.is_ipv6() || one.protocol == other.protocol)
     }
 }
 
-/// The payload of fragments of which later ones overwrite earlier ones, once it has no gap.
+/// Reassembles fragments, later ones overwriting earlier ones; returns the payload once it has no gap.
 ///
-/// Of a fragment with more to come, Linux drops the bytes behind the last whole unit of 8.
+/// Linux drops the bytes after the last whole unit of 8 of a fragment with more to come.
 fn overlay(fragments: &[&Fragment]) -> Option<Vec<u8>> {
     let end = fragments
         .iter()
@@ -239,7 +239,7 @@ fn overlay(fragments: &[&Fragment]) -> Option<Vec<u8>> {
     payload.into_iter().collect()
 }
 
-/// The payload of fragments that follow each other without a gap; overlaps discard the datagram (RFC 8200 §4.5).
+/// Reassembles fragments without gaps; overlaps discard the datagram (RFC 8200 §4.5).
 fn without_overlap(fragments: &[&Fragment]) -> Option<Vec<u8>> {
     let mut ordered = fragments.to_vec();
     ordered.sort_by_key(|fragment| fragment.offset);

@@ -1,4 +1,4 @@
-//! Policy and packet to verdict.
+//! Judges packets by a policy.
 //!
 //! ```text
 //!  Policy ──▶ CompiledPolicy                                      explain
@@ -11,10 +11,10 @@
 //!               fragments
 //! ```
 //!
-//! The order of the rules is the order of [`Reason`](crate::verdict::Reason). `class` explains why one lookup answers every question about an
-//! address, `ports` how a port decides, `batch` why packets are judged in passes. `reference` (feature `fuzzing`, and
-//! tests) is a slow model of the same verdicts, written like the specification; `agreement` compares the two, and `leak`
-//! proves that no blocked datagram completes behind the filter in fragments.
+//! The order of the rules is the order of [`Reason`](crate::verdict::Reason). `class` explains why one lookup answers
+//! every question about an address, `ports` how a port decides, `batch` why packets are judged in passes. `reference`
+//! (feature `fuzzing`, and tests) is a slow model of the same verdicts, written like the specification; `agreement`
+//! compares the two, and `leak` proves that no blocked datagram completes behind the filter in fragments.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod agreement;

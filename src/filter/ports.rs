@@ -1,10 +1,10 @@
-//! Port functions: from the ports of a packet to its verdict, once its addresses and its protocol are known.
+//! Port functions: map the ports of a packet to its verdict, once its addresses and protocol are known.
 //!
 //! For one class of destinations and one protocol, the rules are a function from the destination port to a decision.
 //! It is kept as a *map* from the port to the number of the range it lies in, and *cells*, one decision for each range.
 //! Ports that no rule of the policy tells apart are one range, so policies have few ranges, and one map serves all
-//! functions: a table of one byte a port, of which traffic touches a few cache lines. A port is a load, and no step of
-//! it waits for the address.
+//! functions: a table of one byte per port, of which traffic touches a few cache lines. Looking up a port takes one
+//! load, which does not wait for the address.
 //!
 //! ```text
 //!   media 1024-65535, allow 3389      map: port → range            cells of one function
@@ -13,8 +13,8 @@
 //!                                     3389                  → 2    2  forward allow
 //! ```
 //!
-//! Where a policy has too many ranges for that, each function has a map of its own: a trie of two strides of 8 bits with
-//! equal rows stored once. Functions of the source port, which few policies have, always do.
+//! If a policy has too many ranges for that, each function has a map of its own: a trie of two strides of 8 bits with
+//! equal rows stored once. Functions of the source port, which few policies have, always have their own map.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -27,7 +27,7 @@ use crate::verdict::{Action, Reason, Verdict};
 /// A function from a port to a decision: a map, and where its cells start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PortFunction {
-    /// Its own map; the one that all share goes before it.
+    /// Its own map; unused if all functions share one.
     map: u32,
     cells: u32,
 }
@@ -36,11 +36,11 @@ pub(super) struct PortFunction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Decision {
     Verdict(Verdict),
-    /// It depends on the source port, too: the function of this number, whose cells are verdicts.
+    /// The source port decides, by the function of this number, whose cells are verdicts.
     SourcePort(u32),
 }
 
-// A cell is as small as a verdict: the number of the function sits where a rule would.
+// A cell is no larger than a verdict: the number of the function takes the place of the rule.
 const _: () = assert!(size_of::<Decision>() == size_of::<Verdict>());
 
 /// From each port to the number of the range it lies in, for all functions.
@@ -88,12 +88,12 @@ impl PortFunctions {
         self.verdict_of_range(function, range, source)
     }
 
-    /// The map that serves all functions of destination ports, where one does.
+    /// The map shared by all functions of destination ports, if there is one.
     pub(super) fn shared_map(&self) -> Option<&SharedMap> {
         self.shared.as_ref()
     }
 
-    /// The range of `port` in the map of `function`, where no map is shared.
+    /// The range of `port` in the map of `function`, if no map is shared.
     #[inline(always)]
     pub(super) fn range(&self, function: PortFunction, port: u16) -> usize {
         let map = &self.maps[function.map as usize];
@@ -142,9 +142,9 @@ pub(super) type FunctionNumber = u32;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Compiled {
     pub(super) function: FunctionNumber,
-    /// The one verdict of all ports, where there is only one.
+    /// The verdict of all ports, if there is only one.
     pub(super) single: Option<Verdict>,
-    /// The verdict where the ports cannot be seen, if none of them leads to a drop.
+    /// The verdict if the ports are missing and none of them would lead to a drop.
     pub(super) harmless: Option<Verdict>,
 }
 
@@ -251,7 +251,7 @@ impl<'a> PortCompiler<'a> {
             }
             _ => None,
         };
-        // An `allow` is named before `default`, the first of them in the file.
+        // An `allow` takes precedence over `default`; of several, the first in the file.
         let drops = verdicts
             .iter()
             .any(|verdict| verdict.action == Action::Drop);
@@ -298,7 +298,7 @@ impl<'a> PortCompiler<'a> {
         }
     }
 
-    /// The decision by the source port: the first of `exceptions` that holds it wins, else `blocked`.
+    /// The decision by the source port: that of the first of `exceptions` that contains it, else `blocked`.
     fn by_source(
         &mut self,
         exceptions: &[&Exception],
@@ -334,9 +334,9 @@ impl<'a> PortCompiler<'a> {
     }
 }
 
-/// One map for all of `functions`, and the cells of each, if these are few enough.
+/// Builds one map for all of `functions`, and the cells of each, if there are few enough.
 ///
-/// Ports that no function tells apart are one range of it.
+/// Ports that no function distinguishes form one range of it.
 fn share_map(functions: &[Steps], max_cells: usize) -> Option<(SharedMap, Vec<Vec<Decision>>)> {
     let mut starts: Vec<u16> = functions
         .iter()
@@ -381,7 +381,7 @@ struct Tables {
 }
 
 impl Tables {
-    /// A function with a map of its own, or that of another with the same ranges.
+    /// Adds a function with a map of its own, or that of another function with the same ranges.
     fn function(&mut self, steps: &[(u16, Decision)]) -> PortFunction {
         let starts: Vec<u16> = steps.iter().map(|(start, _)| *start).collect();
         let (ranges, cells) = numbered(steps.iter().map(|(_, decision)| *decision));
@@ -438,7 +438,7 @@ fn number(position: usize) -> u32 {
     u32::try_from(position).expect("2^16 classes of two protocols need fewer cells")
 }
 
-/// The number of each item among the different ones, and these.
+/// Numbers the distinct items; returns the number of each item, and the distinct items.
 fn numbered<Item: Clone + Eq + Hash>(items: impl Iterator<Item = Item>) -> (Vec<u16>, Vec<Item>) {
     let mut different: Vec<Item> = Vec::new();
     let mut numbers: HashMap<Item, u16> = HashMap::new();
@@ -453,7 +453,7 @@ fn numbered<Item: Clone + Eq + Hash>(items: impl Iterator<Item = Item>) -> (Vec<
     (of_each, different)
 }
 
-/// An `[[allow]]` as it concerns one class and protocol.
+/// An `[[allow]]`, reduced to one class and protocol.
 struct Exception {
     ports: Vec<PortRange>,
     from_ports: Vec<PortRange>,

@@ -1,8 +1,8 @@
-//! [`ReferenceFilter`]: the verdicts of the contract, written to be checked by eye and not to be fast.
+//! [`ReferenceFilter`]: a model of the specified verdicts, written to be reviewed and not to be fast.
 //!
 //! It is the oracle of the property tests and of fuzzing: a second implementation that shares nothing with the
 //! classifier but [`Policy`] and [`Verdict`]. It reads bytes by their offset in the RFC, scans lists from the front and
-//! tries every port that could make a difference. It belongs in no packet path.
+//! tries every port that could make a difference. Never use it in a packet path.
 //!
 //! A packet enters from the VPN side. Only its outermost IP header counts, and the first rule that matches wins:
 //!
@@ -15,8 +15,8 @@
 //!    `[[allow]]` lifts it → forward `allow`; between clients by a prefix that lies inside the client subnets alone
 //! 7. anything else → forward `default`
 //!
-//! Rules 5 and 6 may ask for ports, and not every packet shows them. `Payload` names the ways in which they can be
-//! missing; for each of them the question is which verdicts the ports could still bring about.
+//! Rules 5 and 6 may need ports, and not every packet has them. `Payload` lists the ways in which they can be missing;
+//! in each case the model considers the verdicts that any ports could lead to.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -36,10 +36,10 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
-/// A tail this long after its first fragment is still judged by it; a later one is not.
+/// A non-first fragment that arrives within this time of the first fragment is judged by it; a later one is not.
 const FRAGMENT_LIFETIME: Duration = Duration::from_secs(30);
 
-/// The slow, obviously right model of the filter.
+/// A slow, simple model of the filter.
 #[derive(Debug, Clone)]
 pub struct ReferenceFilter {
     policy: Policy,
@@ -47,7 +47,7 @@ pub struct ReferenceFilter {
     firsts: HashMap<FragmentKey, First>,
 }
 
-/// What the filter remembers of a first fragment.
+/// The state kept for a first fragment.
 #[derive(Debug, Clone, Copy)]
 struct First {
     verdict: Verdict,
@@ -55,7 +55,7 @@ struct First {
 }
 
 impl ReferenceFilter {
-    /// A filter for `policy` that has seen no packet.
+    /// Creates a filter for `policy` that has seen no packet.
     pub fn new(policy: &Policy) -> Self {
         Self {
             policy: policy.clone(),
@@ -64,7 +64,7 @@ impl ReferenceFilter {
         }
     }
 
-    /// The verdict on `packet` that arrives at `now`.
+    /// Judges `packet`, which arrives at `now`.
     ///
     /// `length_on_the_wire` is the packet's length, unless a capture cut it by a snap length: then it is what the
     /// packet had before. A value below the length of `packet` counts as that length.
@@ -80,7 +80,7 @@ impl ReferenceFilter {
                 UnknownSource::Drop => Verdict::drop(Reason::SpoofedSource),
             };
         }
-        // 3. A source route with hops left; then 4. to 7., with as much of the transport header as there is.
+        // 3. A source route with hops left; then 4. to 7., with the available part of the transport header.
         let verdict = match packet.payload {
             _ if packet.source_routed => Verdict::drop(Reason::SourceRouted),
             Payload::Whole(transport) => self.rules_4_to_7(packet.destination, transport),
@@ -90,7 +90,7 @@ impl ReferenceFilter {
             Payload::TruncatedChain => self.truncated_chain(packet.destination),
             Payload::NonFirst { key, carries } => self.tail(packet.destination, key, carries, now),
         };
-        // The newest first fragment speaks for the tails of its key.
+        // The newest first fragment decides for the non-first fragments of its key.
         if let Some(key) = packet.first_of {
             self.firsts.insert(key, First { verdict, seen: now });
         }
@@ -105,9 +105,9 @@ impl ReferenceFilter {
             .unwrap_or(Verdict::forward(Reason::Default))
     }
 
-    /// Rule 4: whatever the protocol.
+    /// Rule 4: any protocol.
     fn rule_4_public(&self, destination: IpAddr) -> Option<Verdict> {
-        // Feeds come behind the services, in the rule table and where both have a prefix.
+        // Feeds come after the services, in the rule table and if both have a prefix.
         let services = self.policy.publics.iter().map(|it| it.addresses.clone());
         let feeds = self.policy.feeds.iter().map(|feed| {
             let prefixes = feed.prefixes.iter().flatten();
@@ -173,13 +173,13 @@ impl ReferenceFilter {
         })
     }
 
-    /// The `[[server]]` that is named for `destination`.
+    /// The `[[server]]` that `destination` belongs to.
     fn server_of(&self, destination: IpAddr) -> Option<RuleId> {
         let servers = self.policy.servers.iter().map(|it| &it.addresses[..]);
         longest_match(servers, destination).map(|position| self.rules.server(position))
     }
 
-    /// Whether `to` of the `[[allow]]` has `destination`.
+    /// True if `to` of the `[[allow]]` contains `destination`.
     fn is_named(&self, allow: &Allow, destination: IpAddr) -> bool {
         allow.to.iter().any(|entry| match entry.value {
             Destination::Prefix(prefix) => prefix.contains(&destination),
@@ -187,7 +187,7 @@ impl ReferenceFilter {
         })
     }
 
-    /// Whether `to` of the `[[allow]]` has `destination` by an entry that speaks of clients alone.
+    /// True if `to` of the `[[allow]]` contains `destination` by an entry for clients only.
     fn is_named_among_clients(&self, allow: &Allow, destination: IpAddr) -> bool {
         let clients = &self.policy.vpn.client_subnets;
         allow.to.iter().any(|entry| match entry.value {
@@ -198,7 +198,7 @@ impl ReferenceFilter {
         })
     }
 
-    /// The first `[[allow]]` in the file that lifts the rule in question there and matches the ports.
+    /// The first `[[allow]]` in the file that lifts the rule for `destination` and matches the ports.
     fn first_allow(
         &self,
         ports: Ports,
@@ -214,19 +214,19 @@ impl ReferenceFilter {
         Some(self.rules.allow(position))
     }
 
-    /// TCP or UDP whose ports are not there: dropped wherever they would make a difference.
+    /// Judges TCP or UDP without ports: dropped if they could make a difference.
     fn truncated_header(&self, destination: IpAddr, protocol: Protocol) -> Verdict {
         let possible = self.possible_verdicts(destination, &[Some(protocol)]);
         if possible.iter().any(|it| it.action == Action::Drop) {
             only(&possible).unwrap_or_else(|| self.tiny_fragment(destination))
         } else {
-            // Nothing to drop: an `allow` is named before `default`, the first of them in the file.
+            // Nothing to drop: an `allow` takes precedence over `default`; of several, the first in the file.
             let first = possible.into_iter().min_by_key(|it| (it.reason, it.rule));
             first.unwrap_or(Verdict::forward(Reason::Default))
         }
     }
 
-    /// An IPv6 packet that does not come as far as its transport header: dropped where the transport could be blocked.
+    /// Judges an IPv6 packet that ends before its transport header: dropped if the transport could be blocked.
     fn truncated_chain(&self, destination: IpAddr) -> Verdict {
         let possible = self.possible_verdicts(destination, &ANY_TRANSPORT);
         if let Some(verdict) = only(&possible) {
@@ -238,7 +238,7 @@ impl ReferenceFilter {
         }
     }
 
-    /// A fragment without the transport header: it follows its first fragment, where ports make a difference.
+    /// Judges a non-first fragment: it follows its first fragment if ports make a difference.
     fn tail(
         &self,
         destination: IpAddr,
@@ -255,14 +255,15 @@ impl ReferenceFilter {
             .unwrap_or(Verdict::forward(Reason::Default))
     }
 
-    /// The verdict on the newest first fragment of `key`, while it lasts. Time that goes backwards stands still.
+    /// The verdict on the newest first fragment of `key`, within its lifetime. Time that goes backwards counts as no
+    /// time.
     fn remembered(&self, key: FragmentKey, now: Duration) -> Option<Verdict> {
         let first = self.firsts.get(&key)?;
         let elapsed = now.saturating_sub(first.seen);
         (elapsed <= FRAGMENT_LIFETIME).then_some(first.verdict)
     }
 
-    /// Drop `tiny-fragment`, by the rule that would have decided: the server's, else `[media]`.
+    /// Drops as `tiny-fragment`, by the rule that would have decided: the server's, else `[media]`.
     fn tiny_fragment(&self, destination: IpAddr) -> Verdict {
         let rule = self.server_of(destination).unwrap_or(self.rules.media());
         Verdict::drop(Reason::TinyFragment).by(rule)
@@ -300,13 +301,13 @@ impl ReferenceFilter {
         possible
     }
 
-    /// Source ports that stand for all others: no rule can tell any port from the nearest of these.
+    /// Source ports that represent all others: no rule distinguishes a port from the nearest of these.
     fn telling_source_ports(&self) -> Vec<u16> {
         let allows = self.policy.allows.iter();
         edges(allows.flat_map(|allow| &allow.from_ports))
     }
 
-    /// Destination ports that stand for all others.
+    /// Destination ports that represent all others.
     fn telling_destination_ports(&self) -> Vec<u16> {
         let allows = self.policy.allows.iter();
         let media = self.policy.media.ports.iter();
@@ -314,12 +315,12 @@ impl ReferenceFilter {
     }
 }
 
-/// Whether one of `prefixes` holds `address`; an IPv4 prefix holds no IPv6 address, mapped or not.
+/// True if one of `prefixes` contains `address`; an IPv4 prefix contains no IPv6 address, mapped or not.
 fn covered(prefixes: &[Sourced<IpNet>], address: IpAddr) -> bool {
     prefixes.iter().any(|it| it.value.contains(&address))
 }
 
-/// Whether every address of `inner` is in one of `prefixes`: the whole of it is, or both its halves are.
+/// True if every address of `inner` is in one of `prefixes`: either all of it, or both its halves.
 fn lies_inside(inner: IpNet, prefixes: &[Sourced<IpNet>]) -> bool {
     if prefixes.iter().any(|outer| outer.value.contains(&inner)) {
         return true;
@@ -329,7 +330,7 @@ fn lies_inside(inner: IpNet, prefixes: &[Sourced<IpNet>]) -> bool {
     may_be_in_parts && halves.is_ok_and(|mut halves| halves.all(|half| lies_inside(half, prefixes)))
 }
 
-/// Whether one of `ranges` holds `port`.
+/// True if one of `ranges` contains `port`.
 fn any_range(ranges: &[Sourced<PortRange>], port: u16) -> bool {
     ranges.iter().any(|it| it.value.contains(port))
 }
@@ -351,7 +352,7 @@ fn longest_match<'a>(
     longest.map(|(_, position)| position)
 }
 
-/// The verdict, when there is only one.
+/// The verdict, if there is only one.
 fn only(possible: &[Verdict]) -> Option<Verdict> {
     match possible {
         [verdict] => Some(*verdict),

@@ -1,4 +1,4 @@
-//! [`RuleTable`]: the rules of a policy, numbered, so that a verdict can name one in four bytes.
+//! [`RuleTable`]: the numbered rules of a policy, so that a verdict can name one in four bytes.
 
 use crate::policy::{Policy, Sourced};
 use crate::verdict::{RuleId, RuleKind, Verdict};
@@ -12,7 +12,7 @@ pub struct Rule {
     pub position: usize,
     /// The operator's name for it; `media` for `[media]`.
     pub name: String,
-    /// Line of the policy file that names it, from 1; `None` where the file leaves `[media]` to its default.
+    /// Line of the policy file that names it, from 1; `None` if the file leaves `[media]` at its default.
     pub line: Option<u32>,
 }
 
@@ -92,7 +92,7 @@ impl RuleTable {
         self.rules.get(id.index())
     }
 
-    /// The reason of `verdict`, and the rule that decided where one did: `servers: Front End pool`.
+    /// Formats the reason of `verdict`, and the rule that decided, if any: `servers: Front End pool`.
     pub fn tell(&self, verdict: Verdict) -> String {
         match verdict.rule.and_then(|rule| self.rule(rule)) {
             Some(rule) => format!("{}: {}", verdict.reason, rule.name),

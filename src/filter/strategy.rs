@@ -1,11 +1,11 @@
-//! [`Scenario`]: a small policy and a sequence of packets that are hard to judge under it, generated from any bytes.
+//! [`Scenario`]: a small policy and a sequence of packets that are hard to judge by it, generated from any bytes.
 //!
 //! The same bytes give the same scenario, so one generator serves property tests (random bytes) and fuzzing (bytes that
-//! the fuzzer chose). Where the bytes run out, every choice is the plainest, so that failures shrink.
+//! the fuzzer chose). When the bytes run out, every choice is the simplest one, so that failures shrink.
 //!
 //! Random addresses would never match a random policy. So prefixes repeat, contain and adjoin each other, packets take
-//! addresses and ports from the edges of the policy and their neighbors, and a few flows share all the packets, so that
-//! fragments meet under one id. Every packet begins well-formed; then its lengths and bytes are disturbed.
+//! addresses and ports at and next to the edges of the policy, and all packets belong to a few flows, so that fragments
+//! share ids. Every packet is built well-formed; then its lengths and bytes are mutated.
 
 mod names;
 mod packets;
@@ -37,9 +37,9 @@ pub struct Scenario {
 pub struct Arrival {
     /// Its bytes, as far as they were captured.
     pub packet: Vec<u8>,
-    /// Its length before a snap length truncated it; the length of `packet` where none did.
+    /// Its length before a snap length truncated it; the length of `packet` if none did.
     pub length_on_the_wire: usize,
-    /// When it arrives; time can go backwards from one arrival to the next.
+    /// Its time of arrival; time can go backwards from one arrival to the next.
     pub now: Duration,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Arbitrary<'a> for Scenario {
     }
 }
 
-/// Up to 16 packets that are hard to judge under `policy`, as many as `bytes` last for; at least one.
+/// Generates up to 16 packets that are hard to judge by `policy`, as many as `bytes` suffice for; at least one.
 pub fn arrivals(bytes: &mut Unstructured<'_>, policy: &Policy) -> Result<Vec<Arrival>> {
     let places = Places::of(policy);
     let mut flows = Vec::new();
@@ -75,7 +75,7 @@ pub fn arrivals(bytes: &mut Unstructured<'_>, policy: &Policy) -> Result<Vec<Arr
     loop {
         now = step(bytes, now)?;
         let mut flow = *bytes.choose(&flows)?;
-        // Most packets keep to their flow; what changes in the others is what the filter could confuse.
+        // Most packets belong to their flow; the others differ in a field that the filter could confuse.
         match bytes.int_in_range(0..=15u8)? {
             11 => flow.destination = flow.source,
             12 => flow.id = flow.id.wrapping_add(1),
@@ -151,7 +151,7 @@ struct Flow {
     destination_port: u16,
     /// Identification of its fragments.
     id: u32,
-    /// Most of its packets are fragments, else few are.
+    /// True if most of its packets are fragments; otherwise few are.
     fragmented: bool,
 }
 

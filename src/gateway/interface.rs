@@ -1,6 +1,6 @@
-//! [`InterfaceBackend`]: frames of a live interface, seen and left alone.
+//! [`InterfaceBackend`]: reads the frames of a live interface passively.
 //!
-//! The packets are copies (AF_PACKET, through pnet): nothing here can hold one up or drop one.
+//! The packets are copies (AF_PACKET, through pnet): the backend cannot delay or drop one.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use pnet_datalink::{Channel, ChannelType, Config, DataLinkReceiver};
 use crate::capture::{CapturedFrame, LinkType};
 use crate::datapath::{Backend, BackendError, FrameSink, Judgement, Progress, judge_frames};
 
-/// Frames of a live interface; every one goes to the sink.
+/// Captures frames from a live interface and passes each one to the sink.
 pub struct InterfaceBackend<Sink> {
     interface: String,
     link_type: LinkType,
@@ -25,7 +25,7 @@ pub struct InterfaceBackend<Sink> {
     frames: u64,
 }
 
-/// When to stop listening; without any of them, at the signal to stop.
+/// Limits after which the capture stops; without any, it runs until the stop signal.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// After this much time.
@@ -38,7 +38,7 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
     /// Listens on the interface called `interface` until `stop` is set or a limit is reached.
     ///
     /// # Errors
-    /// When there is no such interface, its frames are of a kind that is not understood, or listening is not allowed.
+    /// When the interface does not exist, its link type is not supported, or the process may not capture.
     pub fn open(
         interface: &str,
         sink: Sink,
@@ -87,7 +87,7 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
         })
     }
 
-    /// What took note of the frames.
+    /// Returns the sink.
     pub fn into_sink(self) -> Sink {
         self.sink
     }
@@ -102,7 +102,7 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
     }
 }
 
-/// How often an idle listener looks whether it is to stop.
+/// Interval at which an idle listener checks the stop flag.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
 impl<Sink: FrameSink> Backend for InterfaceBackend<Sink> {

@@ -25,8 +25,9 @@
 //! | [`interface`] | a live interface as a backend, passively, for `observe` |
 //! | [`testbed`] | sites of network namespaces, for the demo and for benchmarks |
 //!
-//! A packet's way is `datapath`'s: a backend receives batches, a worker has them judged by the published policy. Control is one
-//! task of a tokio runtime with one thread; workers are plain threads, and share the published policy and counters with it.
+//! Packets take the path of `datapath`: a backend receives batches, and a worker has them judged by the published
+//! policy. Control is one task of a single-threaded tokio runtime; workers are plain threads that share the published
+//! policy and counters with it.
 
 pub mod divert;
 pub mod host;

@@ -1,4 +1,4 @@
-//! [`DnsName`]: a domain name as it travels, in lower case.
+//! [`DnsName`]: a domain name in wire form, in lower case.
 
 pub mod record_type;
 
@@ -8,10 +8,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A domain name in wire form (RFC 1035 §3.1): labels, each behind its length, and the empty label of the root.
+/// A domain name in wire form (RFC 1035 §3.1): labels, each preceded by its length, and the empty label of the root.
 ///
-/// ASCII letters are lower case (RFC 4343), so that equal names have equal bytes; every other byte is kept. It is a
-/// value without an allocation: one can be made for each query.
+/// ASCII letters are lower case (RFC 4343), so that equal names have equal bytes; every other byte is kept. The type
+/// does not allocate, so the resolver can create one for each query.
 ///
 /// ```
 /// use offramp::name::DnsName;
@@ -29,7 +29,7 @@ pub struct DnsName {
     bytes: [u8; LONGEST],
 }
 
-/// Why bytes or text are no domain name.
+/// The reason why bytes or text are not a domain name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DnsNameError {
@@ -39,13 +39,13 @@ pub enum DnsNameError {
     /// More than 63 bytes between two dots (RFC 1035 §2.3.4).
     #[error("a label is longer than 63 bytes")]
     LabelTooLong,
-    /// Two dots side by side, or one in front.
+    /// Two adjacent dots, or a leading one.
     #[error("a label is empty")]
     EmptyLabel,
-    /// `\` before something else than a character or three digits up to 255.
+    /// `\` before anything other than a character or three digits up to 255.
     #[error("`\\` is not followed by a character or by a number up to 255 of three digits")]
     BadEscape,
-    /// The bytes end inside the name, go on behind it, or hold a compression pointer.
+    /// The bytes end inside the name, continue after it, or hold a compression pointer.
     #[error("the bytes are not one name in wire form")]
     NotWire,
 }
@@ -57,10 +57,10 @@ impl DnsName {
         bytes: [0; LONGEST],
     };
 
-    /// The name with these labels, from the leftmost to the one before the root.
+    /// Builds the name with these labels, from the leftmost to the one before the root.
     ///
     /// # Errors
-    /// [`DnsNameError`] where a label is empty or too long, or the name is.
+    /// [`DnsNameError`] if a label is empty or too long, or the name is too long.
     pub fn from_labels<'l>(
         labels: impl IntoIterator<Item = &'l [u8]>,
     ) -> Result<Self, DnsNameError> {
@@ -71,10 +71,10 @@ impl DnsName {
         Ok(name)
     }
 
-    /// The name that `bytes` are, without compression (RFC 1035 §3.1).
+    /// Reads a name from its wire form, without compression (RFC 1035 §3.1).
     ///
     /// # Errors
-    /// [`DnsNameError`] where they are less, more, or something else.
+    /// [`DnsNameError`] if they are not exactly one name.
     pub fn from_wire(bytes: &[u8]) -> Result<Self, DnsNameError> {
         let mut name = Self::ROOT;
         let mut rest = bytes;
@@ -108,7 +108,7 @@ impl DnsName {
         if label.len() > LONGEST_LABEL {
             return Err(DnsNameError::LabelTooLong);
         }
-        // The root's zero gives its place to the label's length.
+        // The label's length overwrites the root's zero.
         let at = usize::from(self.length) - 1;
         let end = at + 1 + label.len();
         if end >= LONGEST {
@@ -149,7 +149,7 @@ impl DnsName {
         }
     }
 
-    /// Whether it stands below `ancestor`; no name stands below itself.
+    /// Returns `true` if the name is below `ancestor`; no name is below itself.
     pub fn is_below(&self, ancestor: &Self) -> bool {
         let mut labels = self.labels();
         while labels.next().is_some() {
@@ -201,7 +201,7 @@ impl PartialOrd for DnsName {
     }
 }
 
-/// By the bytes of the wire form: an order, and not that of DNSSEC.
+/// Compares the bytes of the wire form: a total order, but not that of DNSSEC.
 impl Ord for DnsName {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.wire().cmp(other.wire())
@@ -214,7 +214,7 @@ impl fmt::Debug for DnsName {
     }
 }
 
-/// The usual text (RFC 1035 §5.1), without the dot of the root but for the root itself.
+/// Writes the usual text (RFC 1035 §5.1), without the trailing dot, except for the root itself.
 impl fmt::Display for DnsName {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.length == 1 {
@@ -238,7 +238,7 @@ impl fmt::Display for DnsName {
     }
 }
 
-/// Reads the usual text, with or without the dot of the root; `\.` is a dot inside a label, `\255` any byte.
+/// Reads the usual text, with or without the trailing dot; `\.` is a dot inside a label, `\255` any byte.
 impl FromStr for DnsName {
     type Err = DnsNameError;
 
@@ -283,7 +283,7 @@ impl TryFrom<&str> for DnsName {
     }
 }
 
-/// The byte that stands behind a `\`, and what follows it.
+/// Reads the byte escaped by a `\`; returns it and the rest.
 fn read_escape(rest: &[u8]) -> Option<(u8, &[u8])> {
     if let Some((digits, behind)) = rest.split_first_chunk::<3>()
         && digits.iter().all(u8::is_ascii_digit)

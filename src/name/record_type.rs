@@ -6,7 +6,7 @@ pub const A: u16 = 1;
 pub const AAAA: u16 = 28;
 /// Location of a service (RFC 2782).
 pub const SRV: u16 = 33;
-/// How to reach a service by HTTPS, with addresses (RFC 9460).
+/// Service binding for HTTPS, with address hints (RFC 9460).
 pub const HTTPS: u16 = 65;
 /// Any type (RFC 8482).
 pub const ANY: u16 = 255;
@@ -29,7 +29,7 @@ pub fn text(record_type: u16) -> String {
     )
 }
 
-/// The type of a name, in any case, or of `TYPE` and a number.
+/// Reads the name of a type, in any case, or `TYPE` and a number.
 pub fn read(text: &str) -> Option<u16> {
     let upper = text.to_ascii_uppercase();
     if let Some(&(number, _)) = NAMES.iter().find(|(_, name)| *name == upper) {
@@ -40,7 +40,7 @@ pub fn read(text: &str) -> Option<u16> {
     digits.then(|| number.parse().ok()).flatten()
 }
 
-/// Types that people ask for, by number.
+/// Common types, by number.
 pub const NAMES: &[(u16, &str)] = &[
     (A, "A"),
     (2, "NS"),

@@ -1,6 +1,6 @@
-//! [`Sum`]: the Internet checksum (RFC 1071), as fast as memory is read.
+//! [`Sum`]: the Internet checksum (RFC 1071), computed as fast as memory can be read.
 
-/// A sum in ones' complement, in the machine's order of bytes, which only the result has to know (RFC 1071 §2 B).
+/// A ones' complement sum in host byte order; only the result is converted (RFC 1071 §2 B).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sum(u64);
 
@@ -36,23 +36,23 @@ impl Sum {
         sum as u16
     }
 
-    /// Its 16 bits, as they stand in a packet whose checksum is to be completed.
+    /// The sum as 16 bits, as a packet with an incomplete checksum has it.
     pub fn folded(self) -> [u8; 2] {
         self.fold().to_ne_bytes()
     }
 
-    /// The checksum of the bytes summed up, as it stands in a packet.
+    /// The checksum of the summed bytes, as a packet has it.
     pub fn checksum(self) -> [u8; 2] {
         (!self.fold()).to_ne_bytes()
     }
 
-    /// True if the bytes summed up include a correct checksum of the others.
+    /// True if the summed bytes include a correct checksum of the others.
     pub fn is_whole(self) -> bool {
         self.fold() == u16::MAX
     }
 }
 
-/// True for the one of two correct checksums that TCP stacks write: zero, not all ones.
+/// True if `checksum` is the form that TCP stacks write, of two correct ones: zero, not all ones.
 pub fn is_canonical_tcp(checksum: [u8; 2]) -> bool {
     checksum != [0xff, 0xff]
 }

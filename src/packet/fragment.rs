@@ -1,20 +1,21 @@
-//! [`FragmentTable`]: remembers the verdict on a first fragment, so that the non-first fragments of its datagram follow.
+//! [`FragmentTable`]: remembers the verdict on a first fragment, so that the non-first fragments of its datagram
+//! follow.
 //!
-//! The table is hygiene, not defense: a datagram whose first fragment was dropped never completes at the receiver, so a
-//! non-first fragment without an entry may pass. That is why the table can be small, may evict entries, and never makes
-//! traffic wait.
+//! The table saves bandwidth and is not needed for security: a datagram whose first fragment was dropped never
+//! completes at the receiver, so a non-first fragment without an entry may pass. That is why the table can be small,
+//! may evict entries, and never delays traffic.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// How long a first fragment is remembered; receivers give up on a datagram after 15 to 120 s (RFC 1122 §3.3.2: 60 to
+/// Lifetime of a remembered first fragment; receivers give up on a datagram after 15 to 120 s (RFC 1122 §3.3.2: 60 to
 /// 120 s, RFC 8200 §4.5: 60 s; Linux: 30 s).
 pub const FRAGMENT_LIFETIME: Duration = Duration::from_secs(30);
 
 /// The fields that all fragments of one datagram share.
 ///
-/// IPv4: source, destination, protocol and identification (RFC 791 §3.2). IPv6: without the protocol, as the next header
-/// of a non-first fragment says nothing (RFC 8200 §4.5).
+/// IPv4: source, destination, protocol and identification (RFC 791 §3.2). IPv6: without the protocol, as the next
+/// header of a non-first fragment says nothing (RFC 8200 §4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
     source: [u8; 16],
@@ -50,7 +51,7 @@ impl FragmentKey {
         }
     }
 
-    /// Spreads keys over the sets. Not keyed: forced collisions cause evictions, and these are harmless.
+    /// Hashes a key to a set. The hash is not keyed: forced collisions only cause evictions, which are harmless.
     fn spread(&self) -> u64 {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio: consecutive ids land far apart
         let fold = |hash: u64, word: u64| (hash ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
@@ -69,8 +70,8 @@ impl FragmentKey {
 
 /// A bounded memory of first fragments, keyed by datagram; `V` is the decision on it.
 ///
-/// Four entries a set: a new datagram takes an empty entry, else the oldest of its set. Nothing is allocated
-/// after [`new`](Self::new), and every call looks at four entries at most.
+/// Sets of four entries: a new datagram takes an empty entry, else evicts the oldest of its set. The table allocates
+/// nothing after [`new`](Self::new), and every call examines at most four entries.
 #[derive(Debug, Clone)]
 pub struct FragmentTable<V> {
     sets: Vec<[Option<Entry<V>>; WAYS]>,
@@ -88,7 +89,7 @@ struct Entry<V> {
 const WAYS: usize = 4;
 
 impl<V: Copy> FragmentTable<V> {
-    /// A table for `capacity` datagrams, rounded up to a power of two, 4 at least.
+    /// Creates a table for `capacity` datagrams, rounded up to a power of two, at least 4.
     pub fn new(capacity: usize) -> Self {
         let sets = capacity.div_ceil(WAYS).next_power_of_two();
         Self {
@@ -97,8 +98,8 @@ impl<V: Copy> FragmentTable<V> {
         }
     }
 
-    /// Remembers the decision on the datagram of `key`, whose first fragment arrived at `now`; it replaces an earlier one
-    /// for the same key.
+    /// Remembers the decision on the datagram of `key`, whose first fragment arrived at `now`; it replaces an earlier
+    /// one for the same key.
     pub fn insert(&mut self, key: FragmentKey, now: Duration, value: V) {
         let set = self.set(&key);
         let slot = slot_for(&self.sets[set], &key);

@@ -75,19 +75,19 @@ fn address_at<const AT: usize>(header: &[u8; HEADER]) -> Ipv6Addr {
     Ipv6Addr::from_octets(*octets)
 }
 
-/// The facts at the end of a chain of extension headers.
+/// The result of walking a chain of extension headers.
 struct Chain {
     fragment: Fragment,
     transport: Transport,
-    /// Bytes from the transport header to the end; 0 where the chain leads to none.
+    /// Bytes from the transport header to the end; 0 if the chain has none.
     transport_length: usize,
     source_routed: bool,
 }
 
 /// Follows the chain from `next_header`, the first header in `payload`, to the transport.
 ///
-/// `payload_length` is the length on the wire; `payload` may be shorter in a capture. The walk is bounded by the payload:
-/// every header takes at least 8 bytes of it.
+/// `payload_length` is the length on the wire; `payload` may be shorter in a capture. The walk is bounded by the
+/// payload: every header takes at least 8 bytes of it.
 #[cold]
 fn walk(
     mut next_header: u8,

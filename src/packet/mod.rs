@@ -1,8 +1,8 @@
-//! Bytes of one IP packet → [`PacketView`].
+//! [`PacketView`]: parses the bytes of one IP packet.
 //!
-//! A view is made once, at the edge, and cannot be wrong: [`PacketView::parse`] has read and bounds-checked everything
-//! that a rule asks for (addresses, protocol, ports, place in a fragmented datagram, source route). Only the outermost IP header
-//! counts: a tunnel inside the tunnel is a protocol like any other.
+//! [`PacketView::parse`] reads and bounds-checks once everything that a rule needs (addresses, protocol, ports, place
+//! in a fragmented datagram, source route); the accessors of a view cannot fail. Only the outermost IP header counts: a
+//! tunnel inside the tunnel is a protocol like any other.
 //!
 //! ```text
 //!  IPv4    ┌──────────────┬─────────┬─────────────┬───────────┐
@@ -67,7 +67,8 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Maximum number of packets handled at once: enough for memory latencies to overlap, few enough for the first-level cache.
+/// Maximum number of packets handled at once: enough for memory latencies to overlap, few enough for the first-level
+/// cache.
 pub const BATCH: usize = 64;
 
 /// An IP packet as received, not yet parsed.
@@ -75,9 +76,9 @@ pub const BATCH: usize = 64;
 pub struct Received<'a> {
     /// Its bytes; link-layer padding may follow them.
     pub bytes: &'a [u8],
-    /// Its length before a capture truncated it to `bytes`; the length of `bytes` where none did.
+    /// Its length before a capture truncated it to `bytes`; the length of `bytes` if none did.
     pub length_on_wire: usize,
-    /// Time of its arrival since any fixed moment, for the lifetime of fragments.
+    /// Time of its arrival, since any fixed moment; determines the lifetime of fragments.
     pub at: Duration,
 }
 
@@ -154,7 +155,7 @@ pub enum Fragment {
     },
 }
 
-/// The transport header, as far as the packet shows it.
+/// The part of the transport header that the packet contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// TCP or UDP, with its ports.
@@ -168,8 +169,8 @@ pub enum Transport {
     },
     /// The beginning of TCP or UDP, truncated before the end of its ports.
     TruncatedHeader(Protocol),
-    /// An IPv6 header chain that ends before it names the transport, in a first fragment or in a packet truncated by the
-    /// capture's snap length.
+    /// An IPv6 header chain that ends before it names the transport, in a first fragment or in a packet truncated by
+    /// the capture's snap length.
     TruncatedChain,
     /// A non-first fragment of an IPv4 datagram of this protocol.
     NonFirst(Protocol),
@@ -211,7 +212,7 @@ pub enum Malformed {
 pub struct PacketView<'a> {
     bytes: &'a [u8],
     length: usize,
-    /// Place of the transport header in `bytes`; their end where there is none.
+    /// Offset of the transport header in `bytes`; their end if there is none.
     transport_offset: usize,
     addresses: Addresses,
     fragment: Fragment,
@@ -222,7 +223,7 @@ pub struct PacketView<'a> {
 impl<'a> PacketView<'a> {
     /// Reads the packet that `bytes` holds from its first to its last byte; link-layer padding may follow it.
     ///
-    /// A length field of zero is that of a super-packet (GSO, BIG TCP, RFC 2675): the packet is as long as `bytes`.
+    /// A length field of zero means a super-packet (GSO, BIG TCP, RFC 2675): the packet is as long as `bytes`.
     ///
     /// # Errors
     /// [`Malformed`] when no host would accept the header.
@@ -269,7 +270,7 @@ impl<'a> PacketView<'a> {
         self.fragment
     }
 
-    /// Its transport header, as far as it shows it.
+    /// The part of its transport header that it contains.
     pub fn transport(&self) -> Transport {
         self.transport
     }

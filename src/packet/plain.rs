@@ -1,12 +1,12 @@
-//! The fast path: reads a plain packet at fixed offsets.
+//! Fast path: reads a plain packet at fixed offsets.
 //!
 //! Nearly every packet of a VPN is a whole packet behind a header without options. Six facts decide its verdict, all at
-//! fixed offsets, and a few comparisons prove that they are there. A packet that fails these is not malformed, only rare:
-//! it goes to [`PacketView::parse`](super::PacketView::parse), which reads the same facts of a usual packet (a property test
-//! compares the two). This path exists for speed alone: it takes a third of the time of the general one.
+//! fixed offsets, and a few comparisons prove that they are there. A packet that fails these is not malformed, only
+//! rare: it goes to [`PacketView::parse`](super::PacketView::parse), which reads the same facts of a usual packet (a
+//! property test compares the two). This path exists for speed alone: it takes a third of the time of the general one.
 //!
-//! No branch depends on the protocol, as a mix of TCP and UDP would mispredict it: a table maps its number. So IPv4 packets
-//! without ports are plain, too, if they have as many bytes.
+//! No branch depends on the protocol, as a mix of TCP and UDP would mispredict it: a table maps its number. So IPv4
+//! packets without ports are plain, too, if they have as many bytes.
 
 use super::Protocol;
 
@@ -36,7 +36,8 @@ const PROTOCOLS: [Option<Protocol>; 256] = {
     protocols
 };
 
-/// Reads an IPv4 packet (RFC 791 §3.1) if it is plain: 20 bytes of header, no fragment, room for ports in the total length.
+/// Reads an IPv4 packet (RFC 791 §3.1) if it is plain: 20 bytes of header, no fragment, room for ports in the total
+/// length.
 #[inline(always)]
 pub fn plain_ipv4(bytes: &[u8]) -> Option<PlainPacket<u32>> {
     let packet: &[u8; 24] = bytes.first_chunk()?;
@@ -61,7 +62,8 @@ pub fn plain_ipv4(bytes: &[u8]) -> Option<PlainPacket<u32>> {
     })
 }
 
-/// Reads an IPv6 packet (RFC 8200 §3) if it is plain: TCP or UDP right behind its header, ports within the payload length.
+/// Reads an IPv6 packet (RFC 8200 §3) if it is plain: TCP or UDP right behind its header, ports within the payload
+/// length.
 #[inline(always)]
 pub fn plain_ipv6(bytes: &[u8]) -> Option<PlainPacket<u128>> {
     let packet: &[u8; 44] = bytes.first_chunk()?;

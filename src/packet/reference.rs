@@ -1,7 +1,7 @@
 //! Properties that hold for any bytes taken as a packet; the fuzzer and the property tests check them.
 //!
-//! Two parsers that others wrote give second opinions: pnet_packet, which reads fields where the header says they are,
-//! and etherparse, which checks lengths, too.
+//! Two independent parsers serve as oracles: pnet_packet, which reads fields by the offsets in the header, and
+//! etherparse, which also checks lengths.
 
 use etherparse::{SlicedPacket, TransportSlice};
 use pnet_packet::ipv4::Ipv4Packet;
@@ -18,7 +18,7 @@ type Ports = (Protocol, u16, u16);
 ///
 /// # Panics
 ///
-/// When a promise is broken, or another parser reads something else in a packet that all take for well-formed.
+/// When a promise is broken, or another parser disagrees about a packet that all consider well-formed.
 pub fn fuzz_packet(data: &[u8]) {
     let parsed = PacketView::parse(data);
     for snap in [0, 1, data.len() / 2, data.len().saturating_sub(1)] {
@@ -67,7 +67,7 @@ pub fn fuzz_packet(data: &[u8]) {
     }
 }
 
-/// The quick reading of a plain packet is the general one.
+/// Checks that the fast path reads a plain packet as the general one does.
 fn check_plain(data: &[u8], packet: Option<&PacketView<'_>>) {
     let (addresses, ports) = if let Some(plain) = plain_ipv4(data) {
         let addresses = Addresses::V4 {
@@ -135,7 +135,7 @@ fn addresses_by_pnet(data: &[u8]) -> Option<Addresses> {
     }
 }
 
-/// pnet wants whole transport headers; a shorter one is padded with zeros, behind the ports.
+/// pnet needs complete transport headers; pads a shorter one with zeros after the ports.
 fn ports_by_pnet(bytes: &[u8]) -> Option<Ports> {
     let (protocol, payload) = match bytes.first()? >> 4 {
         4 => {
@@ -159,7 +159,7 @@ fn ports_by_pnet(bytes: &[u8]) -> Option<Ports> {
     }
 }
 
-/// etherparse also walks an IPv4 authentication header; the filter takes AH over IPv4 for a protocol of its own.
+/// etherparse also walks an IPv4 authentication header; the filter treats AH over IPv4 as a protocol of its own.
 fn ports_by_etherparse(bytes: &[u8]) -> Option<Ports> {
     const AUTHENTICATION_OVER_IPV4: (u8, u8) = (4, 51);
     if (bytes.first()? >> 4, *bytes.get(9)?) == AUTHENTICATION_OVER_IPV4 {

@@ -320,7 +320,7 @@ fn the_length_of_an_ipv6_fragment_is_that_on_the_wire() {
 
 #[test]
 fn an_ipv4_fragment_with_more_to_come_may_have_any_length() {
-    // Linux cuts the excess off, and completes the datagram.
+    // Linux truncates the excess, and completes the datagram.
     for (offset, length) in [(0, 8), (0, 13), (0, 9), (1, 11)] {
         let mut header = Ipv4Header::new(length, 64, etherparse::IpNumber::UDP, HERE, THERE)
             .expect("a short payload");
@@ -395,7 +395,8 @@ fn whatever_is_not_plain_takes_the_long_way() {
         bytes
     };
     let v4 = udp4(50_000, 3478);
-    // Length of the header, a fragment and its offset, a total length before the ports, none, and one beyond the packet.
+    // Length of the header, a fragment and its offset, a total length before the ports, none, and one beyond the
+    // packet.
     for (at, value) in [
         (0, 0x46),
         (0, 0x55),
@@ -409,7 +410,7 @@ fn whatever_is_not_plain_takes_the_long_way() {
         assert_eq!(plain_ipv4(&with(&v4, at, value)), None, "{value} at {at}");
     }
     assert_eq!(plain_ipv4(&v4[..23]), None);
-    // Reserved, and don't fragment: they change nothing.
+    // The reserved bit and "don't fragment" change nothing.
     assert!(plain_ipv4(&with(&v4, 6, 0xc0)).is_some());
 
     let v6 = ipv6(17, &UDP);
@@ -421,7 +422,7 @@ fn whatever_is_not_plain_takes_the_long_way() {
 
 #[test]
 fn a_table_holds_as_many_datagrams_as_it_was_made_for() {
-    // Ids that count up, as hosts give them, and hosts that count up: sets of four fill evenly enough for a quarter.
+    // Consecutive ids and consecutive hosts: sets of four fill evenly enough at a quarter of the capacity.
     let mut table = FragmentTable::new(1 << 12);
     let key = |number: u32| {
         let source = Ipv4Addr::from_bits(0xac10_0000 | (number / 64));

@@ -1,4 +1,4 @@
-//! [`Traffic`]: packets and bytes, as they are on the wire.
+//! [`Traffic`]: counts of packets and bytes on the wire.
 
 /// Packets and bytes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,7 +10,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// A packet without a byte.
+    /// One packet without bytes.
     pub const ONE_EMPTY: Self = Self {
         packets: 1,
         bytes: 0,

@@ -1,4 +1,4 @@
-//! [`VirtioHeader`]: precedes each packet of a tun device that hands over super-packets.
+//! [`VirtioHeader`]: the header before each packet of a tun device that passes super-packets.
 //!
 //! ```text
 //!  struct virtio_net_hdr (linux/virtio_net.h)
@@ -6,11 +6,11 @@
 //!  │ flags │ gso_type │ hdr_len │ gso_size │ csum_start │ csum_offset │ packet …
 //! ```
 //!
-//! Numbers are in the machine's byte order, not the network's. Offsets count from the beginning of the packet.
+//! Numbers are in host byte order, not in network byte order. Offsets count from the beginning of the packet.
 
 use super::Traffic;
 
-/// Tells how to segment the packet behind it, and how to complete its checksum.
+/// Describes how to segment the packet after it, and how to complete its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VirtioHeader {
     /// [`NEEDS_CHECKSUM`](Self::NEEDS_CHECKSUM) and others.
@@ -19,7 +19,7 @@ pub struct VirtioHeader {
     pub gso_type: u8,
     /// Bytes of all headers.
     pub header_length: u16,
-    /// Payload of each segment, in bytes; the last may have less.
+    /// Payload of each segment, in bytes; the last may be shorter.
     pub segment: u16,
     /// Offset of the first byte that the checksum covers.
     pub checksum_start: u16,
@@ -31,7 +31,7 @@ impl VirtioHeader {
     /// Its length.
     pub const LENGTH: usize = 10;
 
-    /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum's place holds the sum of the pseudo-header, and the rest is to be added.
+    /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum field holds the sum of the pseudo-header; the rest must be added.
     pub const NEEDS_CHECKSUM: u8 = 1;
 
     /// `VIRTIO_NET_HDR_GSO_NONE`: an ordinary packet.
@@ -45,7 +45,7 @@ impl VirtioHeader {
     /// `VIRTIO_NET_HDR_GSO_ECN`, beside a TCP type.
     const ECN: u8 = 0x80;
 
-    /// Parts a frame into header and packet; `None` where it is shorter than the header.
+    /// Splits a frame into header and packet; `None` if it is shorter than the header.
     #[inline]
     pub fn split(frame: &[u8]) -> Option<(Self, &[u8])> {
         let (header, packet) = frame.split_first_chunk::<{ Self::LENGTH }>()?;

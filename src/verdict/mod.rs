@@ -1,6 +1,6 @@
 //! [`Verdict`]: the action that a packet gets, the reason, and the rule of the policy that decided.
 //!
-//! This is the vocabulary of the filter and of all that reports about it. [`Reason`] and [`RuleKind`] are tables: words,
+//! The filter and everything that reports on it use these types. [`Reason`] and [`RuleKind`] are tables: words,
 //! meanings and lists elsewhere are derived from them.
 
 mod reason;
@@ -15,9 +15,9 @@ pub use rule::{RuleId, RuleKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Action {
-    /// The packet goes on its way, unchanged.
+    /// The packet is forwarded unchanged.
     Forward,
-    /// The packet ends here, silently, as with the article's firewall rules.
+    /// The packet is dropped silently, as by the article's firewall rules.
     Drop,
 }
 
@@ -35,15 +35,15 @@ impl Action {
 }
 
 /// The judgement of one packet: the action, the reason, and the rule of the policy that decided.
-// In this order: the tables of `ports` tell a verdict from another decision by its first byte.
+// The order of fields matters: the tables of `ports` tell a verdict from another decision by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Verdict {
     /// Forward or drop.
     pub action: Action,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// The rule that decided; `None` where no rule of the policy was needed (`malformed`, `default`, …).
+    /// The rule that decided; `None` if no rule of the policy was needed (`malformed`, `default`, …).
     pub rule: Option<RuleId>,
 }
 
@@ -51,7 +51,7 @@ pub struct Verdict {
 const _: () = assert!(size_of::<Verdict>() <= 8);
 
 impl Verdict {
-    /// Forward for `reason`, by no rule of the policy.
+    /// Forwards for `reason`, without a rule of the policy.
     pub const fn forward(reason: Reason) -> Self {
         Self {
             action: Action::Forward,
@@ -60,7 +60,7 @@ impl Verdict {
         }
     }
 
-    /// Drop for `reason`, by no rule of the policy.
+    /// Drops for `reason`, without a rule of the policy.
     pub const fn drop(reason: Reason) -> Self {
         Self {
             action: Action::Drop,

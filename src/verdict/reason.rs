@@ -1,4 +1,4 @@
-//! [`Reason`]: why a packet got its verdict, as one table with a row for each.
+//! [`Reason`]: the reasons for verdicts, as one table with a row for each.
 //!
 //! Everything that names reasons is derived from this table: verdict files, `[[test]]` expectations, the metric label
 //! `reason`, JSON, `explain`, summaries, counters and `docs/verdicts.md`.
@@ -13,10 +13,10 @@ use std::fmt;
 
 use super::Action;
 
-/// Makes the enum, the list of its values and the rows out of the table.
+/// Derives the enum, the list of its values and the rows from the table.
 macro_rules! reasons {
     ($($variant:ident $name:literal [$($action:ident),+] by $decided_by:ident: $meaning:literal, $source:literal;)+) => {
-        /// Why a packet got its verdict; one counter each.
+        /// The reason why a packet got its verdict; each has a counter.
         ///
         /// The order is the order of the verdicts: the first reason that applies wins.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,8 +1,8 @@
-//! [`RuleKind`] and [`RuleId`]: the kinds of rules that a policy has, and the number by which a verdict names one.
+//! [`RuleKind`] and [`RuleId`]: the kinds of rules in a policy, and the number by which a verdict names a rule.
 
 use std::num::NonZeroU32;
 
-/// The kind of a rule, which is the section of the policy file that it comes from.
+/// The kind of a rule: the section of the policy file that it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RuleKind {
     /// `[media]`: Table 1, row 1.

@@ -21,7 +21,7 @@ pub(super) struct HighTree {
 }
 
 impl HighTree {
-    /// Takes where ranges start, ascending from 0.
+    /// Builds the tree from the starts of ranges, ascending from 0.
     pub(super) fn build(starts: &[u64]) -> Self {
         let mut levels = Vec::new();
         // Ranges below one child of a node.

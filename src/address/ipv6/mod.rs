@@ -1,4 +1,4 @@
-//! IPv6: a search over the first 64 bits, then one over the last.
+//! Longest-prefix match for IPv6: a search over the first 64 bits, then one over the last 64.
 //!
 //! A trie of two strides of 64 bits. A stride of 16 bits is a table with a cell for each value; one
 //! of 64 bits is a search among the ranges that its values fall into. Most prefixes of a policy end
@@ -59,7 +59,7 @@ impl Ipv6Trie {
     /// Host bits of a prefix are ignored. A prefix may be repeated with its class.
     ///
     /// # Errors
-    /// [`BuildError::Conflict`] where a prefix is repeated with another class,
+    /// [`BuildError::Conflict`] if a prefix is repeated with another class,
     /// [`BuildError::TooManyRanges`] beyond 16,777,216 ranges (at least 8,388,607 prefixes).
     pub fn build(
         prefixes: impl IntoIterator<Item = (Ipv6Net, ClassNumber)>,
@@ -121,7 +121,7 @@ impl Ipv6Trie {
     }
 }
 
-/// Addresses that go down together: enough to overlap their loads.
+/// Addresses that descend the tree together: enough to overlap their loads.
 ///
 /// Measured: 10 and 12 are no faster, 16 are a tenth slower on small tables; 8 divide a burst of 64.
 const LANES: usize = 8;

@@ -40,7 +40,7 @@ impl Node {
         Self(words)
     }
 
-    /// Which child holds the address.
+    /// The number of the child that contains the address.
     #[inline(always)]
     pub(super) fn child(&self, address: u64) -> usize {
         let place = 2 + usize::from(self.0[1] < address);

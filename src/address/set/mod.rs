@@ -1,7 +1,7 @@
 //! [`PrefixSet`]: a set of addresses of both families, with exact set algebra.
 //!
-//! The tries answer which class an address has; a set answers which addresses remain when others are taken away, and
-//! says so in the fewest prefixes. It is what routes are made of.
+//! The tries give the class of an address; a set gives the addresses that remain when others are removed, in the fewest
+//! prefixes. Routes are computed with it.
 //!
 //! ```text
 //!   prefixes, any order     ranges: sorted, disjoint, never touching     prefixes again, the fewest
@@ -157,7 +157,7 @@ impl PrefixSet {
         !self.v6.is_empty()
     }
 
-    /// How many IPv4 addresses it has.
+    /// The number of IPv4 addresses in the set.
     pub fn v4_addresses(&self) -> u64 {
         self.v4
             .iter()
@@ -165,7 +165,7 @@ impl PrefixSet {
             .sum()
     }
 
-    /// How many IPv6 addresses it has; `u128::MAX` also for all 2^128 of them.
+    /// The number of IPv6 addresses in the set; `u128::MAX` also for all 2^128 of them.
     pub fn v6_addresses(&self) -> u128 {
         self.v6.iter().fold(0, |sum: u128, (first, last)| {
             sum.saturating_add((last - first).saturating_add(1))

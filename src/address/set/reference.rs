@@ -1,5 +1,5 @@
-//! The slow and obviously right set: a linear scan over prefixes for each address, and a search over every list of
-//! prefixes for the shortest.
+//! A slow, simple reference set: a linear scan over prefixes for each address, and a search over every list of prefixes
+//! for the shortest.
 //!
 //! It shares no code with [`PrefixSet`](super::PrefixSet).
 

@@ -4,8 +4,7 @@ use ipnet::IpNet;
 
 use super::PrefixSet;
 
-/// The addresses whose longest prefix of both lists stands in `these`; where the same prefix stands in both, it is the
-/// `others`'.
+/// The addresses whose longest prefix in both lists is in `these`; a prefix in both lists belongs to `others`.
 ///
 /// ```
 /// use offramp::address::more_specific;

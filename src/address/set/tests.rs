@@ -1,4 +1,4 @@
-//! Sets against the scan over prefixes, and their lists against every other list.
+//! Compares sets with a scan over prefixes, and their lists with every other list.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::vec;

@@ -1,44 +1,44 @@
-//! What the bytes of a packet say, read by their offset in the RFC; nothing here knows a policy.
+//! Reads the fields of a packet by their offset in the RFC, independently of any policy.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::packet::Protocol;
 
-/// What the rules look at in one packet.
+/// The fields of a packet that the rules use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Packet {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
-    /// A source route names hops that the packet has yet to visit.
+    /// True if a source route has hops left.
     pub(super) source_routed: bool,
     /// The fragments it begins, if it is a first fragment.
     pub(super) first_of: Option<FragmentKey>,
     pub(super) payload: Payload,
 }
 
-/// How much of the transport header the packet shows.
+/// The part of the transport header that the packet contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Payload {
-    /// All that the rules ask for.
+    /// Everything that the rules need.
     Whole(Transport),
     /// TCP or UDP that ends before its ports do.
     TruncatedHeader(Protocol),
     /// IPv6 extension headers that end before the transport header begins.
     TruncatedChain,
-    /// A fragment with an offset: the transport header is in another one.
+    /// A non-first fragment: the transport header is in another one.
     NonFirst { key: FragmentKey, carries: Carries },
 }
 
-/// What a tail says about the transport of its datagram.
+/// The transport of a datagram, as a non-first fragment shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Carries {
     /// IPv4: this protocol, in every fragment (`None`: neither TCP nor UDP).
     Known(Option<Protocol>),
-    /// IPv6: nothing, as a receiver ignores the next header of a tail (RFC 8200 §4.5).
+    /// IPv6: unknown, as a receiver ignores the next header of a non-first fragment (RFC 8200 §4.5).
     Anything,
 }
 
-/// A transport header, as far as the rules look at it.
+/// The fields of a transport header that the rules use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transport {
     Ports(Ports),
@@ -52,11 +52,11 @@ pub(super) struct Ports {
     pub(super) destination: u16,
 }
 
-/// Every transport that a packet can turn out to carry; `None` is neither TCP nor UDP.
+/// Every transport that a packet may carry; `None` is neither TCP nor UDP.
 pub(super) const ANY_TRANSPORT: [Option<Protocol>; 3] =
     [Some(Protocol::Tcp), Some(Protocol::Udp), None];
 
-/// What the fragments of one datagram have in common.
+/// The fields that all fragments of one datagram share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum FragmentKey {
     /// RFC 791 §3.2.
@@ -74,10 +74,10 @@ pub(super) enum FragmentKey {
     },
 }
 
-/// A datagram ends here, whatever its fragments say (RFC 791 §3.1, RFC 8200 §4.5).
+/// Maximum length of a datagram (RFC 791 §3.1, RFC 8200 §4.5).
 const LARGEST_DATAGRAM: usize = 65_535;
 
-/// What `packet` says; `None` when no host would accept its header.
+/// Reads `packet`; `None` if no host would accept its header.
 pub(super) fn read(packet: &[u8], length_on_the_wire: usize) -> Option<Packet> {
     if packet.is_empty() {
         return None;
@@ -151,7 +151,7 @@ fn read_ipv4(packet: &[u8], length_on_the_wire: usize) -> Option<Packet> {
     })
 }
 
-/// Whether IPv4 options hold a loose (131) or strict (137) source route with hops left.
+/// True if IPv4 options hold a loose (131) or strict (137) source route with hops left.
 ///
 /// RFC 791 §3.1: option 0 ends the list, option 1 is one byte long, every other has its length in its second byte.
 /// The third byte of a source route points at the next hop, and past the option when none is left.
@@ -227,7 +227,7 @@ fn read_ipv6(packet: &[u8], length_on_the_wire: usize) -> Option<Packet> {
             source_routed = true;
         }
         if at + length > end {
-            // The rest may come in a tail; without one, there is no rest.
+            // The rest may come in a non-first fragment; an unfragmented packet has no rest.
             if first_of.is_some() {
                 break Payload::TruncatedChain;
             }
@@ -268,7 +268,7 @@ fn read_ipv6(packet: &[u8], length_on_the_wire: usize) -> Option<Packet> {
                     carries: Carries::Anything,
                 };
             }
-            // Offset 0 and nothing more to come is an atomic fragment (RFC 6946): an ordinary packet.
+            // Offset 0 without more fragments is an atomic fragment (RFC 6946): an ordinary packet.
             if more_fragments {
                 first_of = Some(key);
             }
@@ -292,7 +292,7 @@ fn ipv6_address(packet: &[u8], at: usize) -> Ipv6Addr {
     Ipv6Addr::from(octets)
 }
 
-/// The byte at `at`, if the packet comes that far (`end`) and the capture too.
+/// The byte at `at`, if both the packet (up to `end`) and the capture contain it.
 fn byte(packet: &[u8], end: usize, at: usize) -> Option<u8> {
     if at < end && at < packet.len() {
         Some(packet[at])
@@ -316,7 +316,7 @@ fn read_transport(packet: &[u8], end: usize, at: usize, protocol: u8) -> Payload
     }))
 }
 
-/// TCP and UDP; every other protocol is all the same to the rules.
+/// TCP or UDP; the rules do not distinguish other protocols.
 fn protocol_with_ports(protocol: u8) -> Option<Protocol> {
     match protocol {
         6 => Some(Protocol::Tcp),

@@ -1,4 +1,4 @@
-//! One policy, hand-written packets.
+//! Hand-written packets, judged by one policy.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! Hosts, service records and `[dns]` for a small policy: few labels, so that names repeat and stand below each other.
+//! Hosts, service records and `[dns]` for a small policy, of few labels, so that names repeat and are below each other.
 
 use arbitrary::{Result, Unstructured};
 
 use crate::policy::{Canary, Policy, Sourced, SrvRecord};
 
-/// Gives the rules of `policy` names, and its `[dns]` a content.
+/// Gives the rules of `policy` names, and fills its `[dns]`.
 pub fn give_names(bytes: &mut Unstructured<'_>, policy: &mut Policy) -> Result<()> {
     for server in &mut policy.servers {
         server.hosts = names(bytes, server.name.line)?;

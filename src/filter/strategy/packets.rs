@@ -1,4 +1,4 @@
-//! Packets of a flow: well-formed first, then disturbed.
+//! Generates packets of a flow: well-formed first, then mutated.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use super::{Arrival, Flow, one_in};
 /// Payload lengths around the ports (4), the UDP header (8) and the unit of fragments (8).
 const PAYLOAD_LENGTHS: [usize; 12] = [16, 24, 8, 4, 3, 0, 1, 2, 5, 7, 12, 32];
 
-/// Fragment offsets in units of 8 bytes: those after the first, one of an Ethernet frame, and those at the end of a datagram.
+/// Fragment offsets in units of 8 bytes: those after the first, one of an Ethernet frame, and those at the end of a
+/// datagram.
 const OFFSETS: [u16; 8] = [1, 1, 1, 2, 3, 185, 8190, 8191];
 
 /// The fragment fields of one header.
@@ -109,7 +110,7 @@ fn ipv4_options(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         options.resize(start + filled, 10);
     }
     options.truncate(40);
-    // End of options, or bytes that look like one more.
+    // End of options, or bytes that look like another option.
     let padding = *bytes.choose(&[0, 1, 131])?;
     options.resize(options.len().next_multiple_of(4), padding);
     Ok(options)
@@ -145,7 +146,7 @@ pub(super) fn ipv6_packet(
         if kind == 44 {
             let fragment = fragment_fields(bytes)?;
             more_seen |= fragment.more;
-            // A fragment inside a fragment mostly has an id of its own.
+            // A fragment inside a fragment usually has an id of its own.
             fragment_headers += 1;
             let rarity = if fragment_headers > 1 { 2 } else { 8 };
             let id = if one_in(bytes, rarity)? {
@@ -194,7 +195,7 @@ pub(super) fn ipv6_packet(
     Ok(packet)
 }
 
-/// The packet as it arrives: mostly as it is, else with lengths or bytes that do not fit.
+/// The packet as it arrives: usually unchanged, else with inconsistent lengths or changed bytes.
 pub(super) fn disturbed(
     bytes: &mut Unstructured<'_>,
     mut packet: Vec<u8>,
@@ -227,7 +228,7 @@ pub(super) fn disturbed(
         // A packet that ends early.
         28 => cut(bytes, &mut packet)?,
         29 => {
-            // Where the header says how to read it: version and length, next header, fragment.
+            // Fields that determine how to read the header: version and length, next header, fragment.
             if let Some(byte) = packet.get_mut(bytes.int_in_range(0..=9)?) {
                 *byte = bytes.arbitrary()?;
             }
@@ -240,7 +241,7 @@ pub(super) fn disturbed(
                 }
             }
         }
-        // Anything at all.
+        // Any bytes.
         31 => {
             let length = bytes.int_in_range(0..=96usize)?.min(bytes.len());
             packet = bytes.bytes(length)?.to_vec();
@@ -267,7 +268,7 @@ fn declare(packet: &mut [u8], change: impl Fn(u16) -> u16) {
     }
 }
 
-/// Takes away the end of a packet: mostly some of its last 24 bytes.
+/// Truncates a packet: usually by some of its last 24 bytes.
 fn cut(bytes: &mut Unstructured<'_>, packet: &mut Vec<u8>) -> Result<()> {
     let end = if one_in(bytes, 4)? {
         bytes.choose_index(packet.len() + 1)?

@@ -101,7 +101,7 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
     })
 }
 
-/// Hands out the lines of a policy file that nobody wrote.
+/// Hands out line numbers of an imaginary policy file.
 struct Lines(u32);
 
 impl Lines {
@@ -120,7 +120,7 @@ struct Prefixes {
     made: Vec<IpNet>,
 }
 
-/// How many of the prefixes in a list derive from prefixes of other lists.
+/// The share of prefixes in a list that derive from prefixes of other lists.
 #[derive(Debug, Clone, Copy)]
 enum Kin {
     Few,

@@ -1,4 +1,4 @@
-//! [`RunError`]: why a gateway did not start, or has ended.
+//! [`RunError`]: the reason why a gateway did not start, or has ended.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,35 +8,35 @@ use crate::gateway::host::lock::LockError;
 use crate::gateway::host::source::LoadError;
 use crate::gateway::resolver::DnsError;
 
-/// Why a gateway did not start, or ended without being asked to.
+/// The reason why a gateway did not start, or ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// There is one already.
+    /// Another gateway is running.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// Something would break it.
+    /// A check found a condition that would break the gateway.
     #[error("{0} in the way; `offramp run --dry-run` lists what it would do")]
     Findings(String),
-    /// The policy is not taken.
+    /// The policy cannot be loaded or compiled.
     #[error(transparent)]
     Policy(#[from] LoadError),
-    /// The kernel refuses its part.
+    /// The kernel refused the diversion.
     #[error("{0}")]
     Divert(Box<dyn std::error::Error + Send + Sync>),
-    /// The filter's device cannot be made.
+    /// The filter's device cannot be created.
     #[error("cannot make the device {device}: {source}")]
     Device {
-        /// Its name.
+        /// The device's name.
         device: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The control socket cannot be made.
+    /// The control socket cannot be created.
     #[error("cannot listen on {}: {source}; name another place: [gateway] control = \"...\"", path.display())]
     Control {
-        /// Where it was to be.
+        /// The socket's path.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The metrics endpoint cannot be served.
@@ -44,23 +44,23 @@ pub enum RunError {
         "cannot serve metrics at {address}: {source}; name another address, or leave it out: [gateway] metrics = \"...\""
     )]
     Metrics {
-        /// Where it was to be.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Names cannot be answered.
+    /// The DNS server cannot be started.
     #[error(transparent)]
     Dns(#[from] DnsError),
-    /// The DNS server has ended.
+    /// The DNS server ended without being asked to.
     #[error("DNS queries are not answered any more: {0}")]
     DnsEnded(String),
-    /// The system has no thread, signal or socket for us.
+    /// The system refused a thread, signal handler or socket.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was asked of it.
+        /// The operation that failed.
         what: &'static str,
-        /// What it says.
+        /// The system's error.
         source: io::Error,
     },
     /// A worker ended without being asked to.
@@ -69,7 +69,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// The kernel refuses its part of the diversion.
+    /// Wraps an error of the diversion.
     pub(super) fn divert(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Divert(Box::new(error))
     }

@@ -1,4 +1,4 @@
-//! [`Gateway`]: a gateway that runs; its control loop, and the order in which it starts and ends.
+//! [`Gateway`]: a running gateway, its control loop, and the order in which it starts and stops.
 
 use std::collections::HashMap;
 use std::io;
@@ -35,7 +35,7 @@ use crate::gateway::tun::watchdog::Watchdog;
 use crate::gateway::tun::workers::Workers;
 use crate::policy::{FailMode, GatewayOptions};
 
-/// A gateway that runs.
+/// A running gateway.
 pub(super) struct Gateway<D: Divert> {
     pub(super) divert: D,
     pub(super) netlink: Netlink,
@@ -52,11 +52,11 @@ pub(super) struct Gateway<D: Divert> {
     signals: Signals,
     pub(super) watch: FileWatch,
     links: LinkChanges,
-    /// Whether the interfaces that matter are on, as far as the kernel has said.
+    /// The last state that the kernel reported of each relevant interface: true if it is up.
     known_links: HashMap<String, bool>,
     /// `[gateway]` as it was at the start.
     pub(super) options: GatewayOptions,
-    /// The device is on, and the routes lead to it.
+    /// True if the device is up and the routes lead to it.
     diverting: bool,
     pub(super) loader: Loader,
     pub(super) reloads: Reloads,
@@ -65,7 +65,7 @@ pub(super) struct Gateway<D: Divert> {
     started: Instant,
 }
 
-/// The signals that are listened to.
+/// The signals that the gateway handles.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -97,7 +97,7 @@ impl<D: Divert> Gateway<D> {
         let manager = Arc::new(ServiceManager::of_environment());
         let control = listen(&first.policy().gateway)?;
         let metrics = serve_metrics(&first.policy().gateway).await?;
-        // Its log is a thread's, and those begin later.
+        // No log yet: it needs a thread, and threads start later.
         let dns = DnsServer::start(first.policy(), None)?;
 
         let options = first.policy().gateway.clone();
@@ -107,7 +107,7 @@ impl<D: Divert> Gateway<D> {
                 device: summary.device.clone(),
                 source,
             })?;
-        // What it takes is given up next.
+        // Real-time scheduling needs rights that the gateway drops next.
         let schedule = Schedule::new(options.realtime, cpus(&options));
         let files = source.files();
         let mut written = DropOptions::new(&options, capture.as_ref()).folders();
@@ -120,7 +120,7 @@ impl<D: Divert> Gateway<D> {
             control: control_path(&first.policy().gateway),
             device: &summary.device,
         });
-        // Threads begin here: the file watch has one, too.
+        // Threads start here: the file watch has one, too.
         let watch = FileWatch::new(&files)
             .map_err(io::Error::other)
             .map_err(system("watch the policy file"))?;
@@ -137,7 +137,7 @@ impl<D: Divert> Gateway<D> {
         let divert = D::install(netlink.clone(), plan).await;
         let divert = divert.map_err(RunError::divert)?;
         let watchdog = Watchdog::start(workers.io(), Arc::clone(&manager));
-        // From here on: the creation of the device is no change.
+        // Subscribed only now, so that the creation of the device is not reported as a change.
         let links = LinkChanges::new().map_err(system("hear of interfaces"))?;
         let present = netlink.interfaces().await.unwrap_or_default();
         let watched = summary.interfaces.iter().chain([&summary.device]);
@@ -181,7 +181,7 @@ impl<D: Divert> Gateway<D> {
         Ok(gateway)
     }
 
-    /// Reports to the service manager that traffic is judged, and by which policy.
+    /// Tells the service manager that the gateway is ready, and which policy it judges by.
     pub(super) fn report_ready(&self) {
         let mut status = format!(
             "judging by {}, generation {}",
@@ -198,7 +198,7 @@ impl<D: Divert> Gateway<D> {
     pub(super) async fn serve(&mut self) -> Result<(), RunError> {
         let mut reconcile = tokio::time::interval(RECONCILE_INTERVAL);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The policy may have been written while everything was set up.
+        // The policy may have changed during the start.
         self.ask_for_policy(Occasion::FileChange);
         loop {
             tokio::select! {
@@ -224,11 +224,11 @@ impl<D: Divert> Gateway<D> {
         Ok(())
     }
 
-    /// Restores what another program has changed in the kernel.
+    /// Restores the parts of the diversion that another program has changed in the kernel.
     async fn reconcile(&mut self) {
         let device = self.divert.plan().summary().device;
         if self.known_links.get(&device) == Some(&false) {
-            // Nothing leads to a device that is off, and that was logged.
+            // No route can lead to a device that is down; that was logged already.
             return;
         }
         let repaired = self.divert.repair().await;
@@ -244,13 +244,13 @@ impl<D: Divert> Gateway<D> {
                 self.repairs.count += 1;
                 self.repairs.last = Some(missing);
             }
-            // Logged once: every few seconds there is another try.
+            // Logged once, though it is retried every few seconds.
             Err(error) if before => error!("cannot restore the diversion: {error}"),
             Err(error) => debug!("still cannot restore the diversion: {error}"),
         }
     }
 
-    /// Keeps the diversion whole when interfaces come and go.
+    /// Keeps the diversion complete when interfaces come and go.
     async fn follow(&mut self, change: LinkChange) {
         let (name, is_on) = match change {
             LinkChange::Overrun => return self.reconcile().await,
@@ -262,13 +262,13 @@ impl<D: Divert> Gateway<D> {
         if !is_ours && !summary.interfaces.contains(&name) {
             return;
         }
-        // The kernel reports much that is no change of this kind.
+        // The kernel also reports changes that are irrelevant here.
         let before = self.known_links.insert(name.clone(), is_on);
         if before.is_none_or(|before| before == is_on) {
             return;
         }
         match (is_ours, is_on) {
-            // Its routes went when it was off.
+            // The kernel removed its routes when it went down.
             (true, true) => {
                 let repaired = self.divert.repair().await;
                 self.diverting = repaired.is_ok();
@@ -307,7 +307,7 @@ impl<D: Divert> Gateway<D> {
         questions.answer(ready, snapshot);
     }
 
-    /// The state of the gateway, with every rule of the policies so far, also those that decided nothing.
+    /// Collects the state of the gateway, with every rule of all policies so far, idle ones included.
     async fn status(&self) -> Status {
         let summary = self.divert.plan().summary();
         let present = self.netlink.interfaces().await.unwrap_or_default();
@@ -341,7 +341,7 @@ impl<D: Divert> Gateway<D> {
         }
     }
 
-    /// Ends the gateway: in order, or as its fail mode wants it where it failed.
+    /// Stops the gateway: cleanly, or, after a failure, as its fail mode specifies.
     pub(super) async fn stop(mut self, ended: &Result<(), RunError>) -> Result<(), RunError> {
         if ended.is_err() {
             self.workers.stop();
@@ -380,5 +380,5 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
         .map_err(|source| RunError::Metrics { address, source })
 }
 
-/// How often to compare the kernel's part with what was installed: `nft` takes milliseconds.
+/// Interval between comparisons of the kernel's state with what was installed: `nft` takes milliseconds.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);

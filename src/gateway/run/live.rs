@@ -1,4 +1,4 @@
-//! `offramp verify --live`: does this host do what the policy says?
+//! `offramp verify --live`: checks that this host behaves as the policy specifies.
 //!
 //! ```text
 //!            names                          routes                         filter
@@ -6,11 +6,11 @@
 //!  client    as its resolvers answer        and the company's by it        -
 //! ```
 //!
-//! Nothing is changed. A route is asked of the kernel by a UDP socket that
-//! is connected and sends nothing: the address it is given says which way it would go. Probes are datagrams with the
-//! mark that a client's packet would have, from an address of the host in the tunnel: the routing rules lead them to the
-//! filter, and its counters tell. Only such are sent as the policy drops, and with one hop to live: where nothing drops
-//! them, they get no further than to the next router.
+//! The check changes nothing. It looks up a route by connecting a UDP socket that sends nothing: the local address that
+//! the kernel assigns shows the route. Probes are datagrams with the mark that a client's packet would have, sent from
+//! an address of the host in the tunnel: the routing rules lead them to the filter, and its counters show whether it
+//! dropped them. All probes are packets that the policy drops, with a TTL of 1: if nothing drops them, they reach the
+//! next router at most.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -36,7 +36,7 @@ use crate::policy::{DivertScope, Policy};
 use crate::verdict::Action;
 use crate::verify::{Finding, FindingCode, Part};
 
-/// Where to look from.
+/// The host that the check runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vantage {
     /// The concentrator on which the gateway runs.
@@ -45,27 +45,27 @@ pub enum Vantage {
     Client,
 }
 
-/// How to look.
+/// Options of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveOptions {
-    /// Where from.
+    /// The host that the check runs on.
     pub vantage: Vantage,
-    /// The DNS servers to ask; those that clients ask where there is none.
+    /// The DNS servers to query; if empty, those that clients use.
     pub resolvers: Vec<SocketAddr>,
-    /// The gateway's control socket; the policy's where it is `None`.
+    /// The gateway's control socket; `None` for the one in the policy.
     pub control: Option<PathBuf>,
 }
 
-/// What was seen.
+/// The result of the check.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Looked {
-    /// What does not fit the policy.
+    /// Deviations from the policy.
     pub findings: Vec<Finding>,
-    /// What could not be looked at, and why.
+    /// Checks that were not possible, each with its reason.
     pub unseen: Vec<String>,
 }
 
-/// Looks whether this host does as the policy says. `file` is the policy's.
+/// Checks that this host behaves as the policy specifies. `file` is the policy file.
 pub fn look(
     file: &Path,
     policy: &CompiledPolicy,
@@ -105,7 +105,7 @@ impl Look<'_> {
         clients.any(|subnet| subnet.value.contains(&address))
     }
 
-    /// An address of this host in the tunnel, of the same family.
+    /// An address of this host in the tunnel, of the same family as `like`.
     fn own_in_tunnel(&self, like: IpAddr) -> Option<IpAddr> {
         let mut own = self.local.iter().copied();
         own.find(|it| it.is_ipv4() == like.is_ipv4() && self.is_client(*it))
@@ -142,7 +142,7 @@ impl Look<'_> {
     }
 
     fn names_at(&mut self, server: SocketAddr, zones: &Zones) -> Result<(), String> {
-        // It may answer clients alone.
+        // The server may answer clients only.
         let asker = Asker::new(server, self.own_in_tunnel(server.ip()));
         for owner in zones.owners() {
             let types: &[u16] = match &owner.treatment {
@@ -165,7 +165,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Where the kernel's routes lead, for one address of each prefix of the policy.
+    /// Checks the kernel's route to one address of each prefix of the policy.
     fn routes(&mut self, plan: &RoutePlan) {
         for source in &plan.sources {
             let to = source.prefix.network();
@@ -207,7 +207,7 @@ impl Look<'_> {
         }
     }
 
-    /// Whether the gateway runs by this policy, and drops what is dropped by it.
+    /// Checks that the gateway runs with this policy, and drops the probes.
     fn gateway(&mut self, file: &Path) {
         let gateway = &self.policy().gateway;
         let control = self.options.control.as_deref();
@@ -231,7 +231,7 @@ impl Look<'_> {
         }
     }
 
-    /// A packet of every kind that the policy drops.
+    /// One packet of each kind that the policy drops.
     fn probes(&mut self) -> Vec<Probe> {
         let policy = self.policy();
         let media = policy
@@ -281,7 +281,7 @@ impl Look<'_> {
 
     /// An address of the prefix that is not this host's.
     fn foreign_address_in(&self, prefix: IpNet) -> Option<IpAddr> {
-        // The first of an IPv6 subnet is every router's (RFC 4291 §2.6.1).
+        // The first address of an IPv6 subnet is the subnet-router anycast address (RFC 4291 §2.6.1).
         let is_whole = prefix.prefix_len() == prefix.max_prefix_len();
         let mut hosts = prefix.hosts().take(16);
         hosts.find(|host| (is_whole || *host != prefix.network()) && !self.local.contains(host))
@@ -311,7 +311,7 @@ impl Look<'_> {
             SocketAddr::V6(_) => SockRef::from(&socket).set_unicast_hops_v6(1)?,
         }
         for _ in 0..PROBE_PACKETS {
-            // Where the kernel stops them, the counters tell.
+            // If the kernel refuses a probe, the counters show it.
             _ = socket.send_to(b"offramp verify --live", probe.to);
         }
         let deadline = Instant::now() + PATIENCE;
@@ -379,7 +379,7 @@ fn about_status(status: &Status, file: &Path) -> Vec<Finding> {
     findings
 }
 
-/// What a server says of a name, against what the policy says.
+/// Compares a server's answer for a name with the policy.
 fn compare(
     server: SocketAddr,
     owner: &Owner,
@@ -426,20 +426,20 @@ fn compare(
     )
 }
 
-/// The address that this host would send from to `to`; nothing is sent.
+/// The source address that this host would use towards `to`; sends nothing.
 fn source_towards(to: IpAddr) -> io::Result<IpAddr> {
     let any: IpAddr = match to {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0))?;
-    // STUN's port: any would do.
+    // STUN's port; any port would do.
     socket.connect((to, 3_478))?;
     Ok(socket.local_addr()?.ip())
 }
 
 fn local_addresses() -> Vec<IpAddr> {
-    // Without them nothing is known to be this host's, and no probe is sent.
+    // Without interface addresses the check knows no address of this host, and sends no probe.
     let interfaces = getifaddrs().into_iter().flatten();
     let addresses = interfaces.filter_map(|interface| {
         let address = interface.address?;
@@ -463,9 +463,9 @@ fn resolv_conf() -> Vec<SocketAddr> {
     servers.collect()
 }
 
-/// Packets of a probe: more than chance brings in its moment on most gateways.
+/// Packets per probe: more than unrelated traffic adds to the counters in that time on most gateways.
 const PROBE_PACKETS: u64 = 16;
-/// Kinds of packets that are tried.
+/// Maximum number of probes.
 const MAX_PROBES: usize = 64;
-/// How long the counters may take.
+/// Maximum wait for the counters.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! [`Loader`]: reads and compiles policies beside the control thread, one at a time.
+//! [`Loader`]: reads and compiles policies on a thread of its own, one at a time.
 //!
 //! ```text
 //!  control   ask ──────────────────── ask, ask ─────── loaded ──▶ in force ── loaded ──▶ in force
@@ -6,9 +6,9 @@
 //!  thread      └─▶ read, compile ────────────────────────┘ read, compile ───────┘  one more, however many asked
 //! ```
 //!
-//! Compiling a large feed on a busy host may take longer than the service manager waits for a sign of life, so the control
-//! thread goes on meanwhile. Every load that was asked for while one ran may find files that it did not see: they come to
-//! one more. A gateway that stops does not wait for a load.
+//! Compiling a large feed on a busy host may take longer than the service manager waits for a heartbeat, so the control
+//! thread keeps running meanwhile. Requests that arrive during a load may concern files that it has not seen; together
+//! they cause one more load. A gateway that stops does not wait for a load.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::gateway::host::service::{Notice, ServiceManager};
 use crate::gateway::host::source::{LoadError, PolicySource};
 use crate::gateway::host::watch::fingerprint;
 
-/// Why a policy is loaded; the greater reason prevails.
+/// The reason for loading a policy; the greater one prevails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Occasion {
-    /// A file may read differently.
+    /// A file may have changed.
     FileChange,
-    /// An operator asks for it, whatever the files say.
+    /// An operator requests a load, even if no file has changed.
     Signal,
 }
 
@@ -33,10 +33,10 @@ pub(super) enum Occasion {
 pub(super) struct Loader {
     source: Arc<dyn PolicySource>,
     manager: Arc<ServiceManager>,
-    /// Of the files as they were last read.
+    /// Fingerprint of the files as last read.
     fingerprint: u64,
     loading: Option<JoinHandle<Loaded>>,
-    /// A load that was asked for while another ran.
+    /// A load requested while another ran.
     wanted: Option<Occasion>,
 }
 
@@ -45,12 +45,12 @@ pub(super) struct Loaded {
     /// The files that were read.
     pub(super) files: Vec<PathBuf>,
     fingerprint: u64,
-    /// The policy; `None` where no file has changed and nobody insists.
+    /// The policy; `None` if no file has changed and no operator requested the load.
     pub(super) policy: Option<Result<CompiledPolicy, LoadError>>,
 }
 
 impl Loader {
-    /// Loads from `source`, whose files read as `fingerprint` tells at the moment.
+    /// Creates a loader for `source`; `fingerprint` is that of its files now.
     pub(super) fn new(
         source: Arc<dyn PolicySource>,
         manager: Arc<ServiceManager>,
@@ -65,7 +65,7 @@ impl Loader {
         }
     }
 
-    /// Asks for a load. While one runs, this is noted for [`Loader::go_on`].
+    /// Requests a load. If one is running, [`Loader::go_on`] starts this one later.
     pub(super) fn ask(&mut self, occasion: Occasion, generation: Generation) {
         if self.loading.is_some() {
             self.wanted = self.wanted.max(Some(occasion));
@@ -78,10 +78,10 @@ impl Loader {
         }));
     }
 
-    /// Waits for the load that runs; without one, for ever. Nothing is lost when it is dropped before it is done.
+    /// Waits for the running load; without one, forever. Cancel-safe.
     ///
     /// # Errors
-    /// [`JoinError`] where the load has panicked.
+    /// [`JoinError`] if the load panicked.
     pub(super) async fn loaded(&mut self) -> Result<Loaded, JoinError> {
         let Some(loading) = &mut self.loading else {
             return std::future::pending().await;
@@ -94,7 +94,7 @@ impl Loader {
         loaded
     }
 
-    /// Starts the load that was asked for while the last one ran, if any; `generation` is the next one.
+    /// Starts the load requested while the last one ran, if any; `generation` is the next one.
     pub(super) fn go_on(&mut self, generation: Generation) {
         if let Some(occasion) = self.wanted.take() {
             self.ask(occasion, generation);
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// A source that loads when it is allowed to, and tells which generations it loads.
+    /// A source that loads when the test allows it, and reports which generations it loads.
     struct SlowSource {
         begun: Mutex<Sender<Generation>>,
         allowed: Mutex<Receiver<()>>,
@@ -183,7 +183,7 @@ mod tests {
             let (mut loader, has_begun, _allow) = slow();
             loader.ask(Occasion::Signal, Generation(2));
             assert_eq!(has_begun.recv(), Ok(Generation(2)));
-            // The load waits. Timers, and so everything else of this thread, go on.
+            // The load is blocked. Timers, and so everything else on this thread, keep running.
             let loaded = tokio::time::timeout(Duration::from_millis(1), loader.loaded());
             assert!(loaded.await.is_err());
         });

@@ -6,8 +6,9 @@
 //!  stop    diversion ends ─▶ workers end with what was queued ─▶ routes, rules ─▶ device
 //! ```
 //!
-//! `lifecycle` holds a gateway that runs, `loader` reads policies beside it, `preflight` asks the host for what would break it,
-//! `live` holds a running host against its policy, and `resolver_alone` is a DNS server without the rest.
+//! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `preflight` checks the host for
+//! conditions that would break it, `live` compares a running host with its policy, and `resolver_alone` is the DNS
+//! server without the rest.
 
 mod error;
 mod lifecycle;
@@ -41,7 +42,7 @@ type Diverter = nftables::Installation;
 /// Runs a gateway by the policy of `source` until SIGTERM or SIGINT; dropped packets go to `capture`.
 ///
 /// # Errors
-/// [`RunError`]; the kernel is then left as the policy's fail mode wants it.
+/// [`RunError`]; the kernel is then left as the policy's fail mode specifies.
 pub fn run(source: Arc<dyn PolicySource>, capture: Option<CaptureOptions>) -> Result<(), RunError> {
     in_runtime(run_with::<Diverter>(source, capture))
 }
@@ -52,7 +53,7 @@ async fn run_with<D: Divert>(
 ) -> Result<(), RunError> {
     let lock = HostLock::take()?;
     let netlink = connect()?;
-    // A file that is written from here on has changed.
+    // A file written after this point counts as changed.
     let read = fingerprint(&source.files());
     let first = source.load(Generation(1))?;
     let plan = D::Plan::of(first.policy());
@@ -67,13 +68,13 @@ async fn run_with<D: Divert>(
 /// The outcome of [`rehearse`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rehearsal {
-    /// Conditions that stand in the way.
+    /// Conditions that would prevent a start.
     pub findings: Vec<Finding>,
-    /// The diversion, as commands that an operator would type.
+    /// The diversion, as the equivalent shell commands.
     pub commands: String,
 }
 
-/// Finds out what [`run`] would find and do, without doing it.
+/// Reports the findings and actions of [`run`] without changing anything.
 ///
 /// # Errors
 /// [`RunError::System`].
@@ -83,7 +84,7 @@ pub fn rehearse(policy: &Policy) -> Result<Rehearsal, RunError> {
         let plan = <Diverter as Divert>::Plan::of(policy);
         let findings = match HostLock::take() {
             Ok(_lock) => preflight::check::<Diverter>(policy, &plan, &netlink).await,
-            // Its device and whatever else it has is no obstacle of its own.
+            // The running gateway's own device and files are not findings of their own.
             Err(held) => vec![Finding::error(
                 held.to_string(),
                 "SIGHUP has it take a policy that has changed",
@@ -99,7 +100,7 @@ pub fn rehearse(policy: &Policy) -> Result<Rehearsal, RunError> {
 /// Removes what a killed gateway left in the kernel.
 ///
 /// # Errors
-/// [`RunError::Lock`] while one runs; [`RunError::Divert`].
+/// [`RunError::Lock`] while a gateway runs; [`RunError::Divert`].
 pub fn clean_up() -> Result<(), RunError> {
     in_runtime(async {
         let _lock = HostLock::take()?;
@@ -108,7 +109,7 @@ pub fn clean_up() -> Result<(), RunError> {
     })
 }
 
-/// Does `work` on this thread, with timers, signals and sockets to wait for.
+/// Runs `work` on this thread in a runtime with timers, signals and sockets.
 fn in_runtime<T>(work: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -118,7 +119,7 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, RunError>>) -> Result<T, R
             source,
         })?;
     let done = runtime.block_on(work);
-    // A program that hangs is left to itself.
+    // Does not wait for a child program that hangs.
     runtime.shutdown_background();
     done
 }
@@ -130,7 +131,7 @@ fn connect() -> Result<Netlink, RunError> {
     })
 }
 
-/// Logs findings; an error where one of them keeps the gateway from starting.
+/// Logs findings; returns an error if one of them keeps the gateway from starting.
 fn report(findings: &[Finding]) -> Result<(), RunError> {
     let mut errors = 0;
     for finding in findings {

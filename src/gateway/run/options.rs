@@ -1,16 +1,16 @@
-//! What `[gateway]` comes to: defaults, and what of it takes a restart.
+//! Interprets `[gateway]`: defaults, and the keys that take effect only at a restart.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::policy::GatewayOptions;
 
-/// Where the gateway of this policy serves its metrics, if it does.
+/// The address of the metrics endpoint, if the policy has one.
 pub(super) fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
     gateway.metrics.as_ref().map(|address| address.value)
 }
 
-/// Where the gateway of this policy is to be asked.
+/// The path of the control socket.
 pub(super) fn control_path(gateway: &GatewayOptions) -> &Path {
     Path::new(
         gateway
@@ -20,12 +20,12 @@ pub(super) fn control_path(gateway: &GatewayOptions) -> &Path {
     )
 }
 
-/// One queue while there are two cores or fewer: the sender of the packets needs one of them.
+/// The number of workers. One queue on a host with two cores or fewer: the sender of the packets needs one of them.
 pub(super) fn workers_wanted(gateway: &GatewayOptions) -> usize {
     gateway.workers.map_or(1, usize::from)
 }
 
-/// The processors that the workers keep to.
+/// The processors that the workers are pinned to.
 pub(super) fn cpus(gateway: &GatewayOptions) -> impl Iterator<Item = usize> + '_ {
     gateway.cpus.iter().map(|cpu| cpu.value.into())
 }

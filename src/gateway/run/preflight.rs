@@ -1,7 +1,7 @@
-//! What would break the gateway, looked for before anything is changed.
+//! Checks the host for conditions that would break the gateway, before changing anything.
 //!
-//! Each check names one pitfall: what it is, and what to change. An error keeps `offramp run` from starting; a warning
-//! tells of what it cannot help.
+//! Each check reports one pitfall and the setting to change. An error keeps `offramp run` from starting; a warning
+//! names a condition that the gateway cannot detect or work around.
 
 use std::fs;
 use std::io;
@@ -18,7 +18,7 @@ use crate::policy::Policy;
 
 mod openvpn;
 
-/// Looks for everything that would break a diversion of kind `D` for `policy` on this host.
+/// Finds everything on this host that would break a diversion of kind `D` for `policy`.
 pub async fn check<D: Divert>(policy: &Policy, plan: &D::Plan, netlink: &Netlink) -> Vec<Finding> {
     let summary = plan.summary();
     let mut findings = check_rights();
@@ -44,7 +44,7 @@ pub async fn check<D: Divert>(policy: &Policy, plan: &D::Plan, netlink: &Netlink
     findings
 }
 
-/// Looks for what would break `policy` on this host once it is diverted for: a reload can bring these, too.
+/// Finds everything on this host that would break the diversion for `policy` and that a reload can introduce.
 pub async fn check_change<D: Divert>(
     policy: &Policy,
     plan: &D::Plan,
@@ -59,7 +59,7 @@ pub async fn check_change<D: Divert>(
     findings
 }
 
-/// Whether the gateway can listen where it is to.
+/// Checks that the gateway can listen on its configured addresses.
 fn check_addresses(policy: &Policy) -> Vec<Finding> {
     let gateway = &policy.gateway;
     let names = resolver::try_addresses(policy).into_iter();
@@ -115,7 +115,7 @@ fn check_rights() -> Vec<Finding> {
     findings
 }
 
-/// Whether the effective capabilities in `/proc/self/status` have CAP_NET_ADMIN (bit 12, linux/capability.h).
+/// True if the effective capabilities in `/proc/self/status` include CAP_NET_ADMIN (bit 12, linux/capability.h).
 fn has_net_admin(status: &str) -> bool {
     let mask = status
         .lines()

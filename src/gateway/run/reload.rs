@@ -1,4 +1,4 @@
-//! Reloads: a policy that was loaded goes into force, or is refused and changes nothing.
+//! Reloads: puts a loaded policy into force, or refuses it and changes nothing.
 
 use tokio::task::JoinError;
 use tracing::{error, info, warn};
@@ -13,7 +13,7 @@ use crate::gateway::host::finding::Severity;
 use crate::gateway::resolver::{self, DnsServer};
 
 impl<D: Divert> Gateway<D> {
-    /// Asks for a policy; the control loop takes it once it is loaded.
+    /// Requests a load; the control loop takes the policy once it is loaded.
     pub(super) fn ask_for_policy(&mut self, occasion: Occasion) {
         let next = self.next_generation();
         self.loader.ask(occasion, next);
@@ -23,7 +23,7 @@ impl<D: Divert> Gateway<D> {
         Generation(self.published.generation().0 + 1)
     }
 
-    /// Puts a policy that was loaded into force.
+    /// Puts a loaded policy into force.
     pub(super) async fn take(&mut self, loaded: Result<Loaded, JoinError>) {
         match loaded {
             Ok(loaded) => {

@@ -18,13 +18,13 @@ use crate::gateway::report::status::{DnsStatus, Reloads};
 use crate::gateway::resolver::QueryLog;
 use crate::gateway::resolver::{DnsError, DnsServer, listen_addresses};
 
-/// Why a DNS server of its own did not start, or ended before it was told to.
+/// The reason why a stand-alone DNS server did not start, or ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum AloneError {
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] LoadError),
-    /// The policy names no address.
+    /// The policy sets no listen address.
     #[error(
         "the policy names no address to answer at; add one, e.g. [dns] listen = [\"172.16.1.1:53\"]"
     )]
@@ -37,25 +37,25 @@ pub enum AloneError {
         "cannot serve metrics at {address}: {source}; name another address: --metrics ADDRESS:PORT"
     )]
     Metrics {
-        /// Where it was to be.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The system has no signal or watch for us.
+    /// The system refused a signal handler or file watch.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was asked of it.
+        /// The operation that failed.
         what: &'static str,
-        /// What it says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It came to its end.
+    /// The server ended without being asked to.
     #[error("DNS queries are not answered any more: {0}")]
     Ended(String),
 }
 
-/// Answers DNS queries by the policy of `source` until told to stop (SIGTERM, SIGINT), and tells of it at `metrics`.
+/// Answers DNS queries by the policy of `source` until SIGTERM or SIGINT, and serves metrics at `metrics`.
 ///
 /// # Errors
 /// [`AloneError`].
@@ -83,7 +83,7 @@ async fn serve(
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hang_up = listen(SignalKind::hangup())?;
     let files = source.files();
-    // What is written from here on is a change.
+    // A file written after this point counts as changed.
     let read = fingerprint(&files);
     let mut watch = FileWatch::new(&files)
         .map_err(io::Error::other)

@@ -12,10 +12,11 @@
 //!         offices, servers ────── corporate network ────────┘
 //! ```
 //!
-//! The demo, the benchmark and the tests make their hosts of the same [`namespace::Host`].
+//! The demo, the benchmark and the tests all use [`namespace::Host`].
 //!
-//! Everything is the kernel's, but for the VPN daemon, whose stand-in ([`vpn`]) carries packets unencrypted. Where user
-//! namespaces are allowed no root is needed. When the process ends, however it ends, the kernel takes all of it back.
+//! The kernel does all the networking, except for the VPN daemon, whose stand-in ([`vpn`]) carries packets unencrypted.
+//! If the system allows user namespaces, the site needs no root. When the process ends, for any reason, the kernel
+//! removes the site.
 
 pub mod names;
 pub mod namespace;

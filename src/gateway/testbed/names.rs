@@ -1,4 +1,4 @@
-//! The names of the demo: the company's DNS server, and a client that asks.
+//! DNS of the demo: the company's server, and a client.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use super::namespace::{Host, SiteError};
 use super::site::{EDGE_INTERNAL, FRONT_END, SERVER};
 
-/// What the company's own DNS server tells everybody.
+/// The records of the company's own DNS server.
 const INTERNAL: [(&str, Ipv4Addr); 4] = [
     ("lyncdiscoverinternal.contoso.com.", FRONT_END),
     ("sip.contoso.com.", FRONT_END),
@@ -21,14 +21,14 @@ const INTERNAL: [(&str, Ipv4Addr); 4] = [
     ("intranet.contoso.com.", SERVER),
 ];
 
-/// What a client gets for a name.
+/// The answer that a client gets for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolved {
     /// The address.
     Address(Ipv4Addr),
     /// There is no such name.
     NoName,
-    /// Nobody answers, or not with an address.
+    /// No answer, or one without an address.
     NoAnswer,
 }
 
@@ -57,7 +57,7 @@ pub fn serve_names(host: &Host, address: SocketAddr) -> Result<(), SiteError> {
         let mut packet = [0; 2_048];
         while let Ok((length, from)) = socket.recv_from(&mut packet) {
             if let Some(answer) = answer(&packet[..length]) {
-                // Lost on the way back, as on any network.
+                // An answer may get lost, as on any network.
                 _ = socket.send_to(&answer, from);
             }
         }
@@ -82,7 +82,7 @@ fn answer(question: &[u8]) -> Option<Vec<u8>> {
     message.to_vec().ok()
 }
 
-/// Asks the DNS server at `server` for the address of `name`; to be called on the host that asks.
+/// Queries the DNS server at `server` for the address of `name`. Call it on the host that sends.
 ///
 /// # Errors
 /// When the host itself cannot send.
@@ -118,9 +118,9 @@ pub fn resolve(server: SocketAddr, name: &str) -> io::Result<Resolved> {
     Ok(Resolved::NoAnswer)
 }
 
-/// Nobody else is on the wire.
+/// Query ID; a constant will do, as no one else is on the link.
 const ID: u16 = 1;
-/// How long to wait in all.
+/// Total time to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long to wait before asking again.
+/// Interval between attempts.
 const PACE: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! [`Host`]: a network namespace that lives as long as something holds it.
+//! [`Host`]: a network namespace that exists as long as a file descriptor refers to it.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,10 +14,10 @@ pub struct Host {
     namespace: File,
 }
 
-/// Why there is no site.
+/// The reason why a site cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
-    /// Neither user namespaces nor root.
+    /// The process has neither user namespaces nor root.
     #[error(
         "this system lets ordinary users make no network namespaces ({0}); run it as root: sudo offramp demo"
     )]
@@ -27,25 +27,25 @@ pub enum SiteError {
     Command {
         /// The host.
         host: &'static str,
-        /// What was run.
+        /// The command.
         command: String,
-        /// What it said.
+        /// Its error output.
         why: String,
     },
-    /// The system has no thread, socket or file for us.
+    /// The system refused a thread, socket or file.
     #[error("on {host}: cannot {what}: {source}")]
     System {
         /// The host.
         host: &'static str,
-        /// What was asked of the system.
+        /// The operation that failed.
         what: String,
-        /// What it says.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Puts this process into a network namespace of its own, in a user namespace where it is not root; to be called before
-/// it has a second thread.
+/// Puts this process into a network namespace of its own, in a user namespace if it is not root. Call it before the
+/// process has a second thread.
 ///
 /// # Errors
 /// [`SiteError::Forbidden`].
@@ -61,7 +61,7 @@ pub fn enter_namespaces() -> Result<(), SiteError> {
             };
             map().map_err(SiteError::Forbidden)
         }
-        // A hardened system may still let root do it the plain way.
+        // A hardened system may still let root do it without a user namespace.
         Err(_) if user.is_root() => {
             unshare(alone).map_err(|error| SiteError::Forbidden(error.into()))
         }
@@ -83,10 +83,10 @@ impl Host {
         Ok(Self { name, namespace })
     }
 
-    /// A new host, with nothing but a loopback interface.
+    /// Creates a host with a loopback interface only.
     ///
     /// # Errors
-    /// [`SiteError::Forbidden`] where the system allows none.
+    /// [`SiteError::Forbidden`] if the system allows no namespaces.
     pub fn new(name: &'static str) -> Result<Self, SiteError> {
         let made = thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET)
@@ -100,7 +100,7 @@ impl Host {
         Ok(host)
     }
 
-    /// Its name.
+    /// The host's name.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -115,10 +115,10 @@ impl Host {
         )
     }
 
-    /// Does `work` on a thread of this host; what it opens stays here.
+    /// Runs `work` on a thread of this host; sockets that it opens stay in the host's namespace.
     ///
     /// # Errors
-    /// [`SiteError::System`] when the thread cannot come here.
+    /// [`SiteError::System`] when the thread cannot enter the namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, SiteError> {
         thread::scope(|scope| {
             let done = scope.spawn(|| {
@@ -136,10 +136,10 @@ impl Host {
         })
     }
 
-    /// Runs `ip` with these arguments here.
+    /// Runs `ip` with these arguments on this host.
     ///
     /// # Errors
-    /// [`SiteError::Command`] with what it says.
+    /// [`SiteError::Command`] with the error output.
     pub fn ip(&self, arguments: &str) -> Result<(), SiteError> {
         let mut command = Command::new("ip");
         command.args(arguments.split_whitespace());

@@ -1,4 +1,4 @@
-//! [`Site`]: the article's example, built.
+//! [`Site`]: the article's example network.
 
 use std::net::Ipv4Addr;
 
@@ -12,13 +12,13 @@ pub struct Site {
     pub home_a: Host,
     /// The home of the second client.
     pub home_b: Host,
-    /// Where the VPN ends, and offramp runs.
+    /// The VPN concentrator, on which offramp runs.
     pub concentrator: Host,
-    /// Everything in the corporate network but the Edge: office computers, the Front End, servers.
+    /// Everything in the corporate network except the Edge: office computers, the Front End, servers.
     pub corporate: Host,
-    /// The A/V Edge, with a foot on either side.
+    /// The A/V Edge, with an interface on either side.
     pub edge: Host,
-    /// The wire between homes, Edge and concentrator; it has to be held.
+    /// The link between homes, Edge and concentrator; held so that it stays up.
     _internet: Host,
 }
 
@@ -52,7 +52,7 @@ const CONCENTRATOR_CORPORATE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const CONCENTRATOR_PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 
 impl Site {
-    /// Builds it, in the network namespace that this process has to itself.
+    /// Builds the site in this process's own network namespace.
     ///
     /// # Errors
     /// [`SiteError`].
@@ -89,7 +89,7 @@ impl Site {
             internet.ip(&format!("link set port{number} master internet up"))?;
             host.ip(&format!("address add {address}/24 dev eth0"))?;
             host.ip("link set eth0 up")?;
-            // One wire for all of the Internet: every public address is on it.
+            // One link stands for the Internet: every public address is on it.
             host.ip("route add default dev eth0")?;
         }
         Ok(())
@@ -134,12 +134,12 @@ impl Site {
             .ip(&format!("address add {CONCENTRATOR_VPN}/24 dev tun0"))?;
         self.concentrator.ip("link set tun0 up")?;
         self.concentrator.set("net/ipv4/ip_forward", "1")?;
-        // New namespaces have what this host is set to.
+        // New namespaces inherit the settings of this host.
         self.concentrator.set("net/ipv4/conf/all/rp_filter", "0")?;
         for Client { host, address } in clients {
             host.ip(&format!("address add {address}/32 dev vpn0"))?;
             host.ip("link set vpn0 up")?;
-            // Split tunnel: what the VPN pushes.
+            // Split tunnel: the routes that the VPN pushes.
             for prefix in ["172.16.1.0/24", "10.0.0.0/8"] {
                 host.ip(&format!("route add {prefix} dev vpn0 src {address}"))?;
             }

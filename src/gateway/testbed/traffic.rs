@@ -1,4 +1,4 @@
-//! The traffic of the demo: services that answer, and probes that ask them.
+//! The traffic of the demo: services, and probes that expect their answers.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -14,30 +14,30 @@ use nix::sys::time::TimeVal;
 
 use super::namespace::{Host, SiteError};
 
-/// What a probe sends.
+/// The kind of traffic of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
-    /// A connection, a line, and the line back.
+    /// Opens a connection, sends a line, and expects the line back.
     Tcp,
-    /// Datagrams, as many as a lost one or two leave a chance, and one of them back.
+    /// Sends several datagrams, as some may get lost, and expects one back.
     Udp,
-    /// Echo requests, and a reply.
+    /// Sends echo requests, and expects a reply.
     Ping,
 }
 
-/// Traffic from one place to another.
+/// Traffic from one address to another.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
-    /// What is sent.
+    /// The kind of traffic.
     pub wire: Wire,
-    /// From where; port 0 takes any.
+    /// Source; port 0 takes any port.
     pub from: SocketAddr,
-    /// To where.
+    /// Destination.
     pub to: SocketAddr,
 }
 
 impl Probe {
-    /// Whether there is an answer in time; to be called on the host that asks.
+    /// Returns `true` if an answer arrives in time. Call it on the host that sends.
     ///
     /// # Errors
     /// When the host itself cannot send.
@@ -114,7 +114,7 @@ impl Probe {
         )
     }
 
-    /// Asks a few times, until there is an answer.
+    /// Sends several times, until an answer arrives.
     fn ask(
         &self,
         send: impl Fn() -> io::Result<()>,
@@ -143,7 +143,7 @@ pub fn serve_tcp(host: &Host, address: SocketAddr) -> Result<(), SiteError> {
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut line = [0; LINE.len()];
-            // Who asks has gone: there will be others.
+            // This client has gone; the server keeps serving others.
             _ = stream
                 .read_exact(&mut line)
                 .and_then(|()| stream.write_all(&line));
@@ -161,15 +161,15 @@ pub fn serve_udp(host: &Host, address: SocketAddr) -> Result<(), SiteError> {
     thread::spawn(move || {
         let mut packet = [0; 2_048];
         while let Ok((length, from)) = socket.recv_from(&mut packet) {
-            // Lost on the way back, as on any network.
+            // An answer may get lost, as on any network.
             _ = socket.send_to(&packet[..length], from);
         }
     });
     Ok(())
 }
 
-/// Relays datagrams from `public` by way of `internal` to `peer`, and the answers back: what a media relay does (RFC 8656),
-/// without its protocol.
+/// Relays datagrams from `public` through `internal` to `peer`, and the answers back, as a media relay does (RFC 8656),
+/// but without its protocol.
 ///
 /// # Errors
 /// [`SiteError::System`] when it cannot listen.
@@ -191,7 +191,7 @@ pub fn serve_relay(
                 outside.send_to(&answer[..length], client)?;
                 Ok(())
             };
-            // A peer that does not answer is no reason to stop relaying.
+            // Keeps relaying even if a peer does not answer.
             _ = relay();
         }
     });
@@ -211,11 +211,11 @@ fn cannot_listen(host: &Host, address: SocketAddr, source: io::Error) -> SiteErr
     }
 }
 
-/// How long a probe waits in all.
+/// Total time that a probe waits for an answer.
 const PATIENCE: Duration = Duration::from_millis(900);
-/// How long it waits before it asks again.
+/// Interval between attempts.
 const PACE: Duration = Duration::from_millis(200);
-/// What is said on connections.
+/// The line sent on TCP connections.
 const LINE: &[u8] = b"does this arrive?\n";
 /// ICMP echo request, identifier 1, sequence number 1 (RFC 792).
 const ECHO_REQUEST: [u8; 8] = [8, 0, 0xf7, 0xfd, 0, 1, 0, 1];

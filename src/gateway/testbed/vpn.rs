@@ -1,5 +1,5 @@
-//! The stand-in for a VPN daemon: it carries packets between the clients' tun devices and the concentrator's, as a daemon
-//! does, only unencrypted and without a network in between.
+//! Stands in for a VPN daemon: carries packets between the clients' tun devices and the concentrator's, unencrypted and
+//! without a network in between.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -19,11 +19,11 @@ pub struct Client<'a> {
     pub address: Ipv4Addr,
 }
 
-/// Makes the device `tun0` on the concentrator and `vpn0` on each client, and carries packets between them for as long
-/// as the process lives.
+/// Creates the device `tun0` on the concentrator and `vpn0` on each client, and carries packets between them until the
+/// process ends.
 ///
 /// # Errors
-/// [`SiteError::System`] when a device cannot be made.
+/// [`SiteError::System`] when a device cannot be created.
 pub fn start(concentrator: &Host, clients: &[Client<'_>]) -> Result<(), SiteError> {
     let hub = Arc::new(device(concentrator, "tun0")?);
     let mut ends = Vec::new();
@@ -33,7 +33,7 @@ pub fn start(concentrator: &Host, clients: &[Client<'_>]) -> Result<(), SiteErro
         let hub = Arc::clone(&hub);
         thread::spawn(move || carry(&end, |_| Some(&hub)));
     }
-    // What the concentrator routes into its tun0 goes to the client that has the address.
+    // Packets that the concentrator routes into its tun0 go to the client that has the destination address.
     thread::spawn(move || {
         carry(&hub, |packet| {
             let to = destination(packet)?;
@@ -53,7 +53,7 @@ fn device(host: &Host, name: &str) -> Result<File, SiteError> {
         })
 }
 
-/// Reads packets from `from` until it is gone, and writes each to where `next` sends it.
+/// Reads packets from `from` until the device is gone, and writes each to the device that `next` chooses.
 fn carry<'a>(from: &File, next: impl Fn(&[u8]) -> Option<&'a Arc<File>>) {
     let mut packet = vec![0; LARGEST];
     loop {
@@ -61,7 +61,7 @@ fn carry<'a>(from: &File, next: impl Fn(&[u8]) -> Option<&'a Arc<File>>) {
             Ok(length) => {
                 let packet = &packet[..length];
                 if let Some(to) = next(packet) {
-                    // A device that is down or full loses packets, as a network does.
+                    // A device that is down or full drops packets, as a network does.
                     _ = (&**to).write(packet);
                 }
             }

@@ -1,10 +1,10 @@
-//! One UDP payload that proves itself.
+//! Recognizes media by a single UDP payload.
 //!
-//! The first byte tells which protocols to ask (RFC 7983 §7); alone it proves nothing.
+//! The first byte selects the protocols to check (RFC 7983 §7); alone it proves nothing.
 
 use super::{Sighting, dtls, ms_turn, rtcp, stun, turn, zoom, zrtp};
 
-/// Recognizes a payload of `size` bytes, of which `bytes` are there.
+/// Recognizes a payload of `size` bytes, of which `bytes` are available.
 pub(super) fn recognize(bytes: &[u8], size: usize) -> Option<Sighting> {
     match bytes.first()? {
         0x10 => recognize_stun(bytes, size).or_else(|| zrtp::recognize(bytes, size)),

@@ -1,4 +1,4 @@
-//! DTLS handshakes that agree on SRTP (RFC 6347 §4, RFC 5764 §4.1.1).
+//! Recognizes DTLS handshakes that negotiate SRTP (RFC 6347 §4, RFC 5764 §4.1.1).
 //!
 //! ```text
 //!  record     │ 16 │ version │ epoch │ sequence, 6 bytes │ length │
@@ -12,7 +12,7 @@ use super::{Evidence, Sighting, half};
 
 /// Content type of a handshake record.
 const HANDSHAKE: u8 = 22;
-/// Record versions: DTLS 1.0, DTLS 1.2, and what old OpenSSL sent.
+/// Record versions: DTLS 1.0, DTLS 1.2, and that of old OpenSSL.
 const VERSIONS: [[u8; 2]; 3] = [[0xfe, 0xff], [0xfe, 0xfd], [0x01, 0x00]];
 /// Handshake type of a client's hello.
 const CLIENT_HELLO: u8 = 1;

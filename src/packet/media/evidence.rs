@@ -1,14 +1,14 @@
-//! [`Evidence`]: why a packet is media, as a closed set of words, and which [`Profile`] takes it.
+//! [`Evidence`]: the reasons why a packet is media, as a closed set, and the [`Profile`] that accepts each.
 
 use std::fmt;
 
 use super::Sighting;
 
-/// Which evidence counts; each profile takes all that the one before takes.
+/// The evidence that counts; each profile accepts all that the previous one does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Profile {
-    /// Checks and relay control of Lync, Skype for Business and native Teams: evidence with a mark that only Microsoft's
-    /// software sets.
+    /// Checks and relay control of Lync, Skype for Business and native Teams: evidence with a mark that only
+    /// Microsoft's software sets.
     Microsoft,
     /// Everything that has a relay to fall back to: ICE, TURN, and what resembles them.
     Ice,
@@ -17,7 +17,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// True if `sighting` counts.
+    /// True if the profile accepts `sighting`.
     pub(super) fn takes(self, sighting: Sighting) -> bool {
         self >= sighting.evidence.row().from && (self != Self::Microsoft || sighting.is_microsoft)
     }
@@ -67,7 +67,7 @@ pub enum Evidence {
     RtpTcp,
 }
 
-/// One evidence: its word, its meaning, where it is defined, and from which profile on it counts.
+/// A kind of evidence: its word, its meaning, its source, and the narrowest profile that accepts it.
 #[derive(Debug, Clone, Copy)]
 pub struct EvidenceRow {
     /// The evidence.

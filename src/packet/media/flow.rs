@@ -1,4 +1,4 @@
-//! [`FlowTable`]: the state of each flow, so that media is recognized once and dropped until it ends.
+//! [`FlowTable`]: keeps the state of each flow, so that media is recognized once and then for the life of the flow.
 //!
 //! ```text
 //!                    evidence                     60 s without a packet
@@ -10,11 +10,11 @@
 //!   not media ───────────────────────────┘
 //! ```
 //!
-//! The table is bounded: sets of eight entries, two of them for each flow, which takes an empty or idle entry, else the
-//! oldest one of its first set. A client has its share: once half of a full set is its own, it evicts its own flows and
-//! none of others. What is only
-//! kept while a flow is looked at (rows of sources, the first bytes of a stream) stands in two smaller memories, which
-//! are reused in the order in which they were taken. Losing any of it makes recognition late, and never a verdict false.
+//! The table is bounded: it has sets of eight entries, two sets for each flow. A new flow takes an empty or idle entry,
+//! else it evicts the oldest entry of its first set. Each client has a share: once it owns half of a full set, it
+//! evicts only its own flows. State needed only while a flow is examined (rows of sources, the first bytes of a stream)
+//! is kept in two smaller pools, reused in order of allocation. Losing any of it delays recognition, and never makes a
+//! verdict wrong.
 
 use std::time::Duration;
 
@@ -23,38 +23,38 @@ use super::prefix::{self, MAX_PREFIX, Prefix};
 use super::rows::{RowPacket, Rows};
 use super::{Evidence, FlowKey, Profile, Segment, datagram};
 
-/// After this time without a packet a flow is forgotten: longer than the 30 s after which consent lapses (RFC 7675 §5.1).
+/// Idle time after which a flow is forgotten: longer than the 30 s after which consent expires (RFC 7675 §5.1).
 pub const FLOW_IDLE: Duration = Duration::from_secs(60);
 
 /// Datagrams after which a flow without a row under way is not media.
 const MAX_LOOKS: u8 = 8;
 /// Datagrams after which a flow with one is not, and segments after which an undecided stream is not.
 const MAX_LOOKS_UNDER_WAY: u8 = 64;
-/// Segments that are looked at one by one where the start of a connection was not seen.
+/// Segments examined one by one if the start of a connection was not seen.
 const MAX_MIDDLE_LOOKS: u8 = 4;
 
 /// A packet that is media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recognized {
-    /// Why, or why its flow is.
+    /// The evidence, in this packet or an earlier one of its flow.
     pub evidence: Evidence,
-    /// By itself, or by its flow.
+    /// The packet that the evidence comes from.
     pub by: By,
 }
 
-/// The way in which a packet came to be media.
+/// The packet that the evidence comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// It shows the evidence, or completes it.
+    /// The packet itself shows or completes the evidence.
     Itself,
-    /// An earlier packet of its flow did.
+    /// An earlier packet of its flow showed the evidence.
     Flow,
 }
 
 /// A bounded memory of flows.
 #[derive(Debug)]
 pub struct FlowTable {
-    /// Of each set: a part of the hashes of its entries, 0 for an empty one.
+    /// For each set: part of the hash of each entry, 0 for an empty one.
     tags: Vec<[u32; WAYS]>,
     flows: Vec<[Flow; WAYS]>,
     rows: Pool<Rows>,
@@ -64,7 +64,7 @@ pub struct FlowTable {
 
 /// Entries in a set.
 const WAYS: usize = 8;
-/// Entries of a full set that a client keeps from being its own to evict.
+/// Entries of a full set from which on a client evicts only its own flows.
 const SHARE: usize = WAYS / 2;
 
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,7 @@ const SHARE: usize = WAYS / 2;
 struct Flow {
     key: FlowKey,
     state: State,
-    /// When its last packet came, in nanoseconds.
+    /// The time of its last packet, in nanoseconds.
     seen: u64,
 }
 
@@ -92,7 +92,7 @@ enum State {
     Middle { looks: u8 },
     /// Something else.
     NotMedia,
-    /// Media, and why.
+    /// Media, by this evidence.
     Media(Evidence),
 }
 
@@ -123,9 +123,9 @@ impl FlowTable {
         }
     }
 
-    /// Looks at the packet of `key` that came at `now`: evidence where it is media.
+    /// Examines the packet of `key` that arrived at `now`; returns the evidence if it is media.
     ///
-    /// The table is that of one `profile`: [`clear`](Self::clear) it before it is asked by another.
+    /// A table serves one `profile`: [`clear`](Self::clear) it before using another.
     #[inline]
     pub fn look(
         &mut self,
@@ -178,7 +178,7 @@ impl FlowTable {
         })
     }
 
-    /// Flows forgotten before their time, for lack of room.
+    /// Flows evicted before they were idle, for lack of room.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -188,7 +188,7 @@ impl FlowTable {
         self.tags.fill([0; WAYS]);
     }
 
-    /// Bytes that the table takes, all of them from its start on.
+    /// Bytes that the table takes, all allocated at its creation.
     pub fn memory_bytes(&self) -> usize {
         self.tags.capacity() * size_of::<[u32; WAYS]>()
             + self.flows.capacity() * size_of::<[Flow; WAYS]>()
@@ -196,7 +196,7 @@ impl FlowTable {
             + self.streams.memory_bytes()
     }
 
-    /// The entry of a flow, made where there is none; `None` where the packet says nothing that is worth an entry.
+    /// The entry of a flow, created if missing; `None` if the packet does not justify an entry.
     #[inline]
     fn place_of(&mut self, key: &FlowKey, segment: Segment<'_>, now: Duration) -> Option<Place> {
         let spread = Spread::of(key, self.tags.len());
@@ -232,8 +232,8 @@ impl FlowTable {
         })
     }
 
-    /// Takes a flow in: into an empty entry of one of its two sets, else in place of an idle one, else of the oldest one
-    /// of its first set.
+    /// Inserts a flow: into an empty entry of one of its two sets, else replacing an idle one, else the oldest one of
+    /// its first set.
     #[cold]
     #[inline(never)]
     fn insert(&mut self, spread: Spread, flow: Flow) -> Place {
@@ -302,7 +302,7 @@ impl Flow {
 }
 
 impl State {
-    /// That of a flow whose first packet carries `segment`; the start of a connection is looked at beside it.
+    /// The state of a flow whose first packet carries `segment`; the start of a connection is handled separately.
     fn of(segment: Segment<'_>) -> Self {
         match segment {
             Segment::Udp { .. } => Self::Datagrams {
@@ -313,7 +313,7 @@ impl State {
         }
     }
 
-    /// A connection may rest for hours: until the next one starts, it stays undecided, or something else.
+    /// A connection may be idle for hours: until the next one starts, it stays undecided or not media.
     const fn ends_when_idle(self, segment: Segment<'_>) -> bool {
         match self {
             Self::Media(_) | Self::Datagrams { .. } => true,
@@ -347,7 +347,7 @@ impl Stream {
         }
     }
 
-    /// Takes the part of a segment `offset` bytes behind the start of the stream.
+    /// Processes a segment `offset` bytes after the start of the stream.
     fn take(&mut self, profile: Profile, offset: usize, payload: &[u8], now: Duration) -> Prefix {
         if !self.prefix_decided {
             let fresh = self
@@ -380,7 +380,7 @@ impl Stream {
     }
 }
 
-/// A datagram of a flow that is not known as media; evidence where it is.
+/// Examines a datagram of a flow not known as media; returns evidence if it is media.
 fn look_at_datagram(
     state: &mut State,
     pool: &mut Pool<Rows>,
@@ -418,7 +418,7 @@ fn look_at_datagram(
     None
 }
 
-/// A segment of a connection that is not known as media; evidence where it is.
+/// Examines a segment of a connection not known as media; returns evidence if it is media.
 fn look_at_segment(
     state: &mut State,
     pool: &mut Pool<Stream>,
@@ -436,7 +436,7 @@ fn look_at_segment(
             looks,
             stream,
         } => {
-            // Bytes before the start, as keep-alives have them, are none of the stream.
+            // Bytes before the start, as in keep-alives, are not part of the stream.
             let distance = first.wrapping_sub(*start) as i32;
             let before = if distance < 0 {
                 distance.unsigned_abs() as usize
@@ -479,7 +479,7 @@ fn look_at_segment(
     None
 }
 
-/// Memory that flows borrow while they are looked at, reused in the order in which it was taken.
+/// A pool of memory that flows borrow while they are examined, reused in order of allocation.
 #[derive(Debug)]
 struct Pool<T> {
     slots: Vec<Slot<T>>,
@@ -493,7 +493,7 @@ struct Slot<T> {
     value: T,
 }
 
-/// The claim of a flow to a slot of a pool, which may have gone to another flow since.
+/// The claim of a flow to a slot of a pool, which may since belong to another flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ticket(u32);
 
@@ -527,7 +527,7 @@ impl<T: Copy> Pool<T> {
             .then_some(&mut slot.value)
     }
 
-    /// The same; where there is none, a slot with a fresh value, and `ticket` is for it.
+    /// Like [`get`](Self::get); if there is none, takes a slot, sets it to a fresh value, and updates `ticket`.
     fn get_or_take(&mut self, ticket: &mut Ticket, owner: u32, fresh: impl Fn() -> T) -> &mut T {
         if self.get(*ticket, owner).is_none() {
             self.taken = self.taken.wrapping_add(1).max(1);
@@ -552,7 +552,7 @@ impl<T: Copy> Pool<T> {
     }
 }
 
-/// Time as an entry keeps it: 584 years of nanoseconds.
+/// Converts a time to nanoseconds, as entries store it: enough for 584 years.
 fn nanoseconds(time: Duration) -> u64 {
     time.as_nanos() as u64
 }

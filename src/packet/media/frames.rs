@@ -4,8 +4,8 @@
 //!  │ length, 2 │ RTP packet of `length` bytes │ length, 2 │ …
 //! ```
 //!
-//! Frames are followed by sequence numbers: of each only its first 14 bytes are read, and the rest is skipped. One frame
-//! that does not start with an RTP header ends it.
+//! Tracks frames by TCP sequence numbers: reads only the first 14 bytes of each, and skips the rest. One frame that
+//! does not start with an RTP header ends the recognition.
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ pub(super) fn recognize(stream: &[u8]) -> Row {
     }
 }
 
-/// Fewer bytes than the header of a message: the cookie and a length that agrees suffice.
+/// Evaluates fewer bytes than a message header: the cookie and a matching length suffice.
 fn early(framed: &[u8], size: usize) -> Row {
     match *framed {
         [_, _, l0, l1, ..] if stun::HEADER + half([l0, l1]) != size => Row::RuledOut,

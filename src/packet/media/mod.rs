@@ -1,8 +1,8 @@
 //! Recognizes real-time media in the packets of one direction.
 //!
-//! Media announces itself. A call starts with connectivity checks (ICE, RFC 8445) or with a relay allocation (TURN), and
-//! a client that gets no check through sends no media. [`FlowTable`] recognizes these packets, remembers their flow, and
-//! takes everything that follows from the same port to the same port for media, too.
+//! A call starts with connectivity checks (ICE, RFC 8445) or with a relay allocation (TURN), and a client whose checks
+//! all fail sends no media. [`FlowTable`] recognizes these packets, remembers their flow, and classifies everything
+//! that follows from the same port to the same port as media, too.
 //!
 //! ```text
 //!  PacketView ──▶ FlowKey, Segment ──▶ FlowTable::look ──▶ Option<Recognized { evidence, by }>
@@ -20,9 +20,9 @@
 //! * Nothing is allocated per packet, time is an argument, and no payload is kept but the first bytes of a TCP stream
 //!   whose sender splits them.
 //!
-//! The filter does not ask this module: a policy has no key for it, and the `replay` of a capture judges by ports alone.
-//! `reference` (feature `fuzzing`, and tests) is the same recognition written down slowly, and `traffic` generates the
-//! media and the protocols that resemble it.
+//! The filter does not use this module: a policy has no key for it, and the `replay` of a capture judges by ports
+//! alone. `reference` (feature `fuzzing`, and tests) is the same recognition written down slowly, and `traffic`
+//! generates the media and the protocols that resemble it.
 
 mod datagram;
 mod dtls;

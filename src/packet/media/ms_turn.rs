@@ -1,4 +1,4 @@
-//! TURN as Microsoft's relays speak it (MS-TURN).
+//! Recognizes TURN as Microsoft's relays use it (MS-TURN).
 //!
 //! Its magic cookie is an attribute, the first of each message; clients send the cookie of RFC 8489 as well, relays do
 //! not. On TCP a header of four bytes frames the messages, on UDP Multiplexed TURN carries the sessions of several.

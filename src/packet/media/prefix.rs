@@ -1,28 +1,28 @@
-//! The first bytes of a TCP stream.
+//! Recognizes media by the first bytes of a TCP stream.
 //!
-//! A sender may write a length alone, or half a hello. So each kind of evidence says of a prefix that it is there, that
-//! it is ruled out, or that more bytes are needed, and never takes back one of the first two.
+//! A sender may write a length alone, or half a hello. So each kind of evidence reports for a prefix that it is
+//! present, that it is ruled out, or that it needs more bytes; the first two are final.
 
 use super::{Evidence, Profile, Sighting, ice_tcp, ms_turn, pseudo_tls, stun};
 
-/// Bytes of a stream that are looked at: a check without the cookie, whole, has fewer than 200.
+/// Maximum number of bytes examined in a stream: a complete check without the cookie has fewer than 200.
 pub(super) const MAX_PREFIX: usize = 256;
 
 /// The answer of one kind of evidence to a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Row {
-    /// It is there.
+    /// The evidence is present.
     Seen(Sighting),
-    /// It is there; whether it has a mark of Microsoft is to be seen in what follows.
+    /// The evidence is present; the bytes that follow show if it has a mark of Microsoft.
     MarkUndecided(Sighting),
     /// More bytes are needed.
     Undecided,
-    /// It will not come.
+    /// The evidence is ruled out.
     RuledOut,
 }
 
 impl Row {
-    /// A message at its place in a stream: evidence by one of its cookies.
+    /// Evaluates a message at its place in a stream: evidence by one of its cookies.
     pub(super) fn of_message(message: &stun::Message<'_>, evidence: Evidence) -> Self {
         let is_ms_turn = ms_turn::is_first(message.attributes);
         if message.has_cookie() || is_ms_turn {
@@ -44,7 +44,7 @@ impl Row {
         }
     }
 
-    /// A fixed pattern.
+    /// Evaluates a fixed pattern.
     pub(super) fn of_pattern(
         is_there: bool,
         prefix: &[u8],

@@ -1,6 +1,6 @@
-//! The hellos with which clients of relays pretend to speak TLS, so that proxies let them through.
+//! Recognizes the hellos by which clients of relays imitate TLS to pass through proxies.
 //!
-//! Both are fixed but for time and random, and followed by TURN after an answer just as fixed.
+//! Both are fixed except for time and random, and TURN follows after an equally fixed answer.
 
 use super::prefix::{Row, could_become};
 use super::{Evidence, Sighting};

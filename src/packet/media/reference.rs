@@ -1,7 +1,7 @@
-//! The recognition of media written down like its specification: byte by byte, flow by flow, without a bound on memory.
+//! A model of media recognition that follows the specification: byte by byte, flow by flow, without a bound on memory.
 //!
-//! Nothing of the fast code is used here but its vocabulary. [`assert_agreement`] compares the two packet by packet; it is
-//! the oracle of the property tests and of the fuzz target `media`.
+//! It shares only types with the fast code. [`assert_agreement`] compares the two packet by packet; it is the oracle of
+//! the property tests and of the fuzz target `media`.
 
 mod payload;
 mod rows;
@@ -17,10 +17,10 @@ use stream::stream;
 use super::traffic::Scenario;
 use super::{By, Evidence, FlowKey, FlowTable, Profile, Recognized, Segment};
 
-/// Looks at the packets of `scenario` with the table and with the model.
+/// Examines the packets of `scenario` with the table and with the model.
 ///
 /// # Panics
-/// Where the two differ, or the table does.
+/// If the table and the model differ.
 pub fn assert_agreement(scenario: &Scenario) {
     let mut table = FlowTable::new(4096);
     let mut model = ReferenceFlows::new(scenario.profile);
@@ -37,7 +37,7 @@ pub fn assert_agreement(scenario: &Scenario) {
     assert_eq!(table.evicted(), 0, "a scenario has few flows");
 }
 
-/// Every flow that was ever seen.
+/// Every flow seen so far.
 #[derive(Debug)]
 pub struct ReferenceFlows {
     profile: Profile,
@@ -84,7 +84,7 @@ impl ReferenceFlows {
         }
     }
 
-    /// Looks at one packet, as [`FlowTable::look`] does.
+    /// Examines one packet, as [`FlowTable::look`] does.
     pub fn look(
         &mut self,
         key: &FlowKey,
@@ -262,7 +262,7 @@ impl State {
 }
 
 impl Framing {
-    /// `Some(true)` where the frames are media, `Some(false)` where they are no frames.
+    /// `Some(true)` if the frames are media, `Some(false)` if the bytes are not frames.
     fn feed(&mut self, offset: usize, byte: u8, now: Duration) -> Option<bool> {
         if offset != self.next + self.header.len() {
             return None;

@@ -1,21 +1,21 @@
-//! [`Rows`]: the sources of one flow, and whether they send media.
+//! [`Rows`]: tracks the sources of one flow, to find if they send media.
 
 use std::time::Duration;
 
 use super::rtp::{Header, Row};
 use super::{Evidence, rtcp};
 
-/// Sources that are remembered of a flow, of RTP and of RTCP each.
+/// Number of sources remembered per flow, for RTP and RTCP each.
 const SOURCES: usize = 4;
 
-/// RTP and RTCP packets of a flow's sources; a new source takes the place of the one that was silent longest.
+/// RTP and RTCP packets of a flow's sources; a new source replaces the one that was silent longest.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rows {
     rtp: RtpRows,
     rtcp: [Option<(rtcp::Candidate, Duration)>; SOURCES],
 }
 
-/// The part that one datagram can have in a row.
+/// A datagram as part of a row.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RowPacket {
     Rtp(Header),
@@ -25,7 +25,7 @@ pub(super) enum RowPacket {
 impl RowPacket {
     /// Reads a payload of `size` bytes.
     pub(super) fn read(bytes: &[u8], size: usize) -> Option<Self> {
-        // Types of RTCP are none of RTP: a payload is one of them at most.
+        // The types of RTCP and RTP are disjoint: a payload is at most one of them.
         Header::read(bytes, size)
             .map(Self::Rtp)
             .or_else(|| rtcp::Candidate::read(bytes, size).map(Self::Rtcp))
@@ -33,7 +33,7 @@ impl RowPacket {
 }
 
 impl Rows {
-    /// Puts `packet` on the row of its source; evidence where that makes it media.
+    /// Appends `packet` to the row of its source; returns evidence if that makes it media.
     pub(super) fn put(&mut self, packet: RowPacket, now: Duration) -> Option<Evidence> {
         match packet {
             RowPacket::Rtp(header) => self.rtp.put(header, now).then_some(Evidence::Rtp),
@@ -61,7 +61,7 @@ impl Rows {
 pub(super) struct RtpRows([Option<Row>; SOURCES]);
 
 impl RtpRows {
-    /// Puts a packet on the row of its source, or begins one; true if that makes it media.
+    /// Appends a packet to the row of its source, or begins one; returns `true` if that makes it media.
     pub(super) fn put(&mut self, header: Header, now: Duration) -> bool {
         let is_same = |row: &Row| row.source() == header.source;
         let slot = slot_for(&mut self.0, is_same, Row::at);

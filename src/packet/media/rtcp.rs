@@ -6,8 +6,8 @@
 //! ```
 //!
 //! `length` counts words of four bytes behind the first. A compound packet that starts with a report proves itself. Of
-//! anything else (one part, or encrypted) two packets of one source are wanted: either both end where their parts end, or
-//! both have an index at the same place, and it moved on.
+//! anything else (one part, or encrypted) two packets of one source are wanted: either both end where their parts end,
+//! or both have an index at the same place, and it moved on.
 
 use super::{Evidence, Sighting, half};
 
@@ -35,7 +35,7 @@ const INDEX_PLACES: [usize; 4] = [14, 15, 18, 4];
 const MIN_BEFORE_INDEX: usize = 8;
 /// The bit beside the index: the packet is encrypted.
 const ENCRYPTED: u32 = 1 << 31;
-/// The most that the index moves on between two packets.
+/// Maximum advance of the index between two packets.
 const MAX_INDEX_STEP: u32 = 64;
 
 /// Recognizes a compound packet that fills a datagram of `size` bytes.
@@ -53,7 +53,7 @@ pub(super) fn recognize_compound(bytes: &[u8], size: usize) -> Option<Sighting> 
     (parts(bytes, size)? >= 2).then_some(Sighting::new(Evidence::Rtcp))
 }
 
-/// The number of parts that end exactly where `size` bytes end; `None` where they do not, or one is no part.
+/// The number of parts that end exactly where `size` bytes end; `None` if they do not, or one is not a valid part.
 fn parts(bytes: &[u8], size: usize) -> Option<usize> {
     let mut rest = bytes.get(..size)?;
     let mut parts = 0;
@@ -72,12 +72,12 @@ const fn part_length(words: [u8; 2]) -> usize {
     4 * (half(words) + 1)
 }
 
-/// A packet that is RTCP or SRTCP if another of its source says so.
+/// A packet that is RTCP or SRTCP if another packet of its source confirms it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     pub(super) source: u32,
     ends_well: bool,
-    /// The words at [`INDEX_PLACES`]; 0 where there is none.
+    /// The words at [`INDEX_PLACES`]; 0 if missing.
     words: [u32; 4],
 }
 
@@ -100,7 +100,7 @@ impl Candidate {
         })
     }
 
-    /// True if `next`, of the same source, makes the two media.
+    /// True if `next`, of the same source, confirms that the two are media.
     pub(super) fn is_followed_by(&self, next: &Self) -> bool {
         let index_moved = |(before, after): (&u32, &u32)| {
             before & after & ENCRYPTED != 0

@@ -1,4 +1,4 @@
-//! RTP headers, and rows of them (RFC 3550 §5.1).
+//! Recognizes RTP by rows of headers (RFC 3550 §5.1).
 //!
 //! ```text
 //!   0    1      2          4        8         12
@@ -7,9 +7,9 @@
 //!  └────┴──────┴──────────┴────────┴─────────┴──────────────────────┘
 //! ```
 //!
-//! A header proves nothing: a quarter of all payloads start with version 2. What tells media from counters is the clock.
-//! A row is recognized when its stamps moved on twice as fast as a media clock would, and not faster. RDP over UDP, game
-//! protocols and sensors count packets in all of these fields, but none of them counts time.
+//! A header proves nothing: a quarter of all payloads start with version 2. The clock distinguishes media from
+//! counters: a row is media once its stamps have advanced twice at the rate of a media clock, and no faster. RDP over
+//! UDP, game protocols and sensors count packets in all of these fields, but none of them counts time.
 
 use std::time::Duration;
 
@@ -22,19 +22,19 @@ const RTCP_TYPES: std::ops::RangeInclusive<u8> = 64..=95;
 /// Length of a contributing source.
 const CONTRIBUTING: usize = 4;
 
-/// The most that a sequence number moves on within a row, and the most that a late packet lies behind.
+/// Maximum advance of the sequence number within a row, and maximum distance of a late packet behind it.
 const MAX_STEP: u16 = 32;
 /// The longest pause within a row.
 const MAX_PAUSE: Duration = Duration::from_millis(500);
-/// The least that the stamp moves on: 4 ms of telephony.
+/// Minimum advance of the stamp: 4 ms of telephony.
 const MIN_CLOCK: u32 = 32;
 /// The fastest media clock, in ticks a second: video.
 const CLOCK_RATE: u64 = 90_000;
-/// The lead that the clock may have over the arrival of packets.
+/// Maximum lead of the clock over the arrival of packets.
 const CLOCK_LEAD: Duration = Duration::from_millis(100);
-/// Moves of the clock that make a row media: three packets.
+/// Advances of the clock that make a row media: three packets.
 const MOVES: u8 = 2;
-/// Packets that make a row one that is under way.
+/// Packets after which a row is under way.
 const UNDER_WAY: u8 = 2;
 
 /// The fields of a header that a row compares.
@@ -64,12 +64,12 @@ impl Header {
     }
 }
 
-/// The packets of one source that follow each other as media does.
+/// Packets of one source that follow each other as in media.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     last: Header,
     at: Duration,
-    /// Saturates: all that is asked is whether there are two.
+    /// Saturates: only values up to two matter.
     packets: u8,
     moves: u8,
 }
@@ -90,7 +90,7 @@ impl Row {
         self.last.source
     }
 
-    /// When its last packet came.
+    /// The time of its last packet.
     pub(super) fn at(&self) -> Duration {
         self.at
     }
@@ -100,8 +100,8 @@ impl Row {
         self.packets >= UNDER_WAY
     }
 
-    /// Puts the next packet of its source on the row, or begins it anew with it; duplicates and late packets change
-    /// nothing. True if the row is media.
+    /// Appends the next packet of its source to the row, or restarts the row with it; duplicates and late packets
+    /// change nothing. Returns `true` if the row is media.
     pub(super) fn follow(&mut self, next: Header, now: Duration) -> bool {
         let step = next.sequence.wrapping_sub(self.last.sequence);
         if step == 0 || step.wrapping_neg() <= MAX_STEP {
@@ -128,7 +128,7 @@ impl Row {
     }
 }
 
-/// The farthest that the stamp may have moved on in `since`.
+/// Maximum advance of the stamp within `since`.
 fn max_clock(since: Duration) -> u32 {
     let nanoseconds = (since.min(MAX_PAUSE) + CLOCK_LEAD).as_nanos() as u64;
     (CLOCK_RATE * nanoseconds / 1_000_000_000) as u32

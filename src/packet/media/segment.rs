@@ -1,4 +1,4 @@
-//! [`FlowKey`] and [`Segment`]: the flow of a packet, and what it carries of it.
+//! [`FlowKey`] and [`Segment`]: the flow of a packet, and the part of the flow that it carries.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,7 +22,7 @@ pub struct FlowKey {
 pub enum Segment<'a> {
     /// A datagram, or the first of its fragments (RFC 768).
     Udp {
-        /// As many bytes of the payload as there are, none beyond its size.
+        /// The available bytes of the payload, none beyond its size.
         payload: &'a [u8],
         /// Length of the whole payload, by the UDP header.
         size: usize,
@@ -31,7 +31,7 @@ pub enum Segment<'a> {
     Tcp {
         /// Sequence number of the segment.
         sequence: u32,
-        /// It begins a connection, and its sequence number counts one for that.
+        /// True if it begins a connection (SYN), which takes one sequence number.
         is_start: bool,
         /// Its payload.
         payload: &'a [u8],
@@ -46,7 +46,7 @@ const TCP_HEADER: usize = 20;
 const SYN: u8 = 0x02;
 
 impl FlowKey {
-    /// The key of no flow.
+    /// A key that no flow has.
     pub(super) const EMPTY: Self = Self {
         source: [0; 2],
         destination: [0; 2],
@@ -94,7 +94,7 @@ impl FlowKey {
         self.protocol
     }
 
-    /// Spreads keys over the sets. Not keyed: a client that forces collisions evicts its own flows first.
+    /// Hashes a key to a set. The hash is not keyed: a client that forces collisions evicts its own flows first.
     #[inline]
     pub(super) fn spread(&self) -> u64 {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio: consecutive ports land far apart
@@ -111,7 +111,7 @@ impl FlowKey {
     }
 }
 
-/// As an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), which no packet on a wire has.
+/// Maps to an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), which no packet on the wire has.
 #[inline]
 fn words_v4(address: Ipv4Addr) -> [u64; 2] {
     [0, 0xffff << 32 | u64::from(address.to_bits())]
@@ -124,7 +124,7 @@ fn words_v6(address: Ipv6Addr) -> [u64; 2] {
 }
 
 impl<'a> Segment<'a> {
-    /// The flow of `packet` and its segment; `None` where it shows no ports.
+    /// The flow of `packet` and its segment; `None` if it has no ports.
     #[inline]
     pub fn of(packet: &PacketView<'a>) -> Option<(FlowKey, Self)> {
         let Transport::Ports {
@@ -147,7 +147,7 @@ impl<'a> Segment<'a> {
         ))
     }
 
-    /// A length of zero is that of a super-packet: the datagram is as long as the packet.
+    /// A length of zero means a super-packet: the datagram is as long as the packet.
     #[inline]
     fn udp(bytes: &'a [u8], on_wire: usize) -> Self {
         let Some((&[_, _, _, _, l0, l1, _, _], payload)) = bytes.split_first_chunk::<UDP_HEADER>()

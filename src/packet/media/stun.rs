@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The cookie and a length that agrees with the datagram suffice: real messages have lengths that are no multiple of
-//! four, wrong or missing fingerprints, and methods that nobody registered.
+//! four, wrong or missing fingerprints, and unregistered methods.
 
 use super::{Evidence, Sighting, half, ms_turn};
 
@@ -33,7 +33,7 @@ const MICROSOFT_ATTRIBUTES: [u16; 11] = [
 ];
 /// Length of an attribute's type and length.
 const ATTRIBUTE_HEADER: usize = 4;
-/// More different values than this among the 16 bytes of a transaction id make it look random.
+/// A transaction id looks random if its 16 bytes have more distinct values than this.
 const MIN_RANDOM: usize = 8;
 
 /// A header, and the attributes behind it.
@@ -43,12 +43,12 @@ pub(super) struct Message<'a> {
     /// Length of the whole message by its length field.
     pub(super) length: usize,
     has_cookie: bool,
-    /// As many bytes of the attributes as there are, none beyond the message.
+    /// The available bytes of the attributes, none beyond the message.
     pub(super) attributes: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// Reads the header at the start of `bytes`; `None` where they are too few, or their first two bits are set.
+    /// Reads the header at the start of `bytes`; `None` if they are too few, or their first two bits are not zero.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let (header, attributes) = bytes.split_first_chunk::<HEADER>()?;
         let [t0, t1, l0, l1, c0, c1, c2, c3, ..] = *header;
@@ -69,7 +69,7 @@ impl<'a> Message<'a> {
         self.has_cookie
     }
 
-    /// True if all of it is there.
+    /// True if the message is complete.
     pub(super) fn is_complete(&self) -> bool {
         HEADER + self.attributes.len() == self.length
     }
@@ -90,8 +90,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// A message without the cookie, all of it: one of six types, and attributes that RFC 3489 and its successors know,
-    /// which end where the message ends.
+    /// Recognizes a complete message without the cookie: one of six types, with attributes known to RFC 3489 and its
+    /// successors that end where the message ends.
     pub(super) fn classic(&self) -> Option<Sighting> {
         if !CLASSIC_TYPES.contains(&self.kind) || self.attributes.is_empty() || !self.is_complete()
         {
@@ -106,7 +106,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Recognizes the message that takes all `size` bytes of a datagram of which `bytes` are there.
+/// Recognizes a message that fills a datagram of `size` bytes, of which `bytes` are available.
 pub(super) fn recognize(bytes: &[u8], size: usize) -> Option<Sighting> {
     let message = Message::read(bytes)?;
     if message.length != size {
@@ -118,7 +118,7 @@ pub(super) fn recognize(bytes: &[u8], size: usize) -> Option<Sighting> {
     message.classic()
 }
 
-/// Recognizes a message by its cookie alone, with the length that a datagram of `size` bytes asks for.
+/// Recognizes a message by its cookie alone, if its length matches a datagram of `size` bytes.
 pub(super) fn recognize_cookie(bytes: &[u8], size: usize) -> Option<Sighting> {
     let message = Message::read(bytes)?;
     (message.length == size && message.has_cookie).then(|| message.sighting())
@@ -134,12 +134,12 @@ pub(super) fn recognize_bare(bytes: &[u8], size: usize) -> Option<Sighting> {
     (size == HEADER && different > MIN_RANDOM).then_some(Sighting::new(Evidence::StunBare))
 }
 
-/// The bytes behind the value of an attribute.
+/// The padding after the value of an attribute.
 #[derive(Debug, Clone, Copy)]
 enum Padding {
     /// Zeros up to a multiple of four (RFC 8489 §14).
     ToFour,
-    /// Nothing: Communicator 2007, WhatsApp.
+    /// No padding: Communicator 2007, WhatsApp.
     None,
 }
 
@@ -153,7 +153,7 @@ struct Attributes {
 }
 
 impl Attributes {
-    /// By the padding with which they end where the message ends; by that of the RFC where neither does.
+    /// Walks with the padding by which the attributes end where the message ends; with that of the RFC if neither fits.
     fn read(attributes: &[u8]) -> Self {
         let padded = walk(attributes, Padding::ToFour);
         if padded.ends_well {

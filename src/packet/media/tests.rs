@@ -20,7 +20,7 @@ mod vectors;
 
 const START: Duration = Duration::from_secs(1000);
 
-/// The flow from port 50000 of a client to a host inside.
+/// The flow from port 50000 of a client to a corporate host.
 fn flow(protocol: Protocol) -> FlowKey {
     flow_of(protocol, Ipv4Addr::new(172, 16, 1, 10), 50_000)
 }
@@ -47,7 +47,7 @@ impl Datagrams {
         }
     }
 
-    /// The word of the evidence, where the datagram is media.
+    /// The word of the evidence, if the datagram is media.
     fn look(&mut self, payload: &[u8], at: Duration) -> Option<&'static str> {
         let segment = Segment::Udp {
             payload,

@@ -1,4 +1,4 @@
-//! Packets for the tests of recognition: media, media with bits changed, and protocols that resemble it.
+//! Generates packets for the tests of recognition: media, media with changed bits, and protocols that resemble it.
 
 mod adversary;
 
@@ -12,7 +12,7 @@ use super::{FlowKey, Profile, Segment};
 
 pub use adversary::{Adversary, Noise};
 
-/// Packets of a few flows, and the profile that they are looked at with.
+/// Packets of a few flows, and the profile to examine them with.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     /// The profile of the policy.
@@ -28,7 +28,7 @@ pub struct Arrival {
     pub key: FlowKey,
     /// Its part of the flow.
     pub segment: OwnedSegment,
-    /// When it comes.
+    /// Its time of arrival.
     pub at: Duration,
 }
 
@@ -105,7 +105,7 @@ impl Arbitrary<'_> for Scenario {
     }
 }
 
-/// One end of a flow, with the numbers that it counts.
+/// One end of a flow, with its counters.
 struct Sender {
     key: FlowKey,
     sequence: u32,
@@ -171,7 +171,7 @@ impl Sender {
         Ok(OwnedSegment::Udp { payload, size })
     }
 
-    /// A packet of one of five sources, most of them as media has them.
+    /// A packet of one of five sources, usually as in real media.
     fn rtp(&mut self, bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         let which = *bytes.choose(&[0, 0, 0, 0, 1, 2, 3, 4])?;
         let source = &mut self.rtp[which];
@@ -292,7 +292,7 @@ fn mutate(bytes: &mut Unstructured<'_>, payload: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// A payload that proves itself, or nearly does.
+/// A payload that is evidence of media, or nearly so.
 fn payload(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(match bytes.int_in_range(0..=12u8)? {
         0..=3 => message(bytes)?,

@@ -5,7 +5,7 @@ use etherparse::{IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader, Udp
 use super::layout::{Protocol, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::packet::virtio::VirtioHeader;
 
-/// One direction of a connection, as it goes on.
+/// The state of one direction of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Flow {
     pub(super) version: u8,
@@ -15,7 +15,7 @@ pub(super) struct Flow {
     pub(super) id: u16,
 }
 
-/// A packet of a flow, and what is unusual about it.
+/// A packet of a flow, and its oddity.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
     pub(super) payload: usize,
@@ -42,14 +42,14 @@ pub(super) enum Oddity {
     Id,
     /// The sequence number jumps.
     Gap,
-    /// The packet before comes again.
+    /// The previous packet is repeated.
     Again,
     /// A checksum that the kernel completes.
     Partial,
-    /// One that it completes to a wrong one.
+    /// A partial checksum that the kernel completes to a wrong one.
     PartialWrong,
     NoChecksum,
-    /// A right checksum, but not the one of two that is usually written.
+    /// A correct checksum, but in the unusual one of its two forms.
     AllOnes,
     Padding,
     /// One bit is wrong, somewhere.

@@ -22,14 +22,14 @@ pub(super) enum Protocol {
     Udp,
 }
 
-/// The way in which a frame can be merged.
+/// The merge class of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// It may begin or continue a run.
     Mergeable(Layout),
-    /// TCP or UDP that cannot be merged: it stands alone, and ends the run of its flow.
+    /// TCP or UDP that cannot be merged: it is written alone, and ends the run of its flow.
     Alone(Protocol),
-    /// Possibly part of a flow that the packet does not name: it ends every run.
+    /// A packet that may belong to any flow: it ends every run.
     Barrier,
     /// Not part of any flow that is merged.
     Other,
@@ -98,7 +98,7 @@ fn plain(packet: &[u8]) -> Option<(u8, usize, usize)> {
     match packet.first()? {
         0x45 => {
             let header = packet.first_chunk::<IPV4_HEADER>()?;
-            // More to come, or an offset; the reserved bit is nobody's.
+            // More fragments, or an offset; the reserved bit is ignored.
             let is_whole = header[6] & 0xbf == 0 && header[7] == 0;
             let length = u16::from_be_bytes([header[2], header[3]]);
             is_whole.then_some((header[9], IPV4_HEADER, length.into()))
@@ -215,7 +215,7 @@ pub(super) const TCP_OFFSET: usize = 12;
 pub(super) const TCP_FLAGS: usize = 13;
 pub(super) const TCP_CHECKSUM: usize = 16;
 pub(super) const TCP_ACK: u8 = 0x10;
-/// RFC 3168 §6.1: the kernel repeats it on every segment. CWR it does not: packets that have it stand alone.
+/// RFC 3168 §6.1: the kernel repeats it on every segment. It does not repeat CWR: packets with CWR are written alone.
 pub(super) const TCP_ECE: u8 = 0x40;
 /// PSH and FIN, which the kernel keeps for the last segment.
 pub(super) const TCP_LAST: u8 = 0x08 | 0x01;

@@ -1,4 +1,4 @@
-//! [`Merger`]: packets of one flow, merged into a super-packet for the way back into the kernel (GRO).
+//! [`Merger`]: merges packets of one flow into a super-packet for the write back into the kernel (GRO).
 //!
 //! ```text
 //!  frames    a1 b1 a2 c1 a3 b2            a, b, c: flows; what may pass of one batch, in the order it came
@@ -19,8 +19,8 @@
 //! - its checksums are right: the kernel writes them anew, and would hide the corruption of a packet;
 //! - it is whole, without IP options or extension headers.
 //!
-//! The order within a flow is kept: a packet that does not join begins a run of its own, and what comes after joins that
-//! one or none. Nothing is held back from one batch to the next.
+//! The order within a flow is kept: a packet that does not join begins a run of its own, and what comes after joins
+//! that one or none. Nothing is held back from one batch to the next.
 
 use std::io::IoSlice;
 
@@ -38,9 +38,9 @@ mod layout;
 /// The super-packets that the kernel accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offload {
-    /// Of TCP.
+    /// TCP only.
     Tcp,
-    /// Of TCP and UDP: Linux 6.2 and later.
+    /// TCP and UDP: Linux 6.2 and later.
     TcpAndUdp,
 }
 
@@ -59,27 +59,27 @@ pub struct Merger {
     heads: [[u8; MAX_HEAD]; BATCH],
 }
 
-/// Packets that are written as one.
+/// Packets that are written as one super-packet.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     first: u8,
     last: u8,
     packets: u8,
     joins: Joins,
-    /// Of the first packet, which all share.
+    /// The layout of the first packet, which all share.
     layout: Layout,
-    /// Payload of all.
+    /// Payload of all packets, in bytes.
     payload: u32,
 }
 
-/// Tells if another packet may join.
+/// The state of a run: if another packet may join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Joins {
-    /// One may; the checksums of the first are not verified yet.
+    /// A packet may join; the checksums of the first are not verified yet.
     Unproven,
-    /// One may.
+    /// A packet may join.
     Yes,
-    /// None does.
+    /// No packet may join.
     No,
 }
 
@@ -93,7 +93,7 @@ pub struct Merged<'a> {
 }
 
 impl Merged<'_> {
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub fn length(&self) -> usize {
         self.pieces.iter().map(|piece| piece.len()).sum()
     }
@@ -226,7 +226,7 @@ impl Merger {
         }
     }
 
-    /// Has a packet join the run of its flow, or begin one.
+    /// Adds a packet to the run of its flow, or begins a run with it.
     fn add(&mut self, frames: &[&[u8]], number: u8, layout: Layout) {
         let frame = frames[usize::from(number)];
         let flow = place_of(frame, layout.protocol);
@@ -279,7 +279,7 @@ impl Run {
         }
     }
 
-    /// How many pieces it is written from.
+    /// The number of pieces that it is written from.
     fn pieces(&self) -> usize {
         match self.packets {
             1 => 1,
@@ -436,7 +436,7 @@ const FLOWS: usize = 4 * BATCH;
 const NO_RUN: u8 = u8::MAX;
 const _: () = assert!(BATCH < NO_RUN as usize);
 
-/// Maximum of the length field of IPv4; for IPv6 it would be 40 more.
+/// Maximum of IPv4's length field; IPv6 would allow 40 more.
 const MAX_PACKET: usize = 65_535;
 
 /// Maximum length of the headers: virtio, IPv6, and TCP with all options.

@@ -1,5 +1,5 @@
-//! The kernel's segmentation of a frame, the slow and obvious way: segments with counters increased, and every checksum
-//! computed by code of others.
+//! A slow, simple model of the kernel's segmentation of a frame: segments with incremented counters, and every checksum
+//! computed by third-party code.
 
 use std::io::IoSlice;
 
@@ -38,8 +38,8 @@ pub fn fuzz_merge(data: &[u8]) {
     assert_cut_gives_back(&frames, offload);
 }
 
-/// Merges `frames`, a batch, and cuts what is written as the kernel does: each flow has its packets again, byte for byte
-/// and in order.
+/// Merges `frames`, a batch, and cuts what is written as the kernel does: each flow has its packets again, byte for
+/// byte and in order.
 pub(super) fn assert_cut_gives_back(frames: &[Vec<u8>], offload: Offload) {
     let before: Vec<Vec<u8>> = frames.iter().map(|frame| alone(frame)).collect();
     let mut after = Vec::new();
@@ -80,8 +80,8 @@ fn alone(frame: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The flow in which order must be kept: addresses, protocol and, with TCP and UDP, ports. A packet of `None` may belong
-/// to any flow.
+/// The flow in which order must be kept: addresses, protocol and, with TCP and UDP, ports. A packet of `None` may
+/// belong to any flow.
 fn flow(packet: &[u8]) -> Option<Vec<u8>> {
     let (protocol, addresses, ports) = match packet.first()? {
         0x45 if packet.len() >= 20 && packet[6] & 0x3f == 0 && packet[7] == 0 => {

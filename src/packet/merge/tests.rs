@@ -66,7 +66,7 @@ proptest! {
     }
 }
 
-/// How many packets each write is of, for packets of one flow each.
+/// The number of packets in each write, for packets of one flow.
 fn runs(flow: usize, sends: &[Sent]) -> Vec<usize> {
     let mut flow = Flow::all().swap_remove(flow);
     let frames: Vec<Vec<u8>> = sends.iter().map(|sent| flow.send(*sent)).collect();

@@ -64,7 +64,7 @@ fn p3_a_first_fragment_that_ends_before_its_ports_is_tiny() {
     assert_eq!(judge(&ipv4(CORPORATE, TCP, 0, &[])), tiny());
     assert_eq!(judge(&ipv4(CORPORATE, UDP, MORE, &udp(80)[..4])), DEFAULT);
     assert_eq!(judge(&ipv4(INTERNET, UDP, MORE, &[])), DEFAULT);
-    // No port would change the verdict on this server, so it needs none.
+    // No port would change the verdict on this server, so the fragment needs none.
     assert_eq!(judge(&ipv4(OUTSIDE_SERVER, UDP, MORE, &[])), by_server);
     assert_eq!(judge(&ipv4(CORPORATE, ICMP, MORE, &[])), DEFAULT);
 }
@@ -312,7 +312,7 @@ fn p10_ipv4_source_routes_with_hops_left_are_dropped() {
     let judge_options =
         |options: &[u8]| judge(&ipv4_with_options(INTERNET, UDP, 0, options, &udp(1)));
 
-    // Loose, strict, behind other options, and in a tail.
+    // Loose, strict, after other options, and in a non-first fragment.
     assert_eq!(judge_options(&[131, 7, 4, 10, 0, 0, 1, 0]), SOURCE_ROUTED);
     assert_eq!(judge_options(&[137, 7, 4, 10, 0, 0, 1, 0]), SOURCE_ROUTED);
     assert_eq!(
@@ -338,7 +338,7 @@ fn p10_options_without_hops_left_are_forwarded() {
         [131, 11, 4, 10, 0, 0, 1, 0],
         // No room for a pointer.
         [131, 2, 0, 0, 0, 0, 0, 0],
-        // A record route is none.
+        // A record route is not a source route.
         [7, 7, 4, 10, 0, 0, 1, 0],
     ] {
         let packet = ipv4_with_options(INTERNET, UDP, 0, &options, &udp(1));

@@ -1,4 +1,4 @@
-//! OpenVPN's `client-to-client`: it forwards between clients inside the daemon, where no filter sees it.
+//! Detects OpenVPN's `client-to-client`, which forwards between clients inside the daemon, out of the filter's reach.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::files::regular;
 use crate::gateway::host::finding::Finding;
 
-/// Looks through the OpenVPN daemons in this network namespace.
+/// Checks the OpenVPN daemons in this network namespace.
 pub(super) fn check(interfaces: &[String]) -> Vec<Finding> {
-    // As services are shielded (ProtectProc=): there is a first process, but not for us. OpenVPN's interfaces are `tun`s.
+    // ProtectProc= hides other processes, PID 1 included. OpenVPN's interfaces are `tun`s.
     let is_hidden = fs::metadata("/proc/1").is_err();
     if is_hidden && interfaces.iter().any(|name| name.starts_with("tun")) {
         return vec![Finding::warning(
@@ -26,7 +26,7 @@ pub(super) fn check(interfaces: &[String]) -> Vec<Finding> {
 }
 
 fn hairpins_inside(process: &Path) -> Option<Finding> {
-    // By its program and not by what it calls itself: whatever is said in an argument, anybody can say.
+    // Identified by its executable, not by its arguments: any process can set those.
     let program = fs::read_link(process.join("exe")).ok()?;
     if !program.starts_with("/usr") || program.file_name()? != "openvpn" {
         return None;
@@ -62,16 +62,16 @@ fn hairpins_inside(process: &Path) -> Option<Finding> {
     ))
 }
 
-/// A configuration, as far as one may go; nothing that would have to be waited for.
+/// Reads a configuration, up to [`MAX_CONFIG`] bytes; never blocks.
 fn read_config(path: &Path) -> Option<String> {
     let bytes = regular::read(path, MAX_CONFIG).ok()?;
     String::from_utf8(bytes).ok()
 }
 
-/// Larger than configurations are, certificates included.
+/// Upper bound for the size of a configuration, certificates included.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// The configuration files that the command line names, as this process can open them.
+/// The configuration files named on the command line, as paths that this process can open.
 fn config_files(words: &[String], process: &Path) -> Vec<PathBuf> {
     let after = |option: &str| {
         let pairs = words.iter().zip(words.iter().skip(1));

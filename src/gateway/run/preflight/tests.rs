@@ -1,4 +1,4 @@
-//! Each pitfall is found by its check, and a sound host passes all of them.
+//! Each check finds its pitfall, and a correctly configured host passes all of them.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ fn policy(options: &str) -> Policy {
     }
 }
 
-/// What forwarding settings with `changes` to sound ones bring up.
+/// The findings for correct forwarding settings with `changes` applied.
 fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
     let mut settings = HashMap::from([("ipv4/ip_forward", 1), ("ipv6/conf/all/forwarding", 1)]);
     settings.extend(changes.iter().copied());

@@ -1,8 +1,9 @@
-//! Protocols that resemble media are not taken for it, wherever in a session they are met.
+//! Protocols that resemble media are not recognized as media, at any point of a session.
 
 use super::*;
 
-/// Sends `packets` of `sessions` each, 5 to 45 ms apart, from packet `first` of the session on; how many are media.
+/// Sends `packets` of `sessions` each, 5 to 45 ms apart, from packet `first` of the session on; returns the number
+/// recognized as media.
 fn flagged(adversary: Adversary, sessions: u64, packets: u32) -> usize {
     let mut flagged = 0;
     for session in 0..sessions {

@@ -1,4 +1,4 @@
-//! The memory of flows: how long, and how much of it is whose.
+//! The memory of flows: lifetimes, and the share of each client.
 
 use super::*;
 use crate::packet::media::traffic::stun;

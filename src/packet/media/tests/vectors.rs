@@ -1,4 +1,4 @@
-//! Datagrams that prove themselves: the least that passes, and one bit less of each condition.
+//! Datagrams recognized on their own: the minimum that passes, and each condition off by one bit.
 
 use super::*;
 use crate::packet::media::traffic::{
@@ -44,7 +44,7 @@ fn bytes(range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, u8)> {
 
 #[test]
 fn a_message_with_the_cookie_and_its_length_is_stun() {
-    // Of a method that nobody registered: the type does not matter, its first two bits do.
+    // An unregistered method: the type does not matter, its first two bits do.
     let message = stun(0x0805, COOKIE, &[]);
     assert_exact(
         &message,
