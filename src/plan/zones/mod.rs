@@ -54,11 +54,11 @@ pub struct Zones {
 /// the article's pin-point zones, so the answer claims no authority for the company's zones. [`Soa`] has its values;
 /// its negative TTL equals the TTL of the records.
 ///
-/// - Whether the domain of a pinned name exists inside the company does not matter: nothing of the answer comes from there.
+/// - The answer for a pinned name does not depend on the company's own domain of that name: no data comes from there.
 /// - A name that exists only because of names below it (`_tls.contoso.com` above `_sip._tls.contoso.com`) is forwarded,
-///   and may be NXDOMAIN. RFC 8020 lets a cache conclude that nothing is below; those that do ask for DNSSEC's proof, and
-///   resolvers that walk down label by label do not ask a forwarder.
-/// - Pinned names are unsigned. A client that validates for itself finds them bogus where the domain is signed.
+///   and may be NXDOMAIN. RFC 8020 lets a cache conclude that nothing exists below. Caches that do so require DNSSEC
+///   proof, and resolvers that walk down label by label do not query a forwarder.
+/// - Pinned names are unsigned. A validating client finds them bogus if the domain is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'z> {
     /// NOERROR with these records of the name; at least one.
