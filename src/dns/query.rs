@@ -147,7 +147,7 @@ impl<'m> Query<'m> {
         &buffer[..end]
     }
 
-    /// The flags passed to an upstream.
+    /// Returns the flags passed to an upstream.
     pub(super) const fn upstream_bits(&self) -> u16 {
         self.header.flags & (flag::RD | flag::AD | flag::CD)
     }
@@ -157,7 +157,7 @@ impl<'m> Query<'m> {
         self.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
-    /// Maximum size of an answer in a datagram, in bytes.
+    /// Returns the maximum size of an answer in a datagram, in bytes.
     pub fn datagram_limit(&self) -> usize {
         datagram_limit(self.edns)
     }
@@ -171,7 +171,8 @@ pub fn asked_for(message: &[u8]) -> Option<(DnsName, u16)> {
     Some((name, u16::from_be_bytes(*record_type)))
 }
 
-/// RFC 1035 §4.2.1, RFC 6891 §6.2.5; limited to a size that crosses any path without fragmentation.
+/// Returns the size limit of RFC 1035 §4.2.1 and RFC 6891 §6.2.5, reduced to a size that crosses any path without
+/// fragmentation.
 pub(super) fn datagram_limit(edns: Option<Edns>) -> usize {
     edns.map_or(SMALLEST, |edns| {
         usize::from(edns.payload).clamp(SMALLEST, PAYLOAD)

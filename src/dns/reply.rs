@@ -35,7 +35,7 @@ impl Refusal<'_> {
         write_edns(out, self.edns, self.code);
     }
 
-    /// Maximum size of an answer in a datagram, in bytes.
+    /// Returns the maximum size of an answer in a datagram, in bytes.
     pub fn datagram_limit(&self) -> usize {
         datagram_limit(self.edns)
     }

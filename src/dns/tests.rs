@@ -20,7 +20,7 @@ fn name(text: &str) -> Name {
     name
 }
 
-/// A question with id 0x1234 and recursion desired.
+/// Builds a question with id 0x1234 and recursion desired.
 fn question(owner: &str, record_type: RecordType) -> Message {
     let mut message = Message::new(0x1234, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;

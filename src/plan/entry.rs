@@ -11,7 +11,7 @@ pub struct Entry {
     /// The prefix.
     pub prefix: IpNet,
     /// Positions in [`RoutePlan::sources`](super::RoutePlan::sources) of the sources with addresses in the prefix.
-    /// Empty for an entry that covers the rest of the address space.
+    /// Empty for an entry that follows from the full tunnel alone.
     pub sources: Vec<usize>,
 }
 

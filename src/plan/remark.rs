@@ -25,8 +25,8 @@ pub(super) fn remarks(policy: &Policy, plan: &RoutePlan) -> Vec<Remark> {
     remarks
 }
 
-/// A server address outside the tunnel is reached over the Internet or not at all. The classic mistake is an Edge's
-/// internal interface among the public addresses, which cuts off every call from its relay.
+/// Reports server addresses outside the tunnel, which clients reach over the Internet or not at all. The classic
+/// mistake is an Edge's internal interface among the public addresses: it cuts off every call from its relay.
 fn servers_among_public(policy: &Policy, plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let all_public = all_public(plan);
     for server in &policy.servers {
@@ -57,7 +57,7 @@ fn of_public(plan: &RoutePlan, prefix: IpNet) -> impl Iterator<Item = &Source> {
     public.filter(move |it| it.prefix.contains(&prefix) || prefix.contains(&it.prefix))
 }
 
-/// Corporate and client prefixes covered entirely by a public prefix: they stay in the tunnel.
+/// Reports corporate and client prefixes covered entirely by a public prefix: they stay in the tunnel.
 fn corporate_kept(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let internal = |kind: &SourceKind| matches!(kind, SourceKind::Corporate | SourceKind::Clients);
     let all_public = all_public(plan);
@@ -77,8 +77,8 @@ fn corporate_kept(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     }
 }
 
-/// Public prefixes inside corporate ones: they leave the tunnel, so the rules for servers and media do not apply to
-/// them.
+/// Reports public prefixes inside corporate ones: they leave the tunnel, so the rules for servers and media do not
+/// apply to them.
 fn public_inside_corporate(policy: &Policy, plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let subnets = policy.corporate.subnets.iter().map(|it| it.value);
     let clients = policy.vpn.client_subnets.iter().map(|it| it.value);
@@ -100,7 +100,7 @@ fn public_inside_corporate(policy: &Policy, plan: &RoutePlan, remarks: &mut Vec<
     }
 }
 
-/// A DNS server outside the tunnel is unreachable for clients.
+/// Reports DNS servers that a public prefix covers: they stay in the tunnel, so that clients can use them.
 fn dns_kept(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let is_dns =
         |kind: &SourceKind| matches!(kind, SourceKind::PinPointDns | SourceKind::DnsServer);
@@ -122,7 +122,7 @@ fn dns_kept(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     }
 }
 
-/// The tunnel's own packets cannot travel inside the tunnel.
+/// Reports gateways inside internal prefixes: they stay outside the tunnel, which cannot carry its own packets.
 fn gateways_inside(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let gateways = plan
         .sources
@@ -147,7 +147,7 @@ fn gateways_inside(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     }
 }
 
-/// A full tunnel that leaves a family out.
+/// Reports a full tunnel that leaves a family out.
 fn family_outside(policy: &Policy, remarks: &mut Vec<Remark>) {
     let families = families(policy);
     if policy.routes.tunnel == TunnelMode::Split {

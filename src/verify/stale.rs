@@ -35,7 +35,7 @@ pub(super) fn check(subject: &Subject<'_>, read: &Diagnostics, found: &mut Vec<F
     withdrawn_long_ago(subject, found);
 }
 
-/// Microsoft 365 prefixes that many guides still list, and that Microsoft has withdrawn.
+/// Reports Microsoft 365 prefixes that many guides still list, and that Microsoft has withdrawn.
 fn withdrawn_long_ago(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     for public in &subject.policy.publics {
         for prefix in &public.addresses {

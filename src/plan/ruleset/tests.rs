@@ -14,7 +14,7 @@ use crate::packet::Protocol;
 use crate::policy::{Policy, PortRange};
 use crate::verdict::{Action, Reason};
 
-/// A policy, and bytes that select packets.
+/// Generates a policy, and bytes that select packets.
 fn cases() -> impl Strategy<Value = (Policy, Vec<u8>)> {
     let bytes = proptest::collection::vec(any::<u8>(), 1_500);
     let choices = proptest::collection::vec(any::<u8>(), 600);

@@ -322,12 +322,12 @@ impl Zones {
         self.by_name.get(name).map(|&at| &self.owners[at])
     }
 
-    /// TTL of every local record, and of negative answers.
+    /// Returns the TTL of every local record, and of negative answers.
     pub const fn ttl_seconds(&self) -> u32 {
         self.ttl_seconds
     }
 
-    /// The start of authority of every negative answer; its owner is that of the answer.
+    /// Returns the start of authority of every negative answer; its owner is that of the answer.
     pub const fn soa(&self) -> Soa {
         Soa {
             primary: "localhost",

@@ -63,7 +63,7 @@ impl CandidateKind {
         }
     }
 
-    /// The recommended values of RFC 8445 §5.1.2.2.
+    /// Returns the type preference that RFC 8445 §5.1.2.2 recommends.
     const fn preference(self) -> u32 {
         match self {
             Self::Host => 126,

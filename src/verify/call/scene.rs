@@ -336,7 +336,7 @@ fn office(policy: &Policy, corporate: &PrefixSet, clients: &PrefixSet) -> Addres
         .iter()
         .map(|it| IpNet::from(it.value));
     let named: PrefixSet = publics.chain(dns).collect();
-    // Prefixes of `[[allow]]` rules that cover everything are kept.
+    // Hosts that an `[[allow]]` covers are used only if there are no others.
     let kept = policy
         .allows
         .iter()
