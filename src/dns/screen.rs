@@ -258,8 +258,8 @@ impl Chain {
         None
     }
 
-    /// Returns `true` if `record` is a step of the chain: an alias of one of its names, a DNAME of an ancestor (RFC
-    /// 6672), or the signature of either.
+    /// Returns `true` if `record` is a step of the chain: an alias of one of its names, a DNAME of an ancestor
+    /// (RFC 6672), or the signature of either.
     fn leads_to_end(&self, record: &Record) -> bool {
         let Some(owner) = owner(record) else {
             return false;
