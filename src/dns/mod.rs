@@ -1,4 +1,4 @@
-//! DNS messages: what a client asks, what the policy answers, and what of an upstream's answer may pass.
+//! DNS messages: client queries, the policy's answers, and screening of upstream answers.
 //!
 //! ```text
 //!  bytes ──▶ Incoming ─┬─▶ nothing                       responses, scraps
@@ -10,11 +10,11 @@
 //!                                                (cached)     without records of names that are pinned or hidden
 //! ```
 //!
-//! It is pure: no sockets, no clocks. `gateway::resolver` moves the bytes.
+//! This module is pure: no sockets, no clocks. `gateway::resolver` sends and receives the bytes.
 //!
-//! A forwarded answer is the upstream's own message, byte for byte, signatures and unknown types included; only the
-//! transaction's id, the letter case of the question, what EDNS says of a hop, and the time that is left to it are
-//! ours. Where a record must not pass, the message is taken apart and put together again without it (`screen`).
+//! A forwarded answer is the upstream's own message, byte for byte, including signatures and unknown types. Only the
+//! transaction id, the letter case of the question, the EDNS data of the hop and the remaining TTLs are replaced. If a
+//! record must not pass, the message is rebuilt without it (`screen`).
 
 mod query;
 mod reply;
@@ -36,27 +36,27 @@ pub use wire::Malformed;
 use self::wire::Header;
 use crate::name::DnsName;
 
-/// The response codes that are given or understood (RFC 1035 §4.1.1, RFC 6891 §9).
+/// The response codes that this server sends or understands (RFC 1035 §4.1.1, RFC 6891 §9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseCode {
-    /// As it was asked for.
+    /// No error.
     NoError,
-    /// The question is not understood.
+    /// The query is malformed.
     FormErr,
     /// No upstream answered.
     ServFail,
-    /// There is no such name.
+    /// The name does not exist.
     NxDomain,
-    /// Not what this server does.
+    /// This server does not implement the operation.
     NotImp,
-    /// Not for this client, or not at all.
+    /// Refused to this client, or to all.
     Refused,
-    /// A version of EDNS that is not known.
+    /// Unsupported EDNS version.
     BadVers,
 }
 
 impl ResponseCode {
-    /// Its number; above 15, the higher bits stand in the OPT record.
+    /// Returns the numeric code; above 15, the OPT record has the higher bits.
     pub const fn number(self) -> u16 {
         match self {
             Self::NoError => 0,
@@ -69,7 +69,7 @@ impl ResponseCode {
         }
     }
 
-    /// The mnemonic of a code that an answer has, where it is one of these.
+    /// Returns the mnemonic of a response code; `None` for a code not listed here.
     pub const fn name(number: u16) -> Option<&'static str> {
         Some(match number {
             0 => "NOERROR",
@@ -83,7 +83,7 @@ impl ResponseCode {
         })
     }
 
-    /// The code of an answer, without the bits that its OPT record has.
+    /// Returns the code of an answer, without the bits in its OPT record.
     pub fn of(answer: &[u8]) -> Option<u16> {
         Some(Header::read(answer)?.flags & wire::flag::RCODE)
     }

@@ -1,30 +1,31 @@
-//! [`Query`]: a question as a client sends it, or what is wrong with it.
+//! [`Query`]: a client's question, or the reason to refuse it.
 
 use super::wire::{HEADER, Header, Malformed, Records, flag, number, read_name};
 use super::{DnsName, ResponseCode};
 
-/// What a datagram, or a message of a connection, is to a server.
+/// A message as the server classifies it, from a datagram or a connection.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "one lives at a time, on the stack, and a question is what it mostly is"
 )]
 pub enum Incoming<'m> {
-    /// Nothing that may be answered: too short, or itself a response, and servers would talk to each other for ever.
+    /// No answer is allowed: the message is too short, or it is a response (two servers could answer each other for
+    /// ever).
     Silence,
-    /// Something that is answered by this code alone.
+    /// Answered with this code alone.
     Refuse(Refusal<'m>),
     /// A question.
     Ask(Query<'m>),
 }
 
-/// What of a message goes into an answer that refuses it.
+/// The parts of a message that the refusal of it repeats.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'m> {
-    /// Why.
+    /// The code to refuse it with.
     pub code: ResponseCode,
     pub(super) header: Header,
-    /// The question, where there is one.
+    /// The question, if there is one.
     pub(super) question: &'m [u8],
     pub(super) edns: Option<Edns>,
 }
@@ -33,7 +34,7 @@ pub struct Refusal<'m> {
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'m> {
     pub(super) header: Header,
-    /// As it was sent: the answer repeats it byte for byte.
+    /// The question as it was sent; the answer repeats it byte for byte.
     pub(super) question: &'m [u8],
     /// The name asked for.
     pub name: DnsName,
@@ -42,16 +43,17 @@ pub struct Query<'m> {
     pub(super) edns: Option<Edns>,
 }
 
-/// What a client says of itself (RFC 6891 §6.1.2). Its options are between it and us, and are not looked at.
+/// The client's EDNS data (RFC 6891 §6.1.2). Its options apply only between the client and this server, and are
+/// ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Edns {
-    /// Bytes that it takes in a datagram.
+    /// Maximum size of a datagram to the client, in bytes.
     pub(super) payload: u16,
-    /// It wants signatures (RFC 3225).
+    /// The client asks for signatures (RFC 3225).
     pub(super) dnssec_ok: bool,
 }
 
-/// What an answer depends on: the name in lower case, the type, and the bits that upstreams are told.
+/// The key of an answer in the cache: the name in lower case, the type, and the flags passed to upstreams.
 pub type Key = [u8];
 
 impl<'m> Incoming<'m> {
@@ -74,7 +76,7 @@ impl<'m> Incoming<'m> {
             return Self::Refuse(refusal);
         }
         let [questions, answers, authorities, _] = header.counts;
-        // RFC 9619: one.
+        // RFC 9619: exactly one question.
         if questions != 1 {
             return Self::Refuse(refusal);
         }
@@ -84,7 +86,8 @@ impl<'m> Incoming<'m> {
         let Some(&[t0, t1, c0, c1]) = message.get(end..).and_then(<[u8]>::first_chunk) else {
             return Self::Refuse(refusal);
         };
-        // A pointer could only lead into the header: whole names alone are as long as they look.
+        // A pointer could only lead into the header; the encoded length equals that of the name only if there is no
+        // pointer.
         if end - HEADER != name.wire().len() {
             return Self::Refuse(refusal);
         }
@@ -101,7 +104,7 @@ impl<'m> Incoming<'m> {
             }
             Err(BadEdns::Malformed) => return Self::Refuse(refusal),
         }
-        // Zones are not given away, and nobody's class but the Internet's is known.
+        // Zone transfers are refused, and so is every class but the Internet's.
         let is_way_of_asking = (number::FIRST_META..number::ANY).contains(&record_type);
         let is_asked = !is_way_of_asking && record_type != number::OPT;
         if !is_asked || class != number::IN {
@@ -122,7 +125,7 @@ impl<'m> Incoming<'m> {
 }
 
 impl<'m> Query<'m> {
-    /// The same question, refused.
+    /// Returns a refusal of the same question.
     pub const fn refuse(self, code: ResponseCode) -> Refusal<'m> {
         Refusal {
             code,
@@ -132,7 +135,7 @@ impl<'m> Query<'m> {
         }
     }
 
-    /// Writes its key, and says how long it is.
+    /// Writes the key into `buffer` and returns the part used.
     pub fn key<'b>(&self, buffer: &'b mut [u8; LONGEST_KEY]) -> &'b Key {
         let name = self.name.wire();
         let [t0, t1] = self.record_type.to_be_bytes();
@@ -144,23 +147,23 @@ impl<'m> Query<'m> {
         &buffer[..end]
     }
 
-    /// The flags that an upstream is told.
+    /// Returns the flags passed to an upstream.
     pub(super) const fn upstream_bits(&self) -> u16 {
         self.header.flags & (flag::RD | flag::AD | flag::CD)
     }
 
-    /// Whether signatures are wanted.
+    /// Returns `true` if the client asks for signatures.
     pub(super) fn wants_dnssec(&self) -> bool {
         self.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
-    /// Bytes of an answer that the client takes in a datagram.
+    /// Returns the maximum size of an answer in a datagram, in bytes.
     pub fn datagram_limit(&self) -> usize {
         datagram_limit(self.edns)
     }
 }
 
-/// Name and type that `message` asks for, as far as that can be read.
+/// Returns the name and type that `message` asks for, if they can be read.
 pub fn asked_for(message: &[u8]) -> Option<(DnsName, u16)> {
     let [questions, ..] = Header::read(message)?.counts;
     let (name, end) = read_name(message, HEADER).filter(|_| questions > 0)?;
@@ -168,7 +171,8 @@ pub fn asked_for(message: &[u8]) -> Option<(DnsName, u16)> {
     Some((name, u16::from_be_bytes(*record_type)))
 }
 
-/// RFC 1035 §4.2.1, RFC 6891 §6.2.5; at most what passes any path in one piece.
+/// Returns the size limit of RFC 1035 §4.2.1 and RFC 6891 §6.2.5, reduced to a size that crosses any path without
+/// fragmentation.
 pub(super) fn datagram_limit(edns: Option<Edns>) -> usize {
     edns.map_or(SMALLEST, |edns| {
         usize::from(edns.payload).clamp(SMALLEST, PAYLOAD)
@@ -180,7 +184,7 @@ enum BadEdns {
     Version(Edns),
 }
 
-/// What the records behind the question say of EDNS; there must be nothing behind them.
+/// Reads the EDNS data from the records behind the question; they must end the message.
 fn read_edns(message: &[u8], header: Header, at: usize) -> Result<Option<Edns>, BadEdns> {
     let mut records = Records::new(message, header, at);
     let mut found = None;
@@ -192,7 +196,7 @@ fn read_edns(message: &[u8], header: Header, at: usize) -> Result<Option<Edns>, 
         if found.is_some() || record.owner != DnsName::ROOT {
             return Err(BadEdns::Malformed);
         }
-        // RFC 6891 §6.1.3: the TTL is code, version, DO and zeros.
+        // RFC 6891 §6.1.3: the TTL holds code, version, DO and zeros.
         let raw = message.get(record.ttl_at..).and_then(<[u8]>::first_chunk);
         let &[_, version, bits, _] = raw.ok_or(BadEdns::Malformed)?;
         let edns = Edns {
@@ -211,9 +215,9 @@ fn read_edns(message: &[u8], header: Header, at: usize) -> Result<Option<Edns>, 
     }
 }
 
-/// Bytes of a [`Key`] at most: those of a name, and five.
+/// Maximum length of a [`Key`] in bytes: a name, and five.
 pub const LONGEST_KEY: usize = 255 + 5;
-/// Bytes that every client takes.
+/// Datagram size that every client accepts, in bytes.
 const SMALLEST: usize = 512;
-/// Bytes that pass any path in one piece (DNS flag day 2020: 1232 behind IPv6's smallest MTU).
+/// Size in bytes that crosses any path without fragmentation (DNS flag day 2020: 1232 behind IPv6's minimum MTU).
 pub(super) const PAYLOAD: usize = 1_232;

@@ -1,6 +1,6 @@
-//! Oracles: a second reading of messages that shares nothing with the first, and what must hold for all bytes.
+//! Oracles: a second, independent reader of messages, and invariants for arbitrary bytes.
 //!
-//! Its names are text, its pointers may lead anywhere: whatever any client could read in an answer, it reads.
+//! It decodes names as text and follows pointers anywhere, so it reads whatever any client could read in an answer.
 
 use std::sync::OnceLock;
 
@@ -13,20 +13,20 @@ use crate::name::DnsName;
 use crate::name::record_type;
 use crate::plan::zones::{Answer, Zones};
 
-/// A record as this reading sees it.
+/// A record as this reader decodes it.
 #[derive(Debug, Clone)]
 struct Seen<'m> {
     owner: DnsName,
     record_type: u16,
     data: &'m [u8],
-    /// The name that an SVCB or HTTPS record speaks of.
+    /// The target name of an SVCB or HTTPS record.
     target: Option<DnsName>,
 }
 
-/// Says which record of `message` gives away what the policy keeps back, if one does.
+/// Returns a description of a record of `message` that leaks data hidden by the policy, if there is one.
 ///
-/// A record of a pinned or hidden name must be one of the policy's own, and no record may speak of such a name's
-/// services.
+/// A record of a pinned or hidden name must be one of the policy's own, and no record may describe services of such a
+/// name.
 pub fn leak(zones: &Zones, message: &[u8]) -> Option<String> {
     let Some(records) = records(message) else {
         return Some("the message cannot be read".to_owned());
@@ -63,7 +63,7 @@ fn is_harmless(zones: &Zones, seen: &Seen<'_>) -> bool {
     }
 }
 
-/// The records of `message`, if it can be read to its end.
+/// Returns the records of `message`, if it is readable to its end.
 fn records(message: &[u8]) -> Option<Vec<Seen<'_>>> {
     let number = |at: usize| {
         let bytes = message.get(at..at + 2)?;
@@ -92,7 +92,7 @@ fn records(message: &[u8]) -> Option<Vec<Seen<'_>>> {
     (at == message.len()).then_some(records)
 }
 
-/// The name at `at`, wherever its pointers lead, and where it ends.
+/// Reads the name at `at`, wherever its pointers lead. Returns it and its end.
 fn name(message: &[u8], mut at: usize) -> Option<(DnsName, usize)> {
     let mut labels = Vec::new();
     let mut end = None;
@@ -116,10 +116,10 @@ fn name(message: &[u8], mut at: usize) -> Option<(DnsName, usize)> {
     None
 }
 
-/// What must hold for all bytes, as a query and as what an upstream says.
+/// Checks the invariants for arbitrary bytes, both as a query and as an upstream's reply.
 ///
 /// # Panics
-/// Where it does not.
+/// If an invariant is broken.
 pub fn fuzz_dns(bytes: &[u8]) {
     check_query(bytes);
     check_answer(bytes);
@@ -149,7 +149,7 @@ fn check_query(bytes: &[u8]) {
     }
 }
 
-/// Takes `bytes` as the answer to the question that stands in them.
+/// Checks `bytes` as the answer to the question that they contain.
 fn check_answer(bytes: &[u8]) {
     let Some(query) = question_of(bytes) else {
         return;
@@ -183,7 +183,7 @@ fn check_answer(bytes: &[u8]) {
     assert_eq!(same(&query, &mut first), same(&again, &mut second));
 }
 
-/// The question that stands in `message`, as a client would ask it.
+/// Returns the question in `message` as a client would ask it.
 fn question_of(message: &[u8]) -> Option<Vec<u8>> {
     let end = name(message, 12)?.1 + 4;
     let mut query = message.get(..end)?.to_vec();
@@ -193,7 +193,7 @@ fn question_of(message: &[u8]) -> Option<Vec<u8>> {
     Some(query)
 }
 
-/// The names of a small company.
+/// Returns the zones of a small company.
 pub fn zones() -> &'static Zones {
     static ZONES: OnceLock<Zones> = OnceLock::new();
     ZONES.get_or_init(|| {
@@ -232,5 +232,5 @@ const SOA: u16 = 6;
 const SVCB: usize = 64;
 /// RFC 9460.
 const HTTPS: usize = 65;
-/// Labels and pointers of the longest name.
+/// Maximum number of labels and pointers in a name.
 const MOST_STEPS: usize = 512;

@@ -1,10 +1,10 @@
-//! Answers: refusals, those that the policy gives, and those of upstreams from the cache.
+//! Answers: refusals, the policy's own answers, and cached answers of upstreams.
 //!
 //! ```text
 //!  header │ question as it was sent │ records │ OPT, where the client sent one
 //! ```
 //!
-//! What does not fit into a datagram is answered without records and with `TC` set: the client asks again by TCP.
+//! An answer too large for a datagram is sent without records and with `TC` set; the client then asks again over TCP.
 
 use super::query::{Edns, PAYLOAD, Query, Refusal, datagram_limit};
 use super::wire::{HEADER, Header, flag, number};
@@ -12,7 +12,7 @@ use super::{DnsName, Prepared, ResponseCode};
 use crate::name::record_type;
 use crate::plan::zones::{Answer, RecordSets, Zones};
 
-/// Room for an answer by TCP.
+/// Maximum size of an answer over TCP, in bytes.
 pub const STREAM_LIMIT: usize = u16::MAX as usize;
 
 impl Refusal<'_> {
@@ -35,15 +35,15 @@ impl Refusal<'_> {
         write_edns(out, self.edns, self.code);
     }
 
-    /// Bytes of an answer that the client takes in a datagram.
+    /// Returns the maximum size of an answer in a datagram, in bytes.
     pub fn datagram_limit(&self) -> usize {
         datagram_limit(self.edns)
     }
 }
 
-/// Appends the answer that the policy gives to `out`; `false`, and nothing, where the question is to be forwarded.
+/// Appends the policy's answer to `out`. Returns `false`, and appends nothing, if the question has to be forwarded.
 ///
-/// `AA` is set: there is no better authority for these names. `AD` never is: they are unsigned.
+/// `AA` is set: there is no better authority for these names. `AD` is never set: the names are unsigned.
 pub fn write_local(
     out: &mut Vec<u8>,
     query: &Query<'_>,
@@ -105,16 +105,16 @@ pub fn write_local(
     Some(local)
 }
 
-/// How the policy answers.
+/// The kind of answer that the policy gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Local {
-    /// The name is pinned: with its records, or without data of this type.
+    /// The name is pinned: its records, or no data of this type.
     Pinned,
-    /// The name is hidden or a canary.
+    /// The name is hidden or is a canary.
     Hidden,
 }
 
-/// Appends records of the name asked for.
+/// Appends the records of the name asked for.
 fn write_sets(out: &mut Vec<u8>, sets: RecordSets<'_>, ttl: u32) {
     for address in sets.ipv4 {
         write_record(out, record_type::A, ttl, &address.octets());
@@ -140,19 +140,19 @@ fn write_record(out: &mut Vec<u8>, record_type: u16, ttl: u32, data: &[u8]) {
     out.extend_from_slice(data);
 }
 
-/// Appends what stands between the owner and the data of a record.
+/// Appends the fields between the owner and the data of a record.
 fn write_fixed(out: &mut Vec<u8>, record_type: u16, ttl: u32, length: usize) {
     out.extend_from_slice(&record_type.to_be_bytes());
     out.extend_from_slice(&number::IN.to_be_bytes());
     out.extend_from_slice(&ttl.to_be_bytes());
-    // Names and addresses: far below 65,536.
+    // Names and addresses are far below 65,536 bytes.
     out.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
 }
 
-/// Appends the start of authority of `owner`, which is the name asked for or stands above it.
+/// Appends the start of authority of `owner`, which is the name asked for or an ancestor.
 fn write_soa(out: &mut Vec<u8>, query: &Query<'_>, owner: &DnsName, zones: &Zones) {
     let above = query.name.wire().len() - owner.wire().len();
-    // A pointer has 14 bits, and the question begins behind the header.
+    // A pointer has 14 bits, and the question follows the header.
     let pointer = 0xC000 | u16::try_from(HEADER + above).unwrap_or(HEADER as u16);
     out.extend_from_slice(&pointer.to_be_bytes());
     let soa = zones.soa();
@@ -174,7 +174,7 @@ fn write_soa(out: &mut Vec<u8>, query: &Query<'_>, owner: &DnsName, zones: &Zone
     out.extend_from_slice(&data);
 }
 
-/// Appends what we say of ourselves, where the client did (RFC 6891 §6.1.1).
+/// Appends an OPT record if the client sent one (RFC 6891 §6.1.1).
 fn write_edns(out: &mut Vec<u8>, edns: Option<Edns>, code: ResponseCode) {
     let Some(edns) = edns else { return };
     let dnssec = if edns.dnssec_ok { 0x80 } else { 0 };
@@ -186,7 +186,7 @@ fn write_edns(out: &mut Vec<u8>, edns: Option<Edns>, code: ResponseCode) {
 }
 
 impl Prepared {
-    /// Appends the answer to `query`, `age` seconds later, to `out`.
+    /// Appends the answer to `query` to `out`, `age` seconds after it was received.
     pub fn write(&self, out: &mut Vec<u8>, query: &Query<'_>, age: u32, limit: usize) {
         let start = out.len();
         let edns_bytes = if query.edns.is_some() { EDNS } else { 0 };
@@ -206,7 +206,7 @@ impl Prepared {
             header.counts[3] = header.counts[3].saturating_add(u16::from(query.edns.is_some()));
             header.write(out);
             out.extend_from_slice(query.question);
-            // The question of the message is the same but for its case.
+            // The question of the message differs only in letter case.
             out.extend_from_slice(self.message.get(behind..).unwrap_or_default());
             if age > 0 {
                 self.lower_ttls(&mut out[start..], age);
@@ -227,7 +227,7 @@ impl Prepared {
     }
 }
 
-/// A pointer to the name of the question.
+/// A compression pointer to the name of the question.
 const QUESTION_NAME: [u8; 2] = [0xC0, HEADER as u8];
-/// Bytes of an OPT record without options.
+/// Size of an OPT record without options, in bytes.
 const EDNS: usize = 11;

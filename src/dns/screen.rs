@@ -1,4 +1,4 @@
-//! [`screen`]: what of an upstream's answer may pass.
+//! [`screen`]: removes from an upstream's answer the records that must not pass.
 //!
 //! ```text
 //!  www.contoso.com   CNAME sip.contoso.com   passes
@@ -7,9 +7,9 @@
 //!  www.contoso.com   HTTPS sip.contoso.com ipv4hint=10.1.0.30     does not: it speaks of a pinned name
 //! ```
 //!
-//! No record passes whose owner the policy has an answer of its own for, in any section, of any type. A chain of aliases
-//! is followed to the first such name and continued with the policy's answer; what the upstream says from there on, which
-//! may be addresses under names that the policy does not know, is left out.
+//! No record passes whose owner has a local answer by the policy, in any section, of any type. A CNAME chain is
+//! followed to the first such name and continued with the policy's answer. The rest of the upstream's chain is dropped,
+//! because it may hold addresses under names that the policy does not know.
 
 use hickory_proto::op::{Message, ResponseCode as Code};
 use hickory_proto::rr::rdata::{A, AAAA, SOA, SRV};
@@ -23,44 +23,45 @@ use super::wire::{
 use crate::name::record_type;
 use crate::plan::zones::{Answer, RecordSets, Zones};
 
-/// An answer of an upstream that may be given to clients, until it is too old.
+/// An upstream's answer that may be given to clients until it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
-    /// Without OPT.
+    /// The message without its OPT record.
     pub(super) message: Box<[u8]>,
-    /// Where its TTLs stand.
+    /// Offsets of its TTLs.
     pub(super) ttls: Box<[u16]>,
-    /// Seconds for which it may be kept.
+    /// Maximum time in the cache, in seconds.
     lifetime: u32,
 }
 
 impl Prepared {
-    /// Seconds for which it may be kept; 0 where it is for those alone who wait for it.
+    /// Returns the maximum time in the cache, in seconds; 0 if the answer serves only the clients waiting for it.
     pub const fn lifetime(&self) -> u32 {
         self.lifetime
     }
 
-    /// Bytes that it takes.
+    /// Returns the size in bytes.
     pub const fn size(&self) -> usize {
         self.message.len() + 2 * self.ttls.len()
     }
 }
 
-/// Why an answer is not given to clients.
+/// The reason why an answer is not given to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// It is no DNS message.
+    /// The bytes are not a DNS message.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// A record must not pass, and what remains cannot be put together.
+    /// A record must not pass, and the rest cannot be rebuilt.
     #[error("what may pass of the answer cannot be told from what may not")]
     Entangled,
 }
 
-/// The answer to `asked` that `message` is ([`Heard::Answer`](super::Heard::Answer)), without what must not pass.
+/// Returns `message`, the answer to `asked` ([`Heard::Answer`](super::Heard::Answer)), without records that must not
+/// pass.
 ///
 /// # Errors
-/// [`Unusable`]: the upstream has failed, for this question.
+/// [`Unusable`]: the upstream counts as failed for this question.
 pub fn screen(message: &[u8], asked: &Upstream, zones: &Zones) -> Result<Prepared, Unusable> {
     let survey = Survey::of(message, asked, zones)?;
     if !survey.is_entangled {
@@ -68,17 +69,17 @@ pub fn screen(message: &[u8], asked: &Upstream, zones: &Zones) -> Result<Prepare
         return Ok(survey.prepare(&message[..end]));
     }
     let rebuilt = rebuild(message, asked, zones).ok_or(Unusable::Entangled)?;
-    // It holds the policy's own records by now: they are no reason to begin again.
+    // The rebuilt message contains the policy's own records; they do not trigger another rebuild.
     let survey = Survey::of(&rebuilt, asked, zones)?;
     Ok(survey.prepare(&rebuilt))
 }
 
-/// What there is in a message.
+/// The results of one pass over a message.
 struct Survey {
     header: Header,
-    /// It cannot pass as it is.
+    /// The message cannot pass unchanged.
     is_entangled: bool,
-    /// Where the records end, but for an OPT record behind them.
+    /// End of the records, before a final OPT record.
     end: usize,
     ttls: Vec<u16>,
     lifetime: u32,
@@ -110,7 +111,7 @@ impl Survey {
                 }
                 continue;
             }
-            // An OPT record that is not the last would have to be cut out.
+            // An OPT record that is not the last would have to be removed.
             survey.is_entangled |= opt_at.is_some();
             survey.is_entangled |= must_not_pass(message, &record, asked, zones);
             let target = target_at(&record);
@@ -134,7 +135,7 @@ impl Survey {
                 Section::Authority | Section::Additional => {}
             }
         }
-        // RFC 2308 §5: without a start of authority, nobody knows how long there will be none.
+        // RFC 2308 §5: without a start of authority, a negative answer has no known lifetime.
         if !has_answer && !has_authority {
             survey.lifetime = 0;
         }
@@ -143,7 +144,7 @@ impl Survey {
         Ok(survey)
     }
 
-    /// The message `bytes`, which is this one, ready to be given to clients.
+    /// Prepares `bytes`, the message surveyed, for clients.
     fn prepare(self, bytes: &[u8]) -> Prepared {
         let mut message = Vec::with_capacity(bytes.len());
         self.header.write(&mut message);
@@ -156,34 +157,35 @@ impl Survey {
     }
 }
 
-/// Seconds for which a start of authority lets its absence of data be kept (RFC 2308 §4): the last of its numbers.
+/// Returns the seconds for which a start of authority allows a negative answer to be cached (RFC 2308 §4): its last
+/// number.
 fn negative_ttl(message: &[u8], record: &RecordView) -> u32 {
     let data = message.get(record.data..record.end).unwrap_or_default();
     data.last_chunk()
         .map_or(0, |minimum| u32::from_be_bytes(*minimum))
 }
 
-/// Whether the policy has an answer of its own for `name`.
+/// Returns `true` if the policy has a local answer for `name`.
 fn is_ours(zones: &Zones, name: &DnsName) -> bool {
     zones.answer(name, record_type::A) != Answer::Forward
 }
 
-/// Whether the message must be put together anew because of `record`.
+/// Returns `true` if `record` forces a rebuild of the message.
 fn must_not_pass(message: &[u8], record: &RecordView, asked: &Upstream, zones: &Zones) -> bool {
     if is_ours(zones, &record.owner) {
         return true;
     }
-    // As data that was asked for, a name may pass.
+    // A name that was itself asked for as data may pass.
     let is_step = record.section == Section::Answer && follows_aliases(asked);
     if record.record_type == number::CNAME && !is_step {
         return false;
     }
-    // A target that cannot be read is not one that clients can use; who puts it together anew says so.
+    // A target that cannot be read is useless to clients; the rebuild reports it.
     target_at(record)
         .is_some_and(|at| read_name(message, at).is_none_or(|(target, _)| is_ours(zones, &target)))
 }
 
-/// Where the name stands that `record` leads to: that of an alias, or of what an SVCB or HTTPS record speaks of.
+/// Returns the offset of the name that `record` points to: the target of an alias, or of an SVCB or HTTPS record.
 fn target_at(record: &RecordView) -> Option<usize> {
     match record.record_type {
         number::SVCB | number::HTTPS => Some(record.data + 2),
@@ -192,12 +194,12 @@ fn target_at(record: &RecordView) -> Option<usize> {
     }
 }
 
-/// Whether an alias is a step on the way to the answer, and not the answer.
+/// Returns `true` if an alias is a step towards the answer, and not the answer itself.
 fn follows_aliases(asked: &Upstream) -> bool {
     asked.record_type != number::CNAME && asked.record_type != number::ANY
 }
 
-/// `message` without what must not pass, and with the policy's answer at the end of a chain that leads to it.
+/// Returns `message` without records that must not pass, and with the policy's answer if its CNAME chain leads to one.
 fn rebuild(message: &[u8], asked: &Upstream, zones: &Zones) -> Option<Vec<u8>> {
     let mut message = Message::from_vec(message).ok()?;
     message.edns = None;
@@ -219,16 +221,16 @@ fn rebuild(message: &[u8], asked: &Upstream, zones: &Zones) -> Option<Vec<u8>> {
     (bytes.len() <= usize::from(u16::MAX)).then_some(bytes)
 }
 
-/// The aliases from the name that was asked for.
+/// The CNAME chain from the name asked for.
 struct Chain {
-    /// The names of the chain, without its end where that is ours.
+    /// The names of the chain, without a final name that has a local answer.
     names: Vec<DnsName>,
-    /// The first name that the policy has an answer of its own for.
+    /// The first name that has a local answer.
     ours: Option<DnsName>,
 }
 
 impl Chain {
-    /// The chain in `answers`, once around where it goes in circles; `None` where it goes on for ever.
+    /// Follows the chain in `answers`, once around if it loops; `None` if it exceeds the maximum length.
     fn of(answers: &[Record], asked: &Upstream, zones: &Zones) -> Option<Self> {
         let mut chain = Self {
             names: Vec::new(),
@@ -256,7 +258,7 @@ impl Chain {
         None
     }
 
-    /// Whether `record` is a step of the chain: an alias of one of its names, the redirection of a name above them
+    /// Returns `true` if `record` is a step of the chain: an alias of one of its names, a DNAME of an ancestor
     /// (RFC 6672), or the signature of either.
     fn leads_to_end(&self, record: &Record) -> bool {
         let Some(owner) = owner(record) else {
@@ -273,7 +275,7 @@ impl Chain {
     }
 }
 
-/// Whether `record` says nothing about a name that the policy has an answer of its own for.
+/// Returns `true` if `record` has no data about a name with a local answer.
 fn may_pass(record: &Record, zones: &Zones) -> bool {
     let is_theirs = |name: &Name| dns_name(name).is_some_and(|name| !is_ours(zones, &name));
     let target = match &record.data {
@@ -284,7 +286,7 @@ fn may_pass(record: &Record, zones: &Zones) -> bool {
     is_theirs(&record.name) && is_theirs(target)
 }
 
-/// Adds what the policy answers for `name`, at the end of a chain.
+/// Adds the policy's answer for `name` at the end of a chain.
 fn answer_ours(
     message: &mut Message,
     name: &DnsName,
@@ -293,7 +295,7 @@ fn answer_ours(
 ) -> Option<()> {
     let ttl = zones.ttl_seconds();
     let (code, denied) = match zones.answer(name, record_type) {
-        // `is_ours` said otherwise.
+        // `is_ours` has excluded this.
         Answer::Forward => return None,
         Answer::Records { sets, .. } => {
             message.answers.extend(records(name, sets, ttl)?);
@@ -358,7 +360,7 @@ fn hickory_name(name: &DnsName) -> Option<Name> {
     Some(hickory)
 }
 
-/// A day: longer than anybody waits for a change.
+/// One day: longer than anyone waits for a change to take effect.
 const LONGEST_LIFETIME: u32 = 86_400;
-/// Names of a chain: more than resolvers follow.
+/// Names in a chain: more than resolvers follow.
 const LONGEST_CHAIN: usize = 16;

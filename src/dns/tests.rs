@@ -1,4 +1,4 @@
-//! Messages in, messages out; hickory-proto writes what is asked and heard, and reads what is answered.
+//! Tests of messages in and out; hickory-proto writes the queries and upstream replies, and reads the answers.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -20,7 +20,7 @@ fn name(text: &str) -> Name {
     name
 }
 
-/// A question with id 0x1234 that wants recursion.
+/// Builds a question with id 0x1234 and recursion desired.
 fn question(owner: &str, record_type: RecordType) -> Message {
     let mut message = Message::new(0x1234, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
@@ -39,7 +39,7 @@ fn ask(message: &[u8]) -> Query<'_> {
     }
 }
 
-/// The policy's answer.
+/// Returns the policy's answer.
 fn answered(owner: &str, record_type: RecordType) -> Option<Message> {
     let message = bytes(&question(owner, record_type));
     let query = ask(&message);
@@ -69,7 +69,7 @@ fn https(owner: &str, target: &str) -> Record {
     )
 }
 
-/// What an upstream says to `question`.
+/// Builds an upstream's reply to `question`.
 fn said(question: &Message, answers: &[Record], additionals: &[Record]) -> Message {
     let mut message = question.clone();
     message.metadata.message_type = MessageType::Response;
@@ -79,7 +79,7 @@ fn said(question: &Message, answers: &[Record], additionals: &[Record]) -> Messa
     message
 }
 
-/// What a client gets to see of it.
+/// Returns the reply as a client receives it.
 fn screened(question: &Message, said: &Message) -> Message {
     let query = bytes(question);
     let query = ask(&query);
@@ -257,7 +257,7 @@ fn the_question_comes_back_as_it_was_sent() {
     write_local(&mut out, &ask(&message), zones(), 512).expect("pinned");
     assert_eq!(out[12..message.len()], message[12..]);
 
-    // From the cache, too, whoever asked first.
+    // The cache gives the same answer, whichever client asked first.
     let first = question("www.contoso.com", RecordType::A);
     let prepared = screen(
         &bytes(&said(&first, &[a("www.contoso.com", 80)], &[])),
@@ -342,7 +342,7 @@ fn an_answer_without_names_of_ours_passes_byte_for_byte() {
     assert_eq!(out, plain);
     assert_eq!(prepared.lifetime(), 300);
 
-    // What EDNS says of the hop is cut off.
+    // EDNS data of the hop is removed.
     upstream.edns = Some(Edns::new());
     let extended = screen(&bytes(&upstream), &Upstream::of(&ask(&query)), zones());
     assert_eq!(extended, Ok(prepared));
@@ -354,7 +354,7 @@ fn an_alias_of_a_pinned_name_leads_to_the_pinned_address() {
     let answers = [
         alias("www.contoso.com", "next.contoso.com"),
         alias("next.contoso.com", "SIP.contoso.com"),
-        // What the upstream has behind it is nobody's business, by whatever name.
+        // The upstream's data behind the pinned name must not pass, under any name.
         alias("sip.contoso.com", "edge-inside.contoso.com"),
         a("edge-inside.contoso.com", 30),
     ];
@@ -372,7 +372,8 @@ fn an_alias_of_a_pinned_name_leads_to_the_pinned_address() {
     );
     assert!(answer.additionals.is_empty() && !answer.metadata.authoritative);
 
-    // To the absence of what is not pinned, also where the upstream leaves the rest to the client.
+    // Leads to a negative answer for types that are not pinned, even if the upstream leaves the rest of the chain to
+    // the client.
     let asked = question("www.contoso.com", RecordType::MX);
     let answer = screened(
         &asked,
@@ -395,7 +396,7 @@ fn an_alias_of_a_hidden_name_leads_nowhere() {
         ["www.contoso.com. 300 IN CNAME pool01.contoso.com."]
     );
     assert_eq!(answer.metadata.response_code, Code::NXDomain);
-    // As data, an alias may pass.
+    // An alias asked for as data may pass.
     let asked = question("www.contoso.com", RecordType::CNAME);
     let answer = screened(&asked, &said(&asked, &answers[..1], &[]));
     assert_eq!(
@@ -450,7 +451,7 @@ fn a_name_that_would_become_another_as_time_goes_by_is_written_out() {
     let mut upstream = bytes(&said(&asked, &[a("www.contoso.com", 80)], &[]));
     let ttl_at = query.len() + 6;
     upstream[ttl_at..ttl_at + 4].copy_from_slice(b"\x03sir");
-    // Behind it stands the length of the data, 0 and 4: a label's end.
+    // The length of the data follows, 0 and 4: the end of a label.
     upstream.extend_from_slice(&[0xC0, u8::try_from(ttl_at).expect("a small message")]);
     upstream.extend_from_slice(b"\0\x01\0\x01\0\0\x0e\x10\0\x04\x0a\x42\x42\x42");
     upstream[7] = 2;
@@ -489,7 +490,7 @@ fn answers_are_kept_as_long_as_they_say() {
     assert_eq!(lifetime(&said(&asked, &[short.clone()], &[])), 0);
     short.ttl = 1_000_000;
     assert_eq!(lifetime(&said(&asked, &[short], &[])), 86_400);
-    // Absence: by the start of authority, else not at all.
+    // A negative answer: cached as the start of authority allows, else not at all.
     let mut absent = said(&asked, &[], &[]);
     absent.metadata.response_code = Code::NXDomain;
     assert_eq!(lifetime(&absent), 0);
@@ -542,7 +543,7 @@ fn only_the_answer_to_the_question_asked_is_heard() {
         message.metadata.response_code = code;
         assert_eq!(hear(&message), expected, "{code}");
     }
-    // It knows nothing, and asks nobody.
+    // A lame server: it has no answer and does not recurse.
     let mut lame = said(&asked, &[], &[]);
     lame.metadata.recursion_available = false;
     assert_eq!(hear(&lame), Heard::Failed);

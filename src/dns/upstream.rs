@@ -1,13 +1,13 @@
-//! [`Upstream`]: a question as it is sent on, and what is heard of it.
+//! [`Upstream`]: a question as forwarded to an upstream, and the classification of replies.
 
 use super::DnsName;
 use super::query::{PAYLOAD, Query};
 use super::wire::{HEADER, Header, Malformed, Records, flag, number, read_name};
 
-/// A question as it is sent on: with an id of its own, the name in lower case, and none of the client's options.
+/// A question as forwarded: with an id of its own, the name in lower case, and none of the client's options.
 ///
-/// Options of EDNS are between two hops (RFC 6891 §6.1.1): cookies of clients mean nothing to an upstream, and where
-/// they are is not its business (RFC 7871 §11.1).
+/// EDNS options apply between two hops (RFC 6891 §6.1.1): clients' cookies mean nothing to an upstream, and their
+/// location is not disclosed to it (RFC 7871 §11.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Upstream {
     pub(super) name: DnsName,
@@ -16,23 +16,23 @@ pub struct Upstream {
     dnssec_ok: bool,
 }
 
-/// What an upstream's message is.
+/// The classification of a message from an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// Not the answer: another id or question. Whoever guesses sends those; the answer may still come.
+    /// Not the answer: a different id or question, as in spoofing attempts. The real answer may still come.
     Another,
-    /// The answer was cut: it is to be asked again by TCP.
+    /// A truncated answer: ask again over TCP.
     Cut,
-    /// A server that does not know EDNS: it is to be asked again without.
+    /// The server does not support EDNS: ask again without it.
     Old,
-    /// The upstream cannot tell: another may.
+    /// The upstream failed: another may answer.
     Failed,
     /// The answer.
     Answer,
 }
 
 impl Upstream {
-    /// `query` as it is sent on.
+    /// Builds the upstream request for `query`.
     pub fn of(query: &Query<'_>) -> Self {
         Self {
             name: query.name,
@@ -61,7 +61,7 @@ impl Upstream {
         }
     }
 
-    /// What `message` is to the question that was sent with this `id`.
+    /// Classifies `message` as a reply to the question that was sent with this `id`.
     pub fn hear(&self, id: u16, message: &[u8]) -> Heard {
         let Some(header) = Header::read(message) else {
             return Heard::Another;
@@ -70,7 +70,7 @@ impl Upstream {
             return Heard::Another;
         }
         let code = header.flags & flag::RCODE;
-        // Servers from before EDNS, and only those, may leave the question out.
+        // Only servers without EDNS support may omit the question.
         let is_error = code == FORMERR || code == NOTIMP;
         if header.counts[0] == 0 && is_error {
             return Heard::Old;
@@ -93,12 +93,12 @@ impl Upstream {
         let says_nothing = code == NOERROR && header.counts[1] == 0;
         let is_asked_to_recurse = self.bits & flag::RD != 0;
         if says_nothing && is_asked_to_recurse && header.flags & (flag::RA | flag::AA) == 0 {
-            // Lame: it knows nothing, and asks nobody.
+            // A lame server: it has no answer and does not recurse.
             return Heard::Failed;
         }
         for record in Records::new(message, header, behind) {
             match record {
-                // RFC 6891 §6.1.3: the higher bits of the code, of errors that EDNS brought.
+                // RFC 6891 §6.1.3: the higher bits of the code, for errors defined with EDNS.
                 Ok(record) if record.record_type == number::OPT => {
                     if message.get(record.ttl_at) != Some(&0) {
                         return Heard::Old;
@@ -111,7 +111,7 @@ impl Upstream {
         Heard::Answer
     }
 
-    /// Where the records of `message` begin, if it has this question.
+    /// Returns the offset of the records of `message`, if it has this question.
     pub(super) fn behind_question(&self, message: &[u8]) -> Option<usize> {
         let (name, end) = read_name(message, HEADER)?;
         let rest = message.get(end..)?.first_chunk::<4>()?;
@@ -124,12 +124,12 @@ impl Upstream {
     }
 }
 
-/// Whether a question carries an OPT record.
+/// The use of an OPT record in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EdnsUse {
-    /// As every server of the last twenty years expects.
+    /// With an OPT record, as servers have expected for twenty years.
     With,
-    /// For older ones.
+    /// Without one, for older servers.
     Without,
 }
 

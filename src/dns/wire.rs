@@ -1,28 +1,28 @@
-//! Bytes of a DNS message: header, names, records (RFC 1035 §4.1).
+//! The wire format of DNS messages: header, names, records (RFC 1035 §4.1).
 //!
 //! ```text
 //!  0       2       4       6       8       10      12
 //!  │ id    │ flags │QDCOUNT│ANCOUNT│NSCOUNT│ARCOUNT│ question │ answers │ authorities │ additional │
 //! ```
 //!
-//! A pointer in a name must lead backwards, to labels that end before those which it continues: then no name goes round in
-//! circles, every reader sees the same name, and nothing behind a name is a part of it. A pointer must not lead into the
-//! header either, parts of which are written anew for each client: a name would become another one.
+//! A pointer in a name must lead backwards, to labels that end before those that it continues. This rules out loops,
+//! makes every reader see the same name, and keeps bytes behind a name out of it. A pointer must not lead into the
+//! header either: parts of the header are rewritten for each client, which would change the name.
 
 use super::DnsName;
 
-/// Bytes of the header.
+/// Size of the header in bytes.
 pub(super) const HEADER: usize = 12;
 
 /// Bits of the second and third byte of the header (RFC 1035 §4.1.1, RFC 4035 §3).
 pub(super) mod flag {
-    /// It is a response.
+    /// The message is a response.
     pub(in crate::dns) const QR: u16 = 1 << 15;
-    /// What is wanted; 0 is a query.
+    /// Operation code; 0 is a query.
     pub(in crate::dns) const OPCODE: u16 = 0xF << 11;
-    /// An authority speaks.
+    /// Authoritative answer.
     pub(in crate::dns) const AA: u16 = 1 << 10;
-    /// Cut, for lack of room.
+    /// Truncated.
     pub(in crate::dns) const TC: u16 = 1 << 9;
     /// Recursion desired.
     pub(in crate::dns) const RD: u16 = 1 << 8;
@@ -36,7 +36,7 @@ pub(super) mod flag {
     pub(in crate::dns) const RCODE: u16 = 0xF;
 }
 
-/// Types and classes that are looked at (IANA's DNS parameters).
+/// Types and classes that this module reads (IANA's DNS parameters).
 pub(super) mod number {
     /// RFC 1035.
     pub(in crate::dns) const CNAME: u16 = 5;
@@ -52,15 +52,15 @@ pub(super) mod number {
     pub(in crate::dns) const SVCB: u16 = 64;
     /// RFC 9460.
     pub(in crate::dns) const HTTPS: u16 = 65;
-    /// The first type that is no record but a way of asking (RFC 6895 §3.1): TKEY, TSIG, IXFR, AXFR, ANY, ...
+    /// The first meta-type, which is a query and not a record (RFC 6895 §3.1): TKEY, TSIG, IXFR, AXFR, ANY, ...
     pub(in crate::dns) const FIRST_META: u16 = 249;
-    /// Any type (RFC 8482).
+    /// Any type, in queries (RFC 8482).
     pub(in crate::dns) const ANY: u16 = 255;
     /// The class of the Internet.
     pub(in crate::dns) const IN: u16 = 1;
 }
 
-/// Bytes that are no DNS message.
+/// Error: the bytes are not a DNS message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a DNS message")]
 pub struct Malformed;
@@ -68,16 +68,16 @@ pub struct Malformed;
 /// The header of a message (RFC 1035 §4.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    /// Of the transaction.
+    /// Transaction id.
     pub(super) id: u16,
-    /// [`flag`]s.
+    /// Combination of [`flag`]s.
     pub(super) flags: u16,
-    /// Entries of the four sections.
+    /// Number of entries in each of the four sections.
     pub(super) counts: [u16; 4],
 }
 
 impl Header {
-    /// The header that `message` begins with.
+    /// Reads the header at the start of `message`.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = *message.first_chunk::<HEADER>()?;
         let number = |high, low| u16::from_be_bytes([high, low]);
@@ -88,7 +88,7 @@ impl Header {
         })
     }
 
-    /// Appends it to `out`.
+    /// Appends the header to `out`.
     pub(super) fn write(self, out: &mut Vec<u8>) {
         let [a, b, c, d] = self.counts;
         for number in [self.id, self.flags, a, b, c, d] {
@@ -97,18 +97,18 @@ impl Header {
     }
 }
 
-/// The section that a record stands in.
+/// The section of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
-    /// What was asked for.
+    /// Records that answer the question.
     Answer,
-    /// Who has a say in it.
+    /// Records of the authoritative servers.
     Authority,
-    /// What may be of use.
+    /// Additional records that may be useful.
     Additional,
 }
 
-/// A record, by where its parts stand in the message.
+/// A record, described by the offsets of its parts in the message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RecordView {
     /// Its section.
@@ -121,17 +121,17 @@ pub(super) struct RecordView {
     pub(super) class: u16,
     /// Its TTL in seconds.
     pub(super) ttl: u32,
-    /// Where it begins.
+    /// Offset of its first byte.
     pub(super) start: usize,
-    /// Where its TTL stands.
+    /// Offset of its TTL.
     pub(super) ttl_at: usize,
-    /// Where its data begins.
+    /// Offset of its data.
     pub(super) data: usize,
-    /// Where it ends.
+    /// Offset of its end.
     pub(super) end: usize,
 }
 
-/// The records of a message, in order; it ends with the first that is broken.
+/// The records of a message, in order; iteration ends at the first malformed one.
 #[derive(Debug, Clone)]
 pub(super) struct Records<'m> {
     message: &'m [u8],
@@ -141,7 +141,7 @@ pub(super) struct Records<'m> {
 }
 
 impl<'m> Records<'m> {
-    /// The records of `message`, which has this header, and whose questions end at `at`.
+    /// Reads the records of `message`, which has this header and whose questions end at `at`.
     pub(super) fn new(message: &'m [u8], header: Header, at: usize) -> Self {
         let [_, answers, authorities, additional] = header.counts;
         Self {
@@ -152,7 +152,7 @@ impl<'m> Records<'m> {
         }
     }
 
-    /// Where the next one begins, or the message ends.
+    /// Returns the offset of the next record, or of the end of the message.
     pub(super) const fn position(&self) -> usize {
         self.at
     }
@@ -173,7 +173,7 @@ impl<'m> Records<'m> {
             owner,
             record_type: u16::from_be_bytes([t0, t1]),
             class: u16::from_be_bytes([c0, c1]),
-            // RFC 2181 §8: with the highest bit set, it counts as zero.
+            // RFC 2181 §8: a TTL with the highest bit set counts as zero.
             ttl: match u32::from_be_bytes([l0, l1, l2, l3]) {
                 ttl if ttl > i32::MAX.unsigned_abs() => 0,
                 ttl => ttl,
@@ -205,11 +205,11 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// The name at `at`, and where what stands behind it begins.
+/// Reads the name at `at`. Returns it and the offset behind it.
 pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
     let mut wire = [0; LONGEST_NAME];
     let mut length = 0;
-    // Where these labels begin, and must end: before those that led here.
+    // Start of these labels: the labels that a pointer leads to must end before it.
     let mut run = at;
     let mut limit = message.len();
     let mut at = at;
@@ -240,14 +240,14 @@ pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
                 run = target;
                 at = target;
             }
-            // RFC 6891 §5 gave 01 up, 10 was never given.
+            // 01 was withdrawn by RFC 6891 §5, and 10 was never assigned.
             _ => return None,
         }
     }
 }
 
-/// Whether a part of the name at `at`, which can be read, stands in one of the TTLs at these places. It would become another
-/// name as time goes by.
+/// Returns `true` if part of the name at `at`, which must be readable, overlaps one of the TTLs at the offsets `ttls`.
+/// Such a name would change as its TTL counts down.
 pub(super) fn stands_in_ttl(message: &[u8], mut at: usize, ttls: &[u16]) -> bool {
     for _ in 0..LONGEST_NAME {
         let Some(&first) = message.get(at) else {
@@ -273,7 +273,7 @@ pub(super) fn stands_in_ttl(message: &[u8], mut at: usize, ttls: &[u16]) -> bool
     true
 }
 
-/// RFC 1035 §2.3.4: bytes of a name on the wire.
+/// RFC 1035 §2.3.4: maximum length of a name on the wire, in bytes.
 const LONGEST_NAME: usize = 255;
 
 #[cfg(test)]
@@ -284,7 +284,7 @@ mod tests {
         read_name(message, at).map(|(name, end)| (name.to_string(), end))
     }
 
-    /// The name at `at` behind a header, and where it ends, counted from there.
+    /// Reads the name at `at` behind a header. Returns it and its end, both relative to the end of the header.
     fn read_behind_header(message: &[u8], at: usize) -> Option<(String, usize)> {
         let message = [&[0; HEADER][..], message].concat();
         read(&message, HEADER + at).map(|(name, end)| (name, end - HEADER))
@@ -301,17 +301,17 @@ mod tests {
 
     #[test]
     fn a_pointer_that_does_not_lead_backwards_is_refused() {
-        // To itself, forwards, and to labels that lead to it.
+        // A pointer to itself, forwards, and to labels that lead to it.
         assert_eq!(read_behind_header(b"\xc0\x0c", 0), None);
         assert_eq!(read_behind_header(b"\xc0\x0e\x00", 0), None);
         assert_eq!(read_behind_header(b"\x01a\xc0\x0c", 0), None);
-        // Between two names, round and round.
+        // A loop between two names.
         assert_eq!(read_behind_header(b"\x01a\xc0\x10\x01b\xc0\x0c", 4), None);
     }
 
     #[test]
     fn labels_that_run_on_into_those_which_led_to_them_are_refused() {
-        // Three bytes, of which the pointer would be the last two.
+        // Three bytes, the last two of which would be the pointer.
         assert_eq!(read_behind_header(b"\x03a\xc0\x0c\x00", 2), None);
         assert_eq!(
             read_behind_header(b"\x01a\x00\xc0\x0c\x00", 3),
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_pointer_into_the_header_is_refused() {
-        // The count of additional records: an empty label, as long as there is none.
+        // The pointer leads to the count of additional records, which reads as an empty label while the count is zero.
         assert_eq!(read_behind_header(b"\x01a\xc0\x0b", 0), None);
     }
 

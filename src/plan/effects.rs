@@ -1,4 +1,4 @@
-//! [`Effects`]: what a policy with another version of a feed would do otherwise.
+//! [`Effects`]: the changes that another version of a feed makes to a policy.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,33 +11,33 @@ use crate::filter::{CompileError, CompiledPolicy, Generation, Question, Set};
 use crate::packet::Protocol;
 use crate::policy::{Policy, PortRange};
 
-/// What changes between two policies that differ in their feeds.
+/// The differences between two policies whose feeds differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effects {
-    /// Addresses that enter the tunnel and did not.
+    /// Addresses that enter the tunnel only after the change.
     pub enters: PrefixSet,
-    /// Addresses that do not enter the tunnel and did.
+    /// Addresses that enter the tunnel only before the change.
     pub leaves: PrefixSet,
-    /// Verdicts that change, by what they were and what they become.
+    /// Changed verdicts, grouped by old and new verdict.
     pub verdicts: Vec<VerdictChange>,
 }
 
-/// Addresses whose packets get another verdict.
+/// Addresses whose packets get a different verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerdictChange {
     /// The addresses.
     pub addresses: PrefixSet,
-    /// What happened to packets of a client to them: `forward default`, `tcp 1024-65535 drop media, ...`.
+    /// Verdicts before, on client packets to these addresses: `forward default`, `tcp 1024-65535 drop media, ...`.
     pub before: String,
-    /// What happens to them.
+    /// Verdicts after.
     pub after: String,
 }
 
 impl Effects {
-    /// What changes when `after` takes the place of `before`.
+    /// Computes the changes made by replacing `before` with `after`.
     ///
     /// # Errors
-    /// [`CompileError`] where one of the two is too large for the filter.
+    /// [`CompileError`] if either policy is too large for the filter.
     pub fn between(before: &Policy, after: &Policy) -> Result<Self, CompileError> {
         let (old, new) = (RoutePlan::new(before).tunnel, RoutePlan::new(after).tunnel);
         let verdicts = verdict_changes(before, after)?;
@@ -86,7 +86,7 @@ fn verdict_changes(before: &Policy, after: &Policy) -> Result<Vec<VerdictChange>
     Ok(found)
 }
 
-/// Every prefix at whose edges a verdict can change beside those of the feeds.
+/// Returns every prefix, other than those of the feeds, at whose edges a verdict can change.
 fn cuts(policy: &Policy) -> Vec<IpNet> {
     let servers = policy.servers.iter().flat_map(|server| &server.addresses);
     let allows = policy.allows.iter();
@@ -101,7 +101,7 @@ fn cuts(policy: &Policy) -> Vec<IpNet> {
     all.chain(allows).map(|prefix| prefix.value).collect()
 }
 
-/// The prefixes of `set`, cut so that each lies inside or outside every one of `cuts`.
+/// Returns the prefixes of `set`, split so that each lies entirely inside or outside every one of `cuts`.
 fn pieces(set: &PrefixSet, cuts: &[IpNet]) -> Vec<IpNet> {
     let mut parts = vec![set.clone()];
     for cut in cuts.iter().filter(|cut| set.overlaps(**cut)) {
@@ -118,10 +118,10 @@ fn pieces(set: &PrefixSet, cuts: &[IpNet]) -> Vec<IpNet> {
         .collect()
 }
 
-/// Verdicts by the sets that an address belongs to: the same sets, the same verdicts.
+/// Verdicts by the sets that contain an address: the same sets give the same verdicts.
 type Memo = HashMap<String, Option<String>>;
 
-/// A compiled policy, and a client of each family to ask for.
+/// A compiled policy, and a client of each family as the source of test packets.
 struct Judged {
     policy: CompiledPolicy,
     clients: PrefixSet,
@@ -134,7 +134,7 @@ impl Judged {
         Ok(Self { policy, clients })
     }
 
-    /// The verdicts on packets to `address`; none where no client has its family.
+    /// Returns the verdicts on packets to `address`; `None` if no client has its family.
     fn verdicts(&self, address: IpAddr, memo: &mut Memo) -> Option<String> {
         let clients = &self.policy.policy().vpn.client_subnets;
         let same_family = |net: &IpNet| net.addr().is_ipv4() == address.is_ipv4();
@@ -177,8 +177,8 @@ impl Judged {
     }
 }
 
-/// The set without what does not bear on verdicts, the entry of a feed, and with what does: whether an `[[allow]]`
-/// holds the address by a prefix that is `among_clients`.
+/// Returns a key for the set: without the parts that do not affect verdicts (the entry of a feed), and with the part
+/// that does (whether an `[[allow]]` holds the address by a prefix that is `among_clients`).
 fn set_name(set: Set<'_>, among_clients: bool) -> String {
     match set {
         Set::Feed(name, _) => format!("[[feed]] {name}"),

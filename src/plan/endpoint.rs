@@ -1,14 +1,15 @@
-//! [`EndpointRules`]: what Windows Firewall blocks on the clients themselves.
+//! [`EndpointRules`]: the Windows Firewall rules that block programs on the clients themselves.
 //!
-//! The article's first way: two rules a program, in and out, all ports and protocols, from the client's address in the
-//! tunnel to everything that is internal. A block wins against the allow that a client installs for itself.
+//! Implements the first method of the article: two rules per program, inbound and outbound, for all ports and
+//! protocols, between the client's tunnel address and all internal addresses. A block rule wins over the allow rule
+//! that a client installs for itself.
 //!
 //! ```text
 //!  local     the client's address in the tunnel                          vpn.client_subnets
 //!  remote    what is internal, and not public     corporate.subnets, vpn.client_subnets, [[server]]
 //! ```
 //!
-//! What is public is left out as it is by the filter: where it enters the tunnel by mistake, calls must not end there.
+//! Public addresses are left out, as in the filter: calls must not fail there even if they enter the tunnel by mistake.
 
 use crate::address::PrefixSet;
 use crate::policy::{Code, Endpoint, FirewallProfile, InterfaceType, Policy, Product, Remark};
@@ -18,47 +19,47 @@ use crate::policy::{Code, Endpoint, FirewallProfile, InterfaceType, Policy, Prod
 pub struct EndpointRules {
     /// Name of the policy file.
     pub origin: String,
-    /// One for each program.
+    /// One rule for each program.
     pub rules: Vec<EndpointRule>,
-    /// Where a rule would silently do nothing.
+    /// Remarks on rules that would silently have no effect.
     pub remarks: Vec<Remark>,
 }
 
-/// A program that is blocked, in both directions.
+/// A program blocked in both directions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointRule {
-    /// The operator's name for the endpoint.
+    /// The operator's name of the endpoint.
     pub endpoint: String,
-    /// Line of the policy file that has the program, or its product.
+    /// Line of the policy file with the program or its product.
     pub line: u32,
-    /// Path of the program, with variables of the system; a `*` stands for what differs between clients.
+    /// Path of the program, with environment variables; `*` stands for a part that differs between clients.
     pub program: String,
-    /// The product that it belongs to.
+    /// The product that the program belongs to.
     pub product: Option<Product>,
     /// The client's own addresses.
     pub local: PrefixSet,
-    /// Where it is blocked.
+    /// The remote addresses that the program cannot reach.
     pub remote: PrefixSet,
-    /// The profile under which the rules hold.
+    /// The firewall profile in which the rules apply.
     pub profile: FirewallProfile,
-    /// The kind of interface on which they hold.
+    /// The interface type on which the rules apply.
     pub interface_type: InterfaceType,
 }
 
-/// Which way a rule looks.
+/// The direction of a firewall rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// Packets that arrive.
+    /// Inbound packets.
     In,
-    /// Packets that leave.
+    /// Outbound packets.
     Out,
 }
 
 impl Direction {
-    /// Both.
+    /// Both directions.
     pub const BOTH: [Self; 2] = [Self::In, Self::Out];
 
-    /// Its name in names of rules.
+    /// Returns the direction as it appears in rule names.
     pub const fn name(self) -> &'static str {
         match self {
             Self::In => "in",
@@ -68,7 +69,7 @@ impl Direction {
 }
 
 impl EndpointRules {
-    /// The rules of `policy`, whose feeds have been taken.
+    /// Builds the rules of `policy`, whose feeds must be loaded.
     pub fn of(policy: &Policy) -> Self {
         let mut rules = Vec::new();
         let mut remarks = Vec::new();
@@ -87,12 +88,12 @@ impl EndpointRules {
 }
 
 impl EndpointRule {
-    /// The program's name without its folder.
+    /// Returns the program's file name without its folder.
     pub fn file_name(&self) -> &str {
         self.program.rsplit('\\').next().unwrap_or(&self.program)
     }
 
-    /// Whether the path has to be looked up on each client.
+    /// Returns `true` if the path has to be resolved on each client.
     pub fn is_looked_up(&self) -> bool {
         self.program.contains('*')
     }
@@ -131,7 +132,7 @@ fn rules_of(policy: &Policy, endpoint: &Endpoint) -> Vec<EndpointRule> {
     of_product.chain(written).map(rule).collect()
 }
 
-/// Everything internal that is not public.
+/// Returns all internal addresses that are not public.
 fn internal(policy: &Policy) -> PrefixSet {
     let servers = policy.servers.iter().map(|it| &it.addresses);
     let lists = [&policy.corporate.subnets, &policy.vpn.client_subnets];
@@ -150,7 +151,7 @@ fn internal(policy: &Policy) -> PrefixSet {
     internal.subtract(&public)
 }
 
-/// A family that one side of the rules lacks: no packet of it matches.
+/// Remarks on a family that only one side of the rules has: no packet of it matches.
 fn families(endpoint: &Endpoint, rules: &[EndpointRule]) -> Vec<Remark> {
     let Some(rule) = rules.first() else {
         return Vec::new();
@@ -177,7 +178,7 @@ fn families(endpoint: &Endpoint, rules: &[EndpointRule]) -> Vec<Remark> {
     lacking.collect()
 }
 
-/// A path that the firewall's service would not find, or not after the next update.
+/// Remarks on a path that the firewall service would not find, or would lose with the next update.
 fn path_remark(rule: &EndpointRule) -> Option<Remark> {
     let path = rule.program.to_ascii_lowercase();
     let variable = USER_VARIABLES.into_iter().find(|it| path.contains(it));
@@ -207,7 +208,7 @@ fn path_remark(rule: &EndpointRule) -> Option<Remark> {
     Some(remark.at(rule.line).help(help))
 }
 
-/// Variables of a user's environment, in lower case.
+/// Environment variables of a user, in lower case.
 const USER_VARIABLES: [&str; 7] = [
     "%localappdata%",
     "%appdata%",

@@ -1,29 +1,31 @@
-//! [`Entry`]: one prefix of a plan, with what it was made of.
+//! [`Entry`]: one prefix of a plan, with the sources it was made of.
 
 use ipnet::IpNet;
 
 use super::Source;
 use crate::address::PrefixSet;
 
-/// One prefix that the VPN pushes, or keeps out of the tunnel.
+/// A prefix that the VPN pushes, or keeps out of the tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The prefix.
     pub prefix: IpNet,
-    /// Positions in [`RoutePlan::sources`](super::RoutePlan::sources) of what has addresses in it; none in an entry
-    /// that is there because everything is, but for the rest.
+    /// Positions in [`RoutePlan::sources`](super::RoutePlan::sources) of the sources with addresses in the prefix.
+    /// Empty for an entry that follows from the full tunnel alone.
     pub sources: Vec<usize>,
 }
 
 impl Entry {
-    /// Whether it is made of several prefixes, or of a piece of one: whether it stands nowhere as it is.
+    /// Returns `true` if the prefix was merged from several sources or is part of one, so that no source has exactly
+    /// this prefix.
     pub fn is_aggregated(&self, sources: &[Source]) -> bool {
         let stands = |&at: &usize| sources.get(at).is_some_and(|it| it.prefix == self.prefix);
         !self.sources.iter().any(stands)
     }
 }
 
-/// The prefixes of `set`, each with the positions of those `sources` for which `counts` and that have addresses in it.
+/// Returns the prefixes of `set`, each with the positions of the `sources` for which `counts` is true and that overlap
+/// it.
 pub(super) fn entries(
     set: &PrefixSet,
     sources: &[Source],
@@ -37,7 +39,7 @@ pub(super) fn entries(
         })
         .collect();
     for (at, source) in sources.iter().enumerate().filter(|(_, it)| counts(it)) {
-        // Entries are ascending and disjoint: those that the source overlaps stand side by side.
+        // Entries are ascending and disjoint, so those that the source overlaps are consecutive.
         let (first, last) = (source.prefix.network(), source.prefix.broadcast());
         let from = entries.partition_point(|entry| entry.prefix.broadcast() < first);
         let to = entries.partition_point(|entry| entry.prefix.network() <= last);

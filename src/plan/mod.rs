@@ -1,4 +1,4 @@
-//! What follows from a policy, for others to carry out.
+//! Plans: the values that follow from a policy and that others carry out.
 //!
 //! ```text
 //!  Policy ──▶ RoutePlan     which addresses enter the tunnel: what the VPN pushes
@@ -8,8 +8,8 @@
 //!         ──▶ EndpointRules what Windows Firewall blocks on the clients
 //! ```
 //!
-//! A plan is a value: sets of addresses, where each came from, and what there is to say about them. `render` writes it
-//! in the words of each VPN server.
+//! A plan holds sets of addresses, the origin of each, and remarks about them. `render` writes a plan in the language
+//! of each VPN server.
 
 mod diversion;
 mod effects;

@@ -1,4 +1,4 @@
-//! What there is to say about a plan: what must not be, what breaks, what was left as it is.
+//! Remarks about a plan: errors, broken services, and entries without effect.
 
 use ipnet::IpNet;
 
@@ -7,7 +7,7 @@ use super::{RoutePlan, Source, SourceKind};
 use crate::address::PrefixSet;
 use crate::policy::{Code, Policy, Remark, TunnelMode};
 
-/// Everything there is to say about `plan`, which follows from `policy`.
+/// Returns all remarks about `plan`, which must be that of `policy`.
 pub(super) fn remarks(policy: &Policy, plan: &RoutePlan) -> Vec<Remark> {
     let mut remarks = Vec::new();
     servers_among_public(policy, plan, &mut remarks);
@@ -25,8 +25,8 @@ pub(super) fn remarks(policy: &Policy, plan: &RoutePlan) -> Vec<Remark> {
     remarks
 }
 
-/// A server's address outside the tunnel is reached from the Internet, or not at all; an Edge's internal interface among
-/// the public ones is the classic of these, and cuts every call off from its relay.
+/// Reports server addresses outside the tunnel, which clients reach over the Internet or not at all. The classic
+/// mistake is an Edge's internal interface among the public addresses: it cuts off every call from its relay.
 fn servers_among_public(policy: &Policy, plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let all_public = all_public(plan);
     for server in &policy.servers {
@@ -57,7 +57,7 @@ fn of_public(plan: &RoutePlan, prefix: IpNet) -> impl Iterator<Item = &Source> {
     public.filter(move |it| it.prefix.contains(&prefix) || prefix.contains(&it.prefix))
 }
 
-/// Corporate and client prefixes that something public covers whole: they stay in the tunnel.
+/// Reports corporate and client prefixes covered entirely by a public prefix: they stay in the tunnel.
 fn corporate_kept(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let internal = |kind: &SourceKind| matches!(kind, SourceKind::Corporate | SourceKind::Clients);
     let all_public = all_public(plan);
@@ -77,7 +77,8 @@ fn corporate_kept(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     }
 }
 
-/// Public prefixes inside corporate ones: they leave the tunnel, and the rules for servers and media never see them.
+/// Reports public prefixes inside corporate ones: they leave the tunnel, so the rules for servers and media do not
+/// apply to them.
 fn public_inside_corporate(policy: &Policy, plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let subnets = policy.corporate.subnets.iter().map(|it| it.value);
     let clients = policy.vpn.client_subnets.iter().map(|it| it.value);
@@ -99,7 +100,7 @@ fn public_inside_corporate(policy: &Policy, plan: &RoutePlan, remarks: &mut Vec<
     }
 }
 
-/// A DNS server outside the tunnel answers nobody.
+/// Reports DNS servers that a public prefix covers: they stay in the tunnel, so that clients can use them.
 fn dns_kept(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let is_dns =
         |kind: &SourceKind| matches!(kind, SourceKind::PinPointDns | SourceKind::DnsServer);
@@ -121,7 +122,7 @@ fn dns_kept(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     }
 }
 
-/// The tunnel cannot carry itself.
+/// Reports gateways inside internal prefixes: they stay outside the tunnel, which cannot carry its own packets.
 fn gateways_inside(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     let gateways = plan
         .sources
@@ -146,7 +147,7 @@ fn gateways_inside(plan: &RoutePlan, remarks: &mut Vec<Remark>) {
     }
 }
 
-/// A full tunnel that a family has no part in.
+/// Reports a full tunnel that leaves a family out.
 fn family_outside(policy: &Policy, remarks: &mut Vec<Remark>) {
     let families = families(policy);
     if policy.routes.tunnel == TunnelMode::Split {

@@ -1,6 +1,6 @@
-//! [`RoutePlan`]: which addresses enter the tunnel.
+//! [`RoutePlan`]: the addresses that enter the tunnel.
 //!
-//! One rule decides each address, so that every form of the plan can be checked against it:
+//! One rule decides for each address, so every form of the plan can be checked against it:
 //!
 //! ```text
 //!  its family                     no client has an address of it     outside
@@ -12,8 +12,8 @@
 //!                                 tunnel = "split"                   outside
 //! ```
 //!
-//! *Most specific* is what a route table does, and what both sides of a policy mean: 167.55.49.32/32 leaves the tunnel
-//! where 167.55.0.0/16 is corporate, and 10.1.0.0/16 stays in it whatever a public list says of 10.0.0.0/8.
+//! *Most specific* is longest-prefix match, as in a route table: 167.55.49.32/32 leaves the tunnel where 167.55.0.0/16
+//! is corporate, and 10.1.0.0/16 stays in it whatever a public list says of 10.0.0.0/8.
 
 use std::net::IpAddr;
 
@@ -25,36 +25,37 @@ use super::{Entry, Source, SourceKind, remark};
 use crate::address::{PrefixSet, more_specific};
 use crate::policy::{Policy, Remark, TunnelMode};
 
-/// Which addresses enter the tunnel, in both forms, and why.
+/// The addresses that enter the tunnel, in include and exclude form, with their sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoutePlan {
     /// Name of the policy file.
     pub origin: String,
     /// `routes.tunnel`.
     pub mode: TunnelMode,
-    /// Every address of the families of which clients have addresses; of another family nothing is pushed.
+    /// Every address of the families that clients have; nothing is pushed for other families.
     pub families: PrefixSet,
-    /// What would enter the tunnel if nothing were excluded.
+    /// The addresses that would enter the tunnel without exclusions.
     pub base: PrefixSet,
-    /// What enters it.
+    /// The addresses that enter the tunnel.
     pub tunnel: PrefixSet,
-    /// Addresses to which clients connect; outside the tunnel by themselves.
+    /// Addresses that clients connect to; always outside the tunnel.
     pub gateways: PrefixSet,
-    /// Everything in the policy that bears on the routes.
+    /// Everything in the policy that affects the routes.
     pub sources: Vec<Source>,
-    /// Exclude form: what is left out of `base`, in the fewest prefixes. A gateway stands here only where it is part of
-    /// something public: VPN clients keep a route of their own to it, and a second one would fight with that.
+    /// Exclude form: the addresses of `base` outside the tunnel, in the fewest prefixes. A gateway is listed only as
+    /// part of a public prefix: VPN clients keep their own route to the gateway, and a second one would conflict with
+    /// it.
     pub excludes: Vec<Entry>,
     /// Include form: `tunnel` in the fewest prefixes.
     pub includes: Vec<Entry>,
-    /// Positions in `sources` of public prefixes that need no entry, because nothing that is pushed covers them.
+    /// Positions in `sources` of public prefixes that need no entry, because no pushed prefix covers them.
     pub unneeded: Vec<usize>,
-    /// What there is to say about it; with an error among them, the plan must not be used.
+    /// Remarks about the plan; if one of them is an error, the plan must not be used.
     pub remarks: Vec<Remark>,
 }
 
 impl RoutePlan {
-    /// The plan that follows from `policy`, whose feeds have been taken.
+    /// Builds the plan of `policy`, whose feeds must be loaded.
     pub fn new(policy: &Policy) -> Self {
         let sources = sources(policy);
         let set = |counts: &dyn Fn(&SourceKind) -> bool| -> PrefixSet {
@@ -78,7 +79,7 @@ impl RoutePlan {
         );
         let excluded = base.intersect(&public).subtract(&dns);
         let tunnel = base.subtract(&excluded).subtract(&gateways);
-        // Dropping a gateway that stands alone must not cut a public prefix that happens to have it.
+        // Dropping a lone gateway must not split a public prefix that contains it.
         let alone: PrefixSet = excluded
             .prefixes()
             .filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len())
@@ -111,19 +112,19 @@ impl RoutePlan {
         plan
     }
 
-    /// What is left out of `base`, as the exclude form lists it.
+    /// Returns the addresses of `base` that the exclude form lists.
     pub fn excluded(&self) -> PrefixSet {
         self.excludes.iter().map(|entry| entry.prefix).collect()
     }
 
-    /// What the include form lists where the VPN client itself keeps its gateway outside the tunnel: the tunnel without
-    /// holes for the gateways.
+    /// Returns the addresses for the include form of VPN clients that keep the gateway outside the tunnel themselves:
+    /// the tunnel without holes for the gateways.
     pub fn included_but_gateways(&self) -> PrefixSet {
         self.base.subtract(&self.excluded())
     }
 
-    /// How `tunnel` differs from the plan; not at all where only the gateways tell them apart, to which clients keep
-    /// routes of their own, or a family of which clients have no addresses.
+    /// Compares `tunnel` with the plan. Returns `None` if they differ only in gateways, to which clients keep their own
+    /// routes, or in a family that no client has.
     pub fn differs(&self, tunnel: &PrefixSet) -> Option<PlanDifference> {
         let counts = |set: PrefixSet| set.subtract(&self.gateways).intersect(&self.families);
         let missing = counts(self.tunnel.subtract(tunnel));
@@ -132,22 +133,22 @@ impl RoutePlan {
         (!same).then_some(PlanDifference { missing, surplus })
     }
 
-    /// The first thing that forbids to use it.
+    /// Returns the first remark that forbids using the plan.
     pub fn error(&self) -> Option<&Remark> {
         self.remarks.iter().find(|remark| remark.is_error())
     }
 }
 
-/// How a file in place differs from a plan, in addresses.
+/// The difference in addresses between the file in use and a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanDifference {
-    /// What should enter the tunnel and does not.
+    /// Addresses that should enter the tunnel but do not.
     pub missing: PrefixSet,
-    /// What enters it and should not.
+    /// Addresses that enter the tunnel but should not.
     pub surplus: PrefixSet,
 }
 
-/// Everything in the families of which clients have addresses: routes of another lead nowhere.
+/// Returns all addresses of the families that clients have; routes of another family lead nowhere.
 pub(super) fn families(policy: &Policy) -> PrefixSet {
     let has = |v6: bool| {
         let mut subnets = policy.vpn.client_subnets.iter();
@@ -168,7 +169,8 @@ fn prefixes(sources: &[Source], counts: impl Fn(&SourceKind) -> bool) -> Vec<IpN
     chosen.map(|source| source.prefix).collect()
 }
 
-/// Whether the policy puts `address` into the tunnel, by the table above, one address at a time: the oracle of the plan.
+/// Returns `true` if the policy puts `address` into the tunnel. Applies the table above to one address at a time; it is
+/// the oracle of the plan.
 pub fn enters_tunnel(policy: &Policy, address: IpAddr) -> bool {
     let same_family = |net: &IpNet| net.addr().is_ipv4() == address.is_ipv4();
     let clients = &policy.vpn.client_subnets;

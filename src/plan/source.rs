@@ -1,4 +1,4 @@
-//! [`Source`]: what put an address into a plan, and where the policy says so.
+//! [`Source`]: the origin of an address in a plan, with its line in the policy.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use ipnet::IpNet;
 
 use crate::policy::{EntryKey, Policy, Sourced};
 
-/// A prefix that bears on the routes, and where it comes from.
+/// A prefix that affects the routes, and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// What says so.
+    /// The key or rule that the prefix comes from.
     pub kind: SourceKind,
-    /// The prefix, as it is written there.
+    /// The prefix as the policy or feed writes it.
     pub prefix: IpNet,
-    /// Line of the policy file; that of `file` for a feed.
+    /// Line of the policy file; for a feed, the line of its `file` key.
     pub line: u32,
 }
 
-/// What puts a prefix into a plan.
+/// The kind of policy entry that adds a prefix to a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceKind {
     /// `vpn.client_subnets`
@@ -30,14 +30,14 @@ pub enum SourceKind {
     DnsServer,
     /// `routes.gateways`
     Gateway,
-    /// A `[[public]]` service, by its name.
+    /// A `[[public]]` service, by name.
     Public(String),
-    /// A `[[feed]]`, by its name, and the entry of it.
+    /// A `[[feed]]`, by name, and its entry.
     Feed(String, EntryKey),
 }
 
 impl SourceKind {
-    /// Whether it takes addresses out of the tunnel because they are a public service's.
+    /// Returns `true` if the source takes addresses out of the tunnel because they belong to a public service.
     pub const fn is_public(&self) -> bool {
         match self {
             Self::Public(_) | Self::Feed(..) => true,
@@ -49,7 +49,7 @@ impl SourceKind {
         }
     }
 
-    /// Whether an address of the kind lies where it does whatever subnets and services have it.
+    /// Returns `true` if addresses of this kind are inside or outside the tunnel regardless of subnets and services.
     pub(crate) const fn is_fixed(&self) -> bool {
         match self {
             Self::Gateway | Self::PinPointDns | Self::DnsServer => true,
@@ -57,7 +57,7 @@ impl SourceKind {
         }
     }
 
-    /// A short name of the kind, for programs.
+    /// Returns a short, machine-readable name of the kind.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Clients => "clients",
@@ -85,7 +85,7 @@ impl fmt::Display for SourceKind {
     }
 }
 
-/// Every prefix of the policy that bears on its routes.
+/// Returns every prefix of the policy that affects its routes.
 pub(super) fn sources(policy: &Policy) -> Vec<Source> {
     fn each(prefixes: &[Sourced<IpNet>], kind: SourceKind) -> impl Iterator<Item = Source> {
         prefixes.iter().map(move |prefix| Source {
@@ -124,7 +124,7 @@ pub(super) fn sources(policy: &Policy) -> Vec<Source> {
             line: feed.file.line,
         }));
     }
-    // `0.0.0.0` as an address to listen on is every address, and none to send to.
+    // `0.0.0.0` as a listen address means every address, so no client can send to it.
     sources.retain(|source| match source.kind {
         SourceKind::PinPointDns => !source.prefix.addr().is_unspecified(),
         SourceKind::Clients

@@ -1,4 +1,4 @@
-//! The plan against the rule for one address, and what it says about itself.
+//! Tests of the plan against the rule for one address, and of its remarks.
 
 use std::net::IpAddr;
 
@@ -92,13 +92,13 @@ fn a_gateway_is_outside_the_tunnel_and_no_exclusion_of_its_own() {
     assert!(!plan.excluded().contains(gateway));
     assert!(plan.included_but_gateways().contains(gateway));
     assert_eq!(plan.differs(&plan.included_but_gateways()), None);
-    // Inside something public it is part of it.
+    // Inside a public prefix, the gateway is part of it.
     let around = FULL.replace("\"167.55.49.36\"", "\"203.0.113.0/24\"");
     assert_eq!(
         excludes(&RoutePlan::new(&parsed(&around))),
         ["167.55.49.32/30", "203.0.113.0/24"]
     );
-    // As the whole of something public, the client's own route is enough.
+    // If the gateway is the whole public prefix, the client's own route is enough.
     let same = FULL.replace("\"167.55.49.36\"", "\"203.0.113.10\"");
     assert_eq!(
         excludes(&RoutePlan::new(&parsed(&same))),
@@ -201,7 +201,7 @@ fn widening_joins_neighbors_lists_what_it_adds_and_never_takes_internal_addresse
     assert_eq!(widening.map_err(|error| error.least), Err(2));
 }
 
-/// Any policy of the filter's generator, in either mode, with gateways and DNS servers anywhere.
+/// Policies of the filter's generator, in both modes, with gateways and DNS servers anywhere.
 fn policies() -> impl Strategy<Value = Policy> {
     let bytes = proptest::collection::vec(any::<u8>(), 2_000);
     (
@@ -251,7 +251,7 @@ proptest! {
         for address in edges(&all_prefixes(&policy)) {
             let enters = enters_tunnel(&policy, address);
             prop_assert_eq!(plan.tunnel.contains(address), enters, "{}", address);
-            // The exclude form says the same, but for gateways.
+            // The exclude form agrees, except for gateways.
             let by_exclusion = plan.base.contains(address) && !excluded.contains(address);
             prop_assert!(by_exclusion == enters || plan.gateways.contains(address), "{}", address);
         }
@@ -298,7 +298,7 @@ proptest! {
         for to in addresses.into_iter().filter(|to| !diverted.contains(*to)) {
             for protocol in [Some(Protocol::Tcp), Some(Protocol::Udp), None] {
                 let question = Question { from, from_port: None, to, to_port: Some(port), protocol };
-                // None where the two are of different families.
+                // `None` if the two are of different families.
                 if let Some(explanation) = compiled.explain(&question) {
                     prop_assert_eq!(explanation.answers[0].verdict.reason, Reason::Default);
                 }

@@ -1,4 +1,4 @@
-//! [`Widening`]: fewer, wider exclusions, for targets that take only so many. Only ever on request.
+//! [`Widening`]: fewer, wider exclusions for targets that limit their number. Only on request.
 
 use std::net::IpAddr;
 
@@ -9,34 +9,34 @@ use crate::address::PrefixSet;
 use crate::feed::guard::{SHORTEST_V4, SHORTEST_V6};
 use crate::policy::{Policy, TunnelMode};
 
-/// What a widened plan leaves out of the tunnel.
+/// The exclusions of a widened plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Widening {
-    /// What is left out.
+    /// All addresses excluded from the tunnel.
     pub excluded: PrefixSet,
-    /// What is left out beyond what the policy asks for.
+    /// Addresses excluded in addition to those of the policy.
     pub extra: PrefixSet,
 }
 
-/// No widening is enough.
+/// Error: no widening is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "widening reaches {least} entries at the fewest: more would take internal addresses out of the tunnel"
 )]
 pub struct TooNarrow {
-    /// The fewest entries that can be reached.
+    /// The fewest entries that widening can reach.
     pub least: usize,
 }
 
 impl RoutePlan {
-    /// The plan with wider exclusions, until `count` says that there are at most `most` entries; what stays in the
-    /// tunnel by the policy's word (corporate and client subnets, DNS servers, servers) is never touched.
+    /// Widens exclusions until `count` returns at most `most` entries. Addresses that the policy keeps in the tunnel
+    /// (corporate and client subnets, DNS servers, servers) are never excluded.
     ///
-    /// Two neighboring exclusions become the smallest prefix around both, beginning with the pair for which that is the
-    /// longest; none becomes wider than the prefixes that a feed may have.
+    /// Merges two neighboring exclusions into the smallest prefix that covers both, beginning with the pair whose
+    /// merged prefix is longest. No exclusion becomes wider than the widest prefix that a feed may have.
     ///
     /// # Errors
-    /// [`TooNarrow`] where that is not enough, and in a split tunnel, which excludes only internal addresses.
+    /// [`TooNarrow`] if that is not enough, and always for a split tunnel, which excludes only internal addresses.
     pub fn widen(
         &self,
         policy: &Policy,
@@ -62,7 +62,7 @@ impl RoutePlan {
         Ok(Widening { excluded, extra })
     }
 
-    /// The plan with `excluded` left out of the tunnel, which has at least what this plan leaves out.
+    /// Returns the plan with `excluded` outside the tunnel. `excluded` must contain everything that this plan excludes.
     #[must_use]
     pub fn excluding(&self, excluded: &PrefixSet) -> Self {
         let mut plan = self.clone();
@@ -75,7 +75,7 @@ impl RoutePlan {
         plan
     }
 
-    /// What no widening may take out of the tunnel.
+    /// Returns the addresses that no widening may take out of the tunnel.
     fn kept(&self, policy: &Policy) -> PrefixSet {
         let internal = self.sources.iter().filter(|source| match source.kind {
             SourceKind::Clients
@@ -89,12 +89,12 @@ impl RoutePlan {
             .map(|source| source.prefix)
             .chain(servers.map(|address| address.value))
             .collect();
-        // Where the policy itself takes some of it out, nothing is lost.
+        // If the policy itself excludes some of these, widening loses nothing there.
         kept.intersect(&self.tunnel)
     }
 }
 
-/// The smallest prefix around two neighbors that adds the fewest addresses and none of `kept`.
+/// Returns the smallest prefix around two neighbors that adds the fewest addresses and contains none of `kept`.
 fn cheapest(nets: &[IpNet], kept: &PrefixSet) -> Option<IpNet> {
     nets.windows(2)
         .filter_map(|pair| around(pair[0], pair[1]))
@@ -106,7 +106,7 @@ fn cheapest(nets: &[IpNet], kept: &PrefixSet) -> Option<IpNet> {
         .max_by_key(IpNet::prefix_len)
 }
 
-/// The smallest prefix that has both; none for two families.
+/// Returns the smallest prefix that covers both; `None` for two different families.
 fn around(a: IpNet, b: IpNet) -> Option<IpNet> {
     match (a.network(), b.network()) {
         (IpAddr::V4(x), IpAddr::V4(y)) => {

@@ -1,8 +1,8 @@
-//! What is cut off beside media, and the `[[allow]]` that keeps it.
+//! Checks for services blocked along with media, and for the `[[allow]]` that keeps them working.
 //!
-//! The article's ports taken by the letter cut off much; what of it a site uses, only its traffic tells (`offramp replay`
-//! names it, `offramp check` lists the ports). Here stands what every site with Lync servers needs, because those live in
-//! an Active Directory, and what cannot have been meant.
+//! Dropping exactly the article's ports blocks much else. Only its traffic shows which of those services a site uses
+//! (`offramp replay` names them, `offramp check` lists the ports). This module covers the services that every site with
+//! Lync servers needs, because Lync requires an Active Directory, and settings that are certainly mistakes.
 
 use ipnet::IpNet;
 
@@ -28,7 +28,7 @@ fn media_line(subject: &Subject<'_>) -> u32 {
     subject.policy.media.ports.first().map_or(0, |it| it.line)
 }
 
-/// Media ports below 1024, where no client has media.
+/// Reports media ports below 1024, which no client uses for media.
 fn system_ports(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let media = &subject.policy.media.ports;
     let Some(low) = media.iter().find(|it| it.value.first() < FIRST_MEDIA_PORT) else {
@@ -52,7 +52,7 @@ fn system_ports(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     );
 }
 
-/// Clients' media begins here by default.
+/// Default start of the clients' media ports.
 const FIRST_MEDIA_PORT: u16 = 1_024;
 const SHOWN: usize = 8;
 
@@ -63,7 +63,7 @@ fn named(service: &Service) -> String {
 /// Services of domain controllers.
 const DIRECTORY: [&str; 2] = ["LDAP global catalog", "Windows RPC"];
 
-/// Active Directory, which every site with Lync servers has.
+/// Checks Active Directory, which every site with Lync servers has.
 fn directory(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let cut: Vec<&Service> = SERVICES
         .iter()
@@ -111,7 +111,8 @@ fn directory(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     );
 }
 
-/// Whether a tenth of the service's ports is dropped: with less it works nine times of ten, and nobody wants the rest.
+/// Returns `true` if at least a tenth of the service's ports is dropped. With fewer, the service works nine times out
+/// of ten, and a finding would be noise.
 fn is_covered(subject: &Subject<'_>, service: &Service) -> bool {
     let media = &subject.policy.media.ports;
     let ports = service.ports.first()..=service.ports.last();
@@ -128,7 +129,7 @@ fn keeps(subject: &Subject<'_>, allow: &Allow, service: &Service) -> bool {
             || ports.all(|port| allow.ports.iter().any(|it| it.value.contains(port))))
 }
 
-/// Replies of services that run on clients: help desks see none.
+/// Reports dropped replies of services that run on clients, which cut off help desks.
 fn replies(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let ephemeral = SERVICES
         .iter()
@@ -159,7 +160,7 @@ fn replies(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     );
 }
 
-/// A server's prefix that has more in it than a server.
+/// Reports a server prefix that contains more than the server.
 fn swallowed(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
     for prefix in &server.addresses {
         let mut allows = subject.policy.allows.iter();
@@ -207,7 +208,7 @@ fn covers(outer: IpNet, inner: IpNet) -> bool {
     outer.contains(&inner) && of(outer).covers(inner)
 }
 
-/// Exchange among the servers, and not published: presence and mail have no other way.
+/// Reports an Exchange server that is listed among the servers and not published: presence and mail depend on it.
 fn exchange(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
     let is_exchange = |name: &str| {
         let name = name.to_lowercase();
@@ -237,5 +238,5 @@ fn exchange(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
     );
 }
 
-/// How Exchange and its names are called.
+/// Usual parts of the names of Exchange servers.
 const EXCHANGE: [&str; 4] = ["exchange", "autodiscover", "owa.", "mailbox"];

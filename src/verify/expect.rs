@@ -1,7 +1,7 @@
-//! The `[[test]]` entries of a policy: do they hold?
+//! Checks the `[[test]]` entries of a policy.
 //!
-//! A packet is judged by the filter, a name answered by the zones, an address looked for in the routes: by the same code
-//! that clients meet.
+//! The filter judges packets, the zones answer names, and the routes place addresses: the same code that serves
+//! clients.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,25 +12,25 @@ use crate::plan::{Answer, RoutePlan, Zones};
 use crate::policy::{Claim, Expectation, Expected, ExpectedAnswer, Policy};
 use crate::verdict::Verdict;
 
-/// A `[[test]]` that does not hold.
+/// A `[[test]]` that fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokenExpectation<'a> {
     /// The test.
     pub test: &'a Expectation,
-    /// What happens.
+    /// The actual outcome.
     pub outcome: Happens,
-    /// What of the policy says so.
+    /// The part of the policy that causes the outcome.
     pub because: String,
 }
 
-/// What happens in place of what was expected.
+/// The actual outcome of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happens {
     /// The packet gets this verdict.
     Verdict(Verdict),
-    /// Clients get this answer, in the words of the tests.
+    /// Clients get this answer, in the syntax of the tests.
     Answer(ExpectedAnswer),
-    /// The address lies inside the tunnel, or outside.
+    /// The address is inside the tunnel (`true`) or outside (`false`).
     Inside(bool),
 }
 
@@ -45,10 +45,10 @@ impl fmt::Display for Happens {
     }
 }
 
-/// The `[[test]]` entries of the policy that do not hold, in file order.
+/// Returns the failing `[[test]]` entries of the policy, in file order.
 pub fn broken_expectations(compiled: &CompiledPolicy) -> Vec<BrokenExpectation<'_>> {
     let policy = compiled.policy();
-    // Tests of packets alone need neither.
+    // Tests of packets need neither.
     let (mut zones, mut routes) = (None, None);
     let broken = policy.tests.iter().filter_map(|test| {
         let (outcome, because) = match &test.claim {
@@ -107,7 +107,7 @@ fn broken_name(
     record_type: u16,
     expect: &ExpectedAnswer,
 ) -> Option<(Happens, String)> {
-    // Its labels were read with the policy.
+    // The policy reader has already validated its labels.
     let name: DnsName = lookup.parse().ok()?;
     let answer = zones.answer(&name, record_type);
     let happens = match &answer {
@@ -160,7 +160,7 @@ fn broken_route(
     Some((Happens::Inside(happens), why_there(policy, routes, to)))
 }
 
-/// What puts `to` on its side of the tunnel: see [`super::RoutePlan`].
+/// Returns the reason why `to` is inside or outside the tunnel: see [`super::RoutePlan`].
 fn why_there(policy: &Policy, routes: &RoutePlan, to: IpAddr) -> String {
     if !routes.families.contains(to) {
         let family = if to.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -172,7 +172,7 @@ fn why_there(policy: &Policy, routes: &RoutePlan, to: IpAddr) -> String {
         .sources
         .iter()
         .filter(|source| source.prefix.contains(&to));
-    // An equally specific one that is not public wins.
+    // An equally specific prefix that is not public wins.
     let decides = holding.max_by_key(|source| {
         let is_address = source.prefix.prefix_len() == source.prefix.max_prefix_len();
         let fixed = is_address && source.kind.is_fixed();
@@ -215,7 +215,7 @@ sip_domains = ["contoso.com"]
 gateways = ["167.55.49.1"]
 "#;
 
-    /// What does not hold of a test with these lines: what is expected, what happens, and why.
+    /// Returns the failure of a test with these lines: expectation, outcome and reason.
     fn broken(lines: &str) -> Option<String> {
         let text = format!(
             "{POLICY}[[test]]\nname = \"it\"\n{}",

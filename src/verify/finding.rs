@@ -1,19 +1,19 @@
-//! [`Finding`]: something that does not fit together, and what to write instead.
+//! [`Finding`]: an inconsistency, and the change that resolves it.
 
 use std::fmt;
 
 use crate::policy::Severity;
 
-/// What a finding is about; the names are stable, for programs.
+/// The subject of a finding; the names are stable, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FindingCode {
-    /// A needed path is captured and dropped: the call connects, and nobody hears anything.
+    /// A needed path is captured and dropped: the call connects, but there is no audio.
     Blackhole,
     /// Media can enter the tunnel.
     Leak,
-    /// Media between two clients passes the concentrator twice.
+    /// Media between two clients crosses the concentrator twice.
     Hairpin,
-    /// A client can sign in internally, or is led there.
+    /// A client can sign in internally, or is directed there.
     InternalRegistration,
     /// An address or a name has two meanings.
     Overlap,
@@ -21,7 +21,7 @@ pub enum FindingCode {
     Parity,
     /// Public prefixes are out of date.
     Stale,
-    /// More than media is cut off.
+    /// More than media is blocked.
     Collateral,
 }
 
@@ -38,7 +38,7 @@ impl FindingCode {
         Self::Collateral,
     ];
 
-    /// Its stable name.
+    /// Returns its stable name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Blackhole => "BLACKHOLE",
@@ -52,7 +52,7 @@ impl FindingCode {
         }
     }
 
-    /// What it means for users.
+    /// Returns its meaning for users.
     pub const fn about(self) -> &'static str {
         match self {
             Self::Blackhole => "a needed path is captured and dropped: calls connect without audio",
@@ -73,27 +73,27 @@ impl fmt::Display for FindingCode {
     }
 }
 
-/// The outlets that a finding compares.
+/// The outputs that a finding compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// What the gateway drops.
+    /// The packets that the gateway drops.
     Filter,
-    /// What enters the tunnel.
+    /// The addresses that enter the tunnel.
     Routes,
-    /// What clients resolve.
+    /// The names that clients resolve.
     Names,
-    /// What others publish.
+    /// The prefixes that others publish.
     Feeds,
     /// A predicted call.
     Call,
-    /// A file in place that offramp did not write.
+    /// A file in use that offramp did not write.
     File,
-    /// The host on which this runs.
+    /// The host on which offramp runs.
     Host,
 }
 
 impl Part {
-    /// Its name in output.
+    /// Returns its name in output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Filter => "filter",
@@ -107,39 +107,39 @@ impl Part {
     }
 }
 
-/// What one part says.
+/// The statement of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     /// The part.
     pub part: Part,
-    /// What it says.
+    /// Its statement.
     pub says: String,
 }
 
-/// Something that does not fit together.
+/// An inconsistency in a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about.
+    /// The subject of the finding.
     pub code: FindingCode,
-    /// An error breaks calls or leads media into the tunnel; a warning may do so.
+    /// An error breaks calls or lets media into the tunnel; a warning may do so.
     pub severity: Severity,
-    /// What is wrong, with the value, in a line.
+    /// The problem in one line, with the value.
     pub what: String,
-    /// Lines of the policy file that it is about, the main one first.
+    /// Related lines of the policy file, the main one first.
     pub lines: Vec<u32>,
-    /// What each part says; together they do not fit.
+    /// The conflicting statements, one for each part.
     pub why: Vec<Reason>,
-    /// What to write instead.
+    /// The text to write instead.
     pub instead: String,
 }
 
 impl Finding {
-    /// Something that breaks calls, or leads media into the tunnel.
+    /// Creates a finding that breaks calls, or lets media into the tunnel.
     pub fn error(code: FindingCode, what: impl Into<String>) -> Self {
         Self::new(code, Severity::Error, what.into())
     }
 
-    /// Something that may do so.
+    /// Creates a finding that may do so.
     pub fn warning(code: FindingCode, what: impl Into<String>) -> Self {
         Self::new(code, Severity::Warning, what.into())
     }
@@ -155,7 +155,7 @@ impl Finding {
         }
     }
 
-    /// The same, about a line of the policy too; none for what the file leaves to a default.
+    /// Adds a related line of the policy; `None` for a setting that the file leaves at its default.
     #[must_use]
     pub fn at(mut self, line: u32) -> Self {
         if line > 0 && !self.lines.contains(&line) {
@@ -164,7 +164,7 @@ impl Finding {
         self
     }
 
-    /// The same, with what a part says.
+    /// Adds the statement of a part.
     #[must_use]
     pub fn because(mut self, part: Part, says: impl Into<String>) -> Self {
         let says = says.into();
@@ -172,7 +172,7 @@ impl Finding {
         self
     }
 
-    /// The same, with what to write.
+    /// Adds the text to write instead.
     #[must_use]
     pub fn instead(mut self, text: impl Into<String>) -> Self {
         self.instead = text.into();

@@ -1,4 +1,5 @@
-//! Whether media has a way through the filter: by an `[[allow]]` that is too wide, or ports that the rule does not know.
+//! Checks that media cannot pass the filter through an `[[allow]]` that is too wide, or on ports that the rule does not
+//! cover.
 
 use super::subject::{PORTS_OF_A_CALL, Subject, of, some};
 use super::{Finding, FindingCode, Part};
@@ -16,7 +17,7 @@ pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// An `[[allow]]` that media fits through.
+/// Reports an `[[allow]]` that media can pass through.
 fn allowed(subject: &Subject<'_>, allow: &Allow, found: &mut Vec<Finding>) {
     let all_ports = subject.media_ports_in(&[]);
     let ports = subject.media_ports_in(&allow.ports);
@@ -56,7 +57,7 @@ fn allowed(subject: &Subject<'_>, allow: &Allow, found: &mut Vec<Finding>) {
                 .instead(instead),
         );
     }
-    // Media is of people's computers: a few servers' addresses are nobody's peer, whatever ports they have.
+    // Media flows between users' computers: a few server addresses are never a peer, whatever ports they use.
     if holds_a_subnet(&leak) {
         let what = format!("[[allow]] \"{name}\" lets media pass to {}", some(&leak));
         found.push(
@@ -75,10 +76,10 @@ fn holds_a_subnet(set: &PrefixSet) -> bool {
         .any(|prefix| prefix.max_prefix_len() - prefix.prefix_len() >= SUBNET_BITS)
 }
 
-/// Bits of the hosts of a subnet in which people's computers are looked for: 64 addresses.
+/// Host bits of the smallest subnet that counts as one with users' computers: 64 addresses.
 const SUBNET_BITS: u8 = 6;
 
-/// Teams' own source ports, which are the destination ports of direct calls, are all media.
+/// Checks Teams' source ports, which are the destination ports of direct calls: all must count as media.
 fn teams_ports(policy: &Policy, found: &mut Vec<Finding>) {
     let feed = policy.feeds.iter().find(|feed| match feed.format {
         FeedFormat::Microsoft365 => {
@@ -122,13 +123,13 @@ fn teams_ports(policy: &Policy, found: &mut Vec<Finding>) {
     );
 }
 
-/// Audio, video, sharing (Microsoft, "QoS in Teams").
+/// Audio, video and sharing (Microsoft, "QoS in Teams").
 const TEAMS_PORTS: PortRange = match PortRange::new(50_000, 50_059) {
     Some(ports) => ports,
     None => PortRange::ALL,
 };
 
-/// A policy that knows neither offices nor servers.
+/// Reports a policy with neither offices nor servers.
 fn no_offices(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let policy = subject.policy;
     let line = policy.vpn.client_subnets.first().map_or(0, |it| it.line);

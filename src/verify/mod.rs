@@ -1,7 +1,7 @@
-//! Whether filter, routes and names agree: [`verify`].
+//! Checks that filter, routes and names agree: [`verify`].
 //!
-//! A policy has several outlets, and calls work only where they fit together. What a client resolves must lie outside of
-//! what is pushed, what is hidden must be dropped, too, and nothing that a client needs may be cut off:
+//! A policy has several outputs, and calls work only if they fit together: the addresses that clients resolve must lie
+//! outside the pushed routes, hidden services must also be dropped, and nothing that a client needs may be blocked.
 //!
 //! ```text
 //!  RoutePlan        what enters the tunnel ─┐
@@ -10,12 +10,12 @@
 //!  predicted calls  which way they take    ─┘
 //! ```
 //!
-//! The compiled policy is asked as for any packet, sets of addresses are compared exactly, and calls are predicted by
-//! [`call`] in every family that clients have. So a rule that nobody thought of is still found, as a call
-//! that takes the tunnel or none at all.
+//! The compiled policy is queried as for any packet, sets of addresses are compared exactly, and calls are predicted by
+//! [`call`] in every family that clients have. So the checks also find the effects of unexpected rules, as calls that
+//! take the tunnel or fail.
 //!
-//! What counts is what the article wants, not how it is reached: a policy that lets Remote Desktop to jump hosts, or
-//! leaves names to another DNS server, is in order. `docs/verify.md` has the codes, each with the mistakes that
+//! The checks test the article's goals, not its means: a policy that allows Remote Desktop to jump hosts, or leaves
+//! names to another DNS server, is correct. `docs/verify.md` lists the codes, each with the mistakes that
 //! `tests/verify/` seeds.
 
 pub mod against;
@@ -41,9 +41,9 @@ use crate::plan::{RoutePlan, Zones};
 use crate::policy::Diagnostics;
 use subject::Subject;
 
-/// What does not fit together in a policy, the worst first.
+/// Returns the inconsistencies of a policy, the worst first.
 ///
-/// `read` is what reading the policy and its feeds has earned: how old feeds are is known there.
+/// `read` holds the diagnostics from reading the policy and its feeds, which include the age of feeds.
 pub fn verify(
     policy: &CompiledPolicy,
     plan: &RoutePlan,

@@ -1,4 +1,4 @@
-//! Whether names lead clients to sign in at the Access Edge, and nowhere else.
+//! Checks that names lead clients to sign in at the Access Edge, and nowhere else.
 
 use std::collections::BTreeSet;
 
@@ -20,10 +20,10 @@ pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// Ports of SIP inside: TLS, and TCP.
+/// Internal SIP ports: TLS, then TCP.
 const SIP: [u16; 2] = [5061, 5060];
 
-/// A server whose SIP port the filter lets clients reach.
+/// Reports a server whose SIP port clients can reach through the filter.
 fn servers_reached(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     for server in &subject.policy.servers {
         let passed = server.addresses.iter().find_map(|prefix| {
@@ -62,7 +62,7 @@ fn servers_reached(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// An Access Edge is published, and no server is named that clients must not reach.
+/// Reports a policy that publishes an Access Edge and names no server that clients must not reach.
 fn servers_unknown(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     if subject.has_servers() {
         return;
@@ -89,7 +89,7 @@ fn is_sip(host: &Sourced<String>) -> bool {
     host.value.starts_with("sip.") || host.value.starts_with("sipexternal.")
 }
 
-/// SIP domains: those that are published and not hidden, and those that are hidden and not published.
+/// Checks SIP domains: published ones that are not hidden, and hidden ones that are not published.
 fn domains(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let policy = subject.policy;
     let listed: BTreeSet<&str> = policy
@@ -162,7 +162,7 @@ fn treatment<'a>(subject: &Subject<'a>, name: &str) -> Option<&'a Treatment> {
     subject.zones.find(&name).map(|owner| &owner.treatment)
 }
 
-/// Hosts that the service records of `public` lead to.
+/// Checks the hosts that the service records of `public` point to.
 fn targets(subject: &Subject<'_>, public: &PublicService, found: &mut Vec<Finding>) {
     for record in &public.srv {
         let (name, target) = (&record.name.value, &record.target);
@@ -185,7 +185,7 @@ fn targets(subject: &Subject<'_>, public: &PublicService, found: &mut Vec<Findin
     }
 }
 
-/// Hosts of a service that has prefixes instead of addresses.
+/// Reports hosts of a service that has prefixes and no single addresses.
 fn unpinned(subject: &Subject<'_>, public: &PublicService, found: &mut Vec<Finding>) {
     let forwarded = public
         .hosts

@@ -1,4 +1,4 @@
-//! Addresses and names that two rules claim.
+//! Checks for addresses and names that two rules claim.
 
 use super::subject::{Published, Subject, bare, of, set, some};
 use super::{Finding, FindingCode, Part};

@@ -1,4 +1,4 @@
-//! Whether both families are treated alike: calls take whichever works.
+//! Checks that both families are treated alike: calls use whichever works.
 
 use super::subject::{Subject, set};
 use super::{Finding, FindingCode, Part};
@@ -104,7 +104,7 @@ fn servers(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
     }
 }
 
-/// A service without a family that others of its kind have.
+/// Reports a service that lacks a family that other services of its kind have.
 fn publics(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
     let publics = &subject.policy.publics;
     let has = |public: &&crate::policy::PublicService| family.is_in(&set(&public.addresses));

@@ -1,4 +1,4 @@
-//! Whether clients reach what they need, and outside the tunnel: public services, DNS servers, and calls.
+//! Checks that clients reach what they need outside the tunnel: public services, DNS servers, and calls.
 
 use ipnet::IpNet;
 
@@ -38,7 +38,7 @@ pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     dns(subject, found);
 }
 
-/// Addresses of a public service that enter the tunnel all the same.
+/// Reports addresses of a public service that enter the tunnel despite the exclusion.
 fn inside_tunnel(
     subject: &Subject<'_>,
     public: &Published<'_>,
@@ -86,7 +86,7 @@ fn inside_tunnel(
     ));
 }
 
-/// A public service at addresses that homes have no way to.
+/// Reports a public service at addresses that homes cannot reach.
 fn behind_nat(public: &Published<'_>, unreachable: &PrefixSet, found: &mut Vec<Finding>) {
     let Some(source) = public.first_of(unreachable) else {
         return;
@@ -110,7 +110,7 @@ fn behind_nat(public: &Published<'_>, unreachable: &PrefixSet, found: &mut Vec<F
     );
 }
 
-/// An external interface of an Edge among the servers.
+/// Reports an external interface of an Edge listed among the servers.
 fn published(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
     let hosts = server
         .hosts
@@ -146,7 +146,7 @@ fn published(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
     );
 }
 
-/// A full tunnel that excludes nothing.
+/// Reports a full tunnel that excludes nothing.
 fn nothing_excluded(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let policy = subject.policy;
     if policy.routes.tunnel != TunnelMode::Full
@@ -166,9 +166,9 @@ fn nothing_excluded(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     );
 }
 
-/// DNS servers that clients ask and cannot reach.
+/// Reports DNS servers that clients query and cannot reach.
 fn dns(subject: &Subject<'_>, found: &mut Vec<Finding>) {
-    // With a pin-point server it is the gateway that asks these.
+    // With a pin-point server, the gateway queries these and clients do not.
     if !subject.policy.dns.listen.is_empty() {
         return;
     }
@@ -199,7 +199,7 @@ fn dns(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// Predicts calls in every family that clients have; one that fails is a finding unless its reason is known.
+/// Predicts calls in every family that clients have. A failed call is a finding unless another finding explains it.
 pub(super) fn check_calls(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let explains = |finding: &Finding| match finding.code {
         FindingCode::Blackhole
@@ -211,7 +211,7 @@ pub(super) fn check_calls(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         | FindingCode::Stale
         | FindingCode::Collateral => false,
     };
-    // Where the policy names no relay, there is nothing to compare.
+    // If the policy names no relay, there is nothing to compare.
     if found.iter().any(explains) || relay(subject.policy).is_none() {
         return;
     }
@@ -288,5 +288,5 @@ fn judged(to: Side, code: FindingCode, prediction: &Prediction) -> Option<Findin
 }
 
 const DNS: u16 = 53;
-/// Of STUN and TURN.
+/// Port of STUN and TURN.
 const MEDIA_RELAY: u16 = 3478;

@@ -1,4 +1,4 @@
-//! Public prefixes that are out of date: feeds by their age, and prefixes by hand that were withdrawn.
+//! Checks for outdated public prefixes: old feeds, and withdrawn prefixes written by hand.
 
 use ipnet::IpNet;
 
@@ -18,7 +18,7 @@ pub(super) fn check(subject: &Subject<'_>, read: &Diagnostics, found: &mut Vec<F
                 Finding::warning(FindingCode::Stale, diagnostic.message()),
                 "the publisher has taken it back: it may be anybody's",
             ),
-            // With a service that is named by hand, calls have a relay without the feed, too.
+            // If the policy also names a service by hand, calls have a relay without the feed.
             Code::FeedNotLoaded if relay(subject.policy).is_none() => (
                 Finding::error(FindingCode::Stale, diagnostic.message()),
                 "nothing of it is known: what it would exclude enters a full tunnel",
@@ -35,7 +35,7 @@ pub(super) fn check(subject: &Subject<'_>, read: &Diagnostics, found: &mut Vec<F
     withdrawn_long_ago(subject, found);
 }
 
-/// Prefixes of Microsoft 365 that stand in many guides, and that Microsoft has given up.
+/// Reports Microsoft 365 prefixes that many guides still list, and that Microsoft has withdrawn.
 fn withdrawn_long_ago(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     for public in &subject.policy.publics {
         for prefix in &public.addresses {
@@ -67,7 +67,7 @@ fn withdrawn_long_ago(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// Of the endpoints' change log; each with what took its place.
+/// From the change log of the endpoints; each with its replacement.
 const WITHDRAWN: [(&str, &str); 2] = [
     (
         "13.107.64.0/18",

@@ -1,4 +1,4 @@
-//! [`Subject`]: a policy and all that follows from it, for the questions of the checks.
+//! [`Subject`]: a policy and everything derived from it, as queried by the checks.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::plan::{RoutePlan, Source, SourceKind, Zones};
 use crate::policy::{Allow, Policy, PortRange, Sourced};
 use crate::verdict::Action;
 
-/// What is verified.
+/// The policy under verification.
 pub(super) struct Subject<'a> {
     pub(super) compiled: &'a CompiledPolicy,
     pub(super) policy: &'a Policy,
@@ -32,7 +32,7 @@ pub(super) struct Published<'a> {
 }
 
 impl<'a> Published<'a> {
-    /// The first of its prefixes that has an address of `set`.
+    /// Returns the first of its prefixes that overlaps `set`.
     pub(super) fn first_of(&self, set: &PrefixSet) -> Option<&'a Source> {
         self.sources
             .iter()
@@ -40,7 +40,7 @@ impl<'a> Published<'a> {
             .find(|it| set.overlaps(it.prefix))
     }
 
-    /// Its prefixes without any address on the Internet.
+    /// Returns its prefixes that have no address on the public Internet.
     pub(super) fn not_public(&self) -> PrefixSet {
         let prefixes = self.sources.iter().map(|it| it.prefix);
         let unreachable = prefixes.filter(|prefix| special::unreachable(*prefix).is_some());
@@ -48,7 +48,7 @@ impl<'a> Published<'a> {
     }
 
     fn all(plan: &'a RoutePlan) -> Vec<Self> {
-        // Prefixes of a rule stand side by side.
+        // Prefixes of one rule are consecutive.
         let mut rules: Vec<(&str, Vec<&Source>)> = Vec::new();
         for source in &plan.sources {
             let name = match &source.kind {
@@ -93,7 +93,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// What the gateway says to a client's packet; `None` where no client has the family.
+    /// Returns the gateway's verdict on a client's packet; `None` if no client has the family.
     pub(super) fn answer(&self, to: IpAddr, port: u16, protocol: Protocol) -> Option<Answer<'a>> {
         let mut clients = self
             .policy
@@ -112,18 +112,18 @@ impl<'a> Subject<'a> {
         explanation.answers.into_iter().next()
     }
 
-    /// Whether a client's packet would be dropped.
+    /// Returns `true` if a client's packet would be dropped.
     pub(super) fn drops(&self, to: IpAddr, port: u16, protocol: Protocol) -> bool {
         let answer = self.answer(to, port, protocol);
         answer.is_some_and(|answer| answer.verdict.action == Action::Drop)
     }
 
-    /// What the policy calls public, a service or a feed at a time.
+    /// Returns the policy's public services and feeds.
     pub(super) fn publics(&self) -> &[Published<'a>] {
         &self.publics
     }
 
-    /// The service or feed that has an address of `set`, and the prefix by which it has it.
+    /// Returns the service or feed that overlaps `set`, and its overlapping prefix.
     pub(super) fn published(&self, set: &PrefixSet) -> Option<(&Published<'a>, &'a Source)> {
         let mut found = self
             .publics
@@ -133,12 +133,12 @@ impl<'a> Subject<'a> {
         public.first_of(set).map(|source| (public, source))
     }
 
-    /// Sources of one kind.
+    /// Returns the sources of one kind.
     pub(super) fn sources(&self, kind: &SourceKind) -> impl Iterator<Item = &'a Source> {
         self.plan.sources.iter().filter(move |it| it.kind == *kind)
     }
 
-    /// How many ports are among `media.ports` and `ports`; no ranges are all ports.
+    /// Returns the number of ports in both `media.ports` and `ports`; no ranges mean all ports.
     pub(super) fn media_ports_in(&self, ports: &[Sourced<PortRange>]) -> usize {
         let media = &self.policy.media.ports;
         let holds =
@@ -148,37 +148,37 @@ impl<'a> Subject<'a> {
             .count()
     }
 
-    /// An `[[allow]]` that lifts the media rule of packets without regard to their source port.
+    /// Returns `true` if the `[[allow]]` lifts the media rule regardless of source port.
     pub(super) fn lifts_media(&self, allow: &Allow) -> bool {
         allow.lifts.media
             && self.media_ports_in(&allow.from_ports)
                 >= PORTS_OF_A_CALL.min(self.media_ports_in(&[]))
     }
 
-    /// Whether the policy speaks of Lync or Skype for Business servers.
+    /// Returns `true` if the policy lists Lync or Skype for Business servers.
     pub(super) fn has_servers(&self) -> bool {
         !self.policy.servers.is_empty()
     }
 }
 
-/// Ports that a client needs for one kind of media (Microsoft, "Port requirements": 20 at least).
+/// Ports that a client needs for one kind of media (Microsoft, "Port requirements": at least 20).
 pub(super) const PORTS_OF_A_CALL: usize = 20;
 
 pub(super) fn set(prefixes: &[Sourced<IpNet>]) -> PrefixSet {
     prefixes.iter().map(|prefix| prefix.value).collect()
 }
 
-/// The addresses of a prefix.
+/// Returns the addresses of a prefix.
 pub(super) fn of(prefix: IpNet) -> PrefixSet {
     PrefixSet::from_iter([prefix])
 }
 
-/// The first address of a set.
+/// Returns the first address of a set.
 pub(super) fn first(set: &PrefixSet) -> Option<IpAddr> {
     set.prefixes().next().map(|prefix| prefix.network())
 }
 
-/// A set in prose, the first few prefixes by name.
+/// Returns a set as prose, with only its first few prefixes listed.
 pub(super) fn some(set: &PrefixSet) -> String {
     let mut shown: Vec<String> = set.prefixes().take(SHOWN).map(bare).collect();
     let more = set.prefixes().count().saturating_sub(SHOWN);
@@ -188,7 +188,7 @@ pub(super) fn some(set: &PrefixSet) -> String {
     shown.join(", ")
 }
 
-/// A prefix as people write it: a single address without its length.
+/// Returns a prefix in common notation: a single address without its length.
 pub(super) fn bare(prefix: IpNet) -> String {
     if prefix.prefix_len() == prefix.max_prefix_len() {
         prefix.addr().to_string()

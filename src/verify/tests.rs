@@ -1,4 +1,4 @@
-//! `tests/verify/` has the mistakes; here is what must hold for every policy.
+//! Properties of every policy; `tests/verify/` has the individual mistakes.
 
 use arbitrary::Unstructured;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use crate::filter::{Generation, strategy};
 use crate::plan::enters_tunnel;
 use crate::policy;
 
-/// What reading a policy without feeds has earned.
+/// Returns the diagnostics of a policy without feeds.
 fn nothing_read() -> Diagnostics {
     let (_, read) = policy::parse(
         "site.toml",
@@ -23,7 +23,7 @@ fn nothing_read() -> Diagnostics {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// An address that is public and enters the tunnel is never overlooked.
+    /// Every public address that enters the tunnel is reported.
     #[test]
     fn a_public_address_inside_the_tunnel_is_found_in_every_policy(
         bytes in prop::collection::vec(any::<u8>(), 0..600),
@@ -49,7 +49,7 @@ proptest! {
     }
 }
 
-/// The answers of `check`, `verify` and the guard of feeds: whether a public service at `address` is refused.
+/// Returns the answers of `check`, `verify` and the feed guard: `true` if a public service at `address` is refused.
 fn answers(address: &str) -> [bool; 3] {
     let text = format!(
         "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n\
@@ -75,7 +75,7 @@ fn answers(address: &str) -> [bool; 3] {
 
 #[test]
 fn check_verify_and_the_guard_of_feeds_agree_about_every_special_address() {
-    // `check` refuses IPv4 addresses written as IPv6 before it asks where they are.
+    // `check` refuses IPv4-mapped IPv6 addresses before it checks the range.
     let is_mapped = |prefix: ipnet::IpNet| match prefix {
         ipnet::IpNet::V4(_) => false,
         ipnet::IpNet::V6(prefix) => prefix.network().to_ipv4_mapped().is_some(),

@@ -1,4 +1,4 @@
-//! Whatever upstreams and clients say: nothing of ours is given away, and nothing panics.
+//! Property tests: for arbitrary upstream and client messages, no hidden record leaks and nothing panics.
 
 use std::net::Ipv6Addr;
 
@@ -11,7 +11,7 @@ use super::{a, alias, ask, bytes, https, name, question, record, said};
 use crate::dns::reference::{fuzz_dns, zones};
 use crate::dns::*;
 
-/// Names that matter, beside them, below them, and in another case.
+/// Names of the policy, and names beside them, below them and in another letter case.
 const NAMES: &[&str] = &[
     "sip.contoso.com",
     "SIP.Contoso.com",
@@ -29,7 +29,7 @@ const NAMES: &[&str] = &[
     "com",
 ];
 
-/// Names that are nobody's business.
+/// Names that the policy does not cover.
 const OTHERS: &[&str] = &[
     "a.sip.contoso.com",
     "xsip.contoso.com",
@@ -67,7 +67,7 @@ fn any_record(names: &'static [&'static str]) -> impl Strategy<Value = Record> {
     )
 }
 
-/// What an upstream might say that means no good.
+/// Replies of a hostile upstream.
 fn any_answer(names: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     let records = move || prop::collection::vec(any_record(names), 0..5);
     let names = prop::sample::select(names);
@@ -79,7 +79,7 @@ fn any_answer(names: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> 
             message.edns = (edns > 0).then(Edns::new);
             let mut bytes = bytes(&message);
             if edns == 2 {
-                // An OPT record in front of others has to be cut out.
+                // An OPT record in front of others has to be removed.
                 let ns = b"\x03com\x00\x00\x02\x00\x01\x00\x00\x00\x05\x00\x01\x00";
                 bytes.extend_from_slice(ns);
                 let count = message.additionals.len() as u8 + 2;

@@ -1,4 +1,4 @@
-//! [`Ruleset`]: the filter's verdicts as a list of rules, for firewalls that know addresses, protocols and ports.
+//! [`Ruleset`]: the filter's verdicts as a list of rules, for firewalls that match addresses, protocols and ports.
 //!
 //! ```text
 //!  Policy ──▶ Ruleset ──▶ rules, the first that matches decides       public, allow, servers, allow, hairpin, media
@@ -6,9 +6,9 @@
 //!                    └──▶ portless    TCP and UDP whose ports cannot be read
 //! ```
 //!
-//! Where several rules have an address, the one that the filter names comes first, so that a counter behind each rule
-//! counts what the filter would. Rules that can never match are left out. What a list of this kind cannot say is left to
-//! who renders it: malformed headers and source routes before the rules, and that a later fragment follows its first.
+//! If several rules cover an address, the one that the filter names comes first, so a counter on each rule matches the
+//! filter's. Rules that can never match are left out. The renderer has to add what such a list cannot express: drops of
+//! malformed headers and source routes before the rules, and non-first fragments that share the verdict of their first.
 
 mod owners;
 mod portless;
@@ -31,41 +31,41 @@ mod tests;
 pub struct Ruleset {
     /// Name of the policy file.
     pub origin: String,
-    /// `vpn.interfaces`: where clients' packets enter; anywhere when empty.
+    /// `vpn.interfaces`: the interfaces on which client packets arrive; any interface if empty.
     pub interfaces: Vec<String>,
-    /// Sources that are judged by `rules`.
+    /// Source addresses to which `rules` apply.
     pub clients: PrefixSet,
-    /// What happens to packets of others.
+    /// The action for packets from other sources.
     pub unknown_source: UnknownSource,
-    /// In order: the first that matches decides, and what none matches is forwarded as `default`.
+    /// The rules in order: the first match decides; a packet that matches none is forwarded as `default`.
     pub rules: Vec<PacketRule>,
-    /// Where TCP and UDP without readable ports is dropped; behind the rules for every protocol.
+    /// Destinations at which TCP and UDP without readable ports is dropped; applied after the rules for every protocol.
     pub portless: Portless,
 }
 
-/// One rule: what goes where, and what becomes of it.
+/// One rule: destinations, traffic and action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PacketRule {
-    /// What becomes of it.
+    /// The action on matching packets.
     pub action: Action,
-    /// Why.
+    /// The reason of the verdict.
     pub reason: Reason,
-    /// The operator's name for the rule; none for `[media]`.
+    /// The operator's name of the rule; `None` for `[media]`.
     pub name: Option<String>,
-    /// Line of the policy file; none where the file leaves `[media]` to its default.
+    /// Line of the policy file; `None` if the file leaves `[media]` at its default.
     pub line: Option<u32>,
-    /// Where it goes.
+    /// Destination addresses that match.
     pub destinations: PrefixSet,
-    /// What it is.
+    /// Protocols and ports that match.
     pub traffic: Traffic,
 }
 
-/// What a rule speaks of.
+/// The traffic that a rule matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Traffic {
     /// Every protocol.
     Any,
-    /// TCP, UDP or both, of these ports.
+    /// TCP, UDP or both, with these ports.
     Transport {
         /// The protocols.
         protocols: ProtocolSet,
@@ -77,7 +77,7 @@ pub enum Traffic {
 }
 
 impl Traffic {
-    /// Source and destination ports of `protocol` that it speaks of; none where it does not speak of ports.
+    /// Returns the source and destination ports of `protocol` that match; `None` if ports are not matched.
     fn ports_of(&self, protocol: Protocol) -> Option<(&PortSet, &PortSet)> {
         match self {
             Self::Transport {
@@ -89,7 +89,8 @@ impl Traffic {
         }
     }
 
-    /// Whether it speaks of a packet of `transport`: protocol, source and destination port, or neither TCP nor UDP.
+    /// Returns `true` if a packet of `transport` matches: protocol, source port and destination port; `None` for
+    /// neither TCP nor UDP.
     fn matches(&self, transport: Option<(Protocol, u16, u16)>) -> bool {
         match (self, transport) {
             (Self::Any, _) => true,
@@ -102,7 +103,7 @@ impl Traffic {
 }
 
 impl Ruleset {
-    /// The rules of `policy`, whose feeds have been taken.
+    /// Builds the rules of `policy`, whose feeds must be loaded.
     pub fn of(policy: &Policy) -> Self {
         let set = |prefixes: &[Sourced<IpNet>]| -> PrefixSet {
             prefixes.iter().map(|it| it.value).collect()
@@ -165,9 +166,9 @@ impl Ruleset {
         }
     }
 
-    /// What becomes of a packet whose ports can be read, and by which rule: the oracle of what is rendered.
+    /// Returns the action on a packet with readable ports, and the rule that decides: the oracle of rendered rules.
     ///
-    /// `transport` is its protocol, source and destination port; none for neither TCP nor UDP.
+    /// `transport` is its protocol, source and destination port; `None` for neither TCP nor UDP.
     pub fn decide(
         &self,
         source: IpAddr,
@@ -191,7 +192,7 @@ impl Ruleset {
 }
 
 impl PacketRule {
-    /// What it is in words, one line of text: reason, name, line.
+    /// Returns a one-line description: reason, name, line.
     pub fn title(&self) -> String {
         let mut title = self.reason.name().to_owned();
         if let Some(name) = &self.name {
@@ -205,7 +206,7 @@ impl PacketRule {
     }
 }
 
-/// Takes out the rules that can never match: without ports, or behind others that decide all of theirs.
+/// Removes rules that can never match: those without ports, and those whose packets earlier rules decide.
 fn leave_out_idle(rules: &mut Vec<PacketRule>) {
     let mut decided = PrefixSet::EMPTY;
     rules.retain(|rule| {
@@ -228,7 +229,7 @@ fn leave_out_idle(rules: &mut Vec<PacketRule>) {
     });
 }
 
-/// A rule for each public service and feed.
+/// Returns a rule for each public service and feed.
 fn public_rules(policy: &Policy) -> Vec<PacketRule> {
     let services = policy.publics.iter();
     let services = services.map(|it| (&it.name, values(&it.addresses)));
@@ -253,7 +254,8 @@ fn public_rules(policy: &Policy) -> Vec<PacketRule> {
     ordered.map(rule).collect()
 }
 
-/// The rule by which `allow` forwards at `destinations` those of its ports that would be dropped there: `ports`.
+/// Returns the rule by which `allow` forwards `ports`, those of its ports that would otherwise be dropped at
+/// `destinations`.
 fn lifted(allow: &Allow, destinations: PrefixSet, ports: &PortSet) -> PacketRule {
     PacketRule {
         action: Action::Forward,
@@ -269,7 +271,7 @@ fn lifted(allow: &Allow, destinations: PrefixSet, ports: &PortSet) -> PacketRule
     }
 }
 
-/// The ports of an option that means every port where it is empty.
+/// Returns the ports of an option that means every port if it is empty.
 fn of_option(ranges: &[Sourced<PortRange>]) -> PortSet {
     if ranges.is_empty() {
         PortSet::all()

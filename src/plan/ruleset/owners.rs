@@ -1,13 +1,14 @@
-//! Which rule is named for an address that several have: that of the longest prefix, and the first in the file among equals.
+//! Picks the rule named for an address that several rules have: the one with the longest prefix, and the first in the
+//! file among equals.
 
 use ipnet::IpNet;
 
 use crate::address::PrefixSet;
 
-/// The addresses of owners in an order in which the first that has an address is the one that is named for it.
+/// Returns the owners' addresses in an order in which the first match is the owner named for the address.
 ///
-/// An owner that shares no address with another stands there once. The others are taken apart by the length of their
-/// prefixes, the longest first: nothing has to be cut out of a prefix, which would leave a list that nobody can read.
+/// An owner that shares no address with another appears once. The others are split by prefix length, longest first, so
+/// no prefix has to be cut up and the list stays readable.
 pub(super) fn in_order(owners: &[Vec<IpNet>]) -> Vec<(usize, PrefixSet)> {
     let sets: Vec<PrefixSet> = owners
         .iter()
@@ -25,7 +26,7 @@ pub(super) fn in_order(owners: &[Vec<IpNet>]) -> Vec<(usize, PrefixSet)> {
     let mut lengths: Vec<u8> = prefixes.map(IpNet::prefix_len).collect();
     lengths.sort_unstable();
     lengths.dedup();
-    // Prefixes of one length and of two families have nothing to do with each other, and no harm comes of it.
+    // Prefixes of one length in different families do not overlap, so treating them together is harmless.
     for length in lengths.into_iter().rev() {
         for &at in &entangled {
             let of_length = owners[at].iter().filter(|it| it.prefix_len() == length);

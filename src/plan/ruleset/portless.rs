@@ -1,7 +1,7 @@
-//! [`Portless`]: what becomes of TCP and UDP whose ports cannot be read.
+//! [`Portless`]: the handling of TCP and UDP packets whose ports cannot be read.
 //!
-//! A rule by ports says nothing about a packet that ends before its ports, and nothing about the later fragments of a
-//! datagram. What is certain of them follows from the rules by addresses alone:
+//! Rules that match ports cannot decide a packet with a truncated header or a non-first fragment. The certain verdicts
+//! follow from the address rules alone:
 //!
 //! ```text
 //!  ends before its ports    dropped where some ports would have it dropped     `cut`
@@ -9,7 +9,8 @@
 //!  IPv6, a later fragment   forwarded: what it carries is said in the first
 //! ```
 //!
-//! A later fragment that passes completes nothing when its first one was dropped. What is public has been decided before.
+//! A non-first fragment that passes is useless if its first fragment was dropped. Public destinations have been decided
+//! earlier.
 
 use super::{PacketRule, Traffic};
 use crate::address::PortSet;
@@ -20,18 +21,18 @@ use crate::verdict::Action;
 /// Destinations at which packets without readable ports are dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Portless {
-    /// Of TCP that ends before its ports.
+    /// Destinations for TCP with a truncated header.
     pub cut_tcp: PrefixSet,
-    /// Of UDP that ends before its ports.
+    /// Destinations for UDP with a truncated header.
     pub cut_udp: PrefixSet,
-    /// Of later IPv4 fragments of TCP.
+    /// Destinations for non-first IPv4 fragments of TCP.
     pub tails_tcp: PrefixSet,
-    /// Of later IPv4 fragments of UDP.
+    /// Destinations for non-first IPv4 fragments of UDP.
     pub tails_udp: PrefixSet,
 }
 
 impl Portless {
-    /// What follows from `rules`, which are in their order.
+    /// Derives the destinations from `rules`, in their order.
     pub(super) fn of(rules: &[PacketRule]) -> Self {
         let (cut_tcp, tails_tcp) = dropped(rules, Protocol::Tcp);
         let (cut_udp, tails_udp) = dropped(rules, Protocol::Udp);
@@ -43,13 +44,14 @@ impl Portless {
         }
     }
 
-    /// Destinations at which a packet that might be TCP or UDP is dropped because it does not come that far.
+    /// Returns destinations at which a packet too short to tell TCP from UDP is dropped.
     pub fn cut_either(&self) -> PrefixSet {
         self.cut_tcp.union(&self.cut_udp)
     }
 }
 
-/// Where some, and where all, ports of `protocol` are dropped by `rules`; the second is of IPv4 alone.
+/// Returns the destinations at which `rules` drop some ports of `protocol`, and those at which they drop all; the
+/// second is IPv4 only.
 fn dropped(rules: &[PacketRule], protocol: Protocol) -> (PrefixSet, PrefixSet) {
     let speaks = |rule: &&PacketRule| rule.traffic.ports_of(protocol).is_some();
     let rules: Vec<&PacketRule> = rules.iter().filter(speaks).collect();
@@ -59,7 +61,7 @@ fn dropped(rules: &[PacketRule], protocol: Protocol) -> (PrefixSet, PrefixSet) {
         if drops.action != Action::Drop {
             continue;
         }
-        // What rules before it decide.
+        // Earlier rules decide these.
         let (before, reach) = (&rules[..at], &drops.destinations);
         let mut untouched = reach.clone();
         let mut partly: Vec<&PacketRule> = Vec::new();
@@ -80,7 +82,7 @@ fn dropped(rules: &[PacketRule], protocol: Protocol) -> (PrefixSet, PrefixSet) {
     (some, all.only_v4())
 }
 
-/// The addresses of `reach` at which several of `rules` together leave nothing for `drops` to drop.
+/// Returns the addresses of `reach` at which several of `rules` together leave nothing for `drops` to drop.
 fn covered_together(
     rules: &[&PacketRule],
     drops: &PacketRule,
@@ -88,7 +90,7 @@ fn covered_together(
     protocol: Protocol,
 ) -> PrefixSet {
     let mut covered = PrefixSet::EMPTY;
-    // Mostly all of them together leave something, whatever their addresses.
+    // Most often even all of them together leave something, whatever their addresses.
     if !covers(rules, drops, protocol) {
         return covered;
     }
@@ -117,7 +119,7 @@ fn covered_together(
     covered
 }
 
-/// Whether `rules` decide every pair of ports of `protocol` that `drops` would drop.
+/// Returns `true` if `rules` decide every pair of ports of `protocol` that `drops` would drop.
 fn covers(rules: &[&PacketRule], drops: &PacketRule, protocol: Protocol) -> bool {
     let ports_of = |rule: &PacketRule| {
         let (from, to) = rule.traffic.ports_of(protocol)?;

@@ -1,4 +1,4 @@
-//! The rules against the reference filter, on packets that are hard to judge.
+//! Tests of the rules against the reference filter, with packets that are hard to judge.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::packet::Protocol;
 use crate::policy::{Policy, PortRange};
 use crate::verdict::{Action, Reason};
 
-/// A policy, and bytes to choose packets by.
+/// Generates a policy, and bytes that select packets.
 fn cases() -> impl Strategy<Value = (Policy, Vec<u8>)> {
     let bytes = proptest::collection::vec(any::<u8>(), 1_500);
     let choices = proptest::collection::vec(any::<u8>(), 600);
@@ -25,7 +25,7 @@ fn cases() -> impl Strategy<Value = (Policy, Vec<u8>)> {
     })
 }
 
-/// Every address and port at which a rule of `policy` could begin or end.
+/// Returns every address and port at which a rule of `policy` could begin or end.
 fn places(policy: &Policy) -> (Vec<IpAddr>, Vec<u16>) {
     let mut prefixes: Vec<_> = Vec::new();
     prefixes.extend(policy.vpn.client_subnets.iter().map(|it| it.value));
@@ -52,7 +52,7 @@ fn places(policy: &Policy) -> (Vec<IpAddr>, Vec<u16>) {
     (edges(&prefixes), ports)
 }
 
-/// What a packet of TCP or UDP shows of its ports.
+/// The part of its ports that a TCP or UDP packet shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shows {
     Ports,
@@ -112,7 +112,7 @@ proptest! {
                 0 => addresses[of(0, addresses.len())],
                 _ => policy.vpn.client_subnets[of(0, policy.vpn.client_subnets.len())].value.network(),
             };
-            // The second half of a long list is reached, too.
+            // Reaches the second half of a long list, too.
             let at = (usize::from(choice[1]) << 2 | usize::from(choice[5] >> 6)) % addresses.len();
             let destination = addresses[at];
             if source.is_ipv4() != destination.is_ipv4() {

@@ -1,4 +1,4 @@
-//! [`Zones`]: which names VPN clients get an answer of their own for.
+//! [`Zones`]: the names that VPN clients get a local answer for.
 //!
 //! ```text
 //!  [[public]] hosts, srv ──▶ pinned   A, AAAA, SRV as given; every other type: no data
@@ -8,12 +8,12 @@
 //!  any other name ─────────▶ forwarded as it is
 //! ```
 //!
-//! A pinned name is exactly that name: those above, below and beside it are forwarded. A zone for each name, as the
-//! article makes it, would also swallow what is below, which is the whole company once `contoso.com` itself is pinned. A
-//! name with two rules is pinned rather than hidden, as public comes before servers in verdicts.
+//! A pinned name is exactly that name: names above, below and beside it are forwarded. One zone per name, as in the
+//! article, would also cover everything below the name, which is the whole company once `contoso.com` itself is pinned.
+//! A name with two rules is pinned rather than hidden, as public comes before servers in verdicts.
 //!
-//! [`Zones::answer`] is the one place that decides. The DNS server, `explain`, the files for other DNS servers and the
-//! tests ask it.
+//! [`Zones::answer`] alone decides. The DNS server, `explain`, the renderers for other DNS servers and the tests call
+//! it.
 
 mod owner;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -33,57 +33,57 @@ pub use owner::{NameSource, NameSourceKind, Owner, Records, Srv, Treatment};
 use crate::name::{DnsName, record_type};
 use crate::policy::{Policy, PublicService};
 
-/// The names of a policy that are not simply forwarded.
+/// The names of a policy that are not forwarded unchanged.
 #[derive(Debug, Clone)]
 pub struct Zones {
     owners: Vec<Owner>,
     /// Positions in `owners`.
     by_name: HashMap<DnsName, usize, FixedState>,
-    /// Names that have a pinned one below them.
+    /// Names with a pinned name below them.
     above_pinned: HashSet<DnsName, FixedState>,
-    /// Most labels of an owner: no ancestor with more has to be looked up.
+    /// Maximum number of labels of an owner: ancestors with more need no lookup.
     most_labels: usize,
     ttl_seconds: u32,
 }
 
-/// What a client gets for a name and a type.
+/// The answer that a client gets for a name and a type.
 ///
-/// The class is `IN`; others are for the server to refuse. `AA` is set on all but [`Answer::Forward`], `RA` always.
+/// The class is `IN`; the server refuses others. `AA` is set on all but [`Answer::Forward`], `RA` always.
 ///
-/// A negative answer carries a start of authority (RFC 2308 §3) whose owner is `owner`: the zone is the name, as with
-/// the article's pin-point zones, so no zone of the company is spoken for. [`Soa`] has its values, its negative TTL
-/// is that of the records.
+/// A negative answer carries a start of authority (RFC 2308 §3) owned by `owner`: the zone is the name itself, as with
+/// the article's pin-point zones, so the answer claims no authority for the company's zones. [`Soa`] has its values;
+/// its negative TTL equals the TTL of the records.
 ///
-/// - Whether the domain of a pinned name exists inside the company does not matter: nothing of the answer comes from there.
+/// - The answer for a pinned name does not depend on the company's own domain of that name: no data comes from there.
 /// - A name that exists only because of names below it (`_tls.contoso.com` above `_sip._tls.contoso.com`) is forwarded,
-///   and may be NXDOMAIN. RFC 8020 lets a cache conclude that nothing is below; those that do ask for DNSSEC's proof, and
-///   resolvers that walk down label by label do not ask a forwarder.
-/// - Pinned names are unsigned. A client that validates for itself finds them bogus where the domain is signed.
+///   and may be NXDOMAIN. RFC 8020 lets a cache conclude that nothing exists below. Caches that do so require DNSSEC
+///   proof, and resolvers that walk down label by label do not query a forwarder.
+/// - Pinned names are unsigned. A validating client finds them bogus if the domain is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'z> {
     /// NOERROR with these records of the name; at least one.
     Records {
-        /// The name and why.
+        /// The name and the rules that pin it.
         owner: &'z Owner,
         /// The records of the type asked for; all of them for ANY (RFC 8482).
         sets: RecordSets<'z>,
     },
     /// NOERROR without records.
     NoData {
-        /// The name and why.
+        /// The name and the rules that apply to it.
         owner: &'z Owner,
     },
     /// NXDOMAIN.
     NxDomain {
-        /// The hidden name, which is the name asked for or above it, and why.
+        /// The hidden name (the name asked for or one above it) and the rules that hide it.
         owner: &'z Owner,
     },
-    /// Whatever the upstream says, but for records of names that are not to be forwarded.
+    /// The upstream's answer, without records of names that must not be forwarded.
     Forward,
 }
 
 impl<'z> Answer<'z> {
-    /// The name that decides, and why; `None` where nothing of the policy speaks of it.
+    /// Returns the name that decides, with its rules; `None` if no rule of the policy applies.
     pub const fn owner(&self) -> Option<&'z Owner> {
         match self {
             Self::Records { owner, .. } | Self::NoData { owner } | Self::NxDomain { owner } => {
@@ -93,7 +93,7 @@ impl<'z> Answer<'z> {
         }
     }
 
-    /// What it is in a word, for programs: `records`, `no-data`, `no-such-name` or `forward`.
+    /// Returns the answer in one word, for programs: `records`, `no-data`, `no-such-name` or `forward`.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Records { .. } => "records",
@@ -103,8 +103,8 @@ impl<'z> Answer<'z> {
         }
     }
 
-    /// The data of its records as zone files write them: addresses, and SRV as `0 0 443 sip.contoso.com`. None but for
-    /// [`Answer::Records`].
+    /// Returns the data of the records in zone file format: addresses, and SRV as `0 0 443 sip.contoso.com`. Empty for
+    /// all but [`Answer::Records`].
     pub fn data(&self) -> Vec<String> {
         let sets = match self {
             Self::Records { sets, .. } => *sets,
@@ -129,7 +129,7 @@ pub struct RecordSets<'z> {
 }
 
 impl RecordSets<'_> {
-    /// Whether there is no record.
+    /// Returns `true` if there are no records.
     pub const fn is_empty(&self) -> bool {
         self.ipv4.is_empty() && self.ipv6.is_empty() && self.srv.is_empty()
     }
@@ -140,9 +140,9 @@ impl RecordSets<'_> {
 pub struct Soa {
     /// `MNAME`.
     pub primary: &'static str,
-    /// `RNAME`: nobody's mailbox.
+    /// `RNAME`: a mailbox that does not exist.
     pub mailbox: &'static str,
-    /// Of no meaning: nobody transfers the zone.
+    /// Without meaning: the zone is never transferred.
     pub serial: u32,
     /// As above.
     pub refresh_seconds: u32,
@@ -154,7 +154,7 @@ pub struct Soa {
     pub negative_ttl_seconds: u32,
 }
 
-/// Its data as a zone file writes it.
+/// Writes the data in zone file format.
 impl fmt::Display for Soa {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -174,7 +174,7 @@ impl fmt::Display for Soa {
 }
 
 impl Zones {
-    /// The names of `policy`.
+    /// Builds the zones of `policy`.
     pub fn of(policy: &Policy) -> Self {
         let mut zones = Self {
             owners: Vec::new(),
@@ -210,7 +210,7 @@ impl Zones {
         zones
     }
 
-    /// Works out what questions about names above and below need.
+    /// Precomputes what lookups of names above and below need.
     fn measure(&mut self) {
         let pinned = self.owners.iter().filter(|owner| owner.is_pinned());
         self.above_pinned = pinned
@@ -218,7 +218,7 @@ impl Zones {
             .collect();
         let labels = self.owners.iter().map(|owner| owner.name.labels().count());
         self.most_labels = labels.max().unwrap_or(0);
-        // Names between a hidden one and a pinned one below it are told apart from others below the hidden one.
+        // Names between a hidden name and a pinned one below it are distinguished from others below the hidden name.
         let between: Vec<_> = self
             .above_pinned
             .iter()
@@ -244,7 +244,7 @@ impl Zones {
                 IpAddr::V6(address) => push_once(&mut records.ipv6, address),
             }
         }
-        // Prefixes alone are no addresses to answer with: such names stay with the public DNS.
+        // Prefixes alone give no addresses to answer with: such names are left to the public DNS.
         if records == Records::default() {
             return;
         }
@@ -275,9 +275,9 @@ impl Zones {
         }
     }
 
-    /// Adds what a rule asks for; what came before is not overruled, pinned records join.
+    /// Adds the treatment that a rule asks for. Earlier rules keep precedence; pinned records are merged.
     fn add(&mut self, name: &str, kind: NameSourceKind, line: u32, treatment: Treatment) {
-        // A domain close to 255 bytes has no names below it: there is nothing to hide.
+        // A domain close to 255 bytes can have no names below it, so there is nothing to hide.
         let Ok(name) = name.parse::<DnsName>() else {
             return;
         };
@@ -305,29 +305,29 @@ impl Zones {
             }
             (Treatment::Hidden, Treatment::Hidden)
             | (Treatment::NoData(_), Treatment::NoData(_)) => {}
-            // Pinned before hidden before canary, which is the order in which they are added.
+            // Rules are added in order of precedence: pinned, hidden, canary.
             (_, Treatment::Pinned(_) | Treatment::Hidden | Treatment::NoData(_)) => return,
         }
         push_once(&mut owner.sources, source);
     }
 
-    /// The names, in the order of the policy: pinned ones, hidden ones, canaries. Behind them are those that have to exist
-    /// between a hidden name and a pinned one below it.
+    /// Returns the names in policy order: pinned, hidden, canaries, followed by names that must exist between a hidden
+    /// name and a pinned one below it.
     pub fn owners(&self) -> &[Owner] {
         &self.owners
     }
 
-    /// What the policy says of exactly this name.
+    /// Returns the policy's entry for exactly this name.
     pub fn find(&self, name: &DnsName) -> Option<&Owner> {
         self.by_name.get(name).map(|&at| &self.owners[at])
     }
 
-    /// TTL of every record of one's own, and of negative answers.
+    /// Returns the TTL of every local record, and of negative answers.
     pub const fn ttl_seconds(&self) -> u32 {
         self.ttl_seconds
     }
 
-    /// The start of authority of every negative answer; its owner is that of the answer.
+    /// Returns the start of authority of every negative answer; its owner is that of the answer.
     pub const fn soa(&self) -> Soa {
         Soa {
             primary: "localhost",
@@ -340,7 +340,7 @@ impl Zones {
         }
     }
 
-    /// What a client gets for a name and a record type.
+    /// Returns the answer that a client gets for a name and a record type.
     pub fn answer(&self, name: &DnsName, record_type: u16) -> Answer<'_> {
         let Some(owner) = self.find(name) else {
             return match self.nearest_above(name) {
@@ -371,9 +371,9 @@ impl Zones {
         }
     }
 
-    /// The answer for a name that `owner` hides, itself or from above.
+    /// Returns the answer for a name that `owner` hides, either itself or as an ancestor.
     fn deny<'z>(&self, name: &DnsName, owner: &'z Owner) -> Answer<'z> {
-        // What is pinned below must be possible: a name that does not exist has nothing below it (RFC 8020).
+        // Pinned names below must still resolve, and nothing exists below a name that does not exist (RFC 8020).
         if self.above_pinned.contains(name) {
             Answer::NoData { owner }
         } else {
@@ -381,7 +381,7 @@ impl Zones {
         }
     }
 
-    /// What the policy says of the nearest name above this one.
+    /// Returns the policy's entry for the nearest name above this one.
     fn nearest_above(&self, name: &DnsName) -> Option<&Owner> {
         let mut labels = name.labels().count();
         std::iter::successors(name.parent(), DnsName::parent)
@@ -399,8 +399,8 @@ fn push_once<T: PartialEq>(list: &mut Vec<T>, item: T) {
     }
 }
 
-/// Where clients look for internal servers, below each SIP domain ("Advanced Edge Server DNS planning" for Skype for
-/// Business Server; "Lync client discovery" before it). `sip` is left out: the Access Edge's name is the same.
+/// Names by which clients find internal servers, below each SIP domain ("Advanced Edge Server DNS planning" for Skype
+/// for Business Server; "Lync client discovery" before it). `sip` is left out: the Access Edge has the same name.
 const INTERNAL_DISCOVERY: &[&str] = &[
     "lyncdiscoverinternal",
     "_sipinternaltls._tcp",

@@ -1,4 +1,4 @@
-//! [`Owner`]: a name that VPN clients get an answer of their own for, and where the policy says so.
+//! [`Owner`]: a name that VPN clients get a local answer for, and the rules behind it.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -6,19 +6,19 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::name::DnsName;
 use crate::policy::Canary;
 
-/// A name that is not simply forwarded.
+/// A name that is not forwarded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// The name.
     pub name: DnsName,
-    /// What clients get.
+    /// The answer that clients get.
     pub treatment: Treatment,
-    /// What asks for it, in the order of the policy; at least one.
+    /// The rules that ask for this treatment, in policy order; at least one.
     pub sources: Vec<NameSource>,
 }
 
 impl Owner {
-    /// Whether it has records.
+    /// Returns `true` if the name has local records.
     pub const fn is_pinned(&self) -> bool {
         match self.treatment {
             Treatment::Pinned(_) => true,
@@ -27,14 +27,14 @@ impl Owner {
     }
 }
 
-/// What clients get for a name.
+/// The answer that clients get for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Treatment {
     /// These records, and no data for every other type: no internal AAAA, HTTPS or SVCB record gets through.
     Pinned(Records),
     /// The name does not exist, and nothing below it does (RFC 8020).
     Hidden,
-    /// The name exists without data: a sign to clients that this resolver is the one to use.
+    /// The name exists without data: a signal to clients to use this resolver.
     NoData(Canary),
 }
 
@@ -54,15 +54,15 @@ pub struct Records {
 pub struct Srv {
     /// Lower ones are tried first.
     pub priority: u16,
-    /// Share among equal priorities.
+    /// Relative weight among records of equal priority.
     pub weight: u16,
     /// Port of the service.
     pub port: u16,
-    /// Host that provides it.
+    /// Host that provides the service.
     pub target: DnsName,
 }
 
-/// Its data as a zone file writes it, the target without its last dot.
+/// Writes the data in zone file format, the target without its final dot.
 impl fmt::Display for Srv {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -76,7 +76,7 @@ impl fmt::Display for Srv {
 }
 
 impl Treatment {
-    /// Its name, for programs: `pinned`, `hidden` or `canary`.
+    /// Returns its machine-readable name: `pinned`, `hidden` or `canary`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Pinned(_) => "pinned",
@@ -86,16 +86,16 @@ impl Treatment {
     }
 }
 
-/// What in a policy asks for the treatment of a name.
+/// The policy rule that asks for the treatment of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameSource {
     /// Kind of rule.
     pub kind: NameSourceKind,
-    /// Line of the policy file; 0 where it is the default.
+    /// Line of the policy file; 0 for a default.
     pub line: u32,
 }
 
-/// The kinds of rules that speak of names.
+/// The kinds of rules that apply to names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NameSourceKind {
     /// `hosts` of the `[[public]]` with this name.
@@ -111,8 +111,8 @@ pub enum NameSourceKind {
 }
 
 impl NameSourceKind {
-    /// The key that says so, for programs: `public.hosts`, `public.srv`, `server.hosts`, `dns.sip_domains` or
-    /// `dns.canaries`.
+    /// Returns the policy key of the rule, for programs: `public.hosts`, `public.srv`, `server.hosts`,
+    /// `dns.sip_domains` or `dns.canaries`.
     pub const fn key(&self) -> &'static str {
         match self {
             Self::PublicHost(_) => "public.hosts",
@@ -123,7 +123,7 @@ impl NameSourceKind {
         }
     }
 
-    /// The name of the rule, or the SIP domain.
+    /// Returns the name of the rule, or the SIP domain.
     pub fn rule(&self) -> Option<&str> {
         match self {
             Self::PublicHost(name)

@@ -1,4 +1,4 @@
-//! What must hold of every answer; the property tests and the fuzzer call it.
+//! Invariants of every answer, called by the property tests and the fuzzer.
 
 use arbitrary::{Result, Unstructured};
 
@@ -7,20 +7,20 @@ use crate::filter::strategy;
 use crate::name::{DnsName, record_type};
 use crate::policy::Policy;
 
-/// A policy with names, made from any bytes.
+/// Builds a policy with names from arbitrary bytes.
 ///
 /// # Errors
-/// Never but for bytes that run out in an odd place.
+/// If the bytes end at an unexpected point.
 pub fn policy_with_names(bytes: &mut Unstructured<'_>) -> Result<Policy> {
     let mut policy = strategy::policy(bytes)?;
     strategy::give_names(bytes, &mut policy)?;
     Ok(policy)
 }
 
-/// Compares the answers for the names of `zones`, for those above them and for any others with the words of the rules.
+/// Compares the answers for the names of `zones`, their ancestors and arbitrary names with the rules.
 ///
 /// # Panics
-/// When an answer is another one.
+/// If an answer differs.
 pub fn check_answers(zones: &Zones, bytes: &mut Unstructured<'_>) {
     let owners = zones.owners().iter().map(|owner| owner.name);
     let mut asked: Vec<DnsName> = owners.collect();
@@ -39,7 +39,7 @@ pub fn check_answers(zones: &Zones, bytes: &mut Unstructured<'_>) {
     for name in &asked {
         let answer = zones.answer(name, record_type::ANY).word();
         assert_eq!(answer, by_the_rules(zones, name), "{name}");
-        // Another type never makes a name of its own be forwarded, or the other way round.
+        // The record type never decides whether a name with a local answer is forwarded.
         for (record_type, _) in record_type::NAMES {
             let word = zones.answer(name, *record_type).word();
             let is_right = word == answer || (word, answer) == ("no-data", "records");
@@ -48,8 +48,8 @@ pub fn check_answers(zones: &Zones, bytes: &mut Unstructured<'_>) {
     }
 }
 
-/// What a client gets for any type at all, said slowly: the nearest of the name and those above it decides, and nothing is
-/// said not to exist that has a pinned name below it.
+/// Returns the word of the answer for any type, by slow iteration: the nearest of the name and its ancestors decides,
+/// and a name with a pinned name below it always exists.
 fn by_the_rules(zones: &Zones, name: &DnsName) -> &'static str {
     let owners = zones.owners();
     let says = |name: &DnsName| owners.iter().find(|owner| owner.name == *name);

@@ -1,4 +1,4 @@
-//! Zones against what a policy asks for.
+//! Tests of zones against the rules of a policy.
 
 use super::*;
 use crate::policy;

@@ -1,7 +1,7 @@
-//! `named.conf` of BIND: which zones answer the clients of a VPN.
+//! Reads `named.conf` of BIND for the zones that answer the clients of a VPN.
 //!
-//! Statements, blocks and comments are read as BIND's manual has them (Administrator Reference Manual, "Configuration
-//! File Grammar"); what does not bear on zones is skipped.
+//! Statements, blocks and comments follow BIND's manual (Administrator Reference Manual, "Configuration File Grammar");
+//! statements that do not affect zones are skipped.
 
 use std::iter::Peekable;
 use std::net::IpAddr;
@@ -12,28 +12,28 @@ use ipnet::IpNet;
 use crate::name::DnsName;
 use crate::render::{ReadError, shorten};
 
-/// A zone that has its records in a file.
+/// A zone with its records in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BindZone {
     pub(super) name: DnsName,
-    /// Its path, as it is written; relative to `directory` where there is one.
+    /// Its path as written; relative to `directory` if that is set.
     pub(super) file: String,
-    /// It is a response policy zone.
+    /// True if it is a response policy zone.
     pub(super) is_policy: bool,
 }
 
-/// What of a `named.conf` bears on the names that some clients get.
+/// The parts of a `named.conf` that affect clients' names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct BindZones {
     /// `directory` of its `options`.
     pub(super) directory: Option<String>,
     /// The zones that answer the clients, in order.
     pub(super) zones: Vec<BindZone>,
-    /// There are views, and none of them is for the clients.
+    /// True if there are views, but none for the clients.
     pub(super) no_view: bool,
 }
 
-/// Reads a `named.conf` and the files that it includes, which `read` has.
+/// Reads a `named.conf` and the files that it includes, through `read`.
 pub(super) fn zones(
     text: &str,
     clients: &[IpNet],
@@ -58,7 +58,7 @@ pub(super) fn zones(
         let is_theirs = |view: &&&Statement| {
             let lists = view.block.iter().filter(|it| it.is("match-clients"));
             let mut elements = lists.flat_map(|it| &it.block).peekable();
-            // A view without the list is for everybody.
+            // A view without the list matches everyone.
             elements.peek().is_none() || elements.any(|element| admits(element, &acls, clients, 0))
         };
         match views.iter().find(is_theirs) {
@@ -74,7 +74,7 @@ pub(super) fn zones(
         let zones = lists.flat_map(|it| &it.block).filter(|it| it.is("zone"));
         zones.filter_map(|it| it.words.get(1)).cloned().collect()
     };
-    // Those of a view stand in for those of all.
+    // The policies of a view replace the global ones.
     let own = policies(&scope);
     let policies = if own.is_empty() {
         policies(&options)
@@ -103,7 +103,7 @@ pub(super) fn zones(
     Ok(found)
 }
 
-/// Whether an element of an address list admits any of `clients`.
+/// Returns `true` if an element of an address list admits any of `clients`.
 fn admits(element: &Statement, acls: &[&Statement], clients: &[IpNet], depth: usize) -> bool {
     let Some(word) = element.words.first().filter(|_| depth < DEEPEST) else {
         return false;
@@ -123,7 +123,7 @@ fn admits(element: &Statement, acls: &[&Statement], clients: &[IpNet], depth: us
     })
 }
 
-/// A statement: words, and what stands between braces.
+/// A statement: words, and an optional block in braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Statement {
     line: usize,
@@ -139,7 +139,7 @@ impl Statement {
 
 type Includes<'r> = &'r dyn Fn(&str) -> Result<String, String>;
 
-/// The statements of `text`, with those of each file that it includes in their place.
+/// Parses the statements of `text`, with each included file expanded in place.
 fn statements_of(
     text: &str,
     includes: Includes<'_>,
@@ -153,7 +153,7 @@ fn statements_of(
     }
 }
 
-/// The statements up to the end, or to the brace that closes, which [`Tokens::closed`] then tells.
+/// Parses statements up to the end or to the closing brace, which [`Tokens::closed`] then records.
 fn block(
     tokens: &mut Tokens<'_>,
     includes: Includes<'_>,
@@ -224,11 +224,11 @@ enum Token {
     End,
 }
 
-/// The words and signs of a file, with their lines.
+/// The tokens of a file, with their lines.
 struct Tokens<'t> {
     chars: Peekable<Chars<'t>>,
     line: usize,
-    /// The line of a closing brace at which a block ended.
+    /// The line of the closing brace that ended a block.
     closed: Option<usize>,
 }
 
@@ -321,5 +321,5 @@ impl Iterator for Tokens<'_> {
     }
 }
 
-/// Braces, files and lists inside one another: more than anybody writes.
+/// Maximum nesting of braces, files and lists: more than anyone writes.
 const DEEPEST: usize = 16;

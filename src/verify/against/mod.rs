@@ -1,4 +1,4 @@
-//! Files in place, written by others, held against a policy: [`audit`].
+//! Compares files in use, written by others, with a policy: [`audit`].
 //!
 //! ```text
 //!  server.conf, ocserv.conf, wg0.conf ──▶ what enters the tunnel, who answers DNS ─┐
@@ -6,8 +6,8 @@
 //!                                              against RoutePlan and Zones
 //! ```
 //!
-//! Nothing is owned and nothing is changed: the readers of [`render`](crate::render) and small ones for names take from a file what
-//! bears on the policy, and skip the rest. Addresses and answers are compared, never lines.
+//! This module only reads: the readers of [`render`](crate::render), and small ones for names, take the relevant parts
+//! of a file and skip the rest. Addresses and answers are compared, never lines.
 
 mod bind;
 mod names;
@@ -22,27 +22,27 @@ use crate::verify::{Finding, FindingCode, Part};
 use crate::render::routes::{ocserv, openvpn, wireguard};
 use crate::render::{ReadError, code_lines};
 
-/// What kind of file it is.
+/// The kinds of files that can be audited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Existing {
     /// The configuration of an OpenVPN server.
     OpenVpn,
-    /// That of ocserv.
+    /// The configuration of ocserv.
     Ocserv,
-    /// That of a WireGuard client.
+    /// The configuration of a WireGuard client.
     WireGuard,
-    /// That of unbound.
+    /// The configuration of unbound.
     Unbound,
-    /// That of BIND; its zones have files of their own.
+    /// The configuration of BIND; its zones have files of their own.
     Bind,
-    /// A response policy zone, of BIND and others.
+    /// A response policy zone, for BIND and other servers.
     ResponsePolicyZone,
-    /// That of dnsmasq.
+    /// The configuration of dnsmasq.
     Dnsmasq,
 }
 
 impl Existing {
-    /// What `text` looks like, by the words that only one of them has.
+    /// Detects the kind of `text` by keywords that only one kind has.
     pub fn detect(text: &str) -> Option<Self> {
         let lines = || code_lines(text, &['#', ';']).map(|(_, line)| line);
         let key_is = |words: &[&str]| {
@@ -78,7 +78,7 @@ impl Existing {
         }
     }
 
-    /// Its name in output.
+    /// Returns its name in output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::OpenVpn => "OpenVPN",
@@ -92,13 +92,15 @@ impl Existing {
     }
 }
 
-/// Reads a file that another one names: the folder that it is relative to, where the other one says so, and its path.
+/// Reads a file that another file names. Arguments: the folder that the path is relative to, if the other file sets
+/// one, and the path.
 pub type Reader<'r> = &'r dyn Fn(Option<&str>, &str) -> Result<String, String>;
 
-/// What of `text`, a file called `name`, does not fit a policy. Other files that it names, `read_file` has.
+/// Returns the conflicts between a policy and `text`, a file called `name`. `read_file` reads other files that it
+/// names.
 ///
 /// # Errors
-/// [`ReadError`] at the first route or record that has no meaning.
+/// [`ReadError`] at the first route or record that cannot be parsed.
 pub fn audit(
     policy: &Policy,
     plan: &RoutePlan,
@@ -152,7 +154,7 @@ fn routes(plan: &RoutePlan, tunnel: &PrefixSet, name: &str, found: &mut Vec<Find
     let dns = set(plan, |kind| {
         matches!(kind, SourceKind::DnsServer | SourceKind::PinPointDns)
     });
-    // A tunnel's own subnet is routed by its interface, pushed or not.
+    // A tunnel's own subnet is routed by its interface, whether or not it is pushed.
     let clients = set(plan, |kind| *kind == SourceKind::Clients);
     let missing = plan
         .tunnel
@@ -192,7 +194,7 @@ fn routes(plan: &RoutePlan, tunnel: &PrefixSet, name: &str, found: &mut Vec<Find
     }
 }
 
-/// DNS servers that it gives to clients, where the policy has a pin-point server.
+/// Checks the DNS servers that the file gives to clients, if the policy has a pin-point server.
 fn dns(policy: &Policy, existing: Existing, name: &str, text: &str, found: &mut Vec<Finding>) {
     let listens = |address: IpAddr| {
         let mut own = policy.dns.listen.iter().map(|it| it.value.ip());
@@ -248,7 +250,7 @@ fn dns(policy: &Policy, existing: Existing, name: &str, text: &str, found: &mut 
     }
 }
 
-/// OpenVPN's own forwarding between clients, which no filter on the host sees.
+/// Reports OpenVPN's internal forwarding between clients, which no filter on the host sees.
 fn client_to_client(name: &str, text: &str, found: &mut Vec<Finding>) {
     for (line, text) in code_lines(text, &['#', ';']) {
         if text == "client-to-client" {

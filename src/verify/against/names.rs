@@ -1,4 +1,4 @@
-//! Local names of DNS servers, held against the zones of a policy.
+//! Compares the local names of DNS servers with the zones of a policy.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,20 +14,20 @@ use super::{Existing, Reader};
 use crate::policy::Policy;
 use crate::render::{ReadError, code_lines, shorten};
 
-/// What a server says of a name itself.
+/// The local answer of a server for a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Local {
     /// A and AAAA records.
     addresses: Vec<IpAddr>,
     /// Targets of SRV records.
     targets: Vec<DnsName>,
-    /// What is not listed is not asked elsewhere.
+    /// True if the server does not forward queries for data that is not listed.
     is_own: bool,
-    /// Types that are not listed are, although the name is.
+    /// True if types that are not listed are forwarded, although the name is local.
     passes_types: bool,
-    /// The name does not exist.
+    /// True if the name does not exist.
     is_denied: bool,
-    /// It begins a zone; whether names below that have nothing of their own are this server's, and do not exist.
+    /// Set for the apex of a zone: `true` if names below without data of their own are local and do not exist.
     covers_below: Option<bool>,
 }
 
@@ -72,7 +72,7 @@ pub(super) fn audit(
     Ok(found)
 }
 
-/// What the server says of a name: by itself, or by the nearest zone above it.
+/// Returns the server's local answer for a name: its own, or that of the nearest zone above.
 fn what_is_said(names: &Names, name: &DnsName) -> Local {
     let own = names.get(&name.to_string());
     let mut local = own.cloned().unwrap_or_default();
@@ -103,7 +103,7 @@ fn no_view(file: &str) -> Finding {
     .instead("`offramp render bind` writes a view for them: include it in front of the others")
 }
 
-/// What the zones of a `named.conf` say; response policy zones have the last word.
+/// Collects the names of the zones in a `named.conf`; response policy zones take precedence.
 fn bind_names(conf: &BindZones, read: Reader<'_>) -> Result<Names, ReadError> {
     let mut names = Names::new();
     let mut policies = Names::new();
@@ -112,12 +112,12 @@ fn bind_names(conf: &BindZones, read: Reader<'_>) -> Result<Names, ReadError> {
         let text = read(conf.directory.as_deref(), &zone.file).map_err(failed)?;
         let said = zone_file(&text, &zone.name).map_err(|error| failed(error.to_string()))?;
         if zone.is_policy {
-            // Its owners are the names that it is about, in front of its own.
+            // In a response policy zone, the owners are the names it applies to, prepended to the zone's own name.
             let suffix = format!(".{}", zone.name);
             let about = said.into_iter().filter_map(|(owner, local)| {
                 Some((owner.strip_suffix(&suffix)?.to_owned(), local))
             });
-            // The first that knows a name decides.
+            // The first zone that has a name decides.
             for (name, local) in about {
                 policies.entry(name).or_insert(local);
             }
@@ -131,7 +131,7 @@ fn bind_names(conf: &BindZones, read: Reader<'_>) -> Result<Names, ReadError> {
 }
 
 fn hidden(owner: &Owner, local: &Local) -> Option<Finding> {
-    // An own name without records answers nothing, which is as good.
+    // A local name without records gets an empty answer, which is equivalent.
     let empty = local.addresses.is_empty() && local.targets.is_empty();
     if local.is_denied || (local.is_own && empty) {
         return None;
@@ -224,7 +224,7 @@ fn entry<'n>(names: &'n mut Names, line: usize, name: &str) -> Result<&'n mut Lo
     Ok(names.entry(name_of(line, name)?.to_string()).or_default())
 }
 
-/// `local-zone:` and `local-data:` of unbound, wherever they stand.
+/// Reads `local-zone:` and `local-data:` of unbound, in any section.
 fn unbound(text: &str) -> Result<Names, ReadError> {
     let mut names = Names::new();
     for (line, text) in code_lines(text, &['#']) {
@@ -251,7 +251,8 @@ fn unbound(text: &str) -> Result<Names, ReadError> {
             }
             ("local-data", [name, record @ ..]) => {
                 let local = entry(&mut names, line, name)?;
-                // A name with data has no others in every zone but those that pass types (unbound.conf, `local-zone`).
+                // A name with data has no other records, except in zones that forward other types (unbound.conf,
+                // `local-zone`).
                 local.is_own = true;
                 record_of(local, line, record, &DnsName::ROOT)?;
             }
@@ -261,7 +262,7 @@ fn unbound(text: &str) -> Result<Names, ReadError> {
     Ok(names)
 }
 
-/// A record behind its name: TTL, class and type, then the data.
+/// Parses the part of a record behind its name: TTL, class and type, then the data.
 fn record_of(
     local: &mut Local,
     line: usize,
@@ -283,7 +284,7 @@ fn record_of(
             local.addresses.push(address);
         }
         ["SRV" | "srv", _, _, _, target, ..] => local.targets.push(absolute(line, target, origin)?),
-        // RFC-less custom of response policy zones: the root denies the name, `*.` its data.
+        // Response policy zones, by convention without an RFC: `CNAME .` denies the name, `CNAME *.` its data.
         ["CNAME" | "cname", "."] => local.is_denied = true,
         ["CNAME" | "cname", "*."] => local.is_own = true,
         _ => {}
@@ -291,9 +292,9 @@ fn record_of(
     Ok(())
 }
 
-/// A zone file (RFC 1035 §5.1) of the zone `origin`. A name that it lists is its own for every type.
+/// Reads a zone file (RFC 1035 §5.1) of the zone `origin`. A listed name is local for every type.
 ///
-/// A response policy zone by itself has the root for its origin: its owners are the names that it is about.
+/// A standalone response policy zone has the root as its origin: its owners are the names it applies to.
 fn zone_file(text: &str, origin: &DnsName) -> Result<Names, ReadError> {
     let mut names = Names::new();
     let mut here = *origin;
@@ -321,7 +322,7 @@ fn zone_file(text: &str, origin: &DnsName) -> Result<Names, ReadError> {
             &words[..]
         } else {
             let (name, record) = words.split_first().unwrap_or((&"", &[]));
-            // The zone's own records are about no name where the zone is a policy.
+            // In a policy zone, the zone's own records apply to no name.
             owner = match *name {
                 "@" if here == DnsName::ROOT => None,
                 name => Some(absolute(line, name, &here)?.to_string()),
@@ -337,7 +338,7 @@ fn zone_file(text: &str, origin: &DnsName) -> Result<Names, ReadError> {
     Ok(names)
 }
 
-/// `name` as a zone file has it: whole with a dot at its end, else below `origin`.
+/// Expands `name` as in a zone file: absolute with a final dot, else relative to `origin`.
 fn absolute(line: usize, name: &str, origin: &DnsName) -> Result<DnsName, ReadError> {
     match (name, *origin == DnsName::ROOT) {
         ("@", _) => Ok(*origin),
@@ -347,7 +348,7 @@ fn absolute(line: usize, name: &str, origin: &DnsName) -> Result<DnsName, ReadEr
     }
 }
 
-/// `local=/…/`, `address=/…/`, `host-record=` and `srv-host=` of dnsmasq.
+/// Reads `local=/…/`, `address=/…/`, `host-record=` and `srv-host=` of dnsmasq.
 fn dnsmasq(text: &str) -> Result<Names, ReadError> {
     let mut names = Names::new();
     for (line, text) in code_lines(text, &['#']) {
@@ -367,7 +368,7 @@ fn dnsmasq(text: &str) -> Result<Names, ReadError> {
                             local.addresses.push(address);
                             local.is_own = true;
                         }
-                        // Without a server behind it, the name is this server's own, with all below it.
+                        // Without a server after it, the name and all names below it are local.
                         _ if last.is_empty() => {
                             (local.is_own, local.covers_below) = (true, Some(true));
                         }

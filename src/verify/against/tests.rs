@@ -1,4 +1,4 @@
-//! Files of others, right and wrong.
+//! Tests of existing files, correct and incorrect.
 
 use super::*;
 use crate::policy;
@@ -25,12 +25,12 @@ listen = ["172.16.1.1:53"]
 sip_domains = ["contoso.com"]
 "#;
 
-/// The findings of a file: `CODE what`.
+/// Returns the findings of a file: `CODE what`.
 fn found(existing: Existing, text: &str) -> Vec<String> {
     found_beside(existing, text, &[])
 }
 
-/// The same, where the file names others, which are `beside` it.
+/// Returns the findings of a file that names other files, which are `beside` it.
 fn found_beside(existing: Existing, text: &str, beside: &[(&str, &str)]) -> Vec<String> {
     assert_eq!(Existing::detect(text), Some(existing));
     let read = |folder: Option<&str>, path: &str| {
@@ -193,7 +193,7 @@ fn a_host_record_alone_lets_other_types_of_the_name_through() {
     );
 }
 
-/// The article's pin-point zones, as somebody writes them by hand.
+/// The article's pin-point zones, as an administrator writes them by hand.
 const NAMED: &str = r#"
 // One zone for each name.
 acl vpn { 172.16.0.0/12; };
@@ -357,7 +357,7 @@ mod properties {
 
     use super::*;
 
-    /// Words of these files in any order, and anything between them.
+    /// Keywords of these files in any order, and arbitrary text between them.
     fn any_text() -> impl Strategy<Value = String> {
         let words = [
             "local-zone:",

@@ -1,9 +1,9 @@
 //! [`Agents`]: two ICE agents that gather candidates, check pairs, and nominate.
 //!
-//! Each gathers an address of every interface, the address from which the relay sees it, and an address of the relay
-//! (RFC 8445 §5.1.1). Checks are packets through the [`World`], answers go back the way of any packet. An address that a
-//! check came from and nobody had signaled is a candidate, too. Rounds are repeated until none brings anything new, so
-//! the order of checks decides nothing; then the caller nominates the best pair whose check was answered.
+//! Each agent gathers an address of every interface, the address from which the relay sees it, and an address of the
+//! relay (RFC 8445 §5.1.1). Checks are packets through the [`World`], and answers are routed like any packet. The
+//! source address of a check becomes a candidate if it was not signaled. Rounds are repeated until none adds a
+//! candidate, so the order of checks does not matter; then the caller nominates the best pair whose check was answered.
 
 use std::net::SocketAddr;
 
@@ -17,18 +17,18 @@ use crate::packet::Protocol;
 /// The two agents of a call.
 pub(super) struct Agents<'a> {
     world: World<'a>,
-    /// What each offers.
+    /// The candidates that each party offers.
     local: [Vec<Candidate>; 2],
-    /// What each knows of the other.
+    /// The candidates of the other party that each party knows.
     remote: [Vec<Candidate>; 2],
     attempts: Vec<Attempt>,
 }
 
-/// Numbers of the parties: the caller, who controls, and the called.
+/// Indexes of the parties: the caller, which controls, and the called party.
 const CALLER: usize = 0;
 const CALLED: usize = 1;
 
-/// Rounds after which nothing new can come: each adds at least a candidate, and there are few.
+/// Maximum number of rounds: each adds at least one candidate, and there are few.
 const MOST_ROUNDS: usize = 8;
 
 impl<'a> Agents<'a> {
@@ -41,8 +41,8 @@ impl<'a> Agents<'a> {
         }
     }
 
-    /// Gathers, checks, and tells what became of every pair, the best first, of what both offered, and of the ways to the
-    /// relay that failed.
+    /// Gathers and checks. Returns the outcome of every pair (the best first), the candidates that both offered, and
+    /// the failed attempts to reach the relay.
     pub(super) fn talk(mut self) -> (Vec<Pair>, [Vec<Candidate>; 2], Vec<Attempt>) {
         for party in [CALLER, CALLED] {
             self.gather(party);
@@ -50,7 +50,7 @@ impl<'a> Agents<'a> {
         self.remote = [self.local[CALLED].clone(), self.local[CALLER].clone()];
         for _ in 0..MOST_ROUNDS {
             let before = self.remote.each_ref().map(Vec::len);
-            // The first checks of one side open what the other's need.
+            // The first checks of one side open the NAT for those of the other.
             self.check_all(CALLER);
             self.check_all(CALLED);
             let pairs = self.check_all(CALLER);
@@ -124,7 +124,7 @@ impl<'a> Agents<'a> {
         self.local[party] = found;
     }
 
-    /// Asks the relay for an address: how it sees the base, and the address.
+    /// Asks the relay for an address. Returns the base as the relay sees it, and the address.
     fn allocate(
         &mut self,
         party: usize,
@@ -138,7 +138,7 @@ impl<'a> Agents<'a> {
             protocol: leg,
         };
         let arrival = self.world.send(party, packet)?;
-        // An answer to what came in by a way goes back by it, through whoever remembers the way.
+        // An answer takes the reverse path, through the NATs and firewalls that hold its mapping.
         let public = self.world.scene.relay.public.like(base.ip());
         let address = public.ok_or(Obstacle::Nobody { to: server.ip() })?;
         let number = u16::try_from(self.world.allocations.len()).unwrap_or(u16::MAX);
@@ -155,7 +155,7 @@ impl<'a> Agents<'a> {
     fn check_all(&mut self, party: usize) -> Vec<Pair> {
         let mut pairs = Vec::new();
         for local in self.local[party].clone() {
-            // A reflexive candidate sends from its base, which is checked (RFC 8445 §6.1.2.4).
+            // A reflexive candidate sends from its base, which has a pair of its own (RFC 8445 §6.1.2.4).
             match local.kind {
                 CandidateKind::Host | CandidateKind::Relayed => {}
                 CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => continue,
@@ -243,7 +243,7 @@ impl<'a> Agents<'a> {
         }
     }
 
-    /// Whose socket a packet has arrived at, and which.
+    /// Returns the party and socket at which a packet has arrived.
     fn owner(&self, arrival: &Arrival) -> Result<(usize, SocketAddr), Obstacle> {
         let to = arrival.packet.to;
         match arrival.at {
@@ -253,7 +253,7 @@ impl<'a> Agents<'a> {
         }
     }
 
-    /// `party` has seen a check from `address`, sent for `candidate` of the other.
+    /// Records that `party` has received a check from `address`, sent for `candidate` of the other party.
     fn learn(&mut self, party: usize, address: SocketAddr, candidate: &Candidate) {
         if self.remote[party].iter().any(|it| it.address == address) {
             return;
@@ -268,7 +268,7 @@ impl<'a> Agents<'a> {
     }
 }
 
-/// Relays of the A/V Edge use 50000-59999; the ports of a prediction are above those of the parties.
+/// Relays of the A/V Edge use 50000-59999; ports in predictions are above those of the parties.
 const FIRST_RELAYED_PORT: u16 = 52_000;
-/// TCP to the relay is the last resort: below every interface's UDP.
+/// TCP to the relay is the last resort: its preference is below UDP on every interface.
 const LESS_FOR_TCP: u16 = 256;

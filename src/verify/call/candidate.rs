@@ -16,44 +16,44 @@ use crate::packet::Protocol;
 /// An address that an agent offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
-    /// How the agent came by it.
+    /// The way in which the agent obtained the address.
     pub kind: CandidateKind,
     /// The address that the other agent sends to.
     pub address: SocketAddr,
-    /// The socket that sends for it.
+    /// The socket that sends from it.
     pub base: SocketAddr,
-    /// The interface that has the base.
+    /// The interface of the base.
     pub interface: Interface,
-    /// How the base reaches its relay; UDP where there is none.
+    /// The protocol between the base and its relay; UDP if there is no relay.
     pub leg: Protocol,
     /// Its priority.
     pub priority: u32,
 }
 
-/// How an agent comes by a candidate.
+/// The type of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CandidateKind {
-    /// An address of its own.
+    /// A local address of the agent.
     Host,
-    /// An address from which the other agent saw its checks come.
+    /// The source address of the agent's checks, as the other agent sees it.
     PeerReflexive,
-    /// An address from which the relay saw it come: that of a translator.
+    /// The source address as the relay sees it: that of a NAT.
     ServerReflexive,
     /// An address of the relay.
     Relayed,
 }
 
-/// An interface of a host.
+/// A network interface of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Interface {
-    /// That of the VPN.
+    /// The interface of the VPN.
     Tunnel,
-    /// That of the network where the host stands.
+    /// The interface to the local network of the host.
     Local,
 }
 
 impl CandidateKind {
-    /// Its name, as candidates are written (RFC 8839 §5.1).
+    /// Returns the type as candidates are written (RFC 8839 §5.1).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
@@ -63,7 +63,7 @@ impl CandidateKind {
         }
     }
 
-    /// RFC 8445 §5.1.2.2, the recommended values.
+    /// Returns the type preference that RFC 8445 §5.1.2.2 recommends.
     const fn preference(self) -> u32 {
         match self {
             Self::Host => 126,
@@ -80,24 +80,24 @@ impl fmt::Display for CandidateKind {
     }
 }
 
-/// The priority of a candidate of `kind`.
+/// Returns the priority of a candidate of `kind`.
 pub(super) const fn priority(kind: CandidateKind, local_preference: u16) -> u32 {
     (kind.preference() << 24) + ((local_preference as u32) << 8) + (256 - COMPONENT)
 }
 
-/// The local preference of a candidate of this priority.
+/// Returns the local preference of a candidate of this priority.
 pub(super) const fn local_preference(priority: u32) -> u16 {
     // Truncation keeps the two bytes that hold it.
     (priority >> 8) as u16
 }
 
-/// The priority of a pair; the caller controls.
+/// Returns the priority of a pair; the caller is the controlling agent.
 pub(super) fn pair_priority(caller: u32, called: u32) -> u64 {
     let (low, high) = (caller.min(called), caller.max(called));
     (u64::from(low) << 32) + 2 * u64::from(high) + u64::from(caller > called)
 }
 
-/// RTP; RTCP goes the same way.
+/// RTP; RTCP takes the same path.
 const COMPONENT: u32 = 1;
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ mod tests {
         assert!(pair_priority(host, host) > pair_priority(host, reflexive));
         assert!(pair_priority(reflexive, reflexive) > pair_priority(host, relayed));
         assert!(pair_priority(host, relayed) > pair_priority(relayed, relayed));
-        // Both agents order their pairs alike; who controls breaks the tie.
+        // Both agents order their pairs alike; the controlling role breaks ties.
         assert_eq!(
             pair_priority(host, relayed),
             pair_priority(relayed, host) + 1

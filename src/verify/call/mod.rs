@@ -1,9 +1,10 @@
-//! A predicted call: which pair of candidates wins, and why each other fails, with a policy and without it.
+//! Predicts calls: the pair of candidates that wins, and the reason why each other pair fails, with and without a
+//! policy.
 //!
 //! The article's clients try, in this order, *UDP direct*, *UDP NAT* (both ends behind routers), *UDP relay* and *TCP
-//! relay*, and take the first way that works. Without a filter the direct way leads through the tunnel, and wins. This
-//! module walks that order for a policy: two agents ([`agent`](self)) gather candidates and check pairs by RFC 8445, and
-//! every check is a packet that routes, translators and the gateway treat as they would treat a real one.
+//! relay*, and use the first path that works. Without a filter, the direct path through the tunnel wins. This module
+//! follows that order for a policy: two agents ([`agent`](self)) gather candidates and check pairs by RFC 8445, and
+//! every check is a packet that routes, NATs and the gateway treat like a real one.
 //!
 //! ```text
 //!  CompiledPolicy ─┐                          ┌─ pairs, the best first, each with its way or its obstacle
@@ -11,13 +12,13 @@
 //!  Call ───────────┘                          └─ what both offered, and who reached no relay
 //! ```
 //!
-//! # What is assumed
+//! # Assumptions
 //!
-//! A policy does not say everything. Homes have no path to each other's private addresses; their routers let in only
-//! answers; offices and the Edge's internal interface reach each other; offices of a site with an Edge have no other way
-//! to the Internet for media; media ports are those of the policy. What may differ between sites is an argument: how
-//! routers choose ports, whether they pass UDP, the relay. `tests/gateway/ice.rs` compares predictions with calls of real
-//! agents through the running gateway.
+//! A policy does not specify everything. Homes have no path to each other's private addresses; their routers admit only
+//! answers; offices and the Edge's internal interface reach each other; offices of a site with an Edge have no other
+//! path to the Internet for media; media ports are those of the policy. Properties that differ between sites are
+//! arguments: port allocation by routers, UDP through their firewalls, the relay. `tests/gateway/ice.rs` compares
+//! predictions with calls of real agents through the running gateway.
 
 mod agent;
 mod candidate;
@@ -41,7 +42,7 @@ use agent::Agents;
 use scene::Scene;
 use world::World;
 
-/// Where somebody is who takes part in a call.
+/// The location of a party.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
     /// At home, with the VPN up.
@@ -52,36 +53,36 @@ pub enum Side {
     External,
 }
 
-/// Whether the policy holds.
+/// The state of the gateway: filtering or open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Gateway {
-    /// It forwards everything, nothing is excluded from the tunnel, and clients sign in internally.
+    /// Forwards everything; nothing is excluded from the tunnel, and clients sign in internally.
     Open,
-    /// It judges by the policy, and the VPN pushes the policy's routes.
+    /// Filters by the policy; the VPN pushes the policy's routes.
     Judging,
 }
 
-/// How the router of a home chooses the port of a translation.
+/// The port allocation of a home router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Translation {
-    /// One for all peers: most homes.
+    /// One port for all peers: most homes.
     #[default]
     KeepsPorts,
-    /// Another for each peer ("symmetric"): what the relay sees is good for the relay alone.
+    /// Another port for each peer ("symmetric"): the address seen by the relay is valid for the relay alone.
     RandomPorts,
 }
 
-/// Whether homes pass UDP.
+/// The UDP policy of homes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum HomeUdp {
-    /// They do.
+    /// UDP passes.
     #[default]
     Open,
-    /// They pass TCP alone.
+    /// Only TCP passes.
     Closed,
 }
 
-/// A version of the Internet Protocol.
+/// An IP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     /// IPv4.
@@ -90,31 +91,31 @@ pub enum Family {
     V6,
 }
 
-/// A call in question.
+/// The parameters of a predicted call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
-    /// Who calls.
+    /// The caller's location.
     pub from: Side,
-    /// Who is called.
+    /// The called party's location.
     pub to: Side,
-    /// Whether the policy holds.
+    /// The state of the gateway.
     pub gateway: Gateway,
-    /// Routers of homes.
+    /// The port allocation of home routers.
     pub translation: Translation,
-    /// Firewalls of homes.
+    /// The UDP policy of home firewalls.
     pub home_udp: HomeUdp,
-    /// The only family that is used; both without one.
+    /// The only family used; `None` uses both.
     pub family: Option<Family>,
-    /// The address of the media relay; that of the policy's A/V Edge without one.
+    /// The address of the media relay; `None` takes the policy's A/V Edge.
     pub relay: Option<IpAddr>,
-    /// The addresses of who is in the office; one that no rule speaks of for a family without one.
+    /// The addresses of the party in the office; for a missing family, an address that no rule names.
     pub office: Addresses,
-    /// Where VPN clients have signed in; what follows from the policy without it.
+    /// The place where VPN clients have signed in; `None` derives it from the policy.
     pub registration: Option<Registration>,
 }
 
 impl Call {
-    /// A call between usual homes, with the policy in force.
+    /// Creates a call between typical homes, with the policy in force.
     pub const fn new(from: Side, to: Side) -> Self {
         Self {
             from,
@@ -130,66 +131,66 @@ impl Call {
     }
 }
 
-/// What becomes of a call.
+/// The predicted outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prediction {
-    /// The caller and the called.
+    /// The caller and the called party.
     pub parties: [Party; 2],
     /// The relay.
     pub relay: Relay,
-    /// What each offers.
+    /// The candidates that each party offers.
     pub candidates: [Vec<Candidate>; 2],
-    /// Ways to the relay that do not work.
+    /// Failed attempts to reach the relay.
     pub attempts: Vec<Attempt>,
     /// Every pair that the caller checks, the best first.
     pub pairs: Vec<Pair>,
 }
 
-/// Two candidates, and what became of the check from one to the other.
+/// Two candidates, and the outcome of the check between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// The caller's.
+    /// The caller's candidate.
     pub local: Candidate,
-    /// The other's.
+    /// The other party's candidate.
     pub remote: Candidate,
-    /// RFC 8445 §6.1.2.3.
+    /// Priority of the pair (RFC 8445 §6.1.2.3).
     pub priority: u64,
-    /// How the check went.
+    /// The outcome of the check.
     pub outcome: Result<Success, Obstacle>,
 }
 
-/// A check that was answered.
+/// An answered check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Success {
-    /// The address that the other saw it come from.
+    /// The source address that the other party saw.
     pub seen: SocketAddr,
-    /// The places it passed, from the caller to the called.
+    /// The places on the path, from the caller to the called party.
     pub path: Vec<Place>,
 }
 
-/// A relay that was asked for an address, in vain.
+/// A failed request to a relay for an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Number of the party.
+    /// Index of the party.
     pub party: usize,
-    /// The socket.
+    /// The socket that sent the request.
     pub base: SocketAddr,
     /// Its interface.
     pub interface: Interface,
     /// The relay's address and port.
     pub server: SocketAddr,
-    /// By what it was asked.
+    /// The protocol of the request.
     pub leg: Protocol,
-    /// Why nothing came of it.
+    /// The reason for the failure.
     pub obstacle: Obstacle,
 }
 
-/// A place that packets pass.
+/// A place on the path of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The caller (0) or the called (1).
     Party(usize),
-    /// The router of the home of one of them.
+    /// The home router of a party.
     Home(usize),
     /// The VPN concentrator, at the end of the tunnel.
     Gateway,
@@ -201,62 +202,62 @@ pub enum Place {
     Edge,
 }
 
-/// The article's ways of a call, in its order.
+/// The article's call paths, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Way {
-    /// From address to address.
+    /// Directly between the addresses.
     UdpDirect,
-    /// From home to home, through the holes that both make in their routers.
+    /// From home to home, through the NAT mappings that both open.
     UdpNat,
-    /// By the relay.
+    /// Through the relay.
     UdpRelay,
-    /// By the relay, which is reached by TCP.
+    /// Through the relay, over TCP.
     TcpRelay,
 }
 
-/// What a check does not get past.
+/// The reason why a check fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     /// The gateway drops it.
     Dropped {
-        /// Why.
+        /// The reason of the verdict.
         reason: Reason,
         /// The rule's name.
         rule: Option<String>,
-        /// Line of the prefix that led to it.
+        /// Line of the prefix that the rule matched.
         line: Option<u32>,
     },
     /// The route leads to another interface than the socket's.
     OtherInterface {
-        /// Where the packet was to go.
+        /// The destination of the packet.
         to: IpAddr,
-        /// Where the route leads.
+        /// The interface that the route leads to.
         route: Interface,
     },
-    /// A private address of another network.
+    /// The destination is a private address of another network.
     NotRouted {
         /// The address.
         to: IpAddr,
     },
-    /// A router lets in nothing that it did not ask for.
+    /// A router admits only answers.
     NotLetIn {
         /// The router's address.
         to: IpAddr,
     },
-    /// The home passes no UDP.
+    /// The home blocks UDP.
     UdpClosed,
-    /// Offices have no way to the Internet but the Edge.
+    /// Offices reach the Internet only through the Edge.
     NoWayOut,
-    /// Nobody has the address, or answers there.
+    /// No host has the address, or none answers there.
     Nobody {
         /// The address.
         to: IpAddr,
     },
-    /// It arrives, and the answer does not.
+    /// The check arrives, but its answer does not.
     Unanswered(Box<Obstacle>),
 }
 
-/// What becomes of `call` under `policy` and its `plan`.
+/// Predicts the outcome of `call` under `policy` and its `plan`.
 pub fn predict(policy: &CompiledPolicy, plan: &RoutePlan, call: &Call) -> Prediction {
     let open;
     let (tunnel, filter) = match call.gateway {
@@ -287,7 +288,7 @@ pub fn predict(policy: &CompiledPolicy, plan: &RoutePlan, call: &Call) -> Predic
     }
 }
 
-/// The first address of a `[[server]]` at which a VPN client reaches SIP, and so registers internally.
+/// Returns the first address of a `[[server]]` at which a VPN client reaches SIP, and so registers internally.
 fn sign_in_server(
     policy: &CompiledPolicy,
     tunnel: &PrefixSet,
@@ -323,16 +324,16 @@ fn sign_in_server(
     })
 }
 
-/// SIP over TLS inside; at the Access Edge it is 443.
+/// Internal SIP over TLS; the Access Edge uses 443.
 const SIP_PORT: u16 = 5061;
 
 impl Prediction {
-    /// The pair that carries the media; none where no check is answered.
+    /// Returns the pair that carries the media; `None` if no check is answered.
     pub fn winner(&self) -> Option<&Pair> {
         self.pairs.iter().find(|pair| pair.outcome.is_ok())
     }
 
-    /// Whether the media enters the tunnel.
+    /// Returns `true` if the media enters the tunnel.
     pub fn is_in_tunnel(&self) -> bool {
         let success = self.winner().and_then(|pair| pair.outcome.as_ref().ok());
         success.is_some_and(|success| success.path.contains(&Place::Gateway))
@@ -340,7 +341,7 @@ impl Prediction {
 }
 
 impl Pair {
-    /// Which of the article's ways it is.
+    /// Returns the call path, in the article's terms.
     pub fn way(&self) -> Way {
         let relayed = [&self.local, &self.remote]
             .into_iter()
@@ -363,7 +364,7 @@ impl Pair {
 }
 
 impl Way {
-    /// All of them, in the article's order.
+    /// All paths, in the article's order.
     pub const ALL: [Self; 4] = [
         Self::UdpDirect,
         Self::UdpNat,
@@ -371,7 +372,7 @@ impl Way {
         Self::TcpRelay,
     ];
 
-    /// Its name, for programs.
+    /// Returns its machine-readable name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UdpDirect => "udp-direct",
@@ -394,7 +395,7 @@ impl fmt::Display for Way {
 }
 
 impl Side {
-    /// Its name in commands.
+    /// Returns its name in commands.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Vpn => "vpn",
@@ -415,7 +416,7 @@ impl fmt::Display for Side {
 }
 
 impl Obstacle {
-    /// Its name, for programs.
+    /// Returns its machine-readable name.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Dropped { .. } => "dropped",
@@ -429,7 +430,7 @@ impl Obstacle {
         }
     }
 
-    /// Whether the gateway is the reason.
+    /// Returns `true` if the gateway causes the failure.
     pub fn is_dropped(&self) -> bool {
         match self {
             Self::Dropped { .. } => true,

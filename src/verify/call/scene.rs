@@ -1,7 +1,7 @@
-//! [`Scene`]: who takes part in a predicted call, at which addresses.
+//! [`Scene`]: the participants of a predicted call and their addresses.
 //!
-//! A policy names prefixes, a call needs addresses. Those that the policy has are taken from it; homes and the company's
-//! translator get documentation addresses (RFC 5737, RFC 3849) that the policy does not speak of.
+//! A policy names prefixes, but a call needs addresses. They are taken from the policy if it has them; homes and the
+//! company's NAT get documentation addresses (RFC 5737, RFC 3849) that the policy does not cover.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ use crate::address::PrefixSet;
 use crate::plan::RoutePlan;
 use crate::policy::{Policy, PortRange, PublicService, Server};
 
-/// Addresses of both families, where there are.
+/// Addresses of both families, each optional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Addresses {
     /// IPv4.
@@ -22,18 +22,18 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Both, IPv6 first (RFC 8421 §4).
+    /// Returns both, IPv6 first (RFC 8421 §4).
     pub fn iter(self) -> impl Iterator<Item = IpAddr> {
         let v6 = self.v6.map(IpAddr::V6);
         v6.into_iter().chain(self.v4.map(IpAddr::V4))
     }
 
-    /// Whether one of them is `address`.
+    /// Returns `true` if one of them is `address`.
     pub fn has(self, address: IpAddr) -> bool {
         self.iter().any(|own| own == address)
     }
 
-    /// That of the family of `other`.
+    /// Returns the address of the same family as `other`.
     pub fn like(self, other: IpAddr) -> Option<IpAddr> {
         self.iter().find(|own| own.is_ipv4() == other.is_ipv4())
     }
@@ -50,62 +50,62 @@ impl Addresses {
     }
 }
 
-/// One of the two who call each other.
+/// One party of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Party {
-    /// Where it is.
+    /// The location of the party.
     pub side: Side,
-    /// In the tunnel; nowhere else than at VPN clients.
+    /// Addresses in the tunnel; only VPN clients have them.
     pub tunnel: Addresses,
-    /// Of the network where it stands: its home, or the office.
+    /// Addresses on its local network: home or office.
     pub local: Addresses,
-    /// As the Internet sees its home.
+    /// Public addresses of its home.
     pub home: Addresses,
-    /// The relay that it is told of when it signs in.
+    /// The relay announced to it at sign-in.
     pub relay: Addresses,
-    /// Why it is this one.
+    /// The place of sign-in, which determines the relay.
     pub registration: Registration,
 }
 
-/// Where a client has signed in, which decides about the leg of the Edge that it is told of.
+/// The place where a client has signed in; it decides which interface of the Edge is announced to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Registration {
-    /// At the Front End: it is told of the Edge's internal interface.
+    /// At the Front End, which announces the Edge's internal interface.
     Internal,
-    /// At the Access Edge or in the cloud: it is told of the public relay.
+    /// At the Access Edge or in the cloud, which announce the public relay.
     External,
 }
 
 /// The relay of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {
-    /// The service of the policy that it is; `None` where the policy names none, and one on the Internet is assumed.
+    /// The service of the policy; `None` if the policy names none and a relay on the Internet is assumed.
     pub name: Option<String>,
     /// Its public addresses.
     pub public: Addresses,
-    /// The internal interface of the Edge, where the policy names one.
+    /// The internal interface of the Edge, if the policy names one.
     pub inside: Addresses,
 }
 
-/// Everybody, and their addresses.
+/// All participants and their addresses.
 #[derive(Debug, Clone)]
 pub(super) struct Scene {
     pub(super) parties: [Party; 2],
     pub(super) relay: Relay,
-    /// The company's translator towards the Internet.
+    /// The company's NAT towards the Internet.
     pub(super) company: Ipv4Addr,
-    /// The media port of everybody.
+    /// The media port of all parties.
     pub(super) port: u16,
     /// Client and corporate addresses.
     pub(super) internal: PrefixSet,
     /// Client addresses.
     pub(super) clients: PrefixSet,
-    /// Documentation addresses that stand for public ones of which the policy says nothing.
+    /// Documentation addresses that stand for public addresses missing from the policy.
     pub(super) stand_ins: Vec<IpAddr>,
 }
 
 impl Scene {
-    /// The scene of `call`, whose VPN clients have signed in as `registered` tells.
+    /// Builds the scene of `call`, with VPN clients signed in as `registered` says.
     pub(super) fn new(
         policy: &Policy,
         plan: &RoutePlan,
@@ -229,7 +229,7 @@ impl Scene {
 }
 
 impl Scene {
-    /// Takes the addresses of the other family away.
+    /// Removes the addresses of the other family.
     pub(super) fn keep(&mut self, family: Family) {
         let keep = |addresses: &mut Addresses| match family {
             Family::V4 => addresses.v6 = None,
@@ -246,15 +246,15 @@ impl Scene {
     }
 }
 
-/// Where the policy names no relay and clients have IPv6.
+/// The relay assumed if the policy names none and clients have IPv6.
 const ASSUMED_RELAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x34);
 
 fn values(prefixes: &[crate::policy::Sourced<IpNet>]) -> impl Iterator<Item = IpNet> {
     prefixes.iter().map(|prefix| prefix.value)
 }
 
-/// Which service of `policy` relays media, if one does: the A/V Edge by its usual names, else a feed or a service of
-/// Teams' media, else any Edge.
+/// Returns the service of `policy` that relays media, if there is one: the A/V Edge by its usual names, else a feed or
+/// a service of Teams media, else any Edge.
 pub fn relay(policy: &Policy) -> Option<Relay> {
     let inside = edge_inside(policy);
     let is_named = |public: &&PublicService, words: &[&str]| {
@@ -291,7 +291,7 @@ pub fn relay(policy: &Policy) -> Option<Relay> {
         .or_else(|| service(&["edge"]))
 }
 
-/// The service that has `address`, where one has.
+/// Returns the service that has `address`, if any.
 fn relay_named_by(policy: &Policy, address: IpAddr) -> Option<String> {
     let mut publics = policy.publics.iter();
     let holds =
@@ -299,7 +299,7 @@ fn relay_named_by(policy: &Policy, address: IpAddr) -> Option<String> {
     publics.find(holds).map(|public| public.name.value.clone())
 }
 
-/// The internal interface of the Edge, by its usual names.
+/// Returns the internal interface of the Edge, found by its usual names.
 fn edge_inside(policy: &Policy) -> Addresses {
     let is_edge = |server: &&Server| {
         let hosts = server.hosts.iter().map(|host| &host.value);
@@ -310,7 +310,7 @@ fn edge_inside(policy: &Policy) -> Addresses {
     Addresses::of(edges.flat_map(|edge| values(&edge.addresses).filter_map(|net| nth(net, 0))))
 }
 
-/// An address for the client `number` in `subnet`, beside those that the gateway has itself.
+/// Returns an address for client `number` in `subnet`, other than the gateway's own.
 fn client(policy: &Policy, subnet: IpNet, number: u8) -> Option<IpAddr> {
     let listens = |address: IpAddr| policy.dns.listen.iter().any(|it| it.value.ip() == address);
     let number = u32::from(number);
@@ -319,10 +319,10 @@ fn client(policy: &Policy, subnet: IpNet, number: u8) -> Option<IpAddr> {
     found.find(|address| !listens(*address))
 }
 
-/// Pools often begin with the gateway.
+/// The first addresses of a pool often belong to the gateway.
 const FIRST_CLIENT: u32 = 10;
 
-/// A corporate host that no rule speaks of by name, in the largest block of such.
+/// Returns a corporate host that no rule names, from the largest such block.
 fn office(policy: &Policy, corporate: &PrefixSet, clients: &PrefixSet) -> Addresses {
     let servers: PrefixSet = policy
         .servers
@@ -336,7 +336,7 @@ fn office(policy: &Policy, corporate: &PrefixSet, clients: &PrefixSet) -> Addres
         .iter()
         .map(|it| IpNet::from(it.value));
     let named: PrefixSet = publics.chain(dns).collect();
-    // What allows to everywhere have is left in.
+    // Hosts that an `[[allow]]` covers are used only if there are no others.
     let kept = policy
         .allows
         .iter()
@@ -361,7 +361,7 @@ fn office(policy: &Policy, corporate: &PrefixSet, clients: &PrefixSet) -> Addres
     Addresses::of([pick(false), pick(true)].into_iter().flatten())
 }
 
-/// The address `offset` places into `net`.
+/// Returns the address at `offset` in `net`.
 fn nth(net: IpNet, offset: u32) -> Option<IpAddr> {
     if net.prefix_len() == net.max_prefix_len() {
         return Some(net.addr());
@@ -373,7 +373,7 @@ fn nth(net: IpNet, offset: u32) -> Option<IpAddr> {
     net.contains(&address).then_some(address)
 }
 
-/// A port that media uses, by what the policy calls media.
+/// Returns a port that counts as media under the policy.
 fn media_port(policy: &Policy) -> u16 {
     let ranges = || policy.media.ports.iter().map(|ports| ports.value);
     if ranges().any(|ports| ports.contains(USUAL_PORT)) {
@@ -383,5 +383,5 @@ fn media_port(policy: &Policy) -> u16 {
     }
 }
 
-/// Audio, where the administrator has narrowed the ports.
+/// An audio port, for administrators who have narrowed the range.
 const USUAL_PORT: u16 = 50_020;

@@ -1,10 +1,10 @@
-//! Calls that must come out as the field knows them.
+//! Tests of predicted calls against known behavior in the field.
 
 use super::*;
 use crate::filter::Generation;
 use crate::policy;
 
-/// The article's site, as far as a call depends on it. `PUBLIC` and the rest are replaced by tests.
+/// The article's site, as far as calls depend on it. Tests replace `PUBLIC` and other parts.
 const SITE: &str = r#"
 [vpn]
 client_subnets = ["172.16.1.0/24"]
@@ -32,7 +32,7 @@ fn predicted(site: &str, call: &Call) -> Prediction {
     predict(&policy, &plan, call)
 }
 
-/// `udp-relay outside: host 192.168.1.10 -> relay 167.55.49.34`, or `none`.
+/// Returns `udp-relay outside: host 192.168.1.10 -> relay 167.55.49.34`, or `none`.
 fn outcome(site: &str, call: &Call) -> String {
     let prediction = predicted(site, call);
     let Some(pair) = prediction.winner() else {
@@ -102,7 +102,7 @@ fn a_call_from_the_office_takes_it_too_although_nothing_from_inside_is_dropped()
     let prediction = predicted(SITE, &call);
     assert_eq!(prediction.winner().map(Pair::way), Some(Way::UdpRelay));
     assert!(!prediction.is_in_tunnel());
-    // The check arrives; its answer is what the gateway drops.
+    // The check arrives, but the gateway drops its answer.
     let unanswered = prediction.pairs.iter().any(|pair| match &pair.outcome {
         Err(Obstacle::Unanswered(obstacle)) => obstacle.is_dropped(),
         Ok(_) | Err(_) => false,
@@ -157,7 +157,7 @@ fn a_user_on_the_internet_is_called_outside_the_tunnel_either_way() {
 
 #[test]
 fn a_relay_inside_the_tunnel_that_the_gateway_blocks_leaves_no_media_at_all() {
-    // The Edge's public addresses listed among the servers, and routed like the rest of the company.
+    // The Edge's public addresses are listed among the servers, and routed like the rest of the company.
     let site = replaced(r#"["10.2.0.5"]"#, r#"["10.2.0.5", "167.55.49.34"]"#)
         .replace(r#"["10.0.0.0/8"]"#, r#"["10.0.0.0/8", "167.55.49.0/24"]"#)
         .replace(
@@ -174,7 +174,7 @@ fn a_relay_inside_the_tunnel_that_the_gateway_blocks_leaves_no_media_at_all() {
         .attempts
         .iter()
         .filter(|it| it.obstacle.is_dropped());
-    // By UDP, and by TCP.
+    // Over UDP and over TCP.
     assert_eq!(dropped.count(), 2, "{:#?}", prediction.attempts);
 }
 
@@ -205,7 +205,7 @@ lifts = ["servers"]
 "#;
     let prediction = predicted(&site, &call(Side::Internal));
     assert_eq!(prediction.parties[0].registration, Registration::Internal);
-    // The client has no relay of its own, but reaches that of the other from home.
+    // The client has no relay of its own, but reaches the other party's relay from home.
     assert!(
         prediction.candidates[0]
             .iter()
@@ -225,7 +225,7 @@ fn a_full_tunnel_sends_calls_outside_only_where_the_relay_is_excluded() {
         outcome(&site, &call(Side::Internal)),
         "udp-relay outside: host 192.168.1.10 -> relay 167.55.49.34"
     );
-    // From home to home is no way: everything but the relay enters the tunnel.
+    // There is no path from home to home: everything but the relay enters the tunnel.
     assert_eq!(
         outcome(&site, &call(Side::Vpn)),
         "udp-relay outside: host 192.168.1.10 -> relay 167.55.49.34"
@@ -300,7 +300,7 @@ mod properties {
             })
     }
 
-    /// The slow model's verdict on a packet of media.
+    /// Returns the slow model's verdict on a media packet.
     fn is_forwarded(policy: &Policy, from: SocketAddr, to: SocketAddr) -> bool {
         let builder = match (from.ip(), to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -324,7 +324,7 @@ mod properties {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
-        /// What the prediction lets pass, the table of routes and the reference of the filter let pass.
+        /// Every packet that the prediction lets pass, the route table and the reference filter let pass as well.
         #[test]
         fn a_pair_that_works_is_routed_and_forwarded_by_the_oracles(
             bytes in prop::collection::vec(any::<u8>(), 0..600),

@@ -1,4 +1,4 @@
-//! [`World`]: where a packet of a call goes: by which interface it leaves, who translates it, and who stops it.
+//! [`World`]: the path of a call's packets: the outgoing interface, NAT, and the points that drop them.
 //!
 //! ```text
 //!  client ─┬─ tunnel ─────────── gateway ─── company ─┬─ office
@@ -6,10 +6,9 @@
 //!                              └────── Edge, public interface and relayed addresses
 //! ```
 //!
-//! The gateway asks the compiled policy, as for any packet. Routes are those of the plan: what goes to an address in the
-//! tunnel leaves by the tunnel, and a socket of another interface has no way there. Routers of homes translate IPv4, let
-//! in nothing that they did not ask for, by IPv6 too, and remember by port whom they asked (the strictest filter that is
-//! common, RFC 4787 §5).
+//! The gateway queries the compiled policy, as for any packet. Routes are those of the plan: packets to an address in
+//! the tunnel leave through the tunnel, and sockets of other interfaces cannot reach it. Home routers translate IPv4,
+//! admit only answers (also for IPv6), and track peers by port (the strictest common filtering, RFC 4787 §5).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,7 +19,7 @@ use crate::address::{PrefixSet, special};
 use crate::filter::{CompiledPolicy, Question};
 use crate::packet::Protocol;
 
-/// A packet on its way.
+/// A packet in transit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Packet {
     pub(super) from: SocketAddr,
@@ -28,37 +27,37 @@ pub(super) struct Packet {
     pub(super) protocol: Protocol,
 }
 
-/// Where a packet has arrived.
+/// The destination of a delivered packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Arrival {
     pub(super) at: Receiver,
-    /// The packet as it is there.
+    /// The packet on arrival.
     pub(super) packet: Packet,
-    /// The places it has passed, where it came from and where it is included.
+    /// The places on its path, including its origin and destination.
     pub(super) path: Vec<Place>,
 }
 
-/// Who can receive packets.
+/// The receivers of packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Receiver {
     /// A socket of a party.
     Party(usize),
-    /// The relay's own port, at which clients ask for an address.
+    /// The relay's listener, at which clients request an address.
     Server,
-    /// An address of the relay that a party has asked for, by its number.
+    /// A relayed address that a party has requested, by index.
     Relayed(usize),
 }
 
-/// An address of the relay that a party has asked for.
+/// A relayed address that a party has requested.
 #[derive(Debug, Clone)]
 pub(super) struct Allocation {
     pub(super) party: usize,
     pub(super) relayed: SocketAddr,
-    /// The way to the relay.
+    /// The path to the relay.
     pub(super) path: Vec<Place>,
 }
 
-/// What a translator, or a firewall that remembers connections, knows about one.
+/// A mapping of a NAT, or of a stateful firewall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mapping {
     router: Router,
@@ -77,9 +76,9 @@ enum Router {
 /// The network of a call.
 pub(super) struct World<'a> {
     pub(super) scene: &'a Scene,
-    /// What enters the tunnel.
+    /// The addresses that enter the tunnel.
     pub(super) tunnel: &'a PrefixSet,
-    /// The policy that the gateway judges by; without one it forwards everything.
+    /// The policy that the gateway applies; `None` forwards everything.
     pub(super) filter: Option<&'a CompiledPolicy>,
     pub(super) translation: Translation,
     pub(super) home_udp: HomeUdp,
@@ -138,7 +137,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Sends a packet from a relayed address; the way of its owner to the relay comes first.
+    /// Sends a packet from a relayed address, after the path from its owner to the relay.
     pub(super) fn send_relayed(
         &mut self,
         allocation: usize,
@@ -168,7 +167,7 @@ impl<'a> World<'a> {
         self.in_company(packet, path)
     }
 
-    /// From the gateway to a client: nothing that comes from inside is judged.
+    /// Sends a packet from the gateway to a client. Packets from the inside are not filtered.
     fn through_tunnel(&self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
         let has = |party: &super::Party| party.tunnel.has(packet.to.ip());
         let at = self.scene.parties.iter().position(has);
@@ -211,8 +210,8 @@ impl<'a> World<'a> {
         if self.scene.internal.contains(to) && !is_relay {
             return Err(Obstacle::Nobody { to });
         }
-        // With an Edge of their own, offices reach relays by its internal interface and nothing else outside. Clients of
-        // a full tunnel reach the Internet through the company, whatever offices may.
+        // Offices with an Edge of their own reach relays through its internal interface, and nothing else outside.
+        // Clients of a full tunnel reach the Internet through the company, whatever offices can reach.
         let from_office = path.first().is_some_and(|first| self.is_office(*first));
         let has_edge = self.scene.relay.inside.iter().next().is_some();
         if from_office && has_edge {
@@ -261,7 +260,7 @@ impl<'a> World<'a> {
         self.on_internet(packet, path)
     }
 
-    /// Whether the Internet has a way to an address: a public one, or one that stands for it in the scene.
+    /// Returns `true` if the Internet routes an address: a public one, or one that stands for it in the scene.
     fn is_routed(&self, address: IpAddr) -> bool {
         special::is_public(address) || self.scene.stand_ins.contains(&address)
     }
@@ -307,7 +306,7 @@ impl<'a> World<'a> {
         Ok(Arrival { at, packet, path })
     }
 
-    /// Through a router to the outside: IPv4 is translated, and either family remembered.
+    /// Sends a packet out through a router: IPv4 is translated, and a mapping is kept for both families.
     fn leave(&mut self, router: Router, packet: Packet, outside: SocketAddr) -> Packet {
         let same = |known: &&Mapping| {
             known.router == router
@@ -323,7 +322,7 @@ impl<'a> World<'a> {
             };
             let at_home = matches!(router, Router::Home(_));
             if outside.is_ipv4() && at_home && self.translation == Translation::RandomPorts {
-                // One that is nobody's yet stands for a random one.
+                // An unused port stands for a random one.
                 let used = u16::try_from(self.mappings.len()).unwrap_or(u16::MAX);
                 outside.set_port(FIRST_RANDOM_PORT.saturating_add(used));
             }
@@ -343,7 +342,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Through a router to the inside: only what answers.
+    /// Admits a packet through a router only if it is an answer.
     fn enter(&self, router: Router, packet: Packet) -> Result<Packet, Obstacle> {
         let asked = |known: &&Mapping| {
             known.router == router
@@ -360,7 +359,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// What the gateway says to a packet, where it does not forward it.
+/// Returns the gateway's reason to drop a packet; `None` if it forwards it.
 fn judge(policy: &CompiledPolicy, packet: Packet) -> Option<Obstacle> {
     let explanation = policy.explain(&Question {
         from: packet.from.ip(),
@@ -380,9 +379,9 @@ fn judge(policy: &CompiledPolicy, packet: Packet) -> Option<Obstacle> {
     }
 }
 
-/// Of STUN and TURN over UDP (RFC 8656 §4).
+/// Port of STUN and TURN over UDP (RFC 8656 §4).
 pub(super) const STUN_PORT: u16 = 3478;
-/// Of the Edge's TURN over TCP, which looks like TLS (MS-TURN §2.1).
+/// Port of the Edge's TURN over TCP, which looks like TLS (MS-TURN §2.1).
 pub(super) const TLS_PORT: u16 = 443;
-/// Where the ports of a router begin that chooses them anew.
+/// First port of a router that picks a port for each peer.
 const FIRST_RANDOM_PORT: u16 = 20_000;
