@@ -1,4 +1,4 @@
-//! [`BoundedFile`]: a file that older ones make room for, and that holds whole records whatever happens.
+//! [`BoundedFile`]: a file with a size limit that rotates, and that holds whole records even after an error.
 //!
 //! ```text
 //!  drops.jsonl    ◀── append, up to its limit
@@ -22,9 +22,9 @@ pub(in crate::gateway) struct BoundedFile {
     path: PathBuf,
     /// Bytes that the file may have.
     limit: u64,
-    /// How many older ones are kept.
+    /// The number of rotated files kept.
     older: usize,
-    /// What each of them begins with; without one, a file that is there is written on.
+    /// The first bytes of each file; without them, an existing file is appended to.
     preamble: Vec<u8>,
     open: Option<OpenFile>,
 }
@@ -34,7 +34,7 @@ struct OpenFile {
     file: File,
     /// Bytes of whole records.
     length: u64,
-    /// Behind them is the beginning of another one.
+    /// True if an incomplete record follows them.
     is_torn: bool,
     /// Device and inode, by which it is told from another of its name.
     identity: (u64, u64),

@@ -1,4 +1,4 @@
-//! [`LineLog`]: a log of samples, whose lines say how many of their kind have none.
+//! [`LineLog`]: a log of samples, whose lines count the suppressed records of their kind.
 
 use super::{Outlet, OutletCounts, Place};
 
@@ -8,9 +8,9 @@ pub(in crate::gateway) struct LineLog<const KINDS: usize> {
     outlet: Outlet,
     lines: Vec<u8>,
     count: u64,
-    /// What the lines stand for: themselves, and what they say was not written.
+    /// Records that the lines stand for: themselves, and those they report as suppressed.
     stand_for: [u64; KINDS],
-    /// What lines stood for that were lost.
+    /// Records that lost lines stood for.
     carried: [u64; KINDS],
 }
 
@@ -39,7 +39,7 @@ impl<const KINDS: usize> LineLog<KINDS> {
         self.stand_for[kind] += unwritten + 1;
     }
 
-    /// Writes what has come to `least` bytes.
+    /// Writes the gathered lines if they have at least `least` bytes.
     pub(in crate::gateway) fn flush(&mut self, least: usize, counts: &OutletCounts) {
         if self.lines.len() < least {
             return;

@@ -1,4 +1,4 @@
-//! [`WriterThread`]: a thread that writes records down, and whose end is not waited for long.
+//! [`WriterThread`]: a thread that writes records, with a time limit on its end.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// A thread that writes records down.
+/// A thread that writes records.
 #[derive(Debug)]
 pub(in crate::gateway) struct WriterThread {
     stop: Arc<AtomicBool>,
@@ -20,7 +20,7 @@ impl WriterThread {
     /// Starts it: `write` goes on until it is told that it is to end, and may park itself meanwhile.
     ///
     /// # Errors
-    /// When the system has no thread for us.
+    /// When the system cannot start a thread.
     pub(in crate::gateway) fn start(
         name: &str,
         write: impl FnOnce(&AtomicBool) + Send + 'static,
@@ -51,5 +51,5 @@ impl WriterThread {
     }
 }
 
-/// How long the last records may take to be written.
+/// Time limit to write the last records.
 pub(in crate::gateway) const PATIENCE: Duration = Duration::from_secs(1);

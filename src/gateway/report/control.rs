@@ -25,7 +25,7 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Listens at `path`, whose folder is made if need be; a socket that a killed process left there is replaced.
+    /// Listens at `path` and creates its folder if need be; replaces a socket that a killed process left there.
     ///
     /// Only the user that the gateway runs as may connect.
     ///
@@ -61,7 +61,7 @@ impl ControlSocket {
             match self.listener.accept().await {
                 Ok((stream, _)) => return stream,
                 Err(error) => {
-                    // No descriptor is free: one may be in a moment.
+                    // No descriptor is free: one may be soon.
                     debug!("a client that asks for the status has to wait: {error}");
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -70,10 +70,10 @@ impl ControlSocket {
     }
 }
 
-/// Looks whether [`ControlSocket::listen`] would find a place at `path`, and changes nothing.
+/// Checks that [`ControlSocket::listen`] could listen at `path`, and changes nothing.
 ///
 /// # Errors
-/// What stands in the way.
+/// The reason why it could not.
 pub fn try_listen(path: &Path) -> io::Result<()> {
     // Its length is limited (unix(7)).
     SocketAddr::from_pathname(path)?;
@@ -100,7 +100,7 @@ enum Place {
 }
 
 impl Place {
-    /// What is at `path`; an error where it belongs to somebody.
+    /// Examines the file at `path`; an error if another process or program owns it.
     fn at(path: &Path) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.file_type().is_socket() => {
@@ -141,7 +141,7 @@ pub async fn tell(mut stream: UnixStream, status: Status) {
 /// Asks the gateway that listens at `path`.
 ///
 /// # Errors
-/// When none does, or it tells no status.
+/// When none listens there, or it sends no status.
 pub fn ask(path: &Path) -> io::Result<Status> {
     let mut stream = StdUnixStream::connect(path)?;
     stream.set_read_timeout(Some(LONG_PATIENCE))?;

@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 
 use super::series::{MEDIA_TYPE, Series, Told};
 
-/// Serves until it is dropped.
+/// The HTTP server; serves until it is dropped.
 #[derive(Debug)]
 pub struct MetricsServer {
     questions: mpsc::Receiver<Question>,
@@ -42,19 +42,19 @@ pub struct MetricsServer {
     _shared: Arc<Shared>,
 }
 
-/// What is asked of the control loop, on all connections.
+/// A request to the control loop, from any connection.
 #[derive(Debug)]
 pub struct Questions(Vec<Question>);
 
 #[derive(Debug)]
 enum Question {
-    /// Whether traffic is diverted, and every worker lives.
+    /// True if traffic is diverted and every worker lives.
     Readiness(oneshot::Sender<bool>),
     /// Everything.
     Numbers(oneshot::Sender<Told>),
 }
 
-/// What is served beside the metrics, for `/readyz`.
+/// The service whose readiness `/readyz` reports beside the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
     /// Traffic is judged.
@@ -78,7 +78,7 @@ impl MetricsServer {
     /// Listens at `address`, and serves from here on, in the tokio runtime that calls.
     ///
     /// # Errors
-    /// When nobody can listen there.
+    /// When it cannot listen there.
     pub async fn start(address: SocketAddr, serving: Serving) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         if address.ip().is_loopback() {
@@ -106,7 +106,7 @@ impl MetricsServer {
         }
     }
 
-    /// Waits until somebody asks; forever where there is no `server`.
+    /// Waits for the next requests to the control loop; for ever where there is no `server`.
     ///
     /// No question is lost when it is dropped before it is done, and called again.
     pub async fn asked(server: &mut Option<Self>) -> Questions {
@@ -129,7 +129,7 @@ impl Drop for MetricsServer {
 }
 
 impl Questions {
-    /// Whether [`Questions::answer`] needs a snapshot.
+    /// Returns `true` if [`Questions::answer`] needs a snapshot.
     pub fn want_numbers(&self) -> bool {
         let wants = |question: &Question| matches!(question, Question::Numbers(_));
         self.0.iter().any(wants)
@@ -138,7 +138,7 @@ impl Questions {
     /// Answers them all. Without a snapshot, those who want numbers learn that there are none.
     pub fn answer(self, ready: bool, told: Option<Told>) {
         for question in self.0 {
-            // Who has gone meanwhile does not want to know any more.
+            // A client that has gone no longer needs the answer.
             match (question, &told) {
                 (Question::Readiness(asker), _) => _ = asker.send(ready),
                 (Question::Numbers(asker), Some(told)) => _ = asker.send(told.clone()),
@@ -148,7 +148,7 @@ impl Questions {
     }
 }
 
-/// What all connections are served from.
+/// State shared by all connections.
 #[derive(Debug)]
 struct Shared {
     serving: Serving,
@@ -160,7 +160,7 @@ struct Shared {
 #[derive(Debug)]
 struct Connection {
     task: JoinHandle<()>,
-    /// It has said what it wants.
+    /// Set once a request has arrived.
     has_asked: Arc<AtomicBool>,
 }
 
@@ -221,11 +221,11 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, has_asked: Arc<AtomicBool
         // There is a limit for all of it.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service);
-    // Who speaks something else, goes away or takes too long has been told all that there is to tell.
+    // A client that speaks another protocol, goes away or takes too long gets nothing more.
     _ = timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
-/// What there is to ask for.
+/// The endpoint that a request asks for.
 #[derive(Debug, Clone, Copy)]
 enum Resource {
     Metrics,
@@ -309,11 +309,11 @@ fn text(status: StatusCode, body: &str) -> Response<String> {
 
 /// Connections at a time: a few servers that scrape, a few that check, and somebody who looks.
 const MAX_CONNECTIONS: usize = 32;
-/// How long a connection may take, from its first byte to its last.
+/// Time limit of a connection, from its first byte to its last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a question may wait for the control loop; the answer then has a second to get there.
+/// Time limit for an answer of the control loop; the answer then has a second to reach the client.
 const PATIENCE_WITH_CONTROL: Duration = Duration::from_secs(4);
-/// How long to wait for a free descriptor.
+/// The pause before another try for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a request's head: the least that hyper takes, and many times what scrapers send.
 const MAX_REQUEST: usize = 8_192;
@@ -342,7 +342,7 @@ mod tests {
         address
     }
 
-    /// What the server says to `request` until it closes the connection.
+    /// Sends `request` and returns everything the server sends until it closes the connection.
     async fn exchange(address: SocketAddr, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         stream.write_all(request).await.expect("it reads");

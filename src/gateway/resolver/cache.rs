@@ -1,4 +1,4 @@
-//! [`AnswerCache`]: answers of upstreams, and their failures, until they are too old.
+//! [`AnswerCache`]: answers of upstreams, and their failures, until they expire.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ struct Kept {
     until: Instant,
 }
 
-/// What is known of a question.
+/// The cached result for a question.
 pub(super) enum Known {
     /// The answer, and its age in seconds.
     Answer(Rc<Prepared>, u32),
@@ -38,7 +38,7 @@ impl AnswerCache {
         }
     }
 
-    /// What is known of the question with this `key`.
+    /// Returns the cached result for the question with this `key`.
     pub(super) fn get(&self, key: &Key, now: Instant) -> Option<Known> {
         let kept = self.answers.as_ref()?.get(key)?;
         if now >= kept.until {
@@ -53,7 +53,7 @@ impl AnswerCache {
         })
     }
 
-    /// Keeps `answer` for as long as it lets itself be kept.
+    /// Caches `answer` for its time to live.
     pub(super) fn keep(&mut self, key: &Key, answer: &Rc<Prepared>, now: Instant) {
         if answer.lifetime() == 0 || answer.size() > LARGEST {
             return;
@@ -81,5 +81,5 @@ impl AnswerCache {
 
 /// Bytes of an answer that is kept: larger ones are rare, and would make the cache's size anybody's guess.
 const LARGEST: usize = 4_096;
-/// How long a failure is remembered.
+/// The time for which a failure is remembered.
 const FAILURE: Duration = Duration::from_secs(1);

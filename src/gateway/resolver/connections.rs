@@ -1,4 +1,4 @@
-//! [`Connections`]: which are open, and which gives way when there are too many.
+//! [`Connections`]: the open connections, with eviction of the one idle for longest when there are too many.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -32,9 +32,9 @@ struct Open {
 pub(super) struct Admitted {
     connections: Rc<Connections>,
     number: u64,
-    /// When the last whole query came.
+    /// Time of the last whole query.
     pub(super) last_query: Rc<Cell<Instant>>,
-    /// Somebody else needs the room.
+    /// Signals the connection to close and make room.
     pub(super) give_way: Rc<Notify>,
 }
 

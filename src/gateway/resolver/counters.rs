@@ -1,9 +1,9 @@
-//! What became of queries, and how long it took.
+//! Counters of queries by outcome, and of the time that answers took.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What became of a query.
+/// The outcome of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Answered by the policy: a pinned name.
@@ -48,7 +48,7 @@ impl Outcome {
     }
 }
 
-/// Counters of a DNS server: its thread alone writes them.
+/// Counters of a DNS server: only its thread writes them.
 #[derive(Debug, Default)]
 pub struct DnsCounters {
     outcomes: [AtomicU64; Outcome::ALL.len()],
@@ -75,17 +75,17 @@ impl DnsCounters {
         );
     }
 
-    /// Counts a connection that was closed because another one needed its room.
+    /// Counts a connection that was evicted to make room for another one.
     pub(super) fn add_crowded_out(&self) {
         bump(&self.crowded_out, 1);
     }
 
-    /// How many connections were closed because others needed their room.
+    /// Returns the number of connections evicted to make room for others.
     pub fn crowded_out(&self) -> u64 {
         self.crowded_out.load(Ordering::Relaxed)
     }
 
-    /// How many queries had each outcome.
+    /// Returns the number of queries with each outcome.
     pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> {
         Outcome::ALL
             .into_iter()
@@ -93,7 +93,7 @@ impl DnsCounters {
             .map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
     }
 
-    /// How long answers took.
+    /// Returns the histogram of the time that answers took.
     pub fn latency(&self) -> Histogram {
         let buckets = BOUNDS.into_iter().map(Some).chain([None]);
         let counts = self.latency.iter().map(|it| it.load(Ordering::Relaxed));
@@ -104,7 +104,7 @@ impl DnsCounters {
     }
 }
 
-/// How long answers took.
+/// A histogram of the time that answers took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
     /// Answers that took as long at most, and longer than the bound before; the last has no bound.

@@ -1,4 +1,4 @@
-//! [`QueryLog`]: what clients ask and what becomes of it, a JSON line for a sample.
+//! [`QueryLog`]: the log of queries and their outcomes, a JSON line for a sample.
 //!
 //! ```text
 //!  thread "dns": Sampler ── bounded channel ──▶ thread "offramp-queries" ──▶ query log
@@ -28,14 +28,14 @@ use crate::policy::Policy;
 /// A log of queries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryLogOptions {
-    /// Where it is written.
+    /// The file or stream that it writes to.
     pub place: Place,
     /// Lines a second, at most, for each outcome.
     pub rate: u32,
 }
 
 impl QueryLogOptions {
-    /// What `policy` asks for: nothing where no names are answered, either.
+    /// Returns the log that `policy` asks for; none where the policy answers no names, either.
     pub fn of(policy: &Policy) -> Option<Self> {
         let place = policy.dns.query_log.as_ref();
         let place = place.filter(|_| !policy.dns.listen.is_empty())?;
@@ -46,7 +46,7 @@ impl QueryLogOptions {
     }
 }
 
-/// What `--dry-run` says of it.
+/// Formats the options for `--dry-run`.
 impl std::fmt::Display for QueryLogOptions {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { place, rate } = self;
@@ -57,7 +57,7 @@ impl std::fmt::Display for QueryLogOptions {
     }
 }
 
-/// The log of a server that runs.
+/// The log of a running server.
 #[derive(Debug)]
 pub struct QueryLog {
     options: Option<QueryLogOptions>,
@@ -67,7 +67,7 @@ pub struct QueryLog {
 }
 
 impl QueryLog {
-    /// Starts what the policy asks for.
+    /// Starts the log that the policy asks for.
     pub fn start(policy: &Policy) -> Self {
         let mut log = Self {
             options: None,
@@ -78,7 +78,7 @@ impl QueryLog {
         log
     }
 
-    /// Does as a new policy asks.
+    /// Applies a new policy.
     pub async fn change(&mut self, policy: &Policy) {
         let wanted = QueryLogOptions::of(policy);
         if wanted != self.options {
@@ -105,12 +105,12 @@ impl QueryLog {
         self.options = options;
     }
 
-    /// What the server needs to hand over queries; `None` where nobody wants to know.
+    /// Returns the sender of queries to the log; `None` if there is no log.
     pub(super) fn noting(&self) -> Option<Noting> {
         Some(self.recorder.as_ref()?.noting.clone())
     }
 
-    /// What became of it.
+    /// Returns the counters of the log.
     pub fn status(&self) -> Option<RecordStatus> {
         let options = self.options.as_ref()?;
         Some(self.counts.status(options.place.to_string()))
@@ -124,7 +124,7 @@ pub(super) struct Noting {
     rate: u32,
 }
 
-/// A query, and what became of it.
+/// A query and its outcome.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) client: IpAddr,
@@ -161,7 +161,7 @@ impl Sampler {
         self.noting = noting;
     }
 
-    /// Hands over what `asked` says of a query that had `outcome`, if it is to have a line.
+    /// Hands over the result of `asked` for a query that had `outcome`, if it is to have a line.
     pub(super) fn note(&mut self, outcome: Outcome, now: Instant, asked: impl FnOnce() -> Asked) {
         let Some(noting) = &self.noting else {
             return;
@@ -189,7 +189,7 @@ impl Sampler {
         };
         match noting.entries.try_send(entry) {
             Ok(()) => (*lines, *unwritten) = (*lines + 1, 0),
-            // It writes more slowly than they come, or its end has come.
+            // The writer is slower than the queries, or has ended.
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => *unwritten += 1,
         }
     }
@@ -225,7 +225,7 @@ impl Recorder {
     }
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Writer {
     received: Receiver<Entry>,
     log: LineLog<{ Outcome::ALL.len() }>,

@@ -1,4 +1,4 @@
-//! The pin-point DNS server: what VPN clients ask, answered by the policy, by the cache, or by the company's servers.
+//! The pin-point DNS server: answers VPN clients by the policy, from the cache, or by the company's servers.
 //!
 //! ```text
 //!  client ──UDP──▶ udp: 32 datagrams a call ─┐            ┌─ the policy's answer ──▶ client
@@ -18,7 +18,7 @@
 //! hickory-server was measured against this first. It is as fast as dnsmasq, but it starts a task for each datagram
 //! without a bound, accepts connections without a bound, and encodes each forwarded message anew.
 //!
-//! Where `dns.query_log` asks for it, samples of what is asked go to a thread that writes them down (`log`).
+//! If `dns.query_log` is set, the server hands samples of the queries to a thread that writes them to a log (`log`).
 //!
 //! | bound | |
 //! |---|---|

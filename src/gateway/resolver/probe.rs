@@ -1,4 +1,4 @@
-//! [`Asker`]: asks a DNS server as a client would.
+//! [`Asker`]: queries a DNS server as a client would.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ pub(in crate::gateway) struct Asker {
     from: Option<IpAddr>,
 }
 
-/// What it says.
+/// The answer of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::gateway) struct Reply {
     code: ResponseCode,
@@ -119,7 +119,7 @@ impl Asker {
     }
 }
 
-/// How long to wait for an answer.
+/// Time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often to ask.
+/// Attempts at most.
 const TRIES: usize = 3;

@@ -1,4 +1,4 @@
-//! [`Counts`]: how much was written, and how much was to be and was not.
+//! [`Counts`]: the numbers of records written and lost.
 
 use crate::gateway::record::OutletCounts;
 

@@ -30,7 +30,7 @@ struct Line<'a> {
     generation: u64,
     /// Packets dropped for the same reason since the last line, without a line.
     unwritten: u64,
-    /// What is wrong with the header.
+    /// The defect of the header.
     malformed: Option<String>,
 }
 

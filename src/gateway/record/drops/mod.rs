@@ -1,4 +1,4 @@
-//! What was dropped, for the operator who wants to know: a log of samples, and a capture.
+//! Records of dropped packets: a log of samples, and a capture.
 //!
 //! ```text
 //!  worker 0 ──▶ Noting ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
@@ -32,7 +32,7 @@ use crate::gateway::record::{PATIENCE, Place};
 use crate::gateway::report::status::RecordStatus;
 use crate::policy::GatewayOptions;
 
-/// What is written of dropped packets, and where.
+/// The log and the capture of dropped packets, and their files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DropOptions {
     /// The log of samples.
@@ -44,7 +44,7 @@ pub struct DropOptions {
 /// A log of samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Where it is written.
+    /// The file or stream that it writes to.
     pub place: Place,
     /// Lines a second, at most, for each reason.
     pub rate: u32,
@@ -62,7 +62,7 @@ pub struct CaptureOptions {
 }
 
 impl DropOptions {
-    /// What `gateway` asks for, and `capture` beside it.
+    /// Returns the records that `gateway` asks for, and `capture` beside them.
     pub fn new(gateway: &GatewayOptions, capture: Option<&CaptureOptions>) -> Self {
         let log = gateway.drop_log.as_ref().map(|place| LogOptions {
             place: Place::of(&place.value),
@@ -97,7 +97,7 @@ pub struct Drops {
 }
 
 impl Drops {
-    /// Starts what the policy asks for, and `capture` beside it.
+    /// Starts the records that the policy asks for, and `capture` beside them.
     pub fn start(gateway: &GatewayOptions, capture: Option<CaptureOptions>) -> Self {
         let mut drops = Self {
             options: DropOptions::default(),
@@ -109,7 +109,7 @@ impl Drops {
         drops
     }
 
-    /// Does as a new policy asks.
+    /// Applies a new policy.
     pub async fn change(&mut self, gateway: &GatewayOptions) {
         let wanted = DropOptions::new(gateway, self.capture.as_ref());
         if wanted != self.options {
@@ -138,19 +138,19 @@ impl Drops {
         self.options = options;
     }
 
-    /// What workers need to hand over what `policy` drops; `None` where nobody wants to know.
+    /// Returns a worker's end for drops by `policy`; `None` if there is neither log nor capture.
     pub fn noting(&self, policy: &CompiledPolicy) -> Option<Noting> {
         let recorder = self.recorder.as_ref()?;
         Some(recorder.noting(policy))
     }
 
-    /// What became of the log.
+    /// Returns the counters of the log.
     pub fn log_status(&self) -> Option<RecordStatus> {
         let log = self.options.log.as_ref()?;
         Some(self.counts.log.status(log.place.to_string()))
     }
 
-    /// What became of the capture.
+    /// Returns the counters of the capture.
     pub fn capture_status(&self) -> Option<RecordStatus> {
         let capture = self.options.capture.as_ref()?;
         let place = capture.file.display().to_string();
@@ -158,7 +158,7 @@ impl Drops {
     }
 }
 
-/// What `--dry-run` says of them.
+/// Formats the options for `--dry-run`.
 impl std::fmt::Display for DropOptions {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(LogOptions { place, rate }) = &self.log {

@@ -1,4 +1,4 @@
-//! [`Recorder`]: the thread that writes down what workers hand over.
+//! [`Recorder`]: the thread that writes the samples that workers hand over.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::gateway::record::{
 };
 use crate::verdict::Reason;
 
-/// A thread that writes down what workers hand over.
+/// A thread that writes the samples that workers hand over.
 #[derive(Debug)]
 pub struct Recorder {
     reader: Arc<SampleReader>,
@@ -27,7 +27,7 @@ impl Recorder {
     /// Starts it.
     ///
     /// # Errors
-    /// When the system has no thread for us.
+    /// When the system cannot start a thread.
     pub(super) fn start(options: &DropOptions, counts: &Arc<Counts>) -> io::Result<Self> {
         let reader = Arc::new(SampleReader::new(options, Arc::clone(counts)));
         let mut writer = Writer {
@@ -53,7 +53,7 @@ impl Recorder {
     }
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Writer {
     reader: Arc<SampleReader>,
     counts: Arc<Counts>,
@@ -104,7 +104,7 @@ impl Writer {
         self.flush(1);
     }
 
-    /// Writes what has come to `least` bytes.
+    /// Writes the gathered records if they have at least `least` bytes.
     fn flush(&mut self, least: usize) {
         if let Some(log) = &mut self.log {
             log.flush(least, &self.counts.log);
@@ -186,7 +186,7 @@ impl Capture {
 
 /// With a capture, samples are to be free again before they run out.
 const CAPTURE_PAUSE: Duration = Duration::from_millis(20);
-/// Bytes that are worth a write.
+/// Bytes that justify a write.
 const ENOUGH: usize = 256 << 10;
 
 #[cfg(test)]

@@ -18,11 +18,11 @@ use crate::verdict::{Action, Reason, Verdict};
 /// A dropped packet.
 #[derive(Debug)]
 pub struct Sample {
-    /// When its batch was judged.
+    /// Time at which its batch was judged.
     pub at: SystemTime,
-    /// Why it was dropped.
+    /// The verdict that dropped it.
     pub verdict: Verdict,
-    /// By which policy; `None` only while it is free.
+    /// The policy that dropped it; `None` only while the sample is free.
     pub by: Option<Arc<PolicyNames>>,
     /// Bytes that it had; a super-packet is one packet here.
     pub length: usize,
@@ -47,19 +47,19 @@ impl Sample {
     }
 }
 
-/// What of a policy its verdicts are told by.
+/// The names by which a policy's verdicts are reported.
 #[derive(Debug)]
 pub struct PolicyNames {
-    /// Which of the policies it is.
+    /// The generation of the policy.
     pub generation: Generation,
     /// The names of its rules.
     pub rules: RuleTable,
 }
 
-/// Packets that were dropped without a line in the log, by reason: what a worker remembers of them.
+/// Suppressed packets, dropped without a line in the log, by reason: a worker keeps them.
 pub type Suppressed = [u64; Reason::ALL.len()];
 
-/// What workers and the recorder share.
+/// State that workers and the recorder share.
 #[derive(Debug)]
 struct Pool {
     free: ArrayQueue<Box<Sample>>,
@@ -138,7 +138,7 @@ impl SampleReader {
         }
     }
 
-    /// How many samples there are.
+    /// Returns the number of samples.
     pub fn capacity(&self) -> usize {
         self.pool.filled.capacity()
     }
@@ -284,7 +284,7 @@ mod tests {
         packet
     }
 
-    /// What is handed over of `packets`, and what is remembered of the others.
+    /// Hands over `packets`, and counts those that are suppressed in `unwritten`.
     fn note(reader: &SampleReader, packets: &[Vec<u8>], unwritten: &mut Suppressed) {
         let policy = policy();
         let mut judge = crate::filter::Judge::new(16);
