@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::gateway::report::status::RecordStatus;
 
-/// Of what goes to one place.
+/// The counters of one outlet.
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct OutletCounts {
     written: AtomicU64,
@@ -18,7 +18,7 @@ pub(in crate::gateway) struct OutletCounts {
 #[derive(Debug, Default)]
 struct Trouble {
     error: Option<String>,
-    /// Since when the system has a write that it has not come back from.
+    /// Start of a write that has not returned.
     writing: Option<Instant>,
 }
 

@@ -10,12 +10,12 @@ pub(in crate::gateway) struct LineLog<const KINDS: usize> {
     count: u64,
     /// Records that the lines stand for: themselves, and those they report as suppressed.
     stand_for: [u64; KINDS],
-    /// Records that lost lines stood for.
+    /// Records that lost lines stood for, to be reported by the next line.
     carried: [u64; KINDS],
 }
 
 impl<const KINDS: usize> LineLog<KINDS> {
-    /// The log that messages call `name`, at `place`.
+    /// Creates the log that messages call `name`, at `place`.
     pub(in crate::gateway) fn new(name: &str, place: &Place) -> Self {
         Self {
             outlet: Outlet::new(format!("{name} {place}"), place.target()),
@@ -26,7 +26,7 @@ impl<const KINDS: usize> LineLog<KINDS> {
         }
     }
 
-    /// Has `write` append a line of `kind`, which says how many before it have none: `unwritten`, and what was lost.
+    /// Has `write` append a line of `kind`, which reports suppressed records before it: `unwritten`, and those lost.
     pub(in crate::gateway) fn add(
         &mut self,
         kind: usize,

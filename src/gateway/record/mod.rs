@@ -1,7 +1,7 @@
-//! Records for the operator who asks for them: where they are written, bounded whatever comes.
+//! Records for the operator who asks for them: logs and captures, bounded in size and rate.
 //!
-//! `drops` writes packets down with it, `dns` questions. Files are bounded in size; what cannot be written (a full disk,
-//! say) is counted as lost, said once, and tried again.
+//! `drops` writes packets with it, `dns` queries. Files are bounded in size; records that cannot be written (on a full
+//! disk, say) are counted as lost, reported once, and tried again.
 
 mod counts;
 pub mod drops;

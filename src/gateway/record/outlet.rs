@@ -38,7 +38,7 @@ impl Outlet {
         }
     }
 
-    /// Writes `records`, which are `count`, or counts them as lost; whether it could.
+    /// Writes `records`, which are `count`, or counts them as lost; returns whether it could write.
     pub(in crate::gateway) fn write(
         &mut self,
         records: &[u8],

@@ -17,7 +17,7 @@ pub(in crate::gateway) struct WriterThread {
 }
 
 impl WriterThread {
-    /// Starts it: `write` goes on until it is told that it is to end, and may park itself meanwhile.
+    /// Starts it: `write` runs until it is told to end, and may park its thread meanwhile.
     ///
     /// # Errors
     /// When the system cannot start a thread.
@@ -42,11 +42,11 @@ impl WriterThread {
         })
     }
 
-    /// Has it write what it was handed, and end; it is left to itself after `patience`.
+    /// Has it write the records it was handed, and end; gives up waiting after `patience`.
     pub(in crate::gateway) async fn stop(self, patience: Duration) {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
-        // It may hang in a disk or a pipe.
+        // It may be blocked on a disk or a pipe.
         _ = tokio::time::timeout(patience, self.ended).await;
     }
 }

@@ -20,7 +20,7 @@ use super::status::Status;
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode, which distinguish it from a file that another program puts in its place.
+    /// Device and inode, which distinguish it from a file that another program puts at its path.
     identity: (u64, u64),
 }
 
@@ -30,7 +30,7 @@ impl ControlSocket {
     /// Only the user that the gateway runs as may connect.
     ///
     /// # Errors
-    /// When something else is at `path`, or it cannot be made.
+    /// When something else is at `path`, or the socket cannot be created.
     pub fn listen(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             DirBuilder::new()
@@ -90,7 +90,7 @@ pub fn try_listen(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The file at the path of a socket that is to be made.
+/// The state of the path of a socket to be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Nothing.
@@ -100,7 +100,7 @@ enum Place {
 }
 
 impl Place {
-    /// Examines the file at `path`; an error if another process or program owns it.
+    /// Examines `path`; an error if a process listens there, or if it is no socket.
     fn at(path: &Path) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.file_type().is_socket() => {
@@ -122,7 +122,7 @@ impl Drop for ControlSocket {
         let is_ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
         if is_ours {
-            // Where it cannot be removed, the next one to start finds that nobody listens.
+            // If it cannot be removed, the next gateway to start finds that nobody listens.
             _ = fs::remove_file(&self.path);
         }
     }
@@ -134,7 +134,7 @@ pub async fn tell(mut stream: UnixStream, status: Status) {
         return;
     };
     line.push(b'\n');
-    // A client that does not read in time gets half of it, and delays nobody.
+    // A client that does not read in time gets a part of it, and delays nobody.
     _ = tokio::time::timeout(PATIENCE, stream.write_all(&line)).await;
 }
 

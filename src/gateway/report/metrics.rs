@@ -6,10 +6,10 @@
 //!  GET /readyz    traffic is diverted, and every worker lives   200, else 503
 //! ```
 //!
-//! It runs on the control thread, a task a connection, and asks the control loop as anybody who comes from outside:
-//! [`MetricsServer::asked`] is one of the things that the loop waits for. However many ask at once, they are answered
-//! together, with one look at the counters. Connections are few, each has one request and a few seconds, and when there is no
-//! room for another one, one that has not said what it wants goes first.
+//! It runs on the control thread, a task for each connection, and sends requests to the control loop, which receives
+//! them by [`MetricsServer::asked`]. However many clients ask at once, the loop answers them
+//! together, with one read of the counters. Connections are few, each has one request and a few seconds. When there is no
+//! room for another one, one that has not sent its request yet is evicted first.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -57,9 +57,9 @@ enum Question {
 /// The service whose readiness `/readyz` reports beside the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
-    /// Traffic is judged.
+    /// The gateway judges traffic.
     Traffic,
-    /// Names are answered.
+    /// The DNS server answers names.
     Names,
 }
 
@@ -135,7 +135,7 @@ impl Questions {
         self.0.iter().any(wants)
     }
 
-    /// Answers them all. Without a snapshot, those who want numbers learn that there are none.
+    /// Answers all of them. Without a snapshot, clients that want numbers get an error.
     pub fn answer(self, ready: bool, told: Option<Told>) {
         for question in self.0 {
             // A client that has gone no longer needs the answer.
@@ -190,7 +190,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Closes a connection when there are [`MAX_CONNECTIONS`]: the first that has not asked yet, or else the first.
+/// Evicts a connection when there are [`MAX_CONNECTIONS`]: the first that has not asked yet, or else the first.
 async fn evict_idle(connections: &mut VecDeque<Connection>) {
     connections.retain(|connection| !connection.task.is_finished());
     if connections.len() < MAX_CONNECTIONS {
@@ -215,7 +215,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, has_asked: Arc<AtomicBool
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
-        // `nc` and scripts say that they are done before they read.
+        // `nc` and scripts close their sending side before they read.
         .half_close(true)
         .max_buf_size(MAX_REQUEST)
         // There is a limit for all of it.
@@ -315,7 +315,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 const PATIENCE_WITH_CONTROL: Duration = Duration::from_secs(4);
 /// The pause before another try for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of a request's head: the least that hyper takes, and many times what scrapers send.
+/// Bytes of a request's head: the minimum that hyper accepts, and many times what scrapers send.
 const MAX_REQUEST: usize = 8_192;
 
 const _: () = assert!(PATIENCE_WITH_CONTROL.as_secs() < CONNECTION_TIMEOUT.as_secs());
@@ -347,7 +347,7 @@ mod tests {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         stream.write_all(request).await.expect("it reads");
         let mut answer = Vec::new();
-        // A connection that is reset has said what it had to say.
+        // A connection that is reset has sent all that it had to send.
         _ = stream.read_to_end(&mut answer).await;
         String::from_utf8(answer).expect("its answers are text")
     }
@@ -458,7 +458,7 @@ mod tests {
         for _ in 0..MAX_CONNECTIONS {
             idle.push(TcpStream::connect(address).await.expect("it listens"));
         }
-        // The first of them had to go.
+        // The first of them was evicted.
         let ended = idle[0].read(&mut [0; 16]).await;
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
 

@@ -5,9 +5,9 @@
 //!                                       │ which rules have a series of their own
 //! ```
 //!
-//! There are [`MAX_SERIES`] at most, whatever the policy and the traffic: a scrape costs the same every time, and no
+//! At most [`MAX_SERIES`] series exist, whatever the policy and the traffic: a scrape costs the same every time, and no
 //! policy fills the database that keeps them. Reasons are all there from the start. Rules and interfaces beyond what
-//! there is room for are summed under the name [`OTHERS`]. A rule that has a series keeps it for as long as it is told of
+//! there is room for are summed under the name [`OTHERS`]. A rule keeps its series for as long as it is reported
 //! by its name (`publish`), so that no counter ever goes back: neither its own nor that of the others.
 
 use std::cmp::Reverse;
@@ -67,7 +67,7 @@ pub enum Told {
 #[derive(Debug)]
 pub struct Series {
     started: SystemTime,
-    /// The rules that have series of their own, by kind and name, and what they told last.
+    /// The rules that have series of their own, by kind and name, and the counts they reported last.
     named: BTreeMap<(String, String), Traffic>,
     /// Counts, by kind, of rules that had a series of their own and have been summed under the others since.
     told_before: BTreeMap<String, Traffic>,
@@ -80,7 +80,7 @@ pub const MAX_SERIES: usize = 250;
 pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
 impl Series {
-    /// The series of a gateway that started at `started`.
+    /// Creates the series of a gateway that started at `started`.
     pub fn new(started: SystemTime) -> Self {
         Self {
             started,
@@ -111,7 +111,7 @@ impl Series {
         })
     }
 
-    /// Seconds since 1970.
+    /// Returns the start time in seconds since 1970.
     fn start_time(&self) -> f64 {
         let since = self.started.duration_since(UNIX_EPOCH);
         since.map_or(0.0, |since| since.as_secs_f64())
@@ -153,7 +153,7 @@ impl Series {
         self.named.contains_key(&key)
     }
 
-    /// The traffic of each rule that has a series, and of the others of each kind, by kind and name.
+    /// Returns the traffic of each rule that has a series, and of the others of each kind, by kind and name.
     fn rule_traffic(&mut self, rules: &[RuleStatus]) -> BTreeMap<(String, String), Traffic> {
         let mut sums = BTreeMap::<_, Traffic>::new();
         let mut others = BTreeMap::<_, Traffic>::new();
@@ -555,7 +555,7 @@ const RECORD_SERIES: usize = 9;
 /// Of names: outcomes; connections; and of the time that answers took: six bounds, their number and their sum.
 const DNS_SERIES: usize = Outcome::ALL.len() + 1 + 8;
 
-/// Series that there are at once where the policy and the traffic give cause to each of them.
+/// Series that exist at once if the policy and the traffic give cause to each of them.
 const ALL_SERIES: usize = {
     let verdicts = Action::ALL.len() * Reason::ALL.len();
     let rules = MAX_NAMED_RULES + RuleKind::ALL.len();

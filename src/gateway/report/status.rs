@@ -30,20 +30,20 @@ pub struct Status {
     pub diversion: DiversionStatus,
     /// The filter's own device.
     pub device: DeviceStatus,
-    /// Packets and bytes, for every reason and action that there was.
+    /// Packets and bytes, for every reason and action that occurred.
     pub verdicts: Vec<VerdictStatus>,
-    /// Packets and bytes of every rule that decided any, of this and earlier policies; rules that are long gone are
+    /// Packets and bytes of every rule that decided any, of this and earlier policies; rules of policies long replaced are
     /// summed under `(others)`.
     pub rules: Vec<RuleStatus>,
     /// First fragments evicted for lack of room: their non-first fragments were forwarded.
     pub evicted_fragments: u64,
-    /// The pin-point DNS server; `null` where the policy wants none.
+    /// The pin-point DNS server; `null` if the policy has none.
     #[serde(default)]
     pub dns: Option<DnsStatus>,
-    /// The log of samples of what was dropped, where the policy wants one.
+    /// The log of samples of dropped packets, if the policy has one.
     #[serde(default)]
     pub drop_log: Option<RecordStatus>,
-    /// The capture of what was dropped, where one is wanted.
+    /// The capture of dropped packets, if one was asked for.
     #[serde(default)]
     pub drop_capture: Option<RecordStatus>,
 }
@@ -57,7 +57,7 @@ pub struct RecordStatus {
     pub written: u64,
     /// Lines, or packets, lost: the disk was full, or too slow.
     pub lost: u64,
-    /// Why nothing can be written at the moment.
+    /// The error that keeps it from writing at the moment.
     pub error: Option<String>,
 }
 
@@ -75,7 +75,7 @@ pub struct DnsStatus {
     /// Connections evicted to make room for others.
     #[serde(default)]
     pub crowded_out_connections: u64,
-    /// The log of queries, where the policy wants one.
+    /// The log of queries, if the policy has one.
     #[serde(default)]
     pub query_log: Option<RecordStatus>,
 }
@@ -118,7 +118,7 @@ pub struct DiversionStatus {
     pub on_failure: String,
     /// Prefixes that can lead to the filter; 0 where all traffic does.
     pub prefixes: usize,
-    /// `vpn.interfaces`, and which there are of each.
+    /// The patterns of `vpn.interfaces`, and the interfaces present that match each.
     pub interfaces: Vec<InterfaceStatus>,
     /// Changes by other programs that were undone.
     #[serde(default)]
@@ -139,7 +139,7 @@ pub struct Repairs {
 pub struct InterfaceStatus {
     /// As the policy writes it.
     pub pattern: String,
-    /// The interfaces that it names at the moment.
+    /// The interfaces present that match it.
     pub present: Vec<String>,
 }
 
@@ -154,7 +154,7 @@ pub struct DeviceStatus {
     pub judged: Vec<u64>,
     /// True if a batch of packets is read or written in one system call (io_uring), false if each packet takes its own.
     pub io_uring: bool,
-    /// Packets that found its queue full, and were lost: the filter did not keep up. `null` where the kernel does not say.
+    /// Packets lost because its queue was full: the filter did not keep up. `null` where the kernel does not report it.
     pub overload_drops: Option<u64>,
     /// Packets to be forwarded that the kernel did not take back.
     pub failed_writes: u64,
@@ -187,7 +187,7 @@ pub struct RuleStatus {
 }
 
 impl DiversionStatus {
-    /// The diversion `summary` on a host that has the interfaces `present`.
+    /// Returns the status of the diversion `summary` on a host that has the interfaces `present`.
     pub fn new(summary: &DivertSummary, present: &[String], repairs: &Repairs) -> Self {
         let interface = |pattern: &String| {
             let named = present.iter().filter(|name| divert::names(pattern, name));

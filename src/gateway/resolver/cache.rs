@@ -7,7 +7,7 @@ use quick_cache::unsync::Cache;
 
 use crate::dns::{Key, Prepared};
 
-/// Answers by what they depend on; those least worth keeping go first (S3-FIFO).
+/// Answers by question; eviction is by S3-FIFO.
 #[derive(Debug)]
 pub(super) struct AnswerCache {
     answers: Option<Cache<Box<Key>, Kept>>,
@@ -30,7 +30,7 @@ pub(super) enum Known {
 }
 
 impl AnswerCache {
-    /// A cache for this many answers.
+    /// Creates a cache for this many answers.
     pub(super) fn new(entries: u32) -> Self {
         let entries = usize::try_from(entries).unwrap_or(usize::MAX);
         Self {
@@ -79,7 +79,7 @@ impl AnswerCache {
     }
 }
 
-/// Bytes of an answer that is kept: larger ones are rare, and would make the cache's size anybody's guess.
+/// Bytes of an answer that is kept: larger ones are rare, and would make the cache's size unpredictable.
 const LARGEST: usize = 4_096;
 /// The time for which a failure is remembered.
 const FAILURE: Duration = Duration::from_secs(1);

@@ -27,7 +27,7 @@ struct Open {
     give_way: Rc<Notify>,
 }
 
-/// One of them; it is open as long as this lives.
+/// One of them; it counts as open until this is dropped.
 #[derive(Debug)]
 pub(super) struct Admitted {
     connections: Rc<Connections>,
@@ -122,7 +122,7 @@ mod tests {
         let third = connections.admit(client(3), start + Duration::from_secs(2));
         assert!(must_go(&second).await);
         assert!(!must_go(&first).await && !must_go(&third).await);
-        // One that has ended leaves room.
+        // One that has closed leaves room.
         drop(first);
         let fourth = connections.admit(client(4), start);
         assert!(!must_go(&third).await && !must_go(&fourth).await);

@@ -63,13 +63,13 @@ impl Route {
 
 /// The immediate result of a query.
 pub(super) enum Taken {
-    /// The answer was appended; none, where there is none to give.
+    /// The answer was appended, or there is none to give.
     Done,
     /// The answer will be sent later.
     Waits,
 }
 
-/// A question that an upstream is to be asked.
+/// A question to ask an upstream.
 pub(super) struct UpstreamRequest {
     pub(super) key: Box<Key>,
     pub(super) question: Upstream,
@@ -276,7 +276,7 @@ impl Core {
             match waiter.route {
                 // A client that cannot be reached, or a full buffer: it will ask again.
                 Route::Datagram(socket, client) => _ = socket.try_send_to(&out, client),
-                // A connection that is gone waits for nothing.
+                // A closed connection waits for nothing.
                 Route::Stream(task) => _ = task.send(out),
             }
         }
@@ -290,7 +290,7 @@ impl Core {
     }
 }
 
-/// Has the upstreams asked for each of `requests`, and everybody answered who waits for it.
+/// Has the upstreams asked for each of `requests`, and answers every client that waits for it.
 pub(super) fn send_out(
     core: &Rc<RefCell<Core>>,
     requests: &mut Vec<UpstreamRequest>,

@@ -52,7 +52,7 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub struct DnsCounters {
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    /// Of answers, by [`BOUNDS`] and beyond.
+    /// Answers by [`BOUNDS`], and beyond.
     latency: [AtomicU64; BOUNDS.len() + 1],
     latency_microseconds: AtomicU64,
     crowded_out: AtomicU64,
@@ -109,7 +109,7 @@ impl DnsCounters {
 pub struct Histogram {
     /// Answers that took as long at most, and longer than the bound before; the last has no bound.
     pub buckets: Vec<(Option<Duration>, u64)>,
-    /// Of all answers together.
+    /// Sum for all answers.
     pub sum: Duration,
 }
 
@@ -119,7 +119,7 @@ fn bump(counter: &AtomicU64, by: u64) {
     counter.store(sum, Ordering::Relaxed);
 }
 
-/// An answer of one's own, of a server near by, of one far away, of the second server asked, of nobody.
+/// Typical times: an own answer, a server near by, one far away, the second server asked, no server at all.
 const BOUNDS: [Duration; 5] = [
     Duration::from_micros(100),
     Duration::from_millis(1),

@@ -16,12 +16,12 @@ use crate::dns::{EdnsUse, Heard, Upstream};
 
 /// Sends questions to upstreams.
 ///
-/// Every attempt has a socket of its own, whose port the kernel draws, and an id of its own (RFC 5452): whoever wants to
-/// put in an answer has to guess both, and who else asks the same waits for the same attempt. The socket is connected, so
-/// that datagrams of others do not get there.
+/// Every attempt has a socket of its own, whose port the kernel draws, and an id of its own (RFC 5452): an attacker who
+/// forges an answer has to guess both. Clients that ask the same wait for the same attempt. The socket is connected, so
+/// that datagrams from other addresses do not reach it.
 #[derive(Debug)]
 pub(super) struct Forwarder {
-    /// Room for sockets.
+    /// Permits for sockets.
     sockets: Semaphore,
     /// The upstream that is asked first, and until when, unless it is the first of the list.
     preferred: Cell<(usize, Instant)>,
@@ -32,12 +32,12 @@ pub(super) struct Forwarder {
 struct Failed {
     /// The upstream, by its place in the list.
     upstream: usize,
-    /// True if it answered, and cannot resolve the name: to ask it again is of no use.
+    /// True if it responded without a usable answer: to ask it again is of no use.
     spoke: bool,
 }
 
 impl Forwarder {
-    /// A forwarder with `sockets` sockets at most at a time.
+    /// Creates a forwarder with `sockets` sockets at most at a time.
     pub(super) fn new(sockets: usize) -> Self {
         Self {
             sockets: Semaphore::new(sockets),

@@ -16,7 +16,7 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// A limiter that lets every client ask `per_second` queries.
+    /// Creates a limiter that lets every client ask `per_second` queries.
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
         Self {
             interval: BURST / per_second.max(1),
@@ -25,7 +25,7 @@ impl Limiter {
         }
     }
 
-    /// Counts a query of `client`; returns `true` if the client may ask it.
+    /// Returns `true`, and counts the query, if `client` may ask one.
     pub(super) fn admits(&mut self, client: IpAddr, now: Instant) -> bool {
         if self.due.len() >= MAX_CLIENTS && !self.due.contains_key(&client) {
             if now.saturating_duration_since(self.tidied) < BURST {

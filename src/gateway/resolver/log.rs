@@ -4,8 +4,8 @@
 //!  thread "dns": Sampler ── bounded channel ──▶ thread "offramp-queries" ──▶ query log
 //! ```
 //!
-//! The server's thread waits for nobody: what there is no room for, and what is beyond the lines of its second, is
-//! counted, and the next line of its outcome says how many those were.
+//! The server's thread never blocks: queries that find the channel full, or exceed the lines of their second, are
+//! counted, and the next line of their outcome reports how many there were.
 
 use std::io;
 use std::net::IpAddr;
@@ -61,7 +61,7 @@ impl std::fmt::Display for QueryLogOptions {
 #[derive(Debug)]
 pub struct QueryLog {
     options: Option<QueryLogOptions>,
-    /// From the start of the server to its end, whatever the recorder.
+    /// Kept from the start of the server to its end, across recorders.
     counts: Arc<OutletCounts>,
     recorder: Option<Recorder>,
 }
@@ -87,7 +87,7 @@ impl QueryLog {
         }
     }
 
-    /// Writes what was handed over, and ends; a disk that does not answer is not waited for.
+    /// Writes the queries handed over, and ends; does not wait for a disk that does not respond.
     pub async fn stop(&mut self) {
         if let Some(recorder) = self.recorder.take() {
             recorder.stop().await;
@@ -136,7 +136,7 @@ pub(super) struct Asked {
     pub(super) took: Duration,
 }
 
-/// An [`Asked`] that is to have a line.
+/// An [`Asked`] that gets a line.
 #[derive(Debug)]
 struct Entry {
     at: SystemTime,
@@ -145,7 +145,7 @@ struct Entry {
     unwritten: u64,
 }
 
-/// Chooses what has a line; the server's thread alone has it.
+/// Chooses the queries that get a line; only the server's thread holds it.
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
     noting: Option<Noting>,
@@ -195,7 +195,7 @@ impl Sampler {
     }
 }
 
-/// A thread that writes down what it is handed.
+/// A thread that writes the queries it is handed.
 #[derive(Debug)]
 struct Recorder {
     noting: Noting,
@@ -234,12 +234,12 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self, stop: &AtomicBool) {
-        // Whoever cannot write says so before there is anything to write.
+        // Reports an error of the log before there is anything to write.
         self.log.flush(0, &self.counts);
         let mut second = Instant::now();
         loop {
             let is_last = stop.load(Ordering::Acquire);
-            // What comes meanwhile waits for the next round.
+            // Queries that arrive meanwhile wait for the next round.
             for entry in self.received.try_iter().take(MAX_WAITING) {
                 let Entry {
                     outcome, unwritten, ..
@@ -255,7 +255,7 @@ impl Writer {
             std::thread::park_timeout(LOG_PAUSE);
             if second.elapsed() >= SECOND {
                 second = Instant::now();
-                // What could not be written is tried again, and a file that was moved away is made anew.
+                // Retries a failed write, and creates anew a file that was moved away.
                 self.log.flush(0, &self.counts);
             }
         }
@@ -278,7 +278,7 @@ struct Line {
     response: Option<String>,
     /// From the question to the answer.
     microseconds: u64,
-    /// Queries of the same outcome since the last line, without a line.
+    /// Suppressed queries of the same outcome since the last line.
     unwritten: u64,
 }
 
@@ -307,7 +307,7 @@ fn push_line(out: &mut Vec<u8>, entry: &Entry, unwritten: u64) {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Queries that wait to be written; beyond, they are counted.
+/// Queries that wait to be written; further ones are counted.
 const MAX_WAITING: usize = 1_024;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 //!
 //! Everything runs on one thread of its own with one single-threaded runtime: no locks, and nothing here can hold up the
 //! gateway's control. Answers of the policy and of the cache are given in the receiving loop, without a task; they depend
-//! on no upstream. What a policy says is exchanged in one stroke, and every answer is made by one policy, which is the
+//! on no upstream. A reload replaces the policy atomically, and every answer is made by one policy, which is the
 //! one in force when it is given: a query that waits while the policy is reloaded is answered by the new one.
 //!
 //! hickory-server was measured against this first. It is as fast as dnsmasq, but it starts a task for each datagram

@@ -10,11 +10,11 @@ use hickory_proto::rr::{Name, RecordType};
 
 use crate::name::DnsName;
 
-/// Asks one server.
+/// Queries one server.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::gateway) struct Asker {
     server: SocketAddr,
-    /// The address to ask from, where it matters.
+    /// The source address, if it matters.
     from: Option<IpAddr>,
 }
 
@@ -42,7 +42,7 @@ impl Asker {
         Self { server, from }
     }
 
-    /// Asks for `name`: by UDP, and by TCP where the answer is cut.
+    /// Asks for `name`: by UDP, and by TCP if the answer is truncated.
     pub(in crate::gateway) fn ask(
         &self,
         name: &DnsName,
@@ -62,7 +62,7 @@ impl Asker {
             answer = self.by_tcp(&bytes).map_err(|error| error.to_string())?;
         }
         let code = answer.metadata.response_code;
-        // Whoever is not served is told so of every name.
+        // A client that is not served gets this response for every name.
         if code == ResponseCode::Refused {
             return Err(format!("it says: {code}"));
         }

@@ -26,7 +26,7 @@ use crate::gateway::host::rights;
 use crate::plan::Zones;
 use crate::policy::Policy;
 
-/// A DNS server that runs.
+/// A running DNS server.
 #[derive(Debug)]
 pub struct DnsServer {
     published: Arc<ArcSwap<Names>>,
@@ -107,7 +107,7 @@ impl NoAddress {
 }
 
 impl DnsServer {
-    /// Starts a server at the addresses that `policy` names, which tells `log`; `None` where it names none.
+    /// Starts a server at the addresses that `policy` names, which reports to `log`; `None` if it names none.
     ///
     /// # Errors
     /// [`DnsError`].
@@ -138,7 +138,7 @@ impl DnsServer {
                 let local = LocalSet::new();
                 let ended = runtime.block_on(local.run_until(work.go(stopped)));
                 if let Err(error) = ended {
-                    // Nobody listens any more where the server is being stopped.
+                    // Nobody receives any more if the server is being stopped.
                     _ = tell.send(error.to_string());
                 }
             })?;
@@ -195,7 +195,7 @@ impl Drop for DnsServer {
     }
 }
 
-/// The addresses at which `policy` wants queries answered, each once.
+/// Returns the addresses at which `policy` wants queries answered, each once.
 pub(in crate::gateway) fn listen_addresses(policy: &Policy) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     for address in &policy.dns.listen {
@@ -283,7 +283,7 @@ struct Room {
 }
 
 impl Room {
-    /// As much as the descriptors of this process allow, which are raised to what it may have.
+    /// Raises the limit on descriptors as far as the process may, and shares it out.
     fn find() -> Self {
         let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {
             Ok((soft, hard)) => {
@@ -304,7 +304,7 @@ impl Room {
     }
 }
 
-/// Descriptors that are of use.
+/// Descriptors that the server can make use of.
 const DESCRIPTORS: u64 = 8_192;
 /// Descriptors that every process has.
 const FEWEST_DESCRIPTORS: u64 = 256;

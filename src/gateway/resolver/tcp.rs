@@ -131,13 +131,13 @@ impl Conversation {
     }
 }
 
-/// The message at the front of `received`, if it is there as a whole.
+/// Returns the first message in `received`, if it is there as a whole.
 fn first_message(received: &[u8]) -> Option<&[u8]> {
     let (length, rest) = received.split_first_chunk()?;
     rest.get(..usize::from(u16::from_be_bytes(*length)))
 }
 
-/// `message` behind its length (RFC 1035 §4.2.2).
+/// Returns `message` behind its length (RFC 1035 §4.2.2).
 fn framed(message: &[u8]) -> Vec<u8> {
     let mut framed = Vec::with_capacity(message.len() + 2);
     // No answer is longer: `STREAM_LIMIT`.

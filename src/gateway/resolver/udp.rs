@@ -28,7 +28,7 @@ pub(super) async fn serve(
             return error;
         }
         let received = socket.try_io(Interest::READABLE, || queries.receive(&socket));
-        // Nothing there, or an error that belongs to a datagram sent before: neither is ours to end for.
+        // No datagram there, or an error that belongs to one sent before: neither is a reason to end.
         let Ok(()) = received else { continue };
         let now = Instant::now();
         {
@@ -46,7 +46,7 @@ pub(super) async fn serve(
         }
         send_out(&core, &mut requests, &forwarder);
         answers.send(&socket);
-        // Connections and upstreams have their turn after each batch.
+        // Lets connections and upstreams run after each batch.
         tokio::task::yield_now().await;
     }
 }

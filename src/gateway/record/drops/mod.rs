@@ -6,13 +6,13 @@
 //!                       └ free ◀───────────────┘
 //! ```
 //!
-//! Both are off unless they are asked for. A worker copies the beginning of a packet into a sample that is there already,
-//! and goes on: it waits for nobody and allocates nothing. Where no sample is free, or the log has had its lines of the
-//! second, the packet is counted as not written, and the next line of its reason says how many those were. Files are
-//! bounded in size, and what cannot be written (a full disk, say) is lost, said once, and tried again; traffic does not
-//! notice.
+//! Both are off by default. A worker copies the beginning of a packet into a preallocated sample,
+//! and goes on: it never blocks and allocates nothing. If no sample is free, or the log has used up its lines of the
+//! second, the packet is suppressed, and the next line of its reason reports how many were. Files are
+//! bounded in size. Records that cannot be written (on a full disk, say) are lost, reported once, and tried again;
+//! traffic is not affected.
 //!
-//! Here, and in the log of DNS queries, addresses of clients are written down; nowhere else.
+//! Only these records and the log of DNS queries contain addresses of clients.
 
 mod counts;
 mod line;
@@ -76,7 +76,7 @@ impl DropOptions {
         }
     }
 
-    /// The folders of their files.
+    /// Returns the folders of their files.
     pub fn folders(&self) -> Vec<PathBuf> {
         let log = self.log.as_ref().and_then(|log| log.place.folder());
         let capture = self.capture.as_ref();
@@ -91,7 +91,7 @@ impl DropOptions {
 pub struct Drops {
     capture: Option<CaptureOptions>,
     options: DropOptions,
-    /// From the start of the gateway to its end, whatever the recorder.
+    /// Kept from the start of the gateway to its end, across recorders.
     counts: Arc<Counts>,
     recorder: Option<Recorder>,
 }
@@ -118,7 +118,7 @@ impl Drops {
         }
     }
 
-    /// Writes what was handed over, and ends; a disk that does not answer is not waited for.
+    /// Writes the samples handed over, and ends; does not wait for a disk that does not respond.
     pub async fn stop(&mut self) {
         if let Some(recorder) = self.recorder.take() {
             recorder.stop(PATIENCE).await;

@@ -47,7 +47,7 @@ impl Recorder {
         self.reader.noting(policy)
     }
 
-    /// Has it write what it was handed, and end; it is left to itself after `patience`.
+    /// Has it write the samples it was handed, and end; gives up waiting after `patience`.
     pub(super) async fn stop(self, patience: Duration) {
         self.thread.stop(patience).await;
     }
@@ -67,7 +67,7 @@ impl Writer {
             Some(_) => CAPTURE_PAUSE,
             None => LOG_PAUSE,
         };
-        // Whoever cannot write says so before there is anything to write.
+        // Reports an error of the log or the capture before there is anything to write.
         self.flush(0);
         let mut second = Instant::now();
         loop {
@@ -80,14 +80,14 @@ impl Writer {
             if second.elapsed() >= Duration::from_secs(1) {
                 second = Instant::now();
                 self.reader.begin_second();
-                // What could not be written is tried again, and a file that was moved away is made anew.
+                // Retries a failed write, and creates anew a file that was moved away.
                 self.flush(0);
             }
         }
     }
 
     fn write_what_is_there(&mut self) {
-        // What comes meanwhile waits for the next round.
+        // Samples that arrive meanwhile wait for the next round.
         for _ in 0..self.reader.capacity() {
             let Some(sample) = self.reader.next() else {
                 break;
@@ -177,14 +177,14 @@ impl Capture {
         if self.taken.len() < least {
             return;
         }
-        // What could not be written is counted.
+        // The outlet counts records that it could not write.
         _ = self.outlet.write(&self.taken, self.count, &counts.capture);
         self.taken.clear();
         self.count = 0;
     }
 }
 
-/// With a capture, samples are to be free again before they run out.
+/// With a capture, samples must be free again before they run out.
 const CAPTURE_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes that justify a write.
 const ENOUGH: usize = 256 << 10;
