@@ -1,7 +1,7 @@
 //! Records for the operator who asks for them: logs and captures, bounded in size and rate.
 //!
-//! `drops` writes packets with it, `dns` queries. Files are bounded in size; records that cannot be written (on a full
-//! disk, say) are counted as lost, reported once, and tried again.
+//! `drops` writes packets with it, `dns` queries. Files are bounded in size. Records that cannot be written (on a full
+//! disk, say) are counted as lost; the failure is reported once, and later records are tried again.
 
 mod counts;
 pub mod drops;

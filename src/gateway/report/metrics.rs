@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It runs on the control thread, a task for each connection, and sends requests to the control loop, which receives
-//! them by [`MetricsServer::asked`]. However many clients ask at once, the loop answers them
-//! together, with one read of the counters. Connections are few, each has one request and a few seconds. When there is no
+//! them by [`MetricsServer::asked`]. However many clients ask at once, the loop answers them together, with one read of
+//! the counters. Connections are few, each has one request and a few seconds. When there is no
 //! room for another one, one that has not sent its request yet is evicted first.
 
 use std::collections::VecDeque;

@@ -32,7 +32,7 @@ pub struct Status {
     pub device: DeviceStatus,
     /// Packets and bytes, for every reason and action that occurred.
     pub verdicts: Vec<VerdictStatus>,
-    /// Packets and bytes of every rule that decided any, of this and earlier policies; rules of policies long replaced are
+    /// Packets and bytes of every rule that decided any, of this and earlier policies; rules replaced long ago are
     /// summed under `(others)`.
     pub rules: Vec<RuleStatus>,
     /// First fragments evicted for lack of room: their non-first fragments were forwarded.

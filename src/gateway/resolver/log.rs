@@ -255,7 +255,7 @@ impl Writer {
             std::thread::park_timeout(LOG_PAUSE);
             if second.elapsed() >= SECOND {
                 second = Instant::now();
-                // Retries a failed write, and creates anew a file that was moved away.
+                // Tries again after a failure, and creates anew a file that was moved away.
                 self.log.flush(0, &self.counts);
             }
         }

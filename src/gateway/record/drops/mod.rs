@@ -9,8 +9,8 @@
 //! Both are off by default. A worker copies the beginning of a packet into a preallocated sample,
 //! and goes on: it never blocks and allocates nothing. If no sample is free, or the log has used up its lines of the
 //! second, the packet is suppressed, and the next line of its reason reports how many were. Files are
-//! bounded in size. Records that cannot be written (on a full disk, say) are lost, reported once, and tried again;
-//! traffic is not affected.
+//! bounded in size. Records that cannot be written (on a full disk, say) are lost; the failure is reported once, later
+//! records are tried again, and traffic is not affected.
 //!
 //! Only these records and the log of DNS queries contain addresses of clients.
 

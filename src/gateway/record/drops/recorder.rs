@@ -80,7 +80,7 @@ impl Writer {
             if second.elapsed() >= Duration::from_secs(1) {
                 second = Instant::now();
                 self.reader.begin_second();
-                // Retries a failed write, and creates anew a file that was moved away.
+                // Tries again after a failure, and creates anew a file that was moved away.
                 self.flush(0);
             }
         }
