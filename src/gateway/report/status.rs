@@ -105,7 +105,7 @@ pub struct Reloads {
     pub taken: u64,
     /// Rejected for mistakes: the one before stayed in force.
     pub refused: u64,
-    /// Why the last one was refused; `null` once a later one was taken.
+    /// The error of the last one refused; `null` once a later one was put in force.
     pub last_error: Option<String>,
 }
 

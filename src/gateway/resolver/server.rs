@@ -70,7 +70,7 @@ impl Names {
     }
 }
 
-/// Why a DNS server did not start.
+/// The reason why a DNS server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum DnsError {
     /// It cannot listen at an address.
