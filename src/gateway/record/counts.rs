@@ -1,4 +1,4 @@
-//! [`OutletCounts`]: how much was written, and how much was to be and was not.
+//! [`OutletCounts`]: the numbers of records written and lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::gateway::report::status::RecordStatus;
 
-/// Of what goes to one place.
+/// The counters of one outlet.
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct OutletCounts {
     written: AtomicU64,
@@ -14,11 +14,11 @@ pub(in crate::gateway) struct OutletCounts {
     trouble: Mutex<Trouble>,
 }
 
-/// What keeps records from being written.
+/// The problem that keeps records from being written.
 #[derive(Debug, Default)]
 struct Trouble {
     error: Option<String>,
-    /// Since when the system has a write that it has not come back from.
+    /// Start of a write that has not returned.
     writing: Option<Instant>,
 }
 
@@ -40,7 +40,7 @@ impl OutletCounts {
         self.trouble().error = error;
     }
 
-    /// Does what may wait for a disk or a pipe.
+    /// Runs `write`, which may block on a disk or a pipe, and notes since when it has run.
     pub(in crate::gateway) fn watched<T>(&self, write: impl FnOnce() -> T) -> T {
         self.trouble().writing = Some(Instant::now());
         let written = write();
@@ -71,5 +71,5 @@ impl OutletCounts {
     }
 }
 
-/// How long a write may take before it counts as trouble.
+/// Time after which a write that has not returned counts as a problem.
 const MAX_WRITE: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! [`BoundedFile`]: a file that older ones make room for, and that holds whole records whatever happens.
+//! [`BoundedFile`]: a file of limited size that is rotated, and that holds whole records even after an error.
 //!
 //! ```text
 //!  drops.jsonl    ◀── append, up to its limit
@@ -7,8 +7,8 @@
 //!  drops.jsonl.3      the oldest, which the next round replaces
 //! ```
 //!
-//! Why by hand: the crates that rotate logs drop what cannot be written without a word, or panic, and none knows of a
-//! preamble.
+//! Written by hand because the crates that rotate logs silently drop records that cannot be written, or panic, and none
+//! supports a preamble.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -22,9 +22,9 @@ pub(in crate::gateway) struct BoundedFile {
     path: PathBuf,
     /// Bytes that the file may have.
     limit: u64,
-    /// How many older ones are kept.
+    /// The number of rotated files kept.
     older: usize,
-    /// What each of them begins with; without one, a file that is there is written on.
+    /// The first bytes of each file; without them, an existing file is appended to.
     preamble: Vec<u8>,
     open: Option<OpenFile>,
 }
@@ -34,9 +34,9 @@ struct OpenFile {
     file: File,
     /// Bytes of whole records.
     length: u64,
-    /// Behind them is the beginning of another one.
+    /// True if an incomplete record follows them.
     is_torn: bool,
-    /// Device and inode, by which it is told from another of its name.
+    /// Device and inode, which distinguish it from another file of its name.
     identity: (u64, u64),
 }
 
@@ -59,10 +59,10 @@ impl BoundedFile {
     /// Appends whole records.
     ///
     /// # Errors
-    /// When they cannot be written: then nothing of them is left in the file, as soon as that can be had.
+    /// When they cannot be written: then no part of them stays in the file, as soon as it can be truncated.
     pub(in crate::gateway) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         let is_same = |open: &OpenFile| {
-            // Somebody may have moved it away, as logrotate does.
+            // Another program may have moved it away, as logrotate does.
             fs::metadata(&self.path).is_ok_and(|it| identity(&it) == open.identity)
         };
         let mut open = match self.open.take().filter(is_same) {
@@ -83,7 +83,7 @@ impl BoundedFile {
         written
     }
 
-    /// Opens the file, which is made if need be, with its folder.
+    /// Opens the file; creates it, and its folder, if need be.
     fn open(&self) -> io::Result<OpenFile> {
         if let Some(folder) = self.path.parent() {
             DirBuilder::new()
@@ -110,7 +110,7 @@ impl BoundedFile {
         Ok(())
     }
 
-    /// The path of the file that was rotated `age` times.
+    /// Returns the path of the file that was rotated `age` times.
     fn aged(&self, age: usize) -> PathBuf {
         let mut name = OsString::from(&self.path);
         if age > 0 {
@@ -125,9 +125,9 @@ impl OpenFile {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
-            // Addresses of clients are in it.
+            // It holds addresses of clients.
             .mode(0o600)
-            // A FIFO would have to be waited for.
+            // Opening a FIFO would block.
             .custom_flags(nix::libc::O_NONBLOCK)
             .open(path)?;
         let metadata = file.metadata()?;

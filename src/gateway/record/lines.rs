@@ -1,4 +1,4 @@
-//! [`LineLog`]: a log of samples, whose lines say how many of their kind have none.
+//! [`LineLog`]: a log of samples, whose lines count the suppressed records of their kind.
 
 use super::{Outlet, OutletCounts, Place};
 
@@ -8,14 +8,14 @@ pub(in crate::gateway) struct LineLog<const KINDS: usize> {
     outlet: Outlet,
     lines: Vec<u8>,
     count: u64,
-    /// What the lines stand for: themselves, and what they say was not written.
+    /// Records that the lines stand for: themselves, and those they report as suppressed.
     stand_for: [u64; KINDS],
-    /// What lines stood for that were lost.
+    /// Records that lost lines stood for, to be reported by the next line.
     carried: [u64; KINDS],
 }
 
 impl<const KINDS: usize> LineLog<KINDS> {
-    /// The log that messages call `name`, at `place`.
+    /// Creates the log that messages call `name`, at `place`.
     pub(in crate::gateway) fn new(name: &str, place: &Place) -> Self {
         Self {
             outlet: Outlet::new(format!("{name} {place}"), place.target()),
@@ -26,7 +26,7 @@ impl<const KINDS: usize> LineLog<KINDS> {
         }
     }
 
-    /// Has `write` append a line of `kind`, which says how many before it have none: `unwritten`, and what was lost.
+    /// Has `write` append a line of `kind`, which reports suppressed records before it: `unwritten`, and those lost.
     pub(in crate::gateway) fn add(
         &mut self,
         kind: usize,
@@ -39,7 +39,7 @@ impl<const KINDS: usize> LineLog<KINDS> {
         self.stand_for[kind] += unwritten + 1;
     }
 
-    /// Writes what has come to `least` bytes.
+    /// Writes the gathered lines if they have at least `least` bytes.
     pub(in crate::gateway) fn flush(&mut self, least: usize, counts: &OutletCounts) {
         if self.lines.len() < least {
             return;

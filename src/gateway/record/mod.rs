@@ -1,7 +1,7 @@
-//! Records for the operator who asks for them: where they are written, bounded whatever comes.
+//! Records for the operator who asks for them: logs and captures, bounded in size and rate.
 //!
-//! `drops` writes packets down with it, `dns` questions. Files are bounded in size; what cannot be written (a full disk,
-//! say) is counted as lost, said once, and tried again.
+//! `drops` writes packets with it, `dns` queries. Files are bounded in size. Records that cannot be written (on a full
+//! disk, say) are counted as lost; the failure is reported once, and later records are tried again.
 
 mod counts;
 pub mod drops;
@@ -20,7 +20,7 @@ pub(super) use self::outlet::{Outlet, Target};
 pub(super) use self::thread::{PATIENCE, WriterThread};
 use crate::policy::GatewayOptions;
 
-/// Where a log is written.
+/// The destination of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// Standard output.
@@ -30,7 +30,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// What a policy calls `word`: a path, or [`GatewayOptions::STANDARD_OUTPUT`].
+    /// Parses `word` of a policy: a path, or [`GatewayOptions::STANDARD_OUTPUT`].
     pub fn of(word: &str) -> Self {
         match word {
             GatewayOptions::STANDARD_OUTPUT => Self::Output,
@@ -46,7 +46,7 @@ impl Place {
         }
     }
 
-    /// What lines are written to.
+    /// Returns the target that lines are written to.
     pub(super) fn target(&self) -> Target {
         match self {
             Self::Output => Target::Output,
@@ -73,5 +73,5 @@ impl fmt::Display for Place {
 pub(super) const OLDER_FILES: usize = 3;
 /// Bytes of a file of a log.
 const LOG_FILE_SIZE: u64 = 8 << 20;
-/// How long to gather lines: a few a second are no hurry.
+/// Time to gather lines: a few a second are no hurry.
 pub(super) const LOG_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);

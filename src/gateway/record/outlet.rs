@@ -1,4 +1,4 @@
-//! [`Outlet`]: where records go, or are lost while they cannot be written.
+//! [`Outlet`]: a destination of records, which counts them as lost while it cannot write.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use tracing::{info, warn};
 use super::counts::OutletCounts;
 use super::file::BoundedFile;
 
-/// Where records go.
+/// A destination of records.
 #[derive(Debug)]
 pub(in crate::gateway) struct Outlet {
-    /// What it is, for messages: `the drop log /var/log/offramp/drops.jsonl`.
+    /// Its name for messages: `the drop log /var/log/offramp/drops.jsonl`.
     name: String,
     target: Target,
-    /// Since it failed: when there is to be another try.
+    /// After a failure: the time of the next try.
     retry_at: Option<Instant>,
-    /// What was lost when it failed.
+    /// Records lost when it failed.
     lost_before: u64,
 }
 
@@ -38,7 +38,7 @@ impl Outlet {
         }
     }
 
-    /// Writes `records`, which are `count`, or counts them as lost; whether it could.
+    /// Writes `records`, which are `count`, or counts them as lost; returns whether it could write.
     pub(in crate::gateway) fn write(
         &mut self,
         records: &[u8],
@@ -91,5 +91,5 @@ impl Target {
     }
 }
 
-/// How long to leave alone what could not be written.
+/// The backoff after a failed write.
 const RETRY: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! [`WriterThread`]: a thread that writes records down, and whose end is not waited for long.
+//! [`WriterThread`]: a thread that writes records, with a time limit on its end.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// A thread that writes records down.
+/// A thread that writes records.
 #[derive(Debug)]
 pub(in crate::gateway) struct WriterThread {
     stop: Arc<AtomicBool>,
@@ -17,10 +17,10 @@ pub(in crate::gateway) struct WriterThread {
 }
 
 impl WriterThread {
-    /// Starts it: `write` goes on until it is told that it is to end, and may park itself meanwhile.
+    /// Starts it: `write` runs until it is told to end, and may park its thread meanwhile.
     ///
     /// # Errors
-    /// When the system has no thread for us.
+    /// When the system cannot start a thread.
     pub(in crate::gateway) fn start(
         name: &str,
         write: impl FnOnce(&AtomicBool) + Send + 'static,
@@ -42,14 +42,14 @@ impl WriterThread {
         })
     }
 
-    /// Has it write what it was handed, and end; it is left to itself after `patience`.
+    /// Has it write the records it was handed, and end; gives up waiting after `patience`.
     pub(in crate::gateway) async fn stop(self, patience: Duration) {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
-        // It may hang in a disk or a pipe.
+        // It may be blocked on a disk or a pipe.
         _ = tokio::time::timeout(patience, self.ended).await;
     }
 }
 
-/// How long the last records may take to be written.
+/// Time limit to write the last records.
 pub(in crate::gateway) const PATIENCE: Duration = Duration::from_secs(1);

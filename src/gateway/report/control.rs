@@ -20,17 +20,17 @@ use super::status::Status;
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode, which distinguish it from a file that another program puts in its place.
+    /// Device and inode, which distinguish it from a file that another program puts at its path.
     identity: (u64, u64),
 }
 
 impl ControlSocket {
-    /// Listens at `path`, whose folder is made if need be; a socket that a killed process left there is replaced.
+    /// Listens at `path` and creates its folder if need be; replaces a socket that a killed process left there.
     ///
     /// Only the user that the gateway runs as may connect.
     ///
     /// # Errors
-    /// When something else is at `path`, or it cannot be made.
+    /// When something else is at `path`, or the socket cannot be created.
     pub fn listen(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             DirBuilder::new()
@@ -61,7 +61,7 @@ impl ControlSocket {
             match self.listener.accept().await {
                 Ok((stream, _)) => return stream,
                 Err(error) => {
-                    // No descriptor is free: one may be in a moment.
+                    // No descriptor is free: one may be soon.
                     debug!("a client that asks for the status has to wait: {error}");
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -70,10 +70,10 @@ impl ControlSocket {
     }
 }
 
-/// Looks whether [`ControlSocket::listen`] would find a place at `path`, and changes nothing.
+/// Checks that [`ControlSocket::listen`] could listen at `path`, and changes nothing.
 ///
 /// # Errors
-/// What stands in the way.
+/// The reason why it could not.
 pub fn try_listen(path: &Path) -> io::Result<()> {
     // Its length is limited (unix(7)).
     SocketAddr::from_pathname(path)?;
@@ -90,7 +90,7 @@ pub fn try_listen(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The file at the path of a socket that is to be made.
+/// The state of the path of a socket to be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Nothing.
@@ -100,7 +100,7 @@ enum Place {
 }
 
 impl Place {
-    /// What is at `path`; an error where it belongs to somebody.
+    /// Examines `path`; an error if a process listens there, or if it is no socket.
     fn at(path: &Path) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.file_type().is_socket() => {
@@ -122,7 +122,7 @@ impl Drop for ControlSocket {
         let is_ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
         if is_ours {
-            // Where it cannot be removed, the next one to start finds that nobody listens.
+            // If it cannot be removed, the next gateway to start finds that nobody listens.
             _ = fs::remove_file(&self.path);
         }
     }
@@ -134,14 +134,14 @@ pub async fn tell(mut stream: UnixStream, status: Status) {
         return;
     };
     line.push(b'\n');
-    // A client that does not read in time gets half of it, and delays nobody.
+    // A client that does not read in time gets a part of it, and delays nobody.
     _ = tokio::time::timeout(PATIENCE, stream.write_all(&line)).await;
 }
 
 /// Asks the gateway that listens at `path`.
 ///
 /// # Errors
-/// When none does, or it tells no status.
+/// When none listens there, or it sends no status.
 pub fn ask(path: &Path) -> io::Result<Status> {
     let mut stream = StdUnixStream::connect(path)?;
     stream.set_read_timeout(Some(LONG_PATIENCE))?;

@@ -6,10 +6,10 @@
 //!  GET /readyz    traffic is diverted, and every worker lives   200, else 503
 //! ```
 //!
-//! It runs on the control thread, a task a connection, and asks the control loop as anybody who comes from outside:
-//! [`MetricsServer::asked`] is one of the things that the loop waits for. However many ask at once, they are answered
-//! together, with one look at the counters. Connections are few, each has one request and a few seconds, and when there is no
-//! room for another one, one that has not said what it wants goes first.
+//! It runs on the control thread, a task for each connection, and sends requests to the control loop, which receives
+//! them by [`MetricsServer::asked`]. However many clients ask at once, the loop answers them together, with one read of
+//! the counters. Connections are few, each has one request and a few seconds. When there is no
+//! room for another one, one that has not sent its request yet is evicted first.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 
 use super::series::{MEDIA_TYPE, Series, Told};
 
-/// Serves until it is dropped.
+/// The HTTP server; serves until it is dropped.
 #[derive(Debug)]
 pub struct MetricsServer {
     questions: mpsc::Receiver<Question>,
@@ -42,24 +42,24 @@ pub struct MetricsServer {
     _shared: Arc<Shared>,
 }
 
-/// What is asked of the control loop, on all connections.
+/// A request to the control loop, from any connection.
 #[derive(Debug)]
 pub struct Questions(Vec<Question>);
 
 #[derive(Debug)]
 enum Question {
-    /// Whether traffic is diverted, and every worker lives.
+    /// True if traffic is diverted and every worker lives.
     Readiness(oneshot::Sender<bool>),
     /// Everything.
     Numbers(oneshot::Sender<Told>),
 }
 
-/// What is served beside the metrics, for `/readyz`.
+/// The service whose readiness `/readyz` reports beside the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
-    /// Traffic is judged.
+    /// The gateway judges traffic.
     Traffic,
-    /// Names are answered.
+    /// The DNS server answers names.
     Names,
 }
 
@@ -78,7 +78,7 @@ impl MetricsServer {
     /// Listens at `address`, and serves from here on, in the tokio runtime that calls.
     ///
     /// # Errors
-    /// When nobody can listen there.
+    /// When it cannot listen there.
     pub async fn start(address: SocketAddr, serving: Serving) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         if address.ip().is_loopback() {
@@ -106,7 +106,7 @@ impl MetricsServer {
         }
     }
 
-    /// Waits until somebody asks; forever where there is no `server`.
+    /// Waits for the next requests to the control loop; for ever where there is no `server`.
     ///
     /// No question is lost when it is dropped before it is done, and called again.
     pub async fn asked(server: &mut Option<Self>) -> Questions {
@@ -129,16 +129,16 @@ impl Drop for MetricsServer {
 }
 
 impl Questions {
-    /// Whether [`Questions::answer`] needs a snapshot.
+    /// Returns `true` if [`Questions::answer`] needs a snapshot.
     pub fn want_numbers(&self) -> bool {
         let wants = |question: &Question| matches!(question, Question::Numbers(_));
         self.0.iter().any(wants)
     }
 
-    /// Answers them all. Without a snapshot, those who want numbers learn that there are none.
+    /// Answers all of them. Without a snapshot, clients that want numbers get an error.
     pub fn answer(self, ready: bool, told: Option<Told>) {
         for question in self.0 {
-            // Who has gone meanwhile does not want to know any more.
+            // A client that has gone no longer needs the answer.
             match (question, &told) {
                 (Question::Readiness(asker), _) => _ = asker.send(ready),
                 (Question::Numbers(asker), Some(told)) => _ = asker.send(told.clone()),
@@ -148,7 +148,7 @@ impl Questions {
     }
 }
 
-/// What all connections are served from.
+/// State shared by all connections.
 #[derive(Debug)]
 struct Shared {
     serving: Serving,
@@ -160,7 +160,7 @@ struct Shared {
 #[derive(Debug)]
 struct Connection {
     task: JoinHandle<()>,
-    /// It has said what it wants.
+    /// Set once a request has arrived.
     has_asked: Arc<AtomicBool>,
 }
 
@@ -190,7 +190,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Closes a connection when there are [`MAX_CONNECTIONS`]: the first that has not asked yet, or else the first.
+/// Evicts a connection when there are [`MAX_CONNECTIONS`]: the first that has not asked yet, or else the first.
 async fn evict_idle(connections: &mut VecDeque<Connection>) {
     connections.retain(|connection| !connection.task.is_finished());
     if connections.len() < MAX_CONNECTIONS {
@@ -215,17 +215,17 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, has_asked: Arc<AtomicBool
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
-        // `nc` and scripts say that they are done before they read.
+        // `nc` and scripts close their sending side before they read.
         .half_close(true)
         .max_buf_size(MAX_REQUEST)
         // There is a limit for all of it.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service);
-    // Who speaks something else, goes away or takes too long has been told all that there is to tell.
+    // A client that speaks another protocol, goes away or takes too long gets nothing more.
     _ = timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
-/// What there is to ask for.
+/// The endpoint that a request asks for.
 #[derive(Debug, Clone, Copy)]
 enum Resource {
     Metrics,
@@ -309,13 +309,13 @@ fn text(status: StatusCode, body: &str) -> Response<String> {
 
 /// Connections at a time: a few servers that scrape, a few that check, and somebody who looks.
 const MAX_CONNECTIONS: usize = 32;
-/// How long a connection may take, from its first byte to its last.
+/// Time limit of a connection, from its first byte to its last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a question may wait for the control loop; the answer then has a second to get there.
+/// Time limit for an answer of the control loop; the answer then has a second to reach the client.
 const PATIENCE_WITH_CONTROL: Duration = Duration::from_secs(4);
-/// How long to wait for a free descriptor.
+/// The pause before another try for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of a request's head: the least that hyper takes, and many times what scrapers send.
+/// Bytes of a request's head: the minimum that hyper accepts, and many times what scrapers send.
 const MAX_REQUEST: usize = 8_192;
 
 const _: () = assert!(PATIENCE_WITH_CONTROL.as_secs() < CONNECTION_TIMEOUT.as_secs());
@@ -342,12 +342,12 @@ mod tests {
         address
     }
 
-    /// What the server says to `request` until it closes the connection.
+    /// Sends `request` and returns everything the server sends until it closes the connection.
     async fn exchange(address: SocketAddr, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         stream.write_all(request).await.expect("it reads");
         let mut answer = Vec::new();
-        // A connection that is reset has said what it had to say.
+        // A connection that is reset has sent all that it had to send.
         _ = stream.read_to_end(&mut answer).await;
         String::from_utf8(answer).expect("its answers are text")
     }
@@ -458,7 +458,7 @@ mod tests {
         for _ in 0..MAX_CONNECTIONS {
             idle.push(TcpStream::connect(address).await.expect("it listens"));
         }
-        // The first of them had to go.
+        // The first of them was evicted.
         let ended = idle[0].read(&mut [0; 16]).await;
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
 

@@ -1,13 +1,13 @@
-//! [`Series`]: what a running gateway tells, as the series that Prometheus scrapes.
+//! [`Series`]: the state of a running gateway as the time series that Prometheus scrapes.
 //!
 //! ```text
 //!  Status, readiness ──▶ Snapshot ──▶ Series::render ──▶ text, version 0.0.4
 //!                                       │ which rules have a series of their own
 //! ```
 //!
-//! There are [`MAX_SERIES`] at most, whatever the policy and the traffic: a scrape costs the same every time, and no
+//! At most [`MAX_SERIES`] series exist, whatever the policy and the traffic: a scrape costs the same every time, and no
 //! policy fills the database that keeps them. Reasons are all there from the start. Rules and interfaces beyond what
-//! there is room for are summed under the name [`OTHERS`]. A rule that has a series keeps it for as long as it is told of
+//! there is room for are summed under the name [`OTHERS`]. A rule keeps its series for as long as it is reported
 //! by its name (`publish`), so that no counter ever goes back: neither its own nor that of the others.
 
 use std::cmp::Reverse;
@@ -32,16 +32,16 @@ use crate::gateway::tun::publish::OTHERS;
 use crate::packet::Traffic;
 use crate::verdict::{Action, Reason, RuleKind};
 
-/// What a gateway tells at one moment.
+/// A gateway's state at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Its numbers, with every rule of the policies so far, also those that decided nothing.
     pub status: Status,
-    /// Whether traffic is diverted and every worker lives.
+    /// True if traffic is diverted and every worker lives.
     pub ready: bool,
 }
 
-/// What a DNS server without the rest of the gateway tells at one moment.
+/// The state, at one moment, of a DNS server without the rest of the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamesSnapshot {
     /// Version of the program.
@@ -50,11 +50,11 @@ pub struct NamesSnapshot {
     pub dns: DnsStatus,
     /// Which of the policies since the start is in force, from 1.
     pub generation: u64,
-    /// What became of later ones.
+    /// Outcomes of later policies.
     pub reloads: Reloads,
 }
 
-/// What there is to tell, for all who ask at that moment.
+/// The state to report to everyone who asks at that moment.
 #[derive(Debug, Clone)]
 pub enum Told {
     /// Of a gateway.
@@ -67,9 +67,9 @@ pub enum Told {
 #[derive(Debug)]
 pub struct Series {
     started: SystemTime,
-    /// The rules that have series of their own, by kind and name, and what they told last.
+    /// The rules that have series of their own, by kind and name, and the counts they reported last.
     named: BTreeMap<(String, String), Traffic>,
-    /// What rules had told that had a series of their own and are among the others since, by kind.
+    /// Counts, by kind, of rules that had a series of their own and have been summed under the others since.
     told_before: BTreeMap<String, Traffic>,
 }
 
@@ -80,7 +80,7 @@ pub const MAX_SERIES: usize = 250;
 pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
 impl Series {
-    /// The series of a gateway that started at `started`.
+    /// Creates the series of a gateway that started at `started`.
     pub fn new(started: SystemTime) -> Self {
         Self {
             started,
@@ -89,7 +89,7 @@ impl Series {
         }
     }
 
-    /// What is told, in the text format of Prometheus.
+    /// Renders `told` in the text format of Prometheus.
     pub fn render_told(&mut self, told: &Told) -> String {
         match told {
             Told::Gateway(snapshot) => self.render(snapshot),
@@ -100,7 +100,7 @@ impl Series {
         }
     }
 
-    /// What `snapshot` tells, in the text format of Prometheus.
+    /// Renders `snapshot` in the text format of Prometheus.
     pub fn render(&mut self, snapshot: &Arc<Snapshot>) -> String {
         self.release_names(&snapshot.status.rules);
         self.name_rules(&snapshot.status.rules);
@@ -111,13 +111,13 @@ impl Series {
         })
     }
 
-    /// Seconds since 1970.
+    /// Returns the start time in seconds since 1970.
     fn start_time(&self) -> f64 {
         let since = self.started.duration_since(UNIX_EPOCH);
         since.map_or(0.0, |since| since.as_secs_f64())
     }
 
-    /// Takes their series from rules that are not told of any more: from here on they are among the others.
+    /// Takes their series from rules that are no longer reported: from here on they are summed under the others.
     fn release_names(&mut self, rules: &[RuleStatus]) {
         let told: BTreeSet<(&str, &str)> = rules.iter().map(key).collect();
         let named = std::mem::take(&mut self.named).into_iter();
@@ -153,7 +153,7 @@ impl Series {
         self.named.contains_key(&key)
     }
 
-    /// The traffic of each rule that has a series, and of the others of each kind, by kind and name.
+    /// Returns the traffic of each rule that has a series, and of the others of each kind, by kind and name.
     fn rule_traffic(&mut self, rules: &[RuleStatus]) -> BTreeMap<(String, String), Traffic> {
         let mut sums = BTreeMap::<_, Traffic>::new();
         let mut others = BTreeMap::<_, Traffic>::new();
@@ -172,7 +172,7 @@ impl Series {
             }
         }
         for (kind, mut sum) in others {
-            // It was told under their names.
+            // Already reported under their own names.
             let before = self.told_before.get(&kind).copied().unwrap_or_default();
             sum.packets = sum.packets.saturating_sub(before.packets);
             sum.bytes = sum.bytes.saturating_sub(before.bytes);
@@ -190,7 +190,7 @@ fn encode(scrape: impl Collector + 'static) -> String {
     text
 }
 
-/// What a rule is told by.
+/// Returns the kind and name that identify a rule.
 fn key(rule: &RuleStatus) -> (&str, &str) {
     (&rule.kind, &rule.name)
 }
@@ -332,7 +332,7 @@ impl Collector for NamesScrape {
 struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
 impl Families<'_, '_> {
-    /// What became of policies.
+    /// Writes the outcomes of policies.
     fn policies(&mut self, reloads: &Reloads, generation: u64) -> fmt::Result {
         self.counters(
             "policy_reloads",
@@ -354,7 +354,7 @@ impl Families<'_, '_> {
         )
     }
 
-    /// What became of DNS queries, and of their log.
+    /// Writes the outcomes of DNS queries, and the counters of their log.
     fn names(&mut self, dns: &DnsStatus) -> fmt::Result {
         self.counters(
             "dns_queries",
@@ -391,7 +391,7 @@ impl Families<'_, '_> {
         )
     }
 
-    /// What runs, and since when.
+    /// Writes the program's version and its start time.
     fn program(&mut self, version: &str, start_time: f64) -> fmt::Result {
         self.gauge(
             "start_time_seconds",
@@ -470,7 +470,7 @@ impl Families<'_, '_> {
     }
 }
 
-/// How long DNS answers took.
+/// A histogram of the time that DNS answers took.
 #[derive(Debug)]
 struct Latency<'s>(&'s DnsStatus);
 
@@ -499,7 +499,7 @@ type Labels<'l, const N: usize> = [(&'static str, &'l str); N];
 
 const NO_LABELS: Labels<'static, 0> = [];
 
-/// What got each verdict so far: those that there can be, and any other that was counted all the same.
+/// Returns the traffic by verdict: every possible verdict, and any other that was counted all the same.
 fn traffic_by_verdict(status: &Status) -> Vec<(Labels<'static, 2>, Traffic)> {
     let all = Reason::ALL
         .into_iter()
@@ -525,7 +525,7 @@ fn traffic_by_verdict(status: &Status) -> Vec<(Labels<'static, 2>, Traffic)> {
     sums.collect()
 }
 
-/// How many interfaces there are of each pattern, of the first [`MAX_PATTERNS`], and of the others.
+/// Counts the interfaces of each pattern, of the first [`MAX_PATTERNS`], and of the others.
 fn interfaces_present(status: &Status) -> BTreeMap<&str, usize> {
     let mut present = BTreeMap::new();
     for interface in &status.diversion.interfaces {
@@ -555,7 +555,7 @@ const RECORD_SERIES: usize = 9;
 /// Of names: outcomes; connections; and of the time that answers took: six bounds, their number and their sum.
 const DNS_SERIES: usize = Outcome::ALL.len() + 1 + 8;
 
-/// Series that there are at once where the policy and the traffic give cause to each of them.
+/// Series that exist at once if the policy and the traffic give cause to each of them.
 const ALL_SERIES: usize = {
     let verdicts = Action::ALL.len() * Reason::ALL.len();
     let rules = MAX_NAMED_RULES + RuleKind::ALL.len();

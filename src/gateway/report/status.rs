@@ -1,4 +1,4 @@
-//! [`Status`]: what a running gateway tells about itself.
+//! [`Status`]: the state of a running gateway.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,76 +11,76 @@ use crate::packet::Traffic;
 use crate::policy::{DivertScope, FailMode};
 use crate::verdict::{Action, Reason, RuleKind};
 
-/// What a running gateway tells about itself: one JSON object, on the control socket and by `offramp status --json`.
+/// The state of a running gateway: one JSON object, on the control socket and by `offramp status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the program.
     pub version: String,
     /// Its process.
     pub pid: u32,
-    /// Seconds since traffic is judged.
+    /// Seconds since the gateway began to judge traffic.
     pub uptime_seconds: u64,
     /// The policy file.
     pub policy: String,
     /// Which of the policies since the start is in force, from 1.
     pub generation: u64,
-    /// What became of later ones.
+    /// Outcomes of later policies.
     pub reloads: Reloads,
-    /// What is diverted.
+    /// The traffic diverted.
     pub diversion: DiversionStatus,
     /// The filter's own device.
     pub device: DeviceStatus,
-    /// Packets and bytes, for every reason and action that there was.
+    /// Packets and bytes, for every reason and action that occurred.
     pub verdicts: Vec<VerdictStatus>,
-    /// Packets and bytes of every rule that decided any, of this and earlier policies; rules that are long gone are
+    /// Packets and bytes of every rule that decided any, of this and earlier policies; rules replaced long ago are
     /// summed under `(others)`.
     pub rules: Vec<RuleStatus>,
-    /// First fragments forgotten before their time, for lack of room: their tails were forwarded.
+    /// First fragments evicted for lack of room: their non-first fragments were forwarded.
     pub evicted_fragments: u64,
-    /// The pin-point DNS server; `null` where the policy wants none.
+    /// The pin-point DNS server; `null` if the policy has none.
     #[serde(default)]
     pub dns: Option<DnsStatus>,
-    /// The log of samples of what was dropped, where the policy wants one.
+    /// The log of samples of dropped packets, if the policy has one.
     #[serde(default)]
     pub drop_log: Option<RecordStatus>,
-    /// The capture of what was dropped, where one is wanted.
+    /// The capture of dropped packets, if one was asked for.
     #[serde(default)]
     pub drop_capture: Option<RecordStatus>,
 }
 
-/// What is written down of dropped packets, or of queries.
+/// Counters of a log or a capture: of dropped packets, or of queries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordStatus {
-    /// Where it is written.
+    /// The path of its file, or standard output.
     pub place: String,
-    /// Lines, or packets, that were written.
+    /// Lines, or packets, written.
     pub written: u64,
-    /// Those that were to be written and were not: the disk was full, or too slow.
+    /// Lines, or packets, lost: the disk was full, or too slow.
     pub lost: u64,
-    /// Why nothing can be written at the moment.
+    /// The error that keeps it from writing at the moment.
     pub error: Option<String>,
 }
 
 /// The pin-point DNS server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsStatus {
-    /// Where it answers.
+    /// The addresses of its listeners.
     pub listen: Vec<SocketAddr>,
-    /// What became of queries.
+    /// Queries by outcome.
     pub outcomes: Vec<OutcomeStatus>,
-    /// How long answers took, by rising bounds.
+    /// Histogram of the time that answers took, by rising bounds.
     pub latency: Vec<LatencyStatus>,
-    /// Of all answers together.
+    /// Sum for all answers.
     pub latency_microseconds: u64,
-    /// Connections that were closed because others needed their room.
+    /// Connections evicted to make room for others.
     #[serde(default)]
     pub crowded_out_connections: u64,
-    /// The log of queries, where the policy wants one.
+    /// The log of queries, if the policy has one.
     #[serde(default)]
     pub query_log: Option<RecordStatus>,
 }
 
-/// How many queries had an outcome.
+/// The number of queries with one outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeStatus {
     /// `pinned`, `hidden`, `forwarded`, `cached`, `refused`, `failed` or `dropped`.
@@ -89,48 +89,48 @@ pub struct OutcomeStatus {
     pub queries: u64,
 }
 
-/// How many answers took as long.
+/// The number of answers in one bucket of the latency histogram.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencyStatus {
-    /// As long at most, and longer than the bound before; `null` for the last.
+    /// Upper bound of the bucket, inclusive; `null` for the last, which has none.
     pub up_to_microseconds: Option<u64>,
     /// Answers.
     pub answers: u64,
 }
 
-/// What became of policies after the first.
+/// Outcomes of policies after the first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Reloads {
-    /// In force, or replaced since.
+    /// Put in force, or replaced since.
     pub taken: u64,
-    /// With mistakes: the one before stayed in force.
+    /// Rejected for mistakes: the one before stayed in force.
     pub refused: u64,
-    /// Why the last one was refused; `null` once a later one was taken.
+    /// The error of the last one refused; `null` once a later one was put in force.
     pub last_error: Option<String>,
 }
 
-/// What is diverted.
+/// The traffic diverted, and by which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiversionStatus {
     /// `gateway.divert`, as it is in force.
     pub scope: String,
     /// `gateway.on_failure`.
     pub on_failure: String,
-    /// Prefixes that can lead to the filter; 0 where everything does.
+    /// Prefixes that can lead to the filter; 0 where all traffic does.
     pub prefixes: usize,
-    /// `vpn.interfaces`, and which there are of each.
+    /// The patterns of `vpn.interfaces`, and the interfaces present that match each.
     pub interfaces: Vec<InterfaceStatus>,
     /// Changes by other programs that were undone.
     #[serde(default)]
     pub repairs: Repairs,
 }
 
-/// Changes of the kernel's part by other programs, which the gateway has undone.
+/// Changes to the kernel's state by other programs, which the gateway has undone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Repairs {
-    /// How often there was something to restore.
+    /// The number of repairs.
     pub count: u64,
-    /// What was restored last; `null` where nothing was.
+    /// The change repaired last; `null` if there was none.
     pub last: Option<String>,
 }
 
@@ -139,7 +139,7 @@ pub struct Repairs {
 pub struct InterfaceStatus {
     /// As the policy writes it.
     pub pattern: String,
-    /// The interfaces that it names at the moment.
+    /// The interfaces present that match it.
     pub present: Vec<String>,
 }
 
@@ -152,15 +152,15 @@ pub struct DeviceStatus {
     pub workers: usize,
     /// Packets that each worker has judged.
     pub judged: Vec<u64>,
-    /// Whether a batch of packets is read or written in one system call (io_uring), or each in its own.
+    /// True if a batch of packets is read or written in one system call (io_uring), false if each packet takes its own.
     pub io_uring: bool,
-    /// Packets that found its queue full, and were lost: the filter did not keep up. `null` where the kernel does not say.
+    /// Packets lost because its queue was full: the filter did not keep up. `null` where the kernel does not report it.
     pub overload_drops: Option<u64>,
-    /// Packets that were to pass and that the kernel did not take back.
+    /// Packets to be forwarded that the kernel did not take back.
     pub failed_writes: u64,
 }
 
-/// How often a verdict was given.
+/// The traffic with one verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictStatus {
     /// `forward` or `drop`.
@@ -173,7 +173,7 @@ pub struct VerdictStatus {
     pub bytes: u64,
 }
 
-/// What a rule has decided.
+/// The traffic that one rule decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleStatus {
     /// `media`, `server`, `allow`, `public` or `feed`.
@@ -187,7 +187,7 @@ pub struct RuleStatus {
 }
 
 impl DiversionStatus {
-    /// The diversion `summary` on a host that has the interfaces `present`.
+    /// Returns the status of the diversion `summary` on a host that has the interfaces `present`.
     pub fn new(summary: &DivertSummary, present: &[String], repairs: &Repairs) -> Self {
         let interface = |pattern: &String| {
             let named = present.iter().filter(|name| divert::names(pattern, name));
@@ -216,7 +216,7 @@ impl DiversionStatus {
 }
 
 impl DnsStatus {
-    /// What `server` and its log tell.
+    /// Returns the status of `server` and of its log.
     pub fn new(server: &DnsServer, log: &QueryLog) -> Self {
         let microseconds = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
         let outcomes = server.counters().outcomes();

@@ -1,4 +1,4 @@
-//! [`AnswerCache`]: answers of upstreams, and their failures, until they are too old.
+//! [`AnswerCache`]: answers of upstreams, and their failures, until they expire.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use quick_cache::unsync::Cache;
 
 use crate::dns::{Key, Prepared};
 
-/// Answers by what they depend on; those least worth keeping go first (S3-FIFO).
+/// Answers by question; eviction is by S3-FIFO.
 #[derive(Debug)]
 pub(super) struct AnswerCache {
     answers: Option<Cache<Box<Key>, Kept>>,
@@ -21,7 +21,7 @@ struct Kept {
     until: Instant,
 }
 
-/// What is known of a question.
+/// The cached result for a question.
 pub(super) enum Known {
     /// The answer, and its age in seconds.
     Answer(Rc<Prepared>, u32),
@@ -30,7 +30,7 @@ pub(super) enum Known {
 }
 
 impl AnswerCache {
-    /// A cache for this many answers.
+    /// Creates a cache for this many answers.
     pub(super) fn new(entries: u32) -> Self {
         let entries = usize::try_from(entries).unwrap_or(usize::MAX);
         Self {
@@ -38,7 +38,7 @@ impl AnswerCache {
         }
     }
 
-    /// What is known of the question with this `key`.
+    /// Returns the cached result for the question with this `key`.
     pub(super) fn get(&self, key: &Key, now: Instant) -> Option<Known> {
         let kept = self.answers.as_ref()?.get(key)?;
         if now >= kept.until {
@@ -53,7 +53,7 @@ impl AnswerCache {
         })
     }
 
-    /// Keeps `answer` for as long as it lets itself be kept.
+    /// Caches `answer` for its time to live.
     pub(super) fn keep(&mut self, key: &Key, answer: &Rc<Prepared>, now: Instant) {
         if answer.lifetime() == 0 || answer.size() > LARGEST {
             return;
@@ -79,7 +79,7 @@ impl AnswerCache {
     }
 }
 
-/// Bytes of an answer that is kept: larger ones are rare, and would make the cache's size anybody's guess.
+/// Bytes of an answer that is kept: larger ones are rare, and would make the cache's size unpredictable.
 const LARGEST: usize = 4_096;
-/// How long a failure is remembered.
+/// The time for which a failure is remembered.
 const FAILURE: Duration = Duration::from_secs(1);

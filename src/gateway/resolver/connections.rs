@@ -1,4 +1,4 @@
-//! [`Connections`]: which are open, and which gives way when there are too many.
+//! [`Connections`]: the open connections, with eviction of the one idle for longest when there are too many.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,14 +27,14 @@ struct Open {
     give_way: Rc<Notify>,
 }
 
-/// One of them; it is open as long as this lives.
+/// One of them; it counts as open until this is dropped.
 #[derive(Debug)]
 pub(super) struct Admitted {
     connections: Rc<Connections>,
     number: u64,
-    /// When the last whole query came.
+    /// Time of the last whole query.
     pub(super) last_query: Rc<Cell<Instant>>,
-    /// Somebody else needs the room.
+    /// Signals the connection to close and make room.
     pub(super) give_way: Rc<Notify>,
 }
 
@@ -122,7 +122,7 @@ mod tests {
         let third = connections.admit(client(3), start + Duration::from_secs(2));
         assert!(must_go(&second).await);
         assert!(!must_go(&first).await && !must_go(&third).await);
-        // One that has ended leaves room.
+        // One that has closed leaves room.
         drop(first);
         let fourth = connections.admit(client(4), start);
         assert!(!must_go(&third).await && !must_go(&fourth).await);

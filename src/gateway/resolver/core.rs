@@ -1,4 +1,4 @@
-//! [`Core`]: what is done with a query, whatever way it came.
+//! [`Core`]: handles a query, by UDP or by TCP.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,21 +20,21 @@ use crate::dns::{
     self, Incoming, Key, LONGEST_KEY, Local, Query, ResponseCode, STREAM_LIMIT, Upstream,
 };
 
-/// The state of a server; its thread alone has it.
+/// The state of a server; only its thread holds it.
 pub(super) struct Core {
     published: Arc<ArcSwap<Names>>,
-    /// What is in force.
+    /// The policy in force.
     names: Arc<Names>,
     cache: AnswerCache,
     limiter: Limiter,
-    /// Who waits for the answer to what.
+    /// The clients that wait, by question.
     waiting: HashMap<Box<Key>, Vec<Waiter>>,
     most_waiting: usize,
     counters: Arc<DnsCounters>,
     log: Sampler,
 }
 
-/// Somebody who waits for an answer.
+/// A client that waits for an answer.
 struct Waiter {
     /// The query, as it was sent.
     message: Box<[u8]>,
@@ -61,15 +61,15 @@ impl Route {
     }
 }
 
-/// What became of a query at once.
+/// The immediate result of a query.
 pub(super) enum Taken {
-    /// The answer was appended; none, where there is none to give.
+    /// The answer was appended, or there is none to give.
     Done,
     /// The answer will be sent later.
     Waits,
 }
 
-/// A question that an upstream is to be asked.
+/// A question to ask an upstream.
 pub(super) struct UpstreamRequest {
     pub(super) key: Box<Key>,
     pub(super) question: Upstream,
@@ -97,7 +97,7 @@ impl Core {
         core
     }
 
-    /// Looks whether another policy is in force: before each batch, and before each answer that was waited for.
+    /// Switches to another policy if one is in force: before each batch, and before each answer that was waited for.
     pub(super) fn follow(&mut self) {
         let published = self.published.load();
         if !Arc::ptr_eq(&published, &self.names) {
@@ -129,7 +129,7 @@ impl Core {
         let mut refused_by = None;
         let outcome = match Incoming::read(message) {
             Incoming::Silence => Outcome::Dropped,
-            // Nobody asks from there but servers and reflected traffic.
+            // Only servers and reflected traffic send from there.
             _ if !route.is_stream() && (client.port() == 0 || client.port() == DNS_PORT) => {
                 Outcome::Dropped
             }
@@ -192,7 +192,7 @@ impl Core {
         }
     }
 
-    /// Has the client wait for the answer to `query`; whether there is room for it.
+    /// Has the client wait for the answer to `query`; returns whether there was room for it.
     fn wait(
         &mut self,
         query: &Query<'_>,
@@ -227,7 +227,7 @@ impl Core {
         false
     }
 
-    /// Answers all who wait for `request`, with what an upstream said.
+    /// Answers all clients that wait for `request`, with the answer of an upstream.
     pub(super) fn finish(&mut self, request: &UpstreamRequest, heard: Option<Vec<u8>>) {
         self.follow();
         let now = Instant::now();
@@ -276,7 +276,7 @@ impl Core {
             match waiter.route {
                 // A client that cannot be reached, or a full buffer: it will ask again.
                 Route::Datagram(socket, client) => _ = socket.try_send_to(&out, client),
-                // A connection that is gone waits for nothing.
+                // A closed connection waits for nothing.
                 Route::Stream(task) => _ = task.send(out),
             }
         }
@@ -290,7 +290,7 @@ impl Core {
     }
 }
 
-/// Has the upstreams asked for each of `requests`, and everybody answered who waits for it.
+/// Has the upstreams asked for each of `requests`, and answers every client that waits for it.
 pub(super) fn send_out(
     core: &Rc<RefCell<Core>>,
     requests: &mut Vec<UpstreamRequest>,

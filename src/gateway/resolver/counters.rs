@@ -1,9 +1,9 @@
-//! What became of queries, and how long it took.
+//! Counters of queries by outcome, and of the time that answers took.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What became of a query.
+/// The outcome of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Answered by the policy: a pinned name.
@@ -48,11 +48,11 @@ impl Outcome {
     }
 }
 
-/// Counters of a DNS server: its thread alone writes them.
+/// Counters of a DNS server: only its thread writes them.
 #[derive(Debug, Default)]
 pub struct DnsCounters {
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    /// Of answers, by [`BOUNDS`] and beyond.
+    /// Answers by [`BOUNDS`], and beyond.
     latency: [AtomicU64; BOUNDS.len() + 1],
     latency_microseconds: AtomicU64,
     crowded_out: AtomicU64,
@@ -75,17 +75,17 @@ impl DnsCounters {
         );
     }
 
-    /// Counts a connection that was closed because another one needed its room.
+    /// Counts a connection that was evicted to make room for another one.
     pub(super) fn add_crowded_out(&self) {
         bump(&self.crowded_out, 1);
     }
 
-    /// How many connections were closed because others needed their room.
+    /// Returns the number of connections evicted to make room for others.
     pub fn crowded_out(&self) -> u64 {
         self.crowded_out.load(Ordering::Relaxed)
     }
 
-    /// How many queries had each outcome.
+    /// Returns the number of queries with each outcome.
     pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> {
         Outcome::ALL
             .into_iter()
@@ -93,7 +93,7 @@ impl DnsCounters {
             .map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
     }
 
-    /// How long answers took.
+    /// Returns the histogram of the time that answers took.
     pub fn latency(&self) -> Histogram {
         let buckets = BOUNDS.into_iter().map(Some).chain([None]);
         let counts = self.latency.iter().map(|it| it.load(Ordering::Relaxed));
@@ -104,12 +104,12 @@ impl DnsCounters {
     }
 }
 
-/// How long answers took.
+/// A histogram of the time that answers took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
     /// Answers that took as long at most, and longer than the bound before; the last has no bound.
     pub buckets: Vec<(Option<Duration>, u64)>,
-    /// Of all answers together.
+    /// Sum for all answers.
     pub sum: Duration,
 }
 
@@ -119,7 +119,7 @@ fn bump(counter: &AtomicU64, by: u64) {
     counter.store(sum, Ordering::Relaxed);
 }
 
-/// An answer of one's own, of a server near by, of one far away, of the second server asked, of nobody.
+/// Typical times: an own answer, a server near by, one far away, the second server asked, no server at all.
 const BOUNDS: [Duration; 5] = [
     Duration::from_micros(100),
     Duration::from_millis(1),

@@ -1,4 +1,4 @@
-//! [`Forwarder`]: asks upstreams, the next one when one is slow, and believes only what answers its own question.
+//! [`Forwarder`]: asks upstreams, moves on when one is slow, and accepts only answers to its own question.
 
 use std::cell::Cell;
 use std::io;
@@ -14,14 +14,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::dns::{EdnsUse, Heard, Upstream};
 
-/// Asks upstreams.
+/// Sends questions to upstreams.
 ///
-/// Every attempt has a socket of its own, whose port the kernel draws, and an id of its own (RFC 5452): whoever wants to
-/// put in an answer has to guess both, and who else asks the same waits for the same attempt. The socket is connected, so
-/// that datagrams of others do not get there.
+/// Every attempt has a socket of its own, whose port the kernel draws, and an id of its own (RFC 5452): an attacker who
+/// forges an answer has to guess both. Clients that ask the same wait for the same attempt. The socket is connected, so
+/// that datagrams from other addresses do not reach it.
 #[derive(Debug)]
 pub(super) struct Forwarder {
-    /// Room for sockets.
+    /// Permits for sockets.
     sockets: Semaphore,
     /// The upstream that is asked first, and until when, unless it is the first of the list.
     preferred: Cell<(usize, Instant)>,
@@ -32,12 +32,12 @@ pub(super) struct Forwarder {
 struct Failed {
     /// The upstream, by its place in the list.
     upstream: usize,
-    /// It spoke, and cannot tell: to ask again is of no use.
+    /// True if it responded without a usable answer: to ask it again is of no use.
     spoke: bool,
 }
 
 impl Forwarder {
-    /// A forwarder with `sockets` sockets at most at a time.
+    /// Creates a forwarder with `sockets` sockets at most at a time.
     pub(super) fn new(sockets: usize) -> Self {
         Self {
             sockets: Semaphore::new(sockets),
@@ -45,7 +45,7 @@ impl Forwarder {
         }
     }
 
-    /// The answer to `question` of the first of `upstreams` that knows; `None` where none does in time.
+    /// Returns the answer of the first of `upstreams` that has one; `None` if none answers in time.
     pub(super) async fn ask(
         &self,
         upstreams: &[SocketAddr],
@@ -100,7 +100,7 @@ impl Forwarder {
         }
     }
 
-    /// Spares the next questions the wait for an upstream that was silent.
+    /// Prefers the upstream that answered, so that the next questions do not wait for one that was silent.
     fn prefer(&self, answered: usize, asked_first: usize) {
         if answered != asked_first {
             self.preferred.set((answered, Instant::now() + PREFERENCE));
@@ -190,13 +190,13 @@ async fn ask_by_stream(
     Ok((question.hear(id, &message), message))
 }
 
-/// How long an upstream may be silent before the next one is asked, too.
+/// Time that an upstream may be silent before the next one is asked, too.
 const TURN: Duration = Duration::from_millis(700);
-/// How often each upstream is asked: datagrams get lost.
+/// Attempts for each upstream: datagrams get lost.
 const ROUNDS: usize = 2;
-/// How long a client waits at most: stub resolvers ask again, or elsewhere, after five seconds.
+/// Time limit of a question: stub resolvers ask again, or elsewhere, after five seconds.
 const PATIENCE: Duration = Duration::from_millis(3_500);
-/// How long another upstream than the first of the list is asked first, after the first was silent.
+/// Time for which another upstream is preferred after the first of the list was silent.
 const PREFERENCE: Duration = Duration::from_secs(30);
-/// More than we say that we take.
+/// Bytes of a datagram: more than we announce.
 const MAX_DATAGRAM: usize = 4_096;

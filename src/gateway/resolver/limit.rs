@@ -1,4 +1,4 @@
-//! [`Limiter`]: how many queries a client may ask.
+//! [`Limiter`]: limits the rate of queries of each client.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// A limiter that lets every client ask `per_second` queries.
+    /// Creates a limiter that lets every client ask `per_second` queries.
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
         Self {
             interval: BURST / per_second.max(1),
@@ -25,7 +25,7 @@ impl Limiter {
         }
     }
 
-    /// Whether `client` may ask a query, which is counted.
+    /// Returns `true`, and counts the query, if `client` may ask one.
     pub(super) fn admits(&mut self, client: IpAddr, now: Instant) -> bool {
         if self.due.len() >= MAX_CLIENTS && !self.due.contains_key(&client) {
             if now.saturating_duration_since(self.tidied) < BURST {
@@ -44,7 +44,7 @@ impl Limiter {
     }
 }
 
-/// What may be asked in this time may also be asked at once.
+/// Size of a burst, as the time in which as many queries are due.
 const BURST: Duration = Duration::from_secs(1);
 /// Clients that are remembered: more than a concentrator has, and a few megabytes.
 const MAX_CLIENTS: usize = 65_536;

@@ -1,11 +1,11 @@
-//! [`QueryLog`]: what clients ask and what becomes of it, a JSON line for a sample.
+//! [`QueryLog`]: the log of queries and their outcomes, a JSON line for a sample.
 //!
 //! ```text
 //!  thread "dns": Sampler ── bounded channel ──▶ thread "offramp-queries" ──▶ query log
 //! ```
 //!
-//! The server's thread waits for nobody: what there is no room for, and what is beyond the lines of its second, is
-//! counted, and the next line of its outcome says how many those were.
+//! The server's thread never blocks: queries that find the channel full, or exceed the lines of their second, are
+//! counted, and the next line of their outcome reports how many there were.
 
 use std::io;
 use std::net::IpAddr;
@@ -28,14 +28,14 @@ use crate::policy::Policy;
 /// A log of queries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryLogOptions {
-    /// Where it is written.
+    /// The file or stream that it writes to.
     pub place: Place,
     /// Lines a second, at most, for each outcome.
     pub rate: u32,
 }
 
 impl QueryLogOptions {
-    /// What `policy` asks for: nothing where no names are answered, either.
+    /// Returns the log that `policy` asks for; none where the policy answers no names, either.
     pub fn of(policy: &Policy) -> Option<Self> {
         let place = policy.dns.query_log.as_ref();
         let place = place.filter(|_| !policy.dns.listen.is_empty())?;
@@ -46,7 +46,7 @@ impl QueryLogOptions {
     }
 }
 
-/// What `--dry-run` says of it.
+/// Formats the options for `--dry-run`.
 impl std::fmt::Display for QueryLogOptions {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { place, rate } = self;
@@ -57,17 +57,17 @@ impl std::fmt::Display for QueryLogOptions {
     }
 }
 
-/// The log of a server that runs.
+/// The log of a running server.
 #[derive(Debug)]
 pub struct QueryLog {
     options: Option<QueryLogOptions>,
-    /// From the start of the server to its end, whatever the recorder.
+    /// Kept from the start of the server to its end, across recorders.
     counts: Arc<OutletCounts>,
     recorder: Option<Recorder>,
 }
 
 impl QueryLog {
-    /// Starts what the policy asks for.
+    /// Starts the log that the policy asks for.
     pub fn start(policy: &Policy) -> Self {
         let mut log = Self {
             options: None,
@@ -78,7 +78,7 @@ impl QueryLog {
         log
     }
 
-    /// Does as a new policy asks.
+    /// Applies a new policy.
     pub async fn change(&mut self, policy: &Policy) {
         let wanted = QueryLogOptions::of(policy);
         if wanted != self.options {
@@ -87,7 +87,7 @@ impl QueryLog {
         }
     }
 
-    /// Writes what was handed over, and ends; a disk that does not answer is not waited for.
+    /// Writes the queries handed over, and ends; does not wait for a disk that does not respond.
     pub async fn stop(&mut self) {
         if let Some(recorder) = self.recorder.take() {
             recorder.stop().await;
@@ -105,12 +105,12 @@ impl QueryLog {
         self.options = options;
     }
 
-    /// What the server needs to hand over queries; `None` where nobody wants to know.
+    /// Returns the sender of queries to the log; `None` if there is no log.
     pub(super) fn noting(&self) -> Option<Noting> {
         Some(self.recorder.as_ref()?.noting.clone())
     }
 
-    /// What became of it.
+    /// Returns the counters of the log.
     pub fn status(&self) -> Option<RecordStatus> {
         let options = self.options.as_ref()?;
         Some(self.counts.status(options.place.to_string()))
@@ -124,7 +124,7 @@ pub(super) struct Noting {
     rate: u32,
 }
 
-/// A query, and what became of it.
+/// A query and its outcome.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) client: IpAddr,
@@ -136,7 +136,7 @@ pub(super) struct Asked {
     pub(super) took: Duration,
 }
 
-/// An [`Asked`] that is to have a line.
+/// An [`Asked`] that gets a line.
 #[derive(Debug)]
 struct Entry {
     at: SystemTime,
@@ -145,7 +145,7 @@ struct Entry {
     unwritten: u64,
 }
 
-/// Chooses what has a line; the server's thread alone has it.
+/// Chooses the queries that get a line; only the server's thread holds it.
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
     noting: Option<Noting>,
@@ -161,7 +161,7 @@ impl Sampler {
         self.noting = noting;
     }
 
-    /// Hands over what `asked` says of a query that had `outcome`, if it is to have a line.
+    /// Hands over the result of `asked` for a query that had `outcome`, if it is to have a line.
     pub(super) fn note(&mut self, outcome: Outcome, now: Instant, asked: impl FnOnce() -> Asked) {
         let Some(noting) = &self.noting else {
             return;
@@ -189,13 +189,13 @@ impl Sampler {
         };
         match noting.entries.try_send(entry) {
             Ok(()) => (*lines, *unwritten) = (*lines + 1, 0),
-            // It writes more slowly than they come, or its end has come.
+            // The writer is slower than the queries, or has ended.
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => *unwritten += 1,
         }
     }
 }
 
-/// A thread that writes down what it is handed.
+/// A thread that writes the queries it is handed.
 #[derive(Debug)]
 struct Recorder {
     noting: Noting,
@@ -225,7 +225,7 @@ impl Recorder {
     }
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Writer {
     received: Receiver<Entry>,
     log: LineLog<{ Outcome::ALL.len() }>,
@@ -234,12 +234,12 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self, stop: &AtomicBool) {
-        // Whoever cannot write says so before there is anything to write.
+        // Reports an error of the log before there is anything to write.
         self.log.flush(0, &self.counts);
         let mut second = Instant::now();
         loop {
             let is_last = stop.load(Ordering::Acquire);
-            // What comes meanwhile waits for the next round.
+            // Queries that arrive meanwhile wait for the next round.
             for entry in self.received.try_iter().take(MAX_WAITING) {
                 let Entry {
                     outcome, unwritten, ..
@@ -255,7 +255,7 @@ impl Writer {
             std::thread::park_timeout(LOG_PAUSE);
             if second.elapsed() >= SECOND {
                 second = Instant::now();
-                // What could not be written is tried again, and a file that was moved away is made anew.
+                // Tries again after a failure, and creates anew a file that was moved away.
                 self.log.flush(0, &self.counts);
             }
         }
@@ -278,7 +278,7 @@ struct Line {
     response: Option<String>,
     /// From the question to the answer.
     microseconds: u64,
-    /// Queries of the same outcome since the last line, without a line.
+    /// Suppressed queries of the same outcome since the last line.
     unwritten: u64,
 }
 
@@ -307,7 +307,7 @@ fn push_line(out: &mut Vec<u8>, entry: &Entry, unwritten: u64) {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Queries that wait to be written; beyond, they are counted.
+/// Queries that wait to be written; further ones are counted.
 const MAX_WAITING: usize = 1_024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The pin-point DNS server: what VPN clients ask, answered by the policy, by the cache, or by the company's servers.
+//! The pin-point DNS server: answers VPN clients by the policy, from the cache, or by the company's servers.
 //!
 //! ```text
 //!  client ──UDP──▶ udp: 32 datagrams a call ─┐            ┌─ the policy's answer ──▶ client
@@ -12,13 +12,13 @@
 //!
 //! Everything runs on one thread of its own with one single-threaded runtime: no locks, and nothing here can hold up the
 //! gateway's control. Answers of the policy and of the cache are given in the receiving loop, without a task; they depend
-//! on no upstream. What a policy says is exchanged in one stroke, and every answer is made by one policy, which is the
+//! on no upstream. A reload replaces the policy atomically, and every answer is made by one policy, which is the
 //! one in force when it is given: a query that waits while the policy is reloaded is answered by the new one.
 //!
 //! hickory-server was measured against this first. It is as fast as dnsmasq, but it starts a task for each datagram
 //! without a bound, accepts connections without a bound, and encodes each forwarded message anew.
 //!
-//! Where `dns.query_log` asks for it, samples of what is asked go to a thread that writes them down (`log`).
+//! If `dns.query_log` is set, the server hands samples of the queries to a thread that writes them to a log (`log`).
 //!
 //! | bound | |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! [`Asker`]: asks a DNS server as a client would.
+//! [`Asker`]: queries a DNS server as a client would.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -10,15 +10,15 @@ use hickory_proto::rr::{Name, RecordType};
 
 use crate::name::DnsName;
 
-/// Asks one server.
+/// Queries one server.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::gateway) struct Asker {
     server: SocketAddr,
-    /// The address to ask from, where it matters.
+    /// The source address, if it matters.
     from: Option<IpAddr>,
 }
 
-/// What it says.
+/// The answer of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::gateway) struct Reply {
     code: ResponseCode,
@@ -42,7 +42,7 @@ impl Asker {
         Self { server, from }
     }
 
-    /// Asks for `name`: by UDP, and by TCP where the answer is cut.
+    /// Asks for `name`: by UDP, and by TCP if the answer is truncated.
     pub(in crate::gateway) fn ask(
         &self,
         name: &DnsName,
@@ -62,7 +62,7 @@ impl Asker {
             answer = self.by_tcp(&bytes).map_err(|error| error.to_string())?;
         }
         let code = answer.metadata.response_code;
-        // Whoever is not served is told so of every name.
+        // A client that is not served gets this response for every name.
         if code == ResponseCode::Refused {
             return Err(format!("it says: {code}"));
         }
@@ -119,7 +119,7 @@ impl Asker {
     }
 }
 
-/// How long to wait for an answer.
+/// Time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often to ask.
+/// Attempts at most.
 const TRIES: usize = 3;

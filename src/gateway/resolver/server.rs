@@ -1,4 +1,4 @@
-//! [`DnsServer`]: a thread that answers VPN clients, from its start to its end.
+//! [`DnsServer`]: a thread that answers VPN clients.
 
 use std::cell::RefCell;
 use std::io;
@@ -26,7 +26,7 @@ use crate::gateway::host::rights;
 use crate::plan::Zones;
 use crate::policy::Policy;
 
-/// A DNS server that runs.
+/// A running DNS server.
 #[derive(Debug)]
 pub struct DnsServer {
     published: Arc<ArcSwap<Names>>,
@@ -37,7 +37,7 @@ pub struct DnsServer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What of a policy a DNS server goes by.
+/// The part of a policy that a DNS server follows.
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) zones: Zones,
@@ -45,7 +45,7 @@ pub(super) struct Names {
     pub(super) upstreams: Vec<SocketAddr>,
     pub(super) queries_per_second: u32,
     pub(super) cache_entries: u32,
-    /// Where queries are handed over for the log, if there is one.
+    /// The sender of queries to the log, if there is one.
     pub(super) log: Option<Noting>,
 }
 
@@ -63,36 +63,36 @@ impl Names {
         }
     }
 
-    /// Whether `client` is answered.
+    /// Returns `true` if `client` is served.
     pub(super) fn serves(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
         self.clients.iter().any(|prefix| prefix.contains(&client))
     }
 }
 
-/// Why a DNS server did not start.
+/// The reason why a DNS server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum DnsError {
-    /// It cannot have an address.
+    /// It cannot listen at an address.
     #[error(transparent)]
     Listen(#[from] NoAddress),
-    /// There is no thread for it.
+    /// Its thread cannot be started.
     #[error("cannot start the DNS server: {0}")]
     System(#[from] io::Error),
 }
 
-/// Why a DNS server cannot have an address.
+/// The reason why a DNS server cannot listen at an address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot answer DNS queries at {address}: {why}; {advice}: [dns] listen = [...]")]
 pub struct NoAddress {
     address: SocketAddr,
-    /// What the system says, or what would come of it.
+    /// The system's error, or the conflict that would follow.
     why: String,
     advice: &'static str,
 }
 
 impl NoAddress {
-    /// What it is, and what to do about it.
+    /// Returns the problem, and the remedy.
     pub fn parts(&self) -> (String, String) {
         let Self {
             address,
@@ -107,7 +107,7 @@ impl NoAddress {
 }
 
 impl DnsServer {
-    /// Starts a server at the addresses that `policy` names, which tells `log`; `None` where it names none.
+    /// Starts a server at the addresses that `policy` names, which reports to `log`; `None` if it names none.
     ///
     /// # Errors
     /// [`DnsError`].
@@ -133,12 +133,12 @@ impl DnsServer {
         let thread = std::thread::Builder::new()
             .name("dns".to_owned())
             .spawn(move || {
-                // It moves bytes between sockets that are there, and new ones without a privilege.
+                // It only moves bytes between sockets that are open, and opens new ones without a privilege.
                 rights::give_up_everything();
                 let local = LocalSet::new();
                 let ended = runtime.block_on(local.run_until(work.go(stopped)));
                 if let Err(error) = ended {
-                    // Nobody listens any more where the server is being stopped.
+                    // Nobody receives any more if the server is being stopped.
                     _ = tell.send(error.to_string());
                 }
             })?;
@@ -155,22 +155,22 @@ impl DnsServer {
         }))
     }
 
-    /// Has every answer from here on given by `policy`, and `log` told of it; the addresses stay as they are.
+    /// Has all later answers given by `policy`, and changes the log to `log`; the addresses stay as they are.
     pub fn publish(&self, policy: &Policy, log: &QueryLog) {
         self.published.store(Arc::new(Names::of(policy, Some(log))));
     }
 
-    /// The addresses that it answers at.
+    /// Returns the addresses of its listeners.
     pub fn listen(&self) -> &[SocketAddr] {
         &self.listen
     }
 
-    /// What became of queries.
+    /// Returns the counters of queries by outcome.
     pub fn counters(&self) -> &DnsCounters {
         &self.counters
     }
 
-    /// Waits until it has ended of itself, and says why; for ever where there is none.
+    /// Waits until the server ends by itself, and returns the reason; for ever where there is no server.
     pub async fn ended(server: &mut Option<Self>) -> String {
         match server {
             Some(server) => match (&mut server.ended).await {
@@ -189,13 +189,13 @@ impl Drop for DnsServer {
             _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
-            // A panic was told of by `ended`.
+            // `ended` has reported a panic.
             _ = thread.join();
         }
     }
 }
 
-/// The addresses at which `policy` wants queries answered, each once.
+/// Returns the addresses at which `policy` wants queries answered, each once.
 pub(in crate::gateway) fn listen_addresses(policy: &Policy) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     for address in &policy.dns.listen {
@@ -206,7 +206,7 @@ pub(in crate::gateway) fn listen_addresses(policy: &Policy) -> Vec<SocketAddr> {
     addresses
 }
 
-/// Looks whether a server for `policy` can have its addresses, and takes none.
+/// Checks that a server for `policy` can bind its addresses, and keeps none.
 pub(in crate::gateway) fn try_addresses(policy: &Policy) -> Vec<NoAddress> {
     let addresses = listen_addresses(policy).into_iter();
     addresses
@@ -240,7 +240,7 @@ fn take_address(address: SocketAddr) -> Result<Listening, NoAddress> {
     })
 }
 
-/// What the thread gets.
+/// The state handed to the thread.
 struct Work {
     sockets: Vec<Listening>,
     published: Arc<ArcSwap<Names>>,
@@ -248,7 +248,7 @@ struct Work {
 }
 
 impl Work {
-    /// Answers until it is told to stop.
+    /// Answers until it receives the signal to stop.
     async fn go(self, stopped: oneshot::Receiver<()>) -> io::Result<()> {
         let room = Room::find();
         let connections = Connections::new(room.connections, Arc::clone(&self.counters));
@@ -269,21 +269,21 @@ impl Work {
             tokio::task::spawn_local(accepting);
         }
         tokio::select! {
-            // Told to, or whoever could tell has gone.
+            // Stopped, or the sender has gone.
             _ = stopped => Ok(()),
             Some(ended) = receivers.join_next() => Err(ended.unwrap_or_else(io::Error::other)),
         }
     }
 }
 
-/// How much of what may be under way at a time.
+/// The limits on sockets and connections open at a time.
 struct Room {
     questions: usize,
     connections: usize,
 }
 
 impl Room {
-    /// As much as the descriptors of this process allow, which are raised to what it may have.
+    /// Raises the limit on descriptors as far as the process may, and shares it out.
     fn find() -> Self {
         let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {
             Ok((soft, hard)) => {
@@ -304,7 +304,7 @@ impl Room {
     }
 }
 
-/// Descriptors that are of use.
+/// Descriptors that the server can make use of.
 const DESCRIPTORS: u64 = 8_192;
-/// What every process has.
+/// Descriptors that every process has.
 const FEWEST_DESCRIPTORS: u64 = 256;

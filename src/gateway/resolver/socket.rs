@@ -13,7 +13,7 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Takes `address`, also while no interface has it: that of the VPN may come later, and go.
+    /// Binds `address`, even while no interface has it: that of the VPN may come later, and go.
     pub(super) fn at(address: SocketAddr) -> io::Result<Self> {
         let datagrams = open(address, Type::DGRAM, Protocol::UDP)?;
         // A burst waits here while answers are given; what the kernel lets us have is enough.

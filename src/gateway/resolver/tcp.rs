@@ -1,4 +1,4 @@
-//! Queries by TCP (RFC 7766): many on a connection, answered as the answers come.
+//! Queries over TCP (RFC 7766): many on a connection, answered in the order in which the answers are ready.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,7 +15,7 @@ use super::connections::{Admitted, Connections};
 use super::core::{Core, Route, Taken, send_out};
 use super::forward::Forwarder;
 
-/// Takes in connections, for ever.
+/// Accepts connections, for ever.
 pub(super) async fn serve(
     listener: TcpListener,
     core: Rc<RefCell<Core>>,
@@ -42,7 +42,7 @@ pub(super) async fn serve(
         };
         tokio::task::spawn_local(async move {
             tokio::select! {
-                // Whatever the network says of a client's connection ends that connection, and nothing else.
+                // A network error on a client's connection ends that connection, and nothing else.
                 _ = conversation.hold(&admitted) => {}
                 () = admitted.give_way.notified() => {}
             }
@@ -60,7 +60,7 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// Answers what the client asks, until it ends the conversation or says nothing for too long.
+    /// Answers the client's queries until it closes the connection or is idle for too long.
     async fn hold(mut self, admitted: &Admitted) -> io::Result<()> {
         let (sender, mut later) = mpsc::unbounded_channel();
         let route = Route::Stream(sender);
@@ -131,13 +131,13 @@ impl Conversation {
     }
 }
 
-/// The message at the front of `received`, if it is there as a whole.
+/// Returns the first message in `received`, if it is there as a whole.
 fn first_message(received: &[u8]) -> Option<&[u8]> {
     let (length, rest) = received.split_first_chunk()?;
     rest.get(..usize::from(u16::from_be_bytes(*length)))
 }
 
-/// `message` behind its length (RFC 1035 §4.2.2).
+/// Returns `message` behind its length (RFC 1035 §4.2.2).
 fn framed(message: &[u8]) -> Vec<u8> {
     let mut framed = Vec::with_capacity(message.len() + 2);
     // No answer is longer: `STREAM_LIMIT`.
@@ -149,7 +149,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 /// Questions of a connection that wait for an answer; beyond, it is not read.
 const MAX_WAITING: usize = 32;
-/// How long a client may take for a whole question, and to read an answer (RFC 7766 §6.2.3).
+/// Time limit for a client to send a whole question, and to read an answer (RFC 7766 §6.2.3).
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait for a free descriptor.
+/// The pause before another try for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);

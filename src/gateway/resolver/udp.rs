@@ -1,4 +1,4 @@
-//! Queries by datagram: as many as there are in a call, and as many answers.
+//! Queries over UDP, received and answered in batches: one system call for many datagrams.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -28,7 +28,7 @@ pub(super) async fn serve(
             return error;
         }
         let received = socket.try_io(Interest::READABLE, || queries.receive(&socket));
-        // Nothing there, or an error that belongs to a datagram sent before: neither is ours to end for.
+        // No datagram there, or an error that belongs to one sent before: neither is a reason to end.
         let Ok(()) = received else { continue };
         let now = Instant::now();
         {
@@ -46,7 +46,7 @@ pub(super) async fn serve(
         }
         send_out(&core, &mut requests, &forwarder);
         answers.send(&socket);
-        // Connections and upstreams have their turn after each batch.
+        // Lets connections and upstreams run after each batch.
         tokio::task::yield_now().await;
     }
 }
@@ -55,7 +55,7 @@ pub(super) async fn serve(
 struct Queries {
     headers: MultiHeaders<SockaddrStorage>,
     buffers: Vec<[u8; MAX_QUERY]>,
-    /// How long each is, and who sent it.
+    /// The length and the sender of each datagram.
     received: Vec<(usize, SocketAddr)>,
 }
 
@@ -83,7 +83,7 @@ impl Queries {
             None,
         )?;
         for result in results {
-            // One that was cut is no query: it keeps its place in the batch, and is too short for an answer.
+            // A truncated datagram is no query: it keeps its place in the batch, and is too short for an answer.
             let whole = !result.flags.contains(MsgFlags::MSG_TRUNC);
             let length = if whole { result.bytes } else { 0 };
             let client = result.address.as_ref().and_then(socket_address);
@@ -139,7 +139,7 @@ impl Answers {
         self.clients.push(Some(client.into()));
     }
 
-    /// Sends them. What the kernel does not take is lost, as it would be on the way: the client asks again.
+    /// Sends them. Answers that the kernel does not take are lost, as on the network: the client asks again.
     fn send(&mut self, socket: &UdpSocket) {
         let mut done = 0;
         while done < self.clients.len() {
@@ -164,7 +164,7 @@ impl Answers {
 
 /// Datagrams of a call.
 const BATCH: usize = 32;
-/// A name, a type and the options of EDNS.
+/// Bytes of a query: room for a name, a type and the options of EDNS.
 const MAX_QUERY: usize = 2_048;
 /// Port 0: nobody is answered there.
 const NOBODY: SocketAddr =

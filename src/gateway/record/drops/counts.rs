@@ -1,8 +1,8 @@
-//! [`Counts`]: how much was written, and how much was to be and was not.
+//! [`Counts`]: the numbers of records written and lost.
 
 use crate::gateway::record::OutletCounts;
 
-/// Of the log and of the capture.
+/// The counters of the log and of the capture.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) log: OutletCounts,
@@ -10,7 +10,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Whatever failed belongs to the past.
+    /// Clears the errors of a recorder that has ended.
     pub(super) fn forget_errors(&self) {
         self.log.set_error(None);
         self.capture.set_error(None);

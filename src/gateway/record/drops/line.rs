@@ -28,9 +28,9 @@ struct Line<'a> {
     length: usize,
     /// Of the policy.
     generation: u64,
-    /// Packets dropped for the same reason since the last line, without a line.
+    /// Suppressed packets, dropped for the same reason since the last line.
     unwritten: u64,
-    /// What is wrong with the header.
+    /// The defect of the header.
     malformed: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What was dropped, for the operator who wants to know: a log of samples, and a capture.
+//! Records of dropped packets: a log of samples, and a capture.
 //!
 //! ```text
 //!  worker 0 ──▶ Noting ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
@@ -6,13 +6,13 @@
 //!                       └ free ◀───────────────┘
 //! ```
 //!
-//! Both are off unless they are asked for. A worker copies the beginning of a packet into a sample that is there already,
-//! and goes on: it waits for nobody and allocates nothing. Where no sample is free, or the log has had its lines of the
-//! second, the packet is counted as not written, and the next line of its reason says how many those were. Files are
-//! bounded in size, and what cannot be written (a full disk, say) is lost, said once, and tried again; traffic does not
-//! notice.
+//! Both are off by default. A worker copies the beginning of a packet into a preallocated sample,
+//! and goes on: it never blocks and allocates nothing. If no sample is free, or the log has used up its lines of the
+//! second, the packet is suppressed, and the next line of its reason reports how many were. Files are
+//! bounded in size. Records that cannot be written (on a full disk, say) are lost; the failure is reported once, later
+//! records are tried again, and traffic is not affected.
 //!
-//! Here, and in the log of DNS queries, addresses of clients are written down; nowhere else.
+//! Only these records and the log of DNS queries contain addresses of clients.
 
 mod counts;
 mod line;
@@ -32,7 +32,7 @@ use crate::gateway::record::{PATIENCE, Place};
 use crate::gateway::report::status::RecordStatus;
 use crate::policy::GatewayOptions;
 
-/// What is written of dropped packets, and where.
+/// The log and the capture of dropped packets, and their files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DropOptions {
     /// The log of samples.
@@ -44,7 +44,7 @@ pub struct DropOptions {
 /// A log of samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Where it is written.
+    /// The file or stream that it writes to.
     pub place: Place,
     /// Lines a second, at most, for each reason.
     pub rate: u32,
@@ -62,7 +62,7 @@ pub struct CaptureOptions {
 }
 
 impl DropOptions {
-    /// What `gateway` asks for, and `capture` beside it.
+    /// Returns the records that `gateway` asks for, and `capture` beside them.
     pub fn new(gateway: &GatewayOptions, capture: Option<&CaptureOptions>) -> Self {
         let log = gateway.drop_log.as_ref().map(|place| LogOptions {
             place: Place::of(&place.value),
@@ -76,7 +76,7 @@ impl DropOptions {
         }
     }
 
-    /// The folders of their files.
+    /// Returns the folders of their files.
     pub fn folders(&self) -> Vec<PathBuf> {
         let log = self.log.as_ref().and_then(|log| log.place.folder());
         let capture = self.capture.as_ref();
@@ -91,13 +91,13 @@ impl DropOptions {
 pub struct Drops {
     capture: Option<CaptureOptions>,
     options: DropOptions,
-    /// From the start of the gateway to its end, whatever the recorder.
+    /// Kept from the start of the gateway to its end, across recorders.
     counts: Arc<Counts>,
     recorder: Option<Recorder>,
 }
 
 impl Drops {
-    /// Starts what the policy asks for, and `capture` beside it.
+    /// Starts the records that the policy asks for, and `capture` beside them.
     pub fn start(gateway: &GatewayOptions, capture: Option<CaptureOptions>) -> Self {
         let mut drops = Self {
             options: DropOptions::default(),
@@ -109,7 +109,7 @@ impl Drops {
         drops
     }
 
-    /// Does as a new policy asks.
+    /// Applies a new policy.
     pub async fn change(&mut self, gateway: &GatewayOptions) {
         let wanted = DropOptions::new(gateway, self.capture.as_ref());
         if wanted != self.options {
@@ -118,7 +118,7 @@ impl Drops {
         }
     }
 
-    /// Writes what was handed over, and ends; a disk that does not answer is not waited for.
+    /// Writes the samples handed over, and ends; does not wait for a disk that does not respond.
     pub async fn stop(&mut self) {
         if let Some(recorder) = self.recorder.take() {
             recorder.stop(PATIENCE).await;
@@ -138,19 +138,19 @@ impl Drops {
         self.options = options;
     }
 
-    /// What workers need to hand over what `policy` drops; `None` where nobody wants to know.
+    /// Returns a worker's end for drops by `policy`; `None` if there is neither log nor capture.
     pub fn noting(&self, policy: &CompiledPolicy) -> Option<Noting> {
         let recorder = self.recorder.as_ref()?;
         Some(recorder.noting(policy))
     }
 
-    /// What became of the log.
+    /// Returns the counters of the log.
     pub fn log_status(&self) -> Option<RecordStatus> {
         let log = self.options.log.as_ref()?;
         Some(self.counts.log.status(log.place.to_string()))
     }
 
-    /// What became of the capture.
+    /// Returns the counters of the capture.
     pub fn capture_status(&self) -> Option<RecordStatus> {
         let capture = self.options.capture.as_ref()?;
         let place = capture.file.display().to_string();
@@ -158,7 +158,7 @@ impl Drops {
     }
 }
 
-/// What `--dry-run` says of them.
+/// Formats the options for `--dry-run`.
 impl std::fmt::Display for DropOptions {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(LogOptions { place, rate }) = &self.log {

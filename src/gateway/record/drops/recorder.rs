@@ -1,4 +1,4 @@
-//! [`Recorder`]: the thread that writes down what workers hand over.
+//! [`Recorder`]: the thread that writes the samples that workers hand over.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::gateway::record::{
 };
 use crate::verdict::Reason;
 
-/// A thread that writes down what workers hand over.
+/// A thread that writes the samples that workers hand over.
 #[derive(Debug)]
 pub struct Recorder {
     reader: Arc<SampleReader>,
@@ -27,7 +27,7 @@ impl Recorder {
     /// Starts it.
     ///
     /// # Errors
-    /// When the system has no thread for us.
+    /// When the system cannot start a thread.
     pub(super) fn start(options: &DropOptions, counts: &Arc<Counts>) -> io::Result<Self> {
         let reader = Arc::new(SampleReader::new(options, Arc::clone(counts)));
         let mut writer = Writer {
@@ -47,13 +47,13 @@ impl Recorder {
         self.reader.noting(policy)
     }
 
-    /// Has it write what it was handed, and end; it is left to itself after `patience`.
+    /// Has it write the samples it was handed, and end; gives up waiting after `patience`.
     pub(super) async fn stop(self, patience: Duration) {
         self.thread.stop(patience).await;
     }
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Writer {
     reader: Arc<SampleReader>,
     counts: Arc<Counts>,
@@ -67,7 +67,7 @@ impl Writer {
             Some(_) => CAPTURE_PAUSE,
             None => LOG_PAUSE,
         };
-        // Whoever cannot write says so before there is anything to write.
+        // Reports an error of the log or the capture before there is anything to write.
         self.flush(0);
         let mut second = Instant::now();
         loop {
@@ -80,14 +80,14 @@ impl Writer {
             if second.elapsed() >= Duration::from_secs(1) {
                 second = Instant::now();
                 self.reader.begin_second();
-                // What could not be written is tried again, and a file that was moved away is made anew.
+                // Tries again after a failure, and creates anew a file that was moved away.
                 self.flush(0);
             }
         }
     }
 
     fn write_what_is_there(&mut self) {
-        // What comes meanwhile waits for the next round.
+        // Samples that arrive meanwhile wait for the next round.
         for _ in 0..self.reader.capacity() {
             let Some(sample) = self.reader.next() else {
                 break;
@@ -104,7 +104,7 @@ impl Writer {
         self.flush(1);
     }
 
-    /// Writes what has come to `least` bytes.
+    /// Writes the gathered records if they have at least `least` bytes.
     fn flush(&mut self, least: usize) {
         if let Some(log) = &mut self.log {
             log.flush(least, &self.counts.log);
@@ -177,16 +177,16 @@ impl Capture {
         if self.taken.len() < least {
             return;
         }
-        // What could not be written is counted.
+        // The outlet counts records that it could not write.
         _ = self.outlet.write(&self.taken, self.count, &counts.capture);
         self.taken.clear();
         self.count = 0;
     }
 }
 
-/// With a capture, samples are to be free again before they run out.
+/// With a capture, samples must be free again before they run out.
 const CAPTURE_PAUSE: Duration = Duration::from_millis(20);
-/// Bytes that are worth a write.
+/// Bytes that justify a write.
 const ENOUGH: usize = 256 << 10;
 
 #[cfg(test)]

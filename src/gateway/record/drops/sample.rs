@@ -1,7 +1,7 @@
 //! [`Sample`]: the beginning of a dropped packet, on its way from the worker that dropped it.
 //!
-//! Samples go round: there is a fixed number of them, made at the start, and a worker takes a free one and hands it over
-//! filled. Both ways are lock-free queues that have room for all of them, so that nobody ever waits.
+//! Samples are recycled: there is a fixed number of them, made at the start, and a worker takes a free one and hands it
+//! over filled. Both ways are lock-free queues that have room for all of them, so that no thread ever waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,26 +18,26 @@ use crate::verdict::{Action, Reason, Verdict};
 /// A dropped packet.
 #[derive(Debug)]
 pub struct Sample {
-    /// When its batch was judged.
+    /// Time at which its batch was judged.
     pub at: SystemTime,
-    /// Why it was dropped.
+    /// The verdict that dropped it.
     pub verdict: Verdict,
-    /// By which policy; `None` only while it is free.
+    /// The policy that dropped it; `None` only while the sample is free.
     pub by: Option<Arc<PolicyNames>>,
     /// Bytes that it had; a super-packet is one packet here.
     pub length: usize,
-    /// For the log: packets of the same reason that the same worker has dropped since the last line, without a line.
+    /// For the log: suppressed packets of the same reason, dropped by the same worker since the last line.
     pub unwritten: Option<u64>,
     bytes: Vec<u8>,
 }
 
 impl Sample {
-    /// Its first bytes, as many as the snap length allows.
+    /// Returns its first bytes, as many as the snap length allows.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The packet, as far as it is known.
+    /// Returns the packet, as far as the sample holds it.
     pub fn received(&self) -> Received<'_> {
         Received {
             bytes: &self.bytes,
@@ -47,19 +47,19 @@ impl Sample {
     }
 }
 
-/// What of a policy its verdicts are told by.
+/// The names by which a policy's verdicts are reported.
 #[derive(Debug)]
 pub struct PolicyNames {
-    /// Which of the policies it is.
+    /// The generation of the policy.
     pub generation: Generation,
     /// The names of its rules.
     pub rules: RuleTable,
 }
 
-/// Packets that were dropped without a line in the log, by reason: what a worker remembers of them.
+/// Suppressed packets, dropped without a line in the log, by reason: a worker keeps them.
 pub type Suppressed = [u64; Reason::ALL.len()];
 
-/// What workers and the recorder share.
+/// State that workers and the recorder share.
 #[derive(Debug)]
 struct Pool {
     free: ArrayQueue<Box<Sample>>,
@@ -76,7 +76,7 @@ pub fn samples(options: &DropOptions) -> SampleReader {
     SampleReader::new(options, Arc::default())
 }
 
-/// The recorder's end.
+/// The recorder's end of the queues.
 #[derive(Debug)]
 pub struct SampleReader {
     pool: Arc<Pool>,
@@ -120,7 +120,7 @@ impl SampleReader {
         reader
     }
 
-    /// A worker's end, for what `policy` drops.
+    /// Returns a worker's end, for drops by `policy`.
     pub fn noting(&self, policy: &CompiledPolicy) -> Noting {
         Noting {
             pool: Arc::clone(&self.pool),
@@ -138,17 +138,17 @@ impl SampleReader {
         }
     }
 
-    /// How many samples there are.
+    /// Returns the number of samples.
     pub fn capacity(&self) -> usize {
         self.pool.filled.capacity()
     }
 
-    /// The next sample, which goes back by [`give_back`](Self::give_back).
+    /// Returns the next sample, which goes back by [`give_back`](Self::give_back).
     pub fn next(&self) -> Option<Box<Sample>> {
         self.pool.filled.pop()
     }
 
-    /// Frees a sample that was dealt with.
+    /// Frees a sample that has been written.
     pub fn give_back(&self, mut sample: Box<Sample>) {
         // The names of a policy that is no longer in force end here, and not in a worker.
         sample.by = None;
@@ -157,7 +157,7 @@ impl SampleReader {
     }
 }
 
-/// A worker's end: takes note of what it drops.
+/// A worker's end: hands over samples of the packets it drops.
 #[derive(Debug, Clone)]
 pub struct Noting {
     pool: Arc<Pool>,
@@ -165,7 +165,7 @@ pub struct Noting {
 }
 
 impl Noting {
-    /// Hands over what was dropped of a batch; the slices are equally long.
+    /// Hands over the packets of a batch that were dropped; the slices are equally long.
     pub fn note(&self, packets: &[Received<'_>], verdicts: &[Verdict], unwritten: &mut Suppressed) {
         let mut now = None;
         for (packet, verdict) in packets.iter().zip(verdicts) {
@@ -227,7 +227,7 @@ impl Pool {
     }
 }
 
-/// Takes one of what is left, if anything is.
+/// Takes one of `left`, if any are left.
 fn take_one(left: &AtomicU32) -> bool {
     // Mostly there is nothing: then the line of the cache stays shared.
     left.load(Ordering::Relaxed) > 0
@@ -284,7 +284,7 @@ mod tests {
         packet
     }
 
-    /// What is handed over of `packets`, and what is remembered of the others.
+    /// Hands over `packets`, and counts those that are suppressed in `unwritten`.
     fn note(reader: &SampleReader, packets: &[Vec<u8>], unwritten: &mut Suppressed) {
         let policy = policy();
         let mut judge = crate::filter::Judge::new(16);
