@@ -1,4 +1,4 @@
-//! Who is measured: our tries, the crates, and two textbook tables.
+//! The lookup structures measured: our tries, the crates, and two textbook tables.
 
 use crate::oracle::{Address, Oracle, Prefix};
 use crate::tables::Table;
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Textbook,
 }
 
-/// Builds a table and counts what it leaves allocated.
+/// Builds a table and counts the memory that stays allocated.
 fn peer<A: Copy + 'static, T: 'static>(
     name: &'static str,
     kind: Kind,
@@ -54,7 +54,7 @@ fn peer<A: Copy + 'static, T: 'static>(
     }
 }
 
-/// One lookup at a time, the results written down.
+/// Looks up one address at a time and stores the results.
 fn each<T, A: Copy>(lookup: impl Fn(&T, A) -> u16) -> impl Fn(&T, &[A], &mut [u16]) {
     move |table, addresses, classes| {
         for (address, class) in addresses.iter().zip(classes) {
@@ -252,7 +252,7 @@ impl Dir24 {
     }
 }
 
-/// Range starts in order, searched by halving.
+/// Range starts in order, for binary search.
 struct SortedRanges<A> {
     starts: Vec<A>,
     classes: Vec<u16>,

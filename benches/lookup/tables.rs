@@ -1,4 +1,4 @@
-//! Prefix tables to measure with, and addresses to ask them for.
+//! Prefix tables to measure with, and addresses to look up in them.
 
 use crate::oracle::{Address, Oracle, Prefix};
 use flate2::read::GzDecoder;
@@ -36,7 +36,7 @@ impl Random {
     }
 }
 
-/// Classes by what a prefix is for: a few for sites, more for subnets, servers and public services.
+/// Classes by the purpose of a prefix: a few for sites, more for subnets, servers and public services.
 fn class(random: &mut Random, kind: u64) -> u16 {
     (kind * 15 + random.below(15) + 1) as u16
 }
@@ -156,7 +156,7 @@ impl<Net: Prefix> TableBuilder<Net> {
     }
 }
 
-/// A full routing table, if it lies beside the repository (or where `OFFRAMP_TABLES` says).
+/// A full routing table, if there is one beside the repository or in the folder `OFFRAMP_TABLES`.
 pub(crate) fn bgp<Net: FromStr>(file: &str) -> Option<Table<Net>> {
     let folder = std::env::var_os("OFFRAMP_TABLES").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/tables")),
@@ -189,7 +189,7 @@ pub(crate) fn in_table<Net: Prefix>(table: &Table<Net>, count: usize) -> Vec<Net
     (0..count).map(one).collect()
 }
 
-/// Addresses that no prefix matches, near the table's where the family is too wide to hit by chance.
+/// Addresses that no prefix matches; close to the table's where the family is too wide to hit by chance.
 pub(crate) fn missing<Net: Prefix>(
     table: &Table<Net>,
     oracle: &Oracle<Net>,

@@ -1,4 +1,4 @@
-//! What the benches share: a random generator, policies of any size, and packets that meet them.
+//! Shared by the benches: a random generator, policies of any size, and packets that match them.
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses a part of it")]
 
@@ -35,7 +35,7 @@ fn sourced<T>(value: T) -> Sourced<T> {
     Sourced { value, line: 1 }
 }
 
-/// The sets of a policy before it is one: what an implementation with a table a set is built from.
+/// The sets of a policy before compilation, for implementations with one table per set.
 pub struct Sets {
     pub clients: Vec<IpNet>,
     pub corporate: Vec<IpNet>,

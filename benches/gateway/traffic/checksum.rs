@@ -1,4 +1,4 @@
-//! The Internet checksum (RFC 1071), in two halves: packets that differ in a word or two share the sum of the rest.
+//! The Internet checksum (RFC 1071), in two steps: packets that differ in a word or two share the sum of the rest.
 
 /// The sum of 16-bit words in network order, not yet folded.
 pub(super) fn sum(bytes: &[u8]) -> u32 {
@@ -15,7 +15,7 @@ pub(super) fn sum_of(word: u32) -> u32 {
     (word >> 16) + (word & 0xffff)
 }
 
-/// Folds a sum, and complements it.
+/// Folds a sum and complements it.
 pub(super) fn complement(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = sum_of(sum);
