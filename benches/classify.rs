@@ -3,8 +3,8 @@
 //! `cargo bench --bench classify` runs criterion and then prints the ratios; `CLASSIFY=ratios` prints only those.
 //!
 //! The obvious implementation slices the headers with etherparse and keeps a `prefix-trie` table for each set of
-//! the policy (clients, corporate, servers, public services, and one for each `[[allow]]`), which it queries one after the
-//! other, in verdict order. A second peer has the same tables behind the parser of offramp, to tell the two gains apart.
+//! the policy (clients, corporate, servers, public services, and one for each `[[allow]]`), queried one after the other
+//! in verdict order. A second peer has the same tables behind the parser of offramp, to tell the two gains apart.
 //! All implementations must agree on every packet before any is timed.
 
 mod support;

@@ -1,7 +1,7 @@
 //! Compares the DNS server of offramp with unbound and dnsmasq serving the same names.
 //!
-//! `cargo bench --bench dns` starts the three in turn, each on one core, queries them with dnsperf from another, and prints
-//! answers per second of the server's processor time (which other load does not affect), answers per second
+//! `cargo bench --bench dns` starts the three in turn, each on one core, queries them with dnsperf from another, and
+//! prints answers per second of the server's processor time (which other load does not affect), answers per second
 //! of wall-clock time, and the 99th percentile of latency at half that rate. The servers take turns, round after
 //! round. It needs dnsperf, unbound and dnsmasq (Debian packages dnsperf, unbound, dnsmasq-base).
 //!
