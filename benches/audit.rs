@@ -18,7 +18,7 @@ use support::Random;
 
 const PACKETS: usize = 65_536;
 
-/// Packets of `flows` flows in random order; `dropped` percent go to services and peers that the policy blocks.
+/// Returns packets of `flows` flows in random order; `dropped` percent go to services and peers that the policy blocks.
 fn traffic(flows: usize, dropped: usize) -> Vec<Vec<u8>> {
     let mut random = Random::seeded(flows as u64);
     let flow = |random: &mut Random| {

@@ -10,7 +10,7 @@ use offramp::capture::{CaptureReader, LinkPayload, ip_packet};
 /// Packets in a sample: 15 to 20 MB, more than a core's cache.
 const PACKETS: u32 = 200_000;
 
-/// An Ethernet frame of 60 bytes, the minimum size.
+/// Returns an Ethernet frame of 60 bytes, the minimum size.
 fn frame(number: u32) -> [u8; 60] {
     let mut frame = [0; 60];
     frame[12..15].copy_from_slice(&[8, 0, 0x45]);
@@ -32,7 +32,7 @@ fn pcap() -> Vec<u8> {
     file
 }
 
-/// With `flags`, each packet has an option that states its direction.
+/// Writes a pcapng capture; with `flags`, each packet has an option that states its direction.
 fn pcapng(flags: bool) -> Vec<u8> {
     let mut file = Vec::new();
     words(&mut file, &[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, !0, !0, 28]);

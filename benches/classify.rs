@@ -88,7 +88,7 @@ impl ObviousBuild {
         }
     }
 
-    /// With etherparse in front.
+    /// Classifies a packet with etherparse in front.
     fn classify(&self, packet: &Received<'_>) -> Action {
         let Ok(SlicedPacket {
             net: Some(NetSlice::Ipv4(ip)),
@@ -110,7 +110,7 @@ impl ObviousBuild {
         )
     }
 
-    /// With the parser of offramp in front.
+    /// Classifies a packet with the parser of offramp in front.
     fn classify_parsed(&self, packet: &Received<'_>) -> Action {
         let Ok(view) = packet.parse() else {
             return Action::Drop;
@@ -327,7 +327,7 @@ fn ratios() {
     println!("  64 bytes {small_ns:.1} ns, 65,535 bytes {large_ns:.1} ns");
 }
 
-/// The arguments that cargo passes to a benchmark, as opposed to a test of it.
+/// Returns `true` if cargo runs this as a benchmark, not as a test of it.
 fn is_bench() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }

@@ -134,7 +134,7 @@ fn queries(task: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// An upstream server that has an address for every name below `example`.
+/// Returns an upstream server that has an address for every name below `example`.
 fn upstream(folder: &Folder) -> Command {
     let mut text = unbound(folder, "upstream", UPSTREAM_PORT);
     text += " local-zone: \"example.\" redirect\n local-data: \"example. 3600 IN A 192.0.2.1\"\n";

@@ -252,7 +252,7 @@ fn main() {
 const ROUNDS: usize = 41;
 const PACKETS: u32 = 20_000;
 
-/// The median of turns that all parsers take one after the other: on a busy machine only these compare.
+/// Prints the median of turns that all parsers take one after the other: on a busy machine only these compare.
 fn print_ratios(samples: &[Sample]) {
     println!("\nOne packet in nanoseconds, and how many times that of offramp");
     println!(

@@ -115,7 +115,7 @@ fn free_bytes(directory: &Path) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// The worked example of the article, and IPv6 beside it.
+/// Returns the worked example of the article, and IPv6 beside it.
 fn policy_text() -> String {
     include_str!("../config/contoso.toml")
         .replace(
@@ -128,7 +128,7 @@ fn policy_text() -> String {
         )
 }
 
-/// A frame of each flow, 60 to 94 bytes: media, acknowledgements and the rest of an office's small packets.
+/// Returns a frame of each flow, 60 to 94 bytes: media, acknowledgements and the rest of an office's small packets.
 fn flows() -> Vec<Vec<u8>> {
     let mut random = Random::seeded(7);
     (0..FLOWS).map(|_| frame(&mut random)).collect()
@@ -243,7 +243,7 @@ impl<'a> Stage<'a> {
         median(&self.walls).as_secs_f64()
     }
 
-    /// Processor time, or elapsed time where the system does not report it.
+    /// Returns processor time, or elapsed time where the system does not report it.
     fn core(&self) -> f64 {
         let known: Option<Vec<Duration>> = self.cores.iter().copied().collect();
         known.map_or(self.wall(), |cores| median(&cores).as_secs_f64())
@@ -256,7 +256,7 @@ fn median(times: &[Duration]) -> Duration {
     times[times.len() / 2]
 }
 
-/// Processor time used by this process and its reaped children (Linux, proc(5): `utime` to `cstime`).
+/// Returns processor time used by this process and its reaped children (Linux, proc(5): `utime` to `cstime`).
 fn core_time() -> Option<Duration> {
     const TICK: Duration = Duration::from_millis(10);
     let text = fs::read_to_string("/proc/self/stat").ok()?;
@@ -320,7 +320,7 @@ fn read_frames(path: &Path) -> u64 {
     }
 }
 
-/// Counts, and no more.
+/// A sink that only counts.
 #[derive(Default)]
 struct Counter {
     judged: u64,

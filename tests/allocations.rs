@@ -68,7 +68,7 @@ impl Packet {
     }
 }
 
-/// The policy and the IP packets of one of our captures.
+/// Returns the policy and the IP packets of one of our captures.
 fn capture(file: &str) -> (CompiledPolicy, Vec<Packet>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/captures")

@@ -106,7 +106,7 @@ fn updates(length: Length) -> String {
     text
 }
 
-/// Each prefix, with a bit for each set that holds it.
+/// Returns each prefix, with a bit for each set that holds it.
 fn sets_of(length: Length) -> BTreeMap<Ipv4Net, u32> {
     let mut sets = BTreeMap::new();
     for (bit, set) in Set::ALL.into_iter().enumerate() {
@@ -117,7 +117,7 @@ fn sets_of(length: Length) -> BTreeMap<Ipv4Net, u32> {
     sets
 }
 
-/// The directory where the program and the maps of a policy are pinned.
+/// Returns the directory where the program and the maps of a policy are pinned.
 fn folder(length: Length) -> String {
     let name = match length {
         Length::Ten => "ten",

@@ -15,7 +15,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Reads the clocks.
+/// The source of the clocks' readings.
 #[derive(Debug)]
 pub(crate) struct Meter {
     /// The `/proc` files of the kernel's threads `ksoftirqd/0`, `ksoftirqd/1`, …

@@ -175,7 +175,7 @@ impl Canvas {
         );
     }
 
-    /// A text right-aligned at `x`.
+    /// Writes a text right-aligned at `x`.
     fn label(&mut self, x: f64, y: f64, text: &str) {
         _ = writeln!(
             self.texts,

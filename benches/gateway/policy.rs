@@ -79,7 +79,7 @@ impl Set {
     }
 }
 
-/// The policy file, with `divert` as `[gateway]` has it.
+/// Returns the policy file, with `divert` as `[gateway]` has it.
 pub(crate) fn as_file(length: Length, divert: &str) -> String {
     let list = |set: Set| {
         let prefixes = set.prefixes(length);

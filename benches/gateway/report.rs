@@ -73,12 +73,12 @@ impl Results {
         });
     }
 
-    /// The kinds that were sent, in order.
+    /// Returns the kinds that were sent, in order.
     pub(crate) fn kinds(&self) -> Vec<Kind> {
         distinct(self.turns.iter().map(|it| it.kind))
     }
 
-    /// The variants that had turns of a kind, in order of their names here.
+    /// Returns the variants that had turns of a kind, in order of their names here.
     pub(crate) fn variants(&self, kind: Kind) -> Vec<Variant> {
         let turns = self.turns.iter().filter(|it| it.kind == kind);
         distinct(turns.map(|it| it.variant))
@@ -89,12 +89,12 @@ impl Results {
         self.turns.iter().map(|it| it.round + 1).max().unwrap_or(0)
     }
 
-    /// Packets per second, relative to the kernel.
+    /// Returns packets per second, relative to the kernel.
     pub(crate) fn throughput(&self, kind: Kind, variant: Variant) -> Option<Spread> {
         Spread::of(self.of(kind, variant).filter_map(Measured::throughput))
     }
 
-    /// Packets per second, relative to another variant in the same round.
+    /// Returns packets per second, relative to another variant in the same round.
     pub(crate) fn throughput_beside(
         &self,
         kind: Kind,
@@ -109,12 +109,12 @@ impl Results {
         Spread::of(ratios)
     }
 
-    /// Processor time a packet, relative to the kernel.
+    /// Returns processor time a packet, relative to the kernel.
     pub(crate) fn cost(&self, kind: Kind, variant: Variant) -> Option<Spread> {
         Spread::of(self.of(kind, variant).filter_map(Measured::cost))
     }
 
-    /// Latency in microseconds above the kernel's: median and 99th percentile.
+    /// Returns latency in microseconds above the kernel's: median and 99th percentile.
     pub(crate) fn delays_added(&self, variant: Variant) -> Option<(Spread, Spread)> {
         let added = |what: fn(Delays) -> f64| {
             let turns = self.of(Kind::Latency, variant);
@@ -123,7 +123,7 @@ impl Results {
         Some((added(|it| it.median)?, added(|it| it.p99)?))
     }
 
-    /// The share of the machine used by other processes, from 0 to 1.
+    /// Returns the share of the machine used by other processes, from 0 to 1.
     pub(crate) fn strangers(&self) -> f64 {
         let flows = self.turns.iter().filter_map(|it| it.turn.flow());
         Spread::of(flows.map(|it| it.strangers)).map_or(0.0, |it| it.median)

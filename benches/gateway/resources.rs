@@ -39,7 +39,7 @@ pub(crate) fn measure(bed: &Bed, traffic: &Traffic<'_>) -> Resources {
 
 /// Longer than the five seconds between two checks of the diversion.
 const IDLE: Duration = Duration::from_secs(6);
-/// Packets of the warm-up, in which buffers are touched for the first time.
+/// The warm-up, in which buffers are touched for the first time.
 const FIRST: Duration = Duration::from_secs(1);
-/// Packets of the flood.
+/// The flood.
 const MORE: Duration = Duration::from_secs(4);

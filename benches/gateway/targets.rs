@@ -42,7 +42,7 @@ const IDLE: f64 = 0.01;
 /// The maximum growth of memory under load, in KiB.
 const GROWTH: u64 = 1_024;
 
-/// The minimum throughput of offramp relative to the kernel.
+/// Returns the minimum throughput of offramp relative to the kernel.
 pub(crate) fn least(kind: Kind) -> Option<f64> {
     let target = THROUGHPUT.iter().find(|(of, ..)| *of == kind);
     target.map(|(.., target)| *target)

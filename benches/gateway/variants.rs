@@ -40,13 +40,13 @@ pub(crate) struct Variant {
 }
 
 impl Variant {
-    /// A peer with a policy of ten prefixes.
+    /// Returns a peer with a policy of ten prefixes.
     pub(crate) const fn short(peer: Peer) -> Self {
         let length = Length::Ten;
         Self { peer, length }
     }
 
-    /// A peer with a policy of ten thousand.
+    /// Returns a peer with a policy of ten thousand.
     pub(crate) const fn long(peer: Peer) -> Self {
         let length = Length::TenThousand;
         Self { peer, length }

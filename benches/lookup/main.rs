@@ -75,9 +75,9 @@ fn main() {
 struct Run {
     criterion: Option<Criterion>,
     ratios: bool,
-    /// Avoids building tables whose rows were not requested.
+    /// Criterion's filter, which avoids building tables whose rows were not requested.
     filter: Option<String>,
-    /// Printed at the end, after criterion's own lines.
+    /// The rows to print at the end, after criterion's own lines.
     sections: Vec<Section>,
 }
 

@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// Looks up all addresses, as a worker does with the packets it has read.
+/// A function that looks up all addresses, as a worker does with the packets it has read.
 type LookupAll<A> = Box<dyn Fn(&[A], &mut [u16])>;
 
 pub(crate) struct Peer<A> {
@@ -212,7 +212,7 @@ struct Dir24 {
 }
 
 impl Dir24 {
-    /// Marks a cell that holds the number of a block rather than a class.
+    /// The bit of a cell that holds the number of a block rather than a class.
     const BLOCK: u16 = 0x8000;
 
     fn build(table: &Table<Ipv4Net>) -> Self {

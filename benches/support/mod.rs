@@ -119,7 +119,7 @@ pub fn sets(size: usize, v6: bool) -> Sets {
 /// Destination ports that the policy's `[[allow]]` entries keep.
 pub const ALLOWED_PORTS: [u16; 2] = [3389, 1433];
 
-/// The entries of a policy that `prefixes` are spread over: eight, as far as they go.
+/// Returns the entries of a policy that `prefixes` are spread over: eight, as far as they go.
 pub fn entries(prefixes: &[IpNet]) -> impl Iterator<Item = &[IpNet]> {
     prefixes.chunks(prefixes.len().div_ceil(8).max(1))
 }
@@ -180,7 +180,7 @@ pub fn distinct_sets(size: usize, v6: bool) -> Sets {
     sets
 }
 
-/// The policy of these sets: servers and public services in entries of up to 50 prefixes, allows likewise.
+/// Returns the policy of these sets: servers and public services in entries of up to 50 prefixes, allows likewise.
 pub fn policy(sets: &Sets) -> Policy {
     let all = |prefixes: &[IpNet]| {
         prefixes
@@ -253,7 +253,7 @@ pub fn policy(sets: &Sets) -> Policy {
     }
 }
 
-/// `count` UDP packets of `length` bytes from clients to addresses all over the policy's prefixes, one
+/// Returns `count` UDP packets of `length` bytes from clients to addresses all over the policy's prefixes, one
 /// behind the other as a ring buffer holds them.
 pub fn packets(sets: &Sets, count: usize, length: usize) -> Vec<u8> {
     let mut random = Random::seeded(count as u64);
@@ -284,7 +284,7 @@ pub fn packets(sets: &Sets, count: usize, length: usize) -> Vec<u8> {
     (0..count).flat_map(packet).collect()
 }
 
-/// A random address of `prefix`.
+/// Returns a random address of `prefix`.
 pub fn host_in(prefix: IpNet, random: &mut Random) -> IpAddr {
     match prefix {
         IpNet::V4(prefix) => {
@@ -304,7 +304,7 @@ pub fn host_in(prefix: IpNet, random: &mut Random) -> IpAddr {
     }
 }
 
-/// A UDP packet of `length` bytes in all.
+/// Returns a UDP packet of `length` bytes in all.
 pub fn udp(source: IpAddr, destination: IpAddr, port: u16, length: usize) -> Vec<u8> {
     use etherparse::PacketBuilder;
     let (builder, header) = match (source, destination) {

@@ -13,7 +13,7 @@ use proptest::test_runner::FileFailurePersistence;
 /// Options of a pcapng block: codes and values.
 type Options<'a> = &'a [(u16, &'a [u8])];
 
-/// Writes numbers in one byte order.
+/// A writer of numbers in one byte order.
 struct Bytes {
     bytes: Vec<u8>,
     big: bool,
@@ -38,7 +38,7 @@ impl Bytes {
         }
     }
 
-    /// A pcapng block around a body, which is padded.
+    /// Writes a pcapng block around a body, which is padded.
     fn block(&mut self, block_type: u32, body: impl FnOnce(&mut Bytes)) {
         let mut inner = Bytes {
             bytes: Vec::new(),
@@ -62,7 +62,7 @@ impl Bytes {
         });
     }
 
-    /// An interface with options, each a code and a value.
+    /// Writes an interface with options, each a code and a value.
     fn interface(&mut self, link_type: u16, snapshot: u32, options: Options) {
         self.block(1, |b| {
             b.u16(link_type);
@@ -123,7 +123,7 @@ fn classic(big: bool, magic: u32, frames: u8) -> Vec<u8> {
     b.bytes
 }
 
-/// Every kind of packet block, two interfaces, two sections, and blocks that readers skip.
+/// Returns every kind of packet block, two interfaces, two sections, and blocks that readers skip.
 fn pcapng(big: bool) -> Vec<u8> {
     let mut b = Bytes {
         bytes: Vec::new(),
@@ -534,7 +534,7 @@ fn a_failing_input_is_told_with_its_own_words() {
     assert_eq!(error, Some(expected));
 }
 
-/// A failed case is stored beside this file.
+/// Returns the configuration, by which failed cases are stored beside this file.
 fn config() -> ProptestConfig {
     let beside = FileFailurePersistence::WithSource("proptest-regressions");
     ProptestConfig::with_failure_persistence(beside)

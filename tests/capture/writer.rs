@@ -125,7 +125,7 @@ prop_compose! {
     }
 }
 
-/// A failed case is stored beside this file.
+/// Returns the configuration, by which failed cases are stored beside this file.
 fn config() -> ProptestConfig {
     let beside = FileFailurePersistence::WithSource("proptest-regressions");
     ProptestConfig::with_failure_persistence(beside)

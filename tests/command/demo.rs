@@ -18,7 +18,7 @@ fn demo(arguments: &[&str], temporary: &Folder) -> Option<Ended> {
     Some(run(demo.env("TMPDIR", temporary.path(""))))
 }
 
-/// The state of the host that a demo must not change.
+/// Returns the state of the host that a demo must not change.
 fn surroundings() -> String {
     let list = |words: &[&str]| run(Command::new(words[0]).args(&words[1..])).stdout;
     [

@@ -13,7 +13,7 @@ use crate::support::{Ended, Folder, offramp, program, run};
 /// An answer: status, further header lines, body.
 type Answer = (u16, String, Vec<u8>);
 
-/// Returns the answer to the path of a request.
+/// The function from the path of a request to its answer.
 type Answers = Box<dyn Fn(&str) -> Answer + Send>;
 
 /// A server that answers by the path of the request, and records its requests.
@@ -104,7 +104,7 @@ fn second() -> String {
     FIRST.replace("52.120.0.0/14", "52.122.0.0/15")
 }
 
-/// The answers of the web service, in one of its versions.
+/// Returns the answers of the web service, in one of its versions.
 fn service(version: &'static str, endpoints: String) -> impl Fn(&str) -> Answer {
     move |path| {
         if path.starts_with("/version/Worldwide?ClientRequestId=") {
@@ -119,7 +119,7 @@ fn service(version: &'static str, endpoints: String) -> impl Fn(&str) -> Answer 
     }
 }
 
-/// A site with a feed of Microsoft's at `url`.
+/// Returns a site with a feed of Microsoft's at `url`.
 fn site(folder: &Folder, url: &str) -> String {
     folder.write(
         "site.toml",
@@ -146,7 +146,7 @@ categories = ["Optimize"]
     )
 }
 
-/// The program without the proxy settings of the tests' own environment.
+/// Returns the program without the proxy settings of the tests' own environment.
 fn fetch(policy: &str) -> Command {
     let mut command = program(&["feed", "fetch", policy]);
     for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"] {
@@ -365,7 +365,7 @@ fn https_is_trusted_by_the_systems_certificates_and_asked_by_the_proxy_of_the_en
     );
 }
 
-/// A proxy for `count` connections.
+/// Relays `count` connections as a proxy.
 fn relay(listener: &TcpListener, count: usize) -> Vec<String> {
     let mut connects = Vec::new();
     for stream in listener.incoming().take(count) {

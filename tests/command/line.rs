@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Folder, TIME_LIMIT, is_installed, offramp, program, run, wait};
 
-/// The commands that `offramp --help` lists.
+/// Returns the commands that `offramp --help` lists.
 fn commands() -> Vec<String> {
     let help = offramp(&["--help"]).success();
     let (_, list) = help.split_once("Commands:\n").expect("a list of commands");

@@ -21,7 +21,7 @@ fn ip(arguments: &str) {
     run(Command::new("ip").args(arguments.split(' '))).success();
 }
 
-/// The addresses of a client and of an office host, both on the loopback interface.
+/// Adds the addresses of a client and of an office host to the loopback interface.
 fn set_up_loopback() {
     for address in [CLIENT, OFFICE] {
         ip(&format!("address add {address}/32 dev lo"));
@@ -129,14 +129,14 @@ fn column(socket: &str, column: usize) -> &str {
         .expect("a column of /proc/net/packet")
 }
 
-/// The sockets of this namespace that capture all packets, a line each.
+/// Returns the sockets of this namespace that capture all packets, a line each.
 fn packet_sockets() -> Vec<String> {
     let sockets = fs::read_to_string("/proc/self/net/packet").expect("the kernel's packet sockets");
     let (_heading, sockets) = sockets.split_once('\n').expect("a heading");
     sockets.lines().map(str::to_owned).collect()
 }
 
-/// The number of packets with a reason.
+/// Returns the number of packets with a reason.
 fn packets(report: &serde_json::Value, action: &str, reason: &str) -> u64 {
     let reasons = report["reasons"].as_array().expect("a list of reasons");
     let found = reasons
@@ -229,7 +229,7 @@ fn an_idle_interface_is_left_when_the_time_is_over() {
 struct TunHolder(Child);
 
 impl TunHolder {
-    /// Creates the device: IFF_TUN with IFF_NO_PI (linux/if_tun.h).
+    /// A script that creates the device: IFF_TUN with IFF_NO_PI (linux/if_tun.h).
     const PROGRAM: &str = "
 import fcntl, os, struct, sys
 device = os.open('/dev/net/tun', os.O_RDWR)

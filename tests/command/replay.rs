@@ -26,7 +26,7 @@ const CAPTURES: [&str; 14] = [
     "other-protocols.pcapng",
 ];
 
-/// The stable part of a line of verdicts: the reason why a frame holds no IP packet is not.
+/// Returns the stable part of a line of verdicts: the reason why a frame holds no IP packet is not.
 fn promised(line: &str) -> &str {
     match line.split_once(" skip ") {
         Some((frame, _)) => &line[..frame.len() + " skip".len()],
@@ -148,7 +148,7 @@ fn what_was_dropped_is_dropped_again_and_what_was_forwarded_passes_again() {
     }
 }
 
-/// A capture with the packets of one of ours repeated `times` times: more verdicts than a pipe holds.
+/// Returns a capture with the packets of one of ours repeated `times` times: more verdicts than a pipe holds.
 fn long_capture(folder: &Folder, times: usize) -> String {
     let bytes = fs::read(project("tests/captures/link-raw-101.pcap")).expect("a capture");
     let (header, records) = bytes.split_at(24);

@@ -37,7 +37,7 @@ impl Case {
         cases
     }
 
-    /// The description of the mistake.
+    /// Returns the description of the mistake.
     fn title(&self) -> &str {
         let first = self.text.lines().next().unwrap_or_default();
         first.trim_start_matches("# ").trim_end_matches('.')
@@ -55,7 +55,7 @@ impl Case {
         codes.split(", ").collect()
     }
 
-    /// The line that a finding must point at; `None` if the mistake is a missing line.
+    /// Returns the line that a finding must point at; `None` if the mistake is a missing line.
     fn marked_line(&self) -> Option<usize> {
         let mut lines = self.text.lines();
         lines

@@ -66,7 +66,7 @@ impl Wire {
         self.start_by(&mut program(&["run", &policy]))
     }
 
-    /// The same, with system calls that fail on purpose.
+    /// Starts the same, with system calls that fail on purpose.
     fn start_with_faults(&self, faults: &[&str]) -> Daemon {
         let policy = self.policy("");
         let mut command = Command::new("strace");
@@ -153,7 +153,7 @@ impl Wire {
     }
 }
 
-/// Stops a receiver.
+/// Stops a receiver on drop.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -174,7 +174,7 @@ fn is_of_client(packet: &[u8]) -> bool {
     }
 }
 
-/// The IP header of client number `client` to the office.
+/// Returns the IP header of client number `client` to the office.
 fn header(version: u8, client: u8) -> IpHeaders {
     match version {
         4 => {
@@ -292,7 +292,7 @@ impl Flow {
     }
 }
 
-/// The packet two hops later.
+/// Returns the packet two hops later.
 fn forwarded_twice(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] >> 4 == 4 {
@@ -306,7 +306,7 @@ fn forwarded_twice(packet: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Version, protocol and ports, which identify a flow.
+/// Returns version, protocol and ports, which identify a flow.
 fn flow_of(packet: &[u8]) -> (u8, Vec<u8>) {
     let network = if packet[0] >> 4 == 4 { 20 } else { 40 };
     let protocol = if network == 20 { packet[9] } else { packet[6] };

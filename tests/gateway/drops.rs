@@ -252,7 +252,7 @@ fn a_reload_switches_the_log_to_another_place_off_and_on() {
     });
 }
 
-/// Mounts a file system in a folder of the site, until it is dropped.
+/// A file system mounted in a folder of the site, until it is dropped.
 struct Disk(String);
 
 impl Disk {
@@ -284,7 +284,7 @@ impl Drop for Disk {
     }
 }
 
-/// Media is dropped and other traffic answered, whatever the state of logs.
+/// Asserts that media is dropped and other traffic answered, whatever the state of logs.
 #[track_caller]
 fn assert_judges(site: &PlainSite) {
     // On a busy machine the first packet may be slow.

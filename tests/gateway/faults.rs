@@ -36,7 +36,7 @@ use crate::support::{program, run};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_offramp");
 
-/// Media is dropped and other traffic answered.
+/// Asserts that media is dropped and other traffic answered.
 #[track_caller]
 fn assert_judges(site: &PlainSite) {
     for address in [OFFICE, OFFICE6] {
@@ -46,7 +46,7 @@ fn assert_judges(site: &PlainSite) {
     }
 }
 
-/// The peer queried in [`assert_judges`].
+/// Starts the sockets that answer the datagrams of [`assert_judges`].
 fn answer(site: &PlainSite) {
     for address in [OFFICE, OFFICE6] {
         site.echo(address, DNS);
@@ -75,7 +75,7 @@ fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
-/// Puts a process through something that needs next to no processor time: a busy loop would use all there is.
+/// Asserts that a process uses next to no processor time meanwhile: a busy loop would use all there is.
 #[track_caller]
 fn without_spinning(pid: u32, bear: impl FnOnce()) {
     let (before, begin) = (cpu_time(pid), Instant::now());

@@ -20,7 +20,7 @@ use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{Daemon, in_sandbox, poll};
 use crate::support::{program, run};
 
-/// A policy that either allows or drops media, and is otherwise the same.
+/// Returns a policy that either allows or drops media, and is otherwise the same.
 fn media(site: &PlainSite, allowed: bool) -> String {
     let allow = "[[allow]]\nname = \"media\"\nto = [\"10.0.0.0/8\", \"fd00:2::/48\"]\nports = [\"50020\"]\n";
     plain::policy(&site.folder, "") + if allowed { allow } else { "" }
@@ -289,7 +289,7 @@ impl Flow {
         }
     }
 
-    /// Every datagram once, in its order; panics at the first that is not.
+    /// Receives every datagram once, in order; panics at the first that is not.
     fn receive(&self, receiver: &UdpSocket, count: u64) {
         let mut datagram = [0; 128];
         for expected in 0..count {

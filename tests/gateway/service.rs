@@ -15,7 +15,7 @@ use crate::site::plain::{self, DNS, MEDIA, OFFICE, PlainSite};
 use crate::site::{DEADLINE, Daemon, in_sandbox, poll};
 use crate::support::{Folder, is_installed, program, project, run, wait};
 
-/// Acts as a service manager.
+/// A service manager in the test.
 struct Manager {
     socket: UnixDatagram,
     address: String,
@@ -202,7 +202,7 @@ fn threads(gateway: &Daemon) -> Vec<(u32, String)> {
     facts.collect()
 }
 
-/// A line of /proc/PID/status.
+/// Returns a line of /proc/PID/status.
 fn fact<'a>(status: &'a str, name: &str) -> &'a str {
     let mut lines = status.lines().filter_map(|line| line.split_once(":\t"));
     lines.find(|line| line.0 == name).map_or("", |line| line.1)

@@ -130,7 +130,7 @@ fn places() -> Places {
     }
 }
 
-/// The packet after a batch: to an address outside every prefix of this file's policies, and not from a client.
+/// Returns the packet after a batch: to an address outside every prefix of this file's policies, and not from a client.
 fn sentinel() -> Vec<u8> {
     let mut packet = vec![
         0x45, 0, 0, 28, 0xff, 0xff, 0, 0, 64, 17, 0, 0, 198, 51, 100, 1, 198, 51, 100, 2,

@@ -47,7 +47,7 @@ pub struct Places {
     pub ports: Vec<u16>,
 }
 
-/// A packet that carries `number` for identification: in IPv4's identification field, in IPv6's flow label.
+/// Returns a packet that carries `number` for identification: in IPv4's identification field, in IPv6's flow label.
 pub fn packet(random: &mut Random, places: &Places, number: u32) -> Vec<u8> {
     let (source, destination) = loop {
         // Sources are clients more often than not.
@@ -121,7 +121,7 @@ pub fn packet(random: &mut Random, places: &Places, number: u32) -> Vec<u8> {
     }
 }
 
-/// Extension headers before `protocol` (RFC 8200 §4), and the number of the first of them.
+/// Returns extension headers before `protocol` (RFC 8200 §4), and the number of the first of them.
 fn chain(random: &mut Random, protocol: u8) -> (u8, Vec<u8>) {
     let mut next = protocol;
     let mut chain = Vec::new();
@@ -163,7 +163,7 @@ fn chain(random: &mut Random, protocol: u8) -> (u8, Vec<u8>) {
     (next, chain)
 }
 
-/// The checksum of RFC 1071.
+/// Returns the checksum of RFC 1071.
 pub fn checksum(header: &[u8]) -> u16 {
     let words = header
         .chunks(2)

@@ -28,7 +28,7 @@ fn codes(diagnostics: &Diagnostics) -> Vec<Code> {
     diagnostics.iter().map(policy::Diagnostic::code).collect()
 }
 
-/// The line numbers of a policy are not compared.
+/// Asserts that a policy survives printing; line numbers are not compared.
 fn assert_prints_itself(policy: &Policy) {
     let printed = policy.to_string();
     let (again, _) = accept(printed.as_bytes());

@@ -117,7 +117,7 @@ fn pieces() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// A policy that is mostly valid, so that reading, checking and printing are all reached.
+/// Returns a policy that is mostly valid, so that reading, checking and printing are all reached.
 fn nearly_right() -> impl Strategy<Value = String> {
     let head = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"fd00::/8\"]\n";
     let sections: &[&str] = &[

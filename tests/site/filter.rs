@@ -64,12 +64,12 @@ impl Filter {
 pub struct Status(Value);
 
 impl Status {
-    /// Packets dropped for `reason`.
+    /// Returns packets dropped for `reason`.
     pub fn dropped(&self, reason: &str) -> u64 {
         self.verdicts("drop", reason)
     }
 
-    /// Packets forwarded for `reason`.
+    /// Returns packets forwarded for `reason`.
     pub fn forwarded(&self, reason: &str) -> u64 {
         self.verdicts("forward", reason)
     }
@@ -80,7 +80,7 @@ impl Status {
         })
     }
 
-    /// Packets decided by the rule called `name`.
+    /// Returns packets decided by the rule called `name`.
     pub fn rule(&self, name: &str) -> u64 {
         self.packets("rules", |it| it["name"] == name)
     }
@@ -93,7 +93,7 @@ impl Status {
             .sum()
     }
 
-    /// The existing interfaces that it diverts from.
+    /// Returns the existing interfaces that it diverts from.
     pub fn interfaces(&self) -> Vec<&str> {
         let entries = self.0["diversion"]["interfaces"].as_array();
         let names = entries
@@ -103,14 +103,14 @@ impl Status {
         names.flatten().filter_map(Value::as_str).collect()
     }
 
-    /// Packets that the filter lost: it was too slow, or the kernel did not accept them back.
+    /// Returns packets that the filter lost: it was too slow, or the kernel did not accept them back.
     pub fn lost(&self) -> u64 {
         let of = |key: &str| self.0["device"][key].as_u64().expect("a number of packets");
         of("overload_drops") + of("failed_writes")
     }
 }
 
-/// The policy of Contoso, with the addresses of this site, IPv6 too.
+/// Returns the policy of Contoso, with the addresses of this site, IPv6 too.
 pub fn policy(interfaces: &str, divert: &str, control: &str) -> String {
     format!(
         r#"

@@ -327,7 +327,7 @@ fn words<const N: usize>(line: &str) -> [&str; N] {
     words.try_into().expect("as many words as the caller names")
 }
 
-/// The firewall of a home's router.
+/// Returns the firewall of a home's router.
 fn router_of_a_home(translation: Translation) -> String {
     let ports = match translation {
         Translation::KeepsPorts => "",

@@ -27,7 +27,7 @@ pub const ELSEWHERE: &str = "192.0.2.7";
 pub const MEDIA: u16 = 50_020;
 pub const DNS: u16 = 53;
 
-/// A policy for the site; `gateway` is the content of `[gateway]`.
+/// Returns a policy for the site; `gateway` is the content of `[gateway]`.
 ///
 /// By default all packets to a prefix of the policy are diverted, so that tests can count them.
 pub fn policy(folder: &Folder, gateway: &str) -> String {
@@ -100,7 +100,7 @@ impl PlainSite {
         gateway
     }
 
-    /// The same, without waiting for it.
+    /// Starts the same, without waiting for it.
     pub fn start_quietly(&self, log: &str) -> Daemon {
         Daemon::start(
             &self.concentrator,
@@ -122,7 +122,7 @@ impl PlainSite {
             .json()
     }
 
-    /// The number of packets with this verdict.
+    /// Returns the number of packets with this verdict.
     pub fn count(&self, action: &str, reason: &str) -> u64 {
         let status = self.status();
         let verdicts = status["verdicts"].as_array().cloned().unwrap_or_default();
@@ -151,7 +151,7 @@ impl PlainSite {
         outputs.join("\n")
     }
 
-    /// A socket of the corporate network that answers every datagram, for as long as the test runs.
+    /// Answers every datagram to a socket of the corporate network, for as long as the test runs.
     pub fn echo(&self, address: &str, port: u16) {
         let address: IpAddr = address.parse().expect("an address");
         let bind = || UdpSocket::bind(SocketAddr::new(address, port));

@@ -92,7 +92,7 @@ pub fn with_clients<V: Vpn>(body: impl FnOnce(&Site, &mut V)) {
     });
 }
 
-/// A VPN with its two clients.
+/// Returns a VPN with its two clients.
 fn connected<V: Vpn>(site: &Site) -> V {
     let mut vpn = V::start(site);
     vpn.connect(site, 0);

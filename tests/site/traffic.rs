@@ -16,7 +16,7 @@ const TCP_BYTES: usize = 300_000;
 /// Maximum length of a datagram's reply.
 const ANSWER: usize = 32;
 
-/// A UDP socket of `host` with the tests' receive timeout.
+/// Returns a UDP socket of `host` with the tests' receive timeout.
 #[track_caller]
 pub fn udp(host: &Host, address: IpAddr, port: u16) -> UdpSocket {
     let socket = host.enter(|| UdpSocket::bind((address, port)));
@@ -27,7 +27,7 @@ pub fn udp(host: &Host, address: IpAddr, port: u16) -> UdpSocket {
     socket
 }
 
-/// A TCP listener of `host`.
+/// Returns a TCP listener of `host`.
 #[track_caller]
 pub fn listen(host: &Host, address: IpAddr, port: u16) -> TcpListener {
     let listener = host.enter(|| TcpListener::bind((address, port)));
@@ -86,7 +86,7 @@ pub fn connection_carries(host: &Host, address: IpAddr, listener: &TcpListener) 
         .unwrap_or_else(|error| panic!("{} to {to}: {error}", host.name))
 }
 
-/// The same, from a port, and with the error.
+/// Does the same from a port, and returns the error.
 pub fn connection_carries_from(
     host: &Host,
     from: SocketAddr,

@@ -62,7 +62,7 @@ impl Ended {
     }
 }
 
-/// The program, to be started in the project's folder, without environment variables that affect colors.
+/// Returns the program, to be started in the project's folder, without environment variables that affect colors.
 pub fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offramp"));
     command

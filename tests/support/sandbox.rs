@@ -33,7 +33,7 @@ pub fn in_sandbox(programs: &[&str], body: impl FnOnce()) {
     in_sandbox_of(test_of(&body), programs, body);
 }
 
-/// The same for helpers that wrap a test's closure: `test` is the test's full name.
+/// Does the same for helpers that wrap a test's closure: `test` is the test's full name.
 pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         // `ip netns` keeps its names here, and VPN daemons their sockets.
@@ -57,7 +57,7 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
         "--mount-proc",
         "--kill-child",
     ];
-    // The user namespace comes first: in it even root can touch nothing outside. Its group is not root's, or ocserv would
+    // The user namespace comes first: in it even root can touch nothing outside. Its group isn't root's, or ocserv would
     // try to give up the groups that it was started with, which a user namespace does not allow.
     let ways = [
         [&["--user", "--map-user=0", "--map-group=1"][..], &isolated].concat(),

@@ -33,12 +33,12 @@ impl Arrivals {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// UDP datagrams.
+    /// Returns the UDP datagrams received.
     pub(super) fn datagrams(&self) -> u64 {
         self.datagrams.load(Ordering::Relaxed)
     }
 
-    /// Small datagrams that the receiver's buffer holds.
+    /// Returns the number of small datagrams that the receiver's buffer holds.
     pub(super) fn room(&self) -> u64 {
         self.room.load(Ordering::Relaxed)
     }

@@ -101,7 +101,7 @@ impl Packet {
     }
 }
 
-/// The packets, sent in rotation.
+/// Returns the packets, sent in rotation.
 fn packets(to: SocketAddrV4, mix: Mix) -> Vec<Packet> {
     let from = |client: u32, port: u16| {
         let address = Ipv4Addr::from_bits(TUNNEL_CLIENT.to_bits() + client);

@@ -75,7 +75,7 @@ impl Kind {
         }
     }
 
-    /// The unit of [`Turn::rate`].
+    /// Returns the unit of [`Turn::rate`].
     pub(crate) fn unit(self) -> &'static str {
         match self.sender() {
             Sender::Datagrams(_) => "kpps",

@@ -329,7 +329,7 @@ impl Segment {
         }
     }
 
-    /// The segment that begins at `sequence`.
+    /// Returns the segment that begins at `sequence`.
     fn stamp(&mut self, sequence: u32, acknowledged: u32, time: u32, their_time: u32) -> &[u8] {
         self.identification = self.identification.wrapping_add(1);
         let ip = complement(self.ip_sum + u32::from(self.identification));

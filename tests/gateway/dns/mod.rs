@@ -47,7 +47,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// The output of `dig`.
+/// Returns the output of `dig`.
 #[track_caller]
 fn dig(server: &NameServer, arguments: &[&str]) -> String {
     let port = server.address.port().to_string();

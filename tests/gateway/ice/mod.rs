@@ -169,7 +169,7 @@ fn on_site(translation: Translation, body: impl FnOnce(&Site)) {
     });
 }
 
-/// Counts media from the tunnel, ahead of all other rules.
+/// Rules that count media from the tunnel, ahead of all others.
 const WITNESS: &str = "
     table inet witness {
         counter media { }
@@ -179,7 +179,7 @@ const WITNESS: &str = "
         }
     }";
 
-/// The A/V Edge: a relay with a leg inside and a public one, whose relayed addresses are public.
+/// Starts the A/V Edge: a relay with a leg inside and a public one, whose relayed addresses are public.
 fn start_edge(site: &Site) -> Daemon {
     let mut command = Command::new("turnserver");
     command
@@ -223,7 +223,7 @@ struct Party<'a> {
 const IPV4: &[NetworkType] = &[NetworkType::Udp4];
 const BOTH: &[NetworkType] = &[NetworkType::Udp4, NetworkType::Udp6];
 
-/// A VPN client. As it registers at the Access Edge, it gets the public leg.
+/// Returns a VPN client. As it registers at the Access Edge, it gets the public leg.
 fn client<'a>(site: &'a Site, number: usize, networks: &'a [NetworkType]) -> Party<'a> {
     Party {
         host: &site.clients[number],
@@ -232,7 +232,7 @@ fn client<'a>(site: &'a Site, number: usize, networks: &'a [NetworkType]) -> Par
     }
 }
 
-/// A client of the corporate network.
+/// Returns a client of the corporate network.
 fn office<'a>(site: &'a Site, networks: &'a [NetworkType]) -> Party<'a> {
     Party {
         host: &site.office,
@@ -241,7 +241,7 @@ fn office<'a>(site: &'a Site, networks: &'a [NetworkType]) -> Party<'a> {
     }
 }
 
-/// Media packets that have come out of the tunnel at the concentrator.
+/// Returns the number of media packets that have come out of the tunnel at the concentrator.
 fn media_in_tunnel(site: &Site) -> u64 {
     let mut list = Command::new("nft");
     list.args(["-j", "list", "counter", "inet", "witness", "media"]);
@@ -277,7 +277,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// RFC 8445 §6.1.2.3; the caller controls.
+    /// Returns the pair's priority by RFC 8445 §6.1.2.3; the caller controls.
     fn priority(&self) -> u64 {
         let (controlling, controlled) = (self.local.priority, self.remote.priority);
         let (low, high) = (controlling.min(controlled), controlling.max(controlled));
@@ -337,7 +337,7 @@ impl Call {
         assert_eq!(nominated.map(Pair::priority), highest, "{self}");
     }
 
-    /// The nominated pair.
+    /// Returns the nominated pair.
     #[track_caller]
     fn best(&self) -> (&CandidateStats, &CandidateStats) {
         let mut nominated = self.pairs.iter().filter(|pair| pair.nominated);
@@ -449,7 +449,7 @@ impl Call {
     }
 }
 
-/// The input for the prediction that matches these calls: agents here get the Edge's public leg, by IPv4.
+/// Returns the input for the prediction that matches these calls: agents here get the Edge's public leg, by IPv4.
 fn question(to: Side, gateway: Gateway) -> call::Call {
     call::Call {
         gateway,

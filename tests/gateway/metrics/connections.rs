@@ -132,7 +132,7 @@ fn without_free_descriptors_connections_wait_and_nothing_spins() {
 /// The log's message for connections without a free descriptor.
 const HAS_TO_WAIT: &str = "a connection of the metrics endpoint has to wait: Too many open files";
 
-/// The number of the gateway's next descriptor.
+/// Returns the number of the gateway's next descriptor.
 fn next_descriptor(gateway: &Daemon) -> u32 {
     let folder = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("it runs");
     let numbers = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

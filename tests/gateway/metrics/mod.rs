@@ -127,7 +127,7 @@ impl Scrape {
     }
 }
 
-/// Name, labels and value of a line such as `name{key="value"} 1`.
+/// Reads name, labels and value of a line such as `name{key="value"} 1`.
 #[track_caller]
 fn read_sample(line: &str) -> (&str, Labels, f64) {
     let end = line
@@ -167,7 +167,7 @@ fn read_sample(line: &str) -> (&str, Labels, f64) {
     (name, labels, value.parse().expect("a number"))
 }
 
-/// `offramp status --json` as series: verdicts and rules only if they counted anything.
+/// Returns `offramp status --json` as series: verdicts and rules only if they counted anything.
 fn counters_of_status(status: &Value) -> BTreeMap<(String, Labels), f64> {
     let mut series = BTreeMap::new();
     let mut add = |name: &str, labels: &[(&str, &Value)], value: &Value| {
@@ -216,7 +216,7 @@ const QUOTED: &str = r#"the "Front End" pool"#;
 const BACKSLASHES: &str = r"\\corp\pool\n";
 const UNICODE: &str = "Zürich 東京 {a=\"b\"}, 1";
 
-/// A policy with a rule of each kind.
+/// Returns a policy with a rule of each kind.
 fn policy_of_all_kinds(site: &PlainSite) -> String {
     let text = |name: &str| format!("'{name}'");
     plain::policy(&site.folder, &format!("divert = \"all\"\n{METRICS}"))

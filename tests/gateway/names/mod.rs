@@ -74,7 +74,7 @@ impl Asked<'_> {
     }
 }
 
-/// An internal address.
+/// Returns an internal address.
 pub fn internal(name: Name, record_type: RecordType) -> Record {
     let data = match record_type {
         RecordType::AAAA => RData::AAAA(AAAA("fd00:10::66".parse().expect("an address"))),
@@ -162,7 +162,7 @@ pub fn receive_framed(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// A UDP and a TCP socket at one free port of loopback.
+/// Returns a UDP and a TCP socket at one free port of loopback.
 pub fn free_address() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
@@ -232,7 +232,7 @@ impl NameServer {
     }
 }
 
-/// The article's policy, with a listener at `address`.
+/// Returns the article's policy, with a listener at `address`.
 pub fn policy(address: SocketAddr, upstreams: &[SocketAddr], lines: &str, more: &str) -> String {
     let article = project("config/contoso.toml");
     let text = std::fs::read_to_string(article).expect("the article's policy");
@@ -251,7 +251,7 @@ pub fn policy(address: SocketAddr, upstreams: &[SocketAddr], lines: &str, more: 
     format!("{}\n{more}\n", text.replace(listen, &here))
 }
 
-/// A query with recursion desired.
+/// Returns a query with recursion desired.
 pub fn question(id: u16, name: &str, record_type: RecordType) -> Message {
     let mut name = Name::from_ascii(name).expect("a name");
     name.set_fqdn(true);
@@ -265,12 +265,12 @@ pub fn question(id: u16, name: &str, record_type: RecordType) -> Message {
 pub struct Client(pub UdpSocket);
 
 impl Client {
-    /// A client of the server at `address`.
+    /// Returns a client of the server at `address`.
     pub fn of(address: SocketAddr) -> Self {
         Self::from("127.0.0.1".parse().expect("an address"), address)
     }
 
-    /// A client with an address of its own.
+    /// Returns a client with an address of its own.
     pub fn from(own: IpAddr, address: SocketAddr) -> Self {
         let socket = UdpSocket::bind((own, 0)).expect("a free port");
         socket.connect(address).expect("loopback");

@@ -15,9 +15,9 @@ use crate::site::{DEADLINE, Host};
 pub(super) const BATCH: usize = 500;
 
 pub(super) struct Bed {
-    /// Packets of clients are written here.
+    /// The device to which packets of clients are written.
     pub(super) vpn: File,
-    /// Forwarded packets are read here.
+    /// The device from which forwarded packets are read.
     pub(super) out: File,
 }
 
@@ -68,7 +68,7 @@ impl Bed {
     }
 }
 
-/// An ICMP packet from a client to an address outside every policy: every rule lets it pass.
+/// Returns an ICMP packet from a client to an address outside every policy: every rule lets it pass.
 pub(super) fn sentinel(client: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![
         0x45, 0, 0, 28, 0xff, 0xff, 0, 0, 64, 1, 0, 0, 0, 0, 0, 0, 198, 51, 100, 2,

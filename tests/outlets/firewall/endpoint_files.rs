@@ -58,7 +58,7 @@ struct Read {
     remote: String,
 }
 
-/// The rules that a file must contain.
+/// Returns the rules that a file must contain.
 fn planned(keeps: impl Fn(&EndpointRule) -> bool) -> BTreeSet<Read> {
     let rules = EndpointRules::of(&site()).rules;
     let kept = rules.iter().filter(|rule| keeps(rule));
@@ -100,7 +100,7 @@ fn rendered(target: &'static Target) -> String {
     rendered.unwrap_or_else(|error| panic!("{error}")).text
 }
 
-/// A set from prefixes and single addresses.
+/// Returns a set from prefixes and single addresses.
 fn set<'t>(parts: impl IntoIterator<Item = &'t str>) -> String {
     let net = |part: &str| -> IpNet {
         if let Some((address, mask)) = part.split_once('/').filter(|it| it.1.contains('.')) {
@@ -231,7 +231,7 @@ fn the_registry_form_is_read_back_as_it_was_planned() {
     assert_eq!(removed, names);
 }
 
-/// The words of a command as cmd passes them to a program: quotes keep words together, `%%` is a percent sign.
+/// Returns the words of a command as cmd passes them to a program: quotes keep words together, `%%` is a percent sign.
 fn command_words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;

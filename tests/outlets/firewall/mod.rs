@@ -158,7 +158,7 @@ fn end_in_the_chain(random: &mut Random, packet: &mut Vec<u8>) {
     }
 }
 
-/// The comment of the rule that has to count a packet.
+/// Returns the comment of the rule that has to count a packet.
 fn title(policy: &CompiledPolicy, verdict: &Verdict, shape: &Shape) -> String {
     let by_ports = match verdict.reason {
         Reason::Malformed | Reason::NotAClient | Reason::SpoofedSource | Reason::SourceRouted => {
@@ -299,7 +299,7 @@ fn iptables_decides_every_packet_as_the_filter_does() {
 const SYN: u8 = 2;
 const SYN_ACK: u8 = 18;
 
-/// IPv4 TCP with `flags`, or UDP without; its number is 1.
+/// Returns IPv4 TCP with `flags`, or UDP without; its number is 1.
 fn plain(protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 40, 0, 1, 0, 0, 64, protocol, 0, 0];
     packet.extend(from.0);

@@ -49,7 +49,7 @@ const PORTS: [&str; 10] = [
     "443",
 ];
 
-/// A policy file.
+/// Returns a policy file.
 pub(super) fn text(random: &mut Random) -> String {
     let mut text = format!(
         "[vpn]\ninterfaces = [\"vpn0\"]\nclient_subnets = [{}{}]\n[corporate]\nsubnets = [{}]\n",

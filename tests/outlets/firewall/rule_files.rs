@@ -97,7 +97,7 @@ fn read_asa(text: &str) -> Vec<Line> {
     lines
 }
 
-/// One side of an entry: an address, and ports where there are any.
+/// Reads one side of an entry: an address, and ports where there are any.
 fn side<'w>(
     words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>,
     groups: &HashMap<String, Vec<IpNet>>,
@@ -190,7 +190,7 @@ fn fields(row: &str) -> Vec<String> {
     fields
 }
 
-/// The smallest packet with ports.
+/// Returns the smallest packet with ports.
 fn packet(from: IpAddr, to: IpAddr, protocol: u8, from_port: u16, to_port: u16) -> Vec<u8> {
     let mut packet = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {

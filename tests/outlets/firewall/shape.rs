@@ -9,7 +9,7 @@ pub(super) struct Shape {
     pub(super) is_tail: bool,
     /// The bytes of the transport header that are present.
     pub(super) transport: usize,
-    /// Headers that the rules are documented not to look into: see the header of the file for nftables.
+    /// True if there are headers that the rules do not look into: see the header of the file for nftables.
     pub(super) is_beyond: bool,
 }
 
@@ -22,7 +22,7 @@ pub(super) fn shape(packet: &[u8]) -> Shape {
     }
 }
 
-/// RFC 791 §3.1.
+/// Reads the shape by RFC 791 §3.1.
 fn ipv4(packet: &[u8]) -> Shape {
     let header = usize::from(packet[0] & 15) * 4;
     let end = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
@@ -38,7 +38,7 @@ fn ipv4(packet: &[u8]) -> Shape {
     }
 }
 
-/// RFC 8200 §3 and §4.
+/// Reads the shape by RFC 8200 §3 and §4.
 fn ipv6(packet: &[u8]) -> Shape {
     let end = 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]));
     let byte = |at: usize| {

@@ -23,7 +23,7 @@ struct Server {
     differences: &'static [Difference],
 }
 
-/// Queries that get a different answer.
+/// Queries with a different answer, and the reason.
 struct Difference {
     /// Prefix of the queried name.
     name: &'static str,

@@ -13,7 +13,7 @@ use super::leaky;
 /// The company's DNS server, which would answer with internal addresses.
 pub(super) const UPSTREAM: &str = "127.0.0.99";
 
-/// The policy, whose own DNS server listens at `listen`.
+/// Returns the policy, whose own DNS server listens at `listen`.
 pub(super) fn policy(listen: &str) -> Policy {
     let text = POLICY
         .replace("LISTEN", listen)

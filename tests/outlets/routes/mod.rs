@@ -47,7 +47,7 @@ name = "Teams media"
 addresses = ["52.112.0.0/14", "52.122.0.0/15", "2603:1063::/38"]
 "#;
 
-/// The same with a split tunnel, where the company uses the Edge's network inside too.
+/// Returns the same with a split tunnel, where the company uses the Edge's network inside too.
 fn split() -> String {
     FULL.replace("\"full\"", "\"split\"")
         .replace("\"10.0.0.0/8\"", "\"10.0.0.0/8\", \"167.55.0.0/16\"")

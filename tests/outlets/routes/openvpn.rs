@@ -142,7 +142,7 @@ fn public_addresses_inside_a_pushed_prefix_go_by_the_clients_own_gateway() {
     });
 }
 
-/// Returns the options that the server would push to other clients.
+/// The options that the server would push to other clients.
 const OF_THE_SERVER: [&str; 4] = [
     "--push",
     "route 203.0.113.0 255.255.255.0",

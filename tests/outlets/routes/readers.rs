@@ -57,7 +57,7 @@ fn sites() -> Vec<(String, RoutePlan)> {
         .collect()
 }
 
-/// Every file of every site, target and form.
+/// Calls `check` with every file of every site, target and form.
 fn each_file(mut check: impl FnMut(&str, &'static Target, &RoutePlan, &str)) {
     let mut written = 0;
     for (name, plan) in sites() {
