@@ -217,7 +217,7 @@ fn merging_a_batch_allocates_nothing() {
     assert_eq!((count, writes), (0, 33));
 }
 
-/// The queue through which workers hand over packets that `policy` drops, and its other end, which nobody reads.
+/// Returns the queue for packets that `policy` drops: the workers' end, and the other, which nobody reads.
 #[cfg(feature = "gateway")]
 fn live_with_records(
     policy: CompiledPolicy,

@@ -49,19 +49,19 @@ struct Options {
     /// Kinds of traffic
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = all::<Kind>())]
     kinds: Vec<Kind>,
-    /// Who looks at the packets; the kernel always has its turns
+    /// Peers to measure; the kernel always has its turns
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = all::<Peer>())]
     peers: Vec<Peer>,
-    /// How many milliseconds of a turn count
+    /// Milliseconds of a turn that count
     #[arg(long, default_value_t = 300)]
     turn: u64,
     /// Leave out the seconds in which offramp is watched alone
     #[arg(long)]
     brief: bool,
-    /// Where the picture goes
+    /// The path of the picture
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/gateway.svg"))]
     plot: PathBuf,
-    /// What cargo says to a benchmark
+    /// The argument that cargo passes to a benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }

@@ -108,7 +108,7 @@ fn where_namespaces_are_forbidden_the_demo_says_what_to_do() {
     if !["unshare", "setpriv"].iter().all(is_installed) {
         return;
     }
-    // A process that belongs to no user here, in a user namespace that allows no nested ones.
+    // A process of the user nobody, in a user namespace that allows no nested ones.
     let demo = program(&["demo"]);
     let mut forbidden = Command::new("unshare");
     forbidden

@@ -278,7 +278,7 @@ impl Flow {
                 .write(&mut packet, &payload)
                 .expect("room");
         }
-        // Sent again where it is 13.
+        // Oddity 13 is sent again.
         if oddity != 13 {
             self.sequence = self.sequence.wrapping_add(length);
             self.id = self.id.wrapping_add(1);

@@ -137,7 +137,7 @@ fn several_workers_share_the_device() {
         let before = site.kernel();
         let mut gateway = site.start("workers = 3");
         assert_eq!(site.status()["device"]["workers"], 3);
-        // Every flow has its own source port, and therefore a queue.
+        // Each flow has its own source port, which selects its queue.
         for _ in 0..20 {
             for address in [OFFICE, OFFICE6] {
                 assert!(site.is_answered(address, DNS, 100));

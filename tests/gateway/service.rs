@@ -357,7 +357,7 @@ fn a_stranger_who_holds_the_name_keeps_no_gateway_from_starting() {
     in_sandbox(&[], || {
         use socket2::{Domain, SockAddr, Socket, Type};
         let site = PlainSite::new("stranger");
-        // The process answers nobody, so that its identity cannot be checked.
+        // The process accepts no connection, so that its identity cannot be checked.
         let address = SockAddr::unix("\0offramp/gateway").expect("a short name");
         let new = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
         let (_stranger, _guests) = site.concentrator.enter(|| {
