@@ -217,7 +217,7 @@ fn merging_a_batch_allocates_nothing() {
     assert_eq!((count, writes), (0, 33));
 }
 
-/// Returns the queue for packets that `policy` drops: the workers' end, and the other, which nobody reads.
+/// Returns a live policy whose workers hand over the packets it drops, and the other end, which the test leaves unread.
 #[cfg(feature = "gateway")]
 fn live_with_records(
     policy: CompiledPolicy,

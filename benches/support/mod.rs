@@ -124,7 +124,7 @@ pub fn entries(prefixes: &[IpNet]) -> impl Iterator<Item = &[IpNet]> {
     prefixes.chunks(prefixes.len().div_ceil(8).max(1))
 }
 
-/// Returns exactly `size` different prefixes, at least 4: kinds and shares of [`sets`], spread wide enough for a million.
+/// Returns exactly `size` different prefixes, at least 4: kinds and shares of [`sets`], spread enough for a million.
 pub fn distinct_sets(size: usize, v6: bool) -> Sets {
     let mut random = Random::seeded(size as u64 + 5);
     let net = |v4: u32, v6_bits: u128, v4_length: u8, v6_length: u8| -> IpNet {

@@ -57,7 +57,7 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
         "--mount-proc",
         "--kill-child",
     ];
-    // The user namespace comes first: in it even root can touch nothing outside. Its group isn't root's, or ocserv would
+    // The user namespace comes first: in it even root can touch nothing outside. Its group is not root, or ocserv would
     // try to give up the groups that it was started with, which a user namespace does not allow.
     let ways = [
         [&["--user", "--map-user=0", "--map-group=1"][..], &isolated].concat(),
