@@ -1,7 +1,7 @@
-//! What it costs to keep an audit of judged packets.
+//! The cost of auditing judged packets.
 //!
-//! `cargo bench --bench audit`. The policy is the worked example of `config/contoso.toml`; verdicts are given beforehand,
-//! so that the time is that of [`Audit::record`] and of parsing the header.
+//! `cargo bench --bench audit`. The policy is the worked example of `config/contoso.toml`; verdicts are computed
+//! beforehand, so that only [`Audit::record`] and header parsing are timed.
 
 mod support;
 
@@ -18,7 +18,7 @@ use support::Random;
 
 const PACKETS: usize = 65_536;
 
-/// Packets of `flows` flows in random order, `dropped` of a hundred flows to services and peers that are cut off.
+/// Returns packets of `flows` flows in random order; `dropped` percent go to services and peers that the policy blocks.
 fn traffic(flows: usize, dropped: usize) -> Vec<Vec<u8>> {
     let mut random = Random::seeded(flows as u64);
     let flow = |random: &mut Random| {

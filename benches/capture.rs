@@ -1,6 +1,6 @@
-//! Reading a capture of small packets, in batches of 64, up to the IP packet of each frame.
+//! Reads a capture of small packets in batches of 64, down to the IP packet of each frame.
 //!
-//! The aim is less than 100 ns a packet, so that reading never limits judging: run `cargo bench --bench capture`.
+//! The target is less than 100 ns a packet, so that reading never limits judging: run `cargo bench --bench capture`.
 
 use std::hint::black_box;
 
@@ -10,7 +10,7 @@ use offramp::capture::{CaptureReader, LinkPayload, ip_packet};
 /// Packets in a sample: 15 to 20 MB, more than a core's cache.
 const PACKETS: u32 = 200_000;
 
-/// An Ethernet frame of 60 bytes, the smallest there is.
+/// Returns an Ethernet frame of 60 bytes, the minimum size.
 fn frame(number: u32) -> [u8; 60] {
     let mut frame = [0; 60];
     frame[12..15].copy_from_slice(&[8, 0, 0x45]);
@@ -32,7 +32,7 @@ fn pcap() -> Vec<u8> {
     file
 }
 
-/// With `flags`, each packet has an option, as interfaces that tell the direction give it.
+/// Writes a pcapng capture; with `flags`, each packet has an option that states its direction.
 fn pcapng(flags: bool) -> Vec<u8> {
     let mut file = Vec::new();
     words(&mut file, &[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, !0, !0, 28]);
@@ -49,7 +49,7 @@ fn pcapng(flags: bool) -> Vec<u8> {
     file
 }
 
-/// Reads all of it and touches each packet.
+/// Reads the whole capture and touches each packet.
 fn read(file: &[u8]) -> (u64, u64) {
     let mut reader = CaptureReader::new(file).expect("a sample is a capture");
     let (mut packets, mut sum) = (0, 0);

@@ -1,11 +1,11 @@
-//! Parse and classify: what one verdict costs, beside the obvious build.
+//! Parse and classify: the cost of one verdict, compared with a obvious implementation.
 //!
 //! `cargo bench --bench classify` runs criterion and then prints the ratios; `CLASSIFY=ratios` prints only those.
 //!
-//! The obvious build is what one writes first: etherparse slices the headers, and a `prefix-trie` table for each set of
-//! the policy (clients, corporate, servers, public services, and one for each `[[allow]]`) answers one question after the
-//! other, in verdict order. A second peer has the same tables behind the parser of offramp, to tell the two gains apart.
-//! All are compared packet by packet before they are timed.
+//! The obvious implementation slices the headers with etherparse and keeps a `prefix-trie` table for each set of
+//! the policy (clients, corporate, servers, public services, and one for each `[[allow]]`), queried one after the other
+//! in verdict order. A second peer has the same tables behind the parser of offramp, to tell the two gains apart.
+//! All implementations must agree on every packet before any is timed.
 
 mod support;
 
@@ -22,9 +22,9 @@ use offramp::verdict::{Action, Reason, Verdict};
 use prefix_trie::{PrefixMap, PrefixSet};
 use support::{Sets, packets, policy, sets};
 
-/// Prefixes of the policies that are compared.
+/// Prefixes in the policies that are compared.
 const SIZES: [usize; 3] = [16, 1000, 10_000];
-/// Packets of the two rings: one that the L2 cache holds, and one that it does not.
+/// Packets in the two rings: one fits into the L2 cache, the other does not.
 const RINGS: [(&str, usize); 2] = [("in L2", 2048), ("65,536", 65_536)];
 
 /// A `prefix-trie` table for each set.
@@ -88,7 +88,7 @@ impl ObviousBuild {
         }
     }
 
-    /// With etherparse in front.
+    /// Classifies a packet with etherparse in front.
     fn classify(&self, packet: &Received<'_>) -> Action {
         let Ok(SlicedPacket {
             net: Some(NetSlice::Ipv4(ip)),
@@ -110,7 +110,7 @@ impl ObviousBuild {
         )
     }
 
-    /// With the parser of offramp in front.
+    /// Classifies a packet with the parser of offramp in front.
     fn classify_parsed(&self, packet: &Received<'_>) -> Action {
         let Ok(view) = packet.parse() else {
             return Action::Drop;
@@ -134,7 +134,7 @@ fn is_dropped(action: Action) -> usize {
     usize::from(action == Action::Drop)
 }
 
-/// Judges all packets in batches, as the worker of the gateway does; how many are dropped.
+/// Judges all packets in batches, as the worker of the gateway does; returns the number dropped.
 fn judge_all(policy: &CompiledPolicy, packets: &[Received<'_>], judge: &mut Judge) -> usize {
     let mut verdicts = [Verdict::drop(Reason::Malformed); Judge::BATCH];
     let mut dropped = 0;
@@ -149,7 +149,7 @@ fn judge_all(policy: &CompiledPolicy, packets: &[Received<'_>], judge: &mut Judg
     dropped
 }
 
-/// One policy, and the packets that meet it.
+/// One policy, and packets that match it.
 struct Case {
     sets: Sets,
     policy: CompiledPolicy,
@@ -226,12 +226,12 @@ fn criterion_half() {
     criterion.final_summary();
 }
 
-/// Nanoseconds a packet of each contender: the median of interleaved rounds.
+/// Nanoseconds a packet for each contender: the median of interleaved rounds.
 fn interleaved<const N: usize>(
     count: usize,
     mut contenders: [&mut dyn FnMut() -> usize; N],
 ) -> [f64; N] {
-    // A test that the benchmark works is content with one of each.
+    // One of each is enough to test that the benchmark works.
     let (rounds, repeats) = if is_bench() {
         (31, (1 << 17) / count)
     } else {
@@ -327,7 +327,7 @@ fn ratios() {
     println!("  64 bytes {small_ns:.1} ns, 65,535 bytes {large_ns:.1} ns");
 }
 
-/// What cargo says to a benchmark that is not only tried out.
+/// Returns `true` if cargo runs this as a benchmark, not as a test of it.
 fn is_bench() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
@@ -336,7 +336,7 @@ fn main() {
     if std::env::var_os("CLASSIFY").is_none_or(|half| half != "ratios") {
         criterion_half();
     }
-    // A criterion filter wants no figures.
+    // With a criterion filter, no ratios are printed.
     if std::env::args()
         .skip(1)
         .all(|argument| argument == "--bench")

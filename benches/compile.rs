@@ -1,7 +1,7 @@
-//! Compiling a policy: from its meaning to the tables of the packet path, 16 to a million prefixes.
+//! Compiles policies of 16 to a million prefixes into the tables of the packet path.
 //!
-//! `cargo bench --bench compile`. Medians of repeated builds; what a reload of a gateway takes is this and reading the
-//! file. The aims are 50 ms for 10,000 prefixes and 2 s for a million, about as many as the Internet has.
+//! `cargo bench --bench compile`. Medians of repeated builds; a gateway's reload takes this time plus that of reading
+//! the file. The targets are 50 ms for 10,000 prefixes and 2 s for a million, about as many as the Internet has.
 
 mod support;
 
@@ -11,7 +11,7 @@ use offramp::filter::{CompiledPolicy, Generation};
 use offramp::policy::Policy;
 use support::{Sets, distinct_sets, policy};
 
-/// Prefixes of a policy, and the time that compiling it may take.
+/// Prefixes in a policy, and the time allowed for compiling it.
 const ROWS: [(usize, Option<Duration>); 5] = [
     (16, None),
     (1_000, None),
@@ -20,7 +20,7 @@ const ROWS: [(usize, Option<Duration>); 5] = [
     (1_000_000, Some(Duration::from_secs(2))),
 ];
 
-/// Time that the builds of a row take together, at least three of them and at most a hundred.
+/// Total time for the builds of a row: at least three of them and at most a hundred.
 const ROW_TIME: Duration = Duration::from_secs(3);
 
 fn main() {
@@ -63,7 +63,7 @@ fn measure(policy: &Policy, is_bench: bool) -> Row {
     let mut times = Vec::new();
     let mut memory = 0;
     while times.len() < fewest || (start.elapsed() < ROW_TIME && times.len() < most) {
-        // The compiled policy keeps the one it was made of: that copy is not of the build.
+        // The compiled policy keeps the policy it was compiled from; making that copy is not part of the build.
         let policy = policy.clone();
         let build = Instant::now();
         let compiled = CompiledPolicy::new(policy, Generation(1)).expect("the tables hold it");

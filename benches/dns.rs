@@ -1,8 +1,8 @@
-//! The pin-point DNS server, beside unbound and dnsmasq with the same names.
+//! Compares the DNS server of offramp with unbound and dnsmasq serving the same names.
 //!
-//! `cargo bench --bench dns` starts all three on one core each in turn, asks them by dnsperf from another, and prints
-//! answers a second of the server's processor time, which another load on the machine does not change, answers a second
-//! of the clock, and the 99th percentile of the time an answer takes at half of that. The servers take turns, round after
+//! `cargo bench --bench dns` starts the three in turn, each on one core, queries them with dnsperf from another, and
+//! prints answers per second of the server's processor time (which other load does not affect), answers per second
+//! of wall-clock time, and the 99th percentile of latency at half that rate. The servers take turns, round after
 //! round. It needs dnsperf, unbound and dnsmasq (Debian packages dnsperf, unbound, dnsmasq-base).
 //!
 //! ```text
@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Rounds, in each of which every server has its turn at both tasks.
+/// Rounds; in each, every server runs both tasks once.
 const ROUNDS: usize = 5;
-/// Seconds of a turn.
+/// Seconds a turn.
 const TURN: &str = "2";
-/// The core of the servers, and that of dnsperf.
+/// The core of the servers, and the core of dnsperf.
 const CORES: [&str; 2] = ["0", "1"];
 
 const SERVERS: [&str; 3] = ["offramp", "unbound", "dnsmasq"];
@@ -36,12 +36,12 @@ const PINNED: [(&str, &str); 5] = [
     ("owa.contoso.com", "167.55.49.36"),
 ];
 
-/// What one turn showed.
+/// The result of one turn.
 #[derive(Debug, Clone, Copy)]
 struct Turn {
-    /// Answers a second of the server's processor time.
+    /// Answers per second of the server's processor time.
     of_processor: f64,
-    /// Answers a second.
+    /// Answers per second.
     of_clock: f64,
 }
 
@@ -85,7 +85,7 @@ fn main() {
         for (task, queries) in queries.iter().enumerate() {
             for (at, server) in servers.iter().enumerate() {
                 let turn = server.load(queries);
-                // The first fills the caches.
+                // The first run fills the caches.
                 if round > 0 {
                     turns[task * SERVERS.len() + at].push(turn);
                 }
@@ -134,7 +134,7 @@ fn queries(task: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A server that knows an address for every name below `example`.
+/// Returns an upstream server that has an address for every name below `example`.
 fn upstream(folder: &Folder) -> Command {
     let mut text = unbound(folder, "upstream", UPSTREAM_PORT);
     text += " local-zone: \"example.\" redirect\n local-data: \"example. 3600 IN A 192.0.2.1\"\n";
@@ -213,7 +213,7 @@ fn command(folder: &Folder, server: &str, port: u16) -> Command {
     }
 }
 
-/// A server that runs on a core until it is dropped.
+/// A server on a core of its own, stopped on drop.
 struct Server {
     child: Child,
     port: u16,
@@ -292,7 +292,7 @@ impl Server {
         }
     }
 
-    /// Seconds within which 99 of 100 answers come, at this rate.
+    /// Seconds within which 99 of 100 answers arrive at this rate.
     fn late(&self, queries: &Path, rate: &str) -> f64 {
         let said = self.dnsperf(queries, &["-v", "-Q", rate]);
         let times = said.lines().filter(|line| line.starts_with("> "));
@@ -306,7 +306,7 @@ impl Server {
             .unwrap_or(f64::NAN)
     }
 
-    /// Seconds of processor time so far: proc(5), fields 14 and 15, in hundredths.
+    /// Seconds of processor time used so far: proc(5), fields 14 and 15, in hundredths.
     fn processor_time(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         let stat = stat.expect("it runs");
@@ -332,7 +332,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// A folder that is removed at the end.
+/// A folder that is removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -1,7 +1,7 @@
-//! Reading the headers of one packet, beside the general parsers etherparse and pnet.
+//! Reads the headers of one packet, compared with the general parsers etherparse and pnet.
 //!
-//! `cargo bench --bench parse`. Each parser reads what a rule asks for: addresses, protocol, ports, place in a fragmented
-//! datagram. pnet checks no lengths and walks no extension headers: where it would have to, it has no row. A
+//! `cargo bench --bench parse`. Each parser reads the fields that rules need: addresses, protocol, ports, fragment
+//! position. pnet checks no lengths and walks no extension headers: samples that need either have no row for it. A
 //! super-packet of 64 KiB must cost what a packet of 64 bytes costs, since only headers are read.
 
 use std::hint::black_box;
@@ -21,12 +21,12 @@ const HOST: [u8; 4] = [10, 9, 10, 20];
 const CLIENT_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const HOST_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
-/// A packet, and what a parser that is not fooled says of it.
+/// A packet, and the fields that a correct parser reads from it.
 struct Sample {
     name: &'static str,
     bytes: Vec<u8>,
     expected: Option<(Fragment, u16)>,
-    /// Whether pnet can tell, too.
+    /// True if pnet can read it, too.
     pnet: bool,
 }
 
@@ -207,7 +207,7 @@ const PARSERS: [(&str, Parser); 3] = [
     ("pnet", pnet),
 ];
 
-/// The parsers that can tell what `sample` is.
+/// Returns the parsers that read `sample` correctly.
 fn parsers(sample: &Sample) -> impl Iterator<Item = (&'static str, Parser)> {
     let pnet = sample.pnet;
     let able = move |(name, _): &(&str, Parser)| pnet || *name != "pnet";
@@ -252,7 +252,7 @@ fn main() {
 const ROUNDS: usize = 41;
 const PACKETS: u32 = 20_000;
 
-/// The median of turns that all parsers take one after the other: on a busy machine only these compare.
+/// Prints the median of turns that all parsers take one after the other: on a busy machine only these compare.
 fn print_ratios(samples: &[Sample]) {
     println!("\nOne packet in nanoseconds, and how many times that of offramp");
     println!(

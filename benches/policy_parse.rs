@@ -1,6 +1,6 @@
-//! Time to read a policy of a million prefixes, right and with one mistake.
+//! The time to read a policy of a million prefixes, correct and with one mistake.
 //!
-//! A plain loop: one reading takes a third of a second, and what matters is whether a reload takes seconds.
+//! A plain loop: one read takes a third of a second, and the question is only whether a reload takes seconds.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;

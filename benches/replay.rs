@@ -1,10 +1,10 @@
-//! `offramp replay` from end to end: a capture of 1 GB of small packets, and what each stage adds to plain reading.
+//! `offramp replay` from end to end: a capture of 1 GB of small packets, and the time each stage adds to plain reading.
 //!
 //! `cargo bench --bench replay`. The stages take turns, round by round, and the medians of a run make the table: on a
-//! busy machine only numbers of one run compare. The time of the processor counts for "a core", so that other programs do
-//! not. The aim is 3 million packets a second and core for the whole command.
+//! busy machine only numbers of one run compare. Rates per core use processor time, so that other programs do not
+//! distort them. The target is 3 million packets per second and core for the whole command.
 //!
-//! - `OFFRAMP_BENCH_BYTES=100000000` a smaller capture; it lies in the target directory while the run lasts
+//! - `OFFRAMP_BENCH_BYTES=100000000` a smaller capture; it is kept in the target directory while the run lasts
 //! - `capinfos` and `tshark` (on a piece of 50 MB) are timed where they are installed
 //!
 //! ```text
@@ -42,7 +42,7 @@ const ROUNDS: usize = 3;
 /// Flows of the capture: more than a core's cache keeps the headers of.
 const FLOWS: usize = 65_536;
 
-/// Packets a second and core that the command is to reach.
+/// The target for the command, in packets per second and core.
 const AIM: f64 = 3e6;
 
 fn main() {
@@ -86,7 +86,7 @@ fn main() {
     }
 }
 
-/// A file that goes when the run ends.
+/// A file that is removed on drop.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -101,7 +101,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Bytes that may be written to `directory`; `None` where `df` does not tell.
+/// Bytes free for `directory`; `None` where `df` does not report them.
 fn free_bytes(directory: &Path) -> Option<u64> {
     let output = Command::new("df").arg("-Pk").arg(directory).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -115,7 +115,7 @@ fn free_bytes(directory: &Path) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// The worked example of the article, and IPv6 beside it.
+/// Returns the worked example of the article, and IPv6 beside it.
 fn policy_text() -> String {
     include_str!("../config/contoso.toml")
         .replace(
@@ -128,7 +128,7 @@ fn policy_text() -> String {
         )
 }
 
-/// A frame of each flow, 60 to 94 bytes: media, acknowledgements and the rest of an office's small packets.
+/// Returns a frame of each flow, 60 to 94 bytes: media, acknowledgements and the rest of an office's small packets.
 fn flows() -> Vec<Vec<u8>> {
     let mut random = Random::seeded(7);
     (0..FLOWS).map(|_| frame(&mut random)).collect()
@@ -177,7 +177,7 @@ fn frame(random: &mut Random) -> Vec<u8> {
     frame
 }
 
-/// What a capture holds.
+/// The contents of a capture.
 struct Size {
     packets: u64,
     bytes: u64,
@@ -212,7 +212,7 @@ fn write_capture(path: &Path, flows: &[Vec<u8>], bytes: u64) -> Size {
     size
 }
 
-/// Something that is timed, with the times of its turns.
+/// A timed stage, with the times of its turns.
 struct Stage<'a> {
     name: &'static str,
     work: Box<dyn FnMut() + 'a>,
@@ -243,7 +243,7 @@ impl<'a> Stage<'a> {
         median(&self.walls).as_secs_f64()
     }
 
-    /// Processor time, or elapsed time where the system does not tell it.
+    /// Returns processor time, or elapsed time where the system does not report it.
     fn core(&self) -> f64 {
         let known: Option<Vec<Duration>> = self.cores.iter().copied().collect();
         known.map_or(self.wall(), |cores| median(&cores).as_secs_f64())
@@ -256,7 +256,7 @@ fn median(times: &[Duration]) -> Duration {
     times[times.len() / 2]
 }
 
-/// What this process and those it waited for have taken of a processor (Linux, proc(5): `utime` to `cstime`).
+/// Returns processor time used by this process and its reaped children (Linux, proc(5): `utime` to `cstime`).
 fn core_time() -> Option<Duration> {
     const TICK: Duration = Duration::from_millis(10);
     let text = fs::read_to_string("/proc/self/stat").ok()?;
@@ -320,7 +320,7 @@ fn read_frames(path: &Path) -> u64 {
     }
 }
 
-/// Counts, and no more.
+/// A sink that only counts.
 #[derive(Default)]
 struct Counter {
     judged: u64,
@@ -395,7 +395,7 @@ fn print(stages: &[Stage<'_>], size: &Size, rounds: usize) {
     }
 }
 
-/// Times other programs that go over every packet, once.
+/// Times other programs that read every packet, once.
 fn print_peers(directory: &Path, capture: &Path, whole: &Size, flows: &[Vec<u8>]) {
     let piece = Temporary::new(directory.join("bench-replay-piece.pcap"));
     let part = write_capture(&piece.0, flows, PIECE.min(whole.bytes));

@@ -133,7 +133,7 @@ fn excludes(count: usize) -> Vec<Ipv4Net> {
     (0..count).map(net).collect()
 }
 
-/// A full table: the Internet's, or one of that size.
+/// Returns a full table: the Internet's, or one of that size.
 fn table(count: usize) -> Vec<Ipv4Net> {
     if let Some(table) =
         std::env::var_os("OFFRAMP_TABLES").and_then(|folder| bgp(Path::new(&folder)))

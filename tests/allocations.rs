@@ -1,6 +1,6 @@
-//! The packet path allocates nothing: neither the judgement of any packet nor, once it knows the flows, the audit.
+//! The packet path allocates no memory: neither for the verdict of any packet nor, for known flows, in the audit.
 //!
-//! The packets are those of our own captures, which hold every trick we know.
+//! The packets come from our own captures, which hold every evasion that the tests know.
 
 use std::alloc::System;
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// The allocator counts for all threads: one test at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// What kind of packets, and the capture that has them.
+/// A kind of packets, and the capture that holds them.
 const KINDS: [(&str, &str); 13] = [
     ("IPv4 and IPv6, TCP and UDP", "link-raw-101.pcap"),
     (
@@ -68,7 +68,7 @@ impl Packet {
     }
 }
 
-/// The policy and the IP packets of one of our captures.
+/// Returns the policy and the IP packets of one of our captures.
 fn capture(file: &str) -> (CompiledPolicy, Vec<Packet>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/captures")
@@ -92,10 +92,10 @@ fn capture(file: &str) -> (CompiledPolicy, Vec<Packet>) {
     (policy, packets)
 }
 
-/// How often `act` allocates, on what `prepare` makes.
+/// Returns how often `act` allocates, on a value that `prepare` makes.
 ///
-/// The thread that runs the tests allocates when it feels like it. That can only add, so the least of several runs is
-/// taken, each with everything made afresh.
+/// The thread that runs the tests allocates at times of its own. That only adds, so the result is the minimum of
+/// several runs, each with a fresh value.
 fn allocations<T>(prepare: impl Fn() -> T, mut act: impl FnMut(&mut T)) -> usize {
     let run = || {
         let mut prepared = prepare();
@@ -184,7 +184,7 @@ fn more_fragmented_datagrams_than_there_is_room_for_allocate_nothing() {
 fn merging_a_batch_allocates_nothing() {
     use offramp::packet::merge::{Merger, Offload, PIECES};
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    // Without a virtio header's flags every packet is as it came: a run of one flow, and one that cannot be merged.
+    // A virtio header without flags leaves each packet as it came: a run of one flow, and one that cannot be merged.
     let frame = |number: u16, to: u16| {
         let mut ip = etherparse::Ipv4Header::new(
             0,
@@ -217,7 +217,7 @@ fn merging_a_batch_allocates_nothing() {
     assert_eq!((count, writes), (0, 33));
 }
 
-/// What workers need to hand over what `policy` drops, and the other end, where nobody reads.
+/// Returns a live policy whose workers hand over the packets it drops, and the other end, which the test leaves unread.
 #[cfg(feature = "gateway")]
 fn live_with_records(
     policy: CompiledPolicy,
@@ -259,7 +259,7 @@ fn a_worker_that_hands_over_what_it_drops_allocates_nothing() {
         let received: Vec<Received<'_>> = packets.iter().map(Packet::received).collect();
         let mut verdicts = vec![UNJUDGED; received.len()];
         let prepare = || live_with_records(capture(file).0);
-        // More often than there are samples: some are handed over, others find none free.
+        // More often than there are free samples: some packets are handed over, others find no sample free.
         let count = allocations(prepare, |(live, reader)| {
             for _ in 0..1 + reader.capacity() / received.len() {
                 for (packets, verdicts) in received

@@ -1,4 +1,4 @@
-//! Whether all peers judge alike: a peer that lets pass what the policy drops would be fast for the wrong reason.
+//! Checks that all peers give the same verdicts: one that forwards what the policy drops would be fast unfairly.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -11,7 +11,7 @@ use crate::bpf::Bpf;
 use crate::policy::Length;
 use crate::variants::{Peer, Variant};
 
-/// What becomes of a datagram by the policy.
+/// The fate of a datagram under the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Arrives,
@@ -20,7 +20,7 @@ enum Fate {
     DroppedByLong,
 }
 
-/// One for each rule, and one that no rule speaks of.
+/// A probe for each rule, and one that matches no rule.
 const PROBES: [(Ipv4Addr, u16, Fate); 8] = [
     (Ipv4Addr::new(10, 1, 0, 10), 443, Fate::Dropped),
     (Ipv4Addr::new(10, 128, 0, 1), 443, Fate::DroppedByLong),
@@ -32,7 +32,7 @@ const PROBES: [(Ipv4Addr, u16, Fate); 8] = [
     (OUTSIDE, 40_000, Fate::Arrives),
 ];
 
-/// Sent last: when it arrives, everything else has arrived or never will.
+/// Sent last: once it has arrived, no earlier probe is still on its way.
 const LAST: SocketAddrV4 = SocketAddrV4::new(INSIDE, 50_051);
 
 /// Sockets on the server, one for each probe.
@@ -49,7 +49,7 @@ impl<'a> Agreement<'a> {
             if ![INSIDE, OUTSIDE].contains(&address) {
                 let added = bed.server.ip(&format!("address add {address}/32 dev lo"));
                 added.unwrap_or_else(|error| panic!("{error}"));
-                // One neighbor for all of them: none waits for an answer of its own, and they arrive in order.
+                // One neighbor entry for all probes: no address resolution reorders them.
                 bed.on_gateway(&format!("ip route add {address}/32 via {INSIDE}"));
             }
         }
@@ -73,7 +73,7 @@ impl<'a> Agreement<'a> {
         }
     }
 
-    /// Panics if a variant judges otherwise than the policy.
+    /// Panics if a variant gives another verdict than the policy.
     pub(crate) fn check(&self, variant: Variant, bpf: Option<&Bpf>) {
         let running = variant.start(self.bed, bpf);
         for (address, port, _) in PROBES {
@@ -112,5 +112,5 @@ impl<'a> Agreement<'a> {
     }
 }
 
-/// What arrives arrives within this time.
+/// A probe that has not arrived within this time was dropped.
 const PATIENCE: Duration = Duration::from_secs(5);

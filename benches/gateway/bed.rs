@@ -8,7 +8,7 @@
 //!   plays the VPN daemon of 172.16.1.128/25
 //! ```
 //!
-//! Everything lives in namespaces of this process: however it ends, the kernel takes all of it back.
+//! Everything lives in namespaces of this process: however it ends, the kernel removes all of it.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,52 +21,52 @@ use nix::sched::{CloneFlags, unshare};
 use offramp::gateway::testbed::namespace::{Host, enter_namespaces};
 use offramp::gateway::tun::{CLONE_DEVICE, make_plain_device};
 
-/// The client behind the wire.
+/// The client on the wired link.
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(172, 16, 1, 10);
 /// The first client in the tunnel; the others follow.
 pub(crate) const TUNNEL_CLIENT: Ipv4Addr = Ipv4Addr::new(172, 16, 1, 130);
 /// The server's address in the corporate network.
 pub(crate) const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 7);
-/// The server's address that no prefix of the policy holds.
+/// The server's address outside every prefix of the policy.
 pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
-/// Where files of a run lie: a file system in memory that ends with this process.
+/// The folder for files of a run: an in-memory file system that ends with this process.
 pub(crate) const SCRATCH: &str = "/run/bench";
 
-/// The hosts, and the end of the tunnel.
+/// The hosts, and the VPN daemon's end of the tunnel.
 #[derive(Debug)]
 pub(crate) struct Bed {
     pub(crate) client: Host,
     pub(crate) gateway: Host,
     pub(crate) server: Host,
-    /// The VPN daemon's end of the gateway's `tun0`; reading never waits.
+    /// The VPN daemon's end of the gateway's `tun0`; reads do not block.
     pub(crate) tunnel: File,
 }
 
-/// What this process may do.
+/// The privileges of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
-    /// Everything.
+    /// All of root's.
     Root,
-    /// What user namespaces give: no eBPF.
+    /// Those of a user namespace: no eBPF.
     UserNamespace,
 }
 
-/// Puts this process into network and mount namespaces of its own; to be called before there is a second thread.
+/// Puts this process into network and mount namespaces of its own; call it before there is a second thread.
 ///
 /// # Errors
-/// What this host does not allow.
+/// Names the step that this host does not allow.
 pub(crate) fn enter_own_namespaces() -> Result<Rights, String> {
     File::open(CLONE_DEVICE).map_err(|error| format!("{CLONE_DEVICE}: {error}"))?;
     let alone = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
-    // Root stays out of user namespaces: eBPF programs cannot be loaded from there.
+    // Root stays in the initial user namespace: eBPF programs cannot be loaded from another.
     let rights = if nix::unistd::geteuid().is_root() && unshare(alone).is_ok() {
         Rights::Root
     } else {
         enter_namespaces().map_err(|error| error.to_string())?;
         Rights::UserNamespace
     };
-    // What is mounted from here on is seen by nobody else.
+    // Mounts made from here on are visible to this process alone.
     try_run(Command::new("mount").args(["--make-rprivate", "/"]))?;
     try_run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]))?;
     fs::create_dir(SCRATCH).map_err(|error| format!("{SCRATCH}: {error}"))?;
@@ -118,7 +118,7 @@ impl Bed {
         }
     }
 
-    /// Does something on the gateway, or panics.
+    /// Runs a command on the gateway; panics if it fails.
     pub(crate) fn on_gateway(&self, line: &str) {
         let mut words = line.split_whitespace();
         let mut command = Command::new(words.next().expect("a program"));
@@ -133,7 +133,7 @@ fn ip(host: &Host, line: &str) {
     host.ip(line).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Runs a program to its end; what it says when it fails.
+/// Runs a program to its end; returns its output as the error if it fails.
 pub(crate) fn try_run(command: &mut Command) -> Result<(), String> {
     match command.output() {
         Ok(output) if output.status.success() => Ok(()),

@@ -10,15 +10,15 @@ use ipnet::Ipv4Net;
 use crate::bed::{Bed, SCRATCH, try_run};
 use crate::policy::{ALLOWED_PORTS, Length, Set};
 
-/// The program for each length of the policy, loaded.
+/// The loaded program for each length of the policy.
 #[derive(Debug)]
 pub(crate) struct Bpf;
 
 impl Bpf {
-    /// Compiles and loads it.
+    /// Compiles and loads the program.
     ///
     /// # Errors
-    /// Which step this host does not allow.
+    /// Names the step that this host does not allow.
     pub(crate) fn load() -> Result<Self, String> {
         let (source, object) = (format!("{SCRATCH}/filter.c"), format!("{SCRATCH}/filter.o"));
         fs::write(&source, SOURCE).expect("a file in memory");
@@ -60,7 +60,7 @@ impl Bpf {
         Ok(Self)
     }
 
-    /// Lets it look at what enters the gateway.
+    /// Attaches the program to the ingress of the gateway's interfaces.
     pub(crate) fn attach(&self, bed: &Bed, length: Length) {
         for (interface, program) in PROGRAMS {
             let folder = folder(length);
@@ -71,7 +71,7 @@ impl Bpf {
         }
     }
 
-    /// Takes it away.
+    /// Detaches the program.
     pub(crate) fn detach(&self, bed: &Bed) {
         for (interface, _) in PROGRAMS {
             bed.on_gateway(&format!("tc qdisc del dev {interface} clsact"));
@@ -79,9 +79,9 @@ impl Bpf {
     }
 }
 
-/// Commands for `bpftool batch` that fill the map.
+/// Writes the commands for `bpftool batch` that fill the map.
 fn updates(length: Length) -> String {
-    // A prefix is in every set that a prefix around it is in: one of the short policy.
+    // A prefix belongs to every set that holds a prefix around it, here one of the short policy.
     let short: Vec<(Ipv4Net, u32)> = sets_of(Length::Ten).into_iter().collect();
     let entries = sets_of(length).into_iter().map(|(prefix, own)| {
         let around = short.iter().filter(|(other, _)| other.contains(&prefix));
@@ -106,7 +106,7 @@ fn updates(length: Length) -> String {
     text
 }
 
-/// Each prefix, with a bit for each set that names it.
+/// Returns each prefix, with a bit for each set that holds it.
 fn sets_of(length: Length) -> BTreeMap<Ipv4Net, u32> {
     let mut sets = BTreeMap::new();
     for (bit, set) in Set::ALL.into_iter().enumerate() {
@@ -117,7 +117,7 @@ fn sets_of(length: Length) -> BTreeMap<Ipv4Net, u32> {
     sets
 }
 
-/// Where the program and the maps of a policy are pinned.
+/// Returns the directory where the program and the maps of a policy are pinned.
 fn folder(length: Length) -> String {
     let name = match length {
         Length::Ten => "ten",

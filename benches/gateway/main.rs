@@ -1,18 +1,18 @@
-//! The live gateway beside its peers: how fast packets pass, what a packet costs, how long it is held up.
+//! Compares the live gateway with its peers: throughput, processor time a packet, and added latency.
 //!
 //! `cargo bench --bench gateway` builds a client, a gateway and a server in network namespaces of its own (as root, or
 //! without eBPF where user namespaces are allowed) and sends ten kinds of traffic ([`Kind`]) past six peers ([`Peer`]).
-//! The kernel's own forwarding has a turn before and after every turn of another peer, in many rounds of changing order:
-//! what counts are the ratios of neighbors, and their median. Absolute figures are the machine's.
+//! The kernel's own forwarding has a turn before and after each turn of another peer, in many rounds of changing order.
+//! The results are ratios to the kernel's neighboring turns, as medians. Absolute figures depend on the machine.
 //!
-//! Nobody is pinned to a core. What the kernel forwards, it forwards on the sender's time, so it has one core beside the
-//! receiver; a filter beside it has the other. Read the column of processor time too: it tells what a machine without
-//! a core to spare would have to pay.
+//! No process is pinned to a core. The kernel forwards on the sender's processor time, so it has one core beside the
+//! receiver; a filter in user space has the other. Read the column of processor time too: it is the cost on a machine
+//! without a spare core.
 //!
 //! - `cargo bench --bench gateway -- --kinds tcp-singles,latency --peers offramp --rounds 9`
-//! - On a machine that others use, take the processors from them, a session being what Linux divides them by:
+//! - On a shared machine, take priority over other sessions, between which Linux divides the processors:
 //!   `setsid -w sh -c 'echo -20 >/proc/self/autogroup; exec cargo bench --bench gateway'`
-//! - Without `--bench`, as in `cargo test --benches`, a few short turns tell whether it works.
+//! - Without `--bench`, as in `cargo test --benches`, a few short turns check that it works.
 
 mod agreement;
 mod bed;
@@ -49,19 +49,19 @@ struct Options {
     /// Kinds of traffic
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = all::<Kind>())]
     kinds: Vec<Kind>,
-    /// Who looks at the packets; the kernel always has its turns
+    /// Peers to measure; the kernel always has its turns
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = all::<Peer>())]
     peers: Vec<Peer>,
-    /// How many milliseconds of a turn count
+    /// Milliseconds of a turn that count
     #[arg(long, default_value_t = 300)]
     turn: u64,
     /// Leave out the seconds in which offramp is watched alone
     #[arg(long)]
     brief: bool,
-    /// Where the picture goes
+    /// The path of the picture
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/gateway.svg"))]
     plot: PathBuf,
-    /// What cargo says to a benchmark
+    /// The argument that cargo passes to a benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -92,16 +92,16 @@ fn main() {
     }
 }
 
-/// What every turn needs.
+/// The state that every turn needs.
 struct Run<'a> {
     bed: &'a Bed,
     traffic: Traffic<'a>,
-    /// The eBPF program, or why there is none.
+    /// The eBPF program, or the reason why there is none.
     bpf: Result<Bpf, String>,
 }
 
 impl Run<'_> {
-    /// Nobody is measured who judges otherwise.
+    /// Peers that give other verdicts than the policy are not measured.
     fn check_agreement(&self) {
         let agreement = Agreement::prepare(self.bed);
         let variants = self.variants(LONG[0], Peer::value_variants());
@@ -148,7 +148,7 @@ impl Run<'_> {
         }
     }
 
-    /// A few short turns: whether packets arrive, not how many.
+    /// Runs a few short turns, to see that packets arrive and not how many.
     fn try_out(&self) {
         self.tell_what_is_left_out();
         let pace = Pace {
@@ -169,7 +169,7 @@ impl Run<'_> {
         results.assert_that_everything_arrived();
     }
 
-    /// A turn of each variant, in an order that changes with the round, between turns of the kernel.
+    /// Runs a turn of each variant, in an order that changes with the round, between turns of the kernel.
     fn round(
         &self,
         results: &mut Results,
@@ -214,7 +214,7 @@ impl Run<'_> {
     }
 }
 
-/// What it was measured on.
+/// Describes the machine of the measurement.
 fn machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let kernel = read("/proc/sys/kernel/osrelease");
@@ -229,7 +229,7 @@ fn machine() -> String {
     format!("{count} cores of {model}, Linux {}", kernel.trim())
 }
 
-/// Kinds that are also sent past policies of ten thousand prefixes.
+/// Kinds that are also sent through policies of ten thousand prefixes.
 const LONG: [Kind; 2] = [Kind::OutsideUdp, Kind::UdpMixed];
 
 fn all<T: ValueEnum>() -> Vec<T> {

@@ -1,9 +1,9 @@
-//! [`Meter`]: the processor time that a packet's way costs, also on a machine that others use at the same time.
+//! [`Meter`]: the processor time that a packet costs, measurable also on a shared machine.
 //!
-//! Counted is the time of this process (sender, receiver, and the obvious filter, which is a thread of it), of `offramp
-//! run`, and of the kernel's soft interrupts: the whole way of a packet from the sender's hands into the receiver's.
-//! Forwarding happens mostly on the time of whoever sends, so leaving out sender and receiver would leave out most of the
-//! work. The builds of others on the same machine are not counted, only told beside the results.
+//! Counts the time of this process (sender, receiver, and the obvious filter, which is one of its threads), of
+//! `offramp run`, and of the kernel's soft interrupts: the whole path of a packet from the sender to the receiver.
+//! Forwarding happens mostly on the sender's time, so leaving out sender and receiver would leave out most of the work.
+//! Other processes on the machine are not counted, only reported beside the results.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,24 +15,24 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Reads clocks.
+/// The source of the clocks' readings.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    /// What the kernel says of its threads `ksoftirqd/0`, `ksoftirqd/1`, …
+    /// The `/proc` files of the kernel's threads `ksoftirqd/0`, `ksoftirqd/1`, …
     soft_interrupts: Vec<PathBuf>,
     interrupts: Interrupts,
 }
 
-/// Where the time goes that soft interrupts take from a thread.
+/// The account to which the kernel charges soft interrupts that run on top of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Interrupts {
-    /// It is part of the thread's time.
+    /// The thread's own time.
     WithThreads,
-    /// It is counted apart, for the whole machine (`CONFIG_IRQ_TIME_ACCOUNTING`).
+    /// A separate account for the whole machine (`CONFIG_IRQ_TIME_ACCOUNTING`).
     Apart,
 }
 
-/// Clocks, at one moment.
+/// The clocks at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
     at: Instant,
@@ -40,14 +40,14 @@ pub(crate) struct Reading {
     machine: Duration,
 }
 
-/// What passed between two readings.
+/// The time between two readings.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spent {
-    /// Time on the wall.
+    /// Wall-clock time.
     pub(crate) elapsed: Duration,
-    /// Processor time on the packets' way.
+    /// Processor time on the packets' path.
     pub(crate) ours: Duration,
-    /// The part of the machine that others had, from 0 to 1.
+    /// The share of the machine used by other processes, from 0 to 1.
     pub(crate) strangers: f64,
 }
 
@@ -65,7 +65,7 @@ impl Meter {
         }
     }
 
-    /// The clocks; `filter` is the process beside this one.
+    /// Reads the clocks; `filter` is the process beside this one.
     pub(crate) fn read(&self, filter: Option<u32>) -> Reading {
         let own = getrusage(UsageWho::RUSAGE_SELF).expect("the own process");
         let kernel: Duration = self.soft_interrupts.iter().map(run_time).sum();
@@ -85,7 +85,7 @@ impl Meter {
 }
 
 impl Reading {
-    /// What passed since `earlier`.
+    /// Returns the time since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Spent {
         let elapsed = self.at - earlier.at;
         let ours = self.ours.saturating_sub(earlier.ours);
@@ -100,7 +100,7 @@ impl Reading {
     }
 }
 
-/// The processor time of all threads of a process.
+/// Returns the processor time of all threads of a process.
 pub(crate) fn process_time(process: u32) -> Duration {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
         return Duration::ZERO;
@@ -109,7 +109,7 @@ pub(crate) fn process_time(process: u32) -> Duration {
     paths.map(|path| run_time(&path.join("schedstat"))).sum()
 }
 
-/// The memory that a process has in RAM, in KiB.
+/// Returns the resident memory of a process, in KiB.
 pub(crate) fn resident(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -117,7 +117,7 @@ pub(crate) fn resident(process: u32) -> u64 {
     number.and_then(|it| it.parse().ok()).unwrap_or(0)
 }
 
-/// The first number of `schedstat`: nanoseconds on a processor.
+/// Returns the first number of `schedstat`: nanoseconds on a processor.
 fn run_time(path: &PathBuf) -> Duration {
     // A thread that has ended has no file.
     let text = fs::read_to_string(path).unwrap_or_default();
@@ -142,7 +142,7 @@ impl Interrupts {
     }
 }
 
-/// What all processors did since the start, in some columns of `/proc/stat`.
+/// Returns the time of all processors since boot in some columns of `/proc/stat`.
 fn machine_time(columns: impl Fn(usize) -> bool) -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
@@ -158,6 +158,6 @@ fn duration(time: TimeVal) -> Duration {
         + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
 }
 
-/// Columns of `/proc/stat`: everything but waiting, and what others take from a virtual machine.
+/// Columns of `/proc/stat`: all but idle, iowait and steal.
 const BUSY: [usize; 5] = [0, 1, 2, 5, SOFT_INTERRUPTS];
 const SOFT_INTERRUPTS: usize = 6;

@@ -1,4 +1,4 @@
-//! The obvious filter: a tun device without offload, read, judged and written back a packet an await, by tun and tokio.
+//! The obvious filter: a tun device without offload, one packet per await, with the crates tun and tokio.
 
 use std::thread;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use offramp::verdict::Action;
 use crate::bed::Bed;
 use crate::policy::{self, Length};
 
-/// Starts it on the gateway, where it waits for packets as long as the benchmark runs: table [`TABLE`] leads to it.
+/// Starts the filter on the gateway for as long as the benchmark runs: table [`TABLE`] routes packets to it.
 pub(crate) fn start(bed: &Bed) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -38,7 +38,7 @@ pub(crate) fn start(bed: &Bed) {
     thread::spawn(move || runtime.block_on(filter(device, &policy)));
 }
 
-/// Reads, judges and writes back a packet at a time.
+/// Reads, judges and writes back one packet at a time.
 async fn filter(device: tun::AsyncDevice, policy: &CompiledPolicy) {
     let mut judge = Judge::new(Judge::GATEWAY_FRAGMENTS);
     let start = Instant::now();
@@ -47,11 +47,11 @@ async fn filter(device: tun::AsyncDevice, policy: &CompiledPolicy) {
         let packet = &packet[..length];
         let verdict = judge.judge_one(policy, Received::whole(packet, start.elapsed()));
         if verdict.action == Action::Forward {
-            // A full device loses packets, as any does.
+            // A full device drops packets, like any device.
             _ = device.send(packet).await;
         }
     }
 }
 
-/// The route table that leads to it.
+/// The route table that leads to the filter.
 pub(crate) const TABLE: u32 = 100;

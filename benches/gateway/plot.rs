@@ -1,4 +1,4 @@
-//! The picture of a run, as SVG: how fast each peer is beside the kernel, what a packet costs it, how long it holds it up.
+//! Draws a run as SVG: each peer's throughput relative to the kernel, processor time a packet and added latency.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::targets;
 use crate::traffic::Kind;
 use crate::variants::Peer;
 
-/// Draws `results`; `machine` says where they are from.
+/// Draws `results`; `machine` describes where they were measured.
 pub(crate) fn draw(results: &Results, machine: &str) -> String {
     let kinds = results.kinds();
     let flows: Vec<Kind> = kinds
@@ -106,7 +106,7 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
     canvas.finish(LABELS + 2.0 * 380.0 + GAP + 60.0, y + 40.0)
 }
 
-/// A part of the picture with an axis of its own.
+/// A panel of the picture with an axis of its own.
 #[derive(Debug, Clone, Copy)]
 struct Panel {
     title: &'static str,
@@ -114,7 +114,7 @@ struct Panel {
     width: f64,
     /// The value at its right edge.
     end: f64,
-    /// From one line of the axis to the next.
+    /// The distance between two lines of the axis.
     step: f64,
 }
 
@@ -133,7 +133,7 @@ impl Panel {
         let text = if unit.is_empty() {
             format!("{beyond}{:.2}", value.median)
         } else {
-            // Adding zero takes the sign from what rounds to it.
+            // Adding zero removes the sign of values that round to it.
             format!("{beyond}{:.0}{unit}", value.median.round() + 0.0)
         };
         canvas.text(right.max(high) + 4.0, y + 8.5, "value", &text);
@@ -175,7 +175,7 @@ impl Canvas {
         );
     }
 
-    /// A text that ends at `x`.
+    /// Writes a text right-aligned at `x`.
     fn label(&mut self, x: f64, y: f64, text: &str) {
         _ = writeln!(
             self.texts,
@@ -232,9 +232,9 @@ fn color(peer: Peer) -> &'static str {
 }
 
 const MARGIN: f64 = 16.0;
-/// Where the labels of the bars end.
+/// The right edge of the bars' labels.
 const LABELS: f64 = 370.0;
-/// Between two panels.
+/// The gap between two panels.
 const GAP: f64 = 60.0;
-/// From one bar to the next.
+/// The distance between two bars.
 const ROW: f64 = 13.0;

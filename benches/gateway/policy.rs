@@ -1,14 +1,14 @@
-//! The policy of the benchmark, as each peer takes it: a policy file, a table for nftables, prefixes for eBPF.
+//! The policy of the benchmark in each peer's form: a policy file, a table for nftables, prefixes for eBPF.
 //!
-//! All of them judge the same: servers and media are dropped, but for one allowed range of ports, and public services are
-//! counted. What the peers leave out is in their favor: IPv6, fragments, IPv4 options, the reasons.
+//! All forms give the same verdicts: servers and media are dropped, except for one allowed range of ports, and public
+//! services are counted. The peers omit IPv6, fragments, IPv4 options and reasons, which is in their favor.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-/// How long the policy is.
+/// The length of the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Length {
     /// Ten prefixes.
@@ -17,7 +17,7 @@ pub(crate) enum Length {
     TenThousand,
 }
 
-/// The sets of prefixes that rules speak of.
+/// The sets of prefixes that rules refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Set {
     /// `vpn.client_subnets`.
@@ -28,7 +28,7 @@ pub(crate) enum Set {
     Servers,
     /// Addresses of `[[public]]`.
     Publics,
-    /// Where `[[allow]]` lets media ports pass.
+    /// The addresses where `[[allow]]` lets media ports pass.
     Allowed,
 }
 
@@ -79,7 +79,7 @@ impl Set {
     }
 }
 
-/// The policy file, with `divert` as `[gateway]` has it.
+/// Returns the policy file, with `divert` as `[gateway]` has it.
 pub(crate) fn as_file(length: Length, divert: &str) -> String {
     let list = |set: Set| {
         let prefixes = set.prefixes(length);
@@ -110,8 +110,8 @@ divert = "{divert}"
     )
 }
 
-/// Files for `nft -f`, one after the other: interval sets, a rule a question at the hook of forwarded packets, and the rest
-/// of long sets, as netlink takes only so much at once from who is not root.
+/// Writes the files for `nft -f`, in order: interval sets, one rule per check at the forward hook, and the rest of long
+/// sets, since netlink takes a limited amount at once from an unprivileged user.
 pub(crate) fn as_nftables(length: Length) -> Vec<String> {
     let mut table = String::from("table ip bench {\n");
     let mut rest = Vec::new();
@@ -149,16 +149,16 @@ pub(crate) fn as_nftables(length: Length) -> Vec<String> {
     rest
 }
 
-/// Prefixes that one file for nftables holds of a set.
+/// Prefixes of a set in one file for nftables.
 const AT_ONCE: usize = 1_000;
 
 /// The ports that `[[allow]]` lifts, first and last.
 pub(crate) const ALLOWED_PORTS: (u16, u16) = (50_000, 50_099);
 
-/// The prefixes that a long policy has beyond a short one.
+/// The prefixes that the long policy has in addition to the short one.
 const MORE_SERVERS: u32 = 9_990;
 
-/// One of them: no two are adjacent, so nobody can join them.
+/// Returns one of them: no two are adjacent, so that none can be merged.
 fn more_servers(number: u32) -> Ipv4Net {
     let first = Ipv4Addr::new(10, 128, 0, 0).to_bits();
     Ipv4Net::new(Ipv4Addr::from_bits(first + number * 64), 28).expect("at most 32 bits")

@@ -1,4 +1,4 @@
-//! [`Results`]: what came of all turns, as ratios to the kernel's turns around them.
+//! [`Results`]: the results of all turns, as ratios to the kernel's turns around them.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ struct Measured {
     kernel: [Turn; 2],
 }
 
-/// A value a round: the median, and the range without the outermost fifths.
+/// One value per round: the median, and the range without the outermost fifths.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -47,7 +47,7 @@ impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2);
         let scale = 10_f64.powi(i32::try_from(digits).unwrap_or(2));
-        // Adding zero takes the sign from what rounds to it.
+        // Adding zero removes the sign of values that round to it.
         let [median, low, high] =
             [self.median, self.low, self.high].map(|it| (it * scale).round() / scale + 0.0);
         write!(f, "{median:.digits$} ({low:.digits$} to {high:.digits$})")
@@ -73,28 +73,28 @@ impl Results {
         });
     }
 
-    /// The kinds that were sent, in order.
+    /// Returns the kinds that were sent, in order.
     pub(crate) fn kinds(&self) -> Vec<Kind> {
         distinct(self.turns.iter().map(|it| it.kind))
     }
 
-    /// The variants that had turns of a kind, in order of their names here.
+    /// Returns the variants that had turns of a kind, in order of their names here.
     pub(crate) fn variants(&self, kind: Kind) -> Vec<Variant> {
         let turns = self.turns.iter().filter(|it| it.kind == kind);
         distinct(turns.map(|it| it.variant))
     }
 
-    /// How many rounds there were.
+    /// Returns the number of rounds.
     pub(crate) fn rounds(&self) -> usize {
         self.turns.iter().map(|it| it.round + 1).max().unwrap_or(0)
     }
 
-    /// Packets a second, beside the kernel's.
+    /// Returns packets per second, relative to the kernel.
     pub(crate) fn throughput(&self, kind: Kind, variant: Variant) -> Option<Spread> {
         Spread::of(self.of(kind, variant).filter_map(Measured::throughput))
     }
 
-    /// Packets a second, beside another variant's in the same round.
+    /// Returns packets per second, relative to another variant in the same round.
     pub(crate) fn throughput_beside(
         &self,
         kind: Kind,
@@ -109,12 +109,12 @@ impl Results {
         Spread::of(ratios)
     }
 
-    /// Processor time a packet, beside the kernel's.
+    /// Returns processor time a packet, relative to the kernel.
     pub(crate) fn cost(&self, kind: Kind, variant: Variant) -> Option<Spread> {
         Spread::of(self.of(kind, variant).filter_map(Measured::cost))
     }
 
-    /// Microseconds more than the kernel's: at the median, and at the 99th percentile.
+    /// Returns latency in microseconds above the kernel's: median and 99th percentile.
     pub(crate) fn delays_added(&self, variant: Variant) -> Option<(Spread, Spread)> {
         let added = |what: fn(Delays) -> f64| {
             let turns = self.of(Kind::Latency, variant);
@@ -123,7 +123,7 @@ impl Results {
         Some((added(|it| it.median)?, added(|it| it.p99)?))
     }
 
-    /// The part of the machine that others had, from 0 to 1.
+    /// Returns the share of the machine used by other processes, from 0 to 1.
     pub(crate) fn strangers(&self) -> f64 {
         let flows = self.turns.iter().filter_map(|it| it.turn.flow());
         Spread::of(flows.map(|it| it.strangers)).map_or(0.0, |it| it.median)
@@ -243,7 +243,7 @@ impl Measured {
         Some(what(self.turn.delays()?) - self.kernel(|turn| turn.delays().map(what))?)
     }
 
-    /// What the kernel did before and after, on average.
+    /// Returns the average of the kernel's turns before and after.
     fn kernel(&self, what: impl Fn(Turn) -> Option<f64>) -> Option<f64> {
         let [before, after] = self.kernel;
         Some((what(before)? + what(after)?) / 2.0)
@@ -276,7 +276,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     Spread::of(values).map_or(f64::NAN, |it| it.median)
 }
 
-/// Each value once, where it comes first.
+/// Returns each value once, in order of first appearance.
 fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
     let mut found = Vec::new();
     for value in values {

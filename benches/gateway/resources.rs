@@ -1,4 +1,4 @@
-//! What `offramp run` takes for itself: processor time while nothing happens, memory before and after a flood of packets.
+//! The resources of `offramp run`: processor time while idle, memory before and after a flood of packets.
 
 use std::thread;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use crate::meter::{process_time, resident};
 use crate::traffic::{Kind, Pace, Traffic};
 use crate::variants::{Peer, Variant};
 
-/// What it took.
+/// The resources used.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resources {
-    /// The part of one processor that it has while nothing arrives, from 0 to 1.
+    /// The share of one processor used while no packets arrive, from 0 to 1.
     pub(crate) idle: f64,
-    /// Memory after a first second of small packets, and after more of them, in KiB.
+    /// Memory in KiB after a first second of small packets, and after more of them.
     pub(crate) resident: (u64, u64),
 }
 
-/// Starts it, leaves it alone, then sends it small packets of many flows.
+/// Starts the gateway, leaves it idle, then sends it small packets of many flows.
 pub(crate) fn measure(bed: &Bed, traffic: &Traffic<'_>) -> Resources {
     let running = Variant::short(Peer::All).start(bed, None);
     let process = running.process().expect("offramp is a process");
@@ -37,9 +37,9 @@ pub(crate) fn measure(bed: &Bed, traffic: &Traffic<'_>) -> Resources {
     }
 }
 
-/// Longer than the five seconds after which it looks whether everything is still in place.
+/// Longer than the five seconds between two checks of the diversion.
 const IDLE: Duration = Duration::from_secs(6);
-/// The first packets: buffers are touched for the first time.
+/// The warm-up, in which buffers are touched for the first time.
 const FIRST: Duration = Duration::from_secs(1);
-/// The others.
+/// The flood.
 const MORE: Duration = Duration::from_secs(4);

@@ -1,4 +1,4 @@
-//! What the gateway is to reach, and whether it did.
+//! The performance targets of the gateway, and whether a run met them.
 
 use crate::report::{Results, Spread};
 use crate::resources::Resources;
@@ -14,7 +14,7 @@ struct Line {
     is_met: &'static str,
 }
 
-/// The least part of the kernel's throughput, by kind and by what is diverted.
+/// The minimum throughput relative to the kernel, by kind and by diverted traffic.
 const THROUGHPUT: [(Kind, &[Peer], f64); 9] = [
     (Kind::OutsideUdp, &[Peer::Offramp], 0.95),
     (Kind::OutsideTcp, &[Peer::Offramp], 0.95),
@@ -27,22 +27,22 @@ const THROUGHPUT: [(Kind, &[Peer], f64); 9] = [
     (Kind::UdpMixed, &[Peer::Offramp, Peer::All], 0.75),
 ];
 
-/// What the kernel keeps: not below nftables with the same policy.
+/// The minimum for traffic left in the kernel: that of nftables with the same policy.
 const KEPT: [Kind; 4] = [Kind::OutsideUdp, Kind::OutsideTcp, Kind::Https, Kind::Smb];
 
-/// Times the kernel's processor time for a packet that cannot be merged.
+/// The maximum processor time for a packet that cannot be merged, relative to the kernel.
 const COST: f64 = 2.0;
-/// Microseconds more than the kernel's forwarding, median and 99th percentile.
+/// The maximum latency above the kernel's forwarding in microseconds, median and 99th percentile.
 const MEDIAN_ADDED: f64 = 60.0;
 const P99_ADDED: f64 = 250.0;
-/// The part of the throughput with ten prefixes that ten thousand must leave, less what a run can tell apart.
+/// The minimum throughput with ten thousand prefixes relative to ten, less the resolution of a run.
 const LONG_POLICY: f64 = 0.97;
-/// The part of a processor that waiting may take.
+/// The maximum share of a processor while idle.
 const IDLE: f64 = 0.01;
-/// KiB that memory may grow by under load.
+/// The maximum growth of memory under load, in KiB.
 const GROWTH: u64 = 1_024;
 
-/// The least part of the kernel's throughput that offramp is to reach.
+/// Returns the minimum throughput of offramp relative to the kernel.
 pub(crate) fn least(kind: Kind) -> Option<f64> {
     let target = THROUGHPUT.iter().find(|(of, ..)| *of == kind);
     target.map(|(.., target)| *target)

@@ -1,4 +1,4 @@
-//! [`Variant`]: who looks at the packets on the gateway, put into force for a turn and taken back.
+//! [`Variant`]: the filter on the gateway, installed for a turn and removed after it.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -15,14 +15,14 @@ use crate::bpf::Bpf;
 use crate::obvious;
 use crate::policy::{self, Length};
 
-/// Who looks at the packets.
+/// The filter on the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Peer {
-    /// Nobody: the kernel forwards.
+    /// None: the kernel forwards.
     Kernel,
-    /// nftables, with interval sets and rules at the hook of forwarded packets.
+    /// nftables, with interval sets and rules at the forward hook.
     Nftables,
-    /// An eBPF program where packets enter, with a longest-prefix-match map.
+    /// An eBPF program at ingress, with a longest-prefix-match map.
     Ebpf,
     /// The obvious filter.
     TunTokio,
@@ -32,7 +32,7 @@ pub(crate) enum Peer {
     Offramp,
 }
 
-/// A peer, and how long its policy is.
+/// A peer, and the length of its policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Variant {
     pub(crate) peer: Peer,
@@ -40,23 +40,23 @@ pub(crate) struct Variant {
 }
 
 impl Variant {
-    /// A peer with a policy of ten prefixes.
+    /// Returns a peer with a policy of ten prefixes.
     pub(crate) const fn short(peer: Peer) -> Self {
         let length = Length::Ten;
         Self { peer, length }
     }
 
-    /// A peer with a policy of ten thousand.
+    /// Returns a peer with a policy of ten thousand.
     pub(crate) const fn long(peer: Peer) -> Self {
         let length = Length::TenThousand;
         Self { peer, length }
     }
 
-    /// Whether there is such a peer with a long policy.
+    /// Returns `true` if this peer exists with a long policy.
     pub(crate) fn can_be_long(self) -> bool {
         match self.peer {
             Peer::Nftables | Peer::Ebpf | Peer::Offramp => true,
-            // Forwarding has no policy, and the others differ from those above in the way to the policy only.
+            // Forwarding has no policy; the others differ from those above only in how packets get there.
             Peer::Kernel | Peer::TunTokio | Peer::All => false,
         }
     }
@@ -75,7 +75,7 @@ impl Variant {
         }
     }
 
-    /// Puts it into force on the gateway, for as long as the result lives.
+    /// Installs the variant on the gateway until the result is dropped.
     pub(crate) fn start<'a>(self, bed: &'a Bed, bpf: Option<&'a Bpf>) -> Running<'a> {
         let work = match self.peer {
             Peer::Kernel => Work::Nothing,
@@ -108,7 +108,7 @@ impl Variant {
     }
 }
 
-/// A variant in force.
+/// An installed variant.
 #[derive(Debug)]
 pub(crate) struct Running<'a> {
     bed: &'a Bed,
@@ -125,7 +125,7 @@ enum Work<'a> {
 }
 
 impl Running<'_> {
-    /// The process that does it, where that is not this one.
+    /// Returns the filtering process, unless it is this one.
     pub(crate) fn process(&self) -> Option<u32> {
         match &self.work {
             Work::Nothing | Work::Nftables | Work::Ebpf(_) | Work::TunTokio => None,
@@ -133,7 +133,7 @@ impl Running<'_> {
         }
     }
 
-    /// Takes it back.
+    /// Removes the variant.
     pub(crate) fn stop(self) {
         match self.work {
             Work::Nothing => {}
@@ -150,11 +150,11 @@ impl Running<'_> {
     }
 }
 
-/// An `offramp run` on the gateway, which dies with this process.
+/// An `offramp run` on the gateway, killed with this process.
 #[derive(Debug)]
 struct Offramp {
     process: u32,
-    /// Its parent: the kernel kills a child when the thread ends that has started it.
+    /// Its parent thread: the kernel kills the child when the thread that started it ends.
     parent: JoinHandle<()>,
 }
 
@@ -182,7 +182,7 @@ impl Offramp {
                 is_ready
             });
             _ = ready.send(is_ready.then_some(child.id()).ok_or(said));
-            // Its log is read until it ends: a full pipe would hold it up.
+            // The log is read to its end: a full pipe would block the gateway.
             for line in lines {
                 if [" WARN ", " ERROR "]
                     .iter()
@@ -208,5 +208,5 @@ impl Offramp {
     }
 }
 
-/// The rules that lead to the obvious filter: priority and interface.
+/// The rules that route to the obvious filter: priority and interface.
 const OBVIOUS_RULES: [(u32, &str); 2] = [(500, "tun0"), (501, "gso0")];

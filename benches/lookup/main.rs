@@ -1,6 +1,6 @@
-//! Longest-prefix match, side by side: our tries, four crates, DIR-24-8, binary search.
+//! Compares longest-prefix match in our tries, four crates, DIR-24-8 and binary search.
 //!
-//! Throughput of independent lookups, because a worker has a batch of packets in its hands. Every
+//! Measures the throughput of independent lookups, because a worker handles packets in batches. Every
 //! answer of every peer is compared with an oracle before anything is timed. Criterion measures
 //! each row; then all peers of a row take turns, pass by pass, and the medians make the table of
 //! ratios: on a busy machine only numbers of one run compare.
@@ -8,7 +8,7 @@
 //! - `cargo bench --bench lookup` everything, a few minutes
 //! - `cargo bench --bench lookup -- ipv4/10k` the rows that start so
 //! - `LOOKUP=ratios cargo bench --bench lookup` the table of ratios only; `LOOKUP=criterion` the other half
-//! - `OFFRAMP_TABLES=DIR` where `bgp_v4.txt.gz` and `bgp_v6.txt.gz` lie
+//! - `OFFRAMP_TABLES=DIR` the folder of `bgp_v4.txt.gz` and `bgp_v6.txt.gz`
 
 mod oracle;
 mod peers;
@@ -75,9 +75,9 @@ fn main() {
 struct Run {
     criterion: Option<Criterion>,
     ratios: bool,
-    /// Spares the building of tables whose rows are not asked for.
+    /// Criterion's filter, which avoids building tables whose rows were not requested.
     filter: Option<String>,
-    /// Kept for the end, after criterion's own lines.
+    /// The rows to print at the end, after criterion's own lines.
     sections: Vec<Section>,
 }
 

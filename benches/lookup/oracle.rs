@@ -10,7 +10,7 @@ pub(crate) trait Address: Copy + Ord + Hash + Debug {
     fn widen(self) -> u128;
     fn narrow(wide: u128) -> Self;
 
-    /// The first `length` bits, the others zero.
+    /// Returns the first `length` bits, the others zero.
     fn truncate(self, length: u8) -> Self {
         let host_bits = Self::WIDTH - length;
         let kept = self.widen().checked_shr(host_bits.into()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Who is measured: our tries, the crates, and two textbook tables.
+//! The lookup structures measured: our tries, the crates, and two textbook tables.
 
 use crate::oracle::{Address, Oracle, Prefix};
 use crate::tables::Table;
@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// Looks up all addresses, as a worker does with the packets it has read.
+/// A function that looks up all addresses, as a worker does with the packets it has read.
 type LookupAll<A> = Box<dyn Fn(&[A], &mut [u16])>;
 
 pub(crate) struct Peer<A> {
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Textbook,
 }
 
-/// Builds a table and counts what it leaves allocated.
+/// Builds a table and counts the memory that stays allocated.
 fn peer<A: Copy + 'static, T: 'static>(
     name: &'static str,
     kind: Kind,
@@ -54,7 +54,7 @@ fn peer<A: Copy + 'static, T: 'static>(
     }
 }
 
-/// One lookup at a time, the results written down.
+/// Looks up one address at a time and stores the results.
 fn each<T, A: Copy>(lookup: impl Fn(&T, A) -> u16) -> impl Fn(&T, &[A], &mut [u16]) {
     move |table, addresses, classes| {
         for (address, class) in addresses.iter().zip(classes) {
@@ -212,7 +212,7 @@ struct Dir24 {
 }
 
 impl Dir24 {
-    /// Marks a cell that holds the number of a block rather than a class.
+    /// The bit of a cell that holds the number of a block rather than a class.
     const BLOCK: u16 = 0x8000;
 
     fn build(table: &Table<Ipv4Net>) -> Self {
@@ -252,7 +252,7 @@ impl Dir24 {
     }
 }
 
-/// Range starts in order, searched by halving.
+/// Range starts in order, for binary search.
 struct SortedRanges<A> {
     starts: Vec<A>,
     classes: Vec<u16>,

@@ -1,4 +1,4 @@
-//! The tables at the end of a run: what each peer takes, and how much faster a batch of ours is.
+//! The tables at the end of a run: the time of each peer, and the speedup of our batch lookup.
 
 use crate::peers::{Kind, Peer};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 /// The mixes of addresses: the columns of the times.
 pub(crate) const MIXES: [&str; 3] = ["in-table", "missing", "skewed"];
 
-/// The peer that the ratios are about.
+/// The peer that the ratios refer to.
 const OURS: &str = "ours, batch";
 
 /// All peers on one table of prefixes.
@@ -48,7 +48,7 @@ impl Section {
         }
     }
 
-    /// How many times faster our batch is than the fastest peer of a kind.
+    /// Returns the speedup of our batch over the fastest peer of a kind.
     fn ratio(&self, mix: usize, kind: Kind) -> Option<String> {
         let ours = self.rows.iter().find(|row| row.peer == OURS)?.times[mix]?;
         let others = self.rows.iter().filter(|row| row.kind == kind);
@@ -92,7 +92,7 @@ impl fmt::Display for Section {
     }
 }
 
-/// Prints what each peer takes, then the ratios of the whole run, which are the point of it.
+/// Prints the time of each peer, then the ratios of the whole run, which are its main result.
 pub(crate) fn print(sections: &[Section]) {
     println!("\nOne lookup in nanoseconds, the median of passes in which all peers take turns");
     for section in sections {

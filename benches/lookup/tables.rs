@@ -1,4 +1,4 @@
-//! Prefix tables to measure with, and addresses to ask them for.
+//! Prefix tables to measure with, and addresses to look up in them.
 
 use crate::oracle::{Address, Oracle, Prefix};
 use flate2::read::GzDecoder;
@@ -36,7 +36,7 @@ impl Random {
     }
 }
 
-/// Classes by what a prefix is for: a few for sites, more for subnets, servers and public services.
+/// Classes by the purpose of a prefix: a few for sites, more for subnets, servers and public services.
 fn class(random: &mut Random, kind: u64) -> u16 {
     (kind * 15 + random.below(15) + 1) as u16
 }
@@ -46,7 +46,7 @@ const SUBNET: u64 = 1;
 const SERVER: u64 = 2;
 const PUBLIC: u64 = 3;
 
-/// `count` prefixes of a company: private blocks, sites, subnets, servers, public services.
+/// Returns `count` prefixes of a company: private blocks, sites, subnets, servers, public services.
 pub(crate) fn policy_v4(count: usize) -> Table<Ipv4Net> {
     let random = &mut Random(4);
     let mut table = TableBuilder::new(count);
@@ -83,7 +83,7 @@ pub(crate) fn policy_v4(count: usize) -> Table<Ipv4Net> {
     table.prefixes
 }
 
-/// The same for IPv6; about 42 % are longer than /64, some with random interface identifiers.
+/// Returns the same for IPv6; about 42 % are longer than /64, some with random interface identifiers.
 pub(crate) fn policy_v6(count: usize) -> Table<Ipv6Net> {
     let random = &mut Random(6);
     let mut table = TableBuilder::new(count);
@@ -156,7 +156,7 @@ impl<Net: Prefix> TableBuilder<Net> {
     }
 }
 
-/// A full routing table, if it lies beside the repository (or where `OFFRAMP_TABLES` says).
+/// Returns a full routing table, if there is one beside the repository or in the folder `OFFRAMP_TABLES`.
 pub(crate) fn bgp<Net: FromStr>(file: &str) -> Option<Table<Net>> {
     let folder = std::env::var_os("OFFRAMP_TABLES").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/tables")),
@@ -189,7 +189,7 @@ pub(crate) fn in_table<Net: Prefix>(table: &Table<Net>, count: usize) -> Vec<Net
     (0..count).map(one).collect()
 }
 
-/// Addresses that no prefix matches, near the table's where the family is too wide to hit by chance.
+/// Addresses that no prefix matches; close to the table's where the family is too wide to hit by chance.
 pub(crate) fn missing<Net: Prefix>(
     table: &Table<Net>,
     oracle: &Oracle<Net>,
@@ -211,7 +211,7 @@ pub(crate) fn missing<Net: Prefix>(
     addresses
 }
 
-/// Nine lookups of ten go to 256 addresses, as a site's traffic goes to few servers.
+/// Returns addresses of which nine in ten are among 256, as a site's traffic goes to few servers.
 pub(crate) fn skewed<Net: Prefix>(table: &Table<Net>, count: usize) -> Vec<Net::Address> {
     let random = &mut Random(3);
     let addresses = in_table(table, count);

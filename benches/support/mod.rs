@@ -1,4 +1,4 @@
-//! What the benches share: a random generator, policies of any size, and packets that meet them.
+//! Shared by the benches: a random generator, policies of any size, and packets that match them.
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses a part of it")]
 
@@ -35,7 +35,7 @@ fn sourced<T>(value: T) -> Sourced<T> {
     Sourced { value, line: 1 }
 }
 
-/// The sets of a policy before it is one: what an implementation with a table a set is built from.
+/// The sets of a policy before compilation, for implementations with one table per set.
 pub struct Sets {
     pub clients: Vec<IpNet>,
     pub corporate: Vec<IpNet>,
@@ -119,12 +119,12 @@ pub fn sets(size: usize, v6: bool) -> Sets {
 /// Destination ports that the policy's `[[allow]]` entries keep.
 pub const ALLOWED_PORTS: [u16; 2] = [3389, 1433];
 
-/// The entries of a policy that `prefixes` are spread over: eight, as far as they go.
+/// Returns the entries of a policy that `prefixes` are spread over: eight, as far as they go.
 pub fn entries(prefixes: &[IpNet]) -> impl Iterator<Item = &[IpNet]> {
     prefixes.chunks(prefixes.len().div_ceil(8).max(1))
 }
 
-/// Exactly `size` prefixes, at least 4, no two alike: the kinds and shares of [`sets`], spread wide enough for a million.
+/// Returns exactly `size` different prefixes, at least 4: kinds and shares of [`sets`], spread enough for a million.
 pub fn distinct_sets(size: usize, v6: bool) -> Sets {
     let mut random = Random::seeded(size as u64 + 5);
     let net = |v4: u32, v6_bits: u128, v4_length: u8, v6_length: u8| -> IpNet {
@@ -180,7 +180,7 @@ pub fn distinct_sets(size: usize, v6: bool) -> Sets {
     sets
 }
 
-/// The policy of these sets: servers and public services in entries of up to 50 prefixes, allows likewise.
+/// Returns the policy of these sets: servers and public services in entries of up to 50 prefixes, allows likewise.
 pub fn policy(sets: &Sets) -> Policy {
     let all = |prefixes: &[IpNet]| {
         prefixes
@@ -253,7 +253,7 @@ pub fn policy(sets: &Sets) -> Policy {
     }
 }
 
-/// `count` UDP packets of `length` bytes from clients to addresses all over the policy's prefixes, one
+/// Returns `count` UDP packets of `length` bytes from clients to addresses all over the policy's prefixes, one
 /// behind the other as a ring buffer holds them.
 pub fn packets(sets: &Sets, count: usize, length: usize) -> Vec<u8> {
     let mut random = Random::seeded(count as u64);
@@ -284,7 +284,7 @@ pub fn packets(sets: &Sets, count: usize, length: usize) -> Vec<u8> {
     (0..count).flat_map(packet).collect()
 }
 
-/// A random address of `prefix`.
+/// Returns a random address of `prefix`.
 pub fn host_in(prefix: IpNet, random: &mut Random) -> IpAddr {
     match prefix {
         IpNet::V4(prefix) => {
@@ -304,7 +304,7 @@ pub fn host_in(prefix: IpNet, random: &mut Random) -> IpAddr {
     }
 }
 
-/// A UDP packet of `length` bytes in all.
+/// Returns a UDP packet of `length` bytes in all.
 pub fn udp(source: IpAddr, destination: IpAddr, port: u16, length: usize) -> Vec<u8> {
     use etherparse::PacketBuilder;
     let (builder, header) = match (source, destination) {

@@ -1,6 +1,6 @@
-//! Real captures, judged by an independent oracle: what it calls "not IP" must be what the link headers say.
+//! Checks real captures against an independent oracle: link headers must be judged "not IP" for exactly its frames.
 //!
-//! The captures belong to others and are no part of this repository; without them the tests are skipped.
+//! The captures are not part of this repository; without them the tests are skipped.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,7 +13,7 @@ use offramp::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
 
 use crate::skip::{is_installed, recorded_captures};
 
-/// The captures that have a file of verdicts beside them; none where the test is skipped.
+/// Returns the captures with a file of verdicts beside them; empty if the test is skipped.
 fn captures() -> Vec<PathBuf> {
     let Some(folder) = recorded_captures() else {
         return Vec::new();
@@ -38,7 +38,7 @@ fn verdicts_of(capture: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Frames of the capture, and the numbers of those that are not IP.
+/// Returns the number of frames in the capture, and the numbers of those that are not IP.
 fn read(capture: &Path) -> (u64, BTreeSet<u64>) {
     let mut reader = CaptureReader::new(gunzip(File::open(capture).unwrap()).unwrap()).unwrap();
     let (mut frames, mut not_ip) = (0, BTreeSet::new());

@@ -1,6 +1,6 @@
-//! Captures through the library's door: read, written, and judged packet by packet.
+//! Captures through the library's public interface: read, written, and judged packet by packet.
 //!
-//! Needs no feature: it runs against the pure half, too.
+//! Needs no feature: these tests also run on the pure half.
 
 #[path = "../support/skip.rs"]
 mod skip;

@@ -1,8 +1,8 @@
-//! Media is recognized in captures of real clients exactly where it was written down, and nowhere else.
+//! Media in captures of real clients is recognized in exactly the frames listed, and in no others.
 //!
 //! `NAME.ice`, `NAME.ice-microsoft` and `NAME.media` list the frames of a capture that are media under that profile, a
-//! line `frame word` each; a capture without such a file has none. Every address is taken for a client's, and ports from
-//! 1024 on for media ports. Words of evidence are not compared: others use words of their own.
+//! line `frame word` each; a capture without such a file has none. Every address counts as a client's, and ports from
+//! 1024 on as media ports. Words of evidence are not compared: other tools use other words.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -33,7 +33,7 @@ fn media_is_recognized_in_captures_of_everything() {
     compare("captures", "captures-media/expected-captures", 60);
 }
 
-/// Compares the media of each capture in `folder` with what stands in `expected`.
+/// Compares the media of each capture in `folder` with the list in `expected`.
 fn compare(folder: &str, expected: &str, least: usize) {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let (folder, expected) = (shared.join(folder), shared.join(expected));
@@ -86,7 +86,7 @@ fn captures_of(folder: &Path) -> Vec<PathBuf> {
     captures
 }
 
-/// The frames that a file lists; none where there is no file.
+/// Returns the frames that a file lists; none if there is no file.
 fn read_expected(path: &Path) -> Frames {
     let text = fs::read_to_string(path).unwrap_or_default();
     let frame = |line: &str| {
@@ -99,7 +99,7 @@ fn read_expected(path: &Path) -> Frames {
     text.lines().map(frame).collect()
 }
 
-/// The frames of `capture` that are media under `profile`.
+/// Returns the frames of `capture` that are media under `profile`.
 fn media_of(capture: &Path, profile: Profile) -> Frames {
     let mut flows = FlowTable::new(FlowTable::GATEWAY_FLOWS);
     let mut datagrams = FragmentTable::new(1024);
@@ -126,7 +126,7 @@ fn media_of(capture: &Path, profile: Profile) -> Frames {
     }
 }
 
-/// A packet by its flow, a non-first fragment by the first of its datagram.
+/// Identifies a packet by its flow, a non-first fragment by the first fragment of its datagram.
 fn is_media(
     received: Received<'_>,
     profile: Profile,

@@ -1,4 +1,4 @@
-//! Captures made by hand, byte by byte: what the reader makes of each, of their beginnings, and of what is no capture.
+//! Reads captures made byte by byte: valid ones, each truncated at every length, and files that are no captures.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,7 +13,7 @@ use proptest::test_runner::FileFailurePersistence;
 /// Options of a pcapng block: codes and values.
 type Options<'a> = &'a [(u16, &'a [u8])];
 
-/// Writes numbers in one byte order.
+/// A writer of numbers in one byte order.
 struct Bytes {
     bytes: Vec<u8>,
     big: bool,
@@ -38,7 +38,7 @@ impl Bytes {
         }
     }
 
-    /// A pcapng block round a body, which is padded.
+    /// Writes a pcapng block around a body, which is padded.
     fn block(&mut self, block_type: u32, body: impl FnOnce(&mut Bytes)) {
         let mut inner = Bytes {
             bytes: Vec::new(),
@@ -62,7 +62,7 @@ impl Bytes {
         });
     }
 
-    /// An interface with options, each a code and a value.
+    /// Writes an interface with options, each a code and a value.
     fn interface(&mut self, link_type: u16, snapshot: u32, options: Options) {
         self.block(1, |b| {
             b.u16(link_type);
@@ -123,7 +123,7 @@ fn classic(big: bool, magic: u32, frames: u8) -> Vec<u8> {
     b.bytes
 }
 
-/// Every kind of packet block, two interfaces, two sections, and blocks to step over.
+/// Returns every kind of packet block, two interfaces, two sections, and blocks that readers skip.
 fn pcapng(big: bool) -> Vec<u8> {
     let mut b = Bytes {
         bytes: Vec::new(),
@@ -326,7 +326,7 @@ fn every_beginning_of_a_capture_gives_its_complete_frames_and_an_error() {
 
             assert_eq!(frames, all[..frames.len()]);
             match error {
-                // Between two records a shorter capture is a capture.
+                // A capture truncated between two records is still a capture.
                 None => ends_between_records += 1,
                 Some(error) if length < 4 => assert!(error.starts_with("not a "), "{error}"),
                 Some(error) => {
@@ -534,7 +534,7 @@ fn a_failing_input_is_told_with_its_own_words() {
     assert_eq!(error, Some(expected));
 }
 
-/// A case that failed is kept beside this file.
+/// Returns the configuration, by which failed cases are stored beside this file.
 fn config() -> ProptestConfig {
     let beside = FileFailurePersistence::WithSource("proptest-regressions");
     ProptestConfig::with_failure_persistence(beside)
@@ -568,7 +568,7 @@ proptest! {
         fuzz_reader(&data);
     }
 
-    /// A second opinion: pcap-parser's own reader sees the same packets.
+    /// A second opinion: the reader of the crate pcap-parser finds the same packets.
     #[test]
     fn pcap_parser_reads_the_same_packets(
         big in any::<bool>(),

@@ -1,8 +1,8 @@
-//! Every packet of every capture gets the verdict that was written down for it.
+//! Every packet of every capture gets its expected verdict.
 //!
 //! Beside a capture stand `NAME.verdicts`, a line `frame verdict reason` for each packet block, and `NAME.policy.toml`,
 //! where NAME is the capture's file name with or without its extension. Our own captures are in `captures/`, made by
-//! hand, with exact reasons. More of them, recorded by others, may stand in `../shared/captures`; their reasons use other
+//! hand, with exact reasons. Others, recorded elsewhere, may be in `../shared/captures`; their reasons use other
 //! words, so only the verdicts are compared.
 
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use offramp::packet::Received;
 
 use crate::skip::recorded_captures;
 
-/// What the file beside a capture expects of one frame.
+/// The expectation for one frame, from the file beside a capture.
 struct Expected {
     frame: u64,
     verdict: String,
@@ -48,7 +48,7 @@ fn captures_of_others_get_their_verdicts() {
     );
 }
 
-/// Judges every capture of `folder`; the number of frames compared, and a line for each that does not `match`.
+/// Judges every capture of `folder`; returns the number of frames compared, and a line for each that does not `match`.
 fn compare(folder: &Path, matches: impl Fn(&Expected, &str, &str) -> bool) -> (usize, Vec<String>) {
     let mut frames = 0;
     let mut mistakes = Vec::new();
@@ -87,7 +87,7 @@ fn compare(folder: &Path, matches: impl Fn(&Expected, &str, &str) -> bool) -> (u
     (frames, mistakes)
 }
 
-/// The capture that a file of verdicts belongs to.
+/// Returns the capture that a file of verdicts belongs to.
 fn capture_of(verdict_file: &Path) -> PathBuf {
     let name = verdict_file.with_extension("");
     let with = |extension: &str| PathBuf::from(format!("{}{extension}", name.display()));
@@ -112,7 +112,7 @@ fn read_expected(path: &Path) -> Vec<Expected> {
     text.lines().map(line).collect()
 }
 
-/// Frame, verdict and reason of every frame of `capture` under `policy`.
+/// Returns frame, verdict and reason of every frame of `capture` under `policy`.
 fn judge(capture: &Path, policy: &Path) -> Vec<(u64, String, String)> {
     let text = fs::read(policy).unwrap_or_else(|error| panic!("{}: {error}", policy.display()));
     let (policy, _) = offramp::policy::parse(&policy.display().to_string(), &text)

@@ -1,4 +1,4 @@
-//! What the writer writes, our reader and Wireshark read.
+//! Checks that captures by our writer are readable by our reader and by Wireshark.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -32,7 +32,7 @@ fn frame(number: u64, link_type: LinkType, bytes: &[u8]) -> OwnedFrame {
     }
 }
 
-/// An IPv4 header for an empty UDP packet, as Wireshark likes it.
+/// An IPv4 header for an empty UDP packet that Wireshark finds no fault with.
 const IPV4: [u8; 28] = [
     0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x13, 0x88, 0x13, 0x88, 0,
     8, 0, 0,
@@ -125,7 +125,7 @@ prop_compose! {
     }
 }
 
-/// A case that failed is kept beside this file.
+/// Returns the configuration, by which failed cases are stored beside this file.
 fn config() -> ProptestConfig {
     let beside = FileFailurePersistence::WithSource("proptest-regressions");
     ProptestConfig::with_failure_persistence(beside)

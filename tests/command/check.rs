@@ -1,4 +1,4 @@
-//! `offramp check`, as a user runs it: every class of mistake is refused with its place, and good policies are taken.
+//! `offramp check` as a user runs it: refuses every class of mistake and names its place, and accepts valid policies.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::{Folder, is_installed, offramp, program, project, run};
 
-/// A policy that is in order, up to what a test adds to it.
+/// A valid policy, to which tests add lines.
 const GOOD: &str = r#"[vpn]
 client_subnets = ["172.16.1.0/24"]
 
@@ -17,7 +17,7 @@ subnets = ["10.0.0.0/8"]
 ports = ["50000-50059"]
 "#;
 
-/// Checks a policy that has to be refused; what is said about it.
+/// Checks a policy that must be refused; returns the message.
 #[track_caller]
 fn refusal(path: &str) -> String {
     let ended = offramp(&["check", path]);
@@ -33,7 +33,7 @@ fn every_example_is_in_order() {
         let name = entry.expect("an entry of config/").file_name();
         let path = format!("config/{}", name.display());
         if !path.ends_with(".toml") {
-            // Dashboards and the like.
+            // Keys for dashboards and similar tools.
             continue;
         }
         let printed = offramp(&["check", &path]).success();
@@ -57,7 +57,7 @@ fn every_example_is_in_order() {
     assert!(count >= 5, "only {count} examples");
 }
 
-/// Mistakes: what is added to the good policy, the line they stand in, their code, and what the message says.
+/// Mistakes: the text added to the valid policy, the line it is in, the error code, and a part of the message.
 const MISTAKES: [(&str, u32, &str, &str); 14] = [
     ("ports 50000\n", 9, "syntax", "not TOML"),
     (
@@ -167,7 +167,7 @@ fn no_clients_the_whole_internet_and_a_dns_server_that_asks_itself_are_refused()
     let folder = Folder::new("no_clients");
     let both = "\"172.16.1.0/24\"]\n\n[corporate]\nsubnets = [\"10.0.0.0/8\"]";
     let live = |clients: &str, corporate: &str| {
-        // With an interface it is the policy of a gateway; without, it may judge captures by all addresses.
+        // With an interface, this is a gateway's policy; without one, it may judge captures by all addresses.
         format!("\"{clients}\"]\ninterfaces = [\"tun0\"]\n[corporate]\nsubnets = [\"{corporate}\"]")
     };
     let itself = "\ndns_servers = [\"10.0.0.53\"]\n[dns]\nlisten = [\"10.0.0.53:53\"]\n[media]\n";
@@ -275,7 +275,7 @@ fn a_file_that_may_not_be_read_is_refused() {
     fs::set_permissions(&path, nobody).expect("a file of ours");
     let mut check = program(&["check", &path]);
     if fs::read(&path).is_ok() {
-        // Root reads every file, until these capabilities are taken from it.
+        // Root can read every file until it loses these capabilities.
         if !is_installed("setpriv") {
             return;
         }

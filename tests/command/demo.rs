@@ -1,11 +1,11 @@
-//! `offramp demo`, run as a new user runs it.
+//! `offramp demo` as a new user runs it.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Ended, Folder, is_installed, program, run, skip};
 
-/// Runs the demo, whose temporary files go to `temporary`; `None` where the system has no part of it.
+/// Runs the demo with temporary files in `temporary`; `None` if the system lacks something it needs.
 fn demo(arguments: &[&str], temporary: &Folder) -> Option<Ended> {
     if !["ip", "nft", "nsenter", "setpriv"].iter().all(is_installed) {
         return None;
@@ -18,7 +18,7 @@ fn demo(arguments: &[&str], temporary: &Folder) -> Option<Ended> {
     Some(run(demo.env("TMPDIR", temporary.path(""))))
 }
 
-/// What a demo must not touch.
+/// Returns the state of the host that a demo must not change.
 fn surroundings() -> String {
     let list = |words: &[&str]| run(Command::new(words[0]).args(&words[1..])).stdout;
     [
@@ -108,7 +108,7 @@ fn where_namespaces_are_forbidden_the_demo_says_what_to_do() {
     if !["unshare", "setpriv"].iter().all(is_installed) {
         return;
     }
-    // Nobody's process, in a user namespace that allows no others.
+    // A process of the user nobody, in a user namespace that allows no nested ones.
     let demo = program(&["demo"]);
     let mut forbidden = Command::new("unshare");
     forbidden

@@ -29,7 +29,7 @@ fn explain_json(policy: &str, from: &str, to: &str, protocol: &str) -> Value {
     answer
 }
 
-/// The number of the line of a policy that starts with `text`, behind the first line that starts with `after`.
+/// Returns the number of the first policy line that starts with `text`, after the first line that starts with `after`.
 fn line(policy: &str, after: &str, text: &str) -> usize {
     let lines = fs::read_to_string(project(policy)).expect("a policy of config/");
     let mut lines = lines.lines().enumerate();
@@ -182,7 +182,7 @@ fn icmp_passes_and_has_no_ports() {
     let answer = explain(CONTOSO, "172.16.1.10", "10.20.0.7", "icmp");
     assert!(answer.starts_with("forward default: "), "{answer}");
     assert!(answer.contains("ICMP"), "{answer}");
-    // No ranges of ports, where ports would matter.
+    // The policy has no ranges of ports, although ports would matter.
     let answer = explain_json(CONTOSO, "172.16.1.10", "10.1.0.10", "icmp");
     assert_eq!(
         answer["answers"].as_array().map(Vec::len),

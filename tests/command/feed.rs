@@ -1,4 +1,4 @@
-//! `offramp feed`, against a server of ours: it follows the publisher's rules, and a bad answer changes nothing.
+//! `offramp feed` against a test server: the program follows the publisher's rules, and a bad answer changes no file.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write};
@@ -13,10 +13,10 @@ use crate::support::{Ended, Folder, offramp, program, run};
 /// An answer: status, further header lines, body.
 type Answer = (u16, String, Vec<u8>);
 
-/// The answer to the path of a request.
+/// The function from the path of a request to its answer.
 type Answers = Box<dyn Fn(&str) -> Answer + Send>;
 
-/// A server that answers by the path of the request, and remembers what it was asked.
+/// A server that answers by the path of the request, and records its requests.
 struct Publisher {
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
@@ -35,7 +35,7 @@ impl Publisher {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
-                // One question a connection; a client that gives up is no failure.
+                // One request a connection; a client that closes early is not an error.
                 match &tls {
                     None => _ = answer(&mut stream, &asked, &answers),
                     Some(config) => {
@@ -57,7 +57,7 @@ impl Publisher {
         *self.answers.lock().expect("no test panics with it") = Box::new(answers);
     }
 
-    /// What it was asked since the last time, as `PATH?QUERY`.
+    /// Returns the requests since the last call, as `PATH?QUERY`.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().expect("no test panics with it"))
     }
@@ -104,7 +104,7 @@ fn second() -> String {
     FIRST.replace("52.120.0.0/14", "52.122.0.0/15")
 }
 
-/// What the web service answers, in one of its versions.
+/// Returns the answers of the web service, in one of its versions.
 fn service(version: &'static str, endpoints: String) -> impl Fn(&str) -> Answer {
     move |path| {
         if path.starts_with("/version/Worldwide?ClientRequestId=") {
@@ -119,7 +119,7 @@ fn service(version: &'static str, endpoints: String) -> impl Fn(&str) -> Answer 
     }
 }
 
-/// A site with a feed of Microsoft's at `url`.
+/// Returns a site with a feed of Microsoft's at `url`.
 fn site(folder: &Folder, url: &str) -> String {
     folder.write(
         "site.toml",
@@ -146,7 +146,7 @@ categories = ["Optimize"]
     )
 }
 
-/// The program without a proxy that the tests' own environment may have.
+/// Returns the program without the proxy settings of the tests' own environment.
 fn fetch(policy: &str) -> Command {
     let mut command = program(&["feed", "fetch", policy]);
     for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"] {
@@ -157,7 +157,7 @@ fn fetch(policy: &str) -> Command {
     command
 }
 
-/// An hour passes: what is remembered moves into the past.
+/// Lets an hour pass by moving the recorded times into the past.
 fn an_hour_later(folder: &Folder) {
     let path = folder.path(".offramp-feeds.json");
     let text = fs::read_to_string(&path).expect("the state is there");
@@ -290,7 +290,7 @@ fn a_bad_answer_changes_nothing_and_says_what_is_wrong() {
         let said = run(&mut fetch(&policy)).failure(1);
         assert!(said.contains(message), "{said}");
     }
-    // The policy is judged by the last good file all the while.
+    // Meanwhile the policy is still judged by the last good file.
     let explained = offramp(&[
         "explain",
         &policy,
@@ -321,7 +321,7 @@ fn a_publisher_that_asks_to_be_left_alone_is_left_alone() {
         "{said}"
     );
     assert_eq!(publisher.asked().len(), 1);
-    // The hour is over, its two hours are not.
+    // One hour is over, but the server asked for two.
     an_hour_later(&folder);
     let told = run(&mut fetch(&policy)).success();
     assert!(told.contains("not asked"), "{told}");
@@ -365,7 +365,7 @@ fn https_is_trusted_by_the_systems_certificates_and_asked_by_the_proxy_of_the_en
     );
 }
 
-/// A proxy that carries `count` connections.
+/// Relays `count` connections as a proxy.
 fn relay(listener: &TcpListener, count: usize) -> Vec<String> {
     let mut connects = Vec::new();
     for stream in listener.incoming().take(count) {

@@ -1,10 +1,10 @@
-//! The command line itself: help, completions, the manual page, and what is no command.
+//! The command line itself: help, completions, the manual page, and rejected arguments.
 
 use std::process::{Command, Stdio};
 
 use crate::support::{Folder, TIME_LIMIT, is_installed, offramp, program, run, wait};
 
-/// The commands that the help of `offramp` lists.
+/// Returns the commands that `offramp --help` lists.
 fn commands() -> Vec<String> {
     let help = offramp(&["--help"]).success();
     let (_, list) = help.split_once("Commands:\n").expect("a list of commands");

@@ -1,4 +1,4 @@
-//! `offramp observe`, on interfaces with real traffic: each test runs in a network namespace of its own.
+//! `offramp observe` on interfaces with real traffic: each test runs in a network namespace of its own.
 //!
 
 use std::fs;
@@ -21,14 +21,14 @@ fn ip(arguments: &str) {
     run(Command::new("ip").args(arguments.split(' '))).success();
 }
 
-/// The addresses of a client and of an office host, both on the loopback interface.
+/// Adds the addresses of a client and of an office host to the loopback interface.
 fn set_up_loopback() {
     for address in [CLIENT, OFFICE] {
         ip(&format!("address add {address}/32 dev lo"));
     }
 }
 
-/// A command that listens; it does not outlive the test.
+/// A running command that captures packets; killed with the test.
 struct Observer {
     child: Child,
     stdout: Option<JoinHandle<String>>,
@@ -36,9 +36,9 @@ struct Observer {
 }
 
 impl Observer {
-    /// Starts to observe `interface`, and waits until it listens.
+    /// Starts to observe `interface`, and waits until the socket is open.
     fn start(interface: &str, arguments: &[&str]) -> Self {
-        // A bound of its own, should the test be killed.
+        // A time limit of its own, in case the test is killed.
         let bounded = [
             &["observe", POLICY, interface, "--seconds", "50"],
             arguments,
@@ -76,7 +76,7 @@ impl Observer {
             .is_some()
     }
 
-    /// Interrupts it once it has taken all frames out of its socket.
+    /// Interrupts it once it has read all frames from its socket.
     fn interrupt(&self) {
         let is_drained = |socket: &String| column(socket, WAITING_BYTES) == "0";
         let deadline = Instant::now() + TIME_LIMIT / 2;
@@ -92,7 +92,7 @@ impl Observer {
         run(Command::new("kill").args(["-s", "INT", &pid])).success();
     }
 
-    /// Exit code, standard output and standard error, once it has ended.
+    /// Returns exit code, standard output and standard error after it has ended.
     fn end(&mut self) -> (Option<i32>, String, String) {
         let status = wait(&mut self.child, TIME_LIMIT / 2);
         let text = |reader: &mut Option<JoinHandle<String>>| {
@@ -118,7 +118,7 @@ impl Drop for Observer {
     }
 }
 
-/// Columns of /proc/net/packet: the number of the interface that a socket listens on, and what it has not yet taken.
+/// Columns of /proc/net/packet: the interface index of a socket, and its unread bytes.
 const INTERFACE: usize = 4;
 const WAITING_BYTES: usize = 6;
 
@@ -129,14 +129,14 @@ fn column(socket: &str, column: usize) -> &str {
         .expect("a column of /proc/net/packet")
 }
 
-/// The sockets of this namespace that listen to all packets, a line each.
+/// Returns the sockets of this namespace that capture all packets, a line each.
 fn packet_sockets() -> Vec<String> {
     let sockets = fs::read_to_string("/proc/self/net/packet").expect("the kernel's packet sockets");
     let (_heading, sockets) = sockets.split_once('\n').expect("a heading");
     sockets.lines().map(str::to_owned).collect()
 }
 
-/// The packets of a reason.
+/// Returns the number of packets with a reason.
 fn packets(report: &serde_json::Value, action: &str, reason: &str) -> u64 {
     let reasons = report["reasons"].as_array().expect("a list of reasons");
     let found = reasons
@@ -153,7 +153,7 @@ fn bind(address: &str, port: u16) -> UdpSocket {
     socket
 }
 
-/// Sends `count` datagrams to a port of the office, one after the other, each of which must arrive.
+/// Sends `count` datagrams to a port of the office, one after the other; each must arrive.
 fn talk(client: &UdpSocket, office: &UdpSocket, count: usize) {
     let to = office.local_addr().expect("a bound socket");
     for number in 0..count {
@@ -197,7 +197,7 @@ fn an_interrupt_ends_it_with_the_summary() {
         talk(&client, &dns, 5);
         observer.interrupt();
         let report = observer.report();
-        // Loopback shows each packet twice: as it is sent and as it arrives.
+        // Loopback shows each packet twice: when it is sent and when it arrives.
         assert!(packets(&report, "drop", "media") >= 5, "{report:#}");
         assert!(packets(&report, "forward", "default") >= 5, "{report:#}");
 
@@ -225,11 +225,11 @@ fn an_idle_interface_is_left_when_the_time_is_over() {
     });
 }
 
-/// A program that holds the device tun0, without which it carries nothing.
+/// A process that holds the device tun0 open, without which the device has no carrier.
 struct TunHolder(Child);
 
 impl TunHolder {
-    /// Makes the device: IFF_TUN with IFF_NO_PI (linux/if_tun.h).
+    /// A script that creates the device: IFF_TUN with IFF_NO_PI (linux/if_tun.h).
     const PROGRAM: &str = "
 import fcntl, os, struct, sys
 device = os.open('/dev/net/tun', os.O_RDWR)
@@ -271,13 +271,13 @@ fn packets_of_a_tun_device_have_no_link_header() {
         if !is_installed("python3") {
             return;
         }
-        // /sys shows the devices of the namespace that it was mounted in.
+        // /sys shows the devices of the namespace in which it was mounted.
         let mount = run(Command::new("mount").args(["-t", "sysfs", "sysfs", "/sys"]));
         if mount.code != Some(0) {
             return skip("this system gives no /sys to a namespace");
         }
         let _holder = TunHolder::start();
-        // Without its own chatter, what is seen is what is sent here.
+        // Without traffic of its own, the device shows only packets sent by this test.
         _ = fs::write("/proc/sys/net/ipv6/conf/tun0/disable_ipv6", "1");
         ip("link set tun0 up");
         ip(&format!("address add {CLIENT}/32 dev tun0"));

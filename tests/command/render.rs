@@ -1,4 +1,4 @@
-//! `offramp render` and `offramp routes`, as an operator uses them.
+//! `offramp render` and `offramp routes` as an operator uses them.
 
 use std::fs;
 
@@ -93,7 +93,7 @@ fn a_file_in_place_is_compared_in_addresses() {
         let file = json["file"].as_str().expect("the file's name").to_owned();
         let equal = offramp(&["render", target, &site, "--check", &file]).success();
         assert!(equal.contains("sends the addresses of"), "{equal}");
-        // One exclusion less.
+        // One exclusion fewer.
         let other = folder.write("other.toml", SITE.replace(", \"52.122.0.0/15\"", ""));
         let ended = offramp(&["render", target, &other, "--check", &file]);
         assert_eq!(ended.code, Some(3), "{target}: {ended:?}");
@@ -107,7 +107,7 @@ fn a_file_in_place_is_compared_in_addresses() {
         let json = offramp(&["render", target, &other, "--check", &file, "--json"]).json();
         assert_eq!(json["missing"], serde_json::json!(["52.122.0.0/15"]));
     }
-    // Other lines, the same addresses.
+    // Different lines, the same addresses.
     let edited = folder.write(
         "edited.conf",
         "push \"redirect-gateway def1\"\npush \"route 52.112.0.0 255.254.0.0 net_gateway\"\npush \"route 52.114.0.0 255.254.0.0 net_gateway\"\n\
@@ -171,7 +171,7 @@ fn a_plan_that_would_cut_calls_off_is_not_written() {
         refused.contains("error[server-outside-tunnel]"),
         "{refused}"
     );
-    // It is judged all the same, and check says so.
+    // The file is checked all the same, and `check` reports it.
     let checked = offramp(&["check", &site]);
     assert!(
         checked.stderr.contains("warning[server-outside-tunnel]"),
@@ -321,7 +321,7 @@ fn rules_are_written_and_compared_with_a_file_in_place() {
     let same = offramp(&["render", "nftables", &site, "--check", &file]).success();
     assert!(same.contains("has the rules of"), "{same}");
     let text = fs::read_to_string(&file).expect("written just above");
-    // Comments and indentation say nothing.
+    // Differences in comments and indentation do not count.
     fs::write(&file, text.replace('\t', "  ").replace("# ", "#  ")).expect("ours");
     offramp(&["render", "nftables", &site, "--check", &file]).success();
     fs::write(&file, text.replace("50000-50059", "50000-50058")).expect("ours");

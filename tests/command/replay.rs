@@ -1,4 +1,4 @@
-//! `offramp replay`, as a user runs it: verdicts, captures and summaries that come out, and files that cannot be used.
+//! `offramp replay` as a user runs it: the verdicts, captures and summaries it writes, and files it cannot use.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -26,7 +26,7 @@ const CAPTURES: [&str; 14] = [
     "other-protocols.pcapng",
 ];
 
-/// A line of verdicts, as far as it is promised: why a frame holds no IP packet is not.
+/// Returns the stable part of a line of verdicts: the reason why a frame holds no IP packet is not.
 fn promised(line: &str) -> &str {
     match line.split_once(" skip ") {
         Some((frame, _)) => &line[..frame.len() + " skip".len()],
@@ -148,7 +148,7 @@ fn what_was_dropped_is_dropped_again_and_what_was_forwarded_passes_again() {
     }
 }
 
-/// A capture with `times` the packets of one of ours: more verdicts than a pipe holds.
+/// Returns a capture with the packets of one of ours repeated `times` times: more verdicts than a pipe holds.
 fn long_capture(folder: &Folder, times: usize) -> String {
     let bytes = fs::read(project("tests/captures/link-raw-101.pcap")).expect("a capture");
     let (header, records) = bytes.split_at(24);
@@ -256,7 +256,7 @@ fn two_outputs_never_share_a_file() {
 fn a_full_disk_is_an_error_that_names_the_file() {
     let folder = Folder::new("a_full_disk");
     let own = OwnCapture::named("link-raw-101.pcap");
-    // A short output fails when it is flushed, a long one in the middle.
+    // A short output fails on flush, a long one in the middle.
     for capture in [own.capture.clone(), long_capture(&folder, 3_000)] {
         for option in ["--verdicts", "--write-dropped", "--write-forwarded"] {
             let message =

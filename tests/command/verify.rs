@@ -1,8 +1,8 @@
-//! `offramp verify` and `offramp call`: what a policy will do to calls, before anybody makes one.
+//! `offramp verify` and `offramp call`: predictions from a policy about calls.
 //!
-//! Each file of `tests/verify/` is a policy with a mistake: its first line says which, `# expect:` the codes of all
-//! findings it must earn, and `# <- here` stands on the line that one of them must point at. `# feed: NAME, N days old:
-//! PREFIXES` puts a feed beside it. A file added is a case added; `docs/verify.md` has a line for each.
+//! Each file of `tests/verify/` is a policy with a mistake: its first line describes it, `# expect:` lists the codes of
+//! all expected findings, and `# <- here` marks the line that one of them must point at. `# feed: NAME, N days old:
+//! PREFIXES` puts a feed beside it. To add a case, add a file; `docs/verify.md` has a line for each.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A file of `tests/verify/`.
 struct Case {
-    /// Its name, without the end.
+    /// Its name, without the extension.
     name: String,
     text: String,
 }
@@ -37,7 +37,7 @@ impl Case {
         cases
     }
 
-    /// What is wrong with it.
+    /// Returns the description of the mistake.
     fn title(&self) -> &str {
         let first = self.text.lines().next().unwrap_or_default();
         first.trim_start_matches("# ").trim_end_matches('.')
@@ -55,7 +55,7 @@ impl Case {
         codes.split(", ").collect()
     }
 
-    /// The line that a finding must point at; none where the mistake is that something is missing.
+    /// Returns the line that a finding must point at; `None` if the mistake is a missing line.
     fn marked_line(&self) -> Option<usize> {
         let mut lines = self.text.lines();
         lines
@@ -63,7 +63,7 @@ impl Case {
             .map(|at| at + 1)
     }
 
-    /// Puts it into a folder, with its feed; the path of the policy.
+    /// Writes it into a folder, with its feed; returns the path of the policy.
     fn write(&self, folder: &Folder) -> String {
         if let Some(feed) = self.header("feed: ") {
             let (name, rest) = feed.split_once(", ").expect("the feed's name");
@@ -92,7 +92,7 @@ fn every_seeded_mistake_is_found_where_it_stands_and_nothing_else() {
     assert!(cases.len() >= 30, "only {} cases", cases.len());
     let mut wrong = String::new();
     for case in &cases {
-        // One each: a feed is another case's, too.
+        // A folder for each: other cases have feeds, too.
         let folder = Folder::new(&format!("verify-{}", case.name));
         let ended = offramp(&["verify", &case.write(&folder), "--json"]);
         if ended.code != Some(3) {

@@ -1,5 +1,5 @@
-//! What happens to packets between two tun devices that this test holds, one as a VPN daemon does, the other as a network
-//! card that merges and cuts nothing: bytes, order and number of what comes out.
+//! Tests the datapath between two tun devices held by the test, one in the role of the VPN daemon, the other of a
+//! network card without segmentation or receive offload: bytes, order and number of the packets delivered.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use etherparse::{
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use offramp::gateway::tun::make_plain_device;
 
-/// A concentrator without neighbors.
+/// A concentrator without attached hosts.
 struct Wire {
     concentrator: Host,
     folder: Folder,
@@ -60,13 +60,13 @@ impl Wire {
         wire
     }
 
-    /// Starts a gateway that everything goes through.
+    /// Starts a gateway that diverts everything.
     fn start(&self, gateway: &str) -> Daemon {
         let policy = self.policy(gateway);
         self.start_by(&mut program(&["run", &policy]))
     }
 
-    /// The same, with system calls that fail.
+    /// Starts the same, with system calls that fail on purpose.
     fn start_with_faults(&self, faults: &[&str]) -> Daemon {
         let policy = self.policy("");
         let mut command = Command::new("strace");
@@ -78,7 +78,7 @@ impl Wire {
         self.start_by(&mut command)
     }
 
-    /// Writes the policy; its path.
+    /// Writes the policy; returns its path.
     fn policy(&self, gateway: &str) -> String {
         let options = format!("divert = \"all\"\n{gateway}");
         let policy = plain::policy(&self.folder, &options);
@@ -97,7 +97,7 @@ impl Wire {
         assert_eq!(written, packet.len());
     }
 
-    /// Does `work` while what clients send is taken in at the other end; what `keep` makes of each packet is returned.
+    /// Runs `work` while collecting packets at the other end; returns the results of `keep` for each packet.
     fn receive_while<T: Send>(
         &self,
         keep: impl Fn(&[u8]) -> Option<T> + Sync,
@@ -110,7 +110,7 @@ impl Wire {
                 let mut packet = vec![0; 65_536];
                 loop {
                     match (&self.corporate).read(&mut packet) {
-                        // The kernel has things to say of its own.
+                        // The kernel sends packets of its own.
                         Ok(length) if is_of_client(&packet[..length]) => {
                             kept.extend(keep(&packet[..length]));
                             received.fetch_add(1, Ordering::Relaxed);
@@ -121,7 +121,7 @@ impl Wire {
                     }
                 }
             });
-            // Also when it panics.
+            // Also on a panic.
             let ends = Ends(&over);
             work(&received);
             drop(ends);
@@ -135,7 +135,7 @@ impl Wire {
         self.concentrator.run(&mut ask).json()
     }
 
-    /// Packets that got a verdict for `reason`.
+    /// Returns the number of packets with a verdict for `reason`.
     fn count(&self, reason: &str) -> u64 {
         let status = self.status();
         let verdicts = status["verdicts"].as_array().cloned().unwrap_or_default();
@@ -143,7 +143,7 @@ impl Wire {
         matching.filter_map(|it| it["packets"].as_u64()).sum()
     }
 
-    /// How many times the gateway has written something back.
+    /// Returns the number of writes by the gateway.
     fn written_back(&self) -> u64 {
         let mut show = Command::new("ip");
         show.args(["-json", "-stats", "link", "show", "offramp0"]);
@@ -153,7 +153,7 @@ impl Wire {
     }
 }
 
-/// Tells a receiver to end.
+/// Stops a receiver on drop.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -174,7 +174,7 @@ fn is_of_client(packet: &[u8]) -> bool {
     }
 }
 
-/// The IP header of client number `client` to the office.
+/// Returns the IP header of client number `client` to the office.
 fn header(version: u8, client: u8) -> IpHeaders {
     match version {
         4 => {
@@ -209,7 +209,7 @@ fn datagram(version: u8, client: u8, from: u16, to: u16, payload: &[u8]) -> Vec<
     packet
 }
 
-/// Numbers that look like chance, and are the same each time.
+/// Pseudorandom numbers, the same in every run.
 struct Chance(u64);
 
 impl Chance {
@@ -222,7 +222,7 @@ impl Chance {
     }
 }
 
-/// One direction of a connection that goes on, mostly as connections do.
+/// One direction of a connection that mostly behaves as usual.
 struct Flow {
     version: u8,
     is_tcp: bool,
@@ -278,13 +278,13 @@ impl Flow {
                 .write(&mut packet, &payload)
                 .expect("room");
         }
-        // Sent again where it is 13.
+        // Oddity 13 is sent again.
         if oddity != 13 {
             self.sequence = self.sequence.wrapping_add(length);
             self.id = self.id.wrapping_add(1);
         }
         if oddity == 14 {
-            // Corrupt on the way, in the payload or, where there is none, in the checksum.
+            // Corrupted in transit: in the payload or, if there is none, in the checksum.
             let last = packet.len() - 1;
             packet[last] ^= 4;
         }
@@ -292,7 +292,7 @@ impl Flow {
     }
 }
 
-/// The packet two hops on.
+/// Returns the packet two hops later.
 fn forwarded_twice(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] >> 4 == 4 {
@@ -306,7 +306,7 @@ fn forwarded_twice(packet: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Version, protocol and ports, which a flow keeps.
+/// Returns version, protocol and ports, which identify a flow.
 fn flow_of(packet: &[u8]) -> (u8, Vec<u8>) {
     let network = if packet[0] >> 4 == 4 { 20 } else { 40 };
     let protocol = if network == 20 { packet[9] } else { packet[6] };
@@ -351,7 +351,7 @@ fn what_the_kernel_makes_of_merged_packets_is_what_came_in() {
         let arrived = wire.receive_while(
             |packet| Some(packet.to_vec()),
             |received| {
-                // So much waits when it goes on that batches are full.
+                // Enough packets are queued at the restart to fill batches.
                 signal(&gateway, "STOP");
                 for packet in &sent {
                     wire.send(packet);
@@ -376,7 +376,7 @@ fn what_the_kernel_makes_of_merged_packets_is_what_came_in() {
                 assert_eq!(arrived, expected, "packet {number} of {flow:?}");
             }
         }
-        // By original packets; what the kernel says by itself is not a client's.
+        // Counted in original packets; the kernel's own packets are not a client's.
         assert_eq!(wire.count("default"), COUNT);
     });
 }
@@ -446,7 +446,7 @@ fn workers_run_where_and_when_the_policy_says() {
         };
         gateway.wait_for_log("gateway.cpus: worker 1 cannot keep to [1023]");
         assert!(read(0, "status").contains("Cpus_allowed_list:\t0\n"));
-        // Field 41 of proc_pid_stat(5); the name before it has no blank.
+        // Field 41 of proc_pid_stat(5); the name before it contains no blank.
         let stat = read(0, "stat");
         let policy = stat.split(' ').nth(40).map(str::to_owned);
         let may = run(Command::new("chrt").args(["--fifo", "7", "true"])).code == Some(0);
@@ -456,7 +456,7 @@ fn workers_run_where_and_when_the_policy_says() {
             gateway.wait_for_log("gateway.realtime = 7 is refused");
             assert_eq!(policy.as_deref(), Some("0"), "{stat}");
         }
-        // What they judge is no different.
+        // Their verdicts are the same.
         let arrived = wire.receive_while(
             |_| Some(()),
             |received| {
@@ -500,7 +500,7 @@ fn merged_packets_that_the_kernel_refuses_go_as_they_came() {
     });
 }
 
-/// Sends datagrams of one flow that wait until batches are full; they must all arrive, in order.
+/// Sends datagrams of one flow that queue up until batches are full; all must arrive, in order.
 fn arrive_in_order(wire: &Wire) {
     const COUNT: u16 = 192;
     let status = wire.status();
@@ -533,7 +533,7 @@ fn unfinished_fragments_take_little_room_and_nobodys_place() {
     in_sandbox(&[], || {
         const AMONG: u32 = 100;
         const MEDIA: u16 = 50_020;
-        // More than twice what the table of fragments holds; FLOOD=1000000 takes longer.
+        // More than twice the capacity of the fragment table; FLOOD=1000000 takes longer.
         let flood = std::env::var("FLOOD").map_or(150_000, |it| it.parse().expect("a number"));
         let wire = Wire::new("fragments");
         let gateway = wire.start("");
@@ -544,7 +544,7 @@ fn unfinished_fragments_take_little_room_and_nobodys_place() {
             let words = line.and_then(|line| line.split_whitespace().nth(1));
             words.and_then(|kib| kib.parse::<u64>().ok()).expect("KiB")
         };
-        // The beginning of a datagram whose end never comes.
+        // First fragments of datagrams that are never completed.
         let first_fragment = |number: u32, port: u16| {
             let mut packet = datagram(4, 10, 5_000, port, &[0; 16]);
             let (mut ip, _) = Ipv4Header::from_slice(&packet).expect("a good header");
@@ -575,7 +575,7 @@ fn unfinished_fragments_take_little_room_and_nobodys_place() {
                         wire.send(&datagram(4, 11, 5_000, 53, &[0; 32]));
                         in_flight += 1;
                     }
-                    // No queue runs over: what is lost was lost by the filter.
+                    // No queue overflows: any loss is the filter's.
                     while in_flight > received.load(Ordering::Relaxed) + 1_000 {
                         thread::sleep(Duration::from_micros(200));
                     }

@@ -1,4 +1,4 @@
-//! The drop log and the capture of drops: what is in them, and that no disk or pipe that fails touches the traffic.
+//! The drop log and the capture of drops: their content, and that no failing disk or pipe affects the traffic.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use crate::site::plain::{self, CLIENT, CLIENT6, DNS, MEDIA, OFFICE, OFFICE6, Pla
 use crate::site::{Daemon, in_sandbox, poll};
 use crate::support::{program, run};
 
-/// The lines of a log, each of which is an object.
+/// Returns the lines of a log, each a JSON object.
 #[track_caller]
 fn lines(path: &str) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
@@ -39,7 +39,7 @@ fn send(site: &PlainSite, to: &str, port: u16, count: usize, length: usize) -> u
     socket.local_addr().expect("it is bound").port()
 }
 
-/// The series of the endpoint that begin with `name`.
+/// Returns the series of the endpoint whose names begin with `name`.
 fn series(site: &PlainSite, name: &str) -> Vec<String> {
     let address = SocketAddr::from(([127, 0, 0, 1], 9464));
     let stream = site.concentrator.enter(|| TcpStream::connect(address));
@@ -53,7 +53,7 @@ fn series(site: &PlainSite, name: &str) -> Vec<String> {
     of.map(str::to_owned).collect()
 }
 
-/// Starts the gateway with a capture of drops beside what the policy says.
+/// Starts the gateway with a capture of drops in addition to the policy's settings.
 fn start(site: &PlainSite, gateway: &str, arguments: &[&str]) -> Daemon {
     let policy = plain::policy(&site.folder, gateway);
     let policy = site.folder.write("policy.toml", policy);
@@ -94,7 +94,7 @@ fn drops_are_logged_and_captured_with_who_what_and_why() {
         let first = send(&site, OFFICE, MEDIA, 1, 300);
         let second = send(&site, OFFICE6, MEDIA, 1, 20);
         let third = send(&site, "10.1.0.10", 5_061, 1, 20);
-        // Passes, and is nobody's business.
+        // Passes, and must not be logged.
         send(&site, OFFICE, DNS, 1, 20);
         poll("three lines", || (lines(&log).len() == 3).then_some(()));
         send(&site, OFFICE, MEDIA, 200, 20);
@@ -166,7 +166,7 @@ fn drops_are_logged_and_captured_with_who_what_and_why() {
             "{text}"
         );
 
-        // What had no line is told by the next.
+        // The next line reports the drops that had no line.
         poll("a line that tells of the others", || {
             send(&site, OFFICE, MEDIA, 1, 20);
             let unwritten: u64 = lines(&log)
@@ -235,7 +235,7 @@ fn a_reload_switches_the_log_to_another_place_off_and_on() {
         assert_eq!(gateway.terminate().code(), Some(0));
         assert_eq!([&one, &two].map(|place| lines(place).len()), [2, 1]);
 
-        // Rehearsed, it is told and not begun.
+        // A dry run reports it and does not start it.
         let log = site.folder.path("never.jsonl");
         let text = plain::policy(&site.folder, &format!("drop_log = \"{log}\""));
         let policy = site.folder.write("policy.toml", text);
@@ -252,7 +252,7 @@ fn a_reload_switches_the_log_to_another_place_off_and_on() {
     });
 }
 
-/// Mounts a file system of its own in a folder of the site, until it is dropped.
+/// A file system mounted in a folder of the site, until it is dropped.
 struct Disk(String);
 
 impl Disk {
@@ -284,15 +284,15 @@ impl Drop for Disk {
     }
 }
 
-/// Media is stopped and the rest answered, whatever becomes of logs.
+/// Asserts that media is dropped and other traffic answered, whatever the state of logs.
 #[track_caller]
 fn assert_judges(site: &PlainSite) {
-    // On a machine that is busy the first may take its time.
+    // On a busy machine the first packet may be slow.
     site.wait_for_answer(OFFICE, DNS);
     assert!(!site.is_answered(OFFICE, MEDIA, 100));
 }
 
-/// How often the log says that something cannot be written.
+/// Returns how often the log reports a failed write.
 fn complaints(gateway: &Daemon) -> usize {
     gateway.log().matches("cannot be written").count()
 }
@@ -313,7 +313,7 @@ fn a_full_disk_stops_the_log_and_the_capture_and_nothing_else() {
             (failed("drop_log").is_some() && failed("drop_capture").is_some()).then_some(())
         });
         assert_judges(&site);
-        // Tried again and again, it is said once for each.
+        // Retries continue, but each failure is reported once.
         let lost = record(&site, "drop_capture").1;
         poll("more to be lost", || {
             send(&site, OFFICE, MEDIA, 50, 200);
@@ -322,7 +322,7 @@ fn a_full_disk_stops_the_log_and_the_capture_and_nothing_else() {
         assert_eq!(complaints(&gateway), 2, "{}", gateway.log());
         let why = failed("drop_log").unwrap_or_default();
         assert!(why.contains("No space left on device"), "{why}");
-        // What is there is whole.
+        // The records in the file are complete.
         assert!(!lines(&log).is_empty());
         assert!(frames(&capture) > 0);
 
@@ -345,7 +345,7 @@ fn a_full_disk_stops_the_log_and_the_capture_and_nothing_else() {
     });
 }
 
-/// How many packets a capture has, which must be whole.
+/// Returns the number of packets in a capture, which must be complete.
 #[track_caller]
 fn frames(path: &str) -> usize {
     let file = File::open(path).expect("a file");
@@ -441,7 +441,7 @@ fn a_log_on_standard_output_survives_whoever_reads_it() {
         let line: Value = serde_json::from_str(&line).expect("an object");
         assert_eq!(line["destination"], OFFICE);
 
-        // A reader that stands still: the pipe fills.
+        // A reader that stalls: the pipe fills.
         poll("the pipe to be full", || {
             send(&site, OFFICE, MEDIA, 500, 20);
             let (.., error) = record(&site, "drop_log");
@@ -449,7 +449,7 @@ fn a_log_on_standard_output_survives_whoever_reads_it() {
         });
         assert_judges(&site);
 
-        // And one that goes away.
+        // And one that closes the pipe.
         drop(reader);
         poll("the end of the pipe", || {
             said("cannot be written: Broken pipe")

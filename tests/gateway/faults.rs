@@ -1,5 +1,5 @@
-//! Faults of a running gateway, each brought about for real: no crash, no spin, nothing dropped that should pass and
-//! nothing passed that should be dropped, and a counter or a line of the log that tells.
+//! Causes real faults in a running gateway: it must not crash, spin, drop legitimate packets or pass packets that
+//! should be dropped, and a counter or a line of the log must report the fault.
 //!
 //! | | fault | test |
 //! |---|---|---|
@@ -36,17 +36,17 @@ use crate::support::{program, run};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_offramp");
 
-/// Media is stopped and the rest answered.
+/// Asserts that media is dropped and other traffic answered.
 #[track_caller]
 fn assert_judges(site: &PlainSite) {
     for address in [OFFICE, OFFICE6] {
-        // On a machine that is busy the first may take its time.
+        // On a busy machine the first packet may be slow.
         site.wait_for_answer(address, DNS);
         assert!(!site.is_answered(address, MEDIA, 100), "{address}");
     }
 }
 
-/// Whoever is asked in [`assert_judges`].
+/// Starts the sockets that answer the datagrams of [`assert_judges`].
 fn answer(site: &PlainSite) {
     for address in [OFFICE, OFFICE6] {
         site.echo(address, DNS);
@@ -59,13 +59,13 @@ fn signal(gateway: &Daemon, name: &str) {
     run(Command::new("kill").args(["-s", name, &pid])).success();
 }
 
-/// Sets a limit of a process that runs; `limit` is an option of `prlimit`.
+/// Sets a limit of a running process; `limit` is an option of `prlimit`.
 fn limit(gateway: &Daemon, limit: &str) {
     let pid = gateway.pid().to_string();
     run(Command::new("prlimit").args(["--pid", &pid, limit])).success();
 }
 
-/// What a process has used of processors so far.
+/// Returns the processor time of a process so far.
 fn cpu_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     // proc(5): the name in parentheses is field 2, `utime` and `stime` are 14 and 15, in hundredths of a second.
@@ -75,7 +75,7 @@ fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
-/// Has a process bear something, in which it has next to nothing to do: a loop that spins takes all the time there is.
+/// Asserts that a process uses next to no processor time meanwhile: a busy loop would use all there is.
 #[track_caller]
 fn without_spinning(pid: u32, bear: impl FnOnce()) {
     let (before, begin) = (cpu_time(pid), Instant::now());
@@ -87,7 +87,7 @@ fn without_spinning(pid: u32, bear: impl FnOnce()) {
     );
 }
 
-/// A field of `/proc/PID/status`, in KiB.
+/// Reads a field of `/proc/PID/status`, in KiB.
 fn memory(gateway: &Daemon, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("it runs");
     let line = status.lines().find(|line| line.starts_with(field));
@@ -148,7 +148,7 @@ fn a_device_whose_mtu_is_changed_goes_on_judging() {
         for mtu in [1_280, 65_000, 1_400] {
             site.concentrator
                 .ip(&format!("link set offramp0 mtu {mtu}"));
-            // The sender learns it from the first that was too long.
+            // The sender learns the MTU from the first packet that was too long.
             for length in [100, 1_300, 4_000] {
                 for address in [OFFICE, OFFICE6] {
                     poll("an answer", || {
@@ -176,7 +176,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
             &mut program(&["run", &policy, "--verbose"]),
         );
         gateway.wait_for_log(" ready: ");
-        // Fewer than it has.
+        // Fewer than it has open.
         limit(&gateway, "--nofile=4:");
         let socket = site.folder.path("control.sock");
         let mut ask = program(&["status", "--control", &socket, "--json"]);
@@ -211,7 +211,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
     });
 }
 
-/// Starts the program under a limit of its memory.
+/// Starts the program under a memory limit.
 fn start_limited(site: &PlainSite, mebibytes: u64) -> Daemon {
     let most = format!("--as={}", mebibytes << 20);
     let policy = site.folder.path("policy.toml");
@@ -231,7 +231,7 @@ fn a_start_without_memory_says_so_or_works_and_traffic_passes() {
         let before = site.kernel();
         site.folder
             .write("policy.toml", plain::policy(&site.folder, ""));
-        // With less, the system cannot even load it.
+        // With less, the system cannot even load the program.
         for mebibytes in [20, 24, 32, 48, 1_024] {
             let gateway = start_limited(&site, mebibytes);
             let pid = gateway.pid();
@@ -272,7 +272,7 @@ fn a_reload_without_memory_is_refused_or_the_fail_mode_holds() {
     in_sandbox(&["prlimit"], || {
         let site = PlainSite::new("no_memory");
         answer(&site);
-        // What the policy takes on its way through the reader is many times its size.
+        // Parsing the policy takes many times its size.
         let address =
             |at: u32| format!("\"10.{}.{}.{}\"", 64 + (at >> 16), at >> 8 & 255, at & 255);
         let addresses: Vec<String> = (0..100_000).map(address).collect();
@@ -323,7 +323,7 @@ fn a_reload_without_memory_is_refused_or_the_fail_mode_holds() {
                     }
                 }
             } else {
-                // By the old policy, or by the new one where there was room for it after all.
+                // By the old policy, or by the new one if there was enough memory after all.
                 assert_judges(&site);
                 let reloads = &site.status()["reloads"];
                 let taken = reloads["taken"].as_u64();
@@ -344,7 +344,7 @@ fn a_clock_that_jumps_changes_no_timer() {
         let log = site.folder.path("drops.jsonl");
         let policy = plain::policy(&site.folder, &format!("drop_log = \"{log}\""));
         let policy = site.folder.write("policy.toml", policy);
-        // What the program preloads, but for a clock that is set while it runs, and alone: the monotonic one never jumps.
+        // Preloads a clock that can be set at run time; the monotonic clock never jumps.
         let library = run(Command::new("faketime").args(["-m", "-f", "+0", "env"])).success();
         let library = library
             .lines()
@@ -375,7 +375,7 @@ fn a_clock_that_jumps_changes_no_timer() {
             site.folder.write("clock", format!("{offset:+}"));
             wait_for_line(offset);
             assert_judges(&site);
-            // What waits for a moment of quiet, and what comes round every few seconds.
+            // Timers that wait for a quiet moment, and those that fire every few seconds.
             let policy = plain::policy(&site.folder, &format!("drop_log = \"{log}\" # {offset}"));
             site.folder.write("policy.toml", policy);
             poll("the reload", || {
@@ -394,19 +394,19 @@ fn a_clock_that_jumps_changes_no_timer() {
     });
 }
 
-/// Seconds since 1970 of this process, which nobody fakes.
+/// Seconds since 1970 by the clock of this process, which is not faked.
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     i64::try_from(since.expect("after 1970").as_secs()).expect("before the year 2^63")
 }
 
-/// Seconds since 1970 of a time as the drop log writes it.
+/// Seconds since 1970 of a timestamp in the drop log.
 fn humantime(time: &str) -> i64 {
     let seconds = run(Command::new("date").args(["-u", "+%s", "-d", time])).success();
     seconds.trim().parse().expect("a number")
 }
 
-/// The names and labels of all series.
+/// Returns the names and labels of all series.
 fn series(site: &PlainSite) -> BTreeSet<String> {
     let address = SocketAddr::from(([127, 0, 0, 1], 9464));
     let stream = site.concentrator.enter(|| TcpStream::connect(address));
@@ -431,13 +431,13 @@ fn packets_from_everywhere_to_everywhere_make_no_series_and_take_no_memory() {
         let log = site.folder.path("drops.jsonl");
         let options = format!("metrics = \"127.0.0.1:9464\"\ndrop_log = \"{log}\"");
         let mut gateway = site.start(&options);
-        // Everything in the house was used once.
+        // Every part of the program has been used once.
         let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
         let sender = sender.expect("a free port");
         let mut numbers = 0_u32..;
         let mut send_until = |judged: u32| {
             poll("all of them to be judged", || {
-                // Fewer than any queue on the way holds.
+                // Fewer than any queue on the path holds.
                 for number in numbers.by_ref().take(500) {
                     let [_, a, b, c] = number.wrapping_mul(2_654_435_761).to_be_bytes();
                     let port = if number % 2 == 0 {
@@ -445,7 +445,7 @@ fn packets_from_everywhere_to_everywhere_make_no_series_and_take_no_memory() {
                     } else {
                         1_024 + number as u16 % 60_000
                     };
-                    // At times the kernel says that nobody is there.
+                    // At times the kernel reports the destination unreachable.
                     _ = sender.send_to(&[7; 20], (format!("10.{a}.{b}.{c}").as_str(), port));
                 }
                 let count = site.count("forward", "default") + site.count("drop", "media");
@@ -465,7 +465,7 @@ fn packets_from_everywhere_to_everywhere_make_no_series_and_take_no_memory() {
     });
 }
 
-/// Numbered datagrams to where they may go.
+/// Numbered datagrams to an allowed destination.
 struct Numbered {
     sender: UdpSocket,
     receiver: UdpSocket,
@@ -485,7 +485,7 @@ impl Numbered {
         }
     }
 
-    /// Sends datagrams over some time, fewer than the receiver's socket holds.
+    /// Sends datagrams over some time, fewer than the receiver's socket buffer holds.
     fn send(&mut self, count: u32) {
         for _ in 0..count {
             let number = self.sent.to_be_bytes();
@@ -495,7 +495,7 @@ impl Numbered {
         }
     }
 
-    /// Waits until all have come, each once and in its order.
+    /// Waits until all have arrived, each once and in order.
     #[track_caller]
     fn arrive(&mut self, before: u32) {
         for wanted in before..self.sent {
@@ -517,7 +517,7 @@ fn a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once() {
         flow.send(10);
         flow.arrive(0);
 
-        // Two seconds in which it does nothing at all.
+        // Stopped for two seconds.
         signal(&gateway, "STOP");
         let scraping = thread::scope(|scope| {
             let scraping = scope.spawn(|| series(&site).len());
@@ -531,7 +531,7 @@ fn a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once() {
         assert_judges(&site);
         assert_eq!(site.status()["device"]["failed_writes"], 0);
 
-        // What the processor has left when others have had theirs.
+        // Only the processor time that other processes leave over.
         let pid = gateway.pid().to_string();
         let first = run(Command::new("taskset").args(["-p", "-c", &pid])).success();
         let first = first

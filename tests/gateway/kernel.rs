@@ -1,4 +1,4 @@
-//! The gateway in the kernel: its device, the interfaces that it watches, and the settings of hosts that must not matter.
+//! The gateway in the kernel: its device, the interfaces that it watches, and host settings that must not matter.
 
 use std::net::UdpSocket;
 use std::process::Command;
@@ -19,7 +19,7 @@ fn a_packet_is_judged_once_and_comes_out_two_hops_on() {
         };
         ping(&[]).success();
         assert_eq!(site.count("forward", "default"), 1);
-        // Forwarded into the filter and out of it: three hops is what it takes now.
+        // Forwarded into the filter and out of it: the path is now three hops.
         ping(&["-t", "3"]).success();
         assert_eq!(ping(&["-t", "2"]).code, Some(1));
     });
@@ -77,7 +77,7 @@ fn interfaces_that_come_later_are_watched_by_name_and_by_pattern() {
         let site = PlainSite::new("later");
         site.echo(OFFICE, MEDIA);
         site.echo(OFFICE, DNS);
-        // As ocserv does it: a device a client, after the gateway has started.
+        // As ocserv does it: one device per client, created after the gateway has started.
         let text = plain::policy(&site.folder, "").replace("\"tun0\"", "\"vpns*\", \"tun9\"");
         site.folder.write("policy.toml", text);
         let gateway = site.start_again("gateway.log");
@@ -137,7 +137,7 @@ fn several_workers_share_the_device() {
         let before = site.kernel();
         let mut gateway = site.start("workers = 3");
         assert_eq!(site.status()["device"]["workers"], 3);
-        // Every flow has a source port of its own, and with it a queue.
+        // Each flow has its own source port, which selects its queue.
         for _ in 0..20 {
             for address in [OFFICE, OFFICE6] {
                 assert!(site.is_answered(address, DNS, 100));
@@ -171,7 +171,7 @@ fn the_device_takes_the_largest_packets_and_queues_thousands() {
         assert!(site.is_answered(OFFICE, DNS, 8_900));
         assert_eq!(site.count("forward", "default"), 1, "it came in one piece");
 
-        // A reader that stands still: what the queue does not hold is counted as lost.
+        // A reader that stalls: packets beyond the queue's capacity are counted as lost.
         let pid = gateway.pid().to_string();
         let signal = |name| run(Command::new("kill").args(["-s", name, &pid])).success();
         signal("STOP");
@@ -186,7 +186,7 @@ fn the_device_takes_the_largest_packets_and_queues_thousands() {
         let lost = poll("the queue to be read", || {
             let judged = site.count("forward", "default");
             let lost = site.status()["device"]["overload_drops"].as_u64()?;
-            // The kernel may have a word of its own to say there, which is lost, too.
+            // The kernel may send packets of its own there, which are lost, too.
             (judged + lost >= 6_001).then_some(lost)
         });
         assert!((950..=1_050).contains(&lost), "{lost}");
@@ -199,7 +199,7 @@ fn addresses_are_translated_where_packets_leave() {
         let site = PlainSite::new("translated");
         site.echo(OFFICE, DNS);
         site.echo(OFFICE, MEDIA);
-        // As sites with full tunnels have it; and a filter that knows connections.
+        // As on sites with full tunnels; and a filter with connection tracking.
         site.concentrator.nft(
             "table ip nat { chain post { type nat hook postrouting priority 100; oifname \"eth1\" masquerade; }; }
              table inet site { chain forward { type filter hook forward priority 0; policy drop;
@@ -316,13 +316,13 @@ fn hosts_that_have_switched_ipv6_off_are_no_exception() {
 fn source_routes_are_diverted_wherever_they_claim_to_go() {
     in_sandbox(&["python3"], || {
         let site = PlainSite::new("source_routes");
-        // A kernel that was left as it comes drops them itself.
+        // A kernel with default settings drops them itself.
         for interface in ["all", "tun0"] {
             site.concentrator
                 .set(&format!("ipv4/conf/{interface}/accept_source_route"), "1");
         }
         let _gateway = site.start("divert = \"policy\"");
-        // A loose source route (RFC 791 §3.1, option 131) by way of a host outside the policy to an office.
+        // A loose source route (RFC 791 §3.1, option 131) through a host outside the policy to an office.
         let send = format!(
             "import socket\n\
              s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)\n\

@@ -1,4 +1,4 @@
-//! The life of a gateway: it starts, stops, is killed, returns, and logs.
+//! The life cycle of a gateway: start, stop, kill, restart, and logs.
 
 use std::net::UdpSocket;
 use std::process::Command;
@@ -14,7 +14,7 @@ use crate::support::{program, run};
 fn a_clean_stop_removes_everything_it_added_and_nothing_else() {
     in_sandbox(&[], || {
         let site = PlainSite::new("clean_stop");
-        // Somebody else's rules, marks and routes.
+        // Rules, marks and routes of unrelated programs.
         site.concentrator.nft(
             "table inet site { chain forward { type filter hook forward priority 0; ct state invalid drop; }; }",
         );
@@ -137,11 +137,11 @@ fn kill_9_loses_at_most_what_was_in_flight() {
                 if number == COUNT / 2 {
                     kill(&gateway);
                 }
-                // Far below what the filter can do, so that nothing queues up for long.
+                // Far below the filter's capacity, so that no queue grows long.
                 if number.is_multiple_of(20) {
                     thread::sleep(Duration::from_millis(1));
                 }
-                // The moment in which the device goes may have no route.
+                // There may be no route at the moment the device disappears.
                 _ = sender.send_to(&number.to_be_bytes(), (OFFICE, DNS));
             }
             receive.join().expect("a receiver does not panic")
@@ -155,7 +155,7 @@ fn kill_9_loses_at_most_what_was_in_flight() {
             .filter(|lost| *lost > 0)
             .collect();
         println!("lost at once: {gaps:?} of {COUNT}");
-        // Queued in the device, or read and not yet written back: all of it at one moment.
+        // Queued in the device, or read and not yet written back: all at one moment.
         assert!(gaps.len() <= 1, "{gaps:?}");
         assert!(gaps.iter().all(|lost| *lost <= 5_000 + 64), "{gaps:?}");
     });
@@ -176,7 +176,7 @@ fn a_closed_gateway_forwards_again_as_soon_as_it_is_ready() {
             kill(&gateway);
             gateway.wait();
             gateway = site.start_again("again.log");
-            // The first datagram of all: nothing is sent again.
+            // The very first datagram: nothing is sent again.
             socket.send_to(b"?", (OFFICE, DNS)).expect("a route");
             socket.recv(&mut [0; 16]).expect("an answer");
         }
@@ -200,7 +200,7 @@ fn cleanup_removes_what_a_killed_one_left_and_spares_a_running_one() {
         });
         site.offramp(&["run", "--cleanup"]).success();
         assert_eq!(site.kernel(), before);
-        // Where there is nothing, there is nothing to complain about.
+        // With nothing configured, no warning is due.
         site.offramp(&["run", "--cleanup"]).success();
     });
 }
@@ -245,13 +245,13 @@ fn a_dry_run_changes_nothing_and_prints_what_a_run_does() {
             });
             site.offramp(&["run", "--cleanup"]).success();
 
-            // Its lines, done by hand, tell the kernel the same.
+            // Running its lines by hand gives the kernel the same state.
             let (commands, table) = printed.split_once("(nft -f)\n").expect("both parts");
             let mut by_hand = Command::new("sh");
             by_hand.args(["-e", "-c", commands]);
             site.concentrator.run(&mut by_hand).success();
             site.concentrator.nft(table);
-            // A device without a reader has no carrier.
+            // A device that no process has open has no carrier.
             let by_hand = site.kernel().replace(" linkdown", "");
             let names = |text: &str| {
                 text.lines()
@@ -335,7 +335,7 @@ fn it_stops_also_while_packets_never_cease() {
             poll("load", || {
                 (site.count("forward", "default") > before_load + 10_000).then_some(())
             });
-            // Marks that cannot be removed keep the packets coming.
+            // Marks that cannot be removed keep diverting packets.
             let nft = run(Command::new("sh").args(["-c", "command -v nft"])).success();
             run(Command::new("mount").args(["--bind", "/bin/false", nft.trim()])).success();
             let ended = gateway.terminate();

@@ -1,4 +1,4 @@
-//! `offramp verify --live`: what a gateway and a client really do, against the policy.
+//! `offramp verify --live`: compares a running gateway and a client with the policy.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ fn dns(listen: &str) -> String {
     )
 }
 
-/// What is found beyond the policy alone: `CODE what`.
+/// Returns the findings beyond those from the policy alone: `CODE what`.
 #[track_caller]
 fn found(site: &PlainSite, on_client: bool, arguments: &[&str]) -> Vec<String> {
     let policy = site.folder.path("policy.toml");
@@ -70,7 +70,7 @@ fn what_a_gateway_does_not_do_is_found() {
         );
 
         let mut gateway = site.start(&policy(""));
-        // The file goes on, and the gateway stays behind: what it reads now cannot be taken.
+        // The file changes and the gateway does not: it cannot load the new content.
         let ahead = "[[server]]\nname = \"New pool\"\naddresses = [\"198.51.100.0/28\"]\nhosts = [\"pool02.contoso.com\"]\n";
         let text = plain::policy(&site.folder, &policy(ahead));
         site.folder.write(
@@ -93,7 +93,7 @@ fn what_a_gateway_does_not_do_is_found() {
         );
         assert!(!told.iter().any(|it| it.contains("10.1.0.1")), "{told:#?}");
 
-        // The public service is led into the tunnel.
+        // The public service is routed into the tunnel.
         site.concentrator
             .ip("route add 167.55.49.32 via 172.16.1.10");
         let told = found(&site, false, &["--live", "gateway"]);
@@ -121,7 +121,7 @@ fn what_a_client_meets_is_held_against_the_policy() {
             route add 167.55.49.32 dev home");
         assert_eq!(found(&site, true, &live), [""; 0]);
         site.client.ip("route add 10.1.0.0/16 dev home");
-        // It asks a server of the company, which knows the internal names alone.
+        // The client queries a company server that knows only the internal names.
         let inside = format!(
             "{}[[public]]\nname = \"Pool\"\naddresses = [\"10.1.0.10\"]\nhosts = [\"pool01.contoso.com\", \"sip.contoso.com\"]\n",
             dns("172.16.1.1:5353")

@@ -1,6 +1,6 @@
-//! The gateway while it runs: real kernels, VPN daemons, clients, resolvers and calls.
+//! The running gateway with real kernels, VPN daemons, clients, resolvers and calls.
 //!
-//! Every test that has hosts starts itself again in a sandbox of its own (`site::in_sandbox`), so tests of this binary
+//! Every test with hosts re-executes itself in a sandbox of its own (`site::in_sandbox`), so tests of this binary
 //! share no interface, port or rule.
 
 #![cfg(feature = "gateway")]

@@ -38,8 +38,8 @@ fn a_restarted_daemon_is_filtered_again() {
     });
 }
 
-/// It tracks connections, drops what belongs to none, and translates what leaves for the Internet: a datagram in fragments
-/// is put together and cut again on its way, and a packet that comes back from the filter is seen a second time.
+/// The firewall tracks connections, drops invalid packets, and does NAT toward the Internet: a fragmented datagram
+/// is reassembled and fragmented again on its way, and a packet back from the filter passes the firewall a second time.
 #[test]
 fn the_same_is_dropped_beside_a_stateful_firewall() {
     with_clients::<OpenVpn>(|site, _| {
@@ -67,7 +67,7 @@ const FIREWALL: &str = "
     }";
 
 /// With `client-to-client` the daemon forwards between its clients itself: no filter outside it sees their media. This
-/// test is here to say so; what can be done is to tell the operator.
+/// test documents that; the gateway can only warn the operator.
 #[test]
 fn hairpin_inside_the_daemon_is_out_of_reach_and_the_operator_is_told() {
     with_site::<OpenVpn>(|site| {

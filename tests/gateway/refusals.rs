@@ -1,4 +1,4 @@
-//! A gateway that refuses to start: it says why, with advice, before anything is changed.
+//! A gateway that refuses to start: it states the reason, with advice, before it changes anything.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -55,13 +55,13 @@ fn the_control_socket_of_somebody_else_is_left_alone() {
         );
         assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
         drop(other);
-        // What nobody listens on any more is replaced.
+        // A stale socket, on which no process listens, is replaced.
         let _gateway = site.start("");
         assert_eq!(site.status()["generation"], 1);
     });
 }
 
-/// What a start is refused for on a host that was changed by `spoil`.
+/// Returns the reason of a refused start on a host changed by `spoil`.
 #[track_caller]
 fn refused(site: &PlainSite, options: &str) -> String {
     let policy = site
@@ -71,7 +71,7 @@ fn refused(site: &PlainSite, options: &str) -> String {
     let ended = site.offramp(&["run", &policy]);
     assert_eq!(site.kernel(), before, "it has changed something");
     let said = ended.failure(1);
-    // The rehearsal finds the same.
+    // A dry run finds the same.
     let rehearsed = site.offramp(&["run", &policy, "--dry-run"]);
     assert_eq!(rehearsed.code, Some(1), "{rehearsed:#?}");
     said
@@ -189,7 +189,7 @@ fn what_would_break_it_is_refused_with_advice_before_anything_is_changed() {
         says("", ["cannot open /dev/net/tun", "modprobe tun"]);
         run(Command::new("umount").arg("/dev/net")).success();
 
-        // And with all of it mended it starts.
+        // Once all of it is fixed, it starts.
         let _gateway = site.start("");
     });
 }

@@ -1,4 +1,4 @@
-//! Reloads: what brings one about, what it must not change, and what becomes of the traffic meanwhile.
+//! Reloads: their triggers, the state they must not change, and the traffic meanwhile.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -20,7 +20,7 @@ use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{Daemon, in_sandbox, poll};
 use crate::support::{program, run};
 
-/// A policy that lets media through, or not; else the same.
+/// Returns a policy that either allows or drops media, and is otherwise the same.
 fn media(site: &PlainSite, allowed: bool) -> String {
     let allow = "[[allow]]\nname = \"media\"\nto = [\"10.0.0.0/8\", \"fd00:2::/48\"]\nports = [\"50020\"]\n";
     plain::policy(&site.folder, "") + if allowed { allow } else { "" }
@@ -47,18 +47,18 @@ fn whatever_replaces_the_file_brings_the_policy_into_force() {
         let _gateway = site.start("");
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
 
-        // As editors do it: another file, renamed over the old one.
+        // As editors do it: a new file renamed over the old one.
         let new = site.folder.write("policy.toml.new", media(&site, true));
         fs::rename(new, &file).expect("both are there");
         wait_for_generation(&site, 2);
         assert!(site.is_answered(OFFICE, MEDIA, 100));
 
-        // In place.
+        // Overwritten.
         fs::write(&file, media(&site, false)).expect("a file");
         wait_for_generation(&site, 3);
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
 
-        // As configuration management does it: a symbolic link that is switched.
+        // As configuration management does it: a symbolic link that is changed.
         for (release, allowed) in [("one", true), ("two", false)] {
             let folder = site.folder.path(release);
             fs::create_dir(&folder).expect("a folder");
@@ -116,7 +116,7 @@ fn a_file_with_mistakes_changes_nothing_and_says_so() {
         }
         gateway.wait_for_log("reload refused, generation 1 stays in force");
 
-        // Packets would go round in circles, which a start refuses, too.
+        // Packets would loop; a start refuses this, too.
         site.folder.write(
             "policy.toml",
             good.replace("[\"tun0\"]", "[\"tun0\", \"offramp*\"]"),
@@ -126,7 +126,7 @@ fn a_file_with_mistakes_changes_nothing_and_says_so() {
         });
         assert!(site.is_answered(OFFICE, DNS, 100));
 
-        // A FIFO would have to be waited for.
+        // Reading a FIFO would block.
         fs::remove_file(site.folder.path("policy.toml")).expect("it is there");
         site.folder.fifo("policy.toml");
         poll("the refusal", || {
@@ -155,7 +155,7 @@ fn a_file_that_is_written_in_two_halves_is_taken_whole() {
         fs::write(&file, first).expect("a file");
         fs::write(&file, [first, second].concat()).expect("a file");
         wait_for_generation(&site, 2);
-        // Between the halves there may have been time to look: then it was refused, and said so.
+        // Between the halves there may have been time to read: then the file was refused, and the log says so.
         let refused = site.status()["reloads"]["refused"].as_u64();
         let told = gateway.log().matches("reload refused").count() as u64;
         assert_eq!(refused, Some(told));
@@ -250,15 +250,15 @@ fn a_storm_of_signals_ends() {
     });
 }
 
-/// Numbered datagrams, as many at a time as the receiver's socket holds.
+/// Numbered datagrams, as many in flight as the receiver's socket buffer holds.
 struct Flow {
     sender: UdpSocket,
     to: SocketAddr,
-    /// How many have arrived, all in their order.
+    /// The number that have arrived, all in order.
     arrived: AtomicU64,
 }
 
-/// Datagrams on their way at a time: nothing between sender and receiver has less room.
+/// Datagrams in flight: no queue between sender and receiver is smaller.
 const WINDOW: u64 = 64;
 
 impl Flow {
@@ -289,7 +289,7 @@ impl Flow {
         }
     }
 
-    /// Every datagram once, in its order; panics at the first that is not.
+    /// Receives every datagram once, in order; panics at the first that is not.
     fn receive(&self, receiver: &UdpSocket, count: u64) {
         let mut datagram = [0; 128];
         for expected in 0..count {
@@ -346,7 +346,7 @@ fn a_hundred_reloads_lose_double_and_reorder_none_of_a_million_packets() {
                     let text = if broken {
                         "[vpn]\nclient_subnets = 7\n".to_owned()
                     } else {
-                        // Rules, prefixes and scope change; that these packets may pass does not.
+                        // Rules, prefixes and scope change; the verdict of these packets does not.
                         let divert = if reload % 3 == 0 { "all" } else { "policy" };
                         media(&site, reload % 2 == 0)
                             .replace("\"policy\"", &format!("\"{divert}\""))
@@ -374,7 +374,7 @@ fn a_hundred_reloads_lose_double_and_reorder_none_of_a_million_packets() {
         assert!(refused >= 10, "{status:#}");
         assert!(taken >= 90, "{status:#}");
         assert_eq!(status["generation"], taken + 1);
-        // Each was judged once, by one policy; none was lost on the way to the filter or from it.
+        // Each was judged once, by one policy; none was lost before or after the filter.
         assert_eq!(site.count("forward", "default") - before, 2 * PACKETS);
         assert_eq!(status["device"]["overload_drops"], 0);
         assert_eq!(status["device"]["failed_writes"], 0);
@@ -411,7 +411,7 @@ fn status_is_for_people_and_for_programs_and_says_when_there_is_none() {
         assert_eq!(status["diversion"]["interfaces"][0]["present"][0], "tun0");
         assert_eq!(status["rules"][0]["name"], "media");
 
-        // Connections that do not read, or send, keep nobody from an answer.
+        // Connections that do not read, or do not send, delay no other client's answer.
         let idle: Vec<_> = (0..50)
             .map(|_| std::os::unix::net::UnixStream::connect(&socket).expect("it listens"))
             .collect();
@@ -437,7 +437,7 @@ fn status_is_for_people_and_for_programs_and_says_when_there_is_none() {
     });
 }
 
-/// A policy file whose every load after the first tells that it has begun, and waits until it may end.
+/// A policy file whose every load after the first signals its beginning, and waits for permission to end.
 struct SlowSource {
     file: PolicyPath,
     begun: Mutex<Sender<()>>,
@@ -452,7 +452,7 @@ impl PolicySource for SlowSource {
                 .expect("no test panics here")
                 .send(())
                 .expect("the test listens");
-            // Also where the test has ended.
+            // Also after the test has ended.
             _ = self.allowed.lock().expect("no test panics here").recv();
         }
         self.file.load(generation)
@@ -493,11 +493,11 @@ fn while_a_policy_loads_the_gateway_answers_judges_and_stops() {
 
             signal("HUP");
             has_begun.recv().expect("a load");
-            // The load waits, and the control loop does not.
+            // The load waits; the control loop does not.
             assert_eq!(generation(), Some(1));
             assert!(!site.is_answered(OFFICE, MEDIA, 100));
             assert!(site.is_answered(OFFICE, DNS, 100));
-            // However many ask meanwhile, it comes to one more load.
+            // Any number of requests in the meantime results in one more load.
             for _ in 0..3 {
                 signal("HUP");
                 assert_eq!(generation(), Some(1));

@@ -1,4 +1,4 @@
-//! The gateway as a service: what a service manager is told, which rights are left, and what must not hold it up.
+//! The gateway as a service: messages to the service manager, remaining privileges, and faults that must not stall it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,13 +15,13 @@ use crate::site::plain::{self, DNS, MEDIA, OFFICE, PlainSite};
 use crate::site::{DEADLINE, Daemon, in_sandbox, poll};
 use crate::support::{Folder, is_installed, program, project, run, wait};
 
-/// Plays a service manager.
+/// A service manager in the test.
 struct Manager {
     socket: UnixDatagram,
     address: String,
 }
 
-/// How long it waits for a sign of life.
+/// The watchdog timeout.
 const WATCHDOG: Duration = Duration::from_secs(2);
 
 impl Manager {
@@ -51,7 +51,7 @@ impl Manager {
         Daemon::start(&site.concentrator, "offramp run", log, &mut command)
     }
 
-    /// The next thing that it is told within `limit`.
+    /// Returns the next message within `limit`.
     fn next(&self, limit: Duration) -> Option<String> {
         let mut message = [0; 1_024];
         let limit = limit.max(Duration::from_millis(1));
@@ -62,7 +62,7 @@ impl Manager {
         Some(String::from_utf8_lossy(&message[..length]).into_owned())
     }
 
-    /// Waits until it is told `what`; everything that it was told until then.
+    /// Waits for the message `what`; returns all messages up to it.
     #[track_caller]
     fn wait_for(&self, what: &str) -> Vec<String> {
         let mut told = Vec::new();
@@ -98,7 +98,7 @@ fn a_service_manager_hears_of_start_reload_stop_and_of_life() {
             "{ready:?}"
         );
 
-        // With nothing to do, and with much.
+        // While idle, and under load.
         for _ in 0..2 {
             manager.wait_for("WATCHDOG=1");
         }
@@ -149,7 +149,7 @@ fn a_worker_that_hangs_is_not_said_to_live_and_a_new_start_brings_traffic_back()
         manager.wait_for("WATCHDOG=1");
         assert!(ask(&site, "/readyz").starts_with("HTTP/1.1 200"));
 
-        // One thread is held at its next system call; all others go on.
+        // One thread is stopped at its next system call; all others go on.
         let worker = thread_of(&gateway, "offramp-1").to_string();
         let mut hold = Command::new("strace")
             .args(["-qq", "-o", "/dev/null", "-p", &worker])
@@ -161,11 +161,11 @@ fn a_worker_that_hangs_is_not_said_to_live_and_a_new_start_brings_traffic_back()
         assert!(ask(&site, "/healthz").starts_with("HTTP/1.1 200"));
         assert!(ask(&site, "/readyz").starts_with("HTTP/1.1 503"));
 
-        // What was said before it hung may still be unread; after that there is silence, for as long as systemd waits.
+        // Earlier messages may still be unread; after them there is silence, for as long as systemd waits.
         while manager.next(Duration::ZERO).is_some() {}
         assert_eq!(manager.next(WATCHDOG), None);
         signal(&gateway, "ABRT");
-        // Who traces a thread has to let go of it before the process is gone.
+        // The tracer of a thread has to detach before the process is gone.
         stop(&mut hold);
         assert_eq!(gateway.wait().code(), None);
         poll("the device to go", || {
@@ -180,20 +180,20 @@ fn a_worker_that_hangs_is_not_said_to_live_and_a_new_start_brings_traffic_back()
     });
 }
 
-/// The thread of a gateway that has this name.
+/// Returns the thread of a gateway that has this name.
 fn thread_of(gateway: &Daemon, name: &str) -> u32 {
     let threads = threads(gateway).into_iter();
     let mut named = threads.filter(|thread| fact(&thread.1, "Name") == name);
     named.next().expect("a thread of that name").0
 }
 
-/// Every thread of a gateway, with what the kernel tells of it.
+/// Returns every thread of a gateway, with its status from the kernel.
 fn threads(gateway: &Daemon) -> Vec<(u32, String)> {
     let folder = format!("/proc/{}/task", gateway.pid());
     let entries = fs::read_dir(folder).expect("it runs").flatten();
     let facts = entries.filter_map(|entry| {
         let number = entry.file_name().to_str()?.parse().ok()?;
-        // A thread may end while it is looked at.
+        // A thread may end while it is read.
         Some((
             number,
             fs::read_to_string(entry.path().join("status")).ok()?,
@@ -202,7 +202,7 @@ fn threads(gateway: &Daemon) -> Vec<(u32, String)> {
     facts.collect()
 }
 
-/// A line of /proc/PID/status.
+/// Returns a line of /proc/PID/status.
 fn fact<'a>(status: &'a str, name: &str) -> &'a str {
     let mut lines = status.lines().filter_map(|line| line.split_once(":\t"));
     lines.find(|line| line.0 == name).map_or("", |line| line.1)
@@ -213,7 +213,7 @@ fn stop(child: &mut Child) {
     wait(child, DEADLINE).expect("it was killed");
 }
 
-/// What the metrics endpoint answers.
+/// Returns the response of the metrics endpoint.
 fn ask(site: &PlainSite, path: &str) -> String {
     let connect = || TcpStream::connect("127.0.0.1:9100");
     let mut stream = site.concentrator.enter(connect).expect("it listens");
@@ -232,7 +232,7 @@ fn few_rights_are_left_and_suffice() {
         site.echo(OFFICE, MEDIA);
         let outside = Folder::new("rights_outside");
         let mut gateway = site.start("metrics = \"127.0.0.1:9100\"");
-        // After a reload, for which `nft` ran, there are all threads that there will be.
+        // After a reload, which ran `nft`, all threads exist.
         signal(&gateway, "HUP");
         gateway.wait_for_log("generation=2");
         let threads = threads(&gateway);
@@ -247,7 +247,7 @@ fn few_rights_are_left_and_suffice() {
             assert_eq!(fact(status, "NoNewPrivs"), "1", "{status}");
         }
 
-        // A feed, and a policy, that lie where nothing can be read any more.
+        // A feed and a policy whose paths can no longer be read.
         let secret = outside.write("prefixes.json", "{}");
         let feed = format!(
             "{}[[feed]]\nname = \"outside\"\nformat = \"prefixes\"\nfile = \"{secret}\"\n",
@@ -277,7 +277,7 @@ fn few_rights_are_left_and_suffice() {
             .write("policy.toml", plain::policy(&site.folder, ""));
         gateway.wait_for_log("generation=3");
 
-        // What a gateway does while it runs.
+        // The system calls of a running gateway.
         site.concentrator.nft("flush ruleset");
         gateway.wait_for_log("another program has removed or changed the nftables table");
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
@@ -314,7 +314,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
         let policy = plain::policy(&site.folder, "");
         let policy = site.folder.write("policy.toml", policy);
         let (unread, mut pipe) = std::io::pipe().expect("a pipe");
-        // Until it takes no more: then the first line of the log finds no room.
+        // Until the pipe is full: then the first line of the log does not fit.
         let filled = thread::spawn({
             let mut pipe = pipe.try_clone().expect("a file can be shared");
             move || while pipe.write(&[b'\n'; 4_096]).is_ok() {}
@@ -340,7 +340,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
         run(Command::new("kill").args(["-s", "TERM", &pid])).success();
         let ended = wait(&mut gateway, DEADLINE).expect("it ends");
         assert_eq!(ended.code(), Some(0));
-        // A start that fails ends as well.
+        // A failed start ends as well.
         let again = || program(&["run", "/nowhere"]).stderr(Stdio::null()).status();
         assert_eq!(
             site.concentrator.enter(again).expect("it starts").code(),
@@ -357,7 +357,7 @@ fn a_stranger_who_holds_the_name_keeps_no_gateway_from_starting() {
     in_sandbox(&[], || {
         use socket2::{Domain, SockAddr, Socket, Type};
         let site = PlainSite::new("stranger");
-        // It answers nobody, so that nobody can see who it is.
+        // The process accepts no connection, so that its identity cannot be checked.
         let address = SockAddr::unix("\0offramp/gateway").expect("a short name");
         let new = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
         let (_stranger, _guests) = site.concentrator.enter(|| {

@@ -1,4 +1,4 @@
-//! What the kernel keeps to itself would have been forwarded: real nftables, rules and routes against the judge.
+//! Compares real nftables, rules and routes with the judge: packets left in the kernel must be ones it would forward.
 //!
 //! ```text
 //!  the test ──▶ vpn0 ──▶ kernel ──┬──▶ offramp0 ──▶ the test: to be judged
@@ -25,12 +25,12 @@ use crate::site::{Host, in_sandbox, poll};
 
 /// Packets for each policy and scope.
 const PACKETS: u32 = 12_000;
-/// Packets on their way at a time: no queue has less room.
+/// Packets in flight: no queue is smaller.
 const BATCH: u32 = 128;
 /// Bytes of the virtio header on the filter's device.
 const VIRTIO: usize = 10;
 
-/// Policies that differ in what matters to the diversion: nested and overlapping sets, several ranges of ports, replies.
+/// Policies that differ in what the diversion looks at: nested and overlapping sets, several port ranges, replies.
 const POLICIES: [&str; 3] = [
     r#"
     [vpn]
@@ -130,7 +130,7 @@ fn places() -> Places {
     }
 }
 
-/// The packet behind a batch: to nowhere that a policy of this file names, and from no client.
+/// Returns the packet after a batch: to an address outside every prefix of this file's policies, and not from a client.
 fn sentinel() -> Vec<u8> {
     let mut packet = vec![
         0x45, 0, 0, 28, 0xff, 0xff, 0, 0, 64, 17, 0, 0, 198, 51, 100, 1, 198, 51, 100, 2,
@@ -145,7 +145,7 @@ struct Bed {
     vpn: File,
     out: File,
     filter: File,
-    /// Held as long as the diversion is.
+    /// Held as long as the diversion.
     _installation: Installation,
     netlink: Netlink,
     runtime: tokio::runtime::Runtime,
@@ -174,14 +174,14 @@ impl Bed {
         }
     }
 
-    /// Sends all of `packets`; those that came to the filter, and those that the kernel kept.
+    /// Sends all of `packets`; returns those that reached the filter, and those that stayed in the kernel.
     fn send(&mut self, packets: &[Vec<u8>]) -> (Vec<Identity>, Vec<Identity>) {
         for packet in packets {
             self.vpn.write_all(packet).expect("the device is on");
         }
         self.vpn.write_all(&sentinel()).expect("the device is on");
         let behind = identity(&sentinel()).expect("a packet");
-        // Where everything is diverted, it goes to the filter, too; either way it comes last.
+        // With everything diverted, it goes to the filter, too; either way it arrives last.
         let (mut diverted, mut kept) = (Vec::new(), Vec::new());
         poll("the packet behind the batch", || {
             kept.extend(drain(&self.out, 0));
@@ -199,7 +199,7 @@ impl Bed {
     }
 }
 
-/// Sends packets of all kinds through the kernel's part for `policy`, and judges what it kept.
+/// Sends packets of all kinds through the diversion for `policy`, and judges those that stayed in the kernel.
 fn compare(host: &Host, policy: &str, scope: &str, seed: u64) -> BTreeMap<String, u32> {
     let text = format!("{policy}\n[gateway]\ndivert = \"{scope}\"\n");
     let (policy, _) = match offramp::policy::parse("test.toml", text.as_bytes()) {
@@ -246,7 +246,7 @@ fn compare(host: &Host, policy: &str, scope: &str, seed: u64) -> BTreeMap<String
             })
             .collect();
         let (diverted, kept) = bed.send(&batch);
-        // What is not among them is the kernel's own: an ICMP error, or news of its groups.
+        // Any other packet is the kernel's own: an ICMP error, or a multicast report.
         for sent in kept {
             let Some(verdict) = verdicts.get(&sent) else {
                 continue;
@@ -297,7 +297,7 @@ fn what_the_kernel_keeps_would_have_been_forwarded() {
                 }
             }
         }
-        // Every reason to look at a packet came up, and suspects are fewer than what goes to a prefix of the policy.
+        // Every reason for diversion came up, and suspects are fewer than packets to prefixes of the policy.
         for reason in [
             "media",
             "hairpin",

@@ -1,4 +1,4 @@
-//! Rendered files in the hands of the programs that they are for: VPN servers and clients, DNS servers, firewalls.
+//! Rendered files loaded by the programs they are for: VPN servers and clients, DNS servers, firewalls.
 
 #![cfg(feature = "gateway")]
 

@@ -1,4 +1,4 @@
-//! Packets of all kinds for tun devices, and how they are known again behind the kernel.
+//! Packets of all kinds for tun devices, and their identification after they have passed the kernel.
 
 #![allow(
     dead_code,
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Numbers that look random and are the same in every run (SplitMix64).
+/// Pseudorandom numbers, the same in every run (SplitMix64).
 pub struct Random(pub u64);
 
 impl Random {
@@ -32,22 +32,22 @@ impl Random {
         choices[self.below(choices.len())]
     }
 
-    /// Whether the one of `of` cases comes up.
+    /// Returns `true` in one of `of` cases.
     pub fn one_in(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }
 }
 
-/// Where packets come from and go to.
+/// The sources and destinations of packets.
 pub struct Places {
     /// Most sources.
     pub clients: Vec<IpAddr>,
-    /// Destinations, and some sources.
+    /// Destinations, and the remaining sources.
     pub others: Vec<IpAddr>,
     pub ports: Vec<u16>,
 }
 
-/// A packet that carries `number`, so that it is known again: in IPv4's identification, in IPv6's flow label.
+/// Returns a packet that carries `number` for identification: in IPv4's identification field, in IPv6's flow label.
 pub fn packet(random: &mut Random, places: &Places, number: u32) -> Vec<u8> {
     let (source, destination) = loop {
         // Sources are clients more often than not.
@@ -121,7 +121,7 @@ pub fn packet(random: &mut Random, places: &Places, number: u32) -> Vec<u8> {
     }
 }
 
-/// Extension headers before `protocol` (RFC 8200 §4), and the number of the first of them.
+/// Returns extension headers before `protocol` (RFC 8200 §4), and the number of the first of them.
 fn chain(random: &mut Random, protocol: u8) -> (u8, Vec<u8>) {
     let mut next = protocol;
     let mut chain = Vec::new();
@@ -144,7 +144,7 @@ fn chain(random: &mut Random, protocol: u8) -> (u8, Vec<u8>) {
                     0,
                 ],
             ),
-            // Fragments: atomic, first, tail.
+            // Fragments: atomic, first, non-first.
             3 => {
                 let [high, low] = random.of(&[0_u16, 1, 8, 9, 0x0b90]).to_be_bytes();
                 (44, vec![next, 0, high, low, 0, 0, 0, 7])
@@ -163,7 +163,7 @@ fn chain(random: &mut Random, protocol: u8) -> (u8, Vec<u8>) {
     (next, chain)
 }
 
-/// RFC 1071.
+/// Returns the checksum of RFC 1071.
 pub fn checksum(header: &[u8]) -> u16 {
     let words = header
         .chunks(2)
@@ -175,7 +175,7 @@ pub fn checksum(header: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-/// What tells a packet from every other: the number that it carries, and its addresses. The kernel's own packets, such as
+/// The identity of a packet: the number that it carries, and its addresses. The kernel's own packets, such as
 /// ICMP errors, have numbers, too.
 pub type Identity = (u32, Vec<u8>);
 
@@ -199,7 +199,7 @@ pub fn nonblocking(file: File) -> File {
     file
 }
 
-/// All packets that wait in `device`, behind `header` bytes each.
+/// Returns all packets that wait in `device`, each after `header` bytes.
 pub fn drain(mut device: &File, header: usize) -> Vec<Identity> {
     let mut packets = Vec::new();
     let mut frame = [0; 4_096];

@@ -1,4 +1,4 @@
-//! Policies that are accepted: the examples in `config/`, with exactly the warnings they mean to earn, and what the
+//! Policies that are accepted: the examples in `config/`, with exactly the expected warnings, and everything the
 //! format tolerates.
 
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ fn codes(diagnostics: &Diagnostics) -> Vec<Code> {
     diagnostics.iter().map(policy::Diagnostic::code).collect()
 }
 
-/// The lines of a policy are not part of what is compared.
+/// Asserts that a policy survives printing; line numbers are not compared.
 fn assert_prints_itself(policy: &Policy) {
     let printed = policy.to_string();
     let (again, _) = accept(printed.as_bytes());

@@ -1,9 +1,9 @@
-//! Any bytes: no panic, spans inside the text, and a policy that is taken survives printing.
+//! Feeds arbitrary bytes to the reader: no panic, spans inside the text, and accepted policies survive printing.
 
 use offramp::policy::reference::fuzz_text;
 use proptest::prelude::*;
 
-/// Pieces that make up policies, right and wrong.
+/// Fragments of policies, valid and invalid.
 const PIECES: &[&str] = &[
     "[vpn]\n",
     "[corporate]\n",
@@ -97,7 +97,7 @@ const PIECES: &[&str] = &[
     "expect = \"drop media\"\n",
 ];
 
-/// Bytes put in the wrong place.
+/// Bytes inserted in the wrong place.
 const DAMAGE: &[&[u8]] = &[
     b"\"",
     b"]",
@@ -117,7 +117,7 @@ fn pieces() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// A policy that is mostly right, so that reading, checking and printing are reached.
+/// Returns a policy that is mostly valid, so that reading, checking and printing are all reached.
 fn nearly_right() -> impl Strategy<Value = String> {
     let head = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"fd00::/8\"]\n";
     let sections: &[&str] = &[

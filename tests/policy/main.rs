@@ -1,6 +1,6 @@
-//! Policy files through the library's door: accepted, refused with a report, accepted with warnings, and any bytes at all.
+//! Policy files through the library's public interface: accepted, refused, accepted with warnings, and arbitrary bytes.
 //!
-//! Needs no feature: it runs against the pure half, too.
+//! Needs no feature: these tests also run on the pure half.
 
 #[path = "../support/skip.rs"]
 mod skip;

@@ -1,4 +1,4 @@
-//! Policies that are refused: each file in `tests/refused/` with the report it must earn, in `tests/snapshots/`.
+//! Policies that are refused: each file in `tests/refused/` with its expected report in `tests/snapshots/`.
 //!
 //! To add a case, add a file and accept its snapshot.
 

@@ -1,4 +1,4 @@
-//! Policies that are taken with warnings: each file in `tests/warned/` with the report it must earn.
+//! Policies that are accepted with warnings: each file in `tests/warned/` with its expected report.
 
 use std::error::Error;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Certificates of a site: an authority, a server, two clients.
+//! Certificates for a site: an authority, a server, two clients.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use crate::support::{Folder, run};
 
 /// Makes `ca.pem`, and for the server and each client a certificate (`NAME.pem`) and its key (`NAME.key`), in `folder`.
 pub fn make(folder: &Folder) {
-    // What openssl's own configuration would add differs between systems.
+    // The extensions that openssl's own configuration adds differ between systems.
     folder.write("openssl.cnf", "[req]\ndistinguished_name = none\n[none]\n");
     issue(folder, "ca", &["basicConstraints=critical,CA:TRUE"], None);
     let server = [

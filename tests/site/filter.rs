@@ -1,4 +1,4 @@
-//! `offramp run` on the concentrator, what it counts, and what it leaves in the kernel.
+//! `offramp run` on the concentrator, its counters, and the state it leaves in the kernel.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ impl Filter {
     /// Starts it with the article's policy for this site, and waits until it judges.
     #[track_caller]
     pub fn start(site: &Site, interfaces: &str, divert: &str) -> Self {
-        // Not in the test's folder: the path of a socket is short (108 bytes, unix(7)).
+        // Not in the test's folder: the path of a socket must be short (108 bytes, unix(7)).
         let control = "/run/offramp-of-the-test.sock".to_owned();
         let policy = policy(interfaces, divert, &control);
         let policy = site.folder.write("policy.toml", policy);
@@ -32,12 +32,12 @@ impl Filter {
         Self { daemon, control }
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub fn log(&self) -> String {
         self.daemon.log()
     }
 
-    /// What it tells about itself.
+    /// Returns its status.
     #[track_caller]
     pub fn status(&self) -> Status {
         let ended = run(&mut program(&[
@@ -51,7 +51,7 @@ impl Filter {
         Status(status)
     }
 
-    /// Ends it as an init system does.
+    /// Stops it as an init system does.
     #[track_caller]
     pub fn stop(mut self) {
         let status = self.daemon.terminate();
@@ -64,12 +64,12 @@ impl Filter {
 pub struct Status(Value);
 
 impl Status {
-    /// Packets that were dropped for `reason`.
+    /// Returns packets dropped for `reason`.
     pub fn dropped(&self, reason: &str) -> u64 {
         self.verdicts("drop", reason)
     }
 
-    /// Packets that were forwarded for `reason`.
+    /// Returns packets forwarded for `reason`.
     pub fn forwarded(&self, reason: &str) -> u64 {
         self.verdicts("forward", reason)
     }
@@ -80,7 +80,7 @@ impl Status {
         })
     }
 
-    /// Packets that the rule called `name` has decided.
+    /// Returns packets decided by the rule called `name`.
     pub fn rule(&self, name: &str) -> u64 {
         self.packets("rules", |it| it["name"] == name)
     }
@@ -93,7 +93,7 @@ impl Status {
             .sum()
     }
 
-    /// The interfaces that it diverts from, of those that there are.
+    /// Returns the existing interfaces that it diverts from.
     pub fn interfaces(&self) -> Vec<&str> {
         let entries = self.0["diversion"]["interfaces"].as_array();
         let names = entries
@@ -103,14 +103,14 @@ impl Status {
         names.flatten().filter_map(Value::as_str).collect()
     }
 
-    /// Packets that the filter lost: it did not keep up, or the kernel did not take them back.
+    /// Returns packets that the filter lost: it was too slow, or the kernel did not accept them back.
     pub fn lost(&self) -> u64 {
         let of = |key: &str| self.0["device"][key].as_u64().expect("a number of packets");
         of("overload_drops") + of("failed_writes")
     }
 }
 
-/// The policy of Contoso, with the addresses of this site, IPv6 too.
+/// Returns the policy of Contoso, with the addresses of this site, IPv6 too.
 pub fn policy(interfaces: &str, divert: &str, control: &str) -> String {
     format!(
         r#"
@@ -151,7 +151,7 @@ control = "{control}"
     )
 }
 
-/// What a filter may change on a host, as the tools of the system show it.
+/// The host state that a filter may change, as the system's tools show it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KernelState(Vec<String>);
 

@@ -11,8 +11,8 @@
 //!                                 └─ edge, public 167.55.49.34, 2001:db8:ed9e::34
 //! ```
 //!
-//! Homes translate IPv4 addresses and let in nothing that they did not ask for, by IPv6 too. Interfaces of the
-//! concentrator filter by reverse path, strictly, as those of a careful site do.
+//! Homes apply NAT to IPv4 and block unsolicited inbound traffic, by IPv6 too. Interfaces of the
+//! concentrator use strict reverse-path filtering, as those of a careful site do.
 
 #![allow(
     dead_code,
@@ -36,7 +36,7 @@ pub use crate::support::sandbox::{DEADLINE, in_sandbox, in_sandbox_of, poll};
 
 use crate::support::Folder;
 
-/// Where VPN clients connect to.
+/// The address that VPN clients connect to.
 pub const CONCENTRATOR: &str = "192.0.2.2";
 
 /// An address for each family.
@@ -84,12 +84,12 @@ pub const DNS: Addresses = Addresses::new([10, 0, 0, 53], [0xfd00, 0x10, 0, 0, 0
 pub const OFFICE: Addresses = Addresses::new([10, 20, 0, 7], [0xfd00, 0x10, 0x20, 0, 0, 0, 0, 7]);
 pub const EDGE_PUBLIC: Addresses =
     Addresses::new([167, 55, 49, 34], [0x2001, 0xdb8, 0xed9e, 0, 0, 0, 0, 0x34]);
-/// In the tunnel.
+/// Clients' addresses in the tunnel.
 pub const CLIENT: [Addresses; 2] = [
     Addresses::new([172, 16, 1, 10], [0xfd00, 0x172, 0x16, 1, 0, 0, 0, 0x10]),
     Addresses::new([172, 16, 1, 11], [0xfd00, 0x172, 0x16, 1, 0, 0, 0, 0x11]),
 ];
-/// As the Internet sees the clients: the translator of their home, and by IPv6 themselves.
+/// Clients' addresses as the Internet sees them: the NAT address of their home, and by IPv6 their own.
 pub const HOME: [Addresses; 2] = [
     Addresses::new([198, 51, 100, 2], [0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 0x10]),
     Addresses::new([203, 0, 113, 2], [0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 0x10]),
@@ -108,26 +108,26 @@ pub trait Vpn: Sized {
     /// Connects a client, and waits until its tunnel carries packets.
     fn connect(&mut self, site: &Site, client: usize);
 
-    /// Ends the tunnel of a client.
+    /// Disconnects a client's tunnel.
     fn disconnect(&mut self, client: usize);
 
-    /// The name of the tunnel's interface at a client.
+    /// Returns the name of the tunnel's interface at a client.
     fn interface(client: usize) -> &'static str;
 }
 
-/// How a home's router chooses the port of a translation.
+/// The port mapping of a home's NAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Translation {
-    /// The inner port where it is free, whoever the peer is: most homes.
+    /// Keeps the inner port if it is free, whoever the peer is: most homes.
     KeepsPorts,
-    /// A random one for each peer, so that a reflexive address is good for the server alone that told it ("symmetric").
+    /// Random for each peer, so that a reflexive address is valid only for the server that reported it ("symmetric").
     RandomPorts,
 }
 
 /// The hosts of the site.
 #[derive(Debug)]
 pub struct Site {
-    /// For files of daemons and for logs.
+    /// The folder for files of daemons and for logs.
     pub folder: Folder,
     pub internet: Host,
     pub homes: [Host; 2],
@@ -166,7 +166,7 @@ impl Site {
         for home in &self.homes {
             home.set("ipv4/ip_forward", "1");
             home.set("ipv6/conf/all/forwarding", "1");
-            // What a home's device sends with an address of its tunnel goes nowhere.
+            // Packets from a home's device with a tunnel address are dropped.
             home.set("ipv4/conf/all/rp_filter", "1");
         }
         self.concentrator.set("ipv4/conf/all/rp_filter", "0");
@@ -189,7 +189,7 @@ impl Site {
                 "link add name {end} netns {host} up type veth peer name {peer_end} netns {peer}\n"
             )
         };
-        // Made from one of them: `ip` finds the others by name.
+        // Created inside one of them: `ip` finds the others by name.
         self.internet.ip(&cables.map(cable).concat());
 
         let address = |line: &str| {
@@ -298,7 +298,7 @@ impl Site {
         );
     }
 
-    /// The host of a corporate address.
+    /// Returns the host of a corporate address.
     pub fn host_of(&self, address: Addresses) -> &Host {
         match address {
             OFFICE => &self.office,
@@ -321,13 +321,13 @@ impl Site {
     }
 }
 
-/// The words of a line that has `N`.
+/// Returns the words of a line that has `N`.
 fn words<const N: usize>(line: &str) -> [&str; N] {
     let words: Vec<&str> = line.split(' ').collect();
     words.try_into().expect("as many words as the caller names")
 }
 
-/// The firewall of a home's router.
+/// Returns the firewall of a home's router.
 fn router_of_a_home(translation: Translation) -> String {
     let ports = match translation {
         Translation::KeepsPorts => "",

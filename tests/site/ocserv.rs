@@ -1,4 +1,4 @@
-//! ocserv and openconnect: a device for each client, which comes and goes with it.
+//! ocserv and openconnect: one device per client, which exists as long as the connection.
 
 use std::fs;
 use std::process::Command;
@@ -30,7 +30,7 @@ impl Vpn for Ocserv {
             );
         }
         let path = |name: &str| folder.path(name);
-        // Sandboxed workers, another user, …: what a namespace may not do is left out.
+        // Sandboxed workers, another user, …: settings that a namespace does not allow are left out.
         let configuration = format!(
             "auth = certificate\ncert-user-oid = 2.5.4.3\nca-cert = {}\nserver-cert = {}\nserver-key = {}\n\
              tcp-port = 443\nudp-port = 443\nsocket-file = /run/ocserv\npid-file = /run/ocserv.pid\n\

@@ -11,7 +11,7 @@ pub struct OpenVpn {
 }
 
 impl OpenVpn {
-    /// Starts the daemon with `options` in its configuration, beside those of every test.
+    /// Starts the daemon with `options` in its configuration, in addition to those of every test.
     pub fn start_with(site: &Site, options: &str) -> Self {
         let folder = &site.folder;
         certificates::make(folder);
@@ -47,7 +47,7 @@ impl OpenVpn {
     }
 }
 
-/// Writes a configuration, and starts what runs with it; it is ready at the end.
+/// Writes a configuration, and starts the program that reads it; waits until it is ready.
 fn openvpn(
     site: &Site,
     name: &str,

@@ -1,5 +1,5 @@
-//! The smallest site: a client, the concentrator and the corporate network, on two wires. The client's wire stands for the
-//! tunnel; what matters here is the gateway, not the daemon.
+//! The smallest site: a client, the concentrator and the corporate network, on two links. The client's link stands for
+//! the tunnel; these tests are about the gateway, not the daemon.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
@@ -19,17 +19,17 @@ pub struct PlainSite {
 
 pub const CLIENT: &str = "172.16.1.10";
 pub const CLIENT6: &str = "fd00:1::10";
-/// A corporate host that media may not reach, and other traffic may.
+/// A corporate host to which media is dropped and other traffic forwarded.
 pub const OFFICE: &str = "10.20.0.7";
 pub const OFFICE6: &str = "fd00:2::7";
-/// Outside every prefix of the policy.
+/// An address outside every prefix of the policy.
 pub const ELSEWHERE: &str = "192.0.2.7";
 pub const MEDIA: u16 = 50_020;
 pub const DNS: u16 = 53;
 
-/// A policy for the site; `gateway` is what stands under `[gateway]`.
+/// Returns a policy for the site; `gateway` is the content of `[gateway]`.
 ///
-/// Unless it says otherwise, all that goes to a prefix of the policy is diverted, so that tests can count it.
+/// By default all packets to a prefix of the policy are diverted, so that tests can count them.
 pub fn policy(folder: &Folder, gateway: &str) -> String {
     let divert = if gateway.contains("divert") {
         ""
@@ -86,21 +86,21 @@ impl PlainSite {
         site
     }
 
-    /// Writes the policy, and starts the gateway with it; it judges when this returns.
+    /// Writes the policy and starts the gateway with it; returns once the gateway judges packets.
     pub fn start(&self, gateway: &str) -> Daemon {
         self.folder
             .write("policy.toml", policy(&self.folder, gateway));
         self.start_again("gateway.log")
     }
 
-    /// Starts the gateway with the policy that was written last.
+    /// Starts the gateway with the policy written last.
     pub fn start_again(&self, log: &str) -> Daemon {
         let mut gateway = self.start_quietly(log);
         gateway.wait_for_log(" ready: ");
         gateway
     }
 
-    /// The same, without waiting for it.
+    /// Starts the same, without waiting for it.
     pub fn start_quietly(&self, log: &str) -> Daemon {
         Daemon::start(
             &self.concentrator,
@@ -115,14 +115,14 @@ impl PlainSite {
         self.concentrator.run(&mut program(arguments))
     }
 
-    /// What the running gateway tells.
+    /// Returns the status of the running gateway.
     pub fn status(&self) -> Value {
         let socket = self.folder.path("control.sock");
         self.offramp(&["status", "--control", &socket, "--json"])
             .json()
     }
 
-    /// Packets that got this verdict.
+    /// Returns the number of packets with this verdict.
     pub fn count(&self, action: &str, reason: &str) -> u64 {
         let status = self.status();
         let verdicts = status["verdicts"].as_array().cloned().unwrap_or_default();
@@ -134,7 +134,7 @@ impl PlainSite {
             .sum()
     }
 
-    /// Everything that the concentrator's kernel was told about the network.
+    /// Returns the complete network configuration of the concentrator's kernel.
     pub fn kernel(&self) -> String {
         let commands: [&[&str]; 6] = [
             &["ip", "-4", "rule"],
@@ -151,7 +151,7 @@ impl PlainSite {
         outputs.join("\n")
     }
 
-    /// A socket of the corporate network that answers every datagram, for as long as the test runs.
+    /// Answers every datagram to a socket of the corporate network, for as long as the test runs.
     pub fn echo(&self, address: &str, port: u16) {
         let address: IpAddr = address.parse().expect("an address");
         let bind = || UdpSocket::bind(SocketAddr::new(address, port));
@@ -164,7 +164,7 @@ impl PlainSite {
         });
     }
 
-    /// Whether a datagram of `length` bytes to the address is answered; asks several times before it says no.
+    /// Returns `true` if a datagram of `length` bytes to the address is answered, after several attempts.
     pub fn is_answered(&self, address: &str, port: u16, length: usize) -> bool {
         let to = SocketAddr::new(address.parse().expect("an address"), port);
         let any = match to {
@@ -179,7 +179,7 @@ impl PlainSite {
             .set_read_timeout(Some(Duration::from_millis(100)))
             .expect("a duration");
         (0..5).any(|_| {
-            // Nobody listens, or there is no route: that is no answer.
+            // There is no listener or no route: no answer.
             _ = socket.send_to(&vec![7; length], to);
             socket
                 .recv(&mut vec![0; 65_536])
@@ -196,7 +196,7 @@ impl PlainSite {
     }
 }
 
-/// Ends a process at once.
+/// Kills a process.
 pub fn kill(gateway: &Daemon) {
     let pid = gateway.pid().to_string();
     run(Command::new("kill").args(["-s", "KILL", &pid])).success();

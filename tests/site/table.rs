@@ -1,4 +1,4 @@
-//! What passes a VPN, and what must not: the article's Table 1 as traffic.
+//! The traffic of the article's Table 1: packets that pass a VPN, and packets that must not.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,7 +15,7 @@ use crate::support::test_of;
 use Fate::{Dropped, Passes, PassesOutside};
 use Sent::{Connection, Datagram, Ping};
 
-/// What a client sends, and what becomes of it while the filter runs.
+/// The traffic a client sends, and its fate while the filter runs.
 struct Row {
     what: &'static str,
     sent: Sent,
@@ -26,11 +26,11 @@ struct Row {
 
 #[derive(Debug, Clone, Copy)]
 enum Sent {
-    /// A UDP datagram with so many bytes.
+    /// A UDP datagram with this many bytes.
     Datagram(usize),
     /// A TCP connection.
     Connection,
-    /// An ICMP echo with so many bytes.
+    /// An ICMP echo with this many bytes.
     Ping(usize),
 }
 
@@ -38,17 +38,17 @@ enum Sent {
 enum Fate {
     /// Arrives whole, from the client's address in the tunnel.
     Passes,
-    /// Arrives whole, and never was in the tunnel.
+    /// Arrives whole, and was never in the tunnel.
     PassesOutside,
     /// Never arrives, and is counted under this reason.
     Dropped(&'static str),
 }
 
-/// A voice packet; what does not fit into one packet of any tunnel.
+/// The size of a voice packet, and one that exceeds a single packet of any tunnel.
 const VOICE: usize = 172;
 const LONG: usize = 4_000;
 
-/// Connections come last: what opens one is sent again by the clock, so that its packets cannot be counted exactly.
+/// Connections come last: the kernel retransmits their first packet by timer, so that it cannot be counted exactly.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     Row { what: "ping",                            sent: Ping(56),        to: FRONT_END,   port: 0,      fate: Passes },
@@ -92,7 +92,7 @@ pub fn with_clients<V: Vpn>(body: impl FnOnce(&Site, &mut V)) {
     });
 }
 
-/// A VPN with its two clients.
+/// Returns a VPN with its two clients.
 fn connected<V: Vpn>(site: &Site) -> V {
     let mut vpn = V::start(site);
     vpn.connect(site, 0);
@@ -100,7 +100,7 @@ fn connected<V: Vpn>(site: &Site) -> V {
     vpn
 }
 
-/// Without a filter every row arrives, Table 1 as well.
+/// Asserts that without a filter every row arrives, Table 1 as well.
 pub fn everything_arrives<V: Vpn>(site: &Site) {
     for row in TABLE {
         for family in Family::BOTH {
@@ -114,7 +114,7 @@ pub fn everything_arrives<V: Vpn>(site: &Site) {
     helpdesk_reaches_a_client(site);
 }
 
-/// With the filter every row meets its fate.
+/// Asserts that with the filter every row meets its fate.
 pub fn the_table_holds<V: Vpn>(site: &Site, filter: &Filter) {
     for row in TABLE {
         for family in Family::BOTH {
@@ -130,7 +130,7 @@ pub fn the_table_holds<V: Vpn>(site: &Site, filter: &Filter) {
         status.dropped("servers"),
         "{status:?}"
     );
-    // Whole connections of both families, with what acknowledges them.
+    // Whole connections of both families, with their acknowledgments.
     assert!(
         status.rule("Remote Desktop to the jump hosts") > 100,
         "{status:?}"
@@ -150,7 +150,7 @@ pub fn the_table_holds<V: Vpn>(site: &Site, filter: &Filter) {
     }
 }
 
-/// What of the table is a datagram that must not pass is dropped.
+/// Asserts that the datagrams of the table that must not pass are dropped.
 pub fn media_is_dropped<V: Vpn>(site: &Site, filter: &Filter) {
     for row in TABLE {
         if matches!((row.sent, row.fate), (Datagram(_), Dropped(_))) {
@@ -161,7 +161,7 @@ pub fn media_is_dropped<V: Vpn>(site: &Site, filter: &Filter) {
     }
 }
 
-/// A filter that was there before its VPN holds, and does so when the VPN's daemon was started again.
+/// Asserts that a filter started before its VPN works, also after a restart of the VPN's daemon.
 pub fn a_restarted_daemon_is_filtered<V: Vpn>(site: &Site) {
     let filter = Filter::start(site, V::INTERFACES, "policy");
     assert_eq!(filter.status().interfaces(), [""; 0]);
@@ -177,14 +177,14 @@ pub fn a_restarted_daemon_is_filtered<V: Vpn>(site: &Site) {
     filter.stop();
 }
 
-/// The filter drops what it must, with `gateway.divert` as given.
+/// Asserts that the filter drops the right packets, with `gateway.divert` as given.
 pub fn filter_holds<V: Vpn>(site: &Site, divert: &str) {
     let filter = Filter::start(site, V::INTERFACES, divert);
     the_table_holds::<V>(site, &filter);
     filter.stop();
 }
 
-/// A filter that is stopped leaves the concentrator as it was.
+/// Asserts that a stopped filter leaves the concentrator as it was.
 pub fn a_stop_restores_everything<V: Vpn>(site: &Site) {
     let before = KernelState::of(&site.concentrator);
     for divert in ["policy", "all"] {
@@ -198,7 +198,7 @@ pub fn a_stop_restores_everything<V: Vpn>(site: &Site) {
 }
 
 impl Row {
-    /// Sends it from the first client; `fate` must come of it.
+    /// Sends the row from the first client, and asserts its `fate`.
     #[track_caller]
     fn check<V: Vpn>(&self, site: &Site, filter: Option<&Filter>, family: Family, fate: Fate) {
         let what = format!("{}, {family:?}", self.what);
@@ -206,7 +206,7 @@ impl Row {
         let inner = CLIENT[0].of(family);
         let to = SocketAddr::new(self.to.of(family), self.port);
         let host = site.host_of(self.to);
-        // Not bound to the tunnel's address, the system chooses: the route leads outside.
+        // Not bound to the tunnel's address, so that the system chooses: the route leads outside.
         let (bound, seen) = match fate {
             PassesOutside => (unspecified(family), HOME[0].of(family)),
             Passes | Dropped(_) => (inner, inner),
@@ -268,7 +268,7 @@ fn dropped(filter: &Filter, reason: &str, count: u64) -> Status {
     })
 }
 
-/// Helpdesk opens a Remote Desktop to a client: the client's answers go to a high port of an office.
+/// The helpdesk opens a Remote Desktop to a client: the client's answers go to a high port of an office.
 fn helpdesk_reaches_a_client(site: &Site) {
     for family in Family::BOTH {
         let helpdesk = SocketAddr::new(OFFICE.of(family), 50_123);

@@ -1,4 +1,4 @@
-//! Traffic between hosts: what is sent, and the proof that it arrived, or that it did not.
+//! Traffic between hosts, with assertions that it arrived or did not arrive.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -10,13 +10,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{DEADLINE, Host, poll};
 
-/// How much a connection carries in each direction: enough for segments that the kernel merges and cuts.
+/// Bytes of a connection in each direction: enough for segments that the kernel merges and splits.
 const TCP_BYTES: usize = 300_000;
 
-/// How much of a datagram is sent back.
+/// Maximum length of a datagram's reply.
 const ANSWER: usize = 32;
 
-/// A UDP socket of `host` that waits for as long as a test waits.
+/// Returns a UDP socket of `host` with the tests' receive timeout.
 #[track_caller]
 pub fn udp(host: &Host, address: IpAddr, port: u16) -> UdpSocket {
     let socket = host.enter(|| UdpSocket::bind((address, port)));
@@ -27,14 +27,14 @@ pub fn udp(host: &Host, address: IpAddr, port: u16) -> UdpSocket {
     socket
 }
 
-/// A TCP listener of `host`.
+/// Returns a TCP listener of `host`.
 #[track_caller]
 pub fn listen(host: &Host, address: IpAddr, port: u16) -> TcpListener {
     let listener = host.enter(|| TcpListener::bind((address, port)));
     listener.unwrap_or_else(|error| panic!("{}: {address}: {error}", host.name))
 }
 
-/// `length` bytes that are not the same anywhere near.
+/// Returns `length` bytes without repetition over short distances.
 pub fn payload(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let next = |_| {
@@ -44,7 +44,7 @@ pub fn payload(length: usize) -> Vec<u8> {
     (0..length).map(next).collect()
 }
 
-/// Sends a datagram to `receiver`, which must get it whole, and answers with its beginning; where it came from.
+/// Sends a datagram to `receiver`, asserts that it arrives whole, and replies with its beginning; returns its source.
 #[track_caller]
 pub fn datagram_arrives(sender: &UdpSocket, receiver: &UdpSocket, length: usize) -> SocketAddr {
     let to = receiver.local_addr().expect("a bound socket");
@@ -58,7 +58,7 @@ pub fn datagram_arrives(sender: &UdpSocket, receiver: &UdpSocket, length: usize)
         .unwrap_or_else(|error| panic!("{length} bytes to {to} did not arrive: {error}"));
     assert_eq!(received, length, "to {to}");
     assert!(bytes[..received] == sent[..], "to {to}: other bytes");
-    // Short: by IPv6 the first long answer into a tunnel would only teach its sender the tunnel's MTU.
+    // Short: by IPv6 the first long reply into a tunnel would only make its sender learn the tunnel's MTU.
     let answer = &sent[..ANSWER];
     receiver
         .send_to(answer, from)
@@ -70,7 +70,7 @@ pub fn datagram_arrives(sender: &UdpSocket, receiver: &UdpSocket, length: usize)
     from
 }
 
-/// Whether there is nothing that `socket` has received.
+/// Returns `true` if `socket` has received no datagram.
 #[track_caller]
 pub fn is_empty(socket: &UdpSocket) -> bool {
     socket.set_nonblocking(true).expect("a socket");
@@ -78,7 +78,7 @@ pub fn is_empty(socket: &UdpSocket) -> bool {
     received.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// Connects from `address` of `host` to `listener`, and carries bytes both ways; where they came from.
+/// Connects from `address` of `host` to `listener`, and transfers bytes both ways; returns the source address.
 #[track_caller]
 pub fn connection_carries(host: &Host, address: IpAddr, listener: &TcpListener) -> SocketAddr {
     let to = listener.local_addr().expect("a bound socket");
@@ -86,7 +86,7 @@ pub fn connection_carries(host: &Host, address: IpAddr, listener: &TcpListener) 
         .unwrap_or_else(|error| panic!("{} to {to}: {error}", host.name))
 }
 
-/// The same, from a port, and with the error.
+/// Does the same from a port, and returns the error.
 pub fn connection_carries_from(
     host: &Host,
     from: SocketAddr,
@@ -115,7 +115,7 @@ pub fn connection_carries_from(
     })
 }
 
-/// Takes a connection, which has to come in time.
+/// Accepts a connection, which must arrive in time.
 fn accept(listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
     listener.set_nonblocking(true)?;
     let deadline = Instant::now() + DEADLINE;
@@ -133,7 +133,7 @@ fn accept(listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
     }
 }
 
-/// Whether nobody has connected to `listener`.
+/// Returns `true` if no client has connected to `listener`.
 pub fn is_alone(listener: &TcpListener) -> bool {
     listener.set_nonblocking(true).expect("a socket");
     let accepted = listener.accept();
@@ -152,12 +152,12 @@ fn tcp_socket(from: SocketAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-/// A connection that is asked for, and not there yet.
+/// A pending connection attempt.
 #[derive(Debug)]
 pub struct Attempt(Socket);
 
 impl Attempt {
-    /// Sends what opens a connection, and again until it is answered or this is dropped.
+    /// Sends a SYN, and retransmits it until it is answered or this is dropped.
     #[track_caller]
     pub fn start(host: &Host, from: SocketAddr, to: SocketAddr) -> Self {
         let socket = host
@@ -172,15 +172,15 @@ impl Attempt {
         Self(socket)
     }
 
-    /// Whether it waits for an answer yet: it was neither taken nor refused.
+    /// Returns `true` while it waits for an answer: neither accepted nor refused.
     pub fn is_waiting(&self) -> bool {
         let error = self.0.take_error().expect("a socket");
         error.is_none() && self.0.peer_addr().is_err()
     }
 }
 
-/// Waits until `host` gets an answer from `address` to a ping that carries `bytes`. The first may be lost: to a tunnel
-/// that comes up, or, long and by IPv6, to the narrow link that its sender does not know yet.
+/// Waits until `host` gets an answer from `address` to a ping of `bytes` bytes. The first may be lost: to a tunnel
+/// that comes up, or, long and by IPv6, to the narrow link whose MTU its sender has not learned yet.
 #[track_caller]
 pub fn ping(host: &Host, address: IpAddr, bytes: usize) {
     poll(&format!("{}: an answer of {address}", host.name), || {
@@ -191,7 +191,7 @@ pub fn ping(host: &Host, address: IpAddr, bytes: usize) {
     });
 }
 
-/// How many IP packets a UDP datagram of `length` bytes makes on a link of `mtu`.
+/// Returns the number of IP packets for a UDP datagram of `length` bytes on a link of `mtu`.
 pub fn packets_of(length: usize, to: IpAddr, mtu: usize) -> u64 {
     const UDP_HEADER: usize = 8;
     // RFC 791 §3.1; RFC 8200 §3 and §4.5: the header of a fragment has an extension.

@@ -1,4 +1,4 @@
-//! WireGuard, as wireguard-go: one device for all peers.
+//! WireGuard (wireguard-go): one device for all peers.
 
 use std::process::Command;
 
@@ -75,12 +75,12 @@ impl Vpn for WireGuard {
     }
 
     fn interface(client: usize) -> &'static str {
-        // Not the concentrator's: `wg` finds a daemon by the name of its interface alone.
+        // Not the concentrator's name: `wg` finds a daemon by the name of its interface alone.
         ["wg1", "wg2"][client]
     }
 }
 
-/// A private key in a file, and the public one.
+/// A private key in a file, and the public key.
 struct Key {
     path: String,
     public: String,

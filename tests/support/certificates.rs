@@ -1,4 +1,4 @@
-//! A certificate authority of a test.
+//! A certificate authority for tests.
 
 use super::Folder;
 
@@ -25,7 +25,7 @@ impl Certificates {
         }
     }
 
-    /// Paths of the certificate and the key for `name`.
+    /// Returns the paths of the certificate and the key for `name`.
     pub fn issue(&self, folder: &Folder, name: &str) -> (String, String) {
         let mut parameters =
             rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name or an address");

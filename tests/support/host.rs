@@ -10,7 +10,7 @@ use offramp::gateway::testbed::namespace;
 use super::sandbox::{DEADLINE, poll};
 use super::{Ended, run, wait};
 
-/// A host: a network namespace, with its name.
+/// A host: a network namespace and its name.
 #[derive(Debug)]
 pub struct Host {
     pub name: &'static str,
@@ -18,21 +18,21 @@ pub struct Host {
 }
 
 impl Host {
-    /// Makes a host with nothing but its loopback interface, which `ip` finds by its name.
+    /// Creates a host with only a loopback interface; `ip` finds it by its name.
     pub fn new(name: &'static str) -> Self {
         let namespace = namespace::Host::new(name).unwrap_or_else(|error| panic!("{error}"));
         let host = Self { name, namespace };
         let attach = format!("exec ip netns attach {name} $$");
         host.run(Command::new("sh").args(["-c", &attach])).success();
-        // Addresses of tests are nobody else's: there is nothing to detect. An address added with `nodad` can be used at
-        // once; without, the kernel still takes a moment to see that it need not ask.
+        // Addresses in tests are unique: no duplicate detection is needed. An address added with `nodad` can be used at
+        // once; without it, the kernel takes a moment even then.
         for family in ["all", "default"] {
             host.set(&format!("ipv6/conf/{family}/accept_dad"), "0");
         }
         host
     }
 
-    /// Does `work` in this host: sockets that it makes, and programs that it starts, belong to it.
+    /// Runs `work` in this host: its sockets and child processes belong to it.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let done = self.namespace.run(work);
         done.unwrap_or_else(|error| panic!("{error}"))
@@ -44,7 +44,7 @@ impl Host {
         self.enter(|| run(command))
     }
 
-    /// Runs lines of `ip`, of which comments and empty ones mean nothing.
+    /// Runs lines of `ip`; comments and empty lines are skipped.
     #[track_caller]
     pub fn ip(&self, lines: &str) {
         self.feed(Command::new("ip").args(["-batch", "-"]), lines);
@@ -56,7 +56,7 @@ impl Host {
         self.feed(Command::new("nft").args(["-f", "-"]), script);
     }
 
-    /// Runs a program that reads `input`, and has to succeed.
+    /// Runs a program that reads `input`; panics if it fails.
     #[track_caller]
     fn feed(&self, command: &mut Command, input: &str) {
         let mut child = self.enter(|| {
@@ -84,7 +84,7 @@ impl Host {
         set.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Whether a program in it listens on `socket`; `protocol` is the option of `ss`.
+    /// Returns `true` if a program in it listens on `socket`; `protocol` is the option of `ss`.
     #[track_caller]
     pub fn listens(&self, protocol: &str, socket: &str) -> bool {
         let mut command = Command::new("ss");
@@ -93,7 +93,7 @@ impl Host {
         listed.split_whitespace().any(|word| word == socket)
     }
 
-    /// The largest packet that an interface of it carries.
+    /// Returns the MTU of one of its interfaces.
     #[track_caller]
     pub fn mtu(&self, interface: &str) -> usize {
         let mut command = Command::new("ip");
@@ -102,7 +102,7 @@ impl Host {
         mtu.expect("every interface has one") as usize
     }
 
-    /// Whether it has an interface of that name.
+    /// Returns `true` if it has an interface of that name.
     pub fn has_interface(&self, name: &str) -> bool {
         self.run(Command::new("ip").args(["link", "show", name]))
             .code
@@ -119,7 +119,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `command` in `host`; `log` is the path of a file for what it prints.
+    /// Starts `command` in `host`; `log` is the path of a file for its output.
     #[track_caller]
     pub fn start(host: &Host, name: &str, log: String, command: &mut Command) -> Self {
         host.enter(|| Self::start_here(name, log, command))
@@ -139,12 +139,12 @@ impl Daemon {
         }
     }
 
-    /// What it has printed so far.
+    /// Returns its output so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until `holds`, which must come while it runs.
+    /// Waits until `holds` returns `true`; panics if the program ends first.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         poll(&format!("{}: {what}", self.name), || {
@@ -154,25 +154,25 @@ impl Daemon {
         });
     }
 
-    /// Waits until it has printed `text`.
+    /// Waits until its output contains `text`.
     #[track_caller]
     pub fn wait_for_log(&mut self, text: &str) {
         self.wait_until(&format!("the line {text:?}"), |it| it.log().contains(text));
     }
 
-    /// Its process.
+    /// Returns its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until it ends by itself; how it ended.
+    /// Waits until it ends by itself; returns its exit status.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         wait(&mut self.child, DEADLINE)
             .unwrap_or_else(|| panic!("{} does not end: {}", self.name, self.log()))
     }
 
-    /// Asks it to end (SIGTERM); how it ended.
+    /// Asks it to end (SIGTERM); returns its exit status.
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {
         let pid = self.child.id().to_string();

@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 
 pub use skip::{is_installed, skip};
 
-/// No command of a test takes nearly this long; one that does hangs.
+/// No command of a test takes nearly this long; one that does is considered hung.
 pub const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// How a command ended, and what it printed.
+/// The exit status of a command, and its output.
 #[derive(Debug)]
 pub struct Ended {
     /// `None` where a signal ended it.
@@ -33,14 +33,14 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Standard output of a command that has to succeed.
+    /// Returns the standard output of a command that must succeed.
     #[track_caller]
     pub fn success(self) -> String {
         assert_eq!(self.code, Some(0), "{self:#?}");
         self.stdout
     }
 
-    /// Standard error of a command that has to fail with `code`, in words and not by a panic.
+    /// Returns the standard error of a command that must fail with `code` and a message, not a panic.
     #[track_caller]
     pub fn failure(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:#?}");
@@ -48,21 +48,21 @@ impl Ended {
         self.stderr
     }
 
-    /// The last line of standard error of a command that has to fail with `code`: the error, behind any warnings.
+    /// Returns the last line of standard error of a command that must fail with `code`: the error, after any warnings.
     #[track_caller]
     pub fn error(self, code: i32) -> String {
         let message = self.failure(code);
         message.lines().last().unwrap_or_default().to_owned()
     }
 
-    /// Standard output as JSON, whatever the exit code.
+    /// Returns standard output as JSON, whatever the exit code.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 
-/// The program, to be started in the project's folder, with nothing of the environment that bears on colors.
+/// Returns the program, to be started in the project's folder, without environment variables that affect colors.
 pub fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offramp"));
     command
@@ -80,7 +80,7 @@ pub fn offramp(arguments: &[&str]) -> Ended {
     run(&mut program(arguments))
 }
 
-/// Runs `command` to its end, which has to come within [`TIME_LIMIT`]; standard input is empty.
+/// Runs `command` to its end, at most for [`TIME_LIMIT`]; standard input is empty.
 #[track_caller]
 pub fn run(command: &mut Command) -> Ended {
     command
@@ -102,17 +102,17 @@ pub fn run(command: &mut Command) -> Ended {
     }
 }
 
-/// Reads a pipe to its end, beside the test.
+/// Reads a pipe to its end, concurrently with the test.
 pub fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What came before an error is what there is to show.
+        // The output before an error is still shown.
         _ = pipe.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }
 
-/// Waits until `child` ends; kills it after `limit`, and then there is no status.
+/// Waits until `child` ends; kills it after `limit`, and then returns no status.
 pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
@@ -126,12 +126,12 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     None
 }
 
-/// The path of a file of the project.
+/// Returns the path of a file of the project.
 pub fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A capture of ours, by its file name: the policy to judge it by, the capture, and the verdicts it must get.
+/// One of our captures, by its file name: its policy, the capture, and the expected verdicts.
 pub struct OwnCapture {
     pub policy: String,
     pub capture: String,
@@ -150,19 +150,19 @@ impl OwnCapture {
         }
     }
 
-    /// How many frames must get `verdict`.
+    /// Returns the number of frames that must get `verdict`.
     pub fn count(&self, verdict: &str) -> usize {
         let is = |line: &&String| line.split(' ').nth(1) == Some(verdict);
         self.verdicts.iter().filter(is).count()
     }
 }
 
-/// A folder for the files of one test, removed at its end.
+/// A folder for the files of one test, removed on drop.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// `name` is that of the test: no other test has it.
+    /// `name` is the test's name, which is unique.
     pub fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         _ = fs::remove_dir_all(&path);
@@ -170,21 +170,21 @@ impl Folder {
         Self(path)
     }
 
-    /// The path of a file in it, which need not be there.
+    /// Returns the path of a file in it, which need not exist.
     pub fn path(&self, name: &str) -> String {
         let path = self.0.join(name).into_os_string();
         path.into_string()
             .expect("the target folder's name is UTF-8")
     }
 
-    /// Writes a file into it; its path.
+    /// Writes a file into it; returns its path.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         fs::write(&path, bytes).unwrap_or_else(|error| panic!("{path}: {error}"));
         path
     }
 
-    /// Makes a FIFO in it that nobody writes to; its path.
+    /// Creates a FIFO in it without a writer; returns its path.
     pub fn fifo(&self, name: &str) -> String {
         let path = self.path(name);
         run(Command::new("mkfifo").arg(&path)).success();
@@ -198,9 +198,9 @@ impl Drop for Folder {
     }
 }
 
-/// The full name of the test in whose function the closure `body` stands, as `--exact` takes it: `life::a_stop_is_clean`.
+/// The full name of the test whose function holds the closure `body`, as `--exact` takes it: `life::a_stop_is_clean`.
 pub fn test_of<F>(body: &F) -> &'static str {
-    // `gateway::life::a_stop_is_clean::{{closure}}`: the binary first. Should this ever read differently, no test has the
+    // `gateway::life::a_stop_is_clean::{{closure}}`: the binary first. If this format ever changes, no test has the
     // name, and the caller notices.
     let path = std::any::type_name_of_val(body);
     let path = path.split("::{{closure}}").next().unwrap_or(path);

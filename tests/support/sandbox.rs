@@ -1,8 +1,8 @@
-//! A sandbox for a test: namespaces of its own for users, processes, mounts and networks, which the kernel removes whole.
+//! A sandbox for a test: namespaces of its own for users, processes, mounts and networks, which the kernel removes.
 //!
-//! A test starts itself again under `unshare`, as the first process of the sandbox. No rights are needed where the system
-//! gives user namespaces to everybody, nothing outside can be touched, and when the test ends, however it ends, every
-//! process, interface, rule and mount in there ends with it.
+//! A test re-executes itself under `unshare`, as the first process of the sandbox. No privileges are needed where the
+//! system allows user namespaces to everybody, nothing outside can be changed, and when the test ends, however it ends,
+//! all processes, interfaces, rules and mounts of the sandbox end with it.
 //!
 //! ```text
 //!  cargo test ── setpriv --pdeathsig KILL ── unshare --kill-child ── the test again, process 1
@@ -19,24 +19,24 @@ use std::time::{Duration, Instant};
 
 use super::{is_installed, read_all, run, skip, test_of, wait};
 
-/// What a test waits for comes within this time, or never.
+/// Any event that a test waits for happens within this time, or never.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// No test with hosts of its own takes nearly this long, also on a busy machine.
+/// No test with hosts of its own takes nearly this long, even on a busy machine.
 const SANDBOX_LIMIT: Duration = Duration::from_secs(180);
 
 /// Set inside the sandbox.
 const INSIDE: &str = "OFFRAMP_TEST_INSIDE_SANDBOX";
 
-/// Runs `body`, a closure of the test itself, in a sandbox. `programs` are those that it needs.
+/// Runs `body`, a closure of the test itself, in a sandbox. `programs` are those it needs.
 pub fn in_sandbox(programs: &[&str], body: impl FnOnce()) {
     in_sandbox_of(test_of(&body), programs, body);
 }
 
-/// The same for helpers that put something round a test's closure: `test` is the test's full name.
+/// Does the same for helpers that wrap a test's closure: `test` is the test's full name.
 pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
-        // `ip netns` keeps its names here, VPN daemons their sockets.
+        // `ip netns` keeps its names here, and VPN daemons their sockets.
         run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"])).success();
         run(Command::new("ip").args(["link", "set", "lo", "up"])).success();
         return body();
@@ -45,7 +45,7 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
     if !always.iter().chain(programs).all(is_installed) {
         return;
     }
-    // Owner of everything in the sandbox, but of this device only as far as outside.
+    // Owner of everything in the sandbox, but with no more access to this device than outside.
     if let Err(error) = File::options().read(true).write(true).open("/dev/net/tun") {
         return skip(&format!("/dev/net/tun: {error}"));
     }
@@ -57,7 +57,7 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
         "--mount-proc",
         "--kill-child",
     ];
-    // The user namespace comes first: in it even root can touch nothing outside. Its group is not root's, or ocserv would
+    // The user namespace comes first: in it even root can touch nothing outside. Its group is not root, or ocserv would
     // try to give up the groups that it was started with, which a user namespace does not allow.
     let ways = [
         [&["--user", "--map-user=0", "--map-group=1"][..], &isolated].concat(),
@@ -89,7 +89,7 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
         stdout.contains("1 passed"),
         "in the sandbox: {status:?}\n{stdout}\n{stderr}"
     );
-    // A test that is skipped says so past the test runner, which keeps the rest for those who ask with --nocapture.
+    // A skipped test reports so past the test runner, which shows captured output only with --nocapture.
     let is_skip = |line: &&str| line.starts_with("SKIPPED ");
     for line in stderr.lines().filter(is_skip) {
         _ = writeln!(std::io::stderr(), "{line}");
@@ -98,7 +98,7 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
     eprint!("{stderr}");
 }
 
-/// Asks until there is an answer; panics with `what` when none has come in time.
+/// Polls until there is an answer; panics with `what` if none comes in time.
 #[track_caller]
 pub fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;

@@ -1,4 +1,4 @@
-//! Tests that cannot run on this system: each says so where it is seen, and fails in CI.
+//! Tests that cannot run on this system: each reports that it is skipped, and fails in CI.
 
 #![allow(
     dead_code,
@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Says that the test is skipped, and why. In CI nothing is skipped: the test fails.
+/// Reports that the test is skipped, and why. In CI nothing is skipped: the test fails.
 #[track_caller]
 pub fn skip(why: &str) {
     assert!(
@@ -19,11 +19,11 @@ pub fn skip(why: &str) {
     );
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    // Not `eprintln!`, whose output the test runner keeps to itself when a test passes.
+    // Not `eprintln!`, whose output the test runner captures when a test passes.
     _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
-/// Whether the program `name` can be started; the test is skipped where it cannot. `tests/run` installs what tests need.
+/// Returns `true` if the program `name` can be started; reports a skip if not. `tests/run` installs the programs.
 #[track_caller]
 pub fn is_installed(name: impl AsRef<OsStr>) -> bool {
     let name = name.as_ref();
@@ -35,8 +35,8 @@ pub fn is_installed(name: impl AsRef<OsStr>) -> bool {
     found
 }
 
-/// The folder of recorded captures, which belong to others and are no part of this repository: `../shared/captures`, or
-/// the one that `OFFRAMP_CAPTURES` names. The test is skipped where it is not there.
+/// Returns the folder of recorded captures, which are no part of this repository: `../shared/captures`, or
+/// the one in `OFFRAMP_CAPTURES`. The test is skipped if the folder does not exist.
 #[track_caller]
 pub fn recorded_captures() -> Option<PathBuf> {
     let folder = std::env::var_os("OFFRAMP_CAPTURES").map_or_else(

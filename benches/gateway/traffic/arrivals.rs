@@ -1,4 +1,4 @@
-//! [`Arrivals`]: the receivers on the server, which count what arrives and look at none of it.
+//! [`Arrivals`]: the receivers on the server, which count packets without reading their content.
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
@@ -11,7 +11,7 @@ use offramp::gateway::testbed::namespace::Host;
 
 use super::GLANCE;
 
-/// What has arrived since the start.
+/// The totals received since the start.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     bytes: AtomicU64,
@@ -33,23 +33,23 @@ impl Arrivals {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Datagrams of UDP.
+    /// Returns the UDP datagrams received.
     pub(super) fn datagrams(&self) -> u64 {
         self.datagrams.load(Ordering::Relaxed)
     }
 
-    /// Small datagrams that the receiver has room for.
+    /// Returns the number of small datagrams that the receiver's buffer holds.
     pub(super) fn room(&self) -> u64 {
         self.room.load(Ordering::Relaxed)
     }
 }
 
-/// What the receiver does with bytes.
+/// The receiver's treatment of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taking {
-    /// The kernel counts them and copies none: what is measured is the way, not its end.
+    /// The kernel counts them and copies none, so that the path is measured and not the endpoint.
     Counted,
-    /// They are copied out, as a program has them.
+    /// They are copied to user space, as programs do.
     Copied,
 }
 
@@ -64,11 +64,11 @@ pub(super) fn count_streams(
         .run(|| TcpListener::bind(at))
         .expect("the namespace is there")
         .expect("nobody else listens");
-    // Room for what comes between two glances; what is accepted takes it over.
+    // The buffer for bytes between two reads; accepted sockets inherit it.
     make_room(&listener, STREAM_ROOM);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // It ends with the connection, and the next one waits for that.
+            // The thread ends with the connection, and the next connection waits for that.
             count_stream(&stream, taking, arrivals);
         }
     });
@@ -76,7 +76,7 @@ pub(super) fn count_streams(
 
 fn count_stream(stream: &TcpStream, taking: Taking, arrivals: &Arrivals) {
     let (mut bytes, flags) = match taking {
-        // Nothing is written there, whatever its length (tcp(7)).
+        // The kernel writes nothing there, whatever the length (tcp(7)).
         Taking::Counted => (vec![0; STREAM_ROOM], MsgFlags::MSG_TRUNC),
         Taking::Copied => (vec![0; A_READ], MsgFlags::empty()),
     };
@@ -119,7 +119,7 @@ pub(super) fn count_datagrams(host: &Host, at: SocketAddrV4, arrivals: &'static 
     });
 }
 
-/// Lets so many bytes wait in a socket, or as many as this host allows; how many that is.
+/// Sets the receive buffer of a socket, as far as this host allows; returns the resulting size.
 fn make_room(socket: &impl AsFd, bytes: usize) -> usize {
     // Only root may have more than `net.core.rmem_max`.
     setsockopt(socket, sockopt::RcvBufForce, &bytes)
@@ -128,7 +128,7 @@ fn make_room(socket: &impl AsFd, bytes: usize) -> usize {
     getsockopt(socket, sockopt::RcvBuf).expect("set just above")
 }
 
-/// Takes what is there, at most a batch.
+/// Receives the datagrams available, at most a batch.
 fn glance(socket: &UdpSocket, headers: &mut MultiHeaders<()>) -> io::Result<usize> {
     let mut beginnings = [[0; 16]; AT_ONCE];
     let mut slices: Vec<[IoSliceMut<'_>; 1]> = beginnings
@@ -140,15 +140,15 @@ fn glance(socket: &UdpSocket, headers: &mut MultiHeaders<()>) -> io::Result<usiz
     Ok(received.count())
 }
 
-/// Datagrams that one call takes.
+/// Datagrams per call.
 const AT_ONCE: usize = 128;
 
-/// Bytes that a program reads at once.
+/// Bytes per read of a program.
 const A_READ: usize = 256 << 10;
 
-/// Bytes of a connection that may wait.
+/// Receive buffer of a connection, in bytes.
 const STREAM_ROOM: usize = 4 << 20;
 
-/// Bytes of datagrams that may wait, as the kernel counts them, and what one of them counts at most.
+/// Receive buffer for datagrams in bytes as the kernel counts them, and the maximum that it counts for one.
 const DATAGRAM_ROOM: usize = 8 << 20;
 const A_DATAGRAM: usize = 1_280;

@@ -14,16 +14,16 @@ use super::checksum::{complement, sum};
 use super::{GLANCE, PATIENCE, Sent, settle};
 use crate::bed::TUNNEL_CLIENT;
 
-/// What the datagrams have in common.
+/// The similarity of the datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mix {
-    /// Everything: one flow, one size.
+    /// Identical but for their number: one flow, one size.
     Alike,
-    /// Next to nothing: neighbors belong to different flows, and those of a flow have different sizes.
+    /// Different: neighbors belong to different flows, and those of a flow have different sizes.
     Unlike,
 }
 
-/// Sends until it is over.
+/// Sends until the turn ends.
 pub(super) fn send(
     mut tunnel: &File,
     to: SocketAddrV4,
@@ -48,7 +48,7 @@ pub(super) fn send(
             packet.number(identification);
             identification = identification.wrapping_add(1);
             sent.packets += 1;
-            // A full device loses packets, as any does; what is missing is noticed in the end.
+            // A full device drops packets, like any device; the loss shows in the final count.
             _ = tunnel.write(&packet.bytes);
         }
     }
@@ -57,7 +57,7 @@ pub(super) fn send(
     sent
 }
 
-/// Returns once fewer datagrams than `window` are on their way.
+/// Returns once fewer than `window` datagrams are in flight.
 fn wait_for_room(sent: &mut Sent, window: u64, arrived: impl Fn() -> u64) {
     let mut progress = (arrived(), Instant::now());
     while sent.packets.saturating_sub(arrived() + sent.lost) >= window {
@@ -65,7 +65,7 @@ fn wait_for_room(sent: &mut Sent, window: u64, arrived: impl Fn() -> u64) {
         if arrived() > progress.0 {
             progress = (arrived(), Instant::now());
         } else if progress.1.elapsed() > PATIENCE {
-            // They will not come.
+            // The missing ones were lost.
             sent.lost = sent.packets.saturating_sub(arrived());
         }
     }
@@ -92,7 +92,7 @@ impl Packet {
         Self { bytes, header_sum }
     }
 
-    /// Gives it an identification, which rises by one as senders have it.
+    /// Sets the identification, which rises by one as senders' does.
     fn number(&mut self, identification: u16) {
         let checksum = complement(self.header_sum + u32::from(identification));
         self.bytes[IDENTIFICATION..IDENTIFICATION + 2]
@@ -101,7 +101,7 @@ impl Packet {
     }
 }
 
-/// The packets, which are sent in turn.
+/// Returns the packets, sent in rotation.
 fn packets(to: SocketAddrV4, mix: Mix) -> Vec<Packet> {
     let from = |client: u32, port: u16| {
         let address = Ipv4Addr::from_bits(TUNNEL_CLIENT.to_bits() + client);
@@ -112,7 +112,7 @@ fn packets(to: SocketAddrV4, mix: Mix) -> Vec<Packet> {
         Mix::Unlike => {
             let one = |number: u32| {
                 let port = 50_000 + u16::try_from(number % PORTS).expect("small");
-                // Steps that share no factor with the range meet every size before one comes again.
+                // A step coprime to the range visits every size before repeating one.
                 let size = 50 + (number as usize * 37) % 151;
                 Packet::new(from(number % CLIENTS, port), to, size)
             };
@@ -124,15 +124,15 @@ fn packets(to: SocketAddrV4, mix: Mix) -> Vec<Packet> {
 /// Payload of a voice packet: 20 ms of G.711 behind an RTP header (RFC 3551 §4.5.14, RFC 3550 §5.1).
 const VOICE: usize = 12 + 160;
 
-/// Datagrams that are not alike: sizes from 50 to 200 bytes of payload, by many clients and ports.
+/// Datagrams that differ: payloads from 50 to 200 bytes, many clients and ports.
 const PACKETS: u32 = 1_024;
 const CLIENTS: u32 = 61;
 const PORTS: u32 = 16;
 
-/// How many may be on their way: less than the queue of any device here holds.
+/// Maximum in flight: fewer than the queue of any device here holds.
 const WINDOW: u64 = 1_024;
 
-/// How many are written between two looks at the receiver.
+/// Datagrams written between two checks of the receiver.
 const BURST: u64 = 32;
 
 /// RFC 791 §3.1.

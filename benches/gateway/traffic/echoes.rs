@@ -1,4 +1,4 @@
-//! Requests at light load, and how long their replies take: there through the gateway's filter, back past it.
+//! Requests at light load, and their round-trip times: there through the gateway's filter, back past it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -14,18 +14,18 @@ use offramp::gateway::testbed::namespace::Host;
 use super::Pace;
 use crate::bed::TUNNEL_CLIENT;
 
-/// How long replies took, in microseconds.
+/// Round-trip times, in microseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Delays {
-    /// Half of them took longer.
+    /// The median.
     pub(crate) median: f64,
-    /// One in a hundred took longer.
+    /// The 99th percentile.
     pub(crate) p99: f64,
-    /// The part that was never answered, from 0 to 1.
+    /// The share of unanswered requests, from 0 to 1.
     pub(crate) lost: f64,
 }
 
-/// Sends every datagram to `at` back.
+/// Echoes every datagram that arrives at `at`.
 pub(super) fn answer(host: &Host, at: SocketAddrV4) {
     let socket = host
         .run(|| UdpSocket::bind(at))
@@ -40,7 +40,7 @@ pub(super) fn answer(host: &Host, at: SocketAddrV4) {
     });
 }
 
-/// Asks once in a [`PERIOD`], and waits for the reply.
+/// Sends a request every [`PERIOD`], and waits for the reply.
 pub(super) fn measure(tunnel: &File, to: SocketAddrV4, pace: Pace) -> Delays {
     let start = Instant::now();
     let mut delays = Vec::new();
@@ -67,7 +67,7 @@ pub(super) fn measure(tunnel: &File, to: SocketAddrV4, pace: Pace) -> Delays {
     }
 }
 
-/// How long a request takes to its reply, if there is one.
+/// Returns the round-trip time of a request, if it is answered.
 fn ask(mut tunnel: &File, to: SocketAddrV4, number: u32) -> Option<Duration> {
     let mut request = Vec::new();
     PacketBuilder::ipv4(TUNNEL_CLIENT.octets(), to.ip().octets(), 64)
@@ -75,12 +75,12 @@ fn ask(mut tunnel: &File, to: SocketAddrV4, number: u32) -> Option<Duration> {
         .write(&mut request, &number.to_be_bytes())
         .expect("a vector takes everything");
     let asked = Instant::now();
-    // A full device loses packets, as any does.
+    // A full device drops packets, like any device.
     _ = tunnel.write(&request);
     let mut packet = [0; 2_048];
     while asked.elapsed() < PATIENCE {
         match tunnel.read(&mut packet) {
-            // Nothing else that comes out of the tunnel ends so.
+            // No other packet out of the tunnel ends with these bytes.
             Ok(length) if packet[..length].ends_with(&number.to_be_bytes()) => {
                 return Some(asked.elapsed());
             }
@@ -100,11 +100,11 @@ fn ask(mut tunnel: &File, to: SocketAddrV4, number: u32) -> Option<Duration> {
 /// A thousand requests a second.
 const PERIOD: Duration = Duration::from_millis(1);
 
-/// Times the turn of other traffic: there are few packets, and the slowest of a hundred must be several.
+/// Length of this turn, in turns of other traffic: packets are few, and one in a hundred must be several.
 const LONGER: u32 = 3;
 
-/// A reply that takes longer is lost.
+/// A reply that takes longer counts as lost.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Where they come from.
+/// The source address of requests.
 const PORT: u16 = 50_021;

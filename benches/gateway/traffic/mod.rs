@@ -1,7 +1,7 @@
-//! [`Kind`]: what is sent through the gateway, and [`Traffic::turn`], which sends it for a while and tells what arrived.
+//! [`Kind`]: the traffic sent through the gateway; [`Traffic::turn`] sends it for a while and counts arrivals.
 //!
-//! Senders wait for the receiver, as TCP does: what is lost on the way was lost by the gateway, and nobody's time is spent
-//! on packets that a full queue throws away. Receivers look every 200 µs, so that no sender pays for waking them.
+//! Senders wait for the receiver, as TCP does: any loss is the gateway's, and no time is spent on packets that a full
+//! queue drops. Receivers poll every 200 µs, so that no sender pays for waking them.
 
 mod arrivals;
 mod checksum;
@@ -23,7 +23,7 @@ use crate::meter::{Meter, Spent};
 /// A kind of traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// Small UDP from the tunnel to an address that the policy does not know.
+    /// Small UDP from the tunnel to an address outside the policy.
     OutsideUdp,
     /// TCP in super-packets to such an address.
     OutsideTcp,
@@ -45,21 +45,21 @@ pub(crate) enum Kind {
     Latency,
 }
 
-/// How a kind is sent.
+/// The way a kind is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sender {
     /// Datagrams written into the tunnel.
     Datagrams(datagrams::Mix),
     /// TCP segments written into the tunnel.
     Segments,
-    /// TCP by a socket behind a wire.
+    /// TCP by a socket on the wired link.
     Stream,
     /// Requests written into the tunnel.
     Echoes,
 }
 
 impl Kind {
-    /// What it is, in a few words.
+    /// Describes the kind in a few words.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::OutsideUdp => "small UDP outside the policy",
@@ -75,7 +75,7 @@ impl Kind {
         }
     }
 
-    /// The unit of [`Turn::rate`].
+    /// Returns the unit of [`Turn::rate`].
     pub(crate) fn unit(self) -> &'static str {
         match self.sender() {
             Sender::Datagrams(_) => "kpps",
@@ -110,26 +110,26 @@ impl Kind {
     }
 }
 
-/// How long a turn takes.
+/// The length of a turn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// What is not counted at the beginning, while everything finds its speed.
+    /// The warm-up, which is not counted.
     pub(crate) warm_up: Duration,
-    /// What is counted.
+    /// The time that is counted.
     pub(crate) turn: Duration,
 }
 
-/// What came of a turn.
+/// The result of a turn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Turn {
-    /// Of packets that are to arrive.
+    /// Of one-way packets.
     Flow(Flow),
-    /// Of requests that are to be answered.
+    /// Of requests and replies.
     Delays(Delays),
 }
 
 impl Turn {
-    /// What arrived.
+    /// Returns the one-way arrivals.
     pub(crate) fn flow(self) -> Option<Flow> {
         match self {
             Self::Flow(flow) => Some(flow),
@@ -137,7 +137,7 @@ impl Turn {
         }
     }
 
-    /// How long replies took.
+    /// Returns the round-trip times.
     pub(crate) fn delays(self) -> Option<Delays> {
         match self {
             Self::Flow(_) => None,
@@ -153,20 +153,20 @@ pub(crate) struct Flow {
     pub(crate) rate: f64,
     /// Processor time a packet, in nanoseconds.
     pub(crate) nanoseconds: f64,
-    /// The part that was sent and did not arrive, from 0 to 1; TCP sends it again, and a socket does not tell.
+    /// The share sent and not received, from 0 to 1; unknown for TCP sockets, which retransmit.
     pub(crate) lost: Option<f64>,
-    /// The part of the machine that others had, from 0 to 1.
+    /// The share of the machine used by other processes, from 0 to 1.
     pub(crate) strangers: f64,
 }
 
-/// What a sender counts.
+/// The sender's counts.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sent {
     packets: u64,
     lost: u64,
 }
 
-/// The receivers, and what they count.
+/// The receivers, and their counts.
 #[derive(Debug)]
 pub(crate) struct Traffic<'a> {
     bed: &'a Bed,
@@ -191,7 +191,7 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    /// Sends one kind for a while, through a gateway where `filter` is the process that looks.
+    /// Sends one kind for a while through a gateway whose filtering process is `filter`.
     pub(crate) fn turn(&self, kind: Kind, pace: Pace, filter: Option<u32>) -> Turn {
         let over = AtomicBool::new(false);
         let to = kind.to();
@@ -226,7 +226,7 @@ impl<'a> Traffic<'a> {
         flow(packets, bytes as f64 * 8.0 / 1e9, sent, spent)
     }
 
-    /// Lets `send` send until it is over; how much arrived meanwhile, and what passed.
+    /// Runs `send` until the turn ends; returns the arrivals meanwhile, and the time that passed.
     fn measure(
         &self,
         pace: Pace,
@@ -262,10 +262,10 @@ fn any(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)
 }
 
-/// How long a receiver sleeps when nothing is there.
+/// Sleep of a receiver whose socket is empty.
 const GLANCE: Duration = Duration::from_micros(200);
 
-/// Waits until `arrived` says so, or nothing comes any more.
+/// Waits until `arrived` returns `true` or no more packets come.
 fn settle(mut arrived: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !arrived() && Instant::now() < deadline {
@@ -273,7 +273,7 @@ fn settle(mut arrived: impl FnMut() -> bool) {
     }
 }
 
-/// How long what is on its way may be on its way.
+/// Maximum time a packet can be in flight.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 const HTTPS: u16 = 443;

@@ -1,9 +1,9 @@
-//! TCP segments of 1448 bytes, written into the tunnel one by one, as a VPN daemon writes what it has decrypted.
+//! TCP segments of 1448 bytes, written into the tunnel one by one, as a VPN daemon writes decrypted packets.
 //!
-//! A client's TCP behind the tunnel would cost more time than everything that is measured. So this is as much of TCP as a
-//! sender needs on a path that hardly loses anything: a handshake, a fixed window, and back to the first missing byte when
-//! something was lost after all (RFC 9293, RFC 7323). The receiver is the kernel's TCP, its acknowledgments come back
-//! through the tunnel, and segments are what Linux sends: don't fragment, timestamps, rising identifications.
+//! A client's full TCP behind the tunnel would cost more time than the path under test. So this is as much of TCP
+//! as a sender needs on a path with hardly any loss: a handshake, a fixed window, and go-back-N after a loss
+//! (RFC 9293, RFC 7323). The receiver is the kernel's TCP, its acknowledgments come back
+//! through the tunnel, and segments look like Linux's: don't fragment, timestamps, rising identifications.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -24,7 +24,7 @@ use crate::bed::TUNNEL_CLIENT;
 /// Bytes of payload in a segment: 1500 less 20 of IPv4, 20 of TCP and 12 of timestamps.
 pub(super) const PAYLOAD: u32 = 1_448;
 
-/// Sends until it is over.
+/// Sends until the turn ends.
 pub(super) fn send(tunnel: &File, to: SocketAddrV4, over: &AtomicBool) -> Sent {
     let mut connection = Connection::open(tunnel, to);
     while !over.load(Ordering::Relaxed) {
@@ -45,24 +45,24 @@ struct Connection<'a> {
     to: SocketAddrV4,
     segment: Segment,
     started: Instant,
-    /// The first byte that was not acknowledged.
+    /// The first unacknowledged byte.
     unacknowledged: u32,
     /// The next byte to be sent.
     next: u32,
-    /// One behind the last byte that was ever sent.
+    /// One past the highest byte ever sent.
     furthest: u32,
-    /// The receiver's next byte: it sends none.
+    /// The receiver's sequence number: it sends no data.
     their_next: u32,
     /// The receiver's last timestamp.
     their_time: u32,
-    /// What the receiver has room for, and how far its windows are shifted.
+    /// The receiver's window, and its window scale.
     window: u32,
     shift: u8,
     duplicates: u32,
     sent: Sent,
 }
 
-/// What a packet of the receiver says.
+/// The fields of a packet from the receiver.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
     is_syn: bool,
@@ -106,7 +106,7 @@ impl<'a> Connection<'a> {
                     connection.unacknowledged = connection.next;
                     connection.furthest = connection.next;
                     connection.their_time = answer.time;
-                    // Windows of a handshake are not shifted.
+                    // Windows in a handshake are not scaled.
                     connection.window = answer.window.into();
                     return connection;
                 }
@@ -133,7 +133,7 @@ impl<'a> Connection<'a> {
             let bytes = self
                 .segment
                 .stamp(self.next, self.their_next, time, self.their_time);
-            // A full device loses packets, as any does.
+            // A full device drops packets, like any device.
             _ = (&mut { self.tunnel }).write(bytes);
             self.next = self.next.wrapping_add(PAYLOAD);
             self.sent.packets += 1;
@@ -145,7 +145,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Takes all acknowledgments that are there.
+    /// Processes all acknowledgments available.
     fn read_all(&mut self) {
         while let Some(answer) = self.read() {
             let window = u32::from(answer.window) << self.shift;
@@ -154,7 +154,7 @@ impl<'a> Connection<'a> {
                 self.unacknowledged = answer.acknowledged;
                 self.duplicates = 0;
                 if is_after(self.unacknowledged, self.next) {
-                    // It had what came behind the gap.
+                    // The receiver already had the data behind the gap.
                     self.next = self.unacknowledged;
                 }
             } else if answer.acknowledged == self.unacknowledged
@@ -170,12 +170,12 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Begins again at the first byte that was not acknowledged.
+    /// Goes back to the first unacknowledged byte.
     fn go_back(&mut self) {
         self.next = self.unacknowledged;
     }
 
-    /// The next packet of the receiver to this connection, if there is one.
+    /// Returns the receiver's next packet of this connection, if there is one.
     fn read(&mut self) -> Option<Answer> {
         let mut packet = [0; 2_048];
         loop {
@@ -203,7 +203,7 @@ impl<'a> Connection<'a> {
         (is_ours && tcp.ack()).then(|| answer(&tcp))
     }
 
-    /// Waits until the receiver has something to say; whether it has.
+    /// Waits until the receiver sends something; returns `true` if it has.
     fn wait(&self, limit: Duration) -> bool {
         let mut readable = [PollFd::new(self.tunnel.as_fd(), PollFlags::POLLIN)];
         let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
@@ -285,7 +285,7 @@ fn builder(
     )
 }
 
-/// Whether `one` is behind `other` in the circle of sequence numbers (RFC 9293 §3.4).
+/// Returns `true` if `one` is after `other` in sequence space (RFC 9293 §3.4).
 fn is_after(one: u32, other: u32) -> bool {
     (one.wrapping_sub(other) as i32) > 0
 }
@@ -329,7 +329,7 @@ impl Segment {
         }
     }
 
-    /// The segment that begins at `sequence`.
+    /// Returns the segment that begins at `sequence`.
     fn stamp(&mut self, sequence: u32, acknowledged: u32, time: u32, their_time: u32) -> &[u8] {
         self.identification = self.identification.wrapping_add(1);
         let ip = complement(self.ip_sum + u32::from(self.identification));
@@ -356,7 +356,7 @@ impl Segment {
     }
 }
 
-/// Where things are in a segment: RFC 791 §3.1, RFC 9293 §3.1, and timestamps behind two bytes of padding.
+/// Offsets of fields in a segment: RFC 791 §3.1, RFC 9293 §3.1, and timestamps after two bytes of padding.
 const IDENTIFICATION: usize = 4;
 const IP_CHECKSUM: usize = 10;
 const SEQUENCE: usize = 20 + 4;
@@ -371,20 +371,20 @@ const TCP: u32 = 6;
 /// The first sequence number.
 const INITIAL: u32 = 1_000;
 
-/// Bytes that may be on their way: 512 segments, fewer than the queue of any device here holds.
+/// Maximum bytes in flight: 512 segments, fewer than the queue of any device here holds.
 const WINDOW: u32 = 512 * PAYLOAD;
 
-/// Segments that are written between two looks at acknowledgments.
+/// Segments written between two checks for acknowledgments.
 const BURST: usize = 16;
 
-/// The same acknowledgment so many times more means that something was lost (RFC 5681 §3.2).
+/// Duplicate acknowledgments that indicate a loss (RFC 5681 §3.2).
 const DUPLICATES: u32 = 3;
 
-/// When nothing is acknowledged for so long, something was lost.
+/// Retransmission timeout.
 const RETRANSMISSION_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How often a connection is asked for.
+/// Attempts to open a connection.
 const ATTEMPTS: usize = 10;
 
-/// How long the end of a connection may take.
+/// Maximum time for closing a connection.
 const PATIENCE: Duration = Duration::from_millis(300);

@@ -1,4 +1,4 @@
-//! TCP by an ordinary socket behind a wire: it leaves in super-packets.
+//! TCP by an ordinary socket on the wired link: the kernel sends super-packets.
 
 use std::io::Write;
 use std::net::{SocketAddrV4, TcpStream};
@@ -8,7 +8,7 @@ use offramp::gateway::testbed::namespace::Host;
 
 use super::Sent;
 
-/// Sends until it is over. What TCP had to send again it does not tell.
+/// Sends until the turn ends. Retransmissions by TCP are not reported.
 pub(super) fn send(client: &Host, to: SocketAddrV4, over: &AtomicBool) -> Sent {
     let stream = client.run(|| TcpStream::connect(to));
     let mut stream = stream
@@ -21,5 +21,5 @@ pub(super) fn send(client: &Host, to: SocketAddrV4, over: &AtomicBool) -> Sent {
     Sent::default()
 }
 
-/// Bytes of a write: as much as a super-packet can hold.
+/// Bytes per write: the maximum of a super-packet.
 const CHUNK: usize = 64 * 1024;

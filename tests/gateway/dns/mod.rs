@@ -1,4 +1,4 @@
-//! `offramp dns`, and the same inside `offramp run`: what clients are told, whatever upstreams and strangers send.
+//! `offramp dns`, and the same server inside `offramp run`: answers to clients, whatever upstreams and attackers send.
 
 mod service;
 
@@ -33,7 +33,7 @@ const PUBLIC: &[(&str, &str)] = &[
     ("owa.contoso.com", "167.55.49.36"),
 ];
 
-/// What leads to the internal servers.
+/// Records that lead to the internal servers.
 const HIDDEN: &[&str] = &[
     "lyncdiscoverinternal.contoso.com",
     "sipinternal.contoso.com",
@@ -47,7 +47,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// What `dig` prints.
+/// Returns the output of `dig`.
 #[track_caller]
 fn dig(server: &NameServer, arguments: &[&str]) -> String {
     let port = server.address.port().to_string();
@@ -66,7 +66,7 @@ fn the_articles_tables_are_answered_by_udp_and_tcp_as_dig_asks() {
     let upstream = Upstream::leaking();
     let server = NameServer::start("dns_tables", &[&upstream]);
     for way in ["+notcp", "+tcp"] {
-        // One run for all: `dig` takes a moment to start.
+        // One run for all questions: `dig` takes a moment to start.
         let mut arguments = vec![way, "+short"];
         arguments.extend(PUBLIC.iter().map(|(name, _)| *name));
         arguments.extend(["_sip._tls.contoso.com", "SRV", "www.contoso.com", "A"]);
@@ -161,7 +161,7 @@ fn no_internal_address_of_a_pinned_or_hidden_name_gets_through_the_sockets() {
         .map(|name| format!("{name}."))
         .collect();
     let all: Vec<_> = owned.iter().cloned().collect();
-    // It answers with aliases of every pinned or hidden name, and with their internal addresses in every section.
+    // The upstream answers with aliases of every pinned or hidden name, and their internal addresses in every section.
     let upstream = Upstream::start(move |asked| {
         let number = usize::from(asked.question.metadata.id);
         let target = Name::from_ascii(&all[number % all.len()]).expect("a name");
@@ -231,7 +231,7 @@ fn what_others_send_in_place_of_the_upstream_is_not_believed() {
             change(&mut message);
             message.to_vec().expect("a message")
         };
-        // From the right place: with another id, another question, as a question, and garbage.
+        // From the right address: with another id, another question, as a query, and garbage.
         for guess in 1..200_u16 {
             asked.send_before(&forged(&|it| {
                 it.metadata.id = it.metadata.id.wrapping_add(guess)
@@ -245,7 +245,7 @@ fn what_others_send_in_place_of_the_upstream_is_not_believed() {
             it.metadata.message_type = hickory_proto::op::MessageType::Query;
         }));
         asked.send_before(b"garbage");
-        // With everything right, from another port.
+        // Correct in all fields, but from another port.
         let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         stranger
             .send_to(&forged(&|_| {}), asked.from)
@@ -275,7 +275,7 @@ fn every_question_to_an_upstream_has_a_port_and_an_id_of_its_own() {
     let seen = seen.lock().expect("nobody panics with it");
     let ports: HashSet<_> = seen.iter().map(|(port, _)| port).collect();
     let ids: HashSet<_> = seen.iter().map(|(_, id)| id).collect();
-    // Drawn at random: some may be the same by chance, and none follows from the one before.
+    // Drawn at random: some may coincide by chance, and none follows from the one before.
     assert!(ports.len() > 55 && ids.len() > 55, "{seen:?}");
     let steps: HashSet<_> = seen
         .windows(2)
@@ -300,7 +300,7 @@ fn one_question_is_asked_for_all_who_wait_for_the_same() {
     for (id, client) in clients.iter().enumerate() {
         client.send(&question(id as u16, "www.contoso.com", RecordType::A));
     }
-    // Answered behind those in the same queue.
+    // Answered after those in the same queue.
     server.ask("sip.contoso.com", RecordType::A);
     gate.open();
     for (id, client) in clients.iter().enumerate() {
@@ -308,7 +308,7 @@ fn one_question_is_asked_for_all_who_wait_for_the_same() {
         assert_eq!(usize::from(answer.metadata.id), id);
         assert_eq!(addresses(&answer), [ip("10.66.66.66")]);
     }
-    // The second at most for a datagram that was taken for lost meanwhile.
+    // At most the retransmission of a datagram taken for lost in the meantime.
     assert!(*count.lock().expect("nobody panics with it") <= 2);
     server.ask("WWW.contoso.com", RecordType::A);
     assert!(
@@ -343,7 +343,7 @@ fn without_an_upstream_that_answers_names_of_the_policy_are_answered_all_the_sam
     let server = NameServer::start("dns_dead", &[&silent]);
     let waiting = Client::of(server.address);
     waiting.send(&question(7, "www.contoso.com", RecordType::A));
-    // Not behind it.
+    // Not after it.
     let answer = server.ask("sip.contoso.com", RecordType::A);
     assert_eq!(addresses(&answer), [ip("167.55.49.32")]);
     let answer = waiting.receive().expect("an answer");
@@ -418,7 +418,7 @@ fn a_byte_a_second_is_no_question_for_long() {
             break;
         }
         sent += 1;
-        // Whoever asks as people do is answered meanwhile.
+        // A client that queries normally is answered meanwhile.
         assert_eq!(
             server.ask("sip.contoso.com", RecordType::A).answers.len(),
             1
@@ -436,7 +436,7 @@ fn strangers_are_refused_and_responses_are_not_answered() {
     let upstream = Upstream::leaking();
     let lines = "";
     let server = NameServer::start_as("dns_strangers", &[&upstream], lines, &[]);
-    // A response, an echo of garbage, and a question of the loop's own making.
+    // A response, an echo of garbage, and a query that the loop itself made.
     let client = Client::of(server.address);
     let mut response = question(1, "sip.contoso.com", RecordType::A);
     response.metadata.message_type = hickory_proto::op::MessageType::Response;
@@ -444,7 +444,7 @@ fn strangers_are_refused_and_responses_are_not_answered() {
     client.0.send(b"\x00\x01\x80").expect("loopback");
     client.0.send(&[0xFF; 600]).expect("loopback");
     client.send(&question(2, "sip.contoso.com", RecordType::A));
-    // The queue is one: what came before would have been answered before.
+    // There is one queue: earlier datagrams would have been answered earlier.
     assert_eq!(client.receive().expect("an answer").metadata.id, 2);
 }
 
@@ -495,13 +495,13 @@ fn a_client_that_asks_too_much_is_left_waiting_and_others_are_not() {
         addresses(&other.receive().expect("an answer")),
         [ip("167.55.49.32")]
     );
-    // Whatever it was answered is there by then.
+    // Any answer is there by then.
     greedy.0.set_nonblocking(true).expect("a socket");
     let answers = std::iter::from_fn(|| greedy.receive()).count();
     assert!((1..30).contains(&answers), "{answers}");
 }
 
-/// Holds back whoever waits, until it is opened.
+/// A gate that blocks its callers until it is opened.
 #[derive(Debug, Clone, Default)]
 struct Gate(Arc<(Mutex<bool>, Condvar)>);
 

@@ -1,4 +1,4 @@
-//! The DNS server as a service: its log, its metrics, reloads, and more connections than it has descriptors for.
+//! The DNS server as a service: its log, metrics and reloads, and more connections than file descriptors.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -63,13 +63,13 @@ fn queries_are_logged_with_what_became_of_them() {
             "pinned 127.0.0.1 tcp _sip._tls.contoso.com SRV NOERROR",
         ]
     );
-    // A policy without it ends it.
+    // A policy without `[dns]` stops the server.
     server.write_policy("");
     poll("the reload", || {
         server.daemon.log().contains("reloaded").then_some(())
     });
     server.ask("sip.contoso.com", RecordType::A);
-    // A server that ends writes what it still has to log.
+    // On exit the server writes the log entries still pending.
     assert!(server.daemon.terminate().success());
     let text = std::fs::read_to_string(&path).expect("it was read");
     assert_eq!(text, logged);
@@ -127,7 +127,7 @@ fn a_reload_loses_no_query_that_waits_and_answers_by_the_new_policy() {
     server.write_policy(
         "[[public]]\nname = \"Web\"\naddresses = [\"167.55.49.40\"]\nhosts = [\"www7.contoso.com\"]",
     );
-    // It is read once it has been quiet for a moment: long enough for these to come first, and to wait.
+    // The file is read once it has not changed for a moment: long enough for these queries to arrive first and wait.
     for id in 0..20 {
         client.send(&question(
             id,
@@ -150,7 +150,7 @@ fn a_reload_loses_no_query_that_waits_and_answers_by_the_new_policy() {
         answered.insert(id);
     }
     assert_eq!(answered.len(), 20);
-    // A broken policy changes nothing.
+    // An invalid policy changes nothing.
     server.folder.write("policy.toml", "[vpn]\n");
     server.daemon.wait_for_log("reload refused");
     let answer = server.ask("www7.contoso.com", RecordType::A);
@@ -176,7 +176,7 @@ fn thousands_of_idle_connections_keep_nobody_from_an_answer() {
             .bind(&SocketAddr::from((own, 0)).into())
             .expect("loopback");
         socket.connect(&server.address.into()).expect("it listens");
-        // Half a question.
+        // Half a query.
         _ = socket.send(&[0, 40, 1]);
         idle.push(socket);
     }
@@ -194,7 +194,7 @@ fn thousands_of_idle_connections_keep_nobody_from_an_answer() {
     assert_eq!(addresses(&answer), [ip("167.55.49.32")]);
 }
 
-/// Lets this process have as many descriptors as it may, `wanted` at most.
+/// Raises this process's limit of descriptors as far as allowed, to at most `wanted`.
 fn raise_descriptors(wanted: u64) -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
@@ -299,12 +299,12 @@ fn the_gateway_answers_names_at_an_address_that_comes_later() {
     });
 }
 
-/// What the metrics endpoint of a host tells.
+/// Returns the response of a host's metrics endpoint.
 fn scrape(host: &Host) -> Option<String> {
     host.enter(|| get(SocketAddr::from(([127, 0, 0, 1], 9_464)), "/metrics"))
 }
 
-/// What there is at `path` of a metrics endpoint.
+/// Returns the response at `path` of a metrics endpoint.
 fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(DEADLINE)).ok()?;

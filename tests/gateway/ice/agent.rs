@@ -1,4 +1,4 @@
-//! The ICE agents of a call: real ones, each in the host of its party.
+//! The ICE agents of a call: real ones, each in its party's host.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ pub(super) enum Role {
     Called,
 }
 
-/// What an agent tells the other by signaling.
+/// The data that an agent sends the other by signaling.
 #[derive(Debug)]
 pub(super) struct Description {
     pub(super) credentials: (String, String),
@@ -36,14 +36,14 @@ pub(super) struct Negotiation<'a> {
     pub(super) role: Role,
     pub(super) send: oneshot::Sender<Description>,
     pub(super) receive: oneshot::Receiver<Description>,
-    /// Reached by both when both have received everything: who leaves earlier takes its relay along.
+    /// Reached by both once both have received everything: an agent that leaves earlier would close its relay.
     pub(super) end: &'a Barrier,
 }
 
-/// Runs an agent in its host until the call is over; what it found.
+/// Runs an agent in its host until the call is over; returns its findings.
 pub(super) fn take_part(party: Party, negotiation: Negotiation<'_>) -> Vec<Pair> {
     party.host.enter(|| {
-        // One thread: what it opens belongs to the host that the thread has entered.
+        // A single thread: its sockets belong to the host that the thread has entered.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -115,7 +115,7 @@ pub(super) fn agent_config(party: Party) -> AgentConfig {
     }
 }
 
-/// Whether an address means something beyond its link.
+/// Returns `true` if an address is valid beyond its link.
 pub(super) fn is_routed(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => true,
@@ -157,7 +157,7 @@ pub(super) async fn pair_table(agent: &Agent) -> Vec<Pair> {
     pair.collect()
 }
 
-/// Sends voice, and must receive as much.
+/// Sends voice, and must receive as many packets.
 pub(super) async fn exchange_media(media: &impl Conn) {
     let send = async {
         for sequence in 0..PACKETS {

@@ -1,13 +1,13 @@
 //! Real calls beside `offramp run`: two ICE agents, OpenVPN between them, and coturn as the A/V Edge.
 //!
-//! What the article promises, tried: without the filter the best path of a call is the tunnel; with it the call takes the
+//! Tests the article's claims: without the filter the best path of a call is the tunnel; with it the call takes the
 //! relay of the Edge, or goes from home to home, and media arrives in both directions.
 //!
-//! The same policy is asked for a prediction (`verify::call`), which must come out as the call has: which pair is nominated,
-//! and what became of every other that both know.
+//! The prediction for the same policy (`verify::call`) must match the call: the pair that is nominated,
+//! and the outcome of every other pair that both agents know.
 //!
-//! The agents nominate once, when no check is under way any more, the valid pair of the highest priority, as the
-//! article's clients do: an agent in a hurry might take the relay by luck. Their tables are printed (`--nocapture`).
+//! The agents nominate once, after all checks have ended, the valid pair of the highest priority, as the
+//! article's clients do: an early nomination might hit the relay by chance. `--nocapture` prints their tables.
 
 mod agent;
 
@@ -40,8 +40,8 @@ const VOICE: usize = 172;
 const RTP: [u8; 2] = [0x80, 0x00];
 const PACKETS: u16 = 50;
 
-/// When an agent nominates. A check that is never answered is given up after [`CHECKS`] and one more of
-/// [`CHECK_INTERVAL`]; [`Call::assert_settled`] proves that this was time enough.
+/// The delay before an agent nominates. A check without an answer is given up after [`CHECKS`] and one more of
+/// [`CHECK_INTERVAL`]; [`Call::assert_settled`] asserts that this was long enough.
 const SETTLED: Duration = Duration::from_secs(4);
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const CHECKS: u16 = 7;
@@ -56,7 +56,7 @@ fn a_client_calls_the_office_through_the_tunnel_without_a_filter() {
             OFFICE.v4,
             CandidateType::Host,
         );
-        // The answers leave by the same interface, and are not counted.
+        // The answers leave by the same interface and are not counted.
         assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
         call.assert_predicted(question(Side::Internal, Gateway::Open));
     });
@@ -67,7 +67,7 @@ fn a_client_calls_the_office_by_relay_with_the_filter() {
     on_site(Translation::KeepsPorts, |site| {
         let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
         let call = Call::between(site, client(site, 0, IPV4), office(site, IPV4));
-        // From home, outside the tunnel, to what the Edge relays for the office.
+        // From home, outside the tunnel, to the addresses that the Edge relays for the office.
         call.assert_relayed();
         call.assert_outside_the_tunnel(&filter, "media");
         call.assert_predicted(question(Side::Internal, Gateway::Judging));
@@ -169,7 +169,7 @@ fn on_site(translation: Translation, body: impl FnOnce(&Site)) {
     });
 }
 
-/// Counts, in front of everything else, the media that comes out of the tunnel.
+/// Rules that count media from the tunnel, ahead of all others.
 const WITNESS: &str = "
     table inet witness {
         counter media { }
@@ -179,7 +179,7 @@ const WITNESS: &str = "
         }
     }";
 
-/// The A/V Edge: a relay with a leg inside and a public one, whose relayed addresses are public.
+/// Starts the A/V Edge: a relay with a leg inside and a public one, whose relayed addresses are public.
 fn start_edge(site: &Site) -> Daemon {
     let mut command = Command::new("turnserver");
     command
@@ -211,7 +211,7 @@ fn start_edge(site: &Site) -> Daemon {
 const USER: &str = "user";
 const PASSWORD: &str = "password";
 
-/// Who takes part in a call.
+/// A party of a call.
 #[derive(Clone, Copy)]
 struct Party<'a> {
     host: &'a Host,
@@ -223,7 +223,7 @@ struct Party<'a> {
 const IPV4: &[NetworkType] = &[NetworkType::Udp4];
 const BOTH: &[NetworkType] = &[NetworkType::Udp4, NetworkType::Udp6];
 
-/// A VPN client. Registered at the Access Edge, it is told of the public leg.
+/// Returns a VPN client. As it registers at the Access Edge, it gets the public leg.
 fn client<'a>(site: &'a Site, number: usize, networks: &'a [NetworkType]) -> Party<'a> {
     Party {
         host: &site.clients[number],
@@ -232,7 +232,7 @@ fn client<'a>(site: &'a Site, number: usize, networks: &'a [NetworkType]) -> Par
     }
 }
 
-/// A client of the corporate network.
+/// Returns a client of the corporate network.
 fn office<'a>(site: &'a Site, networks: &'a [NetworkType]) -> Party<'a> {
     Party {
         host: &site.office,
@@ -241,7 +241,7 @@ fn office<'a>(site: &'a Site, networks: &'a [NetworkType]) -> Party<'a> {
     }
 }
 
-/// Media packets that have come out of the tunnel at the concentrator.
+/// Returns the number of media packets that have come out of the tunnel at the concentrator.
 fn media_in_tunnel(site: &Site) -> u64 {
     let mut list = Command::new("nft");
     list.args(["-j", "list", "counter", "inet", "witness", "media"]);
@@ -252,14 +252,14 @@ fn media_in_tunnel(site: &Site) -> u64 {
     packets.expect("a counter of packets")
 }
 
-/// How a call went, as its caller saw it.
+/// The result of a call, from the caller's view.
 struct Call {
     pairs: Vec<Pair>,
     /// Media packets that came out of the tunnel.
     in_tunnel: u64,
 }
 
-/// Whether a candidate is an address of the tunnel or of the corporate network.
+/// Returns `true` if a candidate is an address of the tunnel or of the corporate network.
 fn is_inner(candidate: &CandidateStats) -> bool {
     let inner = [CLIENT[0], CLIENT[1], OFFICE];
     let mut addresses = inner
@@ -277,7 +277,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// RFC 8445 §6.1.2.3; the caller controls.
+    /// Returns the pair's priority by RFC 8445 §6.1.2.3; the caller controls.
     fn priority(&self) -> u64 {
         let (controlling, controlled) = (self.local.priority, self.remote.priority);
         let (low, high) = (controlling.min(controlled), controlling.max(controlled));
@@ -286,7 +286,7 @@ impl Pair {
 }
 
 impl Call {
-    /// Makes the call, and proves that its media arrives both ways.
+    /// Makes the call, and asserts that its media arrives both ways.
     #[track_caller]
     fn between(site: &Site, caller: Party, called: Party) -> Self {
         let (to_called, from_caller) = oneshot::channel();
@@ -321,7 +321,7 @@ impl Call {
         call
     }
 
-    /// What was nominated is the best there is, and nothing else might have come.
+    /// Asserts that the nominated pair is the best one, and the only possible outcome.
     #[track_caller]
     fn assert_settled(&self) {
         let settled = |pair: &Pair| {
@@ -337,7 +337,7 @@ impl Call {
         assert_eq!(nominated.map(Pair::priority), highest, "{self}");
     }
 
-    /// The nominated pair.
+    /// Returns the nominated pair.
     #[track_caller]
     fn best(&self) -> (&CandidateStats, &CandidateStats) {
         let mut nominated = self.pairs.iter().filter(|pair| pair.nominated);
@@ -372,7 +372,7 @@ impl Call {
         assert!(is_relayed, "{self}");
     }
 
-    /// What the library predicts from the policy alone is what has happened.
+    /// Asserts that the library's prediction from the policy alone matches the call.
     #[track_caller]
     fn assert_predicted(&self, question: call::Call) {
         let text = filter::policy(OpenVpn::INTERFACES, "policy", "/run/unused.sock");
@@ -390,7 +390,7 @@ impl Call {
             best.map(as_reflexive),
             "{predicted:?}\n{self}"
         );
-        // Of two families, either may be first.
+        // With two families, either may come first.
         if question.family.is_some() {
             let addresses =
                 [&predicted.local, &predicted.remote].map(|it| it.address.ip().to_string());
@@ -431,7 +431,7 @@ impl Call {
         );
     }
 
-    /// Neither did the checks succeed in the tunnel, nor was there media in it, and the filter was the reason.
+    /// Asserts that no check in the tunnel succeeded, no media passed there, and the filter was the reason.
     #[track_caller]
     fn assert_outside_the_tunnel(&self, filter: &Filter, reason: &str) {
         let (local, remote) = self.best();
@@ -449,7 +449,7 @@ impl Call {
     }
 }
 
-/// The question that these calls are the answer to: agents here are told of the Edge's public leg, by IPv4.
+/// Returns the input for the prediction that matches these calls: agents here get the Edge's public leg, by IPv4.
 fn question(to: Side, gateway: Gateway) -> call::Call {
     call::Call {
         gateway,
@@ -473,8 +473,8 @@ fn kind(real: CandidateType) -> CandidateKind {
     }
 }
 
-/// These agents ask the relay how it sees them by a socket of its own, so that the address that works was not told but
-/// seen by the peer: both kinds of reflexive address are one here.
+/// These agents ask the relay for their address through a separate socket, so that the working address was learned from
+/// the peer and not from the relay: both kinds of reflexive address are treated as one here.
 fn as_reflexive(kind: CandidateKind) -> CandidateKind {
     match kind {
         CandidateKind::ServerReflexive => CandidateKind::PeerReflexive,

@@ -1,4 +1,4 @@
-//! The metrics endpoint and connections that idle, dawdle, or are more than there are descriptors.
+//! The metrics endpoint with idle and slow connections, and with more connections than file descriptors.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::support::{program, run};
 
 use super::{METRICS, connect, request, scrape};
 
-/// How many descriptors the gateway has open.
+/// Returns the number of descriptors that the gateway has open.
 fn descriptors(gateway: &Daemon) -> usize {
     let folder = format!("/proc/{}/fd", gateway.pid());
     fs::read_dir(folder).expect("it runs").count()
@@ -42,14 +42,14 @@ fn connections_that_idle_dawdle_or_talk_nonsense_harm_nobody() {
             b"POST /metrics HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n",
             b"POST /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
         ];
-        // One byte a second for as long as it is borne with.
+        // One byte a second until the endpoint closes the connection.
         let mut rounds = 0;
         loop {
             rounds += 1;
             let mut noise = Vec::new();
             for bytes in garbage {
                 let mut stream = connect(&site);
-                // It may be hung up on at any byte.
+                // The endpoint may close at any byte.
                 _ = stream.write_all(bytes);
                 noise.push(stream);
             }
@@ -60,7 +60,7 @@ fn connections_that_idle_dawdle_or_talk_nonsense_harm_nobody() {
                 assert!(site.is_answered(address, DNS, 100));
                 assert!(!site.is_answered(address, MEDIA, 100));
             }
-            // The connections, one more that waits, and who has asked for the status.
+            // The connections, one more that waits, and the one that asked for the status.
             assert!(descriptors(&gateway) <= quiet + 32 + 2, "{rounds}");
 
             let byte = request_of_slow.next().expect("it never ends");
@@ -69,7 +69,7 @@ fn connections_that_idle_dawdle_or_talk_nonsense_harm_nobody() {
             let written = slow.write_all(&[*byte]);
             match (written, slow.read(&mut [0; 16])) {
                 (Ok(()), Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // It is hung up on.
+                // The endpoint closes it.
                 _ => break,
             }
             assert!(rounds < 20, "it is still borne with");
@@ -103,7 +103,7 @@ fn without_free_descriptors_connections_wait_and_nothing_spins() {
             let soft = format!("--nofile={most}:");
             run(Command::new("prlimit").args(["--pid", &pid, &soft])).success();
         };
-        // Room for one connection, and no more.
+        // Descriptors for one connection, and no more.
         limit(next_descriptor(&gateway) + 1);
 
         let idle: Vec<_> = (0..20).map(|_| connect(&site)).collect();
@@ -112,27 +112,27 @@ fn without_free_descriptors_connections_wait_and_nothing_spins() {
             assert!(site.is_answered(OFFICE, DNS, 100));
             assert!(!site.is_answered(OFFICE, MEDIA, 100));
         }
-        // The first connection has 5 seconds, in which the others wait.
+        // The first connection has 5 seconds, during which the others wait.
         let mut first = &idle[0];
         let ended = first.read(&mut [0; 16]);
         assert!(matches!(ended, Ok(0)), "{ended:?}");
-        // Ten tries a second; a loop that spins would have made many thousands.
+        // Ten tries a second; a busy loop would have made many thousands.
         let tries = gateway.log().matches(HAS_TO_WAIT).count();
         println!("tries to accept: {tries}");
         assert!(tries < 500, "{tries}");
 
         drop(idle);
         scrape(&site);
-        // To stop it has to run `nft`.
+        // To stop, it has to run `nft`.
         limit(1_024);
         assert_eq!(gateway.terminate().code(), Some(0));
     });
 }
 
-/// What the log says of connections for which there is no descriptor.
+/// The log's message for connections without a free descriptor.
 const HAS_TO_WAIT: &str = "a connection of the metrics endpoint has to wait: Too many open files";
 
-/// The number that the gateway's next descriptor has.
+/// Returns the number of the gateway's next descriptor.
 fn next_descriptor(gateway: &Daemon) -> u32 {
     let folder = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("it runs");
     let numbers = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -163,7 +163,7 @@ fn an_address_that_is_taken_or_is_not_ours_is_refused_before_anything_is_changed
         }
         drop(taken);
 
-        // An address that others reach is taken, with a warning.
+        // An address that other hosts reach is accepted, with a warning.
         let mut gateway = site.start("metrics = \"0.0.0.0:9464\"");
         let log = gateway.log();
         let warned = |line: &str| line.contains("WARN") && line.contains("http://0.0.0.0:9464");
@@ -172,7 +172,7 @@ fn an_address_that_is_taken_or_is_not_ours_is_refused_before_anything_is_changed
         assert_eq!(gateway.terminate().code(), Some(0));
         assert_eq!(site.kernel(), before);
 
-        // And where none is wanted, nobody listens.
+        // Without an endpoint in the policy, there is no listener.
         let mut gateway = site.start("");
         assert!(!site.concentrator.listens("--tcp", "127.0.0.1:9464"));
         assert_eq!(gateway.terminate().code(), Some(0));

@@ -1,4 +1,4 @@
-//! The metrics endpoint: what it tells, whom it serves, and that nobody who comes there harms anybody.
+//! The metrics endpoint: its series, its access rules, and its robustness against any client.
 
 mod connections;
 
@@ -16,7 +16,7 @@ use crate::support::{project, run};
 
 const METRICS: &str = "metrics = \"127.0.0.1:9464\"";
 
-/// What the endpoint of the concentrator said.
+/// The response of the concentrator's endpoint.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -127,7 +127,7 @@ impl Scrape {
     }
 }
 
-/// Name, labels and value of a line such as `name{key="value"} 1`.
+/// Reads name, labels and value of a line such as `name{key="value"} 1`.
 #[track_caller]
 fn read_sample(line: &str) -> (&str, Labels, f64) {
     let end = line
@@ -167,7 +167,7 @@ fn read_sample(line: &str) -> (&str, Labels, f64) {
     (name, labels, value.parse().expect("a number"))
 }
 
-/// What `offramp status --json` says, as series: of verdicts and rules those that counted anything.
+/// Returns `offramp status --json` as series: verdicts and rules only if they counted anything.
 fn counters_of_status(status: &Value) -> BTreeMap<(String, Labels), f64> {
     let mut series = BTreeMap::new();
     let mut add = |name: &str, labels: &[(&str, &Value)], value: &Value| {
@@ -211,12 +211,12 @@ fn counters_of_status(status: &Value) -> BTreeMap<(String, Labels), f64> {
     series
 }
 
-/// Names that need care on the way into labels.
+/// Names that need escaping in labels.
 const QUOTED: &str = r#"the "Front End" pool"#;
 const BACKSLASHES: &str = r"\\corp\pool\n";
 const UNICODE: &str = "Zürich 東京 {a=\"b\"}, 1";
 
-/// A policy with a rule of each kind.
+/// Returns a policy with a rule of each kind.
 fn policy_of_all_kinds(site: &PlainSite) -> String {
     let text = |name: &str| format!("'{name}'");
     plain::policy(&site.folder, &format!("divert = \"all\"\n{METRICS}"))
@@ -275,7 +275,7 @@ fn the_endpoint_tells_what_the_status_tells() {
             (site.count("forward", "public") == 8).then_some(())
         });
 
-        // What the hosts say of themselves (neighbors, multicast) may come between two looks; then there is another try.
+        // The hosts' own packets (neighbors, multicast) may arrive between two reads; then the test tries again.
         let (told, status) = poll("two looks between which nothing came", || {
             let before = site.status();
             let told = scrape(&site);
@@ -295,7 +295,7 @@ fn the_endpoint_tells_what_the_status_tells() {
             assert_eq!(*value, 0.0, "the status does not tell of {key:?}");
         }
 
-        // And they are what was sent.
+        // And they equal the packets sent.
         let of_rule = |kind, name| {
             let labels = [("kind", kind), ("name", name)];
             let of = |family| told.value(family, &labels);

@@ -1,4 +1,4 @@
-//! A DNS server of the test's own, what it asks, and clients of it.
+//! A DNS server run by the test, the queries it receives, and clients.
 
 #![allow(
     dead_code,
@@ -18,15 +18,15 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use crate::site::{DEADLINE, Daemon};
 use crate::support::{Folder, program, project};
 
-/// A server that tells what the test wants told.
+/// A server whose answers the test chooses.
 pub struct Upstream {
     pub address: SocketAddr,
 }
 
-/// What an upstream is asked, and how it can answer.
+/// A query to an upstream, with the means to answer it.
 pub struct Asked<'u> {
     pub question: Message,
-    /// Where the question came from.
+    /// The source of the query.
     pub from: SocketAddr,
     socket: Option<&'u UdpSocket>,
 }
@@ -44,7 +44,7 @@ impl Asked<'_> {
         self.socket.is_none()
     }
 
-    /// The answer with these records.
+    /// Returns the answer with these records.
     pub fn answer(&self, records: Vec<Record>) -> Message {
         let mut message = self.question.clone();
         message.metadata.message_type = MessageType::Response;
@@ -53,20 +53,20 @@ impl Asked<'_> {
         message
     }
 
-    /// The answer with an address inside the company, under the name asked for.
+    /// Returns the answer with an internal address under the queried name.
     pub fn internal(&self) -> Message {
         let name = self.question.queries[0].name().clone();
         self.answer(vec![internal(name, self.record_type())])
     }
 
-    /// An answer without records.
+    /// Returns an answer without records.
     pub fn code(&self, code: ResponseCode) -> Message {
         let mut message = self.answer(Vec::new());
         message.metadata.response_code = code;
         message
     }
 
-    /// Sends `bytes` to who asked, by the socket that was asked, before the answer.
+    /// Sends `bytes` to the client, from the socket that received the query, before the answer.
     pub fn send_before(&self, bytes: &[u8]) {
         if let Some(socket) = self.socket {
             socket.send_to(bytes, self.from).expect("loopback");
@@ -74,7 +74,7 @@ impl Asked<'_> {
     }
 }
 
-/// An address inside the company.
+/// Returns an internal address.
 pub fn internal(name: Name, record_type: RecordType) -> Record {
     let data = match record_type {
         RecordType::AAAA => RData::AAAA(AAAA("fd00:10::66".parse().expect("an address"))),
@@ -84,7 +84,7 @@ pub fn internal(name: Name, record_type: RecordType) -> Record {
 }
 
 impl Upstream {
-    /// Starts one on loopback; `tell` gives the answer, or none. Its threads end with the test's process.
+    /// Starts a server on loopback; `tell` gives the answer, or none. Its threads end with the test's process.
     pub fn start(tell: impl Fn(&Asked<'_>) -> Option<Message> + Send + Sync + 'static) -> Self {
         let (socket, listener) = free_address();
         let address = socket.local_addr().expect("it is bound");
@@ -92,7 +92,7 @@ impl Upstream {
         let by_stream = Arc::clone(&tell);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // Whoever goes away in the middle of it is told nothing.
+                // A client that disconnects early gets no answer.
                 _ = converse(stream, &*by_stream);
             }
         });
@@ -116,12 +116,12 @@ impl Upstream {
         Self { address }
     }
 
-    /// One that answers every question with an address inside the company.
+    /// Starts one that answers every query with an internal address.
     pub fn leaking() -> Self {
         Self::start(|asked| Some(asked.internal()))
     }
 
-    /// One that says nothing.
+    /// Starts one that never answers.
     pub fn silent() -> Self {
         Self::start(|_| None)
     }
@@ -147,13 +147,13 @@ fn converse(
     }
 }
 
-/// Sends a message behind its length.
+/// Sends a message after its length.
 pub fn send_framed(stream: &mut impl Write, message: &[u8]) -> std::io::Result<()> {
     let length = u16::try_from(message.len()).expect("a message");
     stream.write_all(&[&length.to_be_bytes()[..], message].concat())
 }
 
-/// Receives a message behind its length.
+/// Receives a length and the message after it.
 pub fn receive_framed(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 2];
     stream.read_exact(&mut length)?;
@@ -162,7 +162,7 @@ pub fn receive_framed(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// Sockets of both kinds at one port of loopback that is free.
+/// Returns a UDP and a TCP socket at one free port of loopback.
 pub fn free_address() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
@@ -189,7 +189,7 @@ impl NameServer {
         Self::start_as(name, upstreams, "", &[])
     }
 
-    /// Starts it with more lines under `[dns]`, by a program that starts it.
+    /// Starts it with more lines under `[dns]`, through another program.
     #[track_caller]
     pub fn start_as(name: &str, upstreams: &[&Upstream], lines: &str, starter: &[&str]) -> Self {
         let upstreams: Vec<_> = upstreams.iter().map(|upstream| upstream.address).collect();
@@ -217,13 +217,13 @@ impl NameServer {
         }
     }
 
-    /// Replaces the policy by one with `more` at its end.
+    /// Replaces the policy by the same with `more` at its end.
     pub fn write_policy(&self, more: &str) {
         let policy = policy(self.address, &self.upstreams, "", more);
         self.folder.write("policy.toml", policy);
     }
 
-    /// Asks by UDP.
+    /// Queries by UDP.
     #[track_caller]
     pub fn ask(&self, name: &str, record_type: RecordType) -> Message {
         let client = Client::of(self.address);
@@ -232,7 +232,7 @@ impl NameServer {
     }
 }
 
-/// The article's policy, answering at `address`.
+/// Returns the article's policy, with a listener at `address`.
 pub fn policy(address: SocketAddr, upstreams: &[SocketAddr], lines: &str, more: &str) -> String {
     let article = project("config/contoso.toml");
     let text = std::fs::read_to_string(article).expect("the article's policy");
@@ -251,7 +251,7 @@ pub fn policy(address: SocketAddr, upstreams: &[SocketAddr], lines: &str, more: 
     format!("{}\n{more}\n", text.replace(listen, &here))
 }
 
-/// A question that wants recursion.
+/// Returns a query with recursion desired.
 pub fn question(id: u16, name: &str, record_type: RecordType) -> Message {
     let mut name = Name::from_ascii(name).expect("a name");
     name.set_fqdn(true);
@@ -261,16 +261,16 @@ pub fn question(id: u16, name: &str, record_type: RecordType) -> Message {
     message
 }
 
-/// Asks by UDP.
+/// A client over UDP.
 pub struct Client(pub UdpSocket);
 
 impl Client {
-    /// A client of the server at `address`.
+    /// Returns a client of the server at `address`.
     pub fn of(address: SocketAddr) -> Self {
         Self::from("127.0.0.1".parse().expect("an address"), address)
     }
 
-    /// One with an address of its own.
+    /// Returns a client with an address of its own.
     pub fn from(own: IpAddr, address: SocketAddr) -> Self {
         let socket = UdpSocket::bind((own, 0)).expect("a free port");
         socket.connect(address).expect("loopback");
@@ -283,7 +283,7 @@ impl Client {
         self.0.send(&bytes).expect("loopback");
     }
 
-    /// The next answer; none where none comes in time.
+    /// Returns the next answer; `None` if none arrives in time.
     pub fn receive(&self) -> Option<Message> {
         let mut buffer = [0; 4_096];
         let length = self.0.recv(&mut buffer).ok()?;
@@ -291,7 +291,7 @@ impl Client {
     }
 }
 
-/// The addresses in an answer.
+/// Returns the addresses in an answer.
 pub fn addresses(message: &Message) -> Vec<IpAddr> {
     let addresses = message
         .answers

@@ -11,13 +11,13 @@ use offramp::gateway::tun::make_plain_device;
 use crate::packets::{Identity, checksum, drain, identity, nonblocking};
 use crate::site::{DEADLINE, Host};
 
-/// Packets on their way at a time: no queue has less room, that of the processor (net.core.netdev_max_backlog) included.
+/// Packets in flight: no queue is smaller, that of the processor (net.core.netdev_max_backlog) included.
 pub(super) const BATCH: usize = 500;
 
 pub(super) struct Bed {
-    /// What clients send is written here.
+    /// The device to which packets of clients are written.
     pub(super) vpn: File,
-    /// What is forwarded is read here.
+    /// The device from which forwarded packets are read.
     pub(super) out: File,
 }
 
@@ -48,7 +48,7 @@ impl Bed {
         bed
     }
 
-    /// Sends a batch; what of it is forwarded. `sentinel` goes behind it, and has to be forwarded.
+    /// Sends a batch and `sentinel` after it, which must be forwarded; returns the packets forwarded.
     pub(super) fn send(&mut self, packets: &[Vec<u8>], sentinel: &[u8]) -> HashSet<Identity> {
         for packet in packets {
             self.vpn.write_all(packet).expect("the device is on");
@@ -68,7 +68,7 @@ impl Bed {
     }
 }
 
-/// An ICMP packet of a client to where no policy sends anything: every rule lets it pass.
+/// Returns an ICMP packet from a client to an address outside every policy: every rule lets it pass.
 pub(super) fn sentinel(client: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![
         0x45, 0, 0, 28, 0xff, 0xff, 0, 0, 64, 1, 0, 0, 0, 0, 0, 0, 198, 51, 100, 2,

@@ -1,4 +1,4 @@
-//! Readers of the clients' files that share nothing with the renderers: registry values, command lines, a grammar, JSON.
+//! Readers of the clients' files, independent of the renderers: registry values, command lines, a grammar, JSON.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use offramp::render::{Options, Target, render, rules};
 
 use super::policies;
 
-/// Endpoints that differ in everything a rule has, with names that are hard to write.
+/// Endpoints that differ in every property of a rule, with names that are hard to quote.
 const SITE: &str = r#"[vpn]
 client_subnets = ["172.16.1.0/24", "172.16.2.7", "fd00:1::/64"]
 [corporate]
@@ -43,11 +43,11 @@ product = "teams"
 "#;
 
 fn site() -> Policy {
-    // A TOML string in single quotes has no way to write one.
+    // A TOML string in single quotes cannot express one.
     policies::parsed(&SITE.replace("It''s; here", "Its; here"))
 }
 
-/// A rule as a file says it.
+/// A rule as read from a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Read {
     program: String,
@@ -58,7 +58,7 @@ struct Read {
     remote: String,
 }
 
-/// The rules that a file has to say.
+/// Returns the rules that a file must contain.
 fn planned(keeps: impl Fn(&EndpointRule) -> bool) -> BTreeSet<Read> {
     let rules = EndpointRules::of(&site()).rules;
     let kept = rules.iter().filter(|rule| keeps(rule));
@@ -100,7 +100,7 @@ fn rendered(target: &'static Target) -> String {
     rendered.unwrap_or_else(|error| panic!("{error}")).text
 }
 
-/// A set from prefixes and single addresses.
+/// Returns a set from prefixes and single addresses.
 fn set<'t>(parts: impl IntoIterator<Item = &'t str>) -> String {
     let net = |part: &str| -> IpNet {
         if let Some((address, mask)) = part.split_once('/').filter(|it| it.1.contains('.')) {
@@ -169,7 +169,7 @@ fn the_registry_form_is_read_back_as_it_was_planned() {
     for (name, data) in &values {
         assert!(names.insert(name.clone()), "{name} comes twice");
         let data = data.as_ref().expect("a rule");
-        // [MS-GPFAS] 2.2.2.19: a version, then fields, each with a bar behind it.
+        // [MS-GPFAS] 2.2.2.19: a version, then fields, each followed by a bar.
         let fields = data.strip_prefix("v2.10|").expect("a version");
         let fields: Vec<(&str, &str)> = fields
             .strip_suffix('|')
@@ -219,7 +219,7 @@ fn the_registry_form_is_read_back_as_it_was_planned() {
         });
     }
     assert_eq!(read, planned(fixed));
-    // The removal names exactly these, and says nothing of others.
+    // The removal names exactly these values, and no others.
     let removal = registry_values(&rendered(&rules::windows_registry_remove::TARGET));
     let removed: BTreeSet<String> = removal
         .into_iter()
@@ -231,7 +231,7 @@ fn the_registry_form_is_read_back_as_it_was_planned() {
     assert_eq!(removed, names);
 }
 
-/// The words of a command as cmd hands them to a program: quotes hold words together, `%%` is a percent sign.
+/// Returns the words of a command as cmd passes them to a program: quotes keep words together, `%%` is a percent sign.
 fn command_words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;
@@ -371,14 +371,14 @@ fn the_grammar_of_powershell_accepts_every_script_and_sees_its_commands() {
         ),
     ] {
         let text = rendered(target);
-        // Names with other letters than those of ASCII need the mark, which is no part of the script.
+        // Names with non-ASCII letters need the byte order mark, which is not part of the script.
         let text = text
             .strip_prefix('\u{feff}')
             .expect("a byte order mark")
             .to_owned();
         let tree = parser.parse(&text, None).expect("no limit was set");
         assert!(!tree.root_node().has_error(), "{text}");
-        // What a policy says stays text.
+        // Text from a policy stays text.
         let mut found = Vec::new();
         names_of_commands(tree.root_node(), &text, &mut found);
         found.sort_unstable();

@@ -1,11 +1,11 @@
-//! The filter's rules in other firewalls' words decide as the filter does: the kernel's own forwarding is the judge.
+//! Rules rendered for other firewalls decide as the filter does: the kernel's own forwarding is the reference.
 //!
 //! ```text
 //!  the test ──▶ vpn0 ──▶ kernel, rules ──▶ out0 ──▶ the test
 //! ```
 //!
-//! Every packet is sent twice: without rules, to see what the kernel forwards at all, and with them. `OFFRAMP_PACKETS` says
-//! how many are sent, e.g. a million.
+//! Every packet is sent twice: without rules, to see which packets the kernel forwards at all, and with them.
+//! `OFFRAMP_PACKETS` sets the number of packets, e.g. a million.
 
 mod bed;
 mod endpoint_files;
@@ -33,7 +33,7 @@ use shape::{Shape, shape};
 
 /// Packets for each policy.
 const PACKETS: usize = 4_000;
-/// Policies where nothing is said about their number.
+/// Policies unless a number is given.
 const POLICIES: usize = 8;
 
 fn rendered(target: &'static Target, policy: &Policy) -> String {
@@ -41,21 +41,21 @@ fn rendered(target: &'static Target, policy: &Policy) -> String {
     rendered.unwrap_or_else(|error| panic!("{error}")).text
 }
 
-/// How many policies are tried.
+/// Returns the number of policies to try.
 fn policies_to_try() -> usize {
     let wanted = std::env::var("OFFRAMP_PACKETS").ok();
     let wanted = wanted.map(|text| text.parse::<usize>().expect("OFFRAMP_PACKETS is a number"));
     wanted.map_or(POLICIES, |packets| packets.div_ceil(PACKETS))
 }
 
-/// A packet that was sent, and what the filter says of it.
+/// A packet that was sent, and the filter's verdict.
 struct Sent {
     packet: Vec<u8>,
     shape: Shape,
     verdict: Verdict,
 }
 
-/// What came of the packets of one policy.
+/// The results for the packets of one policy.
 #[derive(Debug, Default)]
 struct Outcome {
     /// Packets that reached the rules, by the filter's verdict.
@@ -99,12 +99,12 @@ fn compare(
             if random.one_in(32) {
                 end_in_the_chain(random, &mut packet);
             }
-            // What stands behind the packet is not part of it; behind a length of 0 the filter takes it for a super-packet.
+            // Bytes after the packet are not part of it; with a length of 0 the filter takes them for a super-packet.
             let is_empty = packet[0] >> 4 == 6 && packet[4..6] == [0, 0];
             if random.one_in(16) && !is_empty {
                 packet.extend([0xc3, 0x50, 0xc3, 0x50, 0, 8, 0, 0]);
             }
-            // No fragment remembers another: rules of this kind have no memory.
+            // No fragment depends on another: stateless rules have no memory.
             now += Duration::from_secs(60);
             let verdict = judge.judge_one(&compiled, Received::whole(&packet, now));
             let shape = shape(&packet);
@@ -149,7 +149,7 @@ fn compare(
     outcome
 }
 
-/// Makes an IPv6 packet end at an extension header of which not even the next header is there (RFC 8200 §4).
+/// Truncates an IPv6 packet at an extension header whose next-header field is missing (RFC 8200 §4).
 fn end_in_the_chain(random: &mut Random, packet: &mut Vec<u8>) {
     if packet[0] >> 4 == 6 {
         packet.truncate(40 + random.below(2));
@@ -158,7 +158,7 @@ fn end_in_the_chain(random: &mut Random, packet: &mut Vec<u8>) {
     }
 }
 
-/// The comment of the rule that has to count a packet.
+/// Returns the comment of the rule that has to count a packet.
 fn title(policy: &CompiledPolicy, verdict: &Verdict, shape: &Shape) -> String {
     let by_ports = match verdict.reason {
         Reason::Malformed | Reason::NotAClient | Reason::SpoofedSource | Reason::SourceRouted => {
@@ -185,7 +185,7 @@ fn title(policy: &CompiledPolicy, verdict: &Verdict, shape: &Shape) -> String {
     }
 }
 
-/// What the counters of the table have, by comment, without the last packets of the batches.
+/// Returns the table's counters by comment, without the last packets of the batches.
 fn counted(host: &Host) -> BTreeMap<String, usize> {
     let mut list = Command::new("nft");
     let listed = host.run(list.args(["--json", "list", "table", "inet", "offramp_rules"]));
@@ -266,7 +266,7 @@ fn iptables_decides_every_packet_as_the_filter_does() {
             let policy = policies::parsed(&policies::text(&mut random));
             let sets = folder.write("offramp.ipset", rendered(&rules::ipset::TARGET, &policy));
             let load = || {
-                // Twice: what is there is replaced.
+                // Twice: an existing table is replaced.
                 shell(format!(
                     "ipset restore -exist < {sets}; ipset restore -exist < {sets}"
                 ));
@@ -281,7 +281,7 @@ fn iptables_decides_every_packet_as_the_filter_does() {
                     ));
                 }
             };
-            // What the heads of the files say that they cannot say.
+            // Limits stated in the headers of the files.
             let skips = |shape: &Shape, verdict: Verdict| {
                 let short = !shape.is_tail && shape.transport < 20;
                 short || matches!(verdict.reason, Reason::SourceRouted | Reason::Malformed)
@@ -299,7 +299,7 @@ fn iptables_decides_every_packet_as_the_filter_does() {
 const SYN: u8 = 2;
 const SYN_ACK: u8 = 18;
 
-/// IPv4 TCP with `flags`, or UDP without; its number is 1.
+/// Returns IPv4 TCP with `flags`, or UDP without; its number is 1.
 fn plain(protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 40, 0, 1, 0, 0, 64, protocol, 0, 0];
     packet.extend(from.0);
@@ -357,7 +357,7 @@ fn with_connection_tracking_replies_to_sessions_from_inside_pass_and_media_does_
                     assert_eq!(passes, may_pass, "{target}, {protocol} to {host_inside:?}");
                 }
             }
-            // What the client opens itself is judged by its ports.
+            // Connections opened by the client are judged by their ports.
             for (port, may_pass) in [(50_124, false), (443, true)] {
                 let packet = plain(6, (client, 40_000), (inside, port), SYN);
                 let wanted = identity(&packet).expect("a packet");

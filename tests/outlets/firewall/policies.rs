@@ -1,4 +1,4 @@
-//! Policies as people write them, made at random: nested and overlapping prefixes, several ranges of ports, replies.
+//! Random policies in the style of real ones: nested and overlapping prefixes, several port ranges, replies.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use offramp::policy::{self, Policy};
 
 use crate::packets::{Places, Random};
 
-/// Prefixes of which those of a policy are chosen; they nest, adjoin and overlap.
+/// Prefixes to choose a policy's from; they nest, adjoin and overlap.
 const V4: [&str; 16] = [
     "172.16.1.0/24",
     "172.16.1.128/25",
@@ -49,7 +49,7 @@ const PORTS: [&str; 10] = [
     "443",
 ];
 
-/// A policy file.
+/// Returns a policy file.
 pub(super) fn text(random: &mut Random) -> String {
     let mut text = format!(
         "[vpn]\ninterfaces = [\"vpn0\"]\nclient_subnets = [{}{}]\n[corporate]\nsubnets = [{}]\n",
@@ -97,7 +97,7 @@ pub(super) fn text(random: &mut Random) -> String {
     text
 }
 
-/// Prefixes, some of which hold clients, lie inside their subnets or reach beyond; at times the word for all clients.
+/// Prefixes, some of which hold clients, lie inside their subnets or reach beyond; sometimes the word for all clients.
 fn destinations(random: &mut Random) -> String {
     match random.below(6) {
         0 => "\"clients\"".to_owned(),
@@ -128,7 +128,7 @@ fn quoted(random: &mut Random, choices: &[&str], count: usize) -> String {
     chosen.join(", ")
 }
 
-/// The policy that `text` is.
+/// Parses `text` as a policy.
 pub(super) fn parsed(text: &str) -> Policy {
     let taken = policy::parse("test.toml", text.as_bytes());
     taken.unwrap_or_else(|errors| panic!("{errors}\n{text}")).0

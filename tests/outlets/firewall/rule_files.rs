@@ -1,4 +1,4 @@
-//! Readers of the gateway's files that share nothing with the renderers, and decide by what they read.
+//! Readers of the gateway's files, independent of the renderers, that decide by the rules they read.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use offramp::verdict::Action;
 use super::policies;
 use crate::packets::Random;
 
-/// One line that decides.
+/// One line with a decision.
 struct Line {
     forwards: bool,
     /// `ip` and `any` are every protocol.
@@ -47,7 +47,7 @@ fn everything() -> Vec<IpNet> {
         .to_vec()
 }
 
-/// Reads the access list of an ASA, in which the list itself ends in a deny.
+/// Reads the access list of an ASA, which must end in a deny.
 fn read_asa(text: &str) -> Vec<Line> {
     let mut groups: HashMap<String, Vec<IpNet>> = HashMap::new();
     let mut open = String::new();
@@ -97,7 +97,7 @@ fn read_asa(text: &str) -> Vec<Line> {
     lines
 }
 
-/// One side of an entry: an address, and ports where there are any.
+/// Reads one side of an entry: an address, and ports where there are any.
 fn side<'w>(
     words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>,
     groups: &HashMap<String, Vec<IpNet>>,
@@ -190,7 +190,7 @@ fn fields(row: &str) -> Vec<String> {
     fields
 }
 
-/// The least that has ports.
+/// Returns the smallest packet with ports.
 fn packet(from: IpAddr, to: IpAddr, protocol: u8, from_port: u16, to_port: u16) -> Vec<u8> {
     let mut packet = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -211,7 +211,7 @@ fn packet(from: IpAddr, to: IpAddr, protocol: u8, from_port: u16, to_port: u16) 
     packet
 }
 
-/// Asks the filter and `lines` about packets of all kinds under `policy`.
+/// Compares the filter with `lines` on packets of all kinds under `policy`.
 fn compare(policy: &Policy, lines: &[Line], random: &mut Random, what: &str) {
     let places = policies::places(policy);
     let compiled = CompiledPolicy::new(policy.clone(), Generation(1)).expect("a small policy");
@@ -234,7 +234,7 @@ fn compare(policy: &Policy, lines: &[Line], random: &mut Random, what: &str) {
         let decides = lines
             .iter()
             .find(|line| line.matches((from, from_port), (to, to_port), word));
-        // An access list without an entry for it denies it.
+        // An access list without an entry for a packet denies it.
         let forwards = decides.is_some_and(|line| line.forwards);
         assert_eq!(
             forwards,

@@ -1,19 +1,19 @@
-//! What a packet shows of itself: whether its ports can be read, and whether the rules of a kernel can follow its headers.
+//! The shape of a packet: whether its ports can be read, and whether kernel rules can follow its headers.
 
-/// How a packet is built, as far as it bears on rules.
+/// The structure of a packet, as far as it matters to rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Shape {
-    /// TCP or UDP with its ports, in the first or only piece.
+    /// TCP or UDP with its ports, unfragmented or in the first fragment.
     pub(super) shows_ports: bool,
     /// A fragment with an offset.
     pub(super) is_tail: bool,
-    /// Bytes of the transport header that are there.
+    /// The bytes of the transport header that are present.
     pub(super) transport: usize,
-    /// Headers that are stated not to be looked into: see the head of the file for nftables.
+    /// True if there are headers that the rules do not look into: see the header of the file for nftables.
     pub(super) is_beyond: bool,
 }
 
-/// The shape of a whole packet, whose lengths are right.
+/// Returns the shape of a complete packet with correct lengths.
 pub(super) fn shape(packet: &[u8]) -> Shape {
     match packet.first().map(|byte| byte >> 4) {
         Some(4) => ipv4(packet),
@@ -22,7 +22,7 @@ pub(super) fn shape(packet: &[u8]) -> Shape {
     }
 }
 
-/// RFC 791 §3.1.
+/// Reads the shape by RFC 791 §3.1.
 fn ipv4(packet: &[u8]) -> Shape {
     let header = usize::from(packet[0] & 15) * 4;
     let end = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
@@ -38,7 +38,7 @@ fn ipv4(packet: &[u8]) -> Shape {
     }
 }
 
-/// RFC 8200 §3 and §4.
+/// Reads the shape by RFC 8200 §3 and §4.
 fn ipv6(packet: &[u8]) -> Shape {
     let end = 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]));
     let byte = |at: usize| {
@@ -81,7 +81,7 @@ fn ipv6(packet: &[u8]) -> Shape {
             }
         }
         if is_cut {
-            // The kernel knows the chain to be cut only where not even its next header can be read.
+            // The kernel sees a truncated chain only if not even the next-header field can be read.
             is_beyond |= at + 2 <= end;
             return Shape {
                 is_beyond,

@@ -1,4 +1,4 @@
-//! `dig` as a client: many questions to one server, and the replies as data.
+//! `dig` as a client: many queries to one server, and the replies as data.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -29,14 +29,14 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Whether it leads to an address of the company's.
+    /// Returns `true` if it leads to an internal address.
     pub(super) fn is_internal(&self) -> bool {
         self.data.contains("10.66.") || self.data.contains("fd00:66:")
     }
 }
 
 impl Reply {
-    /// The data of its answers, names without the last dot.
+    /// Returns the data of its answers, names without the last dot.
     pub(super) fn data(&self) -> BTreeSet<String> {
         let answers = self.answers.iter();
         answers
@@ -45,7 +45,7 @@ impl Reply {
     }
 }
 
-/// Asks the server at `address`, from `host`; one reply for each question, empty where none came.
+/// Queries the server at `address`, from `host`; returns one reply per query, empty if none arrived.
 pub(super) fn ask(
     host: &Host,
     folder: &Folder,

@@ -1,4 +1,4 @@
-//! The company's DNS server: whatever it is asked, the answer leads inside.
+//! The company's DNS server: it answers every query with an internal address.
 
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::thread;
@@ -7,11 +7,11 @@ use offramp::name::DnsName;
 
 use crate::site::Host;
 
-/// The addresses of everything.
+/// The addresses of every name.
 const V4: Ipv4Addr = Ipv4Addr::new(10, 66, 66, 66);
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x66, 0, 0, 0, 0, 0, 0x66);
 
-/// Names that begin so are aliases of the rest.
+/// Names with this prefix are aliases of the rest.
 pub(super) const ALIAS: &str = "alias-of-";
 
 /// Starts it in `host`, at port 53 of `address`; it ends with the test.
@@ -23,14 +23,14 @@ pub(super) fn start(host: &Host, address: &str) {
         let mut buffer = [0; 4096];
         while let Ok((length, client)) = socket.recv_from(&mut buffer) {
             if let Some(reply) = reply(&buffer[..length]) {
-                // A client that has gone needs none.
+                // A client that has disconnected needs none.
                 _ = socket.send_to(&reply, client);
             }
         }
     });
 }
 
-/// The reply to a query with one question (RFC 1035 §4.1).
+/// Returns the reply to a query with one question (RFC 1035 §4.1).
 fn reply(query: &[u8]) -> Option<Vec<u8>> {
     let question = query.get(12..)?;
     let name_length = question.iter().position(|&byte| byte == 0)? + 1;
@@ -86,13 +86,13 @@ fn record(owner: &DnsName, record_type: u16, data: &[u8]) -> Vec<u8> {
     record
 }
 
-/// What every name has of this type.
+/// Returns the data of this type for every name.
 fn data(record_type: u16) -> Option<Vec<u8>> {
     let name = |text: &str| -> DnsName { text.parse().expect("a name") };
     Some(match record_type {
         A => V4.octets().to_vec(),
         AAAA => V6.octets().to_vec(),
-        // RFC 9460 §2.2: priority, target, and the parameters 4 and 6, which are hints of addresses.
+        // RFC 9460 §2.2: priority, target, and the parameters 4 and 6, the address hints.
         HTTPS | SVCB => [
             &[0, 1, 0, 0, 4, 0, 4][..],
             &V4.octets(),

@@ -1,7 +1,7 @@
-//! `offramp dns`, and other DNS servers with what is rendered for them, answer clients as the policy says.
+//! `offramp dns`, and other DNS servers with rendered files, answer clients according to the policy.
 //!
-//! Each gets the same questions, with a DNS server of the company behind it whose every answer leads inside. What a server
-//! cannot say is in its list of differences, with the reason; a difference that is gone fails the test, too.
+//! Each gets the same queries, with a company DNS server behind it whose every answer is internal. The answers that a
+//! server cannot give are in its list of differences, with the reason; one that no longer occurs fails the test, too.
 
 mod dig;
 mod leaky;
@@ -15,7 +15,7 @@ use crate::support::{Folder, program, run};
 use offramp::plan::Zones;
 use offramp::render::{Options, Target, names, render};
 
-/// A DNS server that is started with a file of ours, and what it says differently.
+/// A DNS server started with a rendered file, and its known differences.
 struct Server {
     name: &'static str,
     address: &'static str,
@@ -23,11 +23,11 @@ struct Server {
     differences: &'static [Difference],
 }
 
-/// Questions that get another answer.
+/// Queries with a different answer, and the reason.
 struct Difference {
-    /// Beginning of the name that is asked for.
+    /// Prefix of the queried name.
     name: &'static str,
-    /// A part of the line that tells the difference.
+    /// A part of the line that describes the difference.
     says: &'static str,
     why: &'static str,
 }
@@ -117,7 +117,7 @@ fn rendered(target: &'static Target, listen: &str) -> String {
 
 fn start_offramp(host: &Host, folder: &Folder, address: &str) -> Daemon {
     let text = table::policy_text(&format!("{address}:53"));
-    // The test is one client, and asks all at once.
+    // The test is one client, and sends all queries at once.
     let text = text.replace("[dns]", "[dns]\nqueries_per_second = 1000000");
     let policy = folder.write("offramp.toml", text);
     let mut offramp = program(&["dns", &policy]);
@@ -170,7 +170,7 @@ fn start_named(host: &Host, folder: &Folder, address: &str) -> Daemon {
     let mut named = Command::new("named");
     named.args(["-g", "-n", "1", "-c", &config]);
     let mut named = Daemon::start(host, "named", folder.path("named.log"), &mut named);
-    // It answers from the moment it runs, a little before it knows the policy zone.
+    // It answers as soon as it runs, a little before it has loaded the policy zone.
     named.wait_for_log("rpz: offramp.rpz: reload done: success");
     named
 }
@@ -260,7 +260,7 @@ fn the_grammar_of_powershell_accepts_every_script() {
         let text = rendered(target, "172.16.1.1:53");
         let tree = parser.parse(&text, None).expect("no limit was set");
         assert!(!tree.root_node().has_error(), "{target}\n{text}");
-        // A line is a command, and each is one that is meant: none hides in another's text.
+        // Every line is an intended command: none hides in another's text.
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let piped = text.matches(" | ").count();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The policy, and what clients ask under it.
+//! The policy, and the queries of clients under it.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use offramp::policy::{self, Policy};
 use super::dig::Reply;
 use super::leaky;
 
-/// The company's DNS server, which would lead clients inside.
+/// The company's DNS server, which would answer with internal addresses.
 pub(super) const UPSTREAM: &str = "127.0.0.99";
 
-/// The policy, whose own DNS server listens at `listen`.
+/// Returns the policy, whose own DNS server listens at `listen`.
 pub(super) fn policy(listen: &str) -> Policy {
     let text = POLICY
         .replace("LISTEN", listen)
@@ -23,7 +23,7 @@ pub(super) fn policy(listen: &str) -> Policy {
         .0
 }
 
-/// Its text.
+/// Returns its text.
 pub(super) fn policy_text(listen: &str) -> String {
     POLICY
         .replace("LISTEN", listen)
@@ -65,22 +65,22 @@ clients = ["127.0.0.0/8"]
 canaries = ["doh", "private-relay", "ddr"]
 "#;
 
-/// One question.
+/// One query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Question {
-    /// As it is asked, with its case.
+    /// As it is sent, with its case.
     pub(super) name: &'static str,
     pub(super) record_type: u16,
 }
 
 impl Question {
-    /// As `dig` takes it, and as the tables of differences name it.
+    /// Returns it as `dig` takes it, and as the tables of differences name it.
     pub(super) fn text(&self) -> String {
         format!("{} {}", self.name, record_type::text(self.record_type))
     }
 }
 
-/// All of them, in the order in which they are asked: first those whose answers could poison a cache for the others.
+/// Returns all queries in order: first those whose answers could poison a cache for the others.
 pub(super) fn questions() -> Vec<Question> {
     let cross = |names: &[&'static str], types: &[u16]| -> Vec<Question> {
         let each = |name| {
@@ -110,7 +110,7 @@ const LEADING_TO_PINNED: &[&str] = &["alias-of-sip.contoso.com", "alias-of-pool0
 /// Their answers come with addresses of pinned names.
 const WITH_PINNED_BESIDE: &[&str] = &["_sip._tcp.contoso.com", "contoso.com"];
 
-/// Names that the policy speaks of, itself or from above.
+/// Names in the policy, listed or below a listed name.
 const OWN: &[&str] = &[
     // pinned
     "sip.contoso.com",
@@ -138,7 +138,7 @@ const OWN: &[&str] = &[
     "_dns.resolver.arpa",
 ];
 
-/// Names that it says nothing of.
+/// Names not in the policy.
 const OTHERS: &[&str] = &[
     "xsip.contoso.com",
     "sip.contoso.com.example.net",
@@ -167,7 +167,7 @@ const TXT: u16 = 16;
 const SVCB: u16 = 64;
 const CAA: u16 = 257;
 
-/// How a server's replies differ from what the policy says, a line each; `direct` are those of the company's DNS server.
+/// Returns a server's differences from the policy, a line each; `direct` are the replies of the company's DNS server.
 pub(super) fn differences(
     zones: &Zones,
     questions: &[Question],
@@ -199,13 +199,13 @@ pub(super) fn differences(
     found
 }
 
-/// The code and the data of the answer that a client has to get.
+/// Returns the code and the data of the answer that a client must get.
 fn expected(
     zones: &Zones,
     question: &Question,
     direct: &Reply,
 ) -> (&'static str, BTreeSet<String>) {
-    // An alias is forwarded, and where it leads is replaced.
+    // An alias is forwarded, and its target is replaced.
     let target = question.name.strip_prefix(leaky::ALIAS);
     let name: DnsName = target.unwrap_or(question.name).parse().expect("a name");
     let alias = target.map(str::to_owned);
@@ -225,7 +225,7 @@ fn is_own(zones: &Zones, name: &str) -> bool {
     zones.answer(&name, ANY) != Answer::Forward
 }
 
-/// Records of names that the policy speaks of, in any section, that lead inside.
+/// Returns the internal records, in any section, of names in the policy.
 fn leaks(zones: &Zones, reply: &Reply) -> Vec<String> {
     let records = reply.answers.iter().chain(&reply.beside);
     let leaking = records.filter(|record| is_own(zones, &record.owner) && record.is_internal());

@@ -1,4 +1,4 @@
-//! Kea and dnsmasq accept what was rendered, and a DHCP client gets the plan from dnsmasq.
+//! Kea and dnsmasq accept the rendered files, and a DHCP client gets the plan from dnsmasq.
 
 use std::process::Command;
 
@@ -54,7 +54,7 @@ fn a_client_of_dnsmasq_gets_the_routes_of_the_plan() {
             "dnsmasq",
             folder.path("dnsmasq.log"),
             Command::new("dnsmasq").args([
-                // In the foreground, and as the one user that a sandbox has.
+                // In the foreground, and as the only user that a sandbox has.
                 "--no-daemon",
                 "--log-facility=-",
                 "--log-dhcp",

@@ -1,4 +1,4 @@
-//! Routes: what is rendered for a VPN server reaches a client's kernel, or the server's own list, as the plan.
+//! Routes rendered for a VPN server arrive in a client's kernel, or in the server's own list, as planned.
 //!
 //! The sandbox of a test is the server's side; the client is a host behind a veth pair.
 
@@ -24,7 +24,7 @@ use crate::support::host::{Daemon, Host};
 use crate::support::sandbox::DEADLINE;
 use crate::support::{Ended, run};
 
-/// Address of the server on the link between the two.
+/// Address of the server on the link to the client.
 const SERVER: &str = "192.0.2.1";
 /// Address of the client on the link.
 const CLIENT: &str = "192.0.2.2";
@@ -47,7 +47,7 @@ name = "Teams media"
 addresses = ["52.112.0.0/14", "52.122.0.0/15", "2603:1063::/38"]
 "#;
 
-/// The same with a split tunnel, where the company uses the Edge's network inside too.
+/// Returns the same with a split tunnel, where the company uses the Edge's network inside too.
 fn split() -> String {
     FULL.replace("\"full\"", "\"split\"")
         .replace("\"10.0.0.0/8\"", "\"10.0.0.0/8\", \"167.55.0.0/16\"")
@@ -58,7 +58,7 @@ fn plan(text: &str) -> RoutePlan {
     RoutePlan::new(&policy)
 }
 
-/// The file of a target for `plan`.
+/// Returns the file of a target for `plan`.
 fn rendered(target: &'static Target, plan: &RoutePlan, form: Option<Form>) -> String {
     let options = Options {
         form,
@@ -70,7 +70,7 @@ fn rendered(target: &'static Target, plan: &RoutePlan, form: Option<Form>) -> St
         .text
 }
 
-/// Runs `ip` with these arguments, and it must succeed.
+/// Runs `ip` with these arguments; panics if it fails.
 fn ip(arguments: &str) {
     run(Command::new("ip").args(arguments.split(' '))).success();
 }
@@ -81,7 +81,7 @@ struct Client {
 }
 
 impl Client {
-    /// Makes it, behind a veth pair.
+    /// Creates the host behind a veth pair.
     fn start() -> Self {
         let client = Self {
             host: Host::new("client"),
@@ -92,7 +92,7 @@ impl Client {
         client.ip(&format!("address add {CLIENT}/24 dev up1"));
         client.ip("link set up1 up");
         client.ip(&format!("route add default via {SERVER}"));
-        // Exclusions of IPv6 need a way to go too.
+        // Exclusions of IPv6 need a route, too.
         ip("address add fd00:ff::1/64 dev up0 nodad");
         client.ip("address add fd00:ff::2/64 dev up1 nodad");
         client.ip("-6 route add default via fd00:ff::1");
@@ -118,9 +118,9 @@ impl Client {
             .success()
     }
 
-    /// The addresses that the kernel sends into the interface `device`: the most specific route decides.
+    /// Returns the addresses that the kernel routes into the interface `device`: the most specific route decides.
     fn enters(&self, device: &str) -> PrefixSet {
-        // Of two routes with one destination the lower metric counts.
+        // Of two routes with one destination the lower metric wins.
         let mut best: HashMap<IpNet, (u64, bool)> = HashMap::new();
         for family in ["-4", "-6"] {
             let json = self.ip(&format!("-j {family} route show table main"));
@@ -151,15 +151,15 @@ impl Client {
     }
 }
 
-/// The addresses that the plan and the kernel must agree on: not those of the link itself, and those that IPv6 has on
-/// every link.
+/// The addresses on which the plan and the kernel must agree: without those of the link itself, and without the IPv6
+/// addresses present on every link.
 fn comparable(set: &PrefixSet) -> PrefixSet {
     let link = ["192.0.2.0/24", "fd00:ff::/64", "fe80::/10", "ff00::/8"];
     let link = link.map(|text| text.parse::<IpNet>().expect("a literal prefix"));
     set.subtract(&PrefixSet::from_iter(link))
 }
 
-/// The kernel's answer for single addresses: at the edges of every entry, does `ip route get` lead into `device`?
+/// Asks the kernel about single addresses: checks `ip route get` at the edges of every entry for `device`.
 fn assert_routed(client: &Client, plan: &RoutePlan, device: &str) {
     let entries = plan.includes.iter().chain(&plan.excludes);
     let mut asked = HashSet::new();
@@ -170,7 +170,7 @@ fn assert_routed(client: &Client, plan: &RoutePlan, device: &str) {
                 || address.is_unspecified()
                 || address.to_string() == "255.255.255.255";
             let on_link = !comparable(&PrefixSet::from_iter([address])).contains(address);
-            // What has no route at all is outside as well, and the broadcast address of the pool is the tunnel's own.
+            // Addresses without a route are outside, too, and the pool's broadcast address is the tunnel's own.
             if special || on_link || !asked.insert(address) {
                 continue;
             }
@@ -188,7 +188,7 @@ fn assert_routed(client: &Client, plan: &RoutePlan, device: &str) {
     }
 }
 
-/// Waits until the routes of the client into `device` are those of the plan.
+/// Waits until the client's routes into `device` are those of the plan.
 #[track_caller]
 fn assert_enters(client: &Client, plan: &RoutePlan, device: &str) {
     let wanted = comparable(&plan.tunnel);

@@ -1,4 +1,4 @@
-//! ocserv gives what was rendered to openconnect, whose vpnc-script makes the plan of it in the kernel.
+//! ocserv pushes the rendered routes to openconnect, whose vpnc-script installs the plan in the kernel.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use offramp::plan::RoutePlan;
 use offramp::render::routes;
 
 const PROGRAMS: &[&str] = &["ocserv", "ocpasswd", "openconnect"];
-/// Where Debian has it.
+/// The script's path on Debian.
 const SCRIPT: &str = "/usr/share/vpnc-scripts/vpnc-script";
 
 fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
@@ -55,7 +55,7 @@ fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
         ]),
     );
     server.wait_for_log("initialized");
-    // The script would write the host's file.
+    // The script would overwrite the host's file.
     let resolv = folder.write("resolv.conf", "");
     run(Command::new("mount").args(["--bind", &resolv, "/etc/resolv.conf"])).success();
     let password = folder.write("password", "secret\n");
@@ -67,7 +67,7 @@ fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
             certificates.authority
         ),
     ]));
-    // It says so once its script has ended, which sets the routes.
+    // It reports the connection once its script, which sets the routes, has ended.
     connected.wait_for_log("Configured as");
     assert_enters(&client, plan, "oc0");
     assert_routed(&client, plan, "oc0");

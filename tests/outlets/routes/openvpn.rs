@@ -1,4 +1,4 @@
-//! OpenVPN's server pushes what was rendered, and the client's kernel routes are the plan.
+//! OpenVPN's server pushes the rendered routes, and the client's kernel routes are the plan.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,8 +14,8 @@ use offramp::render::{Form, Options, render, routes};
 
 const PROGRAMS: &[&str] = &["openvpn"];
 
-/// The server with these files and options, and a client; what the client's kernel sends into the tunnel is the plan.
-/// The server comes with the folder of its log.
+/// Runs the server with these files and options, and a client; checks that the client's kernel routes are the plan.
+/// Returns the server with the folder of its log.
 fn assert_pushed(
     name: &str,
     plan: &RoutePlan,
@@ -112,7 +112,7 @@ fn a_full_tunnel_leaves_out_the_public_services() {
             config(folder, &rendered.text)
         });
         server.wait_for_log("push-continuation 1");
-        // The server cuts what it pushes into as many messages as were foretold.
+        // The server splits its push into as many messages as predicted.
         let log = server.log();
         let sent = log.lines().filter(|line| line.contains("'PUSH_REPLY,"));
         assert_eq!(Some(sent.count()), rendered.measures.messages, "{log}");
@@ -142,7 +142,7 @@ fn public_addresses_inside_a_pushed_prefix_go_by_the_clients_own_gateway() {
     });
 }
 
-/// What the server would push to others.
+/// The options that the server would push to other clients.
 const OF_THE_SERVER: [&str; 4] = [
     "--push",
     "route 203.0.113.0 255.255.255.0",

@@ -1,4 +1,4 @@
-//! What is rendered, read back by readers that share nothing with the renderers: a script, an XML parser, a grammar.
+//! Reads rendered files back with readers independent of the renderers: a script, an XML parser, a grammar.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -57,7 +57,7 @@ fn sites() -> Vec<(String, RoutePlan)> {
         .collect()
 }
 
-/// Every file of every site, target and form that there is.
+/// Calls `check` with every file of every site, target and form.
 fn each_file(mut check: impl FnMut(&str, &'static Target, &RoutePlan, &str)) {
     let mut written = 0;
     for (name, plan) in sites() {
@@ -158,7 +158,7 @@ fn the_grammar_of_powershell_accepts_every_script() {
         if *target == routes::windows_powershell::TARGET {
             let tree = parser.parse(text, None).expect("no limit was set");
             assert!(!tree.root_node().has_error(), "{name}\n{text}");
-            // The commands are those that are meant, not text inside others.
+            // The commands are the intended ones, and not text inside others.
             let routes = text.matches("\nAdd-VpnConnectionRoute ").count();
             assert_eq!(
                 commands(tree.root_node()),

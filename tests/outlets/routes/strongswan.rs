@@ -1,4 +1,4 @@
-//! strongSwan's charon loads what was rendered, and lists it as its traffic selectors.
+//! strongSwan's charon loads the rendered file, and lists it as its traffic selectors.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use offramp::address::PrefixSet;
 use offramp::policy::TunnelMode;
 use offramp::render::routes;
 
-/// Where Debian has it.
+/// The path on Debian.
 const CHARON: &str = "/usr/lib/ipsec/charon";
 
 fn assert_loaded(name: &str, text: &str) {
@@ -59,7 +59,7 @@ fn assert_loaded(name: &str, text: &str) {
             .env("STRONGSWAN_CONF", &settings);
         run(&mut command)
     };
-    // The attr plugin says what it read: address and mask.
+    // The attr plugin logs the values it read: address and mask.
     charon.wait_for_log("loaded plugins:");
     let log = charon.log();
     let attributes = log
@@ -112,7 +112,7 @@ fn assert_loaded(name: &str, text: &str) {
                 .unwrap_or_else(|_| panic!("`{selector}` in\n{listed}"))
         })
         .collect();
-    // The gateway needs no hole here.
+    // The gateway needs no exclusion here.
     assert_eq!(
         prefixes.into_iter().collect::<PrefixSet>(),
         plan.included_but_gateways()

@@ -1,4 +1,4 @@
-//! WireGuard takes what was rendered, and its own list of allowed addresses is the plan.
+//! WireGuard loads the rendered file, and its own list of allowed addresses is the plan.
 
 use std::process::Command;
 
@@ -20,7 +20,7 @@ fn assert_allowed(name: &str, text: &str) {
         rendered(&routes::wireguard::TARGET, &plan, None)
     );
     let config = folder.write("wg.conf", config);
-    // In userspace: not every kernel has the module.
+    // In user space: not every kernel has the module.
     let mut daemon = Daemon::start_here(
         "wireguard-go",
         folder.path("wireguard.log"),
