@@ -21,7 +21,7 @@ pub(super) struct ServiceCounts {
     pub(super) flows: Sketch,
     /// Destinations kept.
     pub(super) destinations: u16,
-    /// Whether there were more.
+    /// True if there were more.
     pub(super) has_more: bool,
 }
 
@@ -39,14 +39,14 @@ pub(super) struct DestinationCounts {
     pub(super) like_media: u64,
     first_client: u128,
     pub(super) several_clients: bool,
-    /// Whether there was more than attempts to open a TCP connection.
+    /// True if there was more than attempts to open a TCP connection.
     pub(super) beyond_attempts: bool,
     ports: [u16; MANY_PORTS],
     port_count: usize,
 }
 
 impl DestinationCounts {
-    /// Whether it was called at many ports.
+    /// Returns `true` if it was called at many ports.
     pub(super) const fn has_many_ports(&self) -> bool {
         self.port_count == MANY_PORTS
     }
@@ -172,7 +172,7 @@ impl CutOff {
         }
     }
 
-    /// Whether `host` is a Windows server that clients talked to.
+    /// Returns `true` if `host` is a Windows server that clients talked to.
     pub(super) fn is_windows_server(&self, host: IpAddr) -> bool {
         let hash = hash_of(&host);
         self.windows_servers[hash as usize % WINDOWS_SERVERS] == hash

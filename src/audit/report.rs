@@ -52,7 +52,7 @@ impl AddAssign for Tally {
 pub struct Estimate {
     /// The number.
     pub count: u64,
-    /// Whether it was counted; else it is estimated, or the least it can be where the field says so.
+    /// True if it was counted; else it is estimated, or the least it can be where the field says so.
     pub exact: bool,
 }
 
@@ -153,7 +153,7 @@ pub struct CutService {
     pub traffic: Tally,
     /// In how many flows.
     pub flows: Estimate,
-    /// Whether there was nothing but TCP's first packet: nobody answered, or somebody else already drops the rest.
+    /// True if there was nothing but TCP's first packet: nobody answered, or somebody else already drops the rest.
     pub attempts_only: bool,
     /// Hosts on the other side; at least so many where it is not exact.
     pub destinations: Estimate,

@@ -104,7 +104,7 @@ impl KnownPorts {
         Self { bits }
     }
 
-    /// Whether a service is known by `port`.
+    /// Returns `true` if a service is known by `port`.
     #[inline]
     pub(super) fn contains(&self, protocol: Protocol, port: u16) -> bool {
         self.bits[protocol as usize][usize::from(port) / 64] >> (port % 64) & 1 == 1

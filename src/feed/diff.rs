@@ -44,7 +44,7 @@ impl Difference {
         }
     }
 
-    /// Whether the two say the same.
+    /// Returns `true` if the two say the same.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.entries.is_empty()
     }

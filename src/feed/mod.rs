@@ -102,11 +102,11 @@ pub struct Entry {
     pub tcp_ports: Vec<RangeInclusive<u16>>,
     /// UDP ports.
     pub udp_ports: Vec<RangeInclusive<u16>>,
-    /// Whether it is routed over ExpressRoute.
+    /// True if it is routed over ExpressRoute.
     pub express_route: bool,
     /// How much it matters; `Default` in a list.
     pub category: Category,
-    /// Whether Microsoft calls it required.
+    /// True if Microsoft calls it required.
     pub required: bool,
     /// What is lost without it, in Microsoft's words.
     pub notes: String,

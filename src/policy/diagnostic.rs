@@ -352,7 +352,7 @@ impl Remark {
         self
     }
 
-    /// Whether it is an error.
+    /// Returns `true` if it is an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
@@ -403,7 +403,7 @@ impl Diagnostics {
         self.items.len()
     }
 
-    /// Whether the file earned nothing.
+    /// Returns `true` if the file earned nothing.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

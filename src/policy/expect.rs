@@ -73,7 +73,7 @@ pub enum Claim {
     Route {
         /// The address.
         to: IpAddr,
-        /// Whether it is reached through the tunnel.
+        /// True if it is reached through the tunnel.
         inside: bool,
     },
 }
@@ -235,7 +235,7 @@ fn read_route_test(section: &Section<'_, '_>, out: &mut Collector<'_>) -> Option
     Some(inside?.map(|inside| Claim::Route { to, inside }))
 }
 
-/// Whether `expect` begins as that of a route does.
+/// Returns `true` if `expect` begins as that of a route does.
 fn is_route_test(section: &Section<'_, '_>) -> bool {
     let text = section
         .value("expect")

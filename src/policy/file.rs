@@ -74,7 +74,7 @@ impl<'t> PolicyFile<'t> {
         }
     }
 
-    /// Whether the section has the key.
+    /// Returns `true` if the section has the key.
     pub(super) fn has(&self, section: &str, key: &str) -> bool {
         self.section(section, 0)
             .and_then(|section| section.get_ref().as_table())

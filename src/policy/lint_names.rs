@@ -63,7 +63,7 @@ fn check_upstreams(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'
     }
 }
 
-/// Whether a query to `upstream` comes out at `listen`.
+/// Returns `true` if a query to `upstream` comes out at `listen`.
 fn reaches(upstream: SocketAddr, listen: SocketAddr) -> bool {
     let same_family = upstream.is_ipv4() == listen.is_ipv4();
     // `0.0.0.0` listens at every address of this host, of which the policy tells only the loopback.

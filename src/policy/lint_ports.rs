@@ -86,7 +86,7 @@ fn example(policy: &Policy, lost: &[&Service]) -> String {
     )
 }
 
-/// Whether `media` take so much of `ports` that the service suffers.
+/// Returns `true` if `media` take so much of `ports` that the service suffers.
 fn covers_enough(media: &[PortRange], ports: PortRange) -> bool {
     let size = u32::from(ports.last()) - u32::from(ports.first()) + 1;
     // Ranges may overlap; the few of a policy are counted port by port.
@@ -101,7 +101,7 @@ fn covers_enough(media: &[PortRange], ports: PortRange) -> bool {
 /// Teams' clients inside that range are far below.
 const SUFFERING: u32 = 10;
 
-/// Whether clients still reach the service at some address through `allow`.
+/// Returns `true` if clients still reach the service at some address through `allow`.
 fn keeps(allow: &Allow, service: &Service) -> bool {
     let protocols = [Protocol::Tcp, Protocol::Udp]
         .into_iter()

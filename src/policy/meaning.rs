@@ -50,7 +50,7 @@ pub enum ProtocolSet {
 }
 
 impl ProtocolSet {
-    /// Whether `protocol` belongs to the set.
+    /// Returns `true` if `protocol` belongs to the set.
     pub const fn contains(self, protocol: Protocol) -> bool {
         matches!(
             (self, protocol),

@@ -70,7 +70,7 @@ impl<'a> SourceText<'a> {
         }
     }
 
-    /// Whether it is worth parsing: text, but for a few wrong bytes.
+    /// Returns `true` if it is worth parsing: text, but for a few wrong bytes.
     pub(super) const fn is_readable(&self) -> bool {
         self.readable
     }

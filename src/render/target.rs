@@ -18,7 +18,7 @@ pub struct Target {
     pub about: &'static str,
     /// The usual name of the file.
     pub file: &'static str,
-    /// Whether the file is a program that others start: its mode has the executable bits.
+    /// True if the file is a program that others start: its mode has the executable bits.
     pub is_executable: bool,
     /// The address families that the file can have; the others are left out, and a warning says so.
     pub families: Families,
@@ -75,12 +75,12 @@ pub enum Families {
 }
 
 impl Families {
-    /// Whether IPv4 is among them.
+    /// Returns `true` if IPv4 is among them.
     pub const fn has_v4(self) -> bool {
         matches!(self, Self::V4 | Self::Both)
     }
 
-    /// Whether IPv6 is among them.
+    /// Returns `true` if IPv6 is among them.
     pub const fn has_v6(self) -> bool {
         matches!(self, Self::V6 | Self::Both)
     }
@@ -124,7 +124,7 @@ pub enum Read {
 #[derive(Debug, Clone, Copy)]
 pub struct ReadNames {
     pub(super) read: fn(&str) -> Result<Said, ReadError>,
-    /// Whether the names below a hidden one stand in the file by themselves.
+    /// True if the names below a hidden one stand in the file by themselves.
     pub(super) lists_names_below: bool,
 }
 

@@ -63,7 +63,7 @@ impl Lists {
         lists
     }
 
-    /// Whether everything enters the tunnel in each family of which clients have addresses.
+    /// Returns `true` if everything enters the tunnel in each family of which clients have addresses.
     pub(super) fn include_everything(&self, plan: &RoutePlan) -> bool {
         let has_all = |v6: bool| {
             let mut whole = self
@@ -95,7 +95,7 @@ impl Lists {
         self
     }
 
-    /// Whether a half of a family is excluded from the whole of it.
+    /// Returns `true` if a half of a family is excluded from the whole of it.
     pub(super) fn exclude_half_of_v4(&self) -> bool {
         let mut v4 = self.excludes.iter().map(|line| line.prefix);
         v4.any(|prefix| prefix.addr().is_ipv4() && prefix.prefix_len() == 1)

@@ -85,7 +85,7 @@ pub(super) fn name_of(
     }
 }
 
-/// Whether `name` is made of letters, digits, `-` and `_`.
+/// Returns `true` if `name` is made of letters, digits, `-` and `_`.
 fn is_word(name: &str) -> bool {
     name.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

@@ -293,7 +293,7 @@ impl Table {
     }
 }
 
-/// Whether the rule at `number` comes behind those of all servers: whether it is about media.
+/// Returns `true` if the rule at `number` comes behind those of all servers: whether it is about media.
 fn is_behind_servers(ruleset: &Ruleset, number: usize) -> bool {
     let mut rules = ruleset.rules.iter();
     let servers = rules.rposition(|rule| rule.reason == Reason::Servers);
