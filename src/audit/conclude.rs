@@ -16,7 +16,7 @@ pub(super) struct Conclusion {
     pub(super) hosts: Vec<(IpNet, u64)>,
 }
 
-/// What is to be said of each service: services, then what is unclear, then media, the most packets first.
+/// Returns the conclusion about each service: services, then unclear ones, then media, the most packets first.
 pub(super) fn conclude(cut_off: &CutOff) -> Vec<Conclusion> {
     let mut destinations: Vec<Vec<&DestinationCounts>> = Vec::new();
     destinations.resize_with(cut_off.services.len(), Vec::new);
@@ -50,7 +50,7 @@ pub(super) fn conclude(cut_off: &CutOff) -> Vec<Conclusion> {
     conclusions
 }
 
-/// What a service is as a whole, where its destinations do not tell.
+/// Classifies a service as a whole, if its destinations do not decide.
 fn nature_as_a_whole(counts: &ServiceCounts, destinations: &[&DestinationCounts]) -> Nature {
     let ServicePort::Port(port) = counts.service.port else {
         return match counts.service.port {
@@ -74,7 +74,7 @@ fn nature_as_a_whole(counts: &ServiceCounts, destinations: &[&DestinationCounts]
     }
 }
 
-/// What a service is at one destination: a range of ports that services and media share can be either.
+/// Classifies a service at one destination: a range of ports that services and media share can be either.
 fn nature_of(
     counts: &ServiceCounts,
     destination: &DestinationCounts,
@@ -90,7 +90,8 @@ fn nature_of(
     }
 }
 
-/// Whether the dynamic TCP ports of a destination are Windows RPC; a peer of a call has one caller, at one or two ports.
+/// Returns `true` if the dynamic TCP ports of a destination are Windows RPC; a peer of a call has one caller, at one or
+/// two ports.
 fn offers_rpc(destination: &DestinationCounts, cut_off: &CutOff) -> bool {
     destination.several_clients
         || (destination.has_many_ports() && destination.beyond_attempts)

@@ -10,7 +10,7 @@ use super::sight::{looks_like_media, tcp_start};
 use super::sketch::{Sketch, memory_of, tagged};
 use crate::packet::{Addresses, PacketView, Protocol, Transport};
 
-/// What is counted of one service.
+/// Counters of one service.
 #[derive(Debug)]
 pub(super) struct ServiceCounts {
     pub(super) service: Service,
@@ -25,7 +25,7 @@ pub(super) struct ServiceCounts {
     pub(super) has_more: bool,
 }
 
-/// What is counted of one destination of a service.
+/// Counters of one destination of a service.
 #[derive(Debug)]
 pub(super) struct DestinationCounts {
     /// Position of the service.
@@ -75,14 +75,14 @@ struct Recent {
     place: Place,
 }
 
-/// Where a flow is counted: positions of its service and its destination; [`NOWHERE`] where the tables are full.
+/// Counters of a flow: positions of its service and its destination; [`NOWHERE`] if the tables are full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     service: u16,
     destination: u16,
 }
 
-/// What would be cut off.
+/// Traffic that the policy would cut off, by service and destination.
 #[derive(Debug)]
 pub(super) struct CutOff {
     known: KnownPorts,
@@ -220,7 +220,7 @@ impl CutOff {
         }
     }
 
-    /// Where a flow is counted, and notes of it what does not change from packet to packet.
+    /// Returns the counters of a flow, and notes of it what does not change from packet to packet.
     fn find(&mut self, service: Service, packet: &PacketView<'_>, port: u16, flow: u64) -> Place {
         let Some(service) = self.find_service(service) else {
             return NOWHERE;
@@ -316,7 +316,7 @@ impl CutOff {
     }
 }
 
-/// Where a flow is counted whose service or destination the tables have no room for.
+/// Counters of flows whose service or destination the tables have no room for.
 const NOWHERE: Place = Place {
     service: u16::MAX,
     destination: u16::MAX,

@@ -19,7 +19,7 @@ pub(super) fn hash_of(thing: &impl Hash) -> u64 {
     Even::default().hash_one(thing)
 }
 
-/// What identifies the flow of `packet`: addresses, protocol and ports, in one direction, the one that is judged.
+/// Returns the key of the flow of `packet`: addresses, protocol and ports, in the direction that is judged.
 ///
 /// A packet that shows no ports is one flow with all others between its addresses. `None` for the tail of a datagram: its
 /// first fragment was counted.

@@ -1,4 +1,4 @@
-//! What a policy does to real traffic: the answer to "what breaks when I switch the filter on?"
+//! Audits a policy on real traffic: the answer to "what breaks when I switch the filter on?"
 //!
 //! [`Audit`] is fed with packets and their verdicts, any number of them, and takes constant memory. Its [`Report`] says
 //! how much passes and how much is dropped, by reason and by rule; which services would be cut off, by name; and the
@@ -41,7 +41,7 @@ use cut_off::CutOff;
 use hash::flow_hash;
 use sketch::{Sketch, memory_of};
 
-/// What is counted while packets pass.
+/// Counters that are kept while packets pass.
 #[derive(Debug)]
 pub struct Audit {
     /// By reason and action.
@@ -154,7 +154,7 @@ impl Audit {
         sketches + self.rules.capacity() * size_of::<Tally>() + self.cut_off.memory_bytes()
     }
 
-    /// What it found out; `policy` is the one that gave the verdicts.
+    /// Returns the report; `policy` is the one that gave the verdicts.
     pub fn report(&self, policy: &CompiledPolicy) -> Report {
         let mut report = Report {
             judged: Tally::default(),

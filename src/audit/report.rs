@@ -30,7 +30,7 @@ impl Tally {
         self.bytes += length as u64;
     }
 
-    /// What is in `self` and not in the part `other`.
+    /// Returns the counts of `self` without those of its part `other`.
     pub(super) fn without(self, other: Self) -> Self {
         Self {
             packets: self.packets.saturating_sub(other.packets),
@@ -92,7 +92,7 @@ pub struct ReasonTraffic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "gateway", derive(Serialize))]
 pub struct RuleTraffic {
-    /// What kind of rule it is.
+    /// Kind of the rule.
     #[cfg_attr(feature = "gateway", serde(serialize_with = "rule_kind"))]
     pub kind: RuleKind,
     /// The operator's name for it.
@@ -104,7 +104,7 @@ pub struct RuleTraffic {
     pub traffic: Tally,
 }
 
-/// What a service that would be cut off is to the operator.
+/// Meaning of a cut-off service to the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "gateway", derive(Serialize))]
 #[cfg_attr(feature = "gateway", serde(rename_all = "kebab-case"))]
@@ -134,19 +134,19 @@ pub struct Destination {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "gateway", derive(Serialize))]
 pub struct CutService {
-    /// What it is to the operator.
+    /// Its meaning to the operator.
     pub nature: Nature,
     /// The name it is known by.
     pub name: Option<&'static str>,
     /// TCP or UDP.
     #[cfg_attr(feature = "gateway", serde(serialize_with = "as_text"))]
     pub protocol: Protocol,
-    /// Where it is found.
+    /// Ports at which it is found.
     #[cfg_attr(feature = "gateway", serde(serialize_with = "as_text"))]
     pub ports: PortRange,
     /// On which side of it the clients are.
     pub role: Role,
-    /// Who is on the other side.
+    /// The kind of host on the other side.
     pub scope: Scope,
     /// How much would be dropped.
     #[cfg_attr(feature = "gateway", serde(flatten))]
@@ -167,7 +167,7 @@ pub struct CutService {
 pub struct Suggestion {
     /// Its name; no `[[allow]]` of the policy has it.
     pub name: String,
-    /// Where it leads: all the hosts that were seen, and no other.
+    /// Destinations: all the hosts that were seen, and no other.
     #[cfg_attr(feature = "gateway", serde(serialize_with = "as_texts"))]
     pub to: Vec<IpNet>,
     /// Prefixes that are left out, because there are too many.
@@ -176,7 +176,7 @@ pub struct Suggestion {
     pub toml: String,
 }
 
-/// What an audit found out.
+/// Report of an audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "gateway", derive(Serialize))]
 pub struct Report {
@@ -196,13 +196,13 @@ pub struct Report {
     pub reasons: Vec<ReasonTraffic>,
     /// By rule, in file order; none without packets.
     pub rules: Vec<RuleTraffic>,
-    /// What would be cut off: services, then what is unclear, then media; the most packets first.
+    /// Services that would be cut off: services, then unclear ones, then media; the most packets first.
     pub cut_off: Vec<CutService>,
     /// Dropped as `media` or `hairpin` at ports that were too many to keep apart: somebody scans.
     pub scattered: Tally,
     /// Dropped as `media` or `hairpin` without showing ports: later fragments.
     pub without_ports: Tally,
-    /// What would keep the services, in their order.
+    /// `[[allow]]` entries that would keep the services, in their order.
     pub suggestions: Vec<Suggestion>,
 }
 

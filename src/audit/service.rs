@@ -29,7 +29,7 @@ pub enum Role {
     Reply,
 }
 
-/// Who is on the other side.
+/// The kind of host on the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "gateway", derive(serde::Serialize))]
 #[cfg_attr(feature = "gateway", serde(rename_all = "kebab-case"))]

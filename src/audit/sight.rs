@@ -1,4 +1,4 @@
-//! What one look at a packet tells about its conversation: how TCP starts, and whether UDP carries media.
+//! Facts about a conversation from one packet of it: the start of TCP, and signs that UDP carries media.
 
 use super::service::Role;
 use crate::packet::{Addresses, PacketView, Protocol, Transport};
@@ -16,7 +16,7 @@ pub(super) fn tcp_start(packet: &PacketView<'_>) -> Option<Role> {
     }
 }
 
-/// Whether a UDP packet looks like media; `None` where too little of it can be seen.
+/// Returns `Some(true)` if a UDP packet looks like media; `None` if too little of it can be seen.
 ///
 /// By the first bytes that RFC 7983 §7 tells apart: STUN (whose length field must be right: Lync's old format has no
 /// cookie), DTLS, TURN channels, RTP and RTCP. One packet proves nothing; most packets of a conversation do.

@@ -63,7 +63,7 @@ impl Sketch {
 
     /// How many distinct things there were whose hash is one of `belongs`.
     ///
-    /// What is kept is a fair sample, whatever the question, as long as the question does not look at high bits.
+    /// The hashes kept are a fair sample, whatever the question, as long as the question does not look at high bits.
     pub(super) fn estimate_where(&self, belongs: impl Fn(u64) -> bool) -> Estimate {
         let matching = self.hashes().filter(|&hash| belongs(hash)).count() as u64;
         if self.threshold == u64::MAX {
@@ -89,7 +89,7 @@ impl Sketch {
         self.slots.iter().copied().filter(|&hash| hash != EMPTY)
     }
 
-    /// Where `hash` belongs; `None` when it is there.
+    /// Returns the position at which to insert `hash`; `None` if it is present.
     #[inline]
     fn free_slot(&self, hash: u64) -> Option<usize> {
         let last = self.slots.len() - 1;

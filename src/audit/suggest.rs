@@ -38,7 +38,7 @@ pub(super) fn suggest(
     })
 }
 
-/// What an operator would call it.
+/// Returns the name that an operator would give it.
 fn name(service: &CutService) -> String {
     let place = match (service.role, service.scope) {
         (Role::Request, Scope::Corporate) => "",

@@ -24,7 +24,7 @@ pub(super) struct Classic {
     lengths: LengthOrder,
 }
 
-/// Where a record header keeps its two lengths: libpcap before 0.4 had them the other way round.
+/// Order of the two lengths in a record header: libpcap before 0.4 had them the other way round.
 #[derive(Debug, Clone, Copy)]
 enum LengthOrder {
     CapturedFirst,

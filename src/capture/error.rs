@@ -21,9 +21,9 @@ pub enum CaptureError {
     Truncated {
         /// Complete frames before the end.
         frames: u64,
-        /// Where the incomplete record starts, in bytes from the start of the capture.
+        /// Start of the incomplete record, in bytes from the start of the capture.
         record: u64,
-        /// Where the input ends.
+        /// End of the input.
         end: u64,
     },
     /// A record contradicts the format, so that nothing behind it can be trusted.
@@ -31,7 +31,7 @@ pub enum CaptureError {
     Damaged {
         /// Complete frames before the damage.
         frames: u64,
-        /// Where the damaged record starts, in bytes from the start of the capture.
+        /// Start of the damaged record, in bytes from the start of the capture.
         offset: u64,
         /// The defect.
         damage: Damage,

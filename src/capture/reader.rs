@@ -54,7 +54,7 @@ pub struct CaptureReader<R> {
     frames_before: u64,
     /// Bytes of the current record that are still to be stepped over.
     to_skip: u64,
-    /// Where the current record starts in the input.
+    /// Offset in the input at which the current record starts.
     record_start: u64,
     finished: bool,
 }

@@ -76,7 +76,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a test expected, and what happens.
+/// Describes a failed test: the expected and the actual outcome.
 fn failure(policy: &Policy, broken: &BrokenExpectation<'_>) -> String {
     let BrokenExpectation {
         test,

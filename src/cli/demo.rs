@@ -63,7 +63,7 @@ enum Way {
     Outside,
 }
 
-/// What became of a case.
+/// Outcome of a case.
 struct Outcome<'a> {
     case: &'a Case,
     before: bool,
@@ -71,7 +71,7 @@ struct Outcome<'a> {
     expected: Expected,
 }
 
-/// What the policy says.
+/// Verdict of the policy.
 struct Expected {
     passes: bool,
     because: String,
@@ -249,7 +249,7 @@ fn send(site: &Site, cases: &[Case]) -> Result<Vec<bool>, CliError> {
         .collect()
 }
 
-/// What the policy says of a case: what goes outside the tunnel is none of the filter's business.
+/// Returns the policy's verdict on a case; the filter does not see traffic outside the tunnel.
 fn expectation(policy: &CompiledPolicy, case: &Case) -> Expected {
     if case.way == Way::Outside {
         return Expected {

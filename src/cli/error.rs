@@ -8,7 +8,7 @@ use std::process::ExitCode;
 /// Why a command ends without its result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
-    /// What it was asked to do makes no sense: exit code 2.
+    /// The request makes no sense: exit code 2.
     #[error("{0}")]
     Usage(String),
     /// The policy has errors, which were printed: exit code 2.

@@ -106,7 +106,7 @@ pub(super) fn load_plan(path: &Path) -> Result<Planned, CliError> {
     Ok(Planned { policy, plan })
 }
 
-/// What there is to say about the routes; whether a feed is loaded was said with the feed.
+/// Prints the remarks on the routes; those on feeds that are not loaded were printed with the feed.
 pub(super) fn remarks_on_routes(plan: &RoutePlan) -> impl Iterator<Item = &Remark> {
     let remarks = plan.remarks.iter();
     remarks.filter(|it| it.code() != Code::FeedNotLoaded)

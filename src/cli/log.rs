@@ -6,7 +6,7 @@
 //!  workers ──┘ else it is counted as lost    └───────────────────────┘
 //! ```
 //!
-//! Who reads standard error may be stuck: a full pipe, a journal that has stopped. Traffic and control go on; lines that find
+//! A reader of standard error may be stuck: a full pipe, a stopped journal. Traffic and control go on; lines that find
 //! no room are lost, and how many they were is a line of its own once there is room again.
 
 use std::fs::File;
@@ -30,7 +30,7 @@ pub(super) struct LogWriter {
     tally: Arc<Tally>,
 }
 
-/// What has become of the lines.
+/// Counters of lines written and lost.
 #[derive(Debug, Default)]
 struct Tally {
     queued: AtomicU64,

@@ -50,7 +50,7 @@ pub(super) fn bytes(number: u64) -> String {
     scaled(number as f64, 1_024.0, &units)
 }
 
-/// What share of `all` the `part` is: `65 %`; never 0 or 100 unless it is.
+/// Formats the share of `part` in `all`: `65 %`; never 0 or 100 unless it is.
 pub(super) fn share(part: u64, all: u64) -> String {
     let percent = part as f64 * 100.0 / all.max(1) as f64;
     if part == 0 || part == all {

@@ -180,7 +180,7 @@ fn refuse_overwriting(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Whether two paths lead to one file, be it by links or because both would create it.
+/// Returns `true` if two paths lead to one file, by links or because both would create it.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
@@ -189,7 +189,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Where a file that is not there would be created.
+/// Returns the path at which a missing file would be created.
 fn created(path: &Path) -> PathBuf {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -265,7 +265,7 @@ impl Sink<'_> {
     }
 }
 
-/// Where verdict lines go.
+/// Destination of verdict lines.
 struct VerdictLines {
     out: BufWriter<Box<dyn Write>>,
     name: String,

@@ -43,10 +43,10 @@ pub(super) struct Options {
     /// Capture what is dropped to FILE (pcapng, the reason as packet comment), and older files beside it, FILE.1 to FILE.3
     #[arg(long, value_name = "FILE", conflicts_with = "cleanup")]
     capture_dropped: Option<PathBuf>,
-    /// What all files of that capture together may have
+    /// Maximum size of all files of that capture together
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..), requires = "capture_dropped")]
     capture_size: u16,
-    /// What that capture keeps of each packet, from its beginning; a super-packet is one packet
+    /// Number of bytes that the capture keeps of each packet, from its beginning; a super-packet is one packet
     #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u16).range(64..), requires = "capture_dropped")]
     snap_length: u16,
     #[command(flatten)]

@@ -185,7 +185,7 @@ fn push_record(text: &mut String, what: &str, unit: &str, record: &RecordStatus)
     }
 }
 
-/// What became of DNS queries.
+/// Prints the outcomes of DNS queries.
 fn push_names(text: &mut String, dns: &DnsStatus) {
     let listen: Vec<_> = dns.listen.iter().map(ToString::to_string).collect();
     let asked = dns.outcomes.iter().filter(|it| it.queries > 0);

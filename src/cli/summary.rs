@@ -271,7 +271,7 @@ impl Text {
 
     /// The lines of `table` behind its header, which is written.
     ///
-    /// Where the terminal is narrow, the names are cut, not the numbers.
+    /// On a narrow terminal, names are cut and numbers are not.
     fn table(&mut self, table: &mut Table, names: usize) -> Vec<String> {
         for (at, column) in table.column_iter_mut().enumerate() {
             if at != names {
@@ -334,7 +334,7 @@ fn cells(texts: impl IntoIterator<Item = String>, numbers: usize) -> Row {
     row
 }
 
-/// Who is cut off from whom, in `width` columns.
+/// Formats the sources and destinations that are cut off, in `width` columns.
 fn detail(service: &CutService, width: usize) -> String {
     let mut out = match (service.role, service.scope) {
         (Role::Request, Scope::Corporate) => "to ",

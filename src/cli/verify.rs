@@ -59,7 +59,7 @@ pub(super) struct Options {
     json: bool,
 }
 
-/// Where `--live` looks from.
+/// Host from which `--live` looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Live {
     /// The concentrator, beside the running gateway, as root
@@ -133,7 +133,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     })
 }
 
-/// What of a file in place does not fit the policy.
+/// Returns the findings about files in use that do not fit the policy.
 fn against(
     policy: &Policy,
     plan: &RoutePlan,

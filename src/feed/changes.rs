@@ -11,7 +11,7 @@ use super::microsoft::read_json;
 use super::prefix::{parse_prefix, shorten};
 use super::{EntryKey, FeedError, Note};
 
-/// What happens to an endpoint set.
+/// Change of an endpoint set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Disposition {
     /// It is new.
@@ -46,7 +46,7 @@ pub struct Change {
     pub id: u32,
     /// Id of the entry of the endpoints document that changes.
     pub entry: EntryKey,
-    /// What happens to the entry.
+    /// Change of the entry.
     pub disposition: Disposition,
     /// Why, in Microsoft's word; since 2018.
     pub impact: String,

@@ -7,18 +7,18 @@ use ipnet::IpNet;
 use super::{Document, Entry, EntryKey};
 use crate::address::PrefixSet;
 
-/// What differs between two versions of a feed.
+/// Differences between two versions of a feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// Addresses that only the later version has, in any entry.
     pub added: PrefixSet,
     /// Addresses that only the earlier version has.
     pub removed: PrefixSet,
-    /// What changed in each entry, by ascending key; empty for lists, whose lines have no identity.
+    /// Changes of each entry, by ascending key; empty for lists, whose lines have no identity.
     pub entries: Vec<EntryDifference>,
 }
 
-/// What changed in one entry.
+/// Changes of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryDifference {
     /// The entry.
@@ -34,7 +34,7 @@ pub struct EntryDifference {
 }
 
 impl Difference {
-    /// What `later` changes of `earlier`.
+    /// Returns the changes from `earlier` to `later`.
     pub fn between(earlier: &Document, later: &Document) -> Self {
         let (old, new) = (addresses(earlier), addresses(later));
         Self {
@@ -94,7 +94,7 @@ fn entry_difference(
     (!same).then_some(difference)
 }
 
-/// What changed beside the prefixes.
+/// Changes other than those of prefixes.
 fn facts(old: Option<&Entry>, new: Option<&Entry>) -> Vec<String> {
     let (old, new) = match (old, new) {
         (None, Some(_)) => return vec!["is new".to_owned()],

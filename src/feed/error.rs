@@ -33,7 +33,7 @@ pub enum FeedError {
         line: usize,
         /// Column, from 1.
         column: usize,
-        /// What is wrong.
+        /// The mistake.
         message: String,
     },
     /// A document without entries.
@@ -48,7 +48,7 @@ pub enum FeedError {
     /// A value that is not a prefix.
     #[error("{entry}: `{text}` {why}")]
     BadPrefix {
-        /// Where.
+        /// Entry with the mistake.
         entry: EntryKey,
         /// The value.
         text: String,
@@ -58,7 +58,7 @@ pub enum FeedError {
     /// A value that is not a list of ports.
     #[error("{entry}: `{text}` is not a list of ports, such as \"443,3478-3481\"")]
     BadPorts {
-        /// Where.
+        /// Entry with the mistake.
         entry: EntryKey,
         /// The value.
         text: String,
@@ -84,7 +84,7 @@ pub enum FeedError {
     /// Space that no public service has.
     #[error("{entry}: {prefix} is {purpose} space ({document}): no public service has it")]
     NotPublic {
-        /// Where.
+        /// Entry with the mistake.
         entry: EntryKey,
         /// The prefix.
         prefix: IpNet,
@@ -99,7 +99,7 @@ pub enum FeedError {
          wide_prefixes = \"accept\" takes it all the same"
     )]
     TooWide {
-        /// Where.
+        /// Entry with the mistake.
         entry: EntryKey,
         /// The prefix.
         prefix: IpNet,
@@ -120,9 +120,9 @@ pub enum FeedError {
     /// No entry has what the policy selects.
     #[error("no entry has {wanted}; the feed has {offered}")]
     NothingSelected {
-        /// What the policy selects.
+        /// Selection of the policy.
         wanted: String,
-        /// What there is.
+        /// Values that the file has.
         offered: String,
     },
     /// Entries, but not one prefix.
@@ -135,7 +135,7 @@ pub enum FeedError {
 pub enum Note {
     /// A prefix that is written otherwise than it is usual.
     Spelling {
-        /// Where.
+        /// Entry with the mistake.
         entry: EntryKey,
         /// As it is written.
         text: String,
@@ -144,7 +144,7 @@ pub enum Note {
     },
     /// A category that is none of the three.
     Category {
-        /// Where.
+        /// Entry with the mistake.
         entry: EntryKey,
         /// As it is written.
         text: String,

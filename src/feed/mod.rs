@@ -34,7 +34,7 @@ pub use microsoft::parse_microsoft;
 /// Bytes that a feed may have; Microsoft's has 100 KiB, and a list of a whole cloud one MiB.
 pub const MAX_FEED_SIZE: usize = 16 << 20;
 
-/// What identifies an entry of a feed.
+/// Key of an entry of a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EntryKey {
     /// The id that Microsoft gives it, the same in every version.
@@ -88,7 +88,7 @@ impl Category {
 /// One entry of a feed: an endpoint set of Microsoft's, or a line of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What identifies it.
+    /// Its key.
     pub key: EntryKey,
     /// `Exchange`, `SharePoint`, `Skype` (which is also Teams) or `Common`; empty in a list.
     pub service_area: String,
@@ -108,7 +108,7 @@ pub struct Entry {
     pub category: Category,
     /// True if Microsoft calls it required.
     pub required: bool,
-    /// What is lost without it, in Microsoft's words.
+    /// Functions lost without it, in Microsoft's words.
     pub notes: String,
 }
 
@@ -117,6 +117,6 @@ pub struct Entry {
 pub struct Document {
     /// Its entries, in their order.
     pub entries: Vec<Entry>,
-    /// What was taken although it is written in an unusual way.
+    /// Entries that were taken although they are written in an unusual way.
     pub notes: Vec<Note>,
 }

@@ -1,4 +1,4 @@
-//! What must hold for any bytes taken as a feed; the fuzzer and the property tests call it.
+//! Properties that hold for any bytes taken as a feed; the fuzzer and the property tests call it.
 
 use super::changes::parse_changes;
 use super::{Difference, Document, FeedError, guard, parse_list, parse_microsoft};

@@ -102,7 +102,7 @@ pub(super) fn parse_endpoint(text: &str) -> Result<(IpAddr, Option<u16>), Proble
     Ok((address, port.map(parse_port).transpose()?))
 }
 
-/// What keeps a text from being an address.
+/// The mistake that keeps a text from being an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fault {
     /// Octets with leading zeros; the address they most likely mean.
@@ -132,7 +132,7 @@ fn read_address(text: &str) -> Result<IpAddr, Fault> {
     Err(read_octets(text).unwrap_or(Fault::Other))
 }
 
-/// What is wrong with a dotted text that `Ipv4Addr` refuses.
+/// Describes the mistake in a dotted text that `Ipv4Addr` refuses.
 fn read_octets(text: &str) -> Option<Fault> {
     let mut octets = [0_u8; 4];
     let mut zeros = false;

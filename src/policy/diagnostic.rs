@@ -40,7 +40,7 @@ impl fmt::Display for Severity {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// What kind of mistake a diagnostic is about; its name is stable, for programs that read `--json`.
+        /// Kind of mistake of a diagnostic; its name is stable, for programs that read `--json`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Code {
@@ -213,7 +213,7 @@ impl Label {
         self.column
     }
 
-    /// What stands beside the underline; may be empty.
+    /// Text beside the underline; may be empty.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -268,7 +268,7 @@ impl Diagnostic {
         self.code
     }
 
-    /// What is wrong, with the value, in one line.
+    /// The mistake, with the value, in one line.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -278,7 +278,7 @@ impl Diagnostic {
         &self.labels
     }
 
-    /// What to write; each entry may have several lines.
+    /// Advice on what to write; each entry may have several lines.
     pub fn help(&self) -> &[String] {
         &self.help
     }
@@ -362,7 +362,7 @@ impl Remark {
         self.code
     }
 
-    /// What is wrong, with the value, in one line.
+    /// The mistake, with the value, in one line.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -373,7 +373,7 @@ impl Remark {
     }
 }
 
-/// What one policy file earned, in file order; errors before warnings where they stand at one place.
+/// Diagnostics of one policy file, in file order; errors before warnings at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics {
     pub(super) origin: String,
@@ -507,7 +507,7 @@ impl Error for Diagnostics {}
 /// Bytes of a line that a remark underlines.
 const LONGEST_UNDERLINED: usize = 120;
 
-/// Where the stages of reading put what they find.
+/// Collects the findings of all stages of reading.
 #[derive(Debug)]
 pub(super) struct Collector<'a> {
     pub(super) text: &'a SourceText<'a>,

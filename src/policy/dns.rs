@@ -39,7 +39,7 @@ pub struct DnsOptions {
     /// Servers that answer what is not pinned or hidden, as the file gives them; [`Policy::dns_upstreams`] knows the
     /// default.
     pub upstreams: Vec<Sourced<SocketAddr>>,
-    /// Who is answered, as the file gives it; [`Policy::dns_clients`] knows the default.
+    /// Prefixes that are answered, as the file gives them; [`Policy::dns_clients`] knows the default.
     pub clients: Vec<Sourced<IpNet>>,
     /// TTL of pinned records and of negative answers of one's own.
     pub ttl_seconds: u16,
@@ -157,7 +157,7 @@ impl Policy {
         upstreams.collect()
     }
 
-    /// Who is answered: `dns.clients`, else `vpn.client_subnets`.
+    /// Prefixes that are answered: `dns.clients`, else `vpn.client_subnets`.
     pub fn dns_clients(&self) -> &[Sourced<IpNet>] {
         if self.dns.clients.is_empty() {
             &self.vpn.client_subnets

@@ -40,13 +40,13 @@ use crate::verdict::{Action, Reason};
 pub struct Expectation {
     /// The operator's name for it.
     pub name: Sourced<String>,
-    /// What is to hold.
+    /// The claim that must hold.
     pub claim: Claim,
     /// Line of `expect`.
     pub line: u32,
 }
 
-/// What is to hold.
+/// The claim that must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// A packet gets a verdict.
@@ -122,7 +122,7 @@ pub enum ExpectedAnswer {
 }
 
 impl Claim {
-    /// What is expected, as the file writes it.
+    /// The expected outcome, as the file writes it.
     pub fn expected(&self) -> String {
         match self {
             Self::Packet { expect, .. } => expect.to_string(),
@@ -457,7 +457,7 @@ const TYPES: &[(&str, LookupType)] = &[
     ("SRV", LookupType::Srv),
     ("HTTPS", LookupType::Https),
 ];
-/// What follows `expect` in a test of a route, and whether it means the tunnel.
+/// Words of `expect` in a test of a route; `true` for the one that means the tunnel.
 const SIDES: &[(&str, bool)] = &[
     (OUTSIDE, false),
     (INSIDE, true),

@@ -128,7 +128,7 @@ impl Policy {
     /// [`FeedError`] where the file has a mistake; the policy is as it was.
     ///
     /// # Panics
-    /// Where the policy has no feed at `position`.
+    /// If the policy has no feed at `position`.
     pub fn take_feed(&mut self, position: usize, bytes: &[u8]) -> Result<Document, FeedError> {
         let feed = &mut self.feeds[position];
         let document = feed.read(bytes)?;
@@ -168,7 +168,7 @@ pub struct Withdrawn<'a> {
     pub service: &'a str,
     /// The prefix, and its line.
     pub prefix: Sourced<IpNet>,
-    /// What of it the feed still has.
+    /// The part of it that the feed still has.
     pub still_there: PrefixSet,
 }
 

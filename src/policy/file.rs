@@ -20,7 +20,7 @@ pub(super) struct PolicyFile<'t> {
     root: DeTable<'t>,
 }
 
-/// Where in a file a value stands.
+/// Place of a value in a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     /// Section: `vpn`, `server`, ...
@@ -82,7 +82,7 @@ impl<'t> PolicyFile<'t> {
     }
 }
 
-/// What to say about a syntax error of `source`.
+/// Returns the report of a syntax error of `source`.
 pub(super) fn report(error: &SyntaxError, source: &str, text: &SourceText<'_>) -> Diagnostic {
     let label = text.label(error.span.clone(), "");
     let span = label.span();

@@ -32,7 +32,7 @@ pub(super) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<
     }
 }
 
-/// Who is where, for quick questions.
+/// The address sets of a policy, for quick questions.
 struct Scope {
     clients: PrefixSet,
     corporate: PrefixSet,

@@ -177,7 +177,7 @@ fn check_hosts(
     }
 }
 
-/// What hides `host`, in prose.
+/// Names the rule that hides `host`, in prose.
 fn hidden_by(policy: &Policy, host: &str) -> Option<String> {
     let mut servers = policy.servers.iter();
     let server = servers.find(|server| server.hosts.iter().any(|it| it.value == host));

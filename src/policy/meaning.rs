@@ -22,7 +22,7 @@ use super::product::Product;
 /// A value and the line of the policy file that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sourced<T> {
-    /// What is meant.
+    /// The value.
     pub value: T,
     /// Line of the policy file, counted from 1; 0 where the file leaves the value to its default.
     pub line: u32,
@@ -110,7 +110,7 @@ pub struct MediaOptions {
     pub recognition: MediaMatch,
 }
 
-/// What happens to a packet whose source is not in `vpn.client_subnets`.
+/// Treatment of a packet whose source is not in `vpn.client_subnets`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum UnknownSource {
     /// Forward it as `not-a-client`.
@@ -120,7 +120,7 @@ pub enum UnknownSource {
     Drop,
 }
 
-/// What happens to a packet to a public service that enters the tunnel.
+/// Treatment of a packet to a public service that enters the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum LeakedPublic {
     /// Forward it and count the leak.
@@ -287,15 +287,15 @@ pub struct Feed {
     pub service_areas: Vec<Sourced<String>>,
     /// Categories to take; all when empty.
     pub categories: Vec<Sourced<String>>,
-    /// Whether entries are taken that the publisher calls optional.
+    /// The entries that are taken: all, or only those that the publisher does not call optional.
     pub entries: EntryChoice,
-    /// Where `offramp feed fetch` gets the file; the publisher's own address where the format has one.
+    /// URL from which `offramp feed fetch` gets the file; the publisher's own where the format has one.
     pub url: Option<Sourced<String>>,
     /// Age of the file from which `offramp check` warns.
     pub max_age_days: u16,
-    /// What happens to prefixes so wide that they would empty the tunnel.
+    /// Treatment of prefixes so wide that they would empty the tunnel.
     pub wide_prefixes: WidePrefixes,
-    /// What the file says, once [`Policy::take_feed`] has read it. No part of the policy file, so printing leaves it out.
+    /// Contents of the file, once [`Policy::take_feed`] has read it. No part of the policy file, so printing leaves it out.
     pub prefixes: Option<Vec<FeedPrefix>>,
 }
 
@@ -323,7 +323,7 @@ pub enum EntryChoice {
     Required,
 }
 
-/// What happens to a feed with prefixes so wide that they would empty the tunnel.
+/// Treatment of a feed with prefixes so wide that they would empty the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum WidePrefixes {
     /// The feed is refused.
@@ -368,7 +368,7 @@ pub enum DivertScope {
     Suspects,
 }
 
-/// What happens to traffic while the filter is not running.
+/// Treatment of traffic while the filter is not running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum FailMode {
     /// Traffic passes unfiltered.
@@ -458,7 +458,7 @@ impl GatewayOptions {
     pub const TABLE: u32 = 28_528;
     /// The control socket where the file names none.
     pub const CONTROL: &'static str = "/run/offramp/control.sock";
-    /// What a file is called that is standard output.
+    /// Name that stands for standard output.
     pub const STANDARD_OUTPUT: &'static str = "-";
     /// Lines a second of the drop log, for each reason, where the file leaves it open: to read along, and for no disk a load.
     pub const DROP_LOG_RATE: u32 = 10;
@@ -511,7 +511,7 @@ pub enum InterfaceType {
     Any,
 }
 
-/// What the operator wants: the meaning of one policy file.
+/// The meaning of one policy file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Name of the file, for messages.

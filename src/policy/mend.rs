@@ -16,7 +16,7 @@ pub(super) struct SyntaxError {
     pub(super) kind: SyntaxErrorKind,
 }
 
-/// What is wrong at the span.
+/// The mistake at the span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SyntaxErrorKind {
     /// A key or section that exists already.

@@ -1,4 +1,4 @@
-//! What the operator wants.
+//! The operator's policy file, from its text to its checked meaning.
 //!
 //! Three stages, three types. `PolicyFile` is syntax: what the TOML says, every value with its
 //! span. [`Policy`] is meaning: plain, comparable, valid by construction. The filter's `CompiledPolicy` is speed.

@@ -7,7 +7,7 @@ use super::diagnostic::Code;
 pub(super) struct Problem {
     pub(super) code: Code,
     pub(super) message: String,
-    /// What stands beside the underline.
+    /// Text beside the underline.
     pub(super) label: String,
     pub(super) help: Option<String>,
 }

@@ -39,7 +39,7 @@ impl Product {
         ("teams", Self::Teams),
     ];
 
-    /// Where its programs are: those that carry media, in each width that it comes in.
+    /// Paths of its programs: those that carry media, in each width that it comes in.
     pub const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Lync2010 => &[
@@ -79,7 +79,7 @@ impl Product {
         }
     }
 
-    /// What there is to know about its programs.
+    /// Facts about its programs.
     pub const fn caveat(self) -> Option<&'static str> {
         match self {
             Self::Lync2010 | Self::LiveMeeting => None,

@@ -325,7 +325,7 @@ pub(super) fn repeated<'f, 't>(
     }
 }
 
-/// Whether a section stands once or several times.
+/// Number of times a section may stand: once or several times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Single,
@@ -395,7 +395,7 @@ pub(super) const MAX_LOG_RATE: u32 = 1_000;
 /// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one.
 const MAX_WORKERS: u16 = 256;
 
-/// What Linux takes for SCHED_FIFO (sched(7)).
+/// The priorities that Linux takes for SCHED_FIFO (sched(7)).
 const PRIORITIES: RangeInclusive<u8> = 1..=99;
 
 /// The last processor that an affinity mask of the C library has a bit for (CPU_SETSIZE).

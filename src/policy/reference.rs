@@ -1,4 +1,4 @@
-//! What must hold for any bytes taken as a policy file; the fuzzer and the property tests call it.
+//! Properties that hold for any bytes taken as a policy file; the fuzzer and the property tests call it.
 
 use super::diagnostic::{Diagnostics, Severity};
 use super::report::Style;

@@ -7,7 +7,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Render
 
 use super::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 
-/// Whether a drawing has terminal colors.
+/// Style of a drawing: plain, or with terminal colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Style {
     /// Text alone: for files, logs and tests.

@@ -22,7 +22,7 @@ pub(super) struct Section<'f, 't> {
     table: &'f DeTable<'t>,
 }
 
-/// What a list must hold.
+/// Requirement on a list's length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
     /// The key may be absent and the list empty.

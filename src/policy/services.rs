@@ -11,7 +11,7 @@ pub struct Service {
     pub protocols: ProtocolSet,
     /// Its ports.
     pub ports: PortRange,
-    /// What users lose when clients cannot reach it; `None` for media itself and for what media rules are no danger to.
+    /// The loss to users when clients cannot reach it; `None` for media itself and for services that media rules do not endanger.
     pub breaks: Option<&'static str>,
 }
 

@@ -173,7 +173,7 @@ impl<'a> SourceText<'a> {
     }
 }
 
-/// What makes `bytes` no text at all.
+/// Describes why `bytes` are no text at all.
 fn unreadable(bytes: &[u8]) -> Option<Diagnostic> {
     if bytes.len() > MAX_FILE_SIZE {
         let message = format!(

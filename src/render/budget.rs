@@ -99,7 +99,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// What would bring it below the limit.
+/// Names the change that would bring it below the limit.
 fn shrink(
     target: &'static Target,
     plan: &RoutePlan,

@@ -54,7 +54,7 @@ pub struct Options {
     pub name: Option<String>,
 }
 
-/// What a file is written from.
+/// The policy or a plan, from which a file is written.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
     /// A policy whose feeds have been loaded: enough for every target.

@@ -1,4 +1,4 @@
-//! What must hold of every rendering; the property tests and the fuzzer call it.
+//! Properties that hold for every rendering; the property tests and the fuzzer call it.
 
 use super::{Form, Kind, Options, RenderError, Target, difference, read, render};
 use crate::address::PrefixSet;

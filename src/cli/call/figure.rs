@@ -77,7 +77,7 @@ fn places(prediction: &Prediction) -> Vec<Place> {
     places
 }
 
-/// What is connected with what.
+/// Lines between the boxes.
 fn links(prediction: &Prediction) -> Vec<(Place, Place)> {
     let mut links = vec![
         (Place::Gateway, Place::Company),
@@ -231,7 +231,7 @@ const WIDTH: i32 = 900;
 const PANEL_HEIGHT: i32 = 370;
 const BOX_WIDTH: i32 = 138;
 const BOX_HEIGHT: i32 = 44;
-/// What a box holds of these letters.
+/// Returns the part of these letters that fits a box.
 const MOST_CHARS: usize = 20;
 const GOOD: &str = "#1a7f37";
 const BAD: &str = "#c62828";

@@ -35,10 +35,10 @@ pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY")]
     policy: PathBuf,
-    /// Who calls
+    /// The caller's place
     #[arg(long, value_name = "SIDE")]
     from: SideName,
-    /// Who is called
+    /// The callee's place
     #[arg(long, value_name = "SIDE")]
     to: SideName,
     /// Firewalls of homes pass no UDP

@@ -64,7 +64,7 @@ fn section(out: &mut String, title: &str, prediction: &Prediction, all_pairs: bo
     }
 }
 
-/// What became of a way: the pair that wins, one that works as well, or what stands in the way.
+/// Describes the outcome of a path: the pair that wins, one that works as well, or the obstacle.
 fn way_lines(prediction: &Prediction, way: Way) -> Vec<String> {
     let of_way: Vec<&Pair> = prediction
         .pairs
@@ -182,7 +182,7 @@ fn path(prediction: &Prediction, pair: &Pair, success: &Success) -> String {
     out
 }
 
-/// Whether the way between two places is the tunnel.
+/// Returns `true` if the path between two places is the tunnel.
 pub(super) fn is_tunnel(prediction: &Prediction, from: Place, to: Place) -> bool {
     let is_client = |place: Place| match place {
         Place::Party(party) => prediction.parties[party].side == Side::Vpn,
@@ -191,7 +191,7 @@ pub(super) fn is_tunnel(prediction: &Prediction, from: Place, to: Place) -> bool
     (from == Place::Gateway && is_client(to)) || (to == Place::Gateway && is_client(from))
 }
 
-/// What a place is called, with its address.
+/// Returns the name of a place, with its address.
 pub(super) fn place_text(prediction: &Prediction, pair: &Pair, place: Place) -> String {
     let [name, address] = place_words(prediction, pair, place);
     format!("{name} {address}").trim_end().to_owned()

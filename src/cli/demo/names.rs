@@ -22,7 +22,7 @@ pub(super) const NAMES: [&str; 4] = [
     "intranet.contoso.com",
 ];
 
-/// What became of a name.
+/// Outcome of a name.
 pub(super) struct NameOutcome {
     name: &'static str,
     before: Resolved,
@@ -31,7 +31,7 @@ pub(super) struct NameOutcome {
     because: String,
 }
 
-/// What the first client gets for each of [`NAMES`] from `server`.
+/// Returns the answers of `server` to the first client for each of [`NAMES`].
 pub(super) fn ask(site: &Site, server: SocketAddr) -> Result<Vec<Resolved>, CliError> {
     thread::scope(|scope| {
         let threads = NAMES
@@ -48,7 +48,7 @@ pub(super) fn ask(site: &Site, server: SocketAddr) -> Result<Vec<Resolved>, CliE
     })
 }
 
-/// What became of each of [`NAMES`], and what the policy says.
+/// Returns the outcome of each of [`NAMES`], beside the policy's answer.
 pub(super) fn compare(
     zones: &Zones,
     before: Vec<Resolved>,
@@ -70,7 +70,7 @@ pub(super) fn compare(
         .collect()
 }
 
-/// What the policy says of `name`, for which the company's own server says `internal`.
+/// Returns the policy's answer for `name`, for which the company's own server answers `internal`.
 fn expectation(zones: &Zones, name: &str, internal: Resolved) -> (Resolved, String) {
     let Ok(name) = name.parse() else {
         return (Resolved::NoName, "no name".to_owned());

@@ -40,7 +40,7 @@ pub(in crate::cli) struct Options {
     json: bool,
 }
 
-/// What the two versions change under a policy.
+/// Changes under a policy between the two versions.
 struct UnderPolicy {
     effects: Effects,
     /// Prefixes that the policy names by hand and the later version has withdrawn: service, prefix, line, what is left.
@@ -236,7 +236,7 @@ fn listed(set: &PrefixSet) -> String {
     lines.join("\n")
 }
 
-/// What differs, in words.
+/// Describes the differences, for people.
 pub(super) fn difference_text(difference: &Difference) -> String {
     if difference.is_empty() {
         return "the two say the same\n".to_owned();
@@ -263,7 +263,7 @@ pub(super) fn difference_text(difference: &Difference) -> String {
     text
 }
 
-/// What differs, for programs.
+/// Describes the differences, for programs.
 pub(super) fn difference_json(difference: &Difference) -> Value {
     let texts =
         |list: &[ipnet::IpNet]| -> Vec<String> { list.iter().map(ToString::to_string).collect() };

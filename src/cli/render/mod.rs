@@ -41,7 +41,7 @@ Examples:
 
 Exit code 3 when --check finds a difference: in addresses and names, not in lines; of rules, in lines that say something.")]
 pub(super) struct Options {
-    /// What to write; --list tells them all
+    /// Name of the target to write; --list prints all of them
     #[arg(value_name = "TARGET", required_unless_present = "list", value_parser = targets())]
     target: Option<&'static Target>,
     /// The policy file
@@ -76,9 +76,9 @@ pub(super) struct Options {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum FormName {
-    /// What enters the tunnel
+    /// List the prefixes that enter the tunnel
     Include,
-    /// What does not
+    /// List the prefixes that do not
     Exclude,
 }
 
@@ -211,7 +211,7 @@ fn without_plan(policy: Policy, choices: impl Fn(&Policy) -> render::Options) ->
     }
 }
 
-/// Where DHCP's routes lead without --via: the pin-point DNS server, where it has an address of the clients' subnets.
+/// Default of --via for DHCP: the pin-point DNS server, if it has an address in the clients' subnets.
 fn router(policy: &Policy) -> Option<Ipv4Addr> {
     let mut subnets = policy.vpn.client_subnets.iter();
     policy

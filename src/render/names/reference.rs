@@ -1,4 +1,4 @@
-//! What must hold of every file of names; the property tests and the fuzzer call it.
+//! Properties that hold for every file of names; the property tests and the fuzzer call it.
 
 use arbitrary::Unstructured;
 

@@ -111,7 +111,7 @@ fn zone_of(policy: &Policy, name: &DnsName) -> DnsName {
     }
 }
 
-/// What `name` is called in `zone`.
+/// Returns the label of `name` relative to `zone`.
 fn within(name: &DnsName, zone: &DnsName) -> String {
     let labels = name.labels().count() - zone.labels().count();
     let node = DnsName::from_labels(name.labels().take(labels));

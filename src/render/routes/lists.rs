@@ -9,7 +9,7 @@ use crate::plan::{Entry, RoutePlan};
 use crate::policy::TunnelMode;
 use crate::render::{Form, Measures};
 
-/// What a target lists.
+/// Prefixes that a target lists.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lists {
     pub(super) includes: Vec<Line>,
@@ -24,7 +24,7 @@ pub(super) struct Line {
     pub(super) origin: String,
 }
 
-/// Who keeps the VPN gateway's own address out of the tunnel.
+/// The party that keeps the VPN gateway's own address out of the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gateways {
     /// The VPN client, by a route of its own.

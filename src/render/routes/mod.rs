@@ -1,7 +1,7 @@
 //! Routes: the addresses that enter the tunnel, for VPN servers, DHCP servers and clients.
 //!
 //! A target lists the prefixes that enter the tunnel (*include*), or those that do not (*exclude*), or has both forms.
-//! What each file says is read back as [`Pushed`] and compared with the plan by addresses.
+//! Each file is read back as [`Pushed`] and compared with the plan by addresses.
 
 pub mod cisco_asa;
 mod dhcp;

@@ -6,12 +6,12 @@ use crate::address::{PrefixSet, more_specific};
 use crate::render::{ReadError, code_lines, shorten};
 use ipnet::{IpNet, Ipv4Net};
 
-/// What a file sends into the tunnel and keeps out of it.
+/// Prefixes that a file sends into the tunnel and keeps out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pushed {
-    /// What enters the tunnel, where nothing more specific says otherwise.
+    /// Prefixes that enter the tunnel, unless a more specific one says otherwise.
     pub includes: Vec<IpNet>,
-    /// What does not, where nothing more specific says otherwise.
+    /// Prefixes that do not, unless a more specific one says otherwise.
     pub excludes: Vec<IpNet>,
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! One file replaces the table in one transaction. A counter stands behind every verdict, with the reason as its comment.
-//! What the kernel drops before its forward hook (header lengths, checksums, options that are none) is no rule's business.
+//! No rule covers packets that the kernel drops before its forward hook (header lengths, checksums, invalid options).
 
 use std::fmt::Write as _;
 
