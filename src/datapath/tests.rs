@@ -37,11 +37,15 @@ struct Counting<'a> {
     judgement: worker::ByPolicy<'a>,
     judged: u64,
     counted: u64,
+    /// The last byte of each destination, in the order of judgement.
+    order: Vec<u8>,
 }
 
 impl Judgement for Counting<'_> {
     fn judge(&mut self, packets: &[Received<'_>], verdicts: &mut [Verdict]) {
         self.judged += packets.len() as u64;
+        let destinations = packets.iter().filter_map(|packet| packet.bytes.get(19));
+        self.order.extend(destinations);
         self.judgement.judge(packets, verdicts);
     }
 
@@ -55,6 +59,7 @@ fn counting(policy: &CompiledPolicy) -> Counting<'_> {
         judgement: worker::ByPolicy::new(policy),
         judged: 0,
         counted: 0,
+        order: Vec::new(),
     }
 }
 
@@ -104,6 +109,34 @@ fn a_device_that_fails_ends_the_worker() {
         matches!(ended, Err(BackendError::Interface { .. })),
         "{ended:?}"
     );
+}
+
+#[test]
+fn each_fault_happens() {
+    let (policy, packets) = (policy(), packets(200));
+    let under = |rates| {
+        let mut faulty = Faulty::new(MemoryBackend::new(&packets), rates, 7);
+        let mut judgement = counting(&policy);
+        worker::run(&mut faulty, &mut judgement).expect("no error is asked for");
+        (judgement.order, faulty.into_inner().forwarded().len())
+    };
+    let none = FaultRates::default();
+    let (plain, passed) = under(none);
+    let (lost, _) = under(FaultRates { lost: 128, ..none });
+    assert!(lost.len() < plain.len() && !lost.is_empty());
+    let (duplicated, _) = under(FaultRates {
+        duplicated: 128,
+        ..none
+    });
+    assert!(duplicated.len() > plain.len() && duplicated.is_sorted());
+    let (reordered, _) = under(FaultRates {
+        reordered: 128,
+        ..none
+    });
+    assert_eq!(reordered.len(), plain.len());
+    assert!(!reordered.is_sorted());
+    let (_, of_short) = under(FaultRates { short: 128, ..none });
+    assert!(of_short < passed, "{of_short} of {passed}");
 }
 
 fn rates() -> impl Strategy<Value = FaultRates> {

@@ -168,13 +168,17 @@ mod tests {
         (Loader::new(source, manager, unchanged), has_begun, allow)
     }
 
+    /// Bounds a test whose load never comes; a passing test takes milliseconds.
+    const DEADLINE: Duration = Duration::from_secs(20);
+
     fn on_one_thread(test: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        runtime.block_on(test);
+        let ended = runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await });
         runtime.shutdown_background();
+        ended.expect("the loader waits for a load that nobody starts");
     }
 
     #[test]
@@ -182,7 +186,7 @@ mod tests {
         on_one_thread(async {
             let (mut loader, has_begun, _allow) = slow();
             loader.ask(Occasion::Signal, Generation(2));
-            assert_eq!(has_begun.recv(), Ok(Generation(2)));
+            assert_eq!(has_begun.recv_timeout(DEADLINE), Ok(Generation(2)));
             // The load is blocked. Timers, and so everything else on this thread, keep running.
             let loaded = tokio::time::timeout(Duration::from_millis(1), loader.loaded());
             assert!(loaded.await.is_err());

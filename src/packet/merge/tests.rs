@@ -92,7 +92,7 @@ fn a_batch_of_one_flow_becomes_as_few_packets_as_it_can() {
 fn a_run_is_no_longer_than_the_longest_packet() {
     // 45 payloads of 1,440 bytes, and a last one that fills 65,535 bytes to the end, or passes it by one.
     for (flow, headers) in [(TCP4, 52), (UDP4, 28), (TCP6, 72), (UDP6, 48)] {
-        let rest = MAX_PACKET - headers - 45 * 1_440;
+        let rest = 65_535 - headers - 45 * 1_440;
         let with_last = |last| {
             let mut sends = vec![usual(1_440); 45];
             sends.push(usual(last));
