@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// The folders of `src/`, from the ground floor up.
 const FLOORS: [&[&str]; 8] = [
-    &["address", "capture", "feed", "name", "packet", "verdict"],
+    &[
+        "address", "capture", "feed", "message", "name", "packet", "verdict",
+    ],
     &["policy"],
     &["filter"],
     &["audit", "datapath", "plan"],

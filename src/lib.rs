@@ -25,6 +25,7 @@
 //!    0   address   longest-prefix match: address → class; sets of addresses and ports
 //!    0   packet    bytes → PacketView; fragments; merging; media, recognized
 //!    0   verdict   action, reason, rule: the table of reasons
+//!    0   message   text of others in messages to people
 //!    0   name      DNS names and record types
 //!    0   feed      prefixes that others publish
 //!    0   capture   pcap, pcapng, link headers
@@ -86,6 +87,7 @@ pub mod filter;
     reason = "threads, clocks, files and sockets belong here"
 )]
 pub mod gateway;
+mod message;
 pub mod name;
 pub mod packet;
 pub mod plan;

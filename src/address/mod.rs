@@ -29,6 +29,7 @@
 //! [`PrefixSet`] is a set of addresses with set algebra, listed in the fewest prefixes.
 
 mod error;
+mod family;
 mod few;
 mod ipv4;
 mod ipv6;
@@ -39,6 +40,7 @@ pub mod set;
 pub mod special;
 
 pub use error::BuildError;
+pub use family::Family;
 pub(crate) use few::{FewRanges, Number};
 pub use ipv4::Ipv4Trie;
 pub use ipv6::Ipv6Trie;

@@ -11,11 +11,12 @@ use super::error::CliError;
 use super::input::{load_policy, load_policy_quietly};
 use super::log_options::LogOptions;
 use crate::filter::CompiledPolicy;
-use crate::gateway::host::finding::{Finding, Severity};
+use crate::gateway::host::finding::Finding;
 use crate::gateway::host::source::{PolicyPath, check_tests};
 use crate::gateway::record::drops::{CaptureOptions, DropOptions};
 use crate::gateway::resolver::QueryLogOptions;
 use crate::gateway::run::{self as gateway, Rehearsal, RunError};
+use crate::policy::Severity;
 
 /// Enforce the policy on the traffic of a VPN, beside its daemon
 ///
@@ -112,11 +113,7 @@ fn rehearse(
         advice,
     } in &findings
     {
-        let word = match severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        text.push_str(&format!("# {word}: {what}\n#   {advice}\n"));
+        text.push_str(&format!("# {severity}: {what}\n#   {advice}\n"));
     }
     if !findings.is_empty() {
         text.push('\n');

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::microsoft::read_json;
-use super::prefix::{parse_prefix, shorten};
+use super::prefix::parse_prefix;
 use super::{EntryKey, FeedError, Note};
+use crate::message::shorten;
 
 /// Change of an endpoint set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::list::read_text;
-use super::prefix::{parse_prefix, shorten};
+use super::prefix::parse_prefix;
 use super::{Category, Document, Entry, EntryKey, FeedError, Note};
+use crate::message::shorten;
 
 /// An element of the document, as it is written.
 #[derive(Debug, Deserialize)]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::{EntryKey, FeedError, Note};
+use crate::message::shorten;
 
 /// Reads a prefix or an address; an unusual spelling adds to `notes`.
 pub(super) fn parse_prefix(
@@ -52,22 +53,3 @@ pub(super) fn parse_prefix(
     }
     Ok(taken)
 }
-
-/// `value` short enough for a message, control characters escaped.
-pub(super) fn shorten(value: &str) -> String {
-    let mut short = String::new();
-    for char in value.chars().take(LONGEST_SHOWN) {
-        if char.is_control() {
-            short.extend(char.escape_debug());
-        } else {
-            short.push(char);
-        }
-    }
-    if value.chars().nth(LONGEST_SHOWN).is_some() {
-        short.push_str("...");
-    }
-    short
-}
-
-/// Characters of a value that a message repeats.
-const LONGEST_SHOWN: usize = 80;

@@ -21,11 +21,11 @@ pub struct FragmentKey {
     source: [u8; 16],
     destination: [u8; 16],
     id: u32,
-    family: Family,
+    version: Version,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Family {
+enum Version {
     V4 { protocol: u8 },
     V6,
 }
@@ -37,7 +37,7 @@ impl FragmentKey {
             source: source.to_ipv6_mapped().octets(),
             destination: destination.to_ipv6_mapped().octets(),
             id,
-            family: Family::V4 { protocol },
+            version: Version::V4 { protocol },
         }
     }
 
@@ -47,7 +47,7 @@ impl FragmentKey {
             source: source.octets(),
             destination: destination.octets(),
             id,
-            family: Family::V6,
+            version: Version::V6,
         }
     }
 

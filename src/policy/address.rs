@@ -8,7 +8,8 @@ use ipnet::IpNet;
 
 use super::diagnostic::Code;
 use super::port::parse_port;
-use super::problem::{Problem, shorten};
+use super::problem::Problem;
+use crate::message::shorten;
 
 /// Reads an address or a prefix; an address alone is the prefix that holds only it.
 pub(super) fn parse_prefix(text: &str) -> Result<IpNet, Problem> {

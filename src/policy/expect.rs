@@ -29,10 +29,11 @@ use super::file::PolicyFile;
 use super::meaning::{Protocol, Sourced};
 use super::name::{parse_host, parse_service};
 use super::print::pair;
-use super::problem::{Problem, nearest, quoted_list, shorten};
+use super::problem::{Problem, nearest, quoted_list};
 use super::read::repeated;
 use super::rules::Names;
 use super::section::{Section, parse_word};
+use crate::message::shorten;
 use crate::verdict::{Action, Reason};
 
 /// `[[test]]`: what must hold before the policy is taken.

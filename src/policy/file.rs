@@ -11,8 +11,8 @@ use super::address::{parse_address, parse_prefix};
 use super::diagnostic::{Code, Diagnostic};
 use super::mend::{SyntaxError, SyntaxErrorKind};
 use super::port::parse_ports;
-use super::problem::shorten;
 use super::text::SourceText;
+use crate::message::shorten;
 
 /// A policy file as it is written.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::diagnostic::Code;
 use super::meaning::GatewayOptions;
-use super::problem::{Problem, shorten};
+use super::problem::Problem;
+use crate::message::shorten;
 
 /// Reads the name of a rule: any text of one line.
 pub(super) fn parse_name(text: &str) -> Result<String, Problem> {

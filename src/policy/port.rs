@@ -2,7 +2,8 @@
 
 use super::diagnostic::Code;
 use super::meaning::PortRange;
-use super::problem::{Problem, shorten};
+use super::problem::Problem;
+use crate::message::shorten;
 
 /// Reads `"N"` or `"LO-HI"`; port 0 is refused, no packet of a working application carries it.
 pub(super) fn parse_ports(text: &str) -> Result<PortRange, Problem> {

@@ -63,24 +63,8 @@ pub(super) fn quoted_list(words: &[&str]) -> String {
     }
 }
 
-/// `value` short enough for a message, control characters escaped.
-pub(super) fn shorten(value: &str) -> String {
-    let mut short: String = value
-        .chars()
-        .take(LONGEST_SHOWN)
-        .flat_map(char::escape_debug)
-        .collect();
-    if value.chars().nth(LONGEST_SHOWN).is_some() {
-        short.push_str("...");
-    }
-    short
-}
-
 /// Jaro-Winkler likeness from which a word counts as misspelt; the tests show both sides of it.
 const LIKENESS: f64 = 0.8;
-
-/// Characters of a value that a message repeats; the underlined text has the rest.
-const LONGEST_SHOWN: usize = 80;
 
 #[cfg(test)]
 mod tests {
@@ -102,11 +86,5 @@ mod tests {
         assert_eq!(nearest("host", &known), Some("hosts"));
         assert_eq!(nearest("ports", &known), None);
         assert_eq!(nearest("mtu", &known), None);
-    }
-
-    #[test]
-    fn a_long_value_is_cut_and_made_printable() {
-        assert_eq!(shorten("a\tb"), "a\\tb");
-        assert_eq!(shorten(&"x".repeat(200)).len(), LONGEST_SHOWN + 3);
     }
 }

@@ -17,9 +17,10 @@ use super::meaning::{
 };
 use super::name::{parse_device, parse_interface, parse_log, parse_path};
 use super::port::parse_ports;
-use super::problem::{Problem, nearest, shorten};
+use super::problem::{Problem, nearest};
 use super::rules;
 use super::section::{Need, Section, parse_word, report_type};
+use crate::message::shorten;
 
 /// Reads the whole file; `None` only where no client subnet could be read, and then `out` says why.
 ///

@@ -13,10 +13,11 @@ use super::meaning::{
 };
 use super::name::{parse_host, parse_name, parse_path, parse_service};
 use super::port::parse_ports;
-use super::problem::{Problem, nearest, shorten};
+use super::problem::{Problem, nearest};
 use super::product::Product;
 use super::read::repeated;
 use super::section::{Need, Section, parse_word};
+use crate::message::shorten;
 
 /// Reads every `[[server]]`.
 pub(super) fn read_servers(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Server> {

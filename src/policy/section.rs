@@ -10,7 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Code, Collector, Diagnostic};
 use super::meaning::Sourced;
-use super::problem::{Problem, nearest, quoted_list, shorten};
+use super::problem::{Problem, nearest, quoted_list};
+use crate::message::shorten;
 
 /// One table and what it is called.
 #[derive(Debug, Clone)]

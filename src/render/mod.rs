@@ -36,7 +36,7 @@ use thiserror::Error;
 pub use budget::{Limit, Measure, Measures};
 pub use compare::{CompareError, Difference, LineDifference, compare, difference};
 pub use read::ReadError;
-pub(crate) use read::{code_lines, shorten};
+pub(crate) use read::code_lines;
 pub use routes::Pushed;
 pub use target::{Families, Form, Kind, Naming, Read, ReadNames, Target, Write};
 

@@ -21,14 +21,6 @@ impl ReadError {
     }
 }
 
-/// A value short enough for a message, control characters escaped.
-pub(crate) fn shorten(value: &str) -> String {
-    let printable = value
-        .chars()
-        .map(|char| if char.is_control() { '?' } else { char });
-    printable.take(80).collect()
-}
-
 /// The lines of a text with their numbers, without what follows `comment` and without empty ones.
 pub(crate) fn code_lines<'t>(
     text: &'t str,

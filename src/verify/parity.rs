@@ -2,12 +2,12 @@
 
 use super::subject::{Subject, set};
 use super::{Finding, FindingCode, Part};
-use crate::address::PrefixSet;
+use crate::address::Family;
 use crate::policy::{Sourced, TunnelMode};
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let (clients, corporate) = (&subject.clients, &subject.corporate);
-    for family in [Family::V4, Family::V6] {
+    for family in Family::BOTH {
         let (has_clients, has_corporate) = (family.is_in(clients), family.is_in(corporate));
         if has_clients && !has_corporate && !corporate.is_empty() {
             no_corporate(subject, family, found);
@@ -20,28 +20,6 @@ pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         }
         if has_clients {
             publics(subject, family, found);
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    const fn is_in(self, set: &PrefixSet) -> bool {
-        match self {
-            Self::V4 => set.has_v4(),
-            Self::V6 => set.has_v6(),
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
         }
     }
 }

@@ -4,12 +4,12 @@ use ipnet::IpNet;
 
 use super::subject::{Published, Subject, bare, first, set, some};
 use super::{Finding, FindingCode, Part};
-use crate::address::{PrefixSet, special};
+use crate::address::{Family, PrefixSet, special};
 use crate::packet::Protocol;
 use crate::plan::SourceKind;
 use crate::policy::{Server, TunnelMode};
 use crate::verdict::Action;
-use crate::verify::call::{Call, Family, Prediction, Side, predict, relay};
+use crate::verify::call::{Call, Prediction, Side, predict, relay};
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let asked = subject.plan.sources.iter().filter(|it| match it.kind {
@@ -227,11 +227,7 @@ pub(super) fn check_calls(subject: &Subject<'_>, found: &mut Vec<Finding>) {
             (Side::Internal, FindingCode::Leak),
             (Side::Vpn, FindingCode::Hairpin),
         ] {
-            let has_office = match family {
-                Family::V4 => subject.corporate.has_v4(),
-                Family::V6 => subject.corporate.has_v6(),
-            };
-            if to == Side::Internal && !has_office {
+            if to == Side::Internal && !family.is_in(&subject.corporate) {
                 continue;
             }
             let call = Call {

@@ -1,23 +1,16 @@
 //! [`Finding`]: a condition of the host that hinders the gateway, and the change that solves it.
 
+use crate::policy::Severity;
+
 /// A condition of the host that hinders the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The finding's severity.
+    /// An error keeps the gateway from starting: it would lose traffic, or judge none. After a warning it works in part.
     pub severity: Severity,
     /// The problem.
     pub what: String,
     /// The change that solves it.
     pub advice: String,
-}
-
-/// The severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The gateway works, but only in part.
-    Warning,
-    /// The gateway would lose traffic, or judge none.
-    Error,
 }
 
 impl Finding {

@@ -28,13 +28,14 @@ pub use error::RunError;
 use self::lifecycle::Gateway;
 use super::divert::netlink::Netlink;
 use super::divert::{Divert, DivertPlan, nftables};
-use super::host::finding::{Finding, Severity};
+use super::host::finding::Finding;
 use super::host::lock::HostLock;
 use super::host::source::PolicySource;
 use super::host::watch::fingerprint;
 use super::record::drops::CaptureOptions;
 use crate::filter::Generation;
 use crate::policy::Policy;
+use crate::policy::Severity;
 
 /// The way of diverting.
 type Diverter = nftables::Installation;

@@ -39,7 +39,7 @@ pub async fn check<D: Divert>(policy: &Policy, plan: &D::Plan, netlink: &Netlink
     findings.extend(check_addresses(policy));
     findings.extend(D::check_start(plan, netlink).await);
     findings.extend(openvpn::check(&summary.interfaces));
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings.sort_by_key(|finding| finding.severity);
     findings.dedup();
     findings
 }

@@ -9,8 +9,8 @@ use super::options::keys_for_restart;
 use super::{preflight, report};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::divert::{Divert, DivertPlan};
-use crate::gateway::host::finding::Severity;
 use crate::gateway::resolver::{self, DnsServer};
+use crate::policy::Severity;
 
 impl<D: Divert> Gateway<D> {
     /// Requests a load; the control loop takes the policy once it is loaded.

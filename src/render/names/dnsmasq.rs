@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 
 use super::said::{Records, Said, Saying, read_name};
 use super::{Shape, because, head};
+use crate::message::shorten;
 use crate::name::DnsName;
 use crate::plan::Zones;
 use crate::policy::Policy;
 use crate::render::{
-    Families, Read, ReadError, ReadNames, RenderError, Rendered, Target, Write, code_lines, shorten,
+    Families, Read, ReadError, ReadNames, RenderError, Rendered, Target, Write, code_lines,
 };
 
 /// dnsmasq as DNS server.

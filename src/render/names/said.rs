@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::Shape;
+use crate::message::shorten;
 use crate::name::DnsName;
 use crate::plan::Zones;
-use crate::render::{ReadError, shorten};
+use crate::render::ReadError;
 
 /// The answer for each name.
 pub(in crate::render) type Said = BTreeMap<DnsName, Saying>;

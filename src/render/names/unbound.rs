@@ -8,12 +8,13 @@ use std::fmt::Write as _;
 
 use super::said::{self, Said, Saying, read_name};
 use super::{Shape, because, head};
+use crate::message::shorten;
 use crate::name::DnsName;
 use crate::plan::Zones;
 use crate::plan::zones::Records;
 use crate::policy::Policy;
 use crate::render::{
-    Families, Read, ReadError, ReadNames, RenderError, Rendered, Target, Write, code_lines, shorten,
+    Families, Read, ReadError, ReadNames, RenderError, Rendered, Target, Write, code_lines,
 };
 
 /// A view of unbound's configuration.

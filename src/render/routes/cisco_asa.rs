@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use super::lists::{Gateways, Lists, head, measures};
 use super::ocserv::{LIMITS, form_of_clients};
 use super::pushed::{Pushed, masked, read_prefix};
+use crate::message::shorten;
 use crate::plan::RoutePlan;
 use crate::render::{
     Families, Form, Options, Read, ReadError, RenderError, Rendered, Target, Write, code_lines,
-    shorten,
 };
 
 /// Cisco ASA's configuration.

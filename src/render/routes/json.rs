@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::pushed::{Pushed, read_prefix};
+use crate::message::shorten;
 use crate::plan::{Entry, RoutePlan, Source, SourceKind};
 use crate::policy::TunnelMode;
 use crate::render::{
     Families, Form, Measures, Options, Read, ReadError, RenderError, Rendered, Target, Write,
-    shorten,
 };
 
 /// The plan with the origin of every entry.

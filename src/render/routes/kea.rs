@@ -7,10 +7,10 @@ use ipnet::IpNet;
 
 use super::dhcp::{OPTIONS, StaticRoutes};
 use super::pushed::{Pushed, read_prefix};
+use crate::message::shorten;
 use crate::plan::RoutePlan;
 use crate::render::{
     Families, Limit, Measure, Options, Read, ReadError, RenderError, Rendered, Target, Write,
-    shorten,
 };
 
 /// Kea's DHCPv4 server.

@@ -12,11 +12,12 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::lists::{Gateways, Lists, head, measures};
 use super::pushed::{Pushed, masked, read_prefix};
+use crate::message::shorten;
 use crate::plan::RoutePlan;
 use crate::policy::TunnelMode;
 use crate::render::{
     Families, Form, Limit, Measure, Measures, Options, Read, ReadError, RenderError, Rendered,
-    Target, Write, code_lines, shorten,
+    Target, Write, code_lines,
 };
 
 /// OpenVPN's server configuration.

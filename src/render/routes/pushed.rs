@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::address::{PrefixSet, more_specific};
-use crate::render::{ReadError, code_lines, shorten};
+use crate::message::shorten;
+use crate::render::{ReadError, code_lines};
 use ipnet::{IpNet, Ipv4Net};
 
 /// Prefixes that a file sends into the tunnel and keeps out of it.

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use super::lists::{Gateways, Lists, head, measures};
 use super::pushed::{Pushed, read_prefix};
 use super::windows_profilexml::LIMITS;
+use crate::message::shorten;
 use crate::plan::RoutePlan;
 use crate::render::rules::powershell::quoted;
 use crate::render::{
     Families, Form, Options, Read, ReadError, RenderError, Rendered, Target, Write, code_lines,
-    shorten,
 };
 
 /// PowerShell on a Windows client.

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 
 use super::lists::{Gateways, Lists, head, measures};
 use super::pushed::{Pushed, read_prefix};
+use crate::message::shorten;
 use crate::plan::RoutePlan;
 use crate::render::{
     Families, Form, Limit, Measure, Options, Read, ReadError, RenderError, Rendered, Target, Write,
-    shorten,
 };
 
 /// ProfileXML of a Windows client.

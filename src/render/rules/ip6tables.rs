@@ -1,6 +1,7 @@
 //! ip6tables-restore: the same as [`super::iptables`], for IPv6.
 
-use super::iptables::{Family, write};
+use super::iptables::write;
+use crate::address::Family;
 use crate::render::{Families, Naming, Read, Target, Write};
 
 /// ip6tables-restore.

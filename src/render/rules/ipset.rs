@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use super::head;
-use super::iptables::Family;
+use super::iptables::inet;
+use crate::address::Family;
 use crate::address::PrefixSet;
 use crate::plan::Ruleset;
 use crate::render::{Families, Naming, Read, Target, Write as Writer};
@@ -33,7 +34,7 @@ fn write(ruleset: &Ruleset) -> String {
         head(&ruleset.origin)
     );
     for (name, family, addresses) in &sets {
-        let (kind, beside) = (family.inet(), format!("{name}-x"));
+        let (kind, beside) = (inet(*family), format!("{name}-x"));
         _ = write!(
             text,
             "\ncreate {name} hash:net family {kind} maxelem {MAX_ELEMENTS}\n\
@@ -58,7 +59,7 @@ fn write(ruleset: &Ruleset) -> String {
 /// Every set, by name, that the rules of either family name.
 fn sets(ruleset: &Ruleset) -> Vec<(String, Family, &PrefixSet)> {
     let mut sets = Vec::new();
-    for family in [Family::V4, Family::V6] {
+    for family in Family::BOTH {
         let mut add = |what: &str, addresses| {
             if !family.of(addresses).is_empty() {
                 sets.push((name(what, family), family, addresses));

@@ -6,8 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{comment, head, ipset};
-use crate::address::PortSet;
-use crate::address::PrefixSet;
+use crate::address::{Family, PortSet};
 use crate::plan::{PacketRule, Ruleset, Traffic};
 use crate::policy::{PortRange, Protocol, ProtocolSet, UnknownSource};
 use crate::render::{Families, Naming, Read, Target, Write as Writer};
@@ -25,42 +24,18 @@ pub const TARGET: Target = Target {
     read: Read::Lines { comment: "#" },
 };
 
-/// The address family of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    /// iptables.
-    V4,
-    /// ip6tables.
-    V6,
+/// ipset's word for a family.
+pub(super) const fn inet(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "inet",
+        Family::V6 => "inet6",
+    }
 }
 
-impl Family {
-    pub(super) const fn suffix(self) -> &'static str {
-        match self {
-            Self::V4 => "v4",
-            Self::V6 => "v6",
-        }
-    }
-
-    pub(super) const fn inet(self) -> &'static str {
-        match self {
-            Self::V4 => "inet",
-            Self::V6 => "inet6",
-        }
-    }
-
-    pub(super) fn of(self, addresses: &PrefixSet) -> PrefixSet {
-        match self {
-            Self::V4 => addresses.only_v4(),
-            Self::V6 => addresses.only_v6(),
-        }
-    }
-
-    const fn program(self) -> &'static str {
-        match self {
-            Self::V4 => "iptables",
-            Self::V6 => "ip6tables",
-        }
+const fn program(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
     }
 }
 
@@ -132,7 +107,7 @@ pub(super) fn write(ruleset: &Ruleset, family: Family) -> String {
 }
 
 fn opening(ruleset: &Ruleset, family: Family) -> String {
-    let (program, version) = (family.program(), family.suffix());
+    let (program, version) = (program(family), family.suffix());
     let interfaces: Vec<String> = if ruleset.interfaces.is_empty() {
         vec![String::new()]
     } else {

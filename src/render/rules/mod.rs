@@ -28,7 +28,8 @@ pub mod windows_registry_remove;
 #[cfg(test)]
 mod tests;
 
-use super::{Naming, RenderError, Target, shorten};
+use super::{Naming, RenderError, Target};
+use crate::message::shorten;
 
 /// The targets of rules, in the order of lists.
 pub const TARGETS: &[&Target] = &[

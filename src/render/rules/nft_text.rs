@@ -7,52 +7,22 @@ use std::fmt;
 use ipnet::IpNet;
 
 use crate::address::PortSet;
-use crate::address::PrefixSet;
+use crate::address::{Family, PrefixSet};
 use crate::verdict::Action;
 
-/// An address family, in nft's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
+/// The name of `meta nfproto` and of set types: `ipv4`.
+pub const fn nfproto(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
 }
 
-impl Family {
-    /// Both, IPv4 first.
-    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
-
-    /// The name of `meta nfproto` and of set types: `ipv4`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "ipv4",
-            Self::V6 => "ipv6",
-        }
-    }
-
-    /// The header of payload expressions: `ip daddr`.
-    pub const fn header(self) -> &'static str {
-        match self {
-            Self::V4 => "ip",
-            Self::V6 => "ip6",
-        }
-    }
-
-    /// The end of names that differ by family: `_v4`.
-    pub const fn suffix(self) -> &'static str {
-        match self {
-            Self::V4 => "v4",
-            Self::V6 => "v6",
-        }
-    }
-
-    /// The addresses of this family.
-    pub fn of(self, addresses: &PrefixSet) -> PrefixSet {
-        match self {
-            Self::V4 => addresses.only_v4(),
-            Self::V6 => addresses.only_v6(),
-        }
+/// The header of payload expressions: `ip daddr`.
+pub const fn header(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
     }
 }
 
@@ -82,7 +52,7 @@ impl fmt::Display for NftSet<'_> {
             "\t# {}\n\tset {} {{\n\t\ttype {}_addr\n\t\tflags interval\n\t\tauto-merge\n\t\telements = {{{elements}}}\n\t}}\n",
             self.comment,
             self.name,
-            self.family.name(),
+            nfproto(self.family),
         )
     }
 }

@@ -11,9 +11,9 @@
 
 use std::fmt::Write as _;
 
-use super::nft_text::{Family, NftSet, accept_or_drop, comment, one_or_set};
+use super::nft_text::{NftSet, accept_or_drop, comment, header, nfproto, one_or_set};
 use super::{head, one_line};
-use crate::address::PrefixSet;
+use crate::address::{Family, PrefixSet};
 use crate::plan::{PacketRule, Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
 use crate::render::nft::NftTable;
@@ -112,8 +112,8 @@ impl Table {
         };
         for (family, set) in self.set("clients", "the VPN's clients", &ruleset.clients) {
             match set {
-                Some(set) => self.line(&format!("{} saddr != @{set} {other}", family.header())),
-                None => self.line(&format!("meta nfproto {} {other}", family.name())),
+                Some(set) => self.line(&format!("{} saddr != @{set} {other}", header(family))),
+                None => self.line(&format!("meta nfproto {} {other}", nfproto(family))),
             }
         }
         self.line("# source routes with hops left: the header does not name the destination");
@@ -230,7 +230,7 @@ impl Table {
             if let Some(set) = set {
                 self.line(&format!(
                     "{} daddr @{set} {conditions}counter {verdict} comment \"{}\"",
-                    family.header(),
+                    header(family),
                     comment(&title)
                 ));
             }
@@ -249,7 +249,7 @@ impl Table {
                 if let Some(set) = set {
                     self.line(&format!(
                         "meta l4proto {protocols} {} daddr @{set} counter drop comment \"{why}\"",
-                        family.header()
+                        header(family)
                     ));
                 }
             }

@@ -9,8 +9,9 @@ use std::str::Chars;
 
 use ipnet::IpNet;
 
+use crate::message::shorten;
 use crate::name::DnsName;
-use crate::render::{ReadError, shorten};
+use crate::render::ReadError;
 
 /// A zone with its records in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::message::shorten;
 use crate::name::DnsName;
 use crate::plan::zones::{Owner, Treatment, Zones};
 use crate::verify::{Finding, FindingCode, Part};
@@ -12,7 +13,7 @@ use crate::verify::{Finding, FindingCode, Part};
 use super::bind::{self, BindZones};
 use super::{Existing, Reader};
 use crate::policy::Policy;
-use crate::render::{ReadError, code_lines, shorten};
+use crate::render::{ReadError, code_lines};
 
 /// The local answer of a server for a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

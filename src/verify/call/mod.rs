@@ -33,7 +33,7 @@ use std::net::{IpAddr, SocketAddr};
 pub use candidate::{Candidate, CandidateKind, Interface};
 pub use scene::{Addresses, Party, Registration, Relay, relay};
 
-use crate::address::PrefixSet;
+use crate::address::{Family, PrefixSet};
 use crate::filter::{CompiledPolicy, Question};
 use crate::packet::Protocol;
 use crate::plan::RoutePlan;
@@ -80,15 +80,6 @@ pub enum HomeUdp {
     Open,
     /// Only TCP passes.
     Closed,
-}
-
-/// An IP version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
 }
 
 /// The parameters of a predicted call.

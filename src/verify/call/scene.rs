@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{Call, Family, Side};
-use crate::address::PrefixSet;
+use super::{Call, Side};
+use crate::address::{Family, PrefixSet};
 use crate::plan::RoutePlan;
 use crate::policy::{Policy, PortRange, PublicService, Server};
 

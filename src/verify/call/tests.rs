@@ -248,7 +248,7 @@ fn ipv6_is_judged_like_ipv4() {
 
 #[test]
 fn a_call_in_one_family_has_candidates_of_it_alone() {
-    for family in [Family::V4, Family::V6] {
+    for family in Family::BOTH {
         let call = Call {
             family: Some(family),
             ..call(Side::Internal)

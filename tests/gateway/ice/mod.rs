@@ -453,7 +453,7 @@ impl Call {
 fn question(to: Side, gateway: Gateway) -> call::Call {
     call::Call {
         gateway,
-        family: Some(call::Family::V4),
+        family: Some(offramp::address::Family::V4),
         relay: Some(EDGE_PUBLIC.v4.into()),
         office: call::Addresses {
             v4: Some(OFFICE.v4),

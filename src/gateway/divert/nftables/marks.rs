@@ -65,7 +65,7 @@ pub(super) fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
 }
 
 /// The chains of an address family, and the condition that selects its packets.
-struct Family {
+struct FamilyChains {
     is_v6: bool,
     is_plain: Condition,
     without_ports: Condition,
@@ -76,8 +76,8 @@ struct Family {
     media: &'static str,
 }
 
-const FAMILIES: [Family; 2] = [
-    Family {
+const FAMILIES: [FamilyChains; 2] = [
+    FamilyChains {
         is_v6: false,
         is_plain: Condition::PlainIpv4,
         without_ports: Condition::Ipv4WithoutPorts,
@@ -85,7 +85,7 @@ const FAMILIES: [Family; 2] = [
         ordinary: "ordinary_ipv4",
         media: "may_be_media_ipv4",
     },
-    Family {
+    FamilyChains {
         is_v6: true,
         is_plain: Condition::PlainIpv6,
         without_ports: Condition::Ipv6WithoutPorts,
@@ -101,22 +101,22 @@ fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
     let of_family = || prefixes.iter().filter(|it| it.addr().is_ipv6() == v6);
     let longest = of_family().map(IpNet::prefix_len).max().unwrap_or(0);
     // They are sorted, so duplicates lie side by side.
-    let shortened = |length: u8| {
+    let widened = |length: u8| {
         let mut last = None;
         of_family().filter_map(move |it| {
-            let wide = shorten(*it, length);
+            let wide = widen(*it, length);
             let is_new = last != Some(wide);
             last = Some(wide);
             is_new.then_some(wide)
         })
     };
-    let fits = |length: &u8| shortened(*length).take(MAX_NEAR + 1).count() <= MAX_NEAR;
+    let fits = |length: &u8| widened(*length).take(MAX_NEAR + 1).count() <= MAX_NEAR;
     let length = (0..=longest).rev().find(fits).unwrap_or(0);
-    shortened(length).collect()
+    widened(length).collect()
 }
 
 /// Returns the prefix of at most `length` bits that contains `prefix`.
-fn shorten(prefix: IpNet, length: u8) -> IpNet {
+fn widen(prefix: IpNet, length: u8) -> IpNet {
     let length = length.min(prefix.prefix_len());
     // The length never exceeds that of the prefix.
     IpNet::new(prefix.addr(), length).map_or(prefix, |wide| wide.trunc())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::gateway::divert::nftables::Diversion;
-use crate::gateway::host::finding::Severity;
+use crate::policy::Severity;
 
 fn policy(options: &str) -> Policy {
     let text = format!(

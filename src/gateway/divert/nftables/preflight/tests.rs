@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::*;
 use crate::gateway::divert::DivertPlan;
 use crate::gateway::divert::nftables::firewall;
-use crate::gateway::host::finding::Severity;
 use crate::policy::Policy;
+use crate::policy::Severity;
 
 fn policy(options: &str) -> Policy {
     let text = format!(

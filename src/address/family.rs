@@ -1,0 +1,57 @@
+//! [`Family`]: IPv4 or IPv6.
+
+use std::fmt;
+
+use super::PrefixSet;
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both, IPv4 first.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// Its name: `IPv4`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    /// The end of names that differ by family: `v4`.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        }
+    }
+
+    /// Returns the addresses of this family.
+    pub fn of(self, addresses: &PrefixSet) -> PrefixSet {
+        match self {
+            Self::V4 => addresses.only_v4(),
+            Self::V6 => addresses.only_v6(),
+        }
+    }
+
+    /// Returns `true` if `addresses` has one of this family.
+    pub fn is_in(self, addresses: &PrefixSet) -> bool {
+        match self {
+            Self::V4 => addresses.has_v4(),
+            Self::V6 => addresses.has_v6(),
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name())
+    }
+}
