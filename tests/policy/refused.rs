@@ -2,10 +2,6 @@
 //!
 //! To add a case, add a file and accept its snapshot.
 
-use std::error::Error;
-use std::fs;
-use std::path::Path;
-
 use offramp::policy::{self, Code, Diagnostics, Severity, Style};
 
 fn refusal(text: &[u8]) -> Diagnostics {
@@ -23,25 +19,12 @@ fn messages(diagnostics: &Diagnostics) -> Vec<(Code, &str)> {
 }
 
 #[test]
-fn every_mistake_of_a_file_is_drawn_where_it_stands() -> Result<(), Box<dyn Error>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/refused");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&directory)? {
-        names.push(
-            entry?
-                .file_name()
-                .into_string()
-                .map_err(|name| format!("{name:?}"))?,
-        );
+fn every_mistake_of_a_file_is_drawn_where_it_stands() {
+    let cases = crate::cases("refused");
+    assert!(cases.len() >= 25, "only {} cases found", cases.len());
+    for (name, text) in cases {
+        insta::assert_snapshot!(name, refusal(&text).render(Style::Plain));
     }
-    names.sort();
-    assert!(names.len() >= 25, "only {} cases found", names.len());
-    for name in names {
-        let text = fs::read(directory.join(&name))?;
-        let report = refusal(&text).render(Style::Plain);
-        insta::assert_snapshot!(name.trim_end_matches(".toml"), report);
-    }
-    Ok(())
 }
 
 #[test]
