@@ -11,8 +11,8 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use offramp::audit::Audit;
-use offramp::filter::{CompiledPolicy, Generation};
-use offramp::packet::{FragmentTable, PacketView};
+use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
+use offramp::packet::{PacketView, Received};
 use offramp::verdict::Verdict;
 use support::Random;
 
@@ -62,12 +62,12 @@ fn record(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("audit");
     group.throughput(Throughput::Elements(PACKETS as u64));
     for (flows, dropped) in [(2_000, 20), (2_000, 100), (20_000, 50)] {
-        let mut fragments = FragmentTable::new(16);
+        let mut judge = Judge::new(Capacity::of(16));
         let judged: Vec<(Vec<u8>, Verdict)> = traffic(flows, dropped)
             .into_iter()
             .map(|packet| {
-                let view = PacketView::parse(&packet);
-                let verdict = policy.judge(view, &mut fragments, Duration::ZERO);
+                let received = Received::whole(&packet, Duration::ZERO);
+                let verdict = judge.judge_one(&policy, received);
                 (packet, verdict)
             })
             .collect();

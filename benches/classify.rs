@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use ipnet::{IpNet, Ipv4Net};
-use offramp::filter::{CompiledPolicy, Generation, Judge};
+use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::{Addresses, Received, Transport};
 use offramp::verdict::{Action, Reason, Verdict};
 use prefix_trie::{PrefixMap, PrefixSet};
@@ -195,7 +195,7 @@ fn criterion_half() {
             for size in SIZES {
                 let case = Case::new(v6, size, count, 64);
                 let packets = case.packets();
-                let mut judge = Judge::new(1024);
+                let mut judge = Judge::new(Capacity::of(1024));
                 group.bench_with_input(
                     BenchmarkId::new("offramp", size),
                     &packets,
@@ -263,7 +263,7 @@ fn ratios() {
             let case = Case::new(false, size, count, 64);
             let packets = case.packets();
             let obvious = ObviousBuild::new(&case.sets);
-            let mut judge = Judge::new(1024);
+            let mut judge = Judge::new(Capacity::of(1024));
             let ours: Vec<Action> = packets
                 .iter()
                 .map(|packet| judge.judge_one(&case.policy, *packet).action)
@@ -303,7 +303,7 @@ fn ratios() {
         for (ring, count) in RINGS {
             let case = Case::new(true, size, count, 64);
             let packets = case.packets();
-            let mut judge = Judge::new(1024);
+            let mut judge = Judge::new(Capacity::of(1024));
             let [ours] = interleaved(
                 count,
                 [&mut || judge_all(&case.policy, &packets, &mut judge)],
@@ -316,7 +316,10 @@ fn ratios() {
     let small = Case::new(false, 1000, 32, 64);
     let large = Case::new(false, 1000, 32, 65_535);
     let (small_packets, large_packets) = (small.packets(), large.packets());
-    let (mut one, mut other) = (Judge::new(1024), Judge::new(1024));
+    let (mut one, mut other) = (
+        Judge::new(Capacity::of(1024)),
+        Judge::new(Capacity::of(1024)),
+    );
     let [small_ns, large_ns] = interleaved(
         32,
         [

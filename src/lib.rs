@@ -35,7 +35,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use offramp::filter::{CompiledPolicy, Generation, Judge};
+//! use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 //! use offramp::packet::Received;
 //!
 //! let text = br#"
@@ -53,7 +53,7 @@
 //!     .udp(50_000, 50_010)
 //!     .write(&mut bytes, &[0; 160])?;
 //!
-//! let mut judge = Judge::new(Judge::GATEWAY_FRAGMENTS);
+//! let mut judge = Judge::new(Capacity::GATEWAY);
 //! let verdict = judge.judge_one(&policy, Received::whole(&bytes, Duration::ZERO));
 //! assert_eq!(verdict.to_string(), "drop media");
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use offramp::audit::Audit;
 use offramp::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
-use offramp::filter::{CompiledPolicy, Generation, Judge};
+use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::verdict::{Reason, Verdict};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -111,7 +111,7 @@ fn allocations<T>(prepare: impl Fn() -> T, mut act: impl FnMut(&mut T)) -> usize
 }
 
 fn judge() -> Judge {
-    Judge::new(1 << 10)
+    Judge::new(Capacity::of(1 << 10))
 }
 
 const UNJUDGED: Verdict = Verdict::drop(Reason::Malformed);
@@ -169,7 +169,7 @@ fn judging_one_packet_allocates_nothing() {
 fn more_fragmented_datagrams_than_there_is_room_for_allocate_nothing() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (policy, packets) = capture("ipv4-fragments.pcapng");
-    let prepare = || (Judge::new(1), packets[0].bytes.clone());
+    let prepare = || (Judge::new(Capacity::of(1)), packets[0].bytes.clone());
     let count = allocations(prepare, |(judge, _)| {
         for packet in &packets {
             std::hint::black_box(judge.judge_one(&policy, packet.received()));

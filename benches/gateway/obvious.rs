@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Instant;
 
-use offramp::filter::{CompiledPolicy, Generation, Judge};
+use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::verdict::Action;
 
@@ -40,7 +40,7 @@ pub(crate) fn start(bed: &Bed) {
 
 /// Reads, judges and writes back one packet at a time.
 async fn filter(device: tun::AsyncDevice, policy: &CompiledPolicy) {
-    let mut judge = Judge::new(Judge::GATEWAY_FRAGMENTS);
+    let mut judge = Judge::new(Capacity::GATEWAY);
     let start = Instant::now();
     let mut packet = vec![0; 65_536];
     while let Ok(length) = device.recv(&mut packet).await {

@@ -203,6 +203,7 @@ pub fn policy(sets: &Sets) -> Policy {
         media: MediaOptions {
             ports: vec![sourced(PortRange::new(1024, 65_535).expect("ascending"))],
             recognition: MediaMatch::Ports,
+            protocols: ProtocolSet::Both,
         },
         filter: Default::default(),
         servers: entries(&sets.servers)

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::testing::{tcp, udp};
 use super::*;
-use crate::filter::Generation;
-use crate::packet::FragmentTable;
+use crate::filter::{Capacity, Generation, Judge};
+use crate::packet::Received;
 use crate::policy::PortRange;
 
 const POLICY: &str = r#"
@@ -37,8 +37,7 @@ fn compile(text: &str) -> CompiledPolicy {
 }
 
 fn judge(policy: &CompiledPolicy, packet: &[u8]) -> Verdict {
-    let mut fragments = FragmentTable::new(4);
-    policy.judge(PacketView::parse(packet), &mut fragments, Duration::ZERO)
+    Judge::new(Capacity::of(4)).judge_one(policy, Received::whole(packet, Duration::ZERO))
 }
 
 fn audit(policy: &CompiledPolicy, packets: &[Vec<u8>]) -> Audit {

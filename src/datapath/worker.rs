@@ -1,7 +1,7 @@
 //! The worker loop: reads batches of packets from a backend and has them judged.
 
 use super::backend::{Backend, BackendError, Judgement, Progress};
-use crate::filter::{CompiledPolicy, Judge};
+use crate::filter::{Capacity, CompiledPolicy, Judge};
 use crate::packet::Received;
 use crate::verdict::Verdict;
 
@@ -26,7 +26,7 @@ impl<'a> ByPolicy<'a> {
     pub fn new(policy: &'a CompiledPolicy) -> Self {
         Self {
             policy,
-            judge: Judge::new(Judge::GATEWAY_FRAGMENTS),
+            judge: Judge::new(Capacity::GATEWAY),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::compiled::Bounds;
 use super::reference::ReferenceFilter;
 use super::strategy::{Arrival, Scenario};
-use super::{CompiledPolicy, Generation, Judge};
+use super::{Capacity, CompiledPolicy, Generation, Judge};
 use crate::packet::{FRAGMENT_LIFETIME, Received};
 use crate::verdict::{Reason, Verdict};
 
@@ -23,9 +23,9 @@ fn assert_agreement_within(bounds: Bounds, scenario: &Scenario) {
         .expect("a generated policy is small");
     let packets: Vec<Received<'_>> = scenario.arrivals.iter().map(Arrival::received).collect();
     let mut in_a_batch = vec![Verdict::drop(Reason::Malformed); packets.len()];
-    Judge::new(REMEMBERED).judge(&policy, &packets, &mut in_a_batch);
+    Judge::new(Capacity::of(REMEMBERED)).judge(&policy, &packets, &mut in_a_batch);
 
-    let mut judge = Judge::new(REMEMBERED);
+    let mut judge = Judge::new(Capacity::of(REMEMBERED));
     let mut reference = ReferenceFilter::new(&scenario.policy);
     for (packet, in_a_batch) in packets.iter().zip(in_a_batch) {
         let expected = reference.judge(packet.bytes, packet.length_on_wire, packet.at);

@@ -9,18 +9,20 @@
 //! loop that shares a core's registers with three others spills them; and it writes its results to columns, only those
 //! that the next pass reads.
 
+use super::memory::{Capacity, Memory};
 use super::ports::PortFunction;
 use super::{CompiledPolicy, Generation};
 use crate::address::{ClassNumber, FewRanges, NO_CLASS, Number};
-use crate::packet::{FragmentTable, PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
+use crate::packet::media::{Profile, Segment};
+use crate::packet::{PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
 use crate::verdict::Verdict;
 
-/// Judges packets; keeps first fragments between batches, and buffers for the passes.
+/// Judges packets; keeps first fragments and flows between batches, and buffers for the passes.
 #[derive(Debug)]
 pub struct Judge {
-    /// The policy that gave the verdicts in `fragments`: rule ids of another policy name other rules.
+    /// The policy that gave the verdicts in `memory`: rule ids of another policy name other rules.
     generation: Option<Generation>,
-    fragments: FragmentTable<Verdict>,
+    memory: Memory,
     v4: Lanes<u32>,
     v6: Lanes<u128>,
     /// Lanes of the packets of a batch that are not plain.
@@ -38,15 +40,12 @@ impl Judge {
     /// Packets that go through the passes together: enough to hide the latency of memory, few enough to stay in L1.
     pub const BATCH: usize = crate::packet::BATCH;
 
-    /// Datagrams that a gateway should remember: 2,000 fragmented ones a second for the 30 s of
-    /// [`FRAGMENT_LIFETIME`](crate::packet::FRAGMENT_LIFETIME), in about 5 MiB.
-    pub const GATEWAY_FRAGMENTS: usize = 1 << 16;
-
-    /// Creates a judge that remembers `fragments` datagrams; allocates nothing after this.
-    pub fn new(fragments: usize) -> Self {
+    /// Creates a judge with memory for `capacity`; allocates after this only when the first policy that recognizes media
+    /// is adopted.
+    pub fn new(capacity: Capacity) -> Self {
         Self {
             generation: None,
-            fragments: FragmentTable::new(fragments),
+            memory: Memory::new(capacity),
             v4: Lanes::new(0),
             v6: Lanes::new(0),
             rare: [0; Self::BATCH],
@@ -78,19 +77,24 @@ impl Judge {
     /// Judges one packet.
     pub fn judge_one(&mut self, policy: &CompiledPolicy, packet: Received<'_>) -> Verdict {
         self.adopt(policy);
-        policy.judge(packet.parse(), &mut self.fragments, packet.at)
+        policy.judge(packet.parse(), &mut self.memory, packet.at)
     }
 
     /// First fragments evicted for lack of room: the non-first fragments of their datagrams are forwarded.
     pub fn evicted_fragments(&self) -> u64 {
-        self.fragments.evicted()
+        self.memory.evicted_fragments()
     }
 
-    /// Forgets the verdicts of another generation; non-first fragments of datagrams that it dropped may pass, and never
-    /// complete.
+    /// Flows evicted for lack of room before they were idle: media is recognized again at its next check.
+    pub fn evicted_flows(&self) -> u64 {
+        self.memory.evicted_flows()
+    }
+
+    /// Forgets the verdicts of another generation. Non-first fragments of datagrams that it dropped may pass, and never
+    /// complete; media is recognized again at its next check.
     fn adopt(&mut self, policy: &CompiledPolicy) {
         if self.generation != Some(policy.generation()) {
-            self.fragments.clear();
+            self.memory.start_over(policy.recognition());
             self.generation = Some(policy.generation());
         }
     }
@@ -102,10 +106,13 @@ impl Judge {
         verdicts: &mut [Verdict],
     ) {
         let counts = self.read(packets);
-        for &lane in &self.rare[..counts.rare] {
-            let packet = packets[usize::from(lane)];
-            verdicts[usize::from(lane)] =
-                policy.judge(packet.parse(), &mut self.fragments, packet.at);
+        let recognition = policy.recognition();
+        if recognition.is_none() {
+            for &lane in &self.rare[..counts.rare] {
+                let packet = packets[usize::from(lane)];
+                verdicts[usize::from(lane)] =
+                    policy.judge(packet.parse(), &mut self.memory, packet.at);
+            }
         }
         if counts.v4 > 0 {
             self.v4.look_up(
@@ -124,6 +131,31 @@ impl Judge {
                 CompiledPolicy::lookup_v6,
             );
             self.v6.decide(counts.v6, policy, verdicts);
+        }
+        if let Some(profile) = recognition {
+            self.recognize(profile, policy, packets, verdicts, counts.rare);
+        }
+    }
+
+    /// Judges packets that are not plain, and asks for evidence where a rule of media blocks: one by one, since a packet
+    /// changes what is known of those that follow in its flow.
+    #[inline(never)]
+    fn recognize(
+        &mut self,
+        profile: Profile,
+        policy: &CompiledPolicy,
+        packets: &[Received<'_>],
+        verdicts: &mut [Verdict],
+        rare: usize,
+    ) {
+        let mut rare = self.rare[..rare].iter().peekable();
+        for (lane, (packet, verdict)) in packets.iter().zip(verdicts).enumerate() {
+            if rare.next_if(|it| usize::from(**it) == lane).is_some() {
+                *verdict = policy.judge(packet.parse(), &mut self.memory, packet.at);
+            } else if verdict.is_media_rule() {
+                let part = Segment::of_plain(packet.bytes);
+                *verdict = self.memory.recognize(*verdict, profile, part, packet.at);
+            }
         }
     }
 
@@ -301,7 +333,7 @@ subnets = ["10.0.0.0/8"]
         after: &CompiledPolicy,
         judge_one: impl Fn(&mut Judge, &CompiledPolicy, Received<'_>) -> Verdict,
     ) -> [Verdict; 2] {
-        let mut judge = Judge::new(64);
+        let mut judge = Judge::new(Capacity::of(64));
         [(before, FIRST), (after, NON_FIRST)].map(|(policy, flags_and_offset)| {
             let packet = fragment(flags_and_offset);
             judge_one(&mut judge, policy, Received::whole(&packet, Duration::ZERO))
@@ -356,7 +388,7 @@ from_ports = ["80"]
                 .each_ref()
                 .map(|bytes| Received::whole(bytes, Duration::ZERO));
             let mut verdicts = [Verdict::drop(Reason::Malformed); 4];
-            Judge::new(4).judge(&policy, &packets, &mut verdicts);
+            Judge::new(Capacity::of(4)).judge(&policy, &packets, &mut verdicts);
             assert_eq!(
                 verdicts.map(|verdict| verdict.to_string()),
                 ["forward allow", "drop media", "drop media", "forward allow"]
@@ -367,7 +399,7 @@ from_ports = ["80"]
     #[test]
     fn only_first_fragments_that_later_ones_ask_for_take_room() {
         let policy = compiled(TWO_SERVERS, 1);
-        let mut judge = Judge::new(4);
+        let mut judge = Judge::new(Capacity::of(4));
         let mut judge_ids = |ids: std::ops::Range<u8>, protocol: u8, last: u8| {
             for id in ids {
                 let mut packet = fragment(FIRST);

@@ -6,11 +6,11 @@ use ipnet::IpNet;
 
 use super::RuleTable;
 use super::class::{Class, Classes};
-use super::ports::{FunctionNumber, PortCompiler, PortFunction, PortFunctions};
+use super::memory::Memory;
+use super::ports::{Compiled, FunctionNumber, PortCompiler, PortFunction, PortFunctions};
 use crate::address::{ClassNumber, FewRanges, Ipv4Trie, Ipv6Trie};
-use crate::packet::{
-    Addresses, Fragment, FragmentTable, Malformed, PacketView, Protocol, Transport,
-};
+use crate::packet::media::{Profile, Segment};
+use crate::packet::{Addresses, Fragment, Malformed, PacketView, Protocol, Transport};
 use crate::policy::{LeakedPublic, Policy, UnknownSource};
 use crate::verdict::{Reason, Verdict};
 
@@ -37,6 +37,8 @@ pub struct CompiledPolicy {
     plans: Vec<Plan>,
     ports: PortFunctions,
     unknown_source: Verdict,
+    /// The evidence by which rules of media block; `None` if ports alone decide.
+    recognition: Option<Profile>,
 }
 
 /// The number of a policy among those that a gateway has had since its start.
@@ -141,6 +143,7 @@ impl CompiledPolicy {
         });
         let few_clients_v4 = FewRanges::of(pools_v4, bounds.client_ranges);
         let few_clients_v6 = FewRanges::of(pools_v6, bounds.client_ranges);
+        let recognition = policy.media.recognition.profile();
         Ok(Self {
             policy,
             generation,
@@ -154,6 +157,7 @@ impl CompiledPolicy {
             plans,
             ports,
             unknown_source,
+            recognition,
         })
     }
 
@@ -182,14 +186,19 @@ impl CompiledPolicy {
             + self.ports.memory_bytes()
     }
 
+    /// The evidence by which the policy's rules of media block; `None` if ports alone decide.
+    pub fn recognition(&self) -> Option<Profile> {
+        self.recognition
+    }
+
     /// Judges one packet from its parse result: a malformed header is dropped as `malformed`.
     ///
-    /// `now` is the time since any fixed moment; only `fragments` uses it.
+    /// `now` is the time since any fixed moment; only `memory` uses it.
     #[inline(never)] // the way of rare packets: kept out of the loop over plain ones
-    pub fn judge(
+    pub(super) fn judge(
         &self,
         packet: Result<PacketView<'_>, Malformed>,
-        fragments: &mut FragmentTable<Verdict>,
+        memory: &mut Memory,
         now: Duration,
     ) -> Verdict {
         let Ok(packet) = packet else {
@@ -206,17 +215,25 @@ impl CompiledPolicy {
                 protocol,
                 source,
                 destination: port,
-            } => self
-                .ports
-                .verdict(self.by_ports[class][place(Some(protocol))], source, port),
+            } => {
+                let function = self.by_ports[class][place(Some(protocol))];
+                let verdict = self.ports.verdict(function, source, port);
+                match self.recognition {
+                    Some(profile) if verdict.is_media_rule() => {
+                        memory.recognize(verdict, profile, Segment::of(&packet), now)
+                    }
+                    _ => verdict,
+                }
+            }
             Transport::Other(_) => destination.other,
             Transport::TruncatedHeader(protocol) => destination.truncated_header[protocol as usize],
             Transport::TruncatedChain => destination.truncated_chain,
-            Transport::NonFirst(protocol) => destination.single[protocol as usize]
-                .unwrap_or_else(|| follow(packet, fragments, now)),
+            Transport::NonFirst(protocol) => {
+                destination.single[protocol as usize].unwrap_or_else(|| follow(packet, memory, now))
+            }
             Transport::UnknownNonFirst => destination
                 .uniform
-                .unwrap_or_else(|| follow(packet, fragments, now)),
+                .unwrap_or_else(|| follow(packet, memory, now)),
         };
         // No non-first fragment needs it if all have the same verdict, or are known not to be TCP or UDP.
         let tails_ask = destination.uniform.is_none()
@@ -227,7 +244,7 @@ impl CompiledPolicy {
         if let Fragment::First { .. } = packet.fragment()
             && tails_ask
         {
-            remember(packet, fragments, now, verdict);
+            remember(packet, memory, now, verdict);
         }
         verdict
     }
@@ -322,10 +339,16 @@ impl Plan {
             .server
             .map_or(rules.media(), |server| rules.server(server as usize));
         let tiny = Verdict::drop(Reason::TinyFragment).by(would_decide);
-        let truncated_header = [tcp, udp].map(|by| by.single.or(by.harmless).unwrap_or(tiny));
-        let uniform = (tcp.single == Some(other) && udp.single == tcp.single).then_some(other);
+        // A rule of media that asks for evidence gives no verdict without the payload.
+        let is_certain = |verdict: &Verdict| {
+            policy.media.recognition.profile().is_none() || !verdict.is_media_rule()
+        };
+        let single = [tcp, udp].map(|by| by.single.filter(is_certain));
+        let hidden_ports = |by: Compiled| by.single.filter(is_certain).or(by.harmless);
+        let truncated_header = [tcp, udp].map(|by| hidden_ports(by).unwrap_or(tiny));
+        let uniform = (single == [Some(other); 2]).then_some(other);
         let plan = Self {
-            single: [tcp.single, udp.single],
+            single,
             other,
             truncated_header,
             truncated_chain: if tcp.harmless.and(udp.harmless).is_some() {
@@ -362,22 +385,17 @@ const fn place(protocol: Option<Protocol>) -> usize {
 
 /// The verdict of a non-first fragment's datagram. Without its first fragment it never completes, so it may pass.
 #[cold]
-fn follow(packet: PacketView<'_>, fragments: &FragmentTable<Verdict>, now: Duration) -> Verdict {
+fn follow(packet: PacketView<'_>, memory: &Memory, now: Duration) -> Verdict {
     let decided = packet
         .fragment_key()
-        .and_then(|key| fragments.get(&key, now));
+        .and_then(|key| memory.fragments.get(&key, now));
     decided.unwrap_or(Verdict::forward(Reason::Default))
 }
 
 /// Keeps the verdict of a first fragment for the non-first ones.
 #[cold]
-fn remember(
-    packet: PacketView<'_>,
-    fragments: &mut FragmentTable<Verdict>,
-    now: Duration,
-    verdict: Verdict,
-) {
+fn remember(packet: PacketView<'_>, memory: &mut Memory, now: Duration, verdict: Verdict) {
     if let Some(key) = packet.fragment_key() {
-        fragments.insert(key, now, verdict);
+        memory.fragments.insert(key, now, verdict);
     }
 }

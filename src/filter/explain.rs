@@ -9,7 +9,7 @@ use std::time::Duration;
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
 
-use super::{CompiledPolicy, Judge, Rule};
+use super::{Capacity, CompiledPolicy, Judge, Rule};
 use crate::packet::{Protocol, Received};
 use crate::policy::{Allow, EntryKey, PortRange, Sourced};
 use crate::verdict::{DecidedBy, Reason, Verdict};
@@ -166,7 +166,7 @@ impl CompiledPolicy {
             None => builder.icmpv6_echo_request(0, 0).write(&mut bytes, &[]),
         };
         written.expect("an empty payload fits, and a vector takes every byte");
-        Some(Judge::new(0).judge_one(self, Received::whole(&bytes, Duration::ZERO)))
+        Some(Judge::new(Capacity::of(0)).judge_one(self, Received::whole(&bytes, Duration::ZERO)))
     }
 
     fn answer<'a>(

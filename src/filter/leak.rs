@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-use super::{CompiledPolicy, Generation, Judge};
+use super::{Capacity, CompiledPolicy, Generation, Judge};
 use crate::packet::Received;
 use crate::policy;
 use crate::verdict::{Action, Reason};
@@ -122,7 +122,7 @@ pub fn assert_no_leak(sequence: &FragmentSequence) {
         CompiledPolicy::new(policy, Generation(1)).expect("a small policy")
     });
     let policy = &*COMPILED;
-    let mut judge = Judge::new(64);
+    let mut judge = Judge::new(Capacity::of(64));
     let mut forwarded: Vec<&Fragment> = Vec::new();
     for fragment in &sequence.fragments {
         let bytes = sequence.packet(fragment);
@@ -132,8 +132,8 @@ pub fn assert_no_leak(sequence: &FragmentSequence) {
         }
         forwarded.push(fragment);
         for datagram in sequence.reassembled(&forwarded) {
-            let verdict =
-                Judge::new(4).judge_one(policy, Received::whole(&datagram, Duration::ZERO));
+            let verdict = Judge::new(Capacity::of(4))
+                .judge_one(policy, Received::whole(&datagram, Duration::ZERO));
             let leaks = verdict.action == Action::Drop && verdict.reason != Reason::Malformed;
             assert!(
                 !leaks,

@@ -7,8 +7,8 @@
 //!               │  plans       class → what is left to ask          │ compiled policy
 //!               │  functions   ports → verdict                      │
 //!               ▼                                                   │
-//!  packets ──▶ Judge ──▶ Verdict { action, reason, rule } ──────────┘
-//!               fragments
+//!  packets ──▶ Judge ──▶ Verdict { action, reason, media, rule } ───┘
+//!               memory: first fragments, flows to media ports
 //! ```
 //!
 //! The order of the rules is the order of [`Reason`](crate::verdict::Reason). `class` explains why one lookup answers
@@ -24,6 +24,7 @@ mod compiled;
 mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod leak;
+mod memory;
 mod ports;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
@@ -34,4 +35,5 @@ pub mod strategy;
 pub use batch::Judge;
 pub use compiled::{CompileError, CompiledPolicy, Generation};
 pub use explain::{Answer, Explanation, Membership, Question, Set};
+pub use memory::Capacity;
 pub use rule::{Rule, RuleTable};

@@ -203,7 +203,7 @@ impl<'a> PortCompiler<'a> {
 
     /// The function for packets of `protocol` to an address of `class`: rules 5 to 7 of the verdict order.
     pub(super) fn compile(&mut self, class: &Class, protocol: Protocol) -> Compiled {
-        let (blocked_ports, blocked) = self.blocked(class);
+        let (blocked_ports, blocked) = self.blocked(class, protocol);
         let lifts_it = |allow: &Allow| {
             if class.server.is_some() {
                 allow.lifts.servers
@@ -278,9 +278,12 @@ impl<'a> PortCompiler<'a> {
         })
     }
 
-    /// The ports that a rule blocks at addresses of `class`, and the verdict it gives.
-    fn blocked(&self, class: &Class) -> (Vec<PortRange>, Verdict) {
-        let media = || values(&self.policy.media.ports);
+    /// The ports of `protocol` that a rule blocks at addresses of `class`, and the verdict it gives.
+    fn blocked(&self, class: &Class, protocol: Protocol) -> (Vec<PortRange>, Verdict) {
+        let media = || match self.policy.media.protocols.contains(protocol) {
+            true => values(&self.policy.media.ports),
+            false => Vec::new(),
+        };
         if let Some(server) = class.server {
             (
                 vec![PortRange::ALL],

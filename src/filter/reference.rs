@@ -12,7 +12,8 @@
 //! 4. destination in a `[[public]]` service or a feed → forward `public`, or drop it
 //! 5. TCP or UDP to a `[[server]]` → drop `servers`, unless an `[[allow]]` lifts it → forward `allow`
 //! 6. TCP or UDP to a media port of a client → drop `hairpin`, of a corporate host → drop `media`, unless an
-//!    `[[allow]]` lifts it → forward `allow`; between clients by a prefix that lies inside the client subnets alone
+//!    `[[allow]]` lifts it → forward `allow`; between clients by a prefix that lies inside the client subnets alone.
+//!    Under a `media.match` other than `"ports"`, only what `packet::media` recognizes
 //! 7. anything else → forward `default`
 //!
 //! Rules 5 and 6 may need ports, and not every packet has them. `Payload` lists the ways in which they can be missing;
@@ -24,12 +25,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use self::reading::{ANY_TRANSPORT, Carries, FragmentKey, Payload, Ports, Transport, read};
+use self::reading::{
+    ANY_TRANSPORT, Carries, FragmentKey, Packet, Payload, Ports, Transport, read, read_segment,
+};
 use super::RuleTable;
 use crate::packet::Protocol;
-use crate::policy::{
-    Allow, Destination, LeakedPublic, MediaMatch, Policy, PortRange, Sourced, UnknownSource,
-};
+use crate::packet::media::FlowKey;
+use crate::packet::media::reference::ReferenceFlows;
+use crate::policy::{Allow, Destination, LeakedPublic, Policy, PortRange, Sourced, UnknownSource};
 use crate::verdict::{Action, Reason, RuleId, Verdict};
 
 mod reading;
@@ -40,11 +43,13 @@ mod tests;
 const FRAGMENT_LIFETIME: Duration = Duration::from_secs(30);
 
 /// A slow, simple model of the filter.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ReferenceFilter {
     policy: Policy,
     rules: RuleTable,
     firsts: HashMap<FragmentKey, First>,
+    /// `None` if ports alone decide.
+    flows: Option<ReferenceFlows>,
 }
 
 /// The state kept for a first fragment.
@@ -61,6 +66,7 @@ impl ReferenceFilter {
             policy: policy.clone(),
             rules: RuleTable::new(policy),
             firsts: HashMap::new(),
+            flows: policy.media.recognition.profile().map(ReferenceFlows::new),
         }
     }
 
@@ -70,7 +76,8 @@ impl ReferenceFilter {
     /// packet had before. A value below the length of `packet` counts as that length.
     pub fn judge(&mut self, packet: &[u8], length_on_the_wire: usize, now: Duration) -> Verdict {
         // 1. A header that no host would accept.
-        let Some(packet) = read(packet, length_on_the_wire.max(packet.len())) else {
+        let bytes = packet;
+        let Some(packet) = read(bytes, length_on_the_wire.max(bytes.len())) else {
             return Verdict::drop(Reason::Malformed);
         };
         // 2. Source outside the client subnets.
@@ -83,7 +90,10 @@ impl ReferenceFilter {
         // 3. A source route with hops left; then 4. to 7., with the available part of the transport header.
         let verdict = match packet.payload {
             _ if packet.source_routed => Verdict::drop(Reason::SourceRouted),
-            Payload::Whole(transport) => self.rules_4_to_7(packet.destination, transport),
+            Payload::Whole(transport) => {
+                let verdict = self.rules_4_to_7(packet.destination, transport);
+                self.recognized(verdict, bytes, &packet, transport, now)
+            }
             Payload::TruncatedHeader(protocol) => {
                 self.truncated_header(packet.destination, protocol)
             }
@@ -95,6 +105,33 @@ impl ReferenceFilter {
             self.firsts.insert(key, First { verdict, seen: now });
         }
         verdict
+    }
+
+    /// Rule 6, where it asks for evidence: what shows none is forwarded like anything else.
+    fn recognized(
+        &mut self,
+        verdict: Verdict,
+        bytes: &[u8],
+        packet: &Packet,
+        transport: Transport,
+        now: Duration,
+    ) -> Verdict {
+        let (Some(flows), Transport::Ports(ports)) = (&mut self.flows, transport) else {
+            return verdict;
+        };
+        if verdict.reason != Reason::Media && verdict.reason != Reason::Hairpin {
+            return verdict;
+        }
+        let key = FlowKey::new(
+            ports.protocol,
+            (packet.source, ports.source),
+            (packet.destination, ports.destination),
+        );
+        let segment = read_segment(bytes, packet.transport, ports.protocol);
+        match flows.look(&key, segment, now) {
+            Some(evidence) => verdict.because_of(evidence),
+            None => Verdict::forward(Reason::Default),
+        }
     }
 
     /// Rules 4 to 7, one after the other.
@@ -154,10 +191,9 @@ impl ReferenceFilter {
         } else {
             return None;
         };
-        let is_media = match self.policy.media.recognition {
-            MediaMatch::Ports => any_range(&self.policy.media.ports, ports.destination),
-        };
-        if !is_media {
+        let media = &self.policy.media;
+        if !media.protocols.contains(ports.protocol) || !any_range(&media.ports, ports.destination)
+        {
             return None;
         }
         let lifted = self.first_allow(ports, |allow| {
@@ -218,7 +254,8 @@ impl ReferenceFilter {
     fn truncated_header(&self, destination: IpAddr, protocol: Protocol) -> Verdict {
         let possible = self.possible_verdicts(destination, &[Some(protocol)]);
         if possible.iter().any(|it| it.action == Action::Drop) {
-            only(&possible).unwrap_or_else(|| self.tiny_fragment(destination))
+            self.only(&possible)
+                .unwrap_or_else(|| self.tiny_fragment(destination))
         } else {
             // Nothing to drop: an `allow` takes precedence over `default`; of several, the first in the file.
             let first = possible.into_iter().min_by_key(|it| (it.reason, it.rule));
@@ -229,7 +266,7 @@ impl ReferenceFilter {
     /// Judges an IPv6 packet that ends before its transport header: dropped if the transport could be blocked.
     fn truncated_chain(&self, destination: IpAddr) -> Verdict {
         let possible = self.possible_verdicts(destination, &ANY_TRANSPORT);
-        if let Some(verdict) = only(&possible) {
+        if let Some(verdict) = self.only(&possible) {
             verdict
         } else if possible.iter().any(|it| it.action == Action::Drop) {
             self.tiny_fragment(destination)
@@ -250,7 +287,7 @@ impl ReferenceFilter {
             Carries::Known(protocol) => self.possible_verdicts(destination, &[protocol]),
             Carries::Anything => self.possible_verdicts(destination, &ANY_TRANSPORT),
         };
-        only(&possible)
+        self.only(&possible)
             .or_else(|| self.remembered(key, now))
             .unwrap_or(Verdict::forward(Reason::Default))
     }
@@ -299,6 +336,17 @@ impl ReferenceFilter {
             }
         }
         possible
+    }
+
+    /// The verdict, if there is only one, and it needs no evidence.
+    fn only(&self, possible: &[Verdict]) -> Option<Verdict> {
+        match possible {
+            [verdict] if self.flows.is_none() => Some(*verdict),
+            [verdict] if !matches!(verdict.reason, Reason::Media | Reason::Hairpin) => {
+                Some(*verdict)
+            }
+            _ => None,
+        }
     }
 
     /// Source ports that represent all others: no rule distinguishes a port from the nearest of these.
@@ -350,14 +398,6 @@ fn longest_match<'a>(
         }
     }
     longest.map(|(_, position)| position)
-}
-
-/// The verdict, if there is only one.
-fn only(possible: &[Verdict]) -> Option<Verdict> {
-    match possible {
-        [verdict] => Some(*verdict),
-        _ => None,
-    }
 }
 
 /// Lowest and highest port, the edges of `ranges`, and the ports on both sides of every edge.

@@ -7,12 +7,21 @@ use super::services::{SERVICES, Service};
 
 /// Adds one warning that names every well-known service that `media.ports` cut off from clients.
 pub(super) fn check_media_ports(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
-    if policy.corporate.subnets.is_empty() {
+    // What is recognized as media is no other service.
+    let by_ports = policy.media.recognition.profile().is_none();
+    if policy.corporate.subnets.is_empty() || !by_ports {
         return;
     }
     let media: Vec<_> = policy.media.ports.iter().map(|ports| ports.value).collect();
+    let dropped = policy.media.protocols;
+    let is_dropped = |service: &&Service| {
+        let all = [Protocol::Tcp, Protocol::Udp];
+        all.into_iter()
+            .any(|protocol| dropped.contains(protocol) && service.protocols.contains(protocol))
+    };
     let lost: Vec<_> = SERVICES
         .iter()
+        .filter(is_dropped)
         .filter(|service| service.breaks.is_some() && covers_enough(&media, service.ports))
         .filter(|service| !policy.allows.iter().any(|allow| keeps(allow, service)))
         .collect();
@@ -48,6 +57,7 @@ pub(super) fn check_media_ports(policy: &Policy, file: &PolicyFile<'_>, out: &mu
     out.add(
         problem
             .with_help(format!("dropped: {}", names.join(", ")))
+            .with_help("match = \"ice\" in [media] drops calls alone, and keeps all of these")
             .with_help(example(policy, &lost)),
     );
 }

@@ -16,6 +16,7 @@ use super::expect::Expectation;
 pub use crate::address::PortRange;
 pub use crate::feed::EntryKey;
 pub use crate::packet::Protocol;
+use crate::packet::media::Profile;
 
 use super::product::Product;
 
@@ -57,6 +58,16 @@ impl ProtocolSet {
             (Self::Both, _) | (Self::Tcp, Protocol::Tcp) | (Self::Udp, Protocol::Udp)
         )
     }
+
+    /// The protocols in both sets, if there are any.
+    pub const fn intersect(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Both, it) | (it, Self::Both) => Some(it),
+            (Self::Tcp, Self::Tcp) => Some(Self::Tcp),
+            (Self::Udp, Self::Udp) => Some(Self::Udp),
+            (Self::Tcp, Self::Udp) | (Self::Udp, Self::Tcp) => None,
+        }
+    }
 }
 
 /// Which rules an `[[allow]]` lifts.
@@ -93,12 +104,49 @@ pub struct Corporate {
     pub dns_servers: Vec<Sourced<IpAddr>>,
 }
 
-/// How media is told from other traffic.
+/// How media is told from other traffic to media ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MediaMatch {
-    /// By destination port, as the article's Table 1 is written.
+    /// Everything to a media port, as the article's Table 1 is written.
     #[default]
     Ports,
+    /// Connectivity checks and relay control of any ICE client, and what follows them in the same flow: all media that
+    /// can fall back to a relay.
+    Ice,
+    /// The same, of Lync, Skype for Business and native Teams alone.
+    IceMicrosoft,
+    /// Real-time media of any kind, that of phones and cameras without ICE among it.
+    Media,
+}
+
+impl MediaMatch {
+    /// The words of the key `media.match`.
+    pub const WORDS: &[(&str, Self)] = &[
+        ("ports", Self::Ports),
+        ("ice", Self::Ice),
+        ("ice-microsoft", Self::IceMicrosoft),
+        ("media", Self::Media),
+    ];
+
+    /// The evidence that counts; `None` if ports alone decide.
+    pub const fn profile(self) -> Option<Profile> {
+        match self {
+            Self::Ports => None,
+            Self::Ice => Some(Profile::Ice),
+            Self::IceMicrosoft => Some(Profile::Microsoft),
+            Self::Media => Some(Profile::Any),
+        }
+    }
+
+    /// Its word in a policy.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ports => "ports",
+            Self::Ice => "ice",
+            Self::IceMicrosoft => "ice-microsoft",
+            Self::Media => "media",
+        }
+    }
 }
 
 /// `[media]`: Table 1, row 1.
@@ -106,8 +154,10 @@ pub enum MediaMatch {
 pub struct MediaOptions {
     /// Destination ports that carry peer-to-peer media; 1024-65535 unless the file says otherwise.
     pub ports: Vec<Sourced<PortRange>>,
-    /// How media is recognized.
+    /// How media is recognized among the packets to these ports.
     pub recognition: MediaMatch,
+    /// Transport protocols of these packets; others are not blocked.
+    pub protocols: ProtocolSet,
 }
 
 /// Treatment of a packet whose source is not in `vpn.client_subnets`.

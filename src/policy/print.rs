@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Write as _};
 
 use super::expect::write_test;
 use super::meaning::{
-    DivertScope, EntryChoice, FailMode, FeedFormat, LeakedPublic, MediaMatch, Policy, ProtocolSet,
-    Sourced, TunnelMode, UnknownSource, WidePrefixes,
+    DivertScope, EntryChoice, FailMode, FeedFormat, LeakedPublic, Policy, ProtocolSet, Sourced,
+    TunnelMode, UnknownSource, WidePrefixes,
 };
 use super::rules::{INTERFACE_TYPES, PROFILES};
 
@@ -24,10 +24,8 @@ impl Display for Policy {
         list(out, "dns_servers", values(&self.corporate.dns_servers))?;
         writeln!(out, "\n[media]")?;
         list(out, "ports", values(&self.media.ports))?;
-        let recognition = match self.media.recognition {
-            MediaMatch::Ports => "ports",
-        };
-        pair(out, "match", recognition)?;
+        pair(out, "match", self.media.recognition.word())?;
+        list(out, "protocols", protocols(self.media.protocols))?;
         self.write_options(out)?;
         self.write_rules(out)?;
         self.write_feeds_and_endpoints(out)?;
@@ -113,12 +111,7 @@ impl Policy {
             writeln!(out, "\n[[allow]]")?;
             pair(out, "name", &allow.name.value)?;
             list(out, "to", values(&allow.to))?;
-            let protocols: &[_] = match allow.protocols {
-                ProtocolSet::Tcp => &["tcp"],
-                ProtocolSet::Udp => &["udp"],
-                ProtocolSet::Both => &["tcp", "udp"],
-            };
-            list(out, "protocols", protocols)?;
+            list(out, "protocols", protocols(allow.protocols))?;
             for (key, ports) in [("ports", &allow.ports), ("from_ports", &allow.from_ports)] {
                 if !ports.is_empty() {
                     list(out, key, values(ports))?;
@@ -222,6 +215,14 @@ impl Policy {
 fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
     let known = words.iter().find(|(_, meaning)| *meaning == value);
     known.map_or("any", |(word, _)| word)
+}
+
+const fn protocols(set: ProtocolSet) -> &'static [&'static str] {
+    match set {
+        ProtocolSet::Tcp => &["tcp"],
+        ProtocolSet::Udp => &["udp"],
+        ProtocolSet::Both => &["tcp", "udp"],
+    }
 }
 
 /// The values of `items`, without their lines.

@@ -12,14 +12,14 @@ use super::expect;
 use super::file::PolicyFile;
 use super::meaning::{
     Corporate, DivertScope, FailMode, FilterOptions, GatewayOptions, LeakedPublic, MarkBits,
-    MediaMatch, MediaOptions, Policy, PortRange, RouteOptions, Sourced, TunnelMode, UnknownSource,
-    VpnOptions,
+    MediaMatch, MediaOptions, Policy, PortRange, ProtocolSet, RouteOptions, Sourced, TunnelMode,
+    UnknownSource, VpnOptions,
 };
 use super::name::{parse_device, parse_interface, parse_log, parse_path};
 use super::port::parse_ports;
-use super::problem::{Problem, nearest};
+use super::problem::nearest;
 use super::rules;
-use super::section::{Need, Section, parse_word, report_type};
+use super::section::{Need, Section, report_type};
 use crate::message::shorten;
 
 /// Reads the whole file; `None` only where no client subnet could be read, and then `out` says why.
@@ -175,6 +175,7 @@ fn read_media(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> MediaOptions {
         return MediaOptions {
             ports: default_ports(),
             recognition: MediaMatch::Ports,
+            protocols: ProtocolSet::Both,
         };
     };
     let ports = match section.value("ports") {
@@ -187,20 +188,11 @@ fn read_media(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> MediaOptions {
         ),
         None => default_ports(),
     };
-    let recognition = section.string("match", parse_match, out);
     MediaOptions {
         ports,
-        recognition: recognition.map_or(MediaMatch::Ports, |word| word.value),
+        recognition: section.word("match", MediaMatch::WORDS, out),
+        protocols: rules::read_protocols(&section, out),
     }
-}
-
-fn parse_match(text: &str) -> Result<MediaMatch, Problem> {
-    if text == "ice" {
-        let message =
-            "`match` is \"ice\", which is planned: this version judges media by its ports";
-        return Err(Problem::new(Code::NotSupported, message).help("write match = \"ports\""));
-    }
-    parse_word("match", text, &[("ports", MediaMatch::Ports)])
 }
 
 fn read_filter(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> FilterOptions {
@@ -351,7 +343,7 @@ const SECTIONS: &[(&str, Form)] = &[
 
 const VPN_KEYS: &[&str] = &["interfaces", "client_subnets"];
 const CORPORATE_KEYS: &[&str] = &["subnets", "dns_servers"];
-const MEDIA_KEYS: &[&str] = &["ports", "match"];
+const MEDIA_KEYS: &[&str] = &["ports", "match", "protocols"];
 const FILTER_KEYS: &[&str] = &["unknown_source", "leaked_public"];
 const ROUTES_KEYS: &[&str] = &["tunnel", "gateways"];
 const GATEWAY_KEYS: &[&str] = &[

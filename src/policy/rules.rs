@@ -99,7 +99,8 @@ fn parse_destination(text: &str) -> Result<Destination, Problem> {
         })
 }
 
-fn read_protocols(section: &Section<'_, '_>, out: &mut Collector<'_>) -> ProtocolSet {
+/// Reads `protocols`; both if the key is absent.
+pub(super) fn read_protocols(section: &Section<'_, '_>, out: &mut Collector<'_>) -> ProtocolSet {
     let words = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
     let parse = |text: &str| parse_word("protocols", text, &words);
     let protocols = section.list(

@@ -217,6 +217,20 @@ pub enum RenderError {
         /// The reason.
         why: &'static str,
     },
+    /// The rules of a firewall cannot tell media from other traffic.
+    #[error(
+        "{target} cannot recognize media: it would drop everything to `media.ports`, Remote Desktop and SQL among it, \
+         and {origin} has match = \"{recognition}\"; run `offramp run` with it, or write match = \"ports\" into a policy \
+         of its own for {target}"
+    )]
+    NeedsRecognition {
+        /// The target.
+        target: &'static Target,
+        /// The policy file.
+        origin: String,
+        /// The value of `media.match`.
+        recognition: &'static str,
+    },
     /// Names and rules do not follow from routes.
     #[error("{target} is not written from routes: it takes a policy")]
     NeedsPolicy {
@@ -247,6 +261,14 @@ pub fn render<'a>(
         Write::Names(write) => names::render(policy?, write),
         Write::GatewayRules(naming, write) => {
             let policy = policy?;
+            let recognition = policy.media.recognition;
+            if recognition.profile().is_some() {
+                return Err(RenderError::NeedsRecognition {
+                    target,
+                    origin: policy.origin.clone(),
+                    recognition: recognition.word(),
+                });
+            }
             let name = rules::name_of(target, naming, options.name.as_deref())?;
             let ruleset = Ruleset::of(policy);
             let text = write(&ruleset, &name);

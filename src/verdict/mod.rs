@@ -8,6 +8,8 @@ mod rule;
 
 use std::fmt;
 
+use crate::packet::media::Recognized;
+
 pub use reason::{DecidedBy, Reason};
 pub use rule::{RuleId, RuleKind};
 
@@ -43,6 +45,8 @@ pub struct Verdict {
     pub action: Action,
     /// The reason.
     pub reason: Reason,
+    /// For `media` and `hairpin`: the evidence, if the policy asks for any (`media.match`).
+    pub media: Option<Recognized>,
     /// The rule that decided; `None` if no rule of the policy was needed (`malformed`, `default`, …).
     pub rule: Option<RuleId>,
 }
@@ -56,6 +60,7 @@ impl Verdict {
         Self {
             action: Action::Forward,
             reason,
+            media: None,
             rule: None,
         }
     }
@@ -65,7 +70,21 @@ impl Verdict {
         Self {
             action: Action::Drop,
             reason,
+            media: None,
             rule: None,
+        }
+    }
+
+    /// True if it blocks a media port: it stands for media alone, if the policy asks for evidence.
+    pub const fn is_media_rule(self) -> bool {
+        matches!(self.reason, Reason::Media | Reason::Hairpin)
+    }
+
+    /// The same verdict, because of `recognized`.
+    pub const fn because_of(self, recognized: Recognized) -> Self {
+        Self {
+            media: Some(recognized),
+            ..self
         }
     }
 

@@ -10,13 +10,19 @@ use super::subject::{Subject, bare, of, set};
 use super::{Finding, FindingCode, Part};
 use crate::packet::Protocol;
 use crate::policy::services::{SERVICES, Service};
-use crate::policy::{Allow, PublicService, Server};
+use crate::policy::{Allow, MediaMatch, PublicService, Server};
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
-    system_ports(subject, found);
-    if subject.has_servers() {
-        directory(subject, found);
-        replies(subject, found);
+    match subject.policy.media.recognition {
+        MediaMatch::Ports => {
+            system_ports(subject, found);
+            if subject.has_servers() {
+                directory(subject, found);
+                replies(subject, found);
+            }
+        }
+        // What is recognized as media is no other service.
+        MediaMatch::Ice | MediaMatch::IceMicrosoft | MediaMatch::Media => {}
     }
     for server in &subject.policy.servers {
         swallowed(subject, server, found);

@@ -6,22 +6,22 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use offramp::capture::{CaptureError, CaptureReader, LinkPayload, gunzip, ip_packet};
-use offramp::packet::media::{FlowTable, Profile, Segment};
-use offramp::packet::{Fragment, FragmentTable, Received, Transport};
+use offramp::capture::{CaptureError, CaptureReader, CapturedFrame, gunzip};
+use offramp::datapath::worker::{self, ByPolicy};
+use offramp::datapath::{BackendError, CaptureBackend, FrameSink, Outcome};
+use offramp::filter::{CompiledPolicy, Generation};
+use offramp::verdict::Action;
 
 use crate::skip::skip;
 
 /// Frames that are media, by their number.
 type Frames = BTreeSet<u64>;
 
-const PROFILES: [(&str, Profile); 3] = [
-    ("ice", Profile::Ice),
-    ("ice-microsoft", Profile::Microsoft),
-    ("media", Profile::Any),
-];
+/// The values of `media.match` that ask for evidence.
+const MATCHES: [&str; 3] = ["ice", "ice-microsoft", "media"];
 
 #[test]
 fn media_of_real_clients_is_recognized() {
@@ -51,13 +51,13 @@ fn compare(folder: &str, expected: &str, least: usize) {
     let mut mistakes = Vec::new();
     let mut frames = 0;
     for capture in captures {
-        for (word, profile) in PROFILES {
+        for word in MATCHES {
             let name = capture
                 .file_name()
                 .expect("a file has a name")
                 .to_string_lossy();
             let wanted = read_expected(&expected.join(format!("{name}.{word}")));
-            let found = media_of(&capture, profile);
+            let found = media_of(&capture, word);
             frames += wanted.len();
             if found != wanted {
                 let missed: Vec<_> = wanted.difference(&found).collect();
@@ -99,59 +99,42 @@ fn read_expected(path: &Path) -> Frames {
     text.lines().map(frame).collect()
 }
 
-/// Returns the frames of `capture` that are media under `profile`.
-fn media_of(capture: &Path, profile: Profile) -> Frames {
-    let mut flows = FlowTable::new(FlowTable::GATEWAY_FLOWS);
-    let mut datagrams = FragmentTable::new(1024);
-    let file = File::open(capture).expect("a capture");
-    let mut reader = CaptureReader::new(gunzip(file).expect("a readable capture"))
-        .unwrap_or_else(|error| panic!("{}: {error}", capture.display()));
-    let mut media = Frames::new();
-    loop {
-        let frame = match reader.next_frame() {
-            Ok(Some(frame)) => frame,
-            Ok(None) | Err(CaptureError::Truncated { .. }) => return media,
-            Err(error) => panic!("{}: {error}", capture.display()),
-        };
-        if let LinkPayload::Ip { packet, offset } = ip_packet(frame.link_type, frame.bytes) {
-            let packet = Received {
-                bytes: packet,
-                length_on_wire: (frame.original_length as usize).saturating_sub(offset),
-                at: frame.timestamp,
-            };
-            if is_media(packet, profile, &mut flows, &mut datagrams) {
-                media.insert(frame.number);
-            }
+/// The policy by which every address is a client's.
+fn policy(word: &str) -> CompiledPolicy {
+    let text = format!(
+        "[vpn]\nclient_subnets = [\"0.0.0.0/0\", \"::/0\"]\n[media]\nmatch = \"{word}\"\nports = [\"1024-65535\"]\n"
+    );
+    let (policy, _) = offramp::policy::parse("media.toml", text.as_bytes())
+        .unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    CompiledPolicy::new(policy, Generation(1)).expect("a small policy")
+}
+
+/// Collects the frames that are dropped as media.
+#[derive(Default)]
+struct Dropped(Frames);
+
+impl FrameSink for Dropped {
+    fn note(&mut self, frame: &CapturedFrame<'_>, outcome: Outcome<'_>) -> io::Result<()> {
+        if let Outcome::Judged(_, verdict) = outcome
+            && verdict.media.is_some()
+        {
+            assert_eq!(verdict.action, Action::Drop, "frame {}", frame.number);
+            self.0.insert(frame.number);
         }
+        Ok(())
     }
 }
 
-/// Identifies a packet by its flow, a non-first fragment by the first fragment of its datagram.
-fn is_media(
-    received: Received<'_>,
-    profile: Profile,
-    flows: &mut FlowTable,
-    datagrams: &mut FragmentTable<bool>,
-) -> bool {
-    let Ok(packet) = received.parse() else {
-        return false;
-    };
-    if packet.is_source_routed() {
-        return false;
+/// Returns the frames of `capture` that are dropped as media under `match = WORD`.
+fn media_of(capture: &Path, word: &str) -> Frames {
+    let policy = policy(word);
+    let file = File::open(capture).expect("a capture");
+    let reader = CaptureReader::new(gunzip(file).expect("a readable capture"))
+        .unwrap_or_else(|error| panic!("{}: {error}", capture.display()));
+    let mut backend = CaptureBackend::new(reader, Dropped::default());
+    match worker::run(&mut backend, &mut ByPolicy::new(&policy)) {
+        Ok(()) | Err(BackendError::Capture(CaptureError::Truncated { .. })) => {}
+        Err(error) => panic!("{}: {error}", capture.display()),
     }
-    if let (Fragment::NonFirst { .. }, Some(key)) = (packet.fragment(), packet.fragment_key()) {
-        return datagrams.get(&key, received.at).unwrap_or(false);
-    }
-    let is_media = matches!(
-        packet.transport(),
-        Transport::Ports {
-            destination: 1024..,
-            ..
-        }
-    ) && Segment::of(&packet)
-        .is_some_and(|(key, segment)| flows.look(profile, &key, segment, received.at).is_some());
-    if let Some(key) = packet.fragment_key() {
-        datagrams.insert(key, received.at, is_media);
-    }
-    is_media
+    backend.into_sink().0
 }

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use offramp::capture::{CaptureError, CaptureReader, LinkPayload, gunzip, ip_packet};
-use offramp::filter::{CompiledPolicy, Generation, Judge};
+use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 
 use crate::skip::recorded_captures;
@@ -118,7 +118,7 @@ fn judge(capture: &Path, policy: &Path) -> Vec<(u64, String, String)> {
     let (policy, _) = offramp::policy::parse(&policy.display().to_string(), &text)
         .unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
     let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
-    let mut judge = Judge::new(Judge::GATEWAY_FRAGMENTS);
+    let mut judge = Judge::new(Capacity::GATEWAY);
     let file = File::open(capture).expect("a capture");
     let mut reader = CaptureReader::new(gunzip(file).expect("a readable capture"))
         .unwrap_or_else(|error| panic!("{}: {error}", capture.display()));

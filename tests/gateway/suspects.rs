@@ -11,7 +11,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use offramp::filter::{CompiledPolicy, Generation, Judge};
+use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::gateway::divert::netlink::Netlink;
 use offramp::gateway::divert::nftables::{Diversion, Installation};
 use offramp::gateway::divert::{Divert, DivertPlan};
@@ -230,7 +230,7 @@ fn compare(host: &Host, policy: &str, scope: &str, seed: u64) -> BTreeMap<String
 
     let mut random = Random(seed);
     let places = places();
-    let mut judge = Judge::new(1 << 10);
+    let mut judge = Judge::new(Capacity::of(1 << 10));
     let mut seen = BTreeMap::new();
     let mut number = 0;
     while number < PACKETS {

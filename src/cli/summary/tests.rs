@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::*;
 use crate::audit::Audit;
 use crate::audit::testing::{tcp, udp};
-use crate::filter::{CompiledPolicy, Generation};
-use crate::packet::{FragmentTable, PacketView};
+use crate::filter::{Capacity, CompiledPolicy, Generation, Judge};
+use crate::packet::{PacketView, Received};
 
 const POLICY: &str = r#"[vpn]
 client_subnets = ["172.16.1.0/24"]
@@ -25,12 +25,11 @@ fn report(packets: &[Vec<u8>]) -> Report {
     let (policy, _) =
         crate::policy::parse("policy.toml", POLICY.as_bytes()).expect("the policy is in order");
     let policy = CompiledPolicy::new(policy, Generation(1)).expect("the policy is small");
-    let mut fragments = FragmentTable::new(4);
+    let mut judge = Judge::new(Capacity::of(4));
     let mut audit = Audit::new();
     for packet in packets {
-        let view = PacketView::parse(packet);
-        let verdict = policy.judge(view, &mut fragments, Duration::ZERO);
-        audit.record(verdict, view, packet.len());
+        let verdict = judge.judge_one(&policy, Received::whole(packet, Duration::ZERO));
+        audit.record(verdict, PacketView::parse(packet), packet.len());
     }
     audit.skip();
     audit.report(&policy)

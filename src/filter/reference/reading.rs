@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::packet::Protocol;
+use crate::packet::media::Segment;
 
 /// The fields of a packet that the rules use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(super) struct Packet {
     /// The fragments it begins, if it is a first fragment.
     pub(super) first_of: Option<FragmentKey>,
     pub(super) payload: Payload,
+    /// Where the transport header begins, and where the packet ends, in bytes from its start.
+    pub(super) transport: (usize, usize),
 }
 
 /// The part of the transport header that the packet contains.
@@ -148,6 +151,7 @@ fn read_ipv4(packet: &[u8], length_on_the_wire: usize) -> Option<Packet> {
         source_routed: ipv4_source_routed(&packet[20..header_length]),
         first_of: (is_fragment && offset == 0).then_some(key),
         payload,
+        transport: (header_length, end),
     })
 }
 
@@ -282,6 +286,7 @@ fn read_ipv6(packet: &[u8], length_on_the_wire: usize) -> Option<Packet> {
         source_routed,
         first_of,
         payload,
+        transport: (at, end),
     })
 }
 
@@ -314,6 +319,49 @@ fn read_transport(packet: &[u8], end: usize, at: usize, protocol: u8) -> Payload
         source: u16::from_be_bytes([packet[at], packet[at + 1]]),
         destination: u16::from_be_bytes([packet[at + 2], packet[at + 3]]),
     }))
+}
+
+/// The part of its flow that `packet` carries, with the transport header at `at` and its last byte before `end`.
+pub(super) fn read_segment(
+    packet: &[u8],
+    (at, end): (usize, usize),
+    protocol: Protocol,
+) -> Segment<'_> {
+    let bytes = &packet[at..end.min(packet.len())];
+    match protocol {
+        // RFC 768: 4 length of header and payload, 8 payload
+        Protocol::Udp if bytes.len() < 8 => Segment::Udp {
+            payload: &[],
+            size: 0,
+        },
+        Protocol::Udp => {
+            let mut length = usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
+            if length == 0 {
+                length = end - at;
+            }
+            let size = length.saturating_sub(8);
+            let available = size.min(bytes.len() - 8);
+            Segment::Udp {
+                payload: &bytes[8..8 + available],
+                size,
+            }
+        }
+        // RFC 9293 §3.1: 4 sequence number, 12 length of the header in 4 bytes (4 bits), 13 flags
+        Protocol::Tcp if bytes.len() < 20 => Segment::Tcp {
+            sequence: 0,
+            is_start: false,
+            payload: &[],
+        },
+        Protocol::Tcp => {
+            let header = usize::from(bytes[12] >> 4) * 4;
+            let is_sound = header >= 20 && header <= bytes.len();
+            Segment::Tcp {
+                sequence: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+                is_start: bytes[13] & 2 != 0,
+                payload: if is_sound { &bytes[header..] } else { &[] },
+            }
+        }
+    }
 }
 
 /// TCP or UDP; the rules do not distinguish other protocols.

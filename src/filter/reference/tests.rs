@@ -97,6 +97,7 @@ fn test_policy() -> Policy {
         media: MediaOptions {
             ports: ports(1024, 65535),
             recognition: MediaMatch::Ports,
+            protocols: ProtocolSet::Both,
         },
         filter: FilterOptions::default(),
         servers: vec![

@@ -33,8 +33,11 @@ fn fragment_fields(bytes: &mut Unstructured<'_>) -> Result<FragmentFields> {
     })
 }
 
-/// The transport header of `flow`, and payload that looks like many such headers.
+/// The transport header of `flow`: often with media behind it, else with payload that looks like many such headers.
 fn transport(bytes: &mut Unstructured<'_>, flow: Flow, multiple_of_8: bool) -> Result<Vec<u8>> {
+    if one_in(bytes, 2)? {
+        return with_media(bytes, flow);
+    }
     let mut length = *bytes.choose(&PAYLOAD_LENGTHS)?;
     if multiple_of_8 {
         length = length.next_multiple_of(8);
@@ -45,6 +48,47 @@ fn transport(bytes: &mut Unstructured<'_>, flow: Flow, multiple_of_8: bool) -> R
         header.fill(bytes.arbitrary()?);
     }
     Ok(header)
+}
+
+/// The transport header of `flow`, and a connectivity check, a part of one, or something else.
+fn with_media(bytes: &mut Unstructured<'_>, flow: Flow) -> Result<Vec<u8>> {
+    let check: [u8; 32] = {
+        let mut check = [0x5a; 32];
+        check[..8].copy_from_slice(&[0, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42]);
+        // IMPLEMENTATION-VERSION, a mark of Microsoft's clients ([MS-ICE2] §2.2.2), then padding.
+        check[20..].copy_from_slice(&[0x80, 0x70, 0, 8, 0, 0, 0, 2, 0, 0, 0, 0]);
+        check
+    };
+    let mut payload = match bytes.int_in_range(0..=3u8)? {
+        0 | 1 => check.to_vec(),
+        // Without the mark.
+        2 => {
+            let mut plain = check.to_vec();
+            plain[20..22].copy_from_slice(&[0x80, 0x22]);
+            plain
+        }
+        _ => vec![0x5a; 32],
+    };
+    if flow.protocol == 6 && one_in(bytes, 2)? {
+        // RFC 4571 §2
+        payload.splice(0..0, [0, 32]);
+    }
+    let length = payload.len() as u16 + 8;
+    if one_in(bytes, 4)? {
+        payload.truncate(bytes.choose_index(payload.len() + 1)? & !7);
+    }
+    let mut segment = ports_of(flow).to_vec();
+    if flow.protocol == 6 {
+        let sequence: u32 = *bytes.choose(&[1_000, 1_001, 1_003, 1_033])?;
+        let flags = *bytes.choose(&[0x18, 0x10, 0x02])?;
+        segment.extend(sequence.to_be_bytes());
+        segment.extend([0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    } else {
+        segment.extend(length.to_be_bytes());
+        segment.extend([0, 0]);
+    }
+    segment.extend(payload);
+    Ok(segment)
 }
 
 fn ports_of(flow: Flow) -> [u8; 4] {

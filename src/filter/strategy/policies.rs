@@ -29,6 +29,18 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
         0 | 1 => vec![lines.next(PortRange::new(1024, 65535).unwrap_or(PortRange::ALL))],
         _ => port_ranges(bytes, &mut lines, 1..=3)?,
     };
+    let recognition = *bytes.choose(&[
+        MediaMatch::Ports,
+        MediaMatch::Ports,
+        MediaMatch::Ice,
+        MediaMatch::Media,
+        MediaMatch::IceMicrosoft,
+    ])?;
+    let protocols = [ProtocolSet::Both, ProtocolSet::Tcp, ProtocolSet::Udp];
+    let media_protocols = match one_in(bytes, 4)? {
+        false => ProtocolSet::Both,
+        true => *bytes.choose(&protocols)?,
+    };
     let filter = FilterOptions {
         unknown_source: *bytes.choose(&[UnknownSource::Forward, UnknownSource::Drop])?,
         leaked_public: *bytes.choose(&[LeakedPublic::Forward, LeakedPublic::Drop])?,
@@ -86,7 +98,8 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
         },
         media: MediaOptions {
             ports: media_ports,
-            recognition: MediaMatch::Ports,
+            recognition,
+            protocols: media_protocols,
         },
         filter,
         servers,

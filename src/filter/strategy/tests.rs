@@ -1,10 +1,11 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use arbitrary::{Arbitrary, Unstructured};
 use proptest::prelude::*;
 
 use super::Scenario;
 use crate::filter::reference::ReferenceFilter;
+use crate::packet::media::{By, Evidence, Recognized};
 use crate::verdict::Reason;
 
 fn scenario(bytes: &[u8]) -> Scenario {
@@ -71,16 +72,28 @@ fn no_bytes_make_a_scenario() {
 #[test]
 fn every_reason_is_reached() {
     let mut reached = HashSet::new();
+    let mut evidence = HashMap::new();
     for seed in 0..400 {
         let Scenario { policy, arrivals } = scenario(&noise(seed, 1200));
         let mut filter = ReferenceFilter::new(&policy);
         for arrival in arrivals {
             let verdict = filter.judge(&arrival.packet, arrival.length_on_the_wire, arrival.now);
             reached.insert(verdict.reason);
+            *evidence.entry(verdict.media).or_insert(0) += 1;
         }
     }
 
     assert_eq!(reached, HashSet::from(Reason::ALL));
+    for evidence_of in [Evidence::Stun, Evidence::IceTcp, Evidence::TurnTcp] {
+        for by in [By::Itself, By::Flow] {
+            let recognized = Recognized {
+                evidence: evidence_of,
+                by,
+            };
+            let times = evidence.get(&Some(recognized)).copied().unwrap_or(0);
+            assert!(times > 0, "{recognized:?} {times} times: {evidence:?}");
+        }
+    }
 }
 
 #[test]

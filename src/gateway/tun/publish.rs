@@ -17,7 +17,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::counters::{TrafficTally, VerdictCounters};
 use crate::datapath::Judgement;
-use crate::filter::{CompiledPolicy, Generation, Judge};
+use crate::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use crate::gateway::record::drops::{Noting, Suppressed};
 use crate::packet::Received;
 use crate::packet::Traffic;
@@ -193,7 +193,7 @@ impl Live {
             published,
             counters,
             worker,
-            judge: Judge::new(Judge::GATEWAY_FRAGMENTS),
+            judge: Judge::new(Capacity::GATEWAY),
             enforced,
             unwritten: [0; Reason::ALL.len()],
         }

@@ -34,7 +34,7 @@ const MAX_LOOKS_UNDER_WAY: u8 = 64;
 const MAX_MIDDLE_LOOKS: u8 = 4;
 
 /// A packet that is media.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Recognized {
     /// The evidence, in this packet or an earlier one of its flow.
     pub evidence: Evidence,
@@ -43,7 +43,7 @@ pub struct Recognized {
 }
 
 /// The packet that the evidence comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum By {
     /// The packet itself shows or completes the evidence.
     Itself,

@@ -103,7 +103,8 @@ impl Traffic {
 }
 
 impl Ruleset {
-    /// Builds the rules of `policy`, whose feeds must be loaded.
+    /// Builds the rules of `policy`, whose feeds must be loaded, and whose `media.match` is `"ports"`: rules read no
+    /// payload.
     pub fn of(policy: &Policy) -> Self {
         let set = |prefixes: &[Sourced<IpNet>]| -> PrefixSet {
             prefixes.iter().map(|it| it.value).collect()
@@ -118,7 +119,8 @@ impl Ruleset {
         let mut rules = public_rules(policy);
         for allow in policy.allows.iter().filter(|it| it.lifts.servers) {
             let to: PrefixSet = allow.prefixes(&policy.vpn).map(|it| it.value).collect();
-            rules.push(lifted(allow, to.intersect(&servers), &PortSet::all()));
+            let at_servers = to.intersect(&servers);
+            rules.push(lifted(allow, allow.protocols, at_servers, &PortSet::all()));
         }
         for (at, destinations) in owners::in_order(&server_lists) {
             let name = &policy.servers[at].name;
@@ -133,11 +135,14 @@ impl Ruleset {
         }
         let offices = corporate.subtract(&clients);
         for allow in policy.allows.iter().filter(|it| it.lifts.media) {
+            let Some(protocols) = allow.protocols.intersect(policy.media.protocols) else {
+                continue;
+            };
             let to: PrefixSet = allow.prefixes(&policy.vpn).map(|it| it.value).collect();
             let between_clients = allow.prefixes_between_clients(&policy.vpn, &clients);
             let between_clients: PrefixSet = between_clients.map(|it| it.value).collect();
             let destinations = to.intersect(&offices).union(&between_clients);
-            rules.push(lifted(allow, destinations, &media));
+            rules.push(lifted(allow, protocols, destinations, &media));
         }
         let line = policy.media.ports.first().map(|it| it.line);
         for (reason, destinations) in [(Reason::Hairpin, &clients), (Reason::Media, &corporate)] {
@@ -147,7 +152,7 @@ impl Ruleset {
                 name: None,
                 line: line.filter(|&line| line > 0),
                 destinations: destinations.clone(),
-                traffic: transport(ProtocolSet::Both, PortSet::all(), media.clone()),
+                traffic: transport(policy.media.protocols, PortSet::all(), media.clone()),
             });
         }
         leave_out_idle(&mut rules);
@@ -254,9 +259,14 @@ fn public_rules(policy: &Policy) -> Vec<PacketRule> {
     ordered.map(rule).collect()
 }
 
-/// Returns the rule by which `allow` forwards `ports`, those of its ports that would otherwise be dropped at
-/// `destinations`.
-fn lifted(allow: &Allow, destinations: PrefixSet, ports: &PortSet) -> PacketRule {
+/// Returns the rule by which `allow` forwards `protocols` and those of its ports that are among `ports`: what would
+/// otherwise be dropped at `destinations`.
+fn lifted(
+    allow: &Allow,
+    protocols: ProtocolSet,
+    destinations: PrefixSet,
+    ports: &PortSet,
+) -> PacketRule {
     PacketRule {
         action: Action::Forward,
         reason: Reason::Allow,
@@ -264,7 +274,7 @@ fn lifted(allow: &Allow, destinations: PrefixSet, ports: &PortSet) -> PacketRule
         line: Some(allow.name.line),
         destinations,
         traffic: transport(
-            allow.protocols,
+            protocols,
             of_option(&allow.from_ports),
             of_option(&allow.ports).intersect(ports),
         ),

@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::time::Duration;
 
-use offramp::filter::{CompiledPolicy, Generation, Judge};
+use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::policy::Policy;
 use offramp::render::{Options, Target, render, rules};
@@ -88,7 +88,7 @@ fn compare(
         IpAddr::V6(_) => None,
     });
     let last = sentinel(client.unwrap_or(Ipv4Addr::LOCALHOST));
-    let mut judge = Judge::new(16);
+    let mut judge = Judge::new(Capacity::of(16));
     let mut now = Duration::ZERO;
     let mut batches = Vec::new();
     while batches.len() * BATCH < PACKETS {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use offramp::filter::{CompiledPolicy, Generation, Judge};
+use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::policy::Policy;
 use offramp::render::{Options, render, rules};
@@ -215,7 +215,7 @@ fn packet(from: IpAddr, to: IpAddr, protocol: u8, from_port: u16, to_port: u16) 
 fn compare(policy: &Policy, lines: &[Line], random: &mut Random, what: &str) {
     let places = policies::places(policy);
     let compiled = CompiledPolicy::new(policy.clone(), Generation(1)).expect("a small policy");
-    let mut judge = Judge::new(16);
+    let mut judge = Judge::new(Capacity::of(16));
     let mut asked = 0;
     while asked < 3_000 {
         let from = match random.one_in(4) {

@@ -194,7 +194,7 @@ mod tests {
     use super::super::{LogOptions, Suppressed};
     use super::*;
     use crate::capture::CaptureReader;
-    use crate::filter::{Generation, Judge};
+    use crate::filter::{Capacity, Generation, Judge};
     use crate::gateway::record::Place;
     use crate::packet::Received;
     use crate::verdict::Verdict;
@@ -215,7 +215,7 @@ mod tests {
             .expect("room");
         let received = [Received::whole(&packet, Duration::ZERO)];
         let mut verdicts = [Verdict::drop(Reason::Malformed)];
-        Judge::new(1).judge(&policy(), &received, &mut verdicts);
+        Judge::new(Capacity::of(1)).judge(&policy(), &received, &mut verdicts);
         for _ in 0..count {
             noting.note(&received, &verdicts, unwritten);
         }

@@ -287,7 +287,7 @@ mod tests {
     /// Hands over `packets`, and counts those that are suppressed in `unwritten`.
     fn note(reader: &SampleReader, packets: &[Vec<u8>], unwritten: &mut Suppressed) {
         let policy = policy();
-        let mut judge = crate::filter::Judge::new(16);
+        let mut judge = crate::filter::Judge::new(crate::filter::Capacity::of(16));
         let noting = reader.noting(&policy);
         for packet in packets {
             let received = [Received::whole(packet, Duration::ZERO)];
