@@ -60,11 +60,7 @@ struct Packet {
 
 impl Packet {
     fn received(&self) -> Received<'_> {
-        Received {
-            bytes: &self.bytes,
-            length_on_wire: self.length_on_wire,
-            at: self.at,
-        }
+        Received::captured(&self.bytes, self.length_on_wire, self.at)
     }
 }
 

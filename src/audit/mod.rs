@@ -15,9 +15,11 @@
 //!
 //! It judges nothing, reads no clock and looks no deeper than the first bytes behind the ports.
 
+mod compare;
 mod conclude;
 mod cut_off;
 mod hash;
+mod recognized;
 mod report;
 mod service;
 mod sight;
@@ -28,17 +30,20 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use compare::{Comparison, Kept, KeptReport};
 pub use report::{
-    CutService, Destination, Estimate, Nature, ReasonTraffic, Report, RuleTraffic, Suggestion,
-    Tally,
+    CutService, Destination, Estimate, MediaTraffic, Nature, ReasonTraffic, Report, RuleTraffic,
+    Suggestion, Tally,
 };
 pub use service::{Role, Scope};
 
 use crate::filter::CompiledPolicy;
+use crate::packet::media::Recognized;
 use crate::packet::{Fragment, Malformed, PacketView, Protocol, Transport};
 use crate::verdict::{Action, DecidedBy, Reason, RuleId, RuleKind, Verdict};
 use cut_off::CutOff;
 use hash::flow_hash;
+use recognized::RecognizedMedia;
 use sketch::{Sketch, memory_of};
 
 /// Counters that are kept while packets pass.
@@ -48,6 +53,7 @@ pub struct Audit {
     counts: Vec<[Counts; ACTIONS]>,
     /// By position in the rule table.
     rules: Vec<Tally>,
+    media: RecognizedMedia,
     cut_off: CutOff,
     skipped: u64,
     fragments: u64,
@@ -76,7 +82,8 @@ impl Audit {
     /// Two thirds of it are sketches of services: all of it is taken only where a thousand services would be cut off.
     pub const MEMORY_MAX: usize =
         REASONS * ACTIONS * (size_of::<Counts>() + memory_of(FLOWS_OF_REASON))
-            + cut_off::MEMORY_MAX;
+            + cut_off::MEMORY_MAX
+            + RecognizedMedia::MEMORY_MAX;
 
     /// An audit of nothing yet.
     pub fn new() -> Self {
@@ -84,6 +91,7 @@ impl Audit {
         Self {
             counts: Reason::ALL.iter().map(|_| counts()).collect(),
             rules: Vec::new(),
+            media: RecognizedMedia::default(),
             cut_off: CutOff::new(),
             skipped: 0,
             fragments: 0,
@@ -128,15 +136,22 @@ impl Audit {
         {
             self.cut_off.note_windows_server(&packet);
         }
-        match verdict.reason.decided_by() {
-            DecidedBy::Corporate => self.cut_off.record(Scope::Corporate, &packet, flow),
-            DecidedBy::Client => self.cut_off.record(Scope::Client, &packet, flow),
+        let scope = match verdict.reason.decided_by() {
+            DecidedBy::Corporate => Scope::Corporate,
+            DecidedBy::Client => Scope::Client,
             DecidedBy::Header
             | DecidedBy::Source
             | DecidedBy::Public
             | DecidedBy::Server
             | DecidedBy::Allow
-            | DecidedBy::Nothing => {}
+            | DecidedBy::Nothing => return,
+        };
+        match verdict.media {
+            Some(Recognized { evidence, .. }) => {
+                let to = packet.addresses().destination();
+                self.media.record(evidence, scope, to, length);
+            }
+            None => self.cut_off.record(scope, &packet, flow),
         }
     }
 
@@ -151,7 +166,10 @@ impl Audit {
         let sketches: usize = counts
             .map(|counts| size_of::<Counts>() + counts.flows.memory_bytes())
             .sum();
-        sketches + self.rules.capacity() * size_of::<Tally>() + self.cut_off.memory_bytes()
+        sketches
+            + self.rules.capacity() * size_of::<Tally>()
+            + self.cut_off.memory_bytes()
+            + self.media.memory_bytes()
     }
 
     /// Returns the report; `policy` is the one that gave the verdicts.
@@ -165,6 +183,7 @@ impl Audit {
             tails: self.tails,
             reasons: Vec::new(),
             rules: self.rule_traffic(policy),
+            media: self.media.report(),
             cut_off: Vec::new(),
             scattered: self.cut_off.scattered,
             without_ports: self.cut_off.without_ports,

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::service::{Role, Scope};
 use crate::packet::Protocol;
+use crate::packet::media::Evidence;
 use crate::policy::PortRange;
 use crate::verdict::{Action, Reason, RuleKind};
 
@@ -117,6 +118,22 @@ pub enum Nature {
     Media,
 }
 
+/// The traffic to one host that was recognized as media by one kind of evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "gateway", derive(Serialize))]
+pub struct MediaTraffic {
+    /// The evidence, in the packet itself or an earlier one of its flow.
+    #[cfg_attr(feature = "gateway", serde(serialize_with = "as_text"))]
+    pub evidence: Evidence,
+    /// The kind of host that it went to.
+    pub scope: Scope,
+    /// The host; `None` for all that have no line of their own.
+    pub destination: Option<IpAddr>,
+    /// How much.
+    #[cfg_attr(feature = "gateway", serde(flatten))]
+    pub traffic: Tally,
+}
+
 /// A host that would be cut off from a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "gateway", derive(Serialize))]
@@ -196,6 +213,8 @@ pub struct Report {
     pub reasons: Vec<ReasonTraffic>,
     /// By rule, in file order; none without packets.
     pub rules: Vec<RuleTraffic>,
+    /// Dropped because it was recognized as media, by evidence and host; empty where ports alone decide.
+    pub media: Vec<MediaTraffic>,
     /// Services that would be cut off: services, then unclear ones, then media; the most packets first.
     pub cut_off: Vec<CutService>,
     /// Dropped as `media` or `hairpin` at ports that were too many to keep apart: somebody scans.

@@ -31,6 +31,7 @@ use crate::gateway::testbed::site::{
     HOME_A, JUMP_HOST, OFFICE, SERVER, Site,
 };
 use crate::gateway::testbed::traffic::{Probe, Wire, serve_relay, serve_tcp, serve_udp};
+use crate::packet::media::Payload;
 use crate::plan::Zones;
 use crate::policy::{self, Protocol};
 use crate::verdict::Action;
@@ -269,6 +270,7 @@ fn expectation(policy: &CompiledPolicy, case: &Case) -> Expected {
             Wire::Udp => Some(Protocol::Udp),
             Wire::Ping => None,
         },
+        payload: Payload::Other,
     };
     let explanation = policy.explain(&question);
     let answer = explanation.as_ref().and_then(|it| it.answers.first());

@@ -10,10 +10,11 @@ use serde_json::json;
 use super::error::CliError;
 use super::explain_name;
 use super::input::load_policy;
-use crate::filter::{Answer, Explanation, Membership, Question};
+use crate::filter::{Answer, Explanation, Membership, Question, Set};
 use crate::name::DnsName;
 use crate::packet::Protocol;
-use crate::policy::Policy;
+use crate::packet::media::Payload;
+use crate::policy::{MediaMatch, Policy};
 use crate::verdict::{Action, DecidedBy};
 
 /// Explain what becomes of a packet: the verdict, the rule, the line of the policy, the prefix that matched; or what
@@ -28,7 +29,8 @@ Examples:
   offramp explain config/contoso.toml --name _sip._tls.contoso.com --type SRV
 
 Without a destination port, the answer is given for every range of ports. Without a source port,
-49152 is taken. Without --type, a name is explained for A, AAAA, SRV and HTTPS.")]
+49152 is taken. Where the policy asks for evidence of media (media.match), the answer is given for a
+packet that shows none, and for a connectivity check; --payload chooses one. Without --type, a name is explained for A, AAAA, SRV and HTTPS.")]
 pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY")]
@@ -42,6 +44,9 @@ pub(super) struct Options {
     /// Transport protocol
     #[arg(long, value_name = "PROTOCOL", required_unless_present = "name")]
     protocol: Option<ProtocolName>,
+    /// Its payload, for a policy that asks for evidence of media
+    #[arg(long, value_name = "PAYLOAD", value_parser = parse_payload, conflicts_with = "name")]
+    payload: Option<Payload>,
     /// A name that a client asks for, instead of a packet
     #[arg(long, value_name = "NAME", value_parser = explain_name::parse_name,
           conflicts_with_all = ["from", "to", "protocol"])]
@@ -92,6 +97,17 @@ fn parse_end(text: &str) -> Result<End, String> {
     }
 }
 
+fn parse_payload(text: &str) -> Result<Payload, String> {
+    let mut words = Payload::WORDS.iter();
+    words
+        .find(|(word, _)| *word == text)
+        .map(|(_, payload)| *payload)
+        .ok_or_else(|| {
+            let words = Payload::WORDS.iter().map(|(word, _)| *word);
+            format!("write one of {}", words.collect::<Vec<_>>().join(", "))
+        })
+}
+
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     if let Some(name) = &options.name {
         explain_name::run(&options.policy, name, options.record_type, options.json)?;
@@ -125,23 +141,50 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         to: to.address,
         to_port: to.port,
         protocol,
+        payload: options.payload.unwrap_or_default(),
     };
     let compiled = load_policy(&options.policy)?;
-    let explanation = compiled.explain(&question).ok_or_else(|| {
-        CliError::Usage(format!(
-            "{} and {} are of two families; no packet goes from one to the other",
-            from.address, to.address
-        ))
-    })?;
+    let explain = |question: &Question| {
+        compiled.explain(question).ok_or_else(|| {
+            CliError::Usage(format!(
+                "{} and {} are of two families; no packet goes from one to the other",
+                from.address, to.address
+            ))
+        })
+    };
+    let explanation = explain(&question)?;
+    let check = Question {
+        payload: Payload::MicrosoftCheck,
+        ..question
+    };
+    let media = match options.payload {
+        None => Some(explain(&check)?).filter(|it| it.answers != explanation.answers),
+        Some(_) => None,
+    };
     if options.json {
-        super::print_json(&as_json(&explanation))?;
+        let mut json = as_json(&question, &explanation);
+        if let (Some(media), Some(fields)) = (&media, json.as_object_mut()) {
+            fields.insert("media".to_owned(), as_json(&check, media));
+        }
+        super::print_json(&json)?;
     } else {
-        super::print(&as_text(compiled.policy(), &question, &explanation))?;
+        let policy = compiled.policy();
+        let mut text = answers_as_text(policy, &question, &explanation);
+        if let Some(media) = &media {
+            _ = writeln!(
+                text,
+                "\nThe same for a connectivity check (--payload {}), and what follows in its flow:",
+                check.payload.word()
+            );
+            text += &answers_as_text(policy, &check, media);
+        }
+        text += &sets_as_text(policy, &question, &explanation);
+        super::print(&text)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) -> String {
+fn answers_as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) -> String {
     let mut text = String::new();
     for answer in &explanation.answers {
         let color = match answer.verdict.action {
@@ -154,10 +197,14 @@ fn as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) 
             1 => String::new(),
             _ => format!("{:<13}", answer.ports.to_string()),
         };
-        let because = because(policy, question, answer);
+        let because = because(policy, question, answer, &explanation.destination);
         _ = writeln!(text, "{ports}{style}{verdict}{style:#}: {because}");
     }
-    _ = writeln!(text);
+    text
+}
+
+fn sets_as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) -> String {
+    let mut text = String::from("\n");
     list(
         &mut text,
         policy,
@@ -176,14 +223,23 @@ fn as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) 
 }
 
 /// The sentence that gives the reason of an answer.
-fn because(policy: &Policy, question: &Question, answer: &Answer<'_>) -> String {
+fn because(
+    policy: &Policy,
+    question: &Question,
+    answer: &Answer<'_>,
+    destination: &[Membership<'_>],
+) -> String {
     let origin = &policy.origin;
     let place = answer.matched.map_or(String::new(), |it| {
         format!("{} holds {} ({origin}:{})", it.set, it.prefix, it.line)
     });
+    let recognized = match answer.verdict.media {
+        Some(it) => format!(", and it is media by {}", it.evidence),
+        None => String::new(),
+    };
     let media = || match answer.rule.and_then(|rule| rule.line) {
-        Some(line) => format!("the port is one of media.ports ({origin}:{line})"),
-        None => "the port is one of media.ports (1024-65535 by default)".to_owned(),
+        Some(line) => format!("the port is one of media.ports ({origin}:{line}){recognized}"),
+        None => format!("the port is one of media.ports (1024-65535 by default){recognized}"),
     };
     let reason = answer.verdict.reason;
     match reason.decided_by() {
@@ -210,7 +266,19 @@ fn because(policy: &Policy, question: &Question, answer: &Answer<'_>) -> String 
         DecidedBy::Nothing if question.protocol.is_none() => {
             "the rules speak of TCP and UDP; ICMP passes".to_owned()
         }
-        DecidedBy::Nothing => "no rule speaks of it".to_owned(),
+        DecidedBy::Nothing => {
+            let internal = |it: &Membership<'_>| matches!(it.set, Set::Clients | Set::Corporate);
+            let mut ports = policy.media.ports.iter();
+            let is_media_port = ports.any(|it| it.value.contains(answer.ports.first()));
+            match policy.media.recognition {
+                MediaMatch::Ports => "no rule speaks of it".to_owned(),
+                asked if is_media_port && destination.iter().any(internal) => format!(
+                    "it is no media, and match = \"{}\" drops nothing else",
+                    asked.word()
+                ),
+                _ => "no rule speaks of it".to_owned(),
+            }
+        }
         DecidedBy::Header => reason.meaning().to_owned(),
     }
 }
@@ -232,19 +300,21 @@ fn list(text: &mut String, policy: &Policy, end: &str, address: IpAddr, found: &
     }
 }
 
-fn as_json(explanation: &Explanation<'_>) -> serde_json::Value {
+fn as_json(question: &Question, explanation: &Explanation<'_>) -> serde_json::Value {
     let membership = |it: &Membership<'_>| json!({ "set": it.set.to_string(), "prefix": it.prefix.to_string(), "line": it.line });
     let answer = |it: &Answer<'_>| {
         json!({
             "ports": { "first": it.ports.first(), "last": it.ports.last() },
             "verdict": it.verdict.action.to_string(),
             "reason": it.verdict.reason.name(),
+            "evidence": it.verdict.media.map(|it| it.evidence.word()),
             "rule": it.rule.map(|rule| json!({ "name": rule.name, "line": rule.line })),
             "matched": it.matched.as_ref().map(membership),
             "beyond_clients": it.beyond_clients.as_ref().map(membership),
         })
     };
     json!({
+        "payload": question.payload.word(),
         "answers": explanation.answers.iter().map(answer).collect::<Vec<_>>(),
         "source": explanation.source.iter().map(membership).collect::<Vec<_>>(),
         "destination": explanation.destination.iter().map(membership).collect::<Vec<_>>(),

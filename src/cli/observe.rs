@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::error::CliError;
 use super::input::load_policy;
 use super::replay::print_summary;
-use crate::audit::Audit;
+use crate::audit::{Audit, Kept};
 use crate::capture::CapturedFrame;
 use crate::datapath::worker::{self, ByPolicy};
 use crate::datapath::{FrameSink, Outcome};
@@ -60,6 +60,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     };
     let sink = Watch {
         audit: Audit::new(),
+        kept: Kept::new(&policy).map_err(|error| CliError::Failed(error.to_string()))?,
         seen: 0,
         dropped: 0,
         ticker: ticker(&options.interface),
@@ -71,7 +72,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let watched = worker::run(&mut backend, &mut ByPolicy::new(&policy));
     let sink = backend.into_sink();
     sink.ticker.finish_and_clear();
-    print_summary(&sink.audit, &policy, options.json)?;
+    print_summary(&sink.audit, sink.kept.as_ref(), &policy, options.json)?;
     match watched {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(CliError::Failed(error.to_string())),
@@ -93,6 +94,7 @@ fn ticker(interface: &str) -> ProgressBar {
 
 struct Watch {
     audit: Audit,
+    kept: Option<Kept>,
     seen: u64,
     dropped: u64,
     ticker: ProgressBar,
@@ -105,6 +107,9 @@ impl FrameSink for Watch {
             Outcome::Judged(packet, verdict) => {
                 self.audit
                     .record(verdict, packet.parse(), packet.length_on_wire);
+                if let Some(kept) = &mut self.kept {
+                    kept.record(verdict, packet);
+                }
                 self.seen += 1;
                 self.dropped += u64::from(verdict.action == Action::Drop);
                 if !self.ticker.is_hidden() {

@@ -11,13 +11,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::error::{CliError, warn};
 use super::input::{Capture, load_policy, open_capture};
-use super::summary::{TextOptions, render};
-use crate::audit::Audit;
+use super::summary::{TextOptions, render, render_comparison};
+use crate::audit::{Audit, Comparison, Kept};
 use crate::capture::{CaptureError, CapturedFrame, NotIp, PcapngWriter};
 use crate::datapath::CaptureBackend;
 use crate::datapath::worker::{self, ByPolicy};
 use crate::datapath::{BackendError, FrameSink, Outcome};
-use crate::filter::CompiledPolicy;
+use crate::filter::{CompileError, CompiledPolicy};
 use crate::policy::Style;
 use crate::verdict::{Action, Verdict};
 
@@ -31,6 +31,7 @@ Examples:
   offramp replay config/contoso.toml office.pcapng
   offramp replay config/contoso.toml office.pcap.gz --write-dropped dropped.pcapng
   offramp replay config/contoso.toml office.pcap --verdicts - | grep ' drop '
+  offramp replay config/contoso.toml office.pcap --compare-match
 
 A line of --verdicts is `FRAME VERDICT REASON`. FRAME counts packet blocks from 1; VERDICT is
 forward, drop, or skip where the frame holds no IP packet; REASON says why.")]
@@ -53,6 +54,9 @@ pub(super) struct Options {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
+    /// Print what each value of `media.match` would drop, side by side, whatever the policy has
+    #[arg(long, conflicts_with = "verdicts")]
+    compare_match: bool,
 }
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
@@ -63,6 +67,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let Capture { reader, size } = open_capture(&options.capture, |file| watch.wrap_read(file))?;
     show(&progress, size);
 
+    let failed = |error: CompileError| CliError::Failed(error.to_string());
     let sink = Sink {
         policy: &policy,
         verdicts: options
@@ -81,6 +86,11 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             .map(CaptureFile::create)
             .transpose()?,
         audit: Audit::new(),
+        kept: Kept::new(&policy).map_err(failed)?,
+        comparison: match options.compare_match {
+            true => Some(Comparison::new(&policy).map_err(failed)?),
+            false => None,
+        },
     };
     let mut backend = CaptureBackend::new(reader, sink);
     let judged = worker::run(&mut backend, &mut ByPolicy::new(&policy));
@@ -94,9 +104,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             return Err(CliError::Failed(error.to_string()));
         }
     };
-    let audit = backend.into_sink().finish()?;
-    if options.verdicts.is_none() {
-        print_summary(&audit, &policy, options.json)?;
+    let Audits {
+        audit,
+        kept,
+        comparison,
+    } = backend.into_sink().finish()?;
+    if let Some(comparison) = comparison {
+        print_comparison(&comparison, options.json)?;
+    } else if options.verdicts.is_none() {
+        print_summary(&audit, kept.as_ref(), &policy, options.json)?;
     }
     match cut_off {
         None => Ok(ExitCode::SUCCESS),
@@ -114,16 +130,37 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
 /// Prints what an audit found out.
 pub(super) fn print_summary(
     audit: &Audit,
+    kept: Option<&Kept>,
     policy: &CompiledPolicy,
     json: bool,
 ) -> Result<(), CliError> {
     let report = audit.report(policy);
+    let kept = kept.map(Kept::report);
     if json {
-        let report = serde_json::to_value(&report)
-            .map_err(|error| CliError::Failed(format!("cannot write the report: {error}")))?;
-        return super::print_json(&report);
+        let mut json = value(&report)?;
+        if let (Some(kept), Some(fields)) = (&kept, json.as_object_mut()) {
+            fields.insert("kept".to_owned(), value(kept)?);
+        }
+        return super::print_json(&json);
     }
-    super::print(&render(&report, &text_options()))
+    super::print(&render(&report, kept.as_ref(), &text_options()))
+}
+
+/// Prints the reports of one capture under each value of `media.match`.
+fn print_comparison(comparison: &Comparison, json: bool) -> Result<(), CliError> {
+    let reports = comparison.reports();
+    if json {
+        let fields = reports.iter();
+        let fields = fields.map(|(it, report)| Ok((it.word().to_owned(), value(report)?)));
+        let fields = fields.collect::<Result<serde_json::Map<_, _>, CliError>>()?;
+        return super::print_json(&serde_json::Value::Object(fields));
+    }
+    super::print(&render_comparison(&reports, &text_options()))
+}
+
+fn value(report: &impl serde::Serialize) -> Result<serde_json::Value, CliError> {
+    serde_json::to_value(report)
+        .map_err(|error| CliError::Failed(format!("cannot write the report: {error}")))
 }
 
 /// Text as wide as the terminal, in colors that standard output takes.
@@ -206,6 +243,15 @@ struct Sink<'a> {
     dropped: Option<CaptureFile>,
     forwarded: Option<CaptureFile>,
     audit: Audit,
+    kept: Option<Kept>,
+    comparison: Option<Comparison>,
+}
+
+/// The audits of a capture that was read to its end.
+struct Audits {
+    audit: Audit,
+    kept: Option<Kept>,
+    comparison: Option<Comparison>,
 }
 
 impl FrameSink for Sink<'_> {
@@ -217,9 +263,14 @@ impl FrameSink for Sink<'_> {
                 return self.line(|lines| lines.write_skipped(frame.number, what));
             }
         };
-        if self.verdicts.is_none() {
+        if let Some(comparison) = &mut self.comparison {
+            comparison.record(packet);
+        } else if self.verdicts.is_none() {
             self.audit
                 .record(verdict, packet.parse(), packet.length_on_wire);
+            if let Some(kept) = &mut self.kept {
+                kept.record(verdict, packet);
+            }
         }
         self.line(|lines| lines.write(frame.number, verdict))?;
         match verdict.action {
@@ -254,14 +305,18 @@ impl Sink<'_> {
     }
 
     /// Writes out what is still in buffers.
-    fn finish(self) -> Result<Audit, CliError> {
+    fn finish(self) -> Result<Audits, CliError> {
         for file in [self.dropped, self.forwarded].into_iter().flatten() {
             file.finish()?;
         }
         if let Some(lines) = self.verdicts {
             lines.finish()?;
         }
-        Ok(self.audit)
+        Ok(Audits {
+            audit: self.audit,
+            kept: self.kept,
+            comparison: self.comparison,
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::error::CliError;
 use super::number;
 use crate::gateway::report::control;
-use crate::gateway::report::status::{DnsStatus, RecordStatus, Status};
+use crate::gateway::report::status::{DnsStatus, MediaStatus, RecordStatus, Status};
 use crate::policy::GatewayOptions;
 
 /// Tell what a running gateway has done: packets and bytes by reason and by rule
@@ -138,6 +138,9 @@ fn report(status: &Status) -> String {
         rules.collect(),
     );
 
+    if let Some(media) = &status.media {
+        push_media(&mut text, media);
+    }
     if let Some(dns) = &status.dns {
         push_names(&mut text, dns);
     }
@@ -156,6 +159,10 @@ fn report(status: &Status) -> String {
             "fragmented datagrams forgotten for lack of room",
             status.evicted_fragments,
         ),
+        (
+            "flows forgotten for lack of room, media among them until its next check",
+            status.media.as_ref().map_or(0, |it| it.evicted_flows),
+        ),
     ];
     for (what, count) in losses {
         if count > 0 {
@@ -171,6 +178,28 @@ fn report(status: &Status) -> String {
         }
     }
     text
+}
+
+/// Prints what was recognized as media.
+fn push_media(text: &mut String, media: &MediaStatus) {
+    let rows = media.evidence.iter().map(|it| {
+        [
+            it.evidence.clone(),
+            format!("this {}", it.by).replace("this flow", "earlier packet of the flow"),
+            number::packets(it.packets),
+            number::bytes(it.bytes),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    let title = format!(
+        "Media recognized (match = \"{}\"), {} flows in memory",
+        media.r#match,
+        number::whole(media.flows)
+    );
+    match rows.is_empty() {
+        true => _ = writeln!(text, "\n{title}: none so far"),
+        false => push_table(text, &title, ["Evidence", "In", "Packets", "Bytes"], rows),
+    }
 }
 
 fn push_record(text: &mut String, what: &str, unit: &str, record: &RecordStatus) {

@@ -3,6 +3,8 @@
 //! ```text
 //!   one sentence                 how much would be dropped, and why
 //!   Verdicts                     packets, bytes and flows by reason
+//!   Media recognized             by evidence and host, if the policy asks for evidence
+//!   Kept                         services that match = "ports" would drop
 //!   Leaks, rules                 what the policy's own entries met
 //!   Services, unclear, media     what would be cut off, the hosts below each
 //!   [[allow]] entries            what keeps the services: flush left, to be copied
@@ -15,8 +17,10 @@ use anstyle::{AnsiColor, Style as Ansi};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
 
 use super::number::{bytes, flows, hosts, packets, share, whole};
-use crate::audit::{CutService, Nature, ReasonTraffic, Report, Role, RuleTraffic, Scope};
-use crate::policy::Style;
+use crate::audit::{
+    CutService, KeptReport, MediaTraffic, Nature, ReasonTraffic, Report, Role, RuleTraffic, Scope,
+};
+use crate::policy::{MediaMatch, Style};
 use crate::verdict::{Action, RuleKind};
 
 /// How a summary is drawn.
@@ -38,14 +42,18 @@ impl Default for TextOptions {
     }
 }
 
-/// Draws `report` as text that ends with a line feed.
-pub(super) fn render(report: &Report, options: &TextOptions) -> String {
+/// Draws `report`, and what lives because of `media.match`, as text that ends with a line feed.
+pub(super) fn render(report: &Report, kept: Option<&KeptReport>, options: &TextOptions) -> String {
     let mut text = Text {
         out: String::new(),
         options: *options,
     };
     text.headline(report);
     text.verdicts(&report.reasons);
+    text.media(&report.media);
+    if let Some(kept) = kept {
+        text.kept(kept);
+    }
     text.rules(
         "Leaks: meant to be reached outside the tunnel",
         &report.rules,
@@ -68,6 +76,63 @@ pub(super) fn render(report: &Report, options: &TextOptions) -> String {
     }
     text.suggestions(report);
     text.notes(report);
+    text.out
+}
+
+/// Draws the reports of one capture under each value of `media.match`, side by side.
+pub(super) fn render_comparison(reports: &[(MediaMatch, Report)], options: &TextOptions) -> String {
+    let mut text = Text {
+        out: String::new(),
+        options: *options,
+    };
+    let head = [
+        "match",
+        "Dropped",
+        "Share",
+        "Flows",
+        "As media",
+        "Services cut off",
+    ];
+    let mut table = table(&head, 1, options.width);
+    for (recognition, report) in reports {
+        let flows = report
+            .reasons
+            .iter()
+            .filter(|row| row.action == Action::Drop);
+        let media: u64 = report.media.iter().map(|it| it.traffic.packets).sum();
+        let services = report.cut_off.iter();
+        let services = services.filter(|it| it.nature == Nature::Service).count();
+        add(
+            &mut table,
+            1,
+            [
+                recognition.word().to_owned(),
+                whole(report.dropped.packets),
+                share(report.dropped.packets, report.judged.packets),
+                whole(flows.map(|row| row.flows.count).sum()),
+                match recognition.profile() {
+                    Some(_) => whole(media),
+                    None => "by port".to_owned(),
+                },
+                services.to_string(),
+            ],
+        );
+    }
+    text.styled(BOLD, "Packets that would be dropped, by media.match");
+    for line in text.table(&mut table, 5) {
+        text.line(&line);
+    }
+    if let Some((_, by_ports)) = reports.iter().find(|(it, _)| it.profile().is_none()) {
+        text.services(
+            "Services that only match = \"ports\" cuts off",
+            Nature::Service,
+            &by_ports.cut_off,
+        );
+    }
+    let evidence = reports.iter().max_by_key(|(_, report)| report.media.len());
+    if let Some((_, report)) = evidence {
+        text.media(&report.media);
+    }
     text.out
 }
 
@@ -129,6 +194,72 @@ impl Text {
                 Action::Forward => Ansi::new(),
             };
             self.styled(color, line);
+        }
+    }
+
+    fn media(&mut self, media: &[MediaTraffic]) {
+        if media.is_empty() {
+            return;
+        }
+        self.title("Media recognized");
+        let shown = &media[..media.len().min(MAX_MEDIA)];
+        let mut table = table(
+            &["Evidence", "To", "Packets", "Bytes"],
+            2,
+            self.options.width,
+        );
+        for row in shown {
+            let host = row.destination.map_or_else(
+                || "other hosts".to_owned(),
+                |address| match row.scope {
+                    Scope::Corporate => address.to_string(),
+                    Scope::Client => format!("{address} (client)"),
+                },
+            );
+            add(
+                &mut table,
+                2,
+                [
+                    row.evidence.to_string(),
+                    host,
+                    whole(row.traffic.packets),
+                    bytes(row.traffic.bytes),
+                ],
+            );
+        }
+        for line in self.table(&mut table, 1) {
+            self.line(&line);
+        }
+        let left = &media[shown.len()..];
+        if !left.is_empty() {
+            let packets: u64 = left.iter().map(|row| row.traffic.packets).sum();
+            let lines = count(left.len() as u64, "line");
+            self.line(&format!(
+                "  and {lines} more with {} packets",
+                whole(packets)
+            ));
+        }
+    }
+
+    fn kept(&mut self, kept: &KeptReport) {
+        if kept.traffic.packets == 0 {
+            return;
+        }
+        self.title("Lives, and would be dropped with match = \"ports\"");
+        let flows = flows(kept.flows);
+        let sentence = format!("{} in {flows} flows", count(kept.traffic.packets, "packet"));
+        self.line(&format!("  {sentence}"));
+        self.services("Services among it", Nature::Service, &kept.services);
+        if kept.media.packets > 0 {
+            let sentence = format!(
+                "{} of it are media without connectivity checks: phones or cameras, which have no relay to fall back \
+                 to. match = \"media\" drops it, too; leave it unless silence is wanted.",
+                count(kept.media.packets, "packet")
+            );
+            let width = usize::from(self.options.width).saturating_sub(2);
+            for line in wrap(&sentence, width) {
+                self.line(&format!("  {line}"));
+            }
         }
     }
 
@@ -396,6 +527,9 @@ fn count(number: u64, noun: &str) -> String {
 
 /// Services of a table: more are a port scan, not what an operator looks for.
 const MOST_SERVICES: usize = 20;
+
+/// Lines of media: more are not read.
+const MAX_MEDIA: usize = 12;
 
 /// The same, of what needs no entry in the policy.
 const MOST_OTHERS: usize = 8;

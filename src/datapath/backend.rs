@@ -92,11 +92,8 @@ pub fn judge_frames<'a>(
     let mut count = 0;
     for frame in frames.clone().take(Judge::BATCH) {
         if let LinkPayload::Ip { packet, offset } = ip_packet(frame.link_type, frame.bytes) {
-            packets[count] = Received {
-                bytes: packet,
-                length_on_wire: (frame.original_length as usize).saturating_sub(offset),
-                at: frame.timestamp,
-            };
+            let length = (frame.original_length as usize).saturating_sub(offset);
+            packets[count] = Received::captured(packet, length, frame.timestamp);
             count += 1;
         }
     }

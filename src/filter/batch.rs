@@ -77,12 +77,17 @@ impl Judge {
     /// Judges one packet.
     pub fn judge_one(&mut self, policy: &CompiledPolicy, packet: Received<'_>) -> Verdict {
         self.adopt(policy);
-        policy.judge(packet.parse(), &mut self.memory, packet.at)
+        policy.judge(packet, &mut self.memory)
     }
 
     /// First fragments evicted for lack of room: the non-first fragments of their datagrams are forwarded.
     pub fn evicted_fragments(&self) -> u64 {
         self.memory.evicted_fragments()
+    }
+
+    /// Flows to media ports that it remembers, idle ones included.
+    pub fn flows(&self) -> usize {
+        self.memory.flows()
     }
 
     /// Flows evicted for lack of room before they were idle: media is recognized again at its next check.
@@ -110,8 +115,7 @@ impl Judge {
         if recognition.is_none() {
             for &lane in &self.rare[..counts.rare] {
                 let packet = packets[usize::from(lane)];
-                verdicts[usize::from(lane)] =
-                    policy.judge(packet.parse(), &mut self.memory, packet.at);
+                verdicts[usize::from(lane)] = policy.judge(packet, &mut self.memory);
             }
         }
         if counts.v4 > 0 {
@@ -151,10 +155,10 @@ impl Judge {
         let mut rare = self.rare[..rare].iter().peekable();
         for (lane, (packet, verdict)) in packets.iter().zip(verdicts).enumerate() {
             if rare.next_if(|it| usize::from(**it) == lane).is_some() {
-                *verdict = policy.judge(packet.parse(), &mut self.memory, packet.at);
+                *verdict = policy.judge(*packet, &mut self.memory);
             } else if verdict.is_media_rule() {
                 let part = Segment::of_plain(packet.bytes);
-                *verdict = self.memory.recognize(*verdict, profile, part, packet.at);
+                *verdict = self.memory.recognize(*verdict, profile, *packet, part);
             }
         }
     }
@@ -279,6 +283,7 @@ impl<Address: Copy> Lanes<Address> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
     use std::time::Duration;
 
     use super::*;
@@ -394,6 +399,66 @@ from_ports = ["80"]
                 ["forward allow", "drop media", "drop media", "forward allow"]
             );
         }
+    }
+
+    /// Drops connectivity checks to corporate hosts.
+    const ICE: &str = r#"
+[vpn]
+client_subnets = ["172.16.1.0/24", "fd00::/64"]
+[corporate]
+subnets = ["10.0.0.0/8", "fd01::/64"]
+[media]
+match = "ice"
+"#;
+
+    /// Two connectivity checks, 28 bytes each, as one datagram, or as a super-packet.
+    fn two_checks(is_ipv6: bool) -> Vec<u8> {
+        let mut check = vec![0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42];
+        check.extend([0x5a; 12]);
+        check.extend([0, 6, 0, 4, b'a', b':', b'b', b'c']);
+        let mut packet = media(is_ipv6, 50_000);
+        let udp = packet.len() - 8;
+        let at = if is_ipv6 { 5 } else { 3 };
+        packet[at] += 56;
+        packet[udp + 5] += 56;
+        packet.extend(check.repeat(2));
+        packet
+    }
+
+    #[test]
+    fn each_datagram_of_a_super_packet_may_be_a_check() {
+        let policy = compiled(ICE, 1);
+        for is_ipv6 in [false, true] {
+            let bytes = two_checks(is_ipv6);
+            let judged = |datagram| {
+                let packet = Received::whole(&bytes, Duration::ZERO).with_datagrams_of(datagram);
+                let mut verdicts = [Verdict::drop(Reason::Malformed)];
+                Judge::new(Capacity::of(4)).judge(&policy, &[packet], &mut verdicts);
+                verdicts[0].to_string()
+            };
+            assert_eq!(judged(NonZeroU16::new(28)), "drop media");
+            assert_eq!(judged(None), "forward default", "56 bytes are no check");
+        }
+    }
+
+    #[test]
+    fn what_is_media_is_forgotten_with_its_generation() {
+        let mut check = media(false, 50_000);
+        check[3] += 28;
+        let udp = check.len() - 8;
+        check[udp + 5] += 28;
+        check.extend(&two_checks(false)[udp + 8..udp + 36]);
+        let later = media(false, 50_000);
+        let policies = [compiled(ICE, 1), compiled(ICE, 2)];
+        let mut judge = Judge::new(Capacity::of(4));
+        let mut told = |policy: &CompiledPolicy, bytes: &[u8]| {
+            let verdict = judge.judge_one(policy, Received::whole(bytes, Duration::ZERO));
+            policy.rules().tell(verdict)
+        };
+        assert_eq!(told(&policies[0], &check), "media: stun-check");
+        assert_eq!(told(&policies[0], &later), "media: flow of stun-check");
+        assert_eq!(told(&policies[1], &later), "default");
+        assert_eq!(judge.flows(), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::memory::Memory;
 use super::ports::{Compiled, FunctionNumber, PortCompiler, PortFunction, PortFunctions};
 use crate::address::{ClassNumber, FewRanges, Ipv4Trie, Ipv6Trie};
 use crate::packet::media::{Profile, Segment};
-use crate::packet::{Addresses, Fragment, Malformed, PacketView, Protocol, Transport};
+use crate::packet::{Addresses, Fragment, PacketView, Protocol, Received, Transport};
 use crate::policy::{LeakedPublic, Policy, UnknownSource};
 use crate::verdict::{Reason, Verdict};
 
@@ -191,19 +191,13 @@ impl CompiledPolicy {
         self.recognition
     }
 
-    /// Judges one packet from its parse result: a malformed header is dropped as `malformed`.
-    ///
-    /// `now` is the time since any fixed moment; only `memory` uses it.
+    /// Judges one packet: a malformed header is dropped as `malformed`.
     #[inline(never)] // the way of rare packets: kept out of the loop over plain ones
-    pub(super) fn judge(
-        &self,
-        packet: Result<PacketView<'_>, Malformed>,
-        memory: &mut Memory,
-        now: Duration,
-    ) -> Verdict {
-        let Ok(packet) = packet else {
+    pub(super) fn judge(&self, received: Received<'_>, memory: &mut Memory) -> Verdict {
+        let Ok(packet) = received.parse() else {
             return Verdict::drop(Reason::Malformed);
         };
+        let now = received.at;
         let (source, class) = self.classes(packet.addresses());
         let destination = &self.plans[class];
         if !self.clients[source] {
@@ -220,7 +214,7 @@ impl CompiledPolicy {
                 let verdict = self.ports.verdict(function, source, port);
                 match self.recognition {
                     Some(profile) if verdict.is_media_rule() => {
-                        memory.recognize(verdict, profile, Segment::of(&packet), now)
+                        memory.recognize(verdict, profile, received, Segment::of(&packet))
                     }
                     _ => verdict,
                 }

@@ -6,10 +6,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use etherparse::PacketBuilder;
+use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
 use ipnet::IpNet;
 
 use super::{Capacity, CompiledPolicy, Judge, Rule};
+use crate::packet::media::Payload;
 use crate::packet::{Protocol, Received};
 use crate::policy::{Allow, EntryKey, PortRange, Sourced};
 use crate::verdict::{DecidedBy, Reason, Verdict};
@@ -27,6 +28,8 @@ pub struct Question {
     pub to_port: Option<u16>,
     /// TCP or UDP; `None` is ICMP.
     pub protocol: Option<Protocol>,
+    /// Its payload: counts where the policy asks for evidence of media.
+    pub payload: Payload,
 }
 
 /// The verdicts on the packet in question, and the sets of its addresses.
@@ -105,7 +108,8 @@ impl CompiledPolicy {
         };
         let mut answers: Vec<Answer<'_>> = Vec::new();
         for port in ports.first()..=ports.last() {
-            let verdict = self.ask(from, SocketAddr::new(question.to, port), question.protocol)?;
+            let to = SocketAddr::new(question.to, port);
+            let verdict = self.ask(from, to, question.protocol, question.payload)?;
             if let Some(last) = answers.last_mut()
                 && last.verdict == verdict
                 && let Some(longer) = PortRange::new(last.ports.first(), port)
@@ -133,8 +137,9 @@ impl CompiledPolicy {
         from: SocketAddr,
         to: SocketAddr,
         protocol: Option<Protocol>,
+        payload: Payload,
     ) -> Option<Answer<'_>> {
-        let verdict = self.ask(from, to, protocol)?;
+        let verdict = self.ask(from, to, protocol, payload)?;
         let destination = self.memberships(to.ip());
         let answer = self.answer(PortRange::single(to.port()), verdict, &destination);
         let beyond_clients = self.beyond_clients(&answer, from.port(), protocol, &destination);
@@ -144,29 +149,59 @@ impl CompiledPolicy {
         })
     }
 
-    /// Builds a packet and judges it.
-    fn ask(&self, from: SocketAddr, to: SocketAddr, protocol: Option<Protocol>) -> Option<Verdict> {
-        const TTL: u8 = 64;
-        let builder = match (from.ip(), to.ip()) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => {
-                PacketBuilder::ipv4(from.octets(), to.octets(), TTL)
-            }
-            (IpAddr::V6(from), IpAddr::V6(to)) => {
-                PacketBuilder::ipv6(from.octets(), to.octets(), TTL)
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+    /// Builds the packets that show `payload`, and judges them; returns the verdict on the last.
+    fn ask(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        protocol: Option<Protocol>,
+        payload: Payload,
+    ) -> Option<Verdict> {
+        let mut judge = Judge::new(Capacity::of(1));
+        let Some(protocol) = protocol else {
+            let builder = builder(from, to)?;
+            let mut bytes = Vec::new();
+            let written = match from.is_ipv4() {
+                true => builder.icmpv4_echo_request(0, 0).write(&mut bytes, &[]),
+                false => builder.icmpv6_echo_request(0, 0).write(&mut bytes, &[]),
+            };
+            written.expect("an empty payload fits, and a vector takes every byte");
+            return Some(judge.judge_one(self, Received::whole(&bytes, Duration::ZERO)));
         };
-        let mut bytes = Vec::new();
-        let written = match protocol {
-            Some(Protocol::Tcp) => builder
-                .tcp(from.port(), to.port(), 0, 0)
-                .write(&mut bytes, &[]),
-            Some(Protocol::Udp) => builder.udp(from.port(), to.port()).write(&mut bytes, &[]),
-            None if from.is_ipv4() => builder.icmpv4_echo_request(0, 0).write(&mut bytes, &[]),
-            None => builder.icmpv6_echo_request(0, 0).write(&mut bytes, &[]),
+        // Without recognition, no packet depends on the ones before it, or on its payload.
+        let packets = match (self.recognition(), protocol) {
+            (None, _) => vec![Vec::new()],
+            (Some(_), Protocol::Udp) => payload.packets(protocol),
+            // The first segment begins the connection.
+            (Some(_), Protocol::Tcp) => {
+                let segments = payload.packets(protocol).into_iter();
+                [Vec::new()].into_iter().chain(segments).collect()
+            }
         };
-        written.expect("an empty payload fits, and a vector takes every byte");
-        Some(Judge::new(Capacity::of(0)).judge_one(self, Received::whole(&bytes, Duration::ZERO)))
+        let mut verdict = None;
+        let mut sequence = 0_u32;
+        for (number, payload) in (0_u32..).zip(&packets) {
+            let builder = builder(from, to)?;
+            let mut bytes = Vec::new();
+            let written = match protocol {
+                Protocol::Udp => builder
+                    .udp(from.port(), to.port())
+                    .write(&mut bytes, payload),
+                Protocol::Tcp => {
+                    let segment = builder.tcp(from.port(), to.port(), sequence, 0);
+                    match number {
+                        0 => segment.syn().write(&mut bytes, payload),
+                        _ => segment.ack(1).write(&mut bytes, payload),
+                    }
+                }
+            };
+            written.expect("a payload of a few bytes fits, and a vector takes every byte");
+            // A SYN takes one number.
+            sequence += payload.len() as u32 + u32::from(number == 0);
+            let at = Duration::from_millis(20) * number;
+            verdict = Some(judge.judge_one(self, Received::whole(&bytes, at)));
+        }
+        verdict
     }
 
     fn answer<'a>(
@@ -307,6 +342,20 @@ impl std::fmt::Display for Set<'_> {
     }
 }
 
+/// The IP header of a packet; `None` if the addresses are of different families.
+fn builder(from: SocketAddr, to: SocketAddr) -> Option<PacketBuilderStep<IpHeaders>> {
+    const TTL: u8 = 64;
+    match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            Some(PacketBuilder::ipv4(from.octets(), to.octets(), TTL))
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            Some(PacketBuilder::ipv6(from.octets(), to.octets(), TTL))
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +394,7 @@ ports = ["3389"]
             to,
             to_port,
             protocol,
+            payload: Payload::Other,
         }
     }
 
@@ -461,7 +511,7 @@ ports = ["3389"]
         let exactly = |to: &str, port| {
             let from = SocketAddr::from(([172, 16, 1, 10], 50_000));
             let to = SocketAddr::new(to.parse().expect("an address"), port);
-            let answer = policy.explain_exactly(from, to, Some(Protocol::Udp));
+            let answer = policy.explain_exactly(from, to, Some(Protocol::Udp), Payload::Other);
             let answer = answer.expect("one family");
             let matched = answer.matched.map(|it| format!("{} {}", it.set, it.prefix));
             (answer.verdict.to_string(), matched)
@@ -488,6 +538,55 @@ ports = ["3389"]
             exactly("10.9.0.5", 80),
             ("forward default".to_owned(), None)
         );
+    }
+
+    #[test]
+    fn each_match_drops_the_payloads_that_it_is_for() {
+        let forwarded = "forward default";
+        let told = |recognition: &str, protocol, payload| {
+            let text = format!(
+                "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n\
+                 [media]\nmatch = \"{recognition}\"\n"
+            );
+            let (policy, _) = policy::parse("media.toml", text.as_bytes()).expect("a good policy");
+            let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
+            let from = SocketAddr::from(([172, 16, 1, 10], 50_000));
+            let to = SocketAddr::from(([10, 2, 0, 20], 50_010));
+            let answer = policy.explain_exactly(from, to, Some(protocol), payload);
+            let verdict = answer.expect("one family").verdict;
+            let evidence = verdict.media.map(|it| format!(", {}", it.evidence));
+            format!("{verdict}{}", evidence.unwrap_or_default())
+        };
+        use Payload::{Dtls, MicrosoftCheck, Other, Rtp, StunCheck};
+        use Protocol::{Tcp, Udp};
+        for (payload, udp, tcp) in [
+            (StunCheck, "stun-check", "ice-tcp"),
+            (MicrosoftCheck, "stun-check", "ice-tcp"),
+            (Rtp, "rtp", "rtp-tcp"),
+        ] {
+            assert_eq!(told("media", Udp, payload), format!("drop media, {udp}"));
+            assert_eq!(told("media", Tcp, payload), format!("drop media, {tcp}"));
+        }
+        assert_eq!(told("media", Udp, Dtls), "drop media, dtls-srtp");
+        assert_eq!(told("ice", Udp, StunCheck), "drop media, stun-check");
+        assert_eq!(told("ice", Tcp, StunCheck), "drop media, ice-tcp");
+        for payload in [Dtls, Rtp, Other] {
+            assert_eq!(told("ice", Udp, payload), forwarded);
+            assert_eq!(told("ice", Tcp, payload), forwarded);
+        }
+        assert_eq!(
+            told("ice-microsoft", Udp, MicrosoftCheck),
+            "drop media, stun-check"
+        );
+        assert_eq!(
+            told("ice-microsoft", Tcp, MicrosoftCheck),
+            "drop media, ice-tcp"
+        );
+        assert_eq!(told("ice-microsoft", Udp, StunCheck), forwarded);
+        for (_, payload) in Payload::WORDS {
+            assert_eq!(told("ports", Udp, *payload), "drop media");
+            assert_eq!(told("ports", Tcp, *payload), "drop media");
+        }
     }
 
     #[test]

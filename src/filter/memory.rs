@@ -1,9 +1,10 @@
 //! [`Memory`]: the state that a judge keeps between packets, all of it bounded.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::packet::FragmentTable;
-use crate::packet::media::{FlowKey, FlowTable, Profile, Segment};
+use crate::packet::media::{FlowKey, FlowTable, Profile, Recognized, Segment};
+use crate::packet::{FragmentTable, Received};
 use crate::verdict::{Reason, Verdict};
 
 /// The number of datagrams and flows that a judge remembers.
@@ -69,17 +70,22 @@ impl Memory {
         }
     }
 
-    /// The verdict on a packet that `rule` blocks if it is media; `part` is its flow and its segment.
+    /// The verdict on `packet`, which `rule` blocks if it is media; `part` is its flow and its segment.
     #[inline]
     pub(super) fn recognize(
         &mut self,
         rule: Verdict,
         profile: Profile,
+        packet: Received<'_>,
         part: Option<(FlowKey, Segment<'_>)>,
-        now: Duration,
     ) -> Verdict {
         let recognized = match (part, &mut self.flows) {
-            (Some((key, segment)), Some(flows)) => flows.look(profile, &key, segment, now),
+            (Some((key, segment)), Some(flows)) => match (packet.datagram, segment) {
+                (Some(datagram), Segment::Udp { payload, .. }) => {
+                    look_at_each(flows, profile, &key, payload, datagram, packet.at)
+                }
+                _ => flows.look(profile, &key, segment, packet.at),
+            },
             _ => None,
         };
         match recognized {
@@ -93,8 +99,32 @@ impl Memory {
         self.fragments.evicted()
     }
 
+    /// Flows remembered, idle ones included.
+    pub(super) fn flows(&self) -> usize {
+        self.flows.as_ref().map_or(0, FlowTable::taken)
+    }
+
     /// Flows evicted before they were idle.
     pub(super) fn evicted_flows(&self) -> u64 {
         self.flows.as_ref().map_or(0, FlowTable::evicted)
     }
+}
+
+/// Examines each datagram of a super-packet; all of them are media if one is.
+#[cold]
+fn look_at_each(
+    flows: &mut FlowTable,
+    profile: Profile,
+    key: &FlowKey,
+    payload: &[u8],
+    datagram: NonZeroU16,
+    now: Duration,
+) -> Option<Recognized> {
+    let datagrams = payload.chunks(datagram.get().into());
+    datagrams.fold(None, |found, payload| {
+        let size = payload.len();
+        let segment = Segment::Udp { payload, size };
+        let here = flows.look(profile, key, segment, now);
+        found.or(here)
+    })
 }

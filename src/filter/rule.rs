@@ -92,8 +92,12 @@ impl RuleTable {
         self.rules.get(id.index())
     }
 
-    /// Formats the reason of `verdict`, and the rule that decided, if any: `servers: Front End pool`.
+    /// Formats the reason of `verdict`, and the rule that decided, if any, `servers: Front End pool`, or the evidence:
+    /// `media: flow of stun-check`.
     pub fn tell(&self, verdict: Verdict) -> String {
+        if let Some(recognized) = verdict.media {
+            return format!("{}: {recognized}", verdict.reason);
+        }
         match verdict.rule.and_then(|rule| self.rule(rule)) {
             Some(rule) => format!("{}: {}", verdict.reason, rule.name),
             None => verdict.reason.to_string(),

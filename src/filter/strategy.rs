@@ -46,12 +46,7 @@ pub struct Arrival {
 impl Arrival {
     /// The packet as the filter receives it.
     pub fn received(&self) -> Received<'_> {
-        let length_on_wire = self.length_on_the_wire;
-        Received {
-            bytes: &self.packet,
-            length_on_wire,
-            at: self.now,
-        }
+        Received::captured(&self.packet, self.length_on_the_wire, self.now)
     }
 }
 

@@ -32,6 +32,7 @@ pub mod virtio;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 pub use fragment::{FRAGMENT_LIFETIME, FragmentKey, FragmentTable};
@@ -78,18 +79,31 @@ pub struct Received<'a> {
     pub bytes: &'a [u8],
     /// Its length before a capture truncated it to `bytes`; the length of `bytes` if none did.
     pub length_on_wire: usize,
-    /// Time of its arrival, since any fixed moment; determines the lifetime of fragments.
+    /// Time of its arrival, since any fixed moment; determines the lifetime of fragments and flows.
     pub at: Duration,
+    /// For a super-packet of UDP: the payload of each of its datagrams, in bytes; the last may be shorter.
+    pub datagram: Option<NonZeroU16>,
 }
 
 impl<'a> Received<'a> {
     /// A whole packet that arrived at `at`.
     pub fn whole(bytes: &'a [u8], at: Duration) -> Self {
+        Self::captured(bytes, bytes.len(), at)
+    }
+
+    /// A packet that arrived at `at`, as far as a capture has it.
+    pub fn captured(bytes: &'a [u8], length_on_wire: usize, at: Duration) -> Self {
         Self {
             bytes,
-            length_on_wire: bytes.len(),
+            length_on_wire,
             at,
+            datagram: None,
         }
+    }
+
+    /// A super-packet, if `datagram` says so.
+    pub fn with_datagrams_of(self, datagram: Option<NonZeroU16>) -> Self {
+        Self { datagram, ..self }
     }
 
     /// Reads its headers.

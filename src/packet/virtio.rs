@@ -8,6 +8,8 @@
 //!
 //! Numbers are in host byte order, not in network byte order. Offsets count from the beginning of the packet.
 
+use std::num::NonZeroU16;
+
 use super::Traffic;
 
 /// Describes how to segment the packet after it, and how to complete its checksum.
@@ -68,6 +70,16 @@ impl VirtioHeader {
         let [c0, c1] = self.checksum_start.to_ne_bytes();
         let [o0, o1] = self.checksum_offset.to_ne_bytes();
         [self.flags, self.gso_type, l0, l1, s0, s1, c0, c1, o0, o1]
+    }
+}
+
+/// The payload of each datagram of a frame; `None` if it is no super-packet of UDP.
+#[inline]
+pub fn datagram_of(frame: &[u8]) -> Option<NonZeroU16> {
+    let (header, _) = VirtioHeader::split(frame)?;
+    match header.gso_type & !VirtioHeader::ECN {
+        VirtioHeader::UDP => NonZeroU16::new(header.segment),
+        _ => None,
     }
 }
 

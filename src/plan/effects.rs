@@ -9,6 +9,7 @@ use super::RoutePlan;
 use crate::address::PrefixSet;
 use crate::filter::{CompileError, CompiledPolicy, Generation, Question, Set};
 use crate::packet::Protocol;
+use crate::packet::media::Payload;
 use crate::policy::{Policy, PortRange};
 
 /// The differences between two policies whose feeds differ.
@@ -145,6 +146,8 @@ impl Judged {
             to: address,
             to_port,
             protocol,
+            // A change is told by what becomes of media.
+            payload: Payload::MicrosoftCheck,
         };
         let sets = self.policy.explain(&question(None, None))?.destination;
         let sets = sets.iter().map(|it| {

@@ -9,6 +9,7 @@ use crate::address::PrefixSet;
 use crate::address::set::reference::edges;
 use crate::filter::strategy;
 use crate::filter::{CompiledPolicy, Generation, Question};
+use crate::packet::media::Payload;
 use crate::policy::{self, Code, Policy, Protocol, Remark, Sourced, TunnelMode};
 use crate::verdict::Reason;
 
@@ -297,7 +298,8 @@ proptest! {
         let compiled = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
         for to in addresses.into_iter().filter(|to| !diverted.contains(*to)) {
             for protocol in [Some(Protocol::Tcp), Some(Protocol::Udp), None] {
-                let question = Question { from, from_port: None, to, to_port: Some(port), protocol };
+                let payload = Payload::MicrosoftCheck;
+                let question = Question { from, from_port: None, to, to_port: Some(port), protocol, payload };
                 // `None` if the two are of different families.
                 if let Some(explanation) = compiled.explain(&question) {
                     prop_assert_eq!(explanation.answers[0].verdict.reason, Reason::Default);

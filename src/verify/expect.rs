@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use crate::filter::CompiledPolicy;
 use crate::name::DnsName;
+use crate::packet::media::Payload;
 use crate::plan::{Answer, RoutePlan, Zones};
 use crate::policy::{Claim, Expectation, Expected, ExpectedAnswer, Policy};
 use crate::verdict::Verdict;
@@ -85,7 +86,7 @@ fn broken_packet(compiled: &CompiledPolicy, claim: &Claim) -> Option<(Happens, S
     else {
         return None;
     };
-    let answer = compiled.explain_exactly(*from, *to, *protocol)?;
+    let answer = compiled.explain_exactly(*from, *to, *protocol, Payload::Other)?;
     let verdict = answer.verdict;
     if verdict.action == *action && reason.is_none_or(|reason| reason == verdict.reason) {
         return None;

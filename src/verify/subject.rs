@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use crate::address::{PrefixSet, special};
 use crate::filter::{Answer, CompiledPolicy, Question};
 use crate::packet::Protocol;
+use crate::packet::media::Payload;
 use crate::plan::{RoutePlan, Source, SourceKind, Zones};
 use crate::policy::{Allow, Policy, PortRange, Sourced};
 use crate::verdict::Action;
@@ -108,6 +109,7 @@ impl<'a> Subject<'a> {
             to,
             to_port: Some(port),
             protocol: Some(protocol),
+            payload: Payload::Other,
         })?;
         explanation.answers.into_iter().next()
     }

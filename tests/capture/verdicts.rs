@@ -132,11 +132,8 @@ fn judge(capture: &Path, policy: &Path) -> Vec<(u64, String, String)> {
         let (verdict, reason) = match ip_packet(frame.link_type, frame.bytes) {
             LinkPayload::NotIp { what } => ("skip".to_owned(), what.to_string()),
             LinkPayload::Ip { packet, offset } => {
-                let received = Received {
-                    bytes: packet,
-                    length_on_wire: (frame.original_length as usize).saturating_sub(offset),
-                    at: frame.timestamp,
-                };
+                let length = (frame.original_length as usize).saturating_sub(offset);
+                let received = Received::captured(packet, length, frame.timestamp);
                 let verdict = judge.judge_one(&policy, received);
                 (verdict.action.to_string(), verdict.reason.to_string())
             }

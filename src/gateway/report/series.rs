@@ -26,10 +26,11 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::status::{DnsStatus, RecordStatus, Reloads, RuleStatus, Status};
+use super::status::{DnsStatus, MediaStatus, RecordStatus, Reloads, RuleStatus, Status};
 use crate::gateway::resolver::Outcome;
 use crate::gateway::tun::publish::OTHERS;
 use crate::packet::Traffic;
+use crate::packet::media::Evidence;
 use crate::verdict::{Action, Reason, RuleKind};
 
 /// A gateway's state at one moment.
@@ -255,6 +256,10 @@ impl Collector for Scrape {
             status.evicted_fragments,
         )?;
 
+        if let Some(media) = &status.media {
+            out.media(media)?;
+        }
+
         let records = [("log", &status.drop_log), ("capture", &status.drop_capture)];
         let records: Vec<(&str, &RecordStatus)> = records
             .into_iter()
@@ -351,6 +356,31 @@ impl Families<'_, '_> {
             "policy_generation",
             "Which of the policies since the start is in force, from 1.",
             generation,
+        )
+    }
+
+    /// Writes what was recognized as media, and the memory that it takes.
+    fn media(&mut self, media: &MediaStatus) -> fmt::Result {
+        let evidence = Evidence::TABLE.iter().map(|row| {
+            let occurred = media.evidence.iter();
+            let of_row = occurred.filter(|it| it.evidence == row.word);
+            let packets: u64 = of_row.map(|it| it.packets).sum();
+            ([("evidence", row.word)], packets)
+        });
+        self.counters(
+            "media_packets",
+            "Packets dropped as media, by the evidence in them or in an earlier packet of their flow.",
+            evidence,
+        )?;
+        self.gauge(
+            "flows",
+            "Flows to media ports in memory; idle ones keep their room until another needs it.",
+            media.flows,
+        )?;
+        self.counter(
+            "evicted_flows",
+            "Flows forgotten for lack of room before they were idle: media among them was recognized again at its next check.",
+            media.evicted_flows,
         )
     }
 
@@ -552,6 +582,8 @@ const MAX_PATTERNS: usize = 8;
 const SINGLE_SERIES: usize = 12;
 /// Series of the drop log, of the capture of drops, and of the log of queries.
 const RECORD_SERIES: usize = 9;
+/// Of flows to media ports: those in memory, and those evicted.
+const FLOW_SERIES: usize = 2;
 /// Of names: outcomes; connections; and of the time that answers took: six bounds, their number and their sum.
 const DNS_SERIES: usize = Outcome::ALL.len() + 1 + 8;
 
@@ -560,9 +592,10 @@ const ALL_SERIES: usize = {
     let verdicts = Action::ALL.len() * Reason::ALL.len();
     let rules = MAX_NAMED_RULES + RuleKind::ALL.len();
     let patterns = MAX_PATTERNS + 1;
-    let others = SINGLE_SERIES + RECORD_SERIES + DNS_SERIES;
+    let others = SINGLE_SERIES + RECORD_SERIES + DNS_SERIES + FLOW_SERIES;
+    let evidence = Evidence::TABLE.len();
     // Of verdicts and rules: packets, and bytes.
-    2 * verdicts + 2 * rules + patterns + others
+    2 * verdicts + 2 * rules + evidence + patterns + others
 };
 const _: () = assert!(ALL_SERIES <= MAX_SERIES);
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::gateway::divert::{self, DivertSummary};
 use crate::gateway::resolver::{DnsServer, QueryLog};
 use crate::packet::Traffic;
+use crate::packet::media::{By, Evidence};
 use crate::policy::{DivertScope, FailMode};
 use crate::verdict::{Action, Reason, RuleKind};
 
@@ -37,6 +38,9 @@ pub struct Status {
     pub rules: Vec<RuleStatus>,
     /// First fragments evicted for lack of room: their non-first fragments were forwarded.
     pub evicted_fragments: u64,
+    /// The recognition of media; `null` if the policy blocks by ports alone (`media.match = "ports"`).
+    #[serde(default)]
+    pub media: Option<MediaStatus>,
     /// The pin-point DNS server; `null` if the policy has none.
     #[serde(default)]
     pub dns: Option<DnsStatus>,
@@ -46,6 +50,43 @@ pub struct Status {
     /// The capture of dropped packets, if one was asked for.
     #[serde(default)]
     pub drop_capture: Option<RecordStatus>,
+}
+
+/// The recognition of media among the packets to media ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaStatus {
+    /// `media.match`, as it is in force.
+    pub r#match: String,
+    /// Flows to media ports in memory, idle ones included.
+    pub flows: u64,
+    /// Flows evicted for lack of room before they were idle: media was recognized again at its next check.
+    pub evicted_flows: u64,
+    /// Packets and bytes dropped as media, for all evidence that occurred since the start.
+    pub evidence: Vec<EvidenceStatus>,
+}
+
+/// The traffic dropped because of one kind of evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceStatus {
+    /// `stun-check`, `rtp`, …
+    pub evidence: String,
+    /// `packet` if the packet showed it, `flow` if an earlier one of its flow did.
+    pub by: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, IP headers included.
+    pub bytes: u64,
+}
+
+impl From<((Evidence, By), Traffic)> for EvidenceStatus {
+    fn from(((evidence, by), traffic): ((Evidence, By), Traffic)) -> Self {
+        Self {
+            evidence: evidence.word().to_owned(),
+            by: by.word().to_owned(),
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+        }
+    }
 }
 
 /// Counters of a log or a capture: of dropped packets, or of queries.

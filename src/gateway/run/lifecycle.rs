@@ -25,7 +25,8 @@ use crate::gateway::report::control::{self, ControlSocket};
 use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
 use crate::gateway::report::series::{Snapshot, Told};
 use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, DnsStatus, Reloads, Repairs, RuleStatus, Status, VerdictStatus,
+    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, MediaStatus, Reloads, Repairs,
+    RuleStatus, Status, VerdictStatus,
 };
 use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
@@ -332,6 +333,7 @@ impl<D: Divert> Gateway<D> {
             verdicts: verdicts.map(VerdictStatus::from).collect(),
             rules: rules.map(RuleStatus::from).collect(),
             evicted_fragments: self.workers.evicted_fragments(),
+            media: self.media_status(),
             drop_log: self.drops.log_status(),
             drop_capture: self.drops.capture_status(),
             dns: self
@@ -339,6 +341,19 @@ impl<D: Divert> Gateway<D> {
                 .as_ref()
                 .map(|dns| DnsStatus::new(dns, &self.queries)),
         }
+    }
+
+    /// `None` under a policy that blocks by ports alone.
+    fn media_status(&self) -> Option<MediaStatus> {
+        let recognition = self.published.media_match();
+        recognition.profile()?;
+        let evidence = self.workers.recognized().into_iter();
+        Some(MediaStatus {
+            r#match: recognition.word().to_owned(),
+            flows: self.workers.flows(),
+            evicted_flows: self.workers.evicted_flows(),
+            evidence: evidence.map(EvidenceStatus::from).collect(),
+        })
     }
 
     /// Stops the gateway: cleanly, or, after a failure, as its fail mode specifies.

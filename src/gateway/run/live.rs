@@ -30,6 +30,7 @@ use crate::gateway::report::status::Status;
 use crate::gateway::resolver::probe::{Asker, Reply};
 use crate::name::record_type;
 use crate::packet::Protocol;
+use crate::packet::media::Payload;
 use crate::plan::zones::{Owner, Treatment};
 use crate::plan::{Answer, RoutePlan, Zones};
 use crate::policy::{DivertScope, Policy};
@@ -254,9 +255,12 @@ impl Look<'_> {
                 continue;
             };
             let to = SocketAddr::new(to, media);
-            let answer =
-                self.policy
-                    .explain_exactly(SocketAddr::new(from, media), to, Some(Protocol::Udp));
+            let answer = self.policy.explain_exactly(
+                SocketAddr::new(from, media),
+                to,
+                Some(Protocol::Udp),
+                PROBE,
+            );
             let verdict = answer.map(|answer| answer.verdict);
             if let Some(verdict) = verdict.filter(|it| it.action == Action::Drop) {
                 probes.push(Probe {
@@ -310,9 +314,11 @@ impl Look<'_> {
             SocketAddr::V4(_) => socket.set_ttl(1)?,
             SocketAddr::V6(_) => SockRef::from(&socket).set_unicast_hops_v6(1)?,
         }
-        for _ in 0..PROBE_PACKETS {
-            // If the kernel refuses a probe, the counters show it.
-            _ = socket.send_to(b"offramp verify --live", probe.to);
+        for payload in PROBE.packets(Protocol::Udp) {
+            for _ in 0..PROBE_PACKETS {
+                // If the kernel refuses a probe, the counters show it.
+                _ = socket.send_to(&payload, probe.to);
+            }
         }
         let deadline = Instant::now() + PATIENCE;
         let mut risen = 0;
@@ -463,6 +469,8 @@ fn resolv_conf() -> Vec<SocketAddr> {
     servers.collect()
 }
 
+/// Payload of a probe: every value of `media.match` takes it for media.
+const PROBE: Payload = Payload::MicrosoftCheck;
 /// Packets per probe: more than unrelated traffic adds to the counters in that time on most gateways.
 const PROBE_PACKETS: u64 = 16;
 /// Maximum number of probes.

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::filter::Judge;
 use crate::packet::Traffic;
+use crate::packet::media::{By, Evidence, Recognized};
 use crate::verdict::{Action, Reason, Verdict};
 
 /// A number that one thread increments and others read.
@@ -52,7 +54,10 @@ impl TrafficTally {
 #[repr(align(128))]
 pub struct VerdictCounters {
     by_reason: [[TrafficTally; 2]; Reason::ALL.len()],
+    by_evidence: [[TrafficTally; By::ALL.len()]; Evidence::TABLE.len()],
     evicted_fragments: AtomicU64,
+    flows: AtomicU64,
+    evicted_flows: AtomicU64,
 }
 
 impl VerdictCounters {
@@ -60,12 +65,40 @@ impl VerdictCounters {
     #[inline(always)]
     pub fn add(&self, verdict: Verdict, traffic: Traffic) {
         self.by_reason[verdict.reason as usize][verdict.action as usize].add(traffic);
+        if let Some(Recognized { evidence, by }) = verdict.media {
+            self.by_evidence[evidence as usize][by as usize].add(traffic);
+        }
     }
 
-    /// Records the number of first fragments evicted so far for lack of room.
+    /// Records how full the memory of `judge` is, and what it has evicted so far for lack of room.
     #[inline(always)]
-    pub fn note_evicted_fragments(&self, so_far: u64) {
-        self.evicted_fragments.store(so_far, Ordering::Relaxed);
+    pub fn note_memory(&self, judge: &Judge) {
+        self.evicted_fragments
+            .store(judge.evicted_fragments(), Ordering::Relaxed);
+        self.flows.store(judge.flows() as u64, Ordering::Relaxed);
+        self.evicted_flows
+            .store(judge.evicted_flows(), Ordering::Relaxed);
+    }
+
+    /// Flows to media ports in memory.
+    pub fn flows(&self) -> u64 {
+        self.flows.load(Ordering::Relaxed)
+    }
+
+    /// Flows evicted for lack of room before they were idle.
+    pub fn evicted_flows(&self) -> u64 {
+        self.evicted_flows.load(Ordering::Relaxed)
+    }
+
+    /// Returns the traffic recognized as media, by evidence and the packet that showed it.
+    pub fn recognized(&self) -> impl Iterator<Item = (Recognized, Traffic)> + '_ {
+        Evidence::TABLE.iter().flat_map(move |row| {
+            By::ALL.map(|by| {
+                let evidence = row.evidence;
+                let tally = &self.by_evidence[evidence as usize][by as usize];
+                (Recognized { evidence, by }, tally.read())
+            })
+        })
     }
 
     /// First fragments evicted for lack of room.

@@ -21,6 +21,7 @@ use crate::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use crate::gateway::record::drops::{Noting, Suppressed};
 use crate::packet::Received;
 use crate::packet::Traffic;
+use crate::policy::MediaMatch;
 use crate::verdict::{Reason, RuleKind, Verdict};
 
 /// The policy that all workers judge by.
@@ -112,6 +113,11 @@ impl Published {
         self.current.load().policy.generation()
     }
 
+    /// Returns `media.match` of the current policy.
+    pub fn media_match(&self) -> MediaMatch {
+        self.current.load().policy.policy().media.recognition
+    }
+
     /// Returns the traffic decided by the rules of this and all earlier policies.
     pub fn rule_totals(&self) -> RuleTotals {
         let mut past = self.past();
@@ -189,11 +195,12 @@ impl Live {
     /// Creates the judgement of worker number `worker`, by the `published` policy.
     pub fn new(published: Arc<Published>, worker: usize, counters: Arc<VerdictCounters>) -> Self {
         let enforced = published.current.load();
+        let capacity = Capacity::GATEWAY.for_each_of(published.workers);
         Self {
             published,
             counters,
             worker,
-            judge: Judge::new(Capacity::GATEWAY),
+            judge: Judge::new(capacity),
             enforced,
             unwritten: [0; Reason::ALL.len()],
         }
@@ -204,8 +211,7 @@ impl Judgement for Live {
     fn judge(&mut self, packets: &[Received<'_>], verdicts: &mut [Verdict]) {
         self.enforced = self.published.current.load();
         self.judge.judge(&self.enforced.policy, packets, verdicts);
-        self.counters
-            .note_evicted_fragments(self.judge.evicted_fragments());
+        self.counters.note_memory(&self.judge);
         if let Some(noting) = &self.enforced.noting {
             noting.note(packets, verdicts, &mut self.unwritten);
         }

@@ -14,6 +14,7 @@ use super::publish::{Live, Published};
 use super::schedule::Schedule;
 use crate::datapath::worker;
 use crate::packet::Traffic;
+use crate::packet::media::{By, Evidence, Recognized};
 use crate::verdict::{Action, Reason};
 
 /// The threads that judge packets.
@@ -130,6 +131,29 @@ impl Workers {
     /// Returns `true` if every worker reads and writes a batch in one system call.
     pub fn are_batching(&self) -> bool {
         self.threads.iter().all(|it| it.io.is_batching())
+    }
+
+    /// The traffic recognized as media, by evidence; evidence that never occurred is left out.
+    pub fn recognized(&self) -> BTreeMap<(Evidence, By), Traffic> {
+        let mut sums = BTreeMap::<_, Traffic>::new();
+        for worker in &self.threads {
+            for (Recognized { evidence, by }, traffic) in worker.verdicts.recognized() {
+                *sums.entry((evidence, by)).or_default() += traffic;
+            }
+        }
+        sums.retain(|_, sum| sum.packets > 0);
+        sums
+    }
+
+    /// Flows to media ports in memory, idle ones included.
+    pub fn flows(&self) -> u64 {
+        self.threads.iter().map(|it| it.verdicts.flows()).sum()
+    }
+
+    /// Flows evicted for lack of room before they were idle.
+    pub fn evicted_flows(&self) -> u64 {
+        let evicted = self.threads.iter().map(|it| it.verdicts.evicted_flows());
+        evicted.sum()
     }
 
     /// First fragments evicted for lack of room.

@@ -16,6 +16,7 @@
 //! is kept in two smaller pools, reused in order of allocation. Losing any of it delays recognition, and never makes a
 //! verdict wrong.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::frames::{Followed, Frames};
@@ -43,12 +44,36 @@ pub struct Recognized {
 }
 
 /// The packet that the evidence comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum By {
     /// The packet itself shows or completes the evidence.
     Itself,
     /// An earlier packet of its flow showed the evidence.
     Flow,
+}
+
+/// As logs, captures and summaries name it: `stun-check`, or `flow of stun-check` for a packet after the one that showed
+/// it.
+impl fmt::Display for Recognized {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.by {
+            By::Itself => self.evidence.fmt(out),
+            By::Flow => write!(out, "flow of {}", self.evidence),
+        }
+    }
+}
+
+impl By {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Itself, Self::Flow];
+
+    /// The word for it in logs, JSON and metric labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Itself => "packet",
+            Self::Flow => "flow",
+        }
+    }
 }
 
 /// A bounded memory of flows.
@@ -59,6 +84,7 @@ pub struct FlowTable {
     flows: Vec<[Flow; WAYS]>,
     rows: Pool<Rows>,
     streams: Pool<Stream>,
+    taken: usize,
     evicted: u64,
 }
 
@@ -119,6 +145,7 @@ impl FlowTable {
             flows: vec![[Flow::EMPTY; WAYS]; sets],
             rows: Pool::new((sets * WAYS / 8).max(WAYS), Rows::default()),
             streams: Pool::new((sets * WAYS / 64).max(WAYS), Stream::EMPTY),
+            taken: 0,
             evicted: 0,
         }
     }
@@ -178,6 +205,11 @@ impl FlowTable {
         })
     }
 
+    /// Entries taken: idle flows keep theirs until another one needs it.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// Flows evicted before they were idle, for lack of room.
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -186,6 +218,7 @@ impl FlowTable {
     /// Forgets every flow.
     pub fn clear(&mut self) {
         self.tags.fill([0; WAYS]);
+        self.taken = 0;
     }
 
     /// Bytes that the table takes, all allocated at its creation.
@@ -245,6 +278,7 @@ impl FlowTable {
         let is_idle = |place: &Place| self.flows[place.set][place.way].is_idle(flow.seen);
         let free = places().find(is_empty).or_else(|| places().find(is_idle));
         let place = free.unwrap_or_else(|| self.evict(spread.sets[0], &flow.key));
+        self.taken += usize::from(self.tags[place.set][place.way] == 0);
         self.tags[place.set][place.way] = spread.tag;
         self.flows[place.set][place.way] = flow;
         place

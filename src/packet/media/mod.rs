@@ -20,8 +20,7 @@
 //! * Nothing is allocated per packet, time is an argument, and no payload is kept but the first bytes of a TCP stream
 //!   whose sender splits them.
 //!
-//! The filter does not use this module: a policy has no key for it, and the `replay` of a capture judges by ports
-//! alone. `reference` (feature `fuzzing`, and tests) is the same recognition written down slowly, and `traffic`
+//! `reference` (feature `fuzzing`, and tests) is the same recognition written down slowly, and `traffic`
 //! generates the media and the protocols that resemble it.
 
 mod datagram;
@@ -31,6 +30,7 @@ mod flow;
 mod frames;
 mod ice_tcp;
 mod ms_turn;
+mod payload;
 mod prefix;
 mod pseudo_tls;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -50,7 +50,26 @@ mod zrtp;
 
 pub use evidence::{Evidence, EvidenceRow, Profile};
 pub use flow::{By, FLOW_IDLE, FlowTable, Recognized};
+pub use payload::Payload;
 pub use segment::{FlowKey, Segment};
+
+/// The protocol that the first byte of a UDP payload announces, among those that share a media port; it splits the
+/// work, and proves nothing (RFC 7983 §7, RFC 9443 §3). `None` without a payload, or for another transport.
+pub fn payload_kind(packet: &super::PacketView<'_>) -> Option<&'static str> {
+    let (_, Segment::Udp { payload, .. }) = Segment::of(packet)? else {
+        return None;
+    };
+    Some(match payload.first()? {
+        0..=3 => "stun",
+        16..=19 => "zrtp",
+        20..=63 => "dtls",
+        64..=79 => "turn-channel",
+        80..=127 => "quic",
+        128..=191 => "rtp",
+        255 => "ms-turn",
+        _ => "other",
+    })
+}
 
 /// Evidence in one packet or stream, and the mark that the narrowest profile asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

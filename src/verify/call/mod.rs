@@ -36,6 +36,7 @@ pub use scene::{Addresses, Party, Registration, Relay, relay};
 use crate::address::{Family, PrefixSet};
 use crate::filter::{CompiledPolicy, Question};
 use crate::packet::Protocol;
+use crate::packet::media::Payload;
 use crate::plan::RoutePlan;
 use crate::verdict::{Action, Reason};
 use agent::Agents;
@@ -305,6 +306,7 @@ fn sign_in_server(
                 to: address,
                 to_port: Some(SIP_PORT),
                 protocol: Some(Protocol::Tcp),
+                payload: Payload::Other,
             });
             let answers = explanation.map(|it| it.answers).unwrap_or_default();
             answers

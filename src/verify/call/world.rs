@@ -18,6 +18,8 @@ use super::{HomeUdp, Obstacle, Place, Side, Translation};
 use crate::address::{PrefixSet, special};
 use crate::filter::{CompiledPolicy, Question};
 use crate::packet::Protocol;
+use crate::packet::media::Payload;
+use crate::policy::MediaMatch;
 
 /// A packet in transit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -359,14 +361,20 @@ impl<'a> World<'a> {
     }
 }
 
-/// Returns the gateway's reason to drop a packet; `None` if it forwards it.
+/// Returns the gateway's reason to drop a check; `None` if it forwards it.
 fn judge(policy: &CompiledPolicy, packet: Packet) -> Option<Obstacle> {
+    let payload = match policy.policy().media.recognition {
+        // The clients that such a policy is for.
+        MediaMatch::IceMicrosoft => Payload::MicrosoftCheck,
+        MediaMatch::Ports | MediaMatch::Ice | MediaMatch::Media => Payload::StunCheck,
+    };
     let explanation = policy.explain(&Question {
         from: packet.from.ip(),
         from_port: Some(packet.from.port()),
         to: packet.to.ip(),
         to_port: Some(packet.to.port()),
         protocol: Some(packet.protocol),
+        payload,
     })?;
     let answer = explanation.answers.first()?;
     match answer.verdict.action {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::sample::{PolicyNames, Sample};
 use crate::packet::Transport;
+use crate::packet::media::payload_kind;
 
 /// One line, all of its keys always there.
 #[derive(Debug, Serialize)]
@@ -30,6 +31,12 @@ struct Line<'a> {
     generation: u64,
     /// Suppressed packets, dropped for the same reason since the last line.
     unwritten: u64,
+    /// For media that the policy recognizes by evidence: `stun-check`, …
+    evidence: Option<&'static str>,
+    /// The packet that showed it: this `packet`, or an earlier one of its `flow`.
+    evidence_by: Option<&'static str>,
+    /// The protocol that the first byte of a UDP payload announces (RFC 7983): `stun`, `dtls`, `rtp`, …
+    payload: Option<&'static str>,
     /// The defect of the header.
     malformed: Option<String>,
 }
@@ -52,10 +59,14 @@ pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, unwritt
         length: sample.length,
         generation: by.generation.0,
         unwritten,
+        evidence: sample.verdict.media.map(|it| it.evidence.word()),
+        evidence_by: sample.verdict.media.map(|it| it.by.word()),
+        payload: None,
         malformed: None,
     };
     match sample.received().parse() {
         Ok(packet) => {
+            line.payload = payload_kind(&packet);
             line.source = Some(packet.addresses().source());
             line.destination = Some(packet.addresses().destination());
             match packet.transport() {

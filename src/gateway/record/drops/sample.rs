@@ -39,11 +39,7 @@ impl Sample {
 
     /// Returns the packet, as far as the sample holds it.
     pub fn received(&self) -> Received<'_> {
-        Received {
-            bytes: &self.bytes,
-            length_on_wire: self.length,
-            at: std::time::Duration::ZERO,
-        }
+        Received::captured(&self.bytes, self.length, std::time::Duration::ZERO)
     }
 }
 
@@ -358,6 +354,9 @@ mod tests {
             "length": 38,
             "generation": 3,
             "unwritten": 0,
+            "evidence": null,
+            "evidence_by": null,
+            "payload": "other",
             "malformed": null,
         });
         assert_eq!(server, wanted);

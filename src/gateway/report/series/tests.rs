@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, InterfaceStatus, LatencyStatus, OutcomeStatus, RecordStatus,
-    Reloads, Repairs, VerdictStatus,
+    DeviceStatus, DiversionStatus, EvidenceStatus, InterfaceStatus, LatencyStatus, OutcomeStatus,
+    RecordStatus, Reloads, Repairs, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -70,6 +70,17 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
             }],
             rules,
             evicted_fragments: 13,
+            media: Some(MediaStatus {
+                r#match: "ice".to_owned(),
+                flows: 21,
+                evicted_flows: 22,
+                evidence: vec![EvidenceStatus {
+                    evidence: "stun-check".to_owned(),
+                    by: "packet".to_owned(),
+                    packets: 23,
+                    bytes: 2_300,
+                }],
+            }),
             drop_log: Some(record(14, 15, None)),
             drop_capture: Some(record(16, 17, Some("the disk is full"))),
             dns: None,

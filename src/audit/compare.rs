@@ -1,0 +1,149 @@
+//! [`Kept`] and [`Comparison`]: the same traffic under other values of `media.match`.
+
+use super::report::{CutService, Estimate, Nature, Tally};
+use super::{Audit, Report};
+use crate::filter::{Capacity, CompileError, CompiledPolicy, Judge};
+use crate::packet::Received;
+use crate::policy::MediaMatch;
+use crate::verdict::{Action, Verdict};
+
+/// Judges the same packets by the policy with another `media.match`.
+#[derive(Debug)]
+struct Other {
+    policy: CompiledPolicy,
+    judge: Judge,
+    audit: Audit,
+}
+
+impl Other {
+    fn new(policy: &CompiledPolicy, recognition: MediaMatch) -> Result<Self, CompileError> {
+        let mut other = policy.policy().clone();
+        other.media.recognition = recognition;
+        Ok(Self {
+            policy: CompiledPolicy::new(other, policy.generation())?,
+            judge: Judge::new(Capacity::GATEWAY),
+            audit: Audit::new(),
+        })
+    }
+
+    fn judge(&mut self, packet: Received<'_>) -> Verdict {
+        self.judge.judge_one(&self.policy, packet)
+    }
+
+    fn record(&mut self, verdict: Verdict, packet: Received<'_>) {
+        self.audit
+            .record(verdict, packet.parse(), packet.length_on_wire);
+    }
+}
+
+/// Traffic that a policy lets live because it asks for evidence of media: what `match = "ports"` would drop, and the
+/// media in it that has no connectivity checks.
+#[derive(Debug)]
+pub struct Kept {
+    by_ports: Other,
+    /// `None` where the policy takes all media.
+    by_media: Option<Other>,
+}
+
+/// The traffic that lives because of `media.match`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "gateway", derive(serde::Serialize))]
+pub struct KeptReport {
+    /// Packets that pass, and that `match = "ports"` would drop.
+    #[cfg_attr(feature = "gateway", serde(flatten))]
+    pub traffic: Tally,
+    /// In how many flows.
+    pub flows: Estimate,
+    /// The services among it, the most packets first.
+    pub services: Vec<CutService>,
+    /// The part of it that is media without connectivity checks: `match = "media"` would drop it.
+    pub media: Tally,
+}
+
+impl Kept {
+    /// Compares `policy` with its variants; `None` if it blocks by ports alone.
+    ///
+    /// # Errors
+    /// [`CompileError`] never, for a policy that was compiled before.
+    pub fn new(policy: &CompiledPolicy) -> Result<Option<Self>, CompileError> {
+        let by_media = match policy.policy().media.recognition {
+            MediaMatch::Ports => return Ok(None),
+            MediaMatch::Media => None,
+            MediaMatch::Ice | MediaMatch::IceMicrosoft => {
+                Some(Other::new(policy, MediaMatch::Media)?)
+            }
+        };
+        Ok(Some(Self {
+            by_ports: Other::new(policy, MediaMatch::Ports)?,
+            by_media,
+        }))
+    }
+
+    /// Counts one packet, and the verdict that the policy itself gave it.
+    pub fn record(&mut self, verdict: Verdict, packet: Received<'_>) {
+        let by_ports = self.by_ports.judge(packet);
+        let by_media = self
+            .by_media
+            .as_mut()
+            .map(|other| (other.judge(packet), other));
+        if verdict.action == Action::Drop || by_ports.action == Action::Forward {
+            return;
+        }
+        self.by_ports.record(by_ports, packet);
+        if let Some((verdict, other)) = by_media
+            && verdict.action == Action::Drop
+        {
+            other.record(verdict, packet);
+        }
+    }
+
+    /// Returns the report.
+    pub fn report(&self) -> KeptReport {
+        let mut by_ports = self.by_ports.audit.report(&self.by_ports.policy);
+        by_ports.cut_off.retain(|it| it.nature == Nature::Service);
+        let flows = by_ports.reasons.iter().map(|it| it.flows);
+        let flows = flows.fold(Estimate::exactly(0), |sum, it| Estimate {
+            count: sum.count + it.count,
+            exact: sum.exact && it.exact,
+        });
+        let by_media = self.by_media.as_ref();
+        let media = by_media.map(|other| other.audit.report(&other.policy).dropped);
+        KeptReport {
+            traffic: by_ports.dropped,
+            flows,
+            services: by_ports.cut_off,
+            media: media.unwrap_or_default(),
+        }
+    }
+}
+
+/// Audits of one policy under every value of `media.match`.
+#[derive(Debug)]
+pub struct Comparison(Vec<(MediaMatch, Other)>);
+
+impl Comparison {
+    /// Compares the variants of `policy`.
+    ///
+    /// # Errors
+    /// [`CompileError`] never, for a policy that was compiled before.
+    pub fn new(policy: &CompiledPolicy) -> Result<Self, CompileError> {
+        let matches = MediaMatch::WORDS.iter();
+        let others = matches.map(|&(_, it)| Ok((it, Other::new(policy, it)?)));
+        others.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Judges and counts one packet by each.
+    pub fn record(&mut self, packet: Received<'_>) {
+        for (_, other) in &mut self.0 {
+            let verdict = other.judge(packet);
+            other.record(verdict, packet);
+        }
+    }
+
+    /// Returns a report for each value, in the order of the policy's words.
+    pub fn reports(&self) -> Vec<(MediaMatch, Report)> {
+        let reports = self.0.iter();
+        let reports = reports.map(|(it, other)| (*it, other.audit.report(&other.policy)));
+        reports.collect()
+    }
+}
