@@ -247,3 +247,90 @@ impl fmt::Display for Evidence {
         out.pad(self.word())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn each_evidence_has_a_word_of_its_own_that_fits_labels() {
+        let words: HashSet<&str> = Evidence::TABLE.iter().map(|row| row.word).collect();
+        assert_eq!(words.len(), Evidence::TABLE.len());
+        let fits = |char: char| char.is_ascii_lowercase() || char == '-';
+        assert!(words.iter().all(|word| word.chars().all(fits)), "{words:?}");
+    }
+
+    #[test]
+    fn generated_manual_of_the_evidence_is_current() {
+        let mut text = String::from(INTRODUCTION);
+        for row in Evidence::TABLE {
+            let takes = |profile: Profile| match profile >= row.from {
+                true if profile == Profile::Microsoft => "with a mark",
+                true => "yes",
+                false => "",
+            };
+            writeln!(
+                text,
+                "| `{}` | {} | {} | {} | {} | {} |",
+                row.word,
+                row.meaning,
+                takes(Profile::Microsoft),
+                takes(Profile::Ice),
+                takes(Profile::Any),
+                row.source
+            )
+            .expect("a string takes whatever is written");
+        }
+        text += CONCLUSION;
+        crate::generated::assert_file("docs/media.md", &text);
+    }
+
+    const INTRODUCTION: &str = "\
+<!-- generated from src/packet/media/evidence.rs; `OFFRAMP_GENERATE=1 cargo test --lib generated_` writes it -->
+
+# Media, and how it is recognized
+
+The article's Table 1 blocks the media ports (1024-65535) of internal hosts and of other VPN clients. Remote Desktop, SQL Server, RPC
+and the replies to internal callers use these ports, too. `media.match` decides what is blocked there:
+
+| `media.match` | blocks | lives | for |
+|---|---|---|---|
+| `\"ports\"` (the default) | everything, as Table 1 is written | what an `[[allow]]` lifts | sites that want the table by the letter |
+| `\"ice\"` | connectivity checks and relay control of every ICE client, and what follows in their flow | RDP, SQL, RPC, file shares; phones and cameras without ICE | new policies: all media that has a relay to fall back to |
+| `\"ice-microsoft\"` | the same, of Lync, Skype for Business and native Teams alone | Teams in a browser, VDI, RDP Shortpath, WebRTC inside the company | sites whose own WebRTC must not change |
+| `\"media\"` | real-time media of any kind | everything else | only where phones without ICE have another way, or silence is wanted |
+
+A client that gets no connectivity check through builds no candidate pair in the tunnel and sends no media there: its call takes the relay of the
+Edge, or goes from home to home. `media.protocols` limits the rule to TCP or to UDP. Servers (`[[server]]`) are blocked on all ports under every
+value, and an `[[allow]]` lifts what it names under every value.
+
+# Evidence
+
+A flow is one direction between two addresses and ports. Once a packet shows evidence, everything that follows in its flow is media, until
+the flow is idle for 60 seconds. The word of the evidence stands in the drop log (`evidence`, and `evidence_by`: this `packet`, or an earlier one of the
+`flow`), in the comments of captures, in `status` and `replay`, and as the label of the metric `offramp_media_packets_total`.
+
+| evidence | meaning | `\"ice-microsoft\"` | `\"ice\"` | `\"media\"` | source |
+|---|---|---|---|---|---|
+";
+
+    const CONCLUSION: &str = "
+\"With a mark\": the message has an attribute or a frame that only Microsoft's clients and relays send, such as IMPLEMENTATION-VERSION
+([MS-ICE2] §2.2.2).
+
+# What is not recognized
+
+- A UDP flow is given up after 8 datagrams without evidence (64 while a row of RTP is under way); a STUN message with the magic cookie is recognized
+  in any flow at any time. A TCP connection is decided by its first bytes; one whose start was not seen, by four segments.
+- A TCP call that runs when the filter starts, or when the policy is loaded anew, lives to its end. A UDP call leaves the tunnel at its next
+  consent check: within a few seconds.
+- RTP is recognized by its media clock, and so never DTMF alone (RFC 4733), nor text (RFC 4103).
+- The first fragment of a datagram is judged by what it holds. One that shows its ports, and too little payload, passes.
+- Flows are kept in memory: 131,072 of them, in about 14 MiB. When it is full, the oldest is evicted, of the same client first; its media is recognized
+  again at its next check (`offramp_evicted_flows_total`).
+- Rules for other firewalls (`render nftables` and others) read no payload; they are written for `match = \"ports\"` alone.
+";
+}
