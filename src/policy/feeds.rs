@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use ipnet::IpNet;
 
-use super::meaning::{EntryChoice, Feed, FeedFormat, FeedPrefix, Policy, Sourced, WidePrefixes};
 use crate::address::PrefixSet;
 use crate::feed::{
     Category, Document, Entry, EntryKey, FeedError, guard, parse_list, parse_microsoft,
+};
+use crate::policy::meaning::{
+    EntryChoice, Feed, FeedFormat, FeedPrefix, Policy, Sourced, WidePrefixes,
 };
 
 impl Feed {

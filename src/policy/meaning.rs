@@ -10,14 +10,14 @@ use ipnet::IpNet;
 
 use crate::address::PrefixSet;
 
-use super::dns::DnsOptions;
-use super::expect::Expectation;
+use crate::policy::section::dns::DnsOptions;
+use crate::policy::section::test::Expectation;
 
 pub use crate::address::PortRange;
 pub use crate::feed::EntryKey;
 pub use crate::packet::Protocol;
 
-use super::product::Product;
+use crate::policy::value::product::Product;
 
 /// A value and the line of the policy file that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

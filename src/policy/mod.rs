@@ -12,33 +12,22 @@
 //! Every stage reports all it finds and hands on what is sound, so that one run names every mistake of a file.
 //! Nothing here reads files: [`parse`] takes the text and a name for messages.
 
-mod address;
 mod diagnostic;
-mod dns;
-mod expect;
 mod feeds;
-mod file;
 mod lint;
-mod lint_names;
-mod lint_ports;
 mod meaning;
-mod mend;
-mod name;
-mod port;
 mod print;
-mod problem;
-mod product;
 mod read;
 pub mod reference;
-mod report;
 mod rules;
 mod section;
 pub mod services;
-mod text;
+mod syntax;
+mod value;
 
-pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity};
-pub use dns::{Canary, DnsOptions};
-pub use expect::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
+pub use diagnostic::{
+    Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity, Style,
+};
 pub use feeds::Withdrawn;
 pub use meaning::{
     Allow, Corporate, Destination, DivertScope, Endpoint, EntryChoice, EntryKey, FailMode, Feed,
@@ -47,13 +36,15 @@ pub use meaning::{
     ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord, TunnelMode,
     UnknownSource, VpnOptions, WidePrefixes,
 };
-pub use product::Product;
-pub use report::Style;
-pub use text::MAX_FILE_SIZE;
+pub use section::dns::{Canary, DnsOptions};
+pub use section::test::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
+pub use syntax::text::MAX_FILE_SIZE;
+pub use value::product::Product;
 
 use diagnostic::Collector;
-use file::PolicyFile;
-use text::SourceText;
+use syntax::file::{self, PolicyFile};
+use syntax::recovery;
+use syntax::text::SourceText;
 
 /// Reads the policy file `text`; `origin` names it in messages.
 ///
@@ -101,10 +92,10 @@ fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> O
         Err(error) => error,
     };
     out.damaged = true;
-    let (mended, errors) = mend::mend(text.as_str(), &first_error);
+    let (mended, errors) = recovery::mend(text.as_str(), &first_error);
     for error in &errors {
         let report = file::report(error, text.as_str(), text);
-        out.add(if text.as_str().len() > mend::MENDED_AT_MOST {
+        out.add(if text.as_str().len() > recovery::MENDED_AT_MOST {
             report.with_help(
                 "the file is large: what else is wrong in it is looked for once it is TOML",
             )

@@ -2,12 +2,12 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::expect::write_test;
-use super::meaning::{
+use crate::policy::meaning::{
     DivertScope, EntryChoice, FailMode, FeedFormat, LeakedPublic, MediaMatch, Policy, ProtocolSet,
     Sourced, TunnelMode, UnknownSource, WidePrefixes,
 };
-use super::rules::{INTERFACE_TYPES, PROFILES};
+use crate::policy::rules::{INTERFACE_TYPES, PROFILES};
+use crate::policy::section::test::write_test;
 
 /// A policy file that means this policy; parsing it gives an equal policy, but for lines and the file's name.
 impl Display for Policy {

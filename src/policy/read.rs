@@ -5,22 +5,22 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::address::{parse_address, parse_prefix, parse_socket};
-use super::diagnostic::{Code, Collector, Diagnostic};
-use super::dns::{self, DNS_KEYS};
-use super::expect;
-use super::file::PolicyFile;
-use super::meaning::{
+use super::rules;
+use crate::message::shorten;
+use crate::policy::diagnostic::{Code, Collector, Diagnostic};
+use crate::policy::meaning::{
     Corporate, DivertScope, FailMode, FilterOptions, GatewayOptions, LeakedPublic, MarkBits,
     MediaMatch, MediaOptions, Policy, PortRange, RouteOptions, Sourced, TunnelMode, UnknownSource,
     VpnOptions,
 };
-use super::name::{parse_device, parse_interface, parse_log, parse_path};
-use super::port::parse_ports;
-use super::problem::{Problem, nearest};
-use super::rules;
-use super::section::{Need, Section, parse_word, report_type};
-use crate::message::shorten;
+use crate::policy::section::dns::{self, DNS_KEYS};
+use crate::policy::section::test;
+use crate::policy::syntax::file::PolicyFile;
+use crate::policy::syntax::section::{Need, Section, parse_word, report_type};
+use crate::policy::value::address::{parse_address, parse_prefix, parse_socket};
+use crate::policy::value::name::{parse_device, parse_interface, parse_log, parse_path};
+use crate::policy::value::port::parse_ports;
+use crate::policy::value::problem::{Problem, nearest};
 
 /// Reads the whole file; `None` only where no client subnet could be read, and then `out` says why.
 ///
@@ -49,7 +49,7 @@ pub(super) fn read_policy(
         dns: dns::read(file, out),
         gateway: read_gateway(file, out),
         endpoints: rules::read_endpoints(file, out),
-        tests: expect::read_tests(file, out),
+        tests: test::read_tests(file, out),
     };
     vpn.map(|vpn| Policy { vpn, ..policy })
 }

@@ -1,7 +1,7 @@
 //! Properties that hold for any bytes taken as a policy file; the fuzzer and the property tests call it.
 
-use super::diagnostic::{Diagnostics, Severity};
-use super::report::Style;
+use crate::policy::diagnostic::Style;
+use crate::policy::diagnostic::{Diagnostics, Severity};
 
 /// Parses `data` and checks every promise of [`parse`](super::parse).
 ///

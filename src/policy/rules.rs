@@ -4,20 +4,20 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::address::parse_prefix;
-use super::diagnostic::{Code, Collector, Diagnostic};
-use super::file::PolicyFile;
-use super::meaning::{
+use crate::message::shorten;
+use crate::policy::diagnostic::{Code, Collector, Diagnostic};
+use crate::policy::meaning::{
     Allow, Destination, Endpoint, EntryChoice, Feed, FeedFormat, FirewallProfile, InterfaceType,
     Lifts, Protocol, ProtocolSet, PublicService, Server, Sourced, SrvRecord, WidePrefixes,
 };
-use super::name::{parse_host, parse_name, parse_path, parse_service};
-use super::port::parse_ports;
-use super::problem::{Problem, nearest};
-use super::product::Product;
-use super::read::repeated;
-use super::section::{Need, Section, parse_word};
-use crate::message::shorten;
+use crate::policy::read::repeated;
+use crate::policy::syntax::file::PolicyFile;
+use crate::policy::syntax::section::{Need, Section, parse_word};
+use crate::policy::value::address::parse_prefix;
+use crate::policy::value::name::{parse_host, parse_name, parse_path, parse_service};
+use crate::policy::value::port::parse_ports;
+use crate::policy::value::problem::{Problem, nearest};
+use crate::policy::value::product::Product;
 
 /// Reads every `[[server]]`.
 pub(super) fn read_servers(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Server> {

@@ -23,17 +23,17 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::address::{parse_address, parse_endpoint};
-use super::diagnostic::{Code, Collector};
-use super::file::PolicyFile;
-use super::meaning::{Protocol, Sourced};
-use super::name::{parse_host, parse_service};
-use super::print::pair;
-use super::problem::{Problem, nearest, quoted_list};
-use super::read::repeated;
-use super::rules::Names;
-use super::section::{Section, parse_word};
 use crate::message::shorten;
+use crate::policy::diagnostic::{Code, Collector};
+use crate::policy::meaning::{Protocol, Sourced};
+use crate::policy::print::pair;
+use crate::policy::read::repeated;
+use crate::policy::rules::Names;
+use crate::policy::syntax::file::PolicyFile;
+use crate::policy::syntax::section::{Section, parse_word};
+use crate::policy::value::address::{parse_address, parse_endpoint};
+use crate::policy::value::name::{parse_host, parse_service};
+use crate::policy::value::problem::{Problem, nearest, quoted_list};
 use crate::verdict::{Action, Reason};
 
 /// `[[test]]`: what must hold before the policy is taken.
@@ -166,7 +166,10 @@ impl fmt::Display for Expected {
 }
 
 /// Reads every `[[test]]`.
-pub(super) fn read_tests(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Expectation> {
+pub(in crate::policy) fn read_tests(
+    file: &PolicyFile<'_>,
+    out: &mut Collector<'_>,
+) -> Vec<Expectation> {
     let mut names = Names::default();
     let mut tests = Vec::new();
     for section in repeated(file, "test", KEYS, out) {
@@ -413,7 +416,10 @@ fn parse_expected(text: &str) -> Result<Expected, Problem> {
 }
 
 /// Writes a test as TOML.
-pub(super) fn write_test(out: &mut fmt::Formatter<'_>, test: &Expectation) -> fmt::Result {
+pub(in crate::policy) fn write_test(
+    out: &mut fmt::Formatter<'_>,
+    test: &Expectation,
+) -> fmt::Result {
     writeln!(out, "\n[[test]]")?;
     pair(out, "name", &test.name.value)?;
     match &test.claim {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
+use super::{Diagnostic, Diagnostics, Label, Severity};
 
 /// Style of a drawing: plain, or with terminal colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

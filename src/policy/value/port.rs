@@ -1,12 +1,12 @@
 //! Ports and port ranges as a policy writes them: `"N"` or `"LO-HI"`, both ends included.
 
-use super::diagnostic::Code;
-use super::meaning::PortRange;
-use super::problem::Problem;
 use crate::message::shorten;
+use crate::policy::diagnostic::Code;
+use crate::policy::meaning::PortRange;
+use crate::policy::value::problem::Problem;
 
 /// Reads `"N"` or `"LO-HI"`; port 0 is refused, no packet of a working application carries it.
-pub(super) fn parse_ports(text: &str) -> Result<PortRange, Problem> {
+pub(in crate::policy) fn parse_ports(text: &str) -> Result<PortRange, Problem> {
     let Some((first_text, last_text)) = text.split_once('-') else {
         return parse_port(text).map(PortRange::single);
     };
@@ -25,7 +25,7 @@ pub(super) fn parse_ports(text: &str) -> Result<PortRange, Problem> {
 }
 
 /// Reads one port, 1 to 65535.
-pub(super) fn parse_port(text: &str) -> Result<u16, Problem> {
+pub(in crate::policy) fn parse_port(text: &str) -> Result<u16, Problem> {
     let decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !decimal {
         return Err(not_a_port(text));

@@ -8,24 +8,24 @@ use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Code, Collector, Diagnostic};
-use super::meaning::Sourced;
-use super::problem::{Problem, nearest, quoted_list};
 use crate::message::shorten;
+use crate::policy::diagnostic::{Code, Collector, Diagnostic};
+use crate::policy::meaning::Sourced;
+use crate::policy::value::problem::{Problem, nearest, quoted_list};
 
 /// One table and what it is called.
 #[derive(Debug, Clone)]
-pub(super) struct Section<'f, 't> {
+pub(in crate::policy) struct Section<'f, 't> {
     /// As the operator writes it: `[vpn]`, `[[server]]`.
-    pub(super) title: String,
+    pub(in crate::policy) title: String,
     /// Header of the table.
-    pub(super) span: Range<usize>,
+    pub(in crate::policy) span: Range<usize>,
     table: &'f DeTable<'t>,
 }
 
 /// Requirement on a list's length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
+pub(in crate::policy) enum Need {
     /// The key may be absent and the list empty.
     Optional,
     /// The key may be absent; a list that is given has something in it.
@@ -36,7 +36,7 @@ pub(super) enum Need {
 
 impl<'f, 't> Section<'f, 't> {
     /// The table `value`, whose keys must be among `known`; `None` and an error when it is no table.
-    pub(super) fn open(
+    pub(in crate::policy) fn open(
         title: String,
         value: &'f Spanned<DeValue<'t>>,
         known: &[&str],
@@ -93,12 +93,12 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// The value of `key`, where the file gives one that could be parsed.
-    pub(super) fn value(&self, key: &str) -> Option<&'f Spanned<DeValue<'t>>> {
+    pub(in crate::policy) fn value(&self, key: &str) -> Option<&'f Spanned<DeValue<'t>>> {
         self.table.get(key).filter(|value| !value.span().is_empty())
     }
 
     /// Reports that `key` is absent; says nothing about a damaged file, where the key may be on a broken line.
-    pub(super) fn missing(&self, key: &str, example: &str, out: &mut Collector<'_>) {
+    pub(in crate::policy) fn missing(&self, key: &str, example: &str, out: &mut Collector<'_>) {
         if out.damaged {
             return;
         }
@@ -111,7 +111,7 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// Reads a list of strings.
-    pub(super) fn list<T>(
+    pub(in crate::policy) fn list<T>(
         &self,
         key: &str,
         need: Need,
@@ -133,7 +133,7 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// The items of the list at `key`.
-    pub(super) fn items(
+    pub(in crate::policy) fn items(
         &self,
         key: &str,
         need: Need,
@@ -168,7 +168,7 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// Reads an optional string.
-    pub(super) fn string<T>(
+    pub(in crate::policy) fn string<T>(
         &self,
         key: &str,
         parse: impl Fn(&str) -> Result<T, Problem>,
@@ -185,7 +185,7 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// Reads a string that must be there.
-    pub(super) fn required<T>(
+    pub(in crate::policy) fn required<T>(
         &self,
         key: &str,
         example: &str,
@@ -199,7 +199,7 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// Reads one of a few words; the default where the key is absent.
-    pub(super) fn word<T: Copy + Default>(
+    pub(in crate::policy) fn word<T: Copy + Default>(
         &self,
         key: &str,
         words: &[(&str, T)],
@@ -210,7 +210,7 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// Reads an optional whole number.
-    pub(super) fn integer<T: TryFrom<i64> + PartialOrd + Display>(
+    pub(in crate::policy) fn integer<T: TryFrom<i64> + PartialOrd + Display>(
         &self,
         key: &str,
         bounds: RangeInclusive<T>,
@@ -221,7 +221,7 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// The numbers at `key`, each within `bounds`; `example` shows how they are written.
-    pub(super) fn integers<T: TryFrom<i64> + PartialOrd + Display>(
+    pub(in crate::policy) fn integers<T: TryFrom<i64> + PartialOrd + Display>(
         &self,
         key: &str,
         bounds: RangeInclusive<T>,
@@ -268,7 +268,7 @@ fn read_integer<T: TryFrom<i64> + PartialOrd + Display>(
 }
 
 /// The meaning of `text` among `words`.
-pub(super) fn parse_word<T: Copy>(
+pub(in crate::policy) fn parse_word<T: Copy>(
     key: &str,
     text: &str,
     words: &[(&str, T)],
@@ -329,7 +329,7 @@ fn report_list(key: &str, value: &Spanned<DeValue<'_>>, example: &str, out: &mut
 }
 
 /// Reports a value of the wrong type.
-pub(super) fn report_type(
+pub(in crate::policy) fn report_type(
     key: &str,
     wanted: &str,
     value: &DeValue<'_>,
@@ -359,7 +359,7 @@ pub(super) fn report_type(
 }
 
 /// A TOML type in prose.
-pub(super) const fn kind_of(value: &DeValue<'_>) -> &'static str {
+pub(in crate::policy) const fn kind_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) | DeValue::Float(_) => "a number",

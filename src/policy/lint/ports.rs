@@ -1,12 +1,16 @@
 //! The check of `media.ports` against well-known services.
 
-use super::diagnostic::{Code, Collector, Diagnostic};
-use super::file::{Place, PolicyFile};
-use super::meaning::{Allow, Policy, PortRange, Protocol, ProtocolSet};
-use super::services::{SERVICES, Service};
+use crate::policy::diagnostic::{Code, Collector, Diagnostic};
+use crate::policy::meaning::{Allow, Policy, PortRange, Protocol, ProtocolSet};
+use crate::policy::services::{SERVICES, Service};
+use crate::policy::syntax::file::{Place, PolicyFile};
 
 /// Adds one warning that names every well-known service that `media.ports` cut off from clients.
-pub(super) fn check_media_ports(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
+pub(in crate::policy) fn check_media_ports(
+    policy: &Policy,
+    file: &PolicyFile<'_>,
+    out: &mut Collector<'_>,
+) {
     if policy.corporate.subnets.is_empty() {
         return;
     }
@@ -117,7 +121,7 @@ fn keeps(allow: &Allow, service: &Service) -> bool {
         && (allow.ports.is_empty() || holds_all(&allow.ports, service.ports))
 }
 
-fn holds_all(ranges: &[super::meaning::Sourced<PortRange>], ports: PortRange) -> bool {
+fn holds_all(ranges: &[crate::policy::meaning::Sourced<PortRange>], ports: PortRange) -> bool {
     (ports.first()..=ports.last()).all(|port| ranges.iter().any(|range| range.value.contains(port)))
 }
 

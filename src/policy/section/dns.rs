@@ -19,15 +19,15 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::address::{parse_endpoint, parse_prefix, parse_socket};
-use super::diagnostic::Collector;
-use super::file::PolicyFile;
-use super::meaning::{GatewayOptions, Policy, Sourced};
-use super::name::{parse_host, parse_log};
-use super::print::{list, pair, values};
-use super::problem::Problem;
-use super::read::{MAX_LOG_RATE, single};
-use super::section::{Need, parse_word};
+use crate::policy::diagnostic::Collector;
+use crate::policy::meaning::{GatewayOptions, Policy, Sourced};
+use crate::policy::print::{list, pair, values};
+use crate::policy::read::{MAX_LOG_RATE, single};
+use crate::policy::syntax::file::PolicyFile;
+use crate::policy::syntax::section::{Need, parse_word};
+use crate::policy::value::address::{parse_endpoint, parse_prefix, parse_socket};
+use crate::policy::value::name::{parse_host, parse_log};
+use crate::policy::value::problem::Problem;
 
 /// `[dns]`: the pin-point DNS server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl DnsOptions {
     pub const DEFAULT_CANARIES: [Canary; 2] = [Canary::Doh, Canary::Ddr];
 
     /// Writes the section as TOML.
-    pub(super) fn write(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(in crate::policy) fn write(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "\n[dns]")?;
         list(out, "listen", values(&self.listen))?;
         list(out, "sip_domains", values(&self.sip_domains))?;
@@ -168,7 +168,7 @@ impl Policy {
 }
 
 /// Reads `[dns]`.
-pub(super) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> DnsOptions {
+pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> DnsOptions {
     let Some(section) = single(file, "dns", DNS_KEYS, out) else {
         return DnsOptions::default();
     };
@@ -218,7 +218,7 @@ fn parse_canary(text: &str) -> Result<Canary, Problem> {
 }
 
 /// The keys of the section.
-pub(super) const DNS_KEYS: &[&str] = &[
+pub(in crate::policy) const DNS_KEYS: &[&str] = &[
     "listen",
     "sip_domains",
     "upstreams",
@@ -232,7 +232,7 @@ pub(super) const DNS_KEYS: &[&str] = &[
 ];
 
 /// RFC 1035 §4.2.
-pub(super) const DNS_PORT: u16 = 53;
+pub(in crate::policy) const DNS_PORT: u16 = 53;
 
 /// Five minutes: who has left the VPN, or came to it, is not to be held up by what the other side said.
 const MOST_TTL_SECONDS: u16 = 300;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::diagnostic::{Code, Diagnostic, Label};
+use crate::policy::diagnostic::{Code, Diagnostic, Label};
 
 /// Largest policy file taken, in bytes.
 ///
@@ -25,7 +25,7 @@ const MAX_ENCODING_ERRORS: usize = 16;
 
 /// The text of a policy file and where its lines begin.
 #[derive(Debug)]
-pub(super) struct SourceText<'a> {
+pub(in crate::policy) struct SourceText<'a> {
     text: Cow<'a, str>,
     line_starts: Vec<u32>,
     readable: bool,
@@ -35,7 +35,7 @@ pub(super) struct SourceText<'a> {
 
 impl<'a> SourceText<'a> {
     /// Text of `bytes` and what is wrong with its encoding; where it is unreadable as a whole, the text is empty.
-    pub(super) fn new(bytes: &'a [u8]) -> (Self, Vec<Diagnostic>) {
+    pub(in crate::policy) fn new(bytes: &'a [u8]) -> (Self, Vec<Diagnostic>) {
         if let Some(problem) = unreadable(bytes) {
             let mut text = Self::of(Cow::Borrowed(""));
             text.readable = false;
@@ -71,17 +71,17 @@ impl<'a> SourceText<'a> {
     }
 
     /// Returns `true` if it is worth parsing: text, but for a few wrong bytes.
-    pub(super) const fn is_readable(&self) -> bool {
+    pub(in crate::policy) const fn is_readable(&self) -> bool {
         self.readable
     }
 
     /// The whole text.
-    pub(super) fn as_str(&self) -> &str {
+    pub(in crate::policy) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Line of the byte at `offset`, counted from 1.
-    pub(super) fn line(&self, offset: usize) -> u32 {
+    pub(in crate::policy) fn line(&self, offset: usize) -> u32 {
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
         let hint = self.last_line.get();
         let near = self.line_starts[hint..]
@@ -99,7 +99,7 @@ impl<'a> SourceText<'a> {
     }
 
     /// A label for `span`, clipped to the text and to whole characters.
-    pub(super) fn label(&self, span: Range<usize>, text: impl Into<String>) -> Label {
+    pub(in crate::policy) fn label(&self, span: Range<usize>, text: impl Into<String>) -> Label {
         let start = self.text.floor_char_boundary(span.start);
         let end = self.text.ceil_char_boundary(span.end.max(start));
         let line = self.line(start);

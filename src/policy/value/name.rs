@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::diagnostic::Code;
-use super::meaning::GatewayOptions;
-use super::problem::Problem;
 use crate::message::shorten;
+use crate::policy::diagnostic::Code;
+use crate::policy::meaning::GatewayOptions;
+use crate::policy::value::problem::Problem;
 
 /// Reads the name of a rule: any text of one line.
-pub(super) fn parse_name(text: &str) -> Result<String, Problem> {
+pub(in crate::policy) fn parse_name(text: &str) -> Result<String, Problem> {
     if text.trim().is_empty() {
         return Err(Problem::new(Code::BadName, "the name is empty")
             .help("write what you call it, e.g. \"Front End pool\""));
@@ -33,7 +33,7 @@ pub(super) fn parse_name(text: &str) -> Result<String, Problem> {
 }
 
 /// Reads a host name (RFC 1123 §2.1); the value is lower case, without a trailing dot.
-pub(super) fn parse_host(text: &str) -> Result<String, Problem> {
+pub(in crate::policy) fn parse_host(text: &str) -> Result<String, Problem> {
     let bad = |why: &str| {
         Problem::new(
             Code::BadHost,
@@ -68,7 +68,7 @@ pub(super) fn parse_host(text: &str) -> Result<String, Problem> {
 }
 
 /// Reads the owner name of a service record, `_service._protocol.domain` (RFC 2782).
-pub(super) fn parse_service(text: &str) -> Result<String, Problem> {
+pub(in crate::policy) fn parse_service(text: &str) -> Result<String, Problem> {
     let bad = |why: &str| {
         Problem::new(
             Code::BadService,
@@ -91,7 +91,7 @@ pub(super) fn parse_service(text: &str) -> Result<String, Problem> {
 }
 
 /// Reads the name of a network interface; a `*` at its end stands for any rest.
-pub(super) fn parse_interface(text: &str) -> Result<String, Problem> {
+pub(in crate::policy) fn parse_interface(text: &str) -> Result<String, Problem> {
     let bad = |why: &str| {
         Problem::new(
             Code::BadInterface,
@@ -125,7 +125,7 @@ pub(super) fn parse_interface(text: &str) -> Result<String, Problem> {
 }
 
 /// Reads the name of one network interface that is to be made.
-pub(super) fn parse_device(text: &str) -> Result<String, Problem> {
+pub(in crate::policy) fn parse_device(text: &str) -> Result<String, Problem> {
     if text.ends_with('*') {
         return Err(Problem::new(
             Code::BadInterface,
@@ -137,7 +137,7 @@ pub(super) fn parse_device(text: &str) -> Result<String, Problem> {
 }
 
 /// Reads the path of a file or a program: any text without control characters.
-pub(super) fn parse_path(text: &str) -> Result<String, Problem> {
+pub(in crate::policy) fn parse_path(text: &str) -> Result<String, Problem> {
     if text.trim().is_empty() {
         return Err(Problem::new(Code::BadPath, "the path is empty"));
     }
@@ -151,7 +151,7 @@ pub(super) fn parse_path(text: &str) -> Result<String, Problem> {
 }
 
 /// Reads where a log is to be written: an absolute path, or `-` for standard output.
-pub(super) fn parse_log(text: &str) -> Result<String, Problem> {
+pub(in crate::policy) fn parse_log(text: &str) -> Result<String, Problem> {
     let path = parse_path(text)?;
     if path == GatewayOptions::STANDARD_OUTPUT || path.starts_with('/') {
         return Ok(path);

@@ -6,13 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::diagnostic::Code;
-use super::port::parse_port;
-use super::problem::Problem;
 use crate::message::shorten;
+use crate::policy::diagnostic::Code;
+use crate::policy::value::port::parse_port;
+use crate::policy::value::problem::Problem;
 
 /// Reads an address or a prefix; an address alone is the prefix that holds only it.
-pub(super) fn parse_prefix(text: &str) -> Result<IpNet, Problem> {
+pub(in crate::policy) fn parse_prefix(text: &str) -> Result<IpNet, Problem> {
     let (address_text, length_text) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (text, None),
@@ -40,7 +40,7 @@ pub(super) fn parse_prefix(text: &str) -> Result<IpNet, Problem> {
 }
 
 /// Reads one address.
-pub(super) fn parse_address(text: &str) -> Result<IpAddr, Problem> {
+pub(in crate::policy) fn parse_address(text: &str) -> Result<IpAddr, Problem> {
     if let Some((address, length)) = text.split_once('/')
         && read_address(address).is_ok()
     {
@@ -66,7 +66,7 @@ pub(super) fn parse_address(text: &str) -> Result<IpAddr, Problem> {
 }
 
 /// Reads `A:PORT` or `[A]:PORT`; the port is required and not 0.
-pub(super) fn parse_socket(text: &str) -> Result<SocketAddr, Problem> {
+pub(in crate::policy) fn parse_socket(text: &str) -> Result<SocketAddr, Problem> {
     let (address, port) = parse_endpoint(text)?;
     match port {
         Some(port) => Ok(SocketAddr::new(address, port)),
@@ -79,7 +79,7 @@ pub(super) fn parse_socket(text: &str) -> Result<SocketAddr, Problem> {
 }
 
 /// Reads `A`, `A:PORT` or `[A]:PORT`.
-pub(super) fn parse_endpoint(text: &str) -> Result<(IpAddr, Option<u16>), Problem> {
+pub(in crate::policy) fn parse_endpoint(text: &str) -> Result<(IpAddr, Option<u16>), Problem> {
     if let Ok(address) = read_address(text) {
         return parse_address(text).map(|_| (address, None));
     }

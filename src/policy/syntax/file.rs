@@ -7,35 +7,35 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-use super::address::{parse_address, parse_prefix};
-use super::diagnostic::{Code, Diagnostic};
-use super::mend::{SyntaxError, SyntaxErrorKind};
-use super::port::parse_ports;
-use super::text::SourceText;
 use crate::message::shorten;
+use crate::policy::diagnostic::{Code, Diagnostic};
+use crate::policy::syntax::recovery::{SyntaxError, SyntaxErrorKind};
+use crate::policy::syntax::text::SourceText;
+use crate::policy::value::address::{parse_address, parse_prefix};
+use crate::policy::value::port::parse_ports;
 
 /// A policy file as it is written.
 #[derive(Debug)]
-pub(super) struct PolicyFile<'t> {
+pub(in crate::policy) struct PolicyFile<'t> {
     root: DeTable<'t>,
 }
 
 /// Place of a value in a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(in crate::policy) struct Place<'a> {
     /// Section: `vpn`, `server`, ...
-    pub(super) section: &'a str,
+    pub(in crate::policy) section: &'a str,
     /// Position among the sections of this name; 0 for those that stand once.
-    pub(super) position: usize,
+    pub(in crate::policy) position: usize,
     /// Key in the section.
-    pub(super) key: &'a str,
+    pub(in crate::policy) key: &'a str,
     /// Position in the key's list.
-    pub(super) item: usize,
+    pub(in crate::policy) item: usize,
 }
 
 impl<'t> PolicyFile<'t> {
     /// Parses `source`, which must be TOML.
-    pub(super) fn parse(source: &'t str) -> Result<Self, Error> {
+    pub(in crate::policy) fn parse(source: &'t str) -> Result<Self, Error> {
         let root = DeTable::parse(source)?;
         Ok(Self {
             root: root.into_inner(),
@@ -43,7 +43,7 @@ impl<'t> PolicyFile<'t> {
     }
 
     /// The tables and values at the top of the file.
-    pub(super) const fn root(&self) -> &DeTable<'t> {
+    pub(in crate::policy) const fn root(&self) -> &DeTable<'t> {
         &self.root
     }
 
@@ -57,7 +57,7 @@ impl<'t> PolicyFile<'t> {
     }
 
     /// Span of the value at `place`, or of the nearest thing around it that the file has.
-    pub(super) fn span(&self, place: Place<'_>) -> Range<usize> {
+    pub(in crate::policy) fn span(&self, place: Place<'_>) -> Range<usize> {
         let Some(section) = self.section(place.section, place.position) else {
             return 0..0;
         };
@@ -75,7 +75,7 @@ impl<'t> PolicyFile<'t> {
     }
 
     /// Returns `true` if the section has the key.
-    pub(super) fn has(&self, section: &str, key: &str) -> bool {
+    pub(in crate::policy) fn has(&self, section: &str, key: &str) -> bool {
         self.section(section, 0)
             .and_then(|section| section.get_ref().as_table())
             .is_some_and(|table| table.contains_key(key))
@@ -83,7 +83,11 @@ impl<'t> PolicyFile<'t> {
 }
 
 /// Returns the report of a syntax error of `source`.
-pub(super) fn report(error: &SyntaxError, source: &str, text: &SourceText<'_>) -> Diagnostic {
+pub(in crate::policy) fn report(
+    error: &SyntaxError,
+    source: &str,
+    text: &SourceText<'_>,
+) -> Diagnostic {
     let label = text.label(error.span.clone(), "");
     let span = label.span();
     match &error.kind {

@@ -2,11 +2,15 @@
 //!
 //! Plain data with accessors, so that a program can print them as JSON; [`Diagnostics::render`] draws them for people.
 
+mod report;
+
 use std::error::Error;
 use std::fmt;
 use std::ops::Range;
 
-use super::text::SourceText;
+pub use report::Style;
+
+use crate::policy::syntax::text::SourceText;
 
 /// Most diagnostics kept of one file; what is beyond is counted.
 ///
@@ -191,10 +195,10 @@ impl fmt::Display for Code {
 /// A place in the text that a diagnostic points at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    pub(super) span: Range<usize>,
-    pub(super) line: u32,
-    pub(super) column: u32,
-    pub(super) text: String,
+    pub(in crate::policy) span: Range<usize>,
+    pub(in crate::policy) line: u32,
+    pub(in crate::policy) column: u32,
+    pub(in crate::policy) text: String,
 }
 
 impl Label {
@@ -222,19 +226,19 @@ impl Label {
 /// One mistake or doubt about a policy file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    pub(super) severity: Severity,
-    pub(super) code: Code,
-    pub(super) message: String,
-    pub(super) labels: Vec<Label>,
-    pub(super) help: Vec<String>,
+    pub(in crate::policy) severity: Severity,
+    pub(in crate::policy) code: Code,
+    pub(in crate::policy) message: String,
+    pub(in crate::policy) labels: Vec<Label>,
+    pub(in crate::policy) help: Vec<String>,
 }
 
 impl Diagnostic {
-    pub(super) fn error(code: Code, message: impl Into<String>) -> Self {
+    pub(in crate::policy) fn error(code: Code, message: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, message.into())
     }
 
-    pub(super) fn warning(code: Code, message: impl Into<String>) -> Self {
+    pub(in crate::policy) fn warning(code: Code, message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, message.into())
     }
 
@@ -248,12 +252,12 @@ impl Diagnostic {
         }
     }
 
-    pub(super) fn with_label(mut self, label: Label) -> Self {
+    pub(in crate::policy) fn with_label(mut self, label: Label) -> Self {
         self.labels.push(label);
         self
     }
 
-    pub(super) fn with_help(mut self, help: impl Into<String>) -> Self {
+    pub(in crate::policy) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help.push(help.into());
         self
     }
@@ -376,10 +380,10 @@ impl Remark {
 /// Diagnostics of one policy file, in file order; errors before warnings at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics {
-    pub(super) origin: String,
-    pub(super) source: String,
-    pub(super) items: Vec<Diagnostic>,
-    pub(super) omitted: usize,
+    pub(in crate::policy) origin: String,
+    pub(in crate::policy) source: String,
+    pub(in crate::policy) items: Vec<Diagnostic>,
+    pub(in crate::policy) omitted: usize,
 }
 
 impl Diagnostics {
@@ -509,17 +513,17 @@ const LONGEST_UNDERLINED: usize = 120;
 
 /// Collects the findings of all stages of reading.
 #[derive(Debug)]
-pub(super) struct Collector<'a> {
-    pub(super) text: &'a SourceText<'a>,
+pub(in crate::policy) struct Collector<'a> {
+    pub(in crate::policy) text: &'a SourceText<'a>,
     /// The file has syntax errors: what is absent from the tree may stand on a broken line.
-    pub(super) damaged: bool,
+    pub(in crate::policy) damaged: bool,
     items: Vec<Diagnostic>,
     errors: usize,
     omitted: usize,
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(text: &'a SourceText<'a>) -> Self {
+    pub(in crate::policy) fn new(text: &'a SourceText<'a>) -> Self {
         Self {
             text,
             damaged: false,
@@ -529,7 +533,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    pub(super) fn add(&mut self, item: Diagnostic) {
+    pub(in crate::policy) fn add(&mut self, item: Diagnostic) {
         self.errors += usize::from(item.severity == Severity::Error);
         if self.items.len() < MAX_DIAGNOSTICS {
             self.items.push(item);
@@ -539,7 +543,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Adds an error at `span`.
-    pub(super) fn error(
+    pub(in crate::policy) fn error(
         &mut self,
         span: Range<usize>,
         label: &str,
@@ -550,11 +554,11 @@ impl<'a> Collector<'a> {
         self.add(Diagnostic::error(code, message).with_label(label));
     }
 
-    pub(super) const fn has_errors(&self) -> bool {
+    pub(in crate::policy) const fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
-    pub(super) fn finish(mut self, origin: &str) -> Diagnostics {
+    pub(in crate::policy) fn finish(mut self, origin: &str) -> Diagnostics {
         self.items.sort_by_key(|item| {
             let start = item.labels.first().map_or(0, |label| label.span.start);
             (start, item.severity, item.code)

@@ -1,18 +1,21 @@
 //! Checks that need the whole policy: what contradicts itself, and what it will do that nobody may have wanted.
 
+mod names;
+mod ports;
+
 use std::ops::Range;
 
 use ipnet::IpNet;
 
-use super::diagnostic::{Code, Collector, Diagnostic, Label};
-use super::file::{Place, PolicyFile};
-use super::lint_names::check_names;
-use super::lint_ports::check_media_ports;
-use super::meaning::{Allow, Destination, Policy, PortRange, Sourced};
 use crate::address::{PrefixSet, special};
+use crate::policy::diagnostic::{Code, Collector, Diagnostic, Label};
+use crate::policy::meaning::{Allow, Destination, Policy, PortRange, Sourced};
+use crate::policy::syntax::file::{Place, PolicyFile};
+use names::check_names;
+use ports::check_media_ports;
 
 /// Adds what is to be said about a policy that could be read without errors.
-pub(super) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
+pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
     let scope = Scope::new(policy);
     check_whole_internet(policy, file, out);
     check_names(policy, file, out);

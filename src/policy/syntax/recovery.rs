@@ -11,14 +11,14 @@ use toml::de::{DeTable, Error};
 
 /// A syntax error at its cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SyntaxError {
-    pub(super) span: Range<usize>,
-    pub(super) kind: SyntaxErrorKind,
+pub(in crate::policy) struct SyntaxError {
+    pub(in crate::policy) span: Range<usize>,
+    pub(in crate::policy) kind: SyntaxErrorKind,
 }
 
 /// The mistake at the span.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum SyntaxErrorKind {
+pub(in crate::policy) enum SyntaxErrorKind {
     /// A key or section that exists already.
     Duplicate,
     /// A value that runs into the next statement.
@@ -31,7 +31,10 @@ pub(super) enum SyntaxErrorKind {
 /// could not be mended within the bounds.
 ///
 /// `found` is what the parser said first.
-pub(super) fn mend<'s>(source: &'s str, found: &Error) -> (Option<Cow<'s, str>>, Vec<SyntaxError>) {
+pub(in crate::policy) fn mend<'s>(
+    source: &'s str,
+    found: &Error,
+) -> (Option<Cow<'s, str>>, Vec<SyntaxError>) {
     if source.len() > MENDED_AT_MOST {
         return (None, vec![syntax_error(found)]);
     }
@@ -217,7 +220,7 @@ const MOST_ERRORS: usize = 100;
 ///
 /// In a file that is not TOML at all every byte may be an error, and the parser spends a microsecond and some hundred
 /// bytes of memory on each.
-pub(super) const MENDED_AT_MOST: usize = 256 << 10;
+pub(in crate::policy) const MENDED_AT_MOST: usize = 256 << 10;
 
 /// Bytes parsed, over all rounds, in search of further errors: enough for 100 rounds on a policy of 20 KiB.
 const PARSED_AT_MOST: usize = 2 << 20;

@@ -1,19 +1,19 @@
 //! [`Problem`]: why a string is not the value a key wants, and the nearest word for a misspelt one.
 
-use super::diagnostic::Code;
+use crate::policy::diagnostic::Code;
 
 /// Why one value is refused; the reader of the file adds the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) code: Code,
-    pub(super) message: String,
+pub(in crate::policy) struct Problem {
+    pub(in crate::policy) code: Code,
+    pub(in crate::policy) message: String,
     /// Text beside the underline.
-    pub(super) label: String,
-    pub(super) help: Option<String>,
+    pub(in crate::policy) label: String,
+    pub(in crate::policy) help: Option<String>,
 }
 
 impl Problem {
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(in crate::policy) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -22,19 +22,19 @@ impl Problem {
         }
     }
 
-    pub(super) fn label(mut self, label: impl Into<String>) -> Self {
+    pub(in crate::policy) fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(in crate::policy) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 }
 
 /// The word of `known` that `word` was most likely meant to be.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(in crate::policy) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     // Distance grows with the square of the length; no key is near this long.
     if word.len() > 64 {
         return None;
@@ -54,7 +54,7 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// `words` as prose: `"a"`, `"a" or "b"`, `"a", "b" or "c"`.
-pub(super) fn quoted_list(words: &[&str]) -> String {
+pub(in crate::policy) fn quoted_list(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),

@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 
-use super::diagnostic::{Code, Collector, Diagnostic};
-use super::file::{Place, PolicyFile};
-use super::meaning::{Policy, PublicService};
+use crate::policy::diagnostic::{Code, Collector, Diagnostic};
+use crate::policy::meaning::{Policy, PublicService};
+use crate::policy::syntax::file::{Place, PolicyFile};
 
 /// Adds what is to be said about hosts, service records and the DNS server.
-pub(super) fn check_names(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
+pub(in crate::policy) fn check_names(
+    policy: &Policy,
+    file: &PolicyFile<'_>,
+    out: &mut Collector<'_>,
+) {
     check_upstreams(policy, file, out);
     check_sip_domains(policy, file, out);
     for (position, public) in policy.publics.iter().enumerate() {

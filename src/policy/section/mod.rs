@@ -1,0 +1,4 @@
+//! The sections of a policy file.
+
+pub(in crate::policy) mod dns;
+pub(in crate::policy) mod test;
