@@ -13,51 +13,10 @@ use crate::address::PrefixSet;
 use crate::policy::section::dns::DnsOptions;
 use crate::policy::section::test::Expectation;
 
-pub use crate::address::PortRange;
 pub use crate::feed::EntryKey;
-pub use crate::packet::Protocol;
+pub use crate::policy::value::{PortRange, Protocol, ProtocolSet, Sourced};
 
-use crate::policy::value::product::Product;
-
-/// A value and the line of the policy file that says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Sourced<T> {
-    /// The value.
-    pub value: T,
-    /// Line of the policy file, counted from 1; 0 where the file leaves the value to its default.
-    pub line: u32,
-}
-
-impl<T> Sourced<T> {
-    /// The same place, with what `change` makes of the value.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Sourced<U> {
-        Sourced {
-            value: change(self.value),
-            line: self.line,
-        }
-    }
-}
-
-/// The protocols an `[[allow]]` covers: at least one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ProtocolSet {
-    /// Only TCP.
-    Tcp,
-    /// Only UDP.
-    Udp,
-    /// TCP and UDP.
-    Both,
-}
-
-impl ProtocolSet {
-    /// Returns `true` if `protocol` belongs to the set.
-    pub const fn contains(self, protocol: Protocol) -> bool {
-        matches!(
-            (self, protocol),
-            (Self::Both, _) | (Self::Tcp, Protocol::Tcp) | (Self::Udp, Protocol::Udp)
-        )
-    }
-}
+use crate::policy::value::{Product, STANDARD_OUTPUT};
 
 /// Which rules an `[[allow]]` lifts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -459,7 +418,7 @@ impl GatewayOptions {
     /// The control socket where the file names none.
     pub const CONTROL: &'static str = "/run/offramp/control.sock";
     /// Name that stands for standard output.
-    pub const STANDARD_OUTPUT: &'static str = "-";
+    pub const STANDARD_OUTPUT: &'static str = STANDARD_OUTPUT;
     /// Lines a second of the drop log, for each reason, where the file leaves it open: to read along, and for no disk a load.
     pub const DROP_LOG_RATE: u32 = 10;
 }

@@ -38,13 +38,13 @@ pub use meaning::{
 };
 pub use section::dns::{Canary, DnsOptions};
 pub use section::test::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
-pub use syntax::text::MAX_FILE_SIZE;
-pub use value::product::Product;
+pub use syntax::encoding::MAX_FILE_SIZE;
+pub use value::Product;
 
-use diagnostic::Collector;
+use diagnostic::{Collector, SourceText};
+use syntax::encoding::{Decoded, decode};
 use syntax::file::{self, PolicyFile};
 use syntax::recovery;
-use syntax::text::SourceText;
 
 /// Reads the policy file `text`; `origin` names it in messages.
 ///
@@ -63,10 +63,14 @@ use syntax::text::SourceText;
 /// println!("{}", refused.render(Style::Plain));
 /// ```
 pub fn parse(origin: &str, text: &[u8]) -> Result<(Policy, Diagnostics), Diagnostics> {
-    let (text, problems) = SourceText::new(text);
+    let Decoded {
+        text,
+        problems,
+        is_readable,
+    } = decode(text);
     let mut out = Collector::new(&text);
     problems.into_iter().for_each(|problem| out.add(problem));
-    let policy = if text.is_readable() {
+    let policy = if is_readable {
         parse_text(origin, &text, &mut out)
     } else {
         None

@@ -17,10 +17,10 @@ use crate::policy::section::dns::{self, DNS_KEYS};
 use crate::policy::section::test;
 use crate::policy::syntax::file::PolicyFile;
 use crate::policy::syntax::section::{Need, Section, parse_word, report_type};
-use crate::policy::value::address::{parse_address, parse_prefix, parse_socket};
-use crate::policy::value::name::{parse_device, parse_interface, parse_log, parse_path};
-use crate::policy::value::port::parse_ports;
-use crate::policy::value::problem::{Problem, nearest};
+use crate::policy::value::parse_ports;
+use crate::policy::value::{Problem, nearest};
+use crate::policy::value::{parse_address, parse_prefix, parse_socket};
+use crate::policy::value::{parse_device, parse_interface, parse_log, parse_path};
 
 /// Reads the whole file; `None` only where no client subnet could be read, and then `out` says why.
 ///

@@ -13,11 +13,11 @@ use crate::policy::meaning::{
 use crate::policy::read::repeated;
 use crate::policy::syntax::file::PolicyFile;
 use crate::policy::syntax::section::{Need, Section, parse_word};
-use crate::policy::value::address::parse_prefix;
-use crate::policy::value::name::{parse_host, parse_name, parse_path, parse_service};
-use crate::policy::value::port::parse_ports;
-use crate::policy::value::problem::{Problem, nearest};
-use crate::policy::value::product::Product;
+use crate::policy::value::Product;
+use crate::policy::value::parse_ports;
+use crate::policy::value::parse_prefix;
+use crate::policy::value::{Problem, nearest};
+use crate::policy::value::{parse_host, parse_name, parse_path, parse_service};
 
 /// Reads every `[[server]]`.
 pub(super) fn read_servers(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<Server> {

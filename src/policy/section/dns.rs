@@ -25,9 +25,9 @@ use crate::policy::print::{list, pair, values};
 use crate::policy::read::{MAX_LOG_RATE, single};
 use crate::policy::syntax::file::PolicyFile;
 use crate::policy::syntax::section::{Need, parse_word};
-use crate::policy::value::address::{parse_endpoint, parse_prefix, parse_socket};
-use crate::policy::value::name::{parse_host, parse_log};
-use crate::policy::value::problem::Problem;
+use crate::policy::value::Problem;
+use crate::policy::value::{parse_endpoint, parse_prefix, parse_socket};
+use crate::policy::value::{parse_host, parse_log};
 
 /// `[dns]`: the pin-point DNS server.
 #[derive(Debug, Clone, PartialEq, Eq)]

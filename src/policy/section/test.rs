@@ -31,9 +31,9 @@ use crate::policy::read::repeated;
 use crate::policy::rules::Names;
 use crate::policy::syntax::file::PolicyFile;
 use crate::policy::syntax::section::{Section, parse_word};
-use crate::policy::value::address::{parse_address, parse_endpoint};
-use crate::policy::value::name::{parse_host, parse_service};
-use crate::policy::value::problem::{Problem, nearest, quoted_list};
+use crate::policy::value::{Problem, nearest, quoted_list};
+use crate::policy::value::{parse_address, parse_endpoint};
+use crate::policy::value::{parse_host, parse_service};
 use crate::verdict::{Action, Reason};
 
 /// `[[test]]`: what must hold before the policy is taken.

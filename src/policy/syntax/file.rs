@@ -8,11 +8,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
 use crate::message::shorten;
+use crate::policy::diagnostic::SourceText;
 use crate::policy::diagnostic::{Code, Diagnostic};
 use crate::policy::syntax::recovery::{SyntaxError, SyntaxErrorKind};
-use crate::policy::syntax::text::SourceText;
-use crate::policy::value::address::{parse_address, parse_prefix};
-use crate::policy::value::port::parse_ports;
+use crate::policy::value::parse_ports;
+use crate::policy::value::{parse_address, parse_prefix};
 
 /// A policy file as it is written.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use crate::message::shorten;
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
 use crate::policy::meaning::Sourced;
-use crate::policy::value::problem::{Problem, nearest, quoted_list};
+use crate::policy::value::{Problem, nearest, quoted_list};
 
 /// One table and what it is called.
 #[derive(Debug, Clone)]

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::port::parse_port;
+use super::problem::Problem;
 use crate::message::shorten;
 use crate::policy::diagnostic::Code;
-use crate::policy::value::port::parse_port;
-use crate::policy::value::problem::Problem;
 
 /// Reads an address or a prefix; an address alone is the prefix that holds only it.
 pub(in crate::policy) fn parse_prefix(text: &str) -> Result<IpNet, Problem> {

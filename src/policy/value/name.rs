@@ -1,11 +1,10 @@
-//! Names as a policy writes them: of rules, hosts, services, interfaces and files.
+//! Names as a policy writes them: of rules, hosts, services and interfaces.
 
 use std::net::IpAddr;
 
+use super::problem::Problem;
 use crate::message::shorten;
 use crate::policy::diagnostic::Code;
-use crate::policy::meaning::GatewayOptions;
-use crate::policy::value::problem::Problem;
 
 /// Reads the name of a rule: any text of one line.
 pub(in crate::policy) fn parse_name(text: &str) -> Result<String, Problem> {
@@ -20,13 +19,10 @@ pub(in crate::policy) fn parse_name(text: &str) -> Result<String, Problem> {
         )
         .help("names stand in logs and generated files: keep them to one line of text"));
     }
-    if text.len() > LONGEST_NAME {
+    if text.len() > MAX_NAME {
         return Err(Problem::new(
             Code::BadName,
-            format!(
-                "the name has {} bytes; {LONGEST_NAME} is the most",
-                text.len()
-            ),
+            format!("the name has {} bytes; {MAX_NAME} is the most", text.len()),
         ));
     }
     Ok(text.to_owned())
@@ -115,9 +111,9 @@ pub(in crate::policy) fn parse_interface(text: &str) -> Result<String, Problem> 
         return Err(bad("has characters that no interface name has")
             .help("write it as `ip link` shows it, e.g. \"tun0\""));
     }
-    if stem.len() > LONGEST_INTERFACE {
+    if stem.len() > MAX_INTERFACE {
         return Err(bad(&format!(
-            "has {} bytes; Linux takes {LONGEST_INTERFACE}",
+            "has {} bytes; Linux takes {MAX_INTERFACE}",
             stem.len()
         )));
     }
@@ -136,46 +132,14 @@ pub(in crate::policy) fn parse_device(text: &str) -> Result<String, Problem> {
     parse_interface(text)
 }
 
-/// Reads the path of a file or a program: any text without control characters.
-pub(in crate::policy) fn parse_path(text: &str) -> Result<String, Problem> {
-    if text.trim().is_empty() {
-        return Err(Problem::new(Code::BadPath, "the path is empty"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(
-            Problem::new(Code::BadPath, format!("path `{}` has control characters", shorten(text)))
-                .help("in \"...\" TOML reads \\t as a tab: write Windows paths in single quotes, 'C:\\tools\\x.exe'"),
-        );
-    }
-    Ok(text.to_owned())
-}
-
-/// Reads where a log is to be written: an absolute path, or `-` for standard output.
-pub(in crate::policy) fn parse_log(text: &str) -> Result<String, Problem> {
-    let path = parse_path(text)?;
-    if path == GatewayOptions::STANDARD_OUTPUT || path.starts_with('/') {
-        return Ok(path);
-    }
-    let problem = Problem::new(
-        Code::BadPath,
-        format!("path `{}` does not begin with /", shorten(text)),
-    );
-    Err(problem.help(
-        "a daemon has no folder of its own: write e.g. \"/var/log/offramp/drops.jsonl\", or \"-\" for standard output",
-    ))
-}
-
 /// The labels of a domain name in lower case, or why it is none (RFC 1035 §2.3.4).
 fn read_labels(text: &str) -> Result<Vec<String>, String> {
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.is_empty() {
         return Err("is empty".to_owned());
     }
-    if text.len() > LONGEST_HOST {
-        return Err(format!(
-            "has {} bytes; {LONGEST_HOST} is the most",
-            text.len()
-        ));
+    if text.len() > MAX_HOST {
+        return Err(format!("has {} bytes; {MAX_HOST} is the most", text.len()));
     }
     text.split('.').map(read_label).collect()
 }
@@ -184,9 +148,9 @@ fn read_label(label: &str) -> Result<String, String> {
     if label.is_empty() {
         return Err("has an empty label between two dots".to_owned());
     }
-    if label.len() > LONGEST_LABEL {
+    if label.len() > MAX_LABEL {
         return Err(format!(
-            "has a label of {} bytes; {LONGEST_LABEL} is the most",
+            "has a label of {} bytes; {MAX_LABEL} is the most",
             label.len()
         ));
     }
@@ -204,10 +168,10 @@ fn read_label(label: &str) -> Result<String, String> {
 }
 
 /// Bytes of a rule's name: it stands in log lines and table columns.
-const LONGEST_NAME: usize = 200;
+const MAX_NAME: usize = 200;
 /// RFC 1035 §2.3.4: 255 bytes on the wire are 253 as text.
-const LONGEST_HOST: usize = 253;
+const MAX_HOST: usize = 253;
 /// RFC 1035 §2.3.4.
-const LONGEST_LABEL: usize = 63;
+const MAX_LABEL: usize = 63;
 /// Linux's IFNAMSIZ is 16, with the NUL at the end.
-const LONGEST_INTERFACE: usize = 15;
+const MAX_INTERFACE: usize = 15;

@@ -1,9 +1,9 @@
 //! Ports and port ranges as a policy writes them: `"N"` or `"LO-HI"`, both ends included.
 
+use super::problem::Problem;
+use crate::address::PortRange;
 use crate::message::shorten;
 use crate::policy::diagnostic::Code;
-use crate::policy::meaning::PortRange;
-use crate::policy::value::problem::Problem;
 
 /// Reads `"N"` or `"LO-HI"`; port 0 is refused, no packet of a working application carries it.
 pub(in crate::policy) fn parse_ports(text: &str) -> Result<PortRange, Problem> {
