@@ -96,10 +96,10 @@ fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> O
         Err(error) => error,
     };
     out.damaged = true;
-    let (mended, errors) = recovery::mend(text.as_str(), &first_error);
+    let (recovered, errors) = recovery::recover(text.as_str(), &first_error);
     for error in &errors {
         let report = file::report(error, text.as_str(), text);
-        out.add(if text.as_str().len() > recovery::MENDED_AT_MOST {
+        out.add(if text.as_str().len() > recovery::MAX_RECOVERED {
             report.with_help(
                 "the file is large: what else is wrong in it is looked for once it is TOML",
             )
@@ -108,7 +108,7 @@ fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> O
         });
     }
     // The policy is refused; wrong values beside the syntax errors are worth reporting in the same run.
-    if let Some(Ok(file)) = mended.as_deref().map(PolicyFile::parse) {
+    if let Some(Ok(file)) = recovered.as_deref().map(PolicyFile::parse) {
         read::read_policy(origin, &file, out);
     }
     None

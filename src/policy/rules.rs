@@ -249,7 +249,7 @@ pub(super) fn read_feeds(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Vec<
         let entries = section.word("entries", &choices, out);
         let url = section.string("url", parse_url, out);
         let max_age_days = section
-            .integer("max_age_days", 1..=MOST_AGE_DAYS, out)
+            .integer("max_age_days", 1..=MAX_AGE_DAYS, out)
             .map_or(Feed::DEFAULT_MAX_AGE_DAYS, |days| days.value);
         let wide_prefixes = section.word("wide_prefixes", &wide, out);
         if let (Some(name), Some(format), Some(path)) = (name, format, path) {
@@ -320,7 +320,7 @@ fn parse_url(text: &str) -> Result<String, Problem> {
 }
 
 /// Ten years: beyond it, nobody meant to be warned.
-const MOST_AGE_DAYS: u16 = 3_650;
+const MAX_AGE_DAYS: u16 = 3_650;
 
 /// The three categories of the Microsoft 365 endpoints web service.
 fn parse_category(text: &str) -> Result<String, Problem> {

@@ -181,10 +181,9 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
     let upstreams = section.list("upstreams", Need::NonEmpty, example, parse_upstream, out);
     let example = "[\"172.16.1.0/24\"]";
     let clients = section.list("clients", Need::NonEmpty, example, parse_prefix, out);
-    let ttl_seconds = section.integer("ttl_seconds", 1..=MOST_TTL_SECONDS, out);
-    let queries_per_second =
-        section.integer("queries_per_second", 1..=MOST_QUERIES_PER_SECOND, out);
-    let cache_entries = section.integer("cache_entries", 0..=MOST_CACHE_ENTRIES, out);
+    let ttl_seconds = section.integer("ttl_seconds", 1..=MAX_TTL_SECONDS, out);
+    let queries_per_second = section.integer("queries_per_second", 1..=MAX_QUERIES_PER_SECOND, out);
+    let cache_entries = section.integer("cache_entries", 0..=MAX_CACHE_ENTRIES, out);
     let canaries = match section.value("canaries") {
         Some(_) => section.list("canaries", Need::Optional, "[\"doh\"]", parse_canary, out),
         None => defaults.canaries,
@@ -235,10 +234,10 @@ pub(in crate::policy) const DNS_KEYS: &[&str] = &[
 pub(in crate::policy) const DNS_PORT: u16 = 53;
 
 /// Five minutes: who has left the VPN, or came to it, is not to be held up by what the other side said.
-const MOST_TTL_SECONDS: u16 = 300;
+const MAX_TTL_SECONDS: u16 = 300;
 
 /// Beyond it, there is no limit.
-const MOST_QUERIES_PER_SECOND: u32 = 1_000_000;
+const MAX_QUERIES_PER_SECOND: u32 = 1_000_000;
 
 /// An answer takes up to some kilobytes of memory.
-const MOST_CACHE_ENTRIES: u32 = 1_000_000;
+const MAX_CACHE_ENTRIES: u32 = 1_000_000;

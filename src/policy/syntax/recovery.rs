@@ -1,4 +1,4 @@
-//! Syntax errors of a policy file, one for each cause.
+//! Error recovery: the syntax errors of a policy file, one for each cause.
 //!
 //! After a forgotten quote or bracket, TOML's parser reports every consequence down to the end of the file, and some
 //! errors end its reading. Here the first error is taken, the statement that causes it is blanked (every other byte
@@ -27,21 +27,21 @@ pub(in crate::policy) enum SyntaxErrorKind {
     Other(String),
 }
 
-/// The source without its broken statements, and what is wrong with each of them; `None` instead of a source that
-/// could not be mended within the bounds.
+/// The source without its broken statements, and what is wrong with each of them; `None` instead of a source in which
+/// errors are left when the bounds are reached.
 ///
 /// `found` is what the parser said first.
-pub(in crate::policy) fn mend<'s>(
+pub(in crate::policy) fn recover<'s>(
     source: &'s str,
     found: &Error,
 ) -> (Option<Cow<'s, str>>, Vec<SyntaxError>) {
-    if source.len() > MENDED_AT_MOST {
+    if source.len() > MAX_RECOVERED {
         return (None, vec![syntax_error(found)]);
     }
     let mut errors = Vec::new();
     let mut text = Cow::Borrowed(source);
     let mut failure = first_error(&text);
-    let rounds = (PARSED_AT_MOST / source.len().max(1)).clamp(1, MOST_ERRORS);
+    let rounds = (MAX_PARSED / source.len().max(1)).clamp(1, MAX_ERRORS);
     for _ in 0..rounds {
         let Some(error) = failure else {
             break;
@@ -214,28 +214,28 @@ fn blanked(source: &str, range: Range<usize>) -> String {
 }
 
 /// Syntax errors looked for in one file: more are no typing errors.
-const MOST_ERRORS: usize = 100;
+const MAX_ERRORS: usize = 100;
 
 /// Bytes of a file up to which more than its first error is looked for.
 ///
 /// In a file that is not TOML at all every byte may be an error, and the parser spends a microsecond and some hundred
 /// bytes of memory on each.
-pub(in crate::policy) const MENDED_AT_MOST: usize = 256 << 10;
+pub(in crate::policy) const MAX_RECOVERED: usize = 256 << 10;
 
 /// Bytes parsed, over all rounds, in search of further errors: enough for 100 rounds on a policy of 20 KiB.
-const PARSED_AT_MOST: usize = 2 << 20;
+const MAX_PARSED: usize = 2 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn mended(source: &str) -> (Option<Cow<'_, str>>, Vec<SyntaxError>) {
+    fn recovered(source: &str) -> (Option<Cow<'_, str>>, Vec<SyntaxError>) {
         let found = first_error(source).expect("the test's own text is broken");
-        mend(source, &found)
+        recover(source, &found)
     }
 
     fn causes(source: &str) -> Vec<&str> {
-        let (_, errors) = mended(source);
+        let (_, errors) = recovered(source);
         errors
             .into_iter()
             .map(|error| &source[error.span])
@@ -246,11 +246,11 @@ mod tests {
     fn a_forgotten_quote_is_one_error() {
         let source = "[a]\nx = [\"1\", \"2]\n\n[b]\ny = [\"3\"]\nz = 4\n";
         assert_eq!(causes(source).len(), 1);
-        let (mended, _) = mended(source);
-        let mended = mended.expect("one blanked line leaves TOML");
-        assert_eq!(mended.len(), source.len());
+        let (recovered, _) = recovered(source);
+        let recovered = recovered.expect("one blanked line leaves TOML");
+        assert_eq!(recovered.len(), source.len());
         assert_eq!(
-            mended.trim_start_matches("[a]").trim_start(),
+            recovered.trim_start_matches("[a]").trim_start(),
             "[b]\ny = [\"3\"]\nz = 4\n"
         );
     }
@@ -265,12 +265,12 @@ mod tests {
     #[test]
     fn a_broken_header_hides_its_section_but_not_the_next() {
         let source = "[a]\nx = 1\n[[b]\nx = 2\n[c]\ny 3\n";
-        let (mended, errors) = mended(source);
+        let (recovered, errors) = recovered(source);
         assert_eq!(errors.len(), 2, "{errors:?}");
-        let mended = mended.expect("two blanked statements leave TOML");
+        let recovered = recovered.expect("two blanked statements leave TOML");
         assert!(
-            mended.contains("[c]") && !mended.contains("x = 2"),
-            "{mended}"
+            recovered.contains("[c]") && !recovered.contains("x = 2"),
+            "{recovered}"
         );
     }
 }
