@@ -14,12 +14,12 @@
 
 mod diagnostic;
 mod feeds;
+#[cfg(test)]
+mod keys;
 mod lint;
+mod manual;
 mod meaning;
-mod print;
-mod read;
 pub mod reference;
-mod rules;
 mod section;
 pub mod services;
 mod syntax;
@@ -29,17 +29,23 @@ pub use diagnostic::{
     Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity, Style,
 };
 pub use feeds::Withdrawn;
-pub use meaning::{
-    Allow, Corporate, Destination, DivertScope, Endpoint, EntryChoice, EntryKey, FailMode, Feed,
-    FeedFormat, FeedPrefix, FilterOptions, FirewallProfile, GatewayOptions, InterfaceType,
-    LeakedPublic, Lifts, MarkBits, MediaMatch, MediaOptions, Policy, PortRange, Protocol,
-    ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord, TunnelMode,
-    UnknownSource, VpnOptions, WidePrefixes,
-};
+pub use manual::manual;
+pub use meaning::Policy;
+pub use section::allow::{Allow, Destination, Lifts};
+pub use section::corporate::Corporate;
 pub use section::dns::{Canary, DnsOptions};
+pub use section::endpoint::{Endpoint, FirewallProfile, InterfaceType};
+pub use section::feed::{EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, WidePrefixes};
+pub use section::filter::{FilterOptions, LeakedPublic, UnknownSource};
+pub use section::gateway::{DivertScope, FailMode, GatewayOptions, MarkBits};
+pub use section::media::{MediaMatch, MediaOptions};
+pub use section::public::{PublicService, SrvRecord};
+pub use section::routes::{RouteOptions, TunnelMode};
+pub use section::server::Server;
 pub use section::test::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
+pub use section::vpn::VpnOptions;
 pub use syntax::encoding::MAX_FILE_SIZE;
-pub use value::Product;
+pub use value::{PortRange, Product, Protocol, ProtocolSet, Sourced};
 
 use diagnostic::{Collector, SourceText};
 use syntax::encoding::{Decoded, decode};
@@ -87,7 +93,7 @@ fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> O
     let first_error = match PolicyFile::parse(text.as_str()) {
         Ok(file) => {
             out.damaged = out.has_errors();
-            let policy = read::read_policy(origin, &file, out)?;
+            let policy = Policy::read(origin, &file, out)?;
             if !out.has_errors() {
                 lint::check(&policy, &file, out);
             }
@@ -109,7 +115,7 @@ fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> O
     }
     // The policy is refused; wrong values beside the syntax errors are worth reporting in the same run.
     if let Some(Ok(file)) = recovered.as_deref().map(PolicyFile::parse) {
-        read::read_policy(origin, &file, out);
+        Policy::read(origin, &file, out);
     }
     None
 }

@@ -9,8 +9,10 @@ use ipnet::IpNet;
 
 use crate::address::{PrefixSet, special};
 use crate::policy::diagnostic::{Code, Collector, Diagnostic, Label};
-use crate::policy::meaning::{Allow, Destination, Policy, PortRange, Sourced};
-use crate::policy::syntax::file::{Place, PolicyFile};
+use crate::policy::meaning::Policy;
+use crate::policy::section::allow::{Allow, Destination};
+use crate::policy::syntax::{Place, PolicyFile};
+use crate::policy::value::{PortRange, Sourced};
 use names::check_names;
 use ports::check_media_ports;
 

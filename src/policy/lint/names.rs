@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
-use crate::policy::meaning::{Policy, PublicService};
-use crate::policy::syntax::file::{Place, PolicyFile};
+use crate::policy::meaning::Policy;
+use crate::policy::section::public::PublicService;
+use crate::policy::syntax::{Place, PolicyFile};
 
 /// Adds what is to be said about hosts, service records and the DNS server.
 pub(in crate::policy) fn check_names(

@@ -1,9 +1,11 @@
 //! The check of `media.ports` against well-known services.
 
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
-use crate::policy::meaning::{Allow, Policy, PortRange, Protocol, ProtocolSet};
+use crate::policy::meaning::Policy;
+use crate::policy::section::allow::Allow;
 use crate::policy::services::{SERVICES, Service};
-use crate::policy::syntax::file::{Place, PolicyFile};
+use crate::policy::syntax::{Place, PolicyFile};
+use crate::policy::value::{PortRange, Protocol, ProtocolSet, Sourced};
 
 /// Adds one warning that names every well-known service that `media.ports` cut off from clients.
 pub(in crate::policy) fn check_media_ports(
@@ -121,7 +123,7 @@ fn keeps(allow: &Allow, service: &Service) -> bool {
         && (allow.ports.is_empty() || holds_all(&allow.ports, service.ports))
 }
 
-fn holds_all(ranges: &[crate::policy::meaning::Sourced<PortRange>], ports: PortRange) -> bool {
+fn holds_all(ranges: &[Sourced<PortRange>], ports: PortRange) -> bool {
     (ports.first()..=ports.last()).all(|port| ranges.iter().any(|range| range.value.contains(port)))
 }
 

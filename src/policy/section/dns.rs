@@ -1,33 +1,17 @@
 //! `[dns]`: the pin-point DNS server, and what it says about names that the other sections leave open.
-//!
-//! ```toml
-//! [dns]
-//! listen = ["172.16.1.1:53"]            # none: no DNS server is run
-//! sip_domains = ["contoso.com"]         # their internal discovery names are hidden
-//! upstreams = ["10.0.0.53", "10.0.1.53:5353"]   # default corporate.dns_servers, port 53
-//! clients = ["172.16.1.0/24"]           # who is answered; default vpn.client_subnets
-//! ttl_seconds = 60                      # of pinned and hidden names, 1 to 300
-//! queries_per_second = 100              # of one client, 1 to 1000000
-//! cache_entries = 10000                 # answers of upstreams that are kept, 0 to 1000000
-//! canaries = ["doh", "ddr"]             # default; "private-relay" by choice
-//! query_log = "/var/log/offramp/queries.jsonl"  # a file or "-"; none: queries are not logged
-//! query_log_rate = 10                   # lines a second for each outcome, 1 to 1000
-//! ```
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
+use super::gateway::{GatewayOptions, MAX_LOG_RATE};
 use crate::policy::diagnostic::Collector;
-use crate::policy::meaning::{GatewayOptions, Policy, Sourced};
-use crate::policy::print::{list, pair, values};
-use crate::policy::read::{MAX_LOG_RATE, single};
-use crate::policy::syntax::file::PolicyFile;
-use crate::policy::syntax::section::{Need, parse_word};
-use crate::policy::value::Problem;
-use crate::policy::value::{parse_endpoint, parse_prefix, parse_socket};
-use crate::policy::value::{parse_host, parse_log};
+use crate::policy::syntax::write::{header, list, pair, raw, values};
+use crate::policy::syntax::{Form, Header, Key, Kind, PolicyFile, Section, SectionTable};
+use crate::policy::value::{
+    Problem, Sourced, Word, parse_endpoint, parse_host, parse_log, parse_prefix, parse_socket,
+};
 
 /// `[dns]`: the pin-point DNS server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +20,10 @@ pub struct DnsOptions {
     pub listen: Vec<Sourced<SocketAddr>>,
     /// SIP domains whose internal discovery names are hidden.
     pub sip_domains: Vec<Sourced<String>>,
-    /// Servers that answer what is not pinned or hidden, as the file gives them; [`Policy::dns_upstreams`] knows the
+    /// Servers that answer what is not pinned or hidden, as the file gives them; [`Policy::dns_upstreams`](crate::policy::Policy::dns_upstreams) knows the
     /// default.
     pub upstreams: Vec<Sourced<SocketAddr>>,
-    /// Prefixes that are answered, as the file gives them; [`Policy::dns_clients`] knows the default.
+    /// Prefixes that are answered, as the file gives them; [`Policy::dns_clients`](crate::policy::Policy::dns_clients) knows the default.
     pub clients: Vec<Sourced<IpNet>>,
     /// TTL of pinned records and of negative answers of one's own.
     pub ttl_seconds: u16,
@@ -66,31 +50,6 @@ impl DnsOptions {
     pub const DEFAULT_QUERY_LOG_RATE: u32 = GatewayOptions::DROP_LOG_RATE;
     /// `dns.canaries` where the file leaves it open.
     pub const DEFAULT_CANARIES: [Canary; 2] = [Canary::Doh, Canary::Ddr];
-
-    /// Writes the section as TOML.
-    pub(in crate::policy) fn write(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "\n[dns]")?;
-        list(out, "listen", values(&self.listen))?;
-        list(out, "sip_domains", values(&self.sip_domains))?;
-        if !self.upstreams.is_empty() {
-            list(out, "upstreams", values(&self.upstreams))?;
-        }
-        if !self.clients.is_empty() {
-            list(out, "clients", values(&self.clients))?;
-        }
-        writeln!(out, "ttl_seconds = {}", self.ttl_seconds)?;
-        writeln!(out, "queries_per_second = {}", self.queries_per_second)?;
-        writeln!(out, "cache_entries = {}", self.cache_entries)?;
-        list(
-            out,
-            "canaries",
-            values(&self.canaries).map(|canary| canary.word()),
-        )?;
-        if let Some(place) = &self.query_log {
-            pair(out, "query_log", &place.value)?;
-        }
-        writeln!(out, "query_log_rate = {}", self.query_log_rate)
-    }
 }
 
 impl Default for DnsOptions {
@@ -132,64 +91,134 @@ impl Canary {
             Self::Ddr => &["_dns.resolver.arpa"],
         }
     }
-
-    /// Its word in `dns.canaries`.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Doh => "doh",
-            Self::PrivateRelay => "private-relay",
-            Self::Ddr => "ddr",
-        }
-    }
 }
 
-impl Policy {
-    /// The servers that answer what is not pinned or hidden: `dns.upstreams`, else `corporate.dns_servers` at port 53.
-    pub fn dns_upstreams(&self) -> Vec<Sourced<SocketAddr>> {
-        if !self.dns.upstreams.is_empty() {
-            return self.dns.upstreams.clone();
-        }
-        let servers = self.corporate.dns_servers.iter();
-        let upstreams = servers.map(|server| Sourced {
-            value: SocketAddr::new(server.value, DNS_PORT),
-            line: server.line,
-        });
-        upstreams.collect()
-    }
-
-    /// Prefixes that are answered: `dns.clients`, else `vpn.client_subnets`.
-    pub fn dns_clients(&self) -> &[Sourced<IpNet>] {
-        if self.dns.clients.is_empty() {
-            &self.vpn.client_subnets
-        } else {
-            &self.dns.clients
-        }
-    }
+impl Word for Canary {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("doh", Self::Doh),
+        ("private-relay", Self::PrivateRelay),
+        ("ddr", Self::Ddr),
+    ];
 }
 
-/// Reads `[dns]`.
+const LISTEN: Key = Key::new("listen", Kind::Texts(Form::Socket))
+    .default("[]")
+    .example("[\"172.16.1.1:53\"]")
+    .means("Addresses and ports that the DNS server answers on; it is not run where there is none")
+    .since("0.1");
+
+const SIP_DOMAINS: Key = Key::new("sip_domains", Kind::Texts(Form::Host))
+    .default("[]")
+    .example("[\"contoso.com\"]")
+    .means("SIP domains whose internal discovery names (lyncdiscoverinternal, sipinternal, _sipinternaltls._tcp, _sipinternal._tcp) do not exist for clients")
+    .since("0.1");
+
+const UPSTREAMS: Key = Key::new("upstreams", Kind::Texts(Form::Endpoint))
+    .non_empty()
+    .otherwise("`corporate.dns_servers`")
+    .example("[\"10.0.0.53\"]")
+    .means("Servers that answer all other names; the port is 53 where none is given")
+    .since("0.1");
+
+const CLIENTS: Key = Key::new("clients", Kind::Texts(Form::Prefix))
+    .non_empty()
+    .otherwise("`vpn.client_subnets`")
+    .example("[\"172.16.1.0/24\"]")
+    .means("Prefixes that are answered; queries from elsewhere are refused")
+    .since("0.1");
+
+const TTL_SECONDS: Key = Key::new("ttl_seconds", Kind::Integer(1, MAX_TTL_SECONDS))
+    .default("60")
+    .example("30")
+    .means("TTL, in seconds, of the policy's own answers")
+    .since("0.1");
+
+const QUERIES_PER_SECOND: Key = Key::new(
+    "queries_per_second",
+    Kind::Integer(1, MAX_QUERIES_PER_SECOND),
+)
+.default("100")
+.example("500")
+.means("Queries of one client that are answered within a second")
+.since("0.1");
+
+const CACHE_ENTRIES: Key = Key::new("cache_entries", Kind::Integer(0, MAX_CACHE_ENTRIES))
+    .default("10000")
+    .example("50000")
+    .means("Answers of upstreams that are kept; 0 keeps none")
+    .since("0.1");
+
+const CANARIES: Key = Key::new("canaries", Kind::words::<Canary>())
+    .default("[\"doh\", \"ddr\"]")
+    .example("[\"doh\"]")
+    .means("Names answered without data, so that software keeps to this server: `\"doh\"` for Firefox, `\"private-relay\"` for Apple's, `\"ddr\"` for discovery of encrypted resolvers (RFC 9462)")
+    .since("0.1");
+
+const QUERY_LOG: Key = Key::new("query_log", Kind::Text(Form::Log))
+    .otherwise("off")
+    .example("\"/var/log/offramp/queries.jsonl\"")
+    .means("Log with a JSON line for each query, sampled; it has addresses of clients")
+    .since("0.1");
+
+const QUERY_LOG_RATE: Key = Key::new("query_log_rate", Kind::Integer(1, MAX_LOG_RATE))
+    .default("10")
+    .example("100")
+    .means("Lines of `query_log` a second, at most, for each outcome")
+    .since("0.1");
+
+pub(in crate::policy) const SECTION: SectionTable = SectionTable {
+    name: "dns",
+    header: Header::Single,
+    meaning: "The DNS server of `offramp run` and `offramp dns`, which clients ask: names of `[[public]]` have the records of \
+              this policy alone, hosts of `[[server]]` and internal discovery names do not exist, and all other names are asked of \
+              the upstreams.",
+    keys: &[
+        LISTEN,
+        SIP_DOMAINS,
+        UPSTREAMS,
+        CLIENTS,
+        TTL_SECONDS,
+        QUERIES_PER_SECOND,
+        CACHE_ENTRIES,
+        CANARIES,
+        QUERY_LOG,
+        QUERY_LOG_RATE,
+    ],
+    examples: &[],
+};
+
+/// RFC 1035 §4.2.
+pub(in crate::policy) const DNS_PORT: u16 = 53;
+
+/// Five minutes: who has left the VPN, or came to it, is not to be held up by what the other side said.
+const MAX_TTL_SECONDS: i64 = 300;
+
+/// Beyond it, there is no limit.
+const MAX_QUERIES_PER_SECOND: i64 = 1_000_000;
+
+/// An answer takes up to some kilobytes of memory.
+const MAX_CACHE_ENTRIES: i64 = 1_000_000;
+
+/// Reads the section.
 pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> DnsOptions {
-    let Some(section) = single(file, "dns", DNS_KEYS, out) else {
-        return DnsOptions::default();
-    };
     let defaults = DnsOptions::default();
-    let example = "[\"172.16.1.1:53\"]";
-    let listen = section.list("listen", Need::Optional, example, parse_socket, out);
-    let example = "[\"contoso.com\"]";
-    let sip_domains = section.list("sip_domains", Need::Optional, example, parse_host, out);
-    let example = "[\"10.0.0.53\"]";
-    let upstreams = section.list("upstreams", Need::NonEmpty, example, parse_upstream, out);
-    let example = "[\"172.16.1.0/24\"]";
-    let clients = section.list("clients", Need::NonEmpty, example, parse_prefix, out);
-    let ttl_seconds = section.integer("ttl_seconds", 1..=MAX_TTL_SECONDS, out);
-    let queries_per_second = section.integer("queries_per_second", 1..=MAX_QUERIES_PER_SECOND, out);
-    let cache_entries = section.integer("cache_entries", 0..=MAX_CACHE_ENTRIES, out);
-    let canaries = match section.value("canaries") {
-        Some(_) => section.list("canaries", Need::Optional, "[\"doh\"]", parse_canary, out),
-        None => defaults.canaries,
+    let Some(section) = Section::single(file, &SECTION, out) else {
+        return defaults;
     };
-    let query_log = section.string("query_log", parse_log, out);
-    let query_log_rate = section.integer("query_log_rate", 1..=MAX_LOG_RATE, out);
+    let listen = section.list(&LISTEN, parse_socket, out);
+    let sip_domains = section.list(&SIP_DOMAINS, parse_host, out);
+    let upstreams = section.list(&UPSTREAMS, parse_upstream, out);
+    let clients = section.list(&CLIENTS, parse_prefix, out);
+    let ttl_seconds = section.integer(&TTL_SECONDS, out);
+    let queries_per_second = section.integer(&QUERIES_PER_SECOND, out);
+    let cache_entries = section.integer(&CACHE_ENTRIES, out);
+    let canaries = if section.has(&CANARIES) {
+        section.words(&CANARIES, out)
+    } else {
+        defaults.canaries
+    };
+    let query_log = section.string(&QUERY_LOG, parse_log, out);
+    let query_log_rate = section.integer(&QUERY_LOG_RATE, out);
     DnsOptions {
         listen,
         sip_domains,
@@ -210,34 +239,26 @@ fn parse_upstream(text: &str) -> Result<SocketAddr, Problem> {
     Ok(SocketAddr::new(address, port.unwrap_or(DNS_PORT)))
 }
 
-fn parse_canary(text: &str) -> Result<Canary, Problem> {
-    let words =
-        [Canary::Doh, Canary::PrivateRelay, Canary::Ddr].map(|canary| (canary.word(), canary));
-    parse_word("canaries", text, &words)
+impl DnsOptions {
+    /// Writes the section.
+    pub(in crate::policy) fn write(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        header(out, &SECTION)?;
+        list(out, &LISTEN, values(&self.listen))?;
+        list(out, &SIP_DOMAINS, values(&self.sip_domains))?;
+        if !self.upstreams.is_empty() {
+            list(out, &UPSTREAMS, values(&self.upstreams))?;
+        }
+        if !self.clients.is_empty() {
+            list(out, &CLIENTS, values(&self.clients))?;
+        }
+        raw(out, &TTL_SECONDS, self.ttl_seconds)?;
+        raw(out, &QUERIES_PER_SECOND, self.queries_per_second)?;
+        raw(out, &CACHE_ENTRIES, self.cache_entries)?;
+        let canaries = values(&self.canaries).map(|canary| canary.word());
+        list(out, &CANARIES, canaries)?;
+        if let Some(place) = &self.query_log {
+            pair(out, &QUERY_LOG, &place.value)?;
+        }
+        raw(out, &QUERY_LOG_RATE, self.query_log_rate)
+    }
 }
-
-/// The keys of the section.
-pub(in crate::policy) const DNS_KEYS: &[&str] = &[
-    "listen",
-    "sip_domains",
-    "upstreams",
-    "clients",
-    "ttl_seconds",
-    "queries_per_second",
-    "cache_entries",
-    "canaries",
-    "query_log",
-    "query_log_rate",
-];
-
-/// RFC 1035 §4.2.
-pub(in crate::policy) const DNS_PORT: u16 = 53;
-
-/// Five minutes: who has left the VPN, or came to it, is not to be held up by what the other side said.
-const MAX_TTL_SECONDS: u16 = 300;
-
-/// Beyond it, there is no limit.
-const MAX_QUERIES_PER_SECOND: u32 = 1_000_000;
-
-/// An answer takes up to some kilobytes of memory.
-const MAX_CACHE_ENTRIES: u32 = 1_000_000;

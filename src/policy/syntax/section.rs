@@ -2,16 +2,16 @@
 //!
 //! A reader reports what is wrong and returns what is right, so that one wrong value hides no other.
 
-use std::fmt::Display;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::file::PolicyFile;
+use super::key::{Header, Key, Kind, Need, SectionTable};
 use crate::message::shorten;
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
-use crate::policy::meaning::Sourced;
-use crate::policy::value::{Problem, nearest, quoted_list};
+use crate::policy::value::{Problem, Sourced, Word, nearest, parse_word};
 
 /// One table and what it is called.
 #[derive(Debug, Clone)]
@@ -19,53 +19,93 @@ pub(in crate::policy) struct Section<'f, 't> {
     /// As the operator writes it: `[vpn]`, `[[server]]`.
     pub(in crate::policy) title: String,
     /// Header of the table.
-    pub(in crate::policy) span: Range<usize>,
+    span: Range<usize>,
     table: &'f DeTable<'t>,
 }
 
-/// Requirement on a list's length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::policy) enum Need {
-    /// The key may be absent and the list empty.
-    Optional,
-    /// The key may be absent; a list that is given has something in it.
-    NonEmpty,
-    /// The key must be there, with something in it.
-    Required,
-}
-
 impl<'f, 't> Section<'f, 't> {
-    /// The table `value`, whose keys must be among `known`; `None` and an error when it is no table.
-    pub(in crate::policy) fn open(
-        title: String,
+    /// The section of `table`, which stands once, where the file has it.
+    pub(in crate::policy) fn single(
+        file: &'f PolicyFile<'t>,
+        table: &SectionTable,
+        out: &mut Collector<'_>,
+    ) -> Option<Self> {
+        let name = table.name;
+        let value = file.root().get(name)?;
+        if is_array_of_tables(value) {
+            let message = format!("`{name}` stands once: write [{name}], not [[{name}]]");
+            out.error(value.span(), "", Code::WrongType, message);
+            return None;
+        }
+        Self::open(table, value, out)
+    }
+
+    /// Every section of `table`, which may stand several times.
+    pub(in crate::policy) fn repeated(
+        file: &'f PolicyFile<'t>,
+        table: &SectionTable,
+        out: &mut Collector<'_>,
+    ) -> Vec<Self> {
+        let name = table.name;
+        let Some(value) = file.root().get(name) else {
+            return Vec::new();
+        };
+        match value.get_ref() {
+            DeValue::Array(sections) => {
+                let open = sections
+                    .iter()
+                    .filter_map(|section| Self::open(table, section, out));
+                open.collect()
+            }
+            DeValue::Table(_) => {
+                let message =
+                    format!("`{name}` may stand several times: write [[{name}]], not [{name}]");
+                out.error(value.span(), "", Code::WrongType, message);
+                // Its keys are still worth checking.
+                Self::open(table, value, out).into_iter().collect()
+            }
+            other => {
+                if !value.span().is_empty() {
+                    report_type(name, "tables", other, value.span(), out);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// The section `value`, whose keys must be those of `table`; `None` and an error when it is no table.
+    fn open(
+        table: &SectionTable,
         value: &'f Spanned<DeValue<'t>>,
-        known: &[&str],
         out: &mut Collector<'_>,
     ) -> Option<Self> {
         if value.span().is_empty() {
             return None;
         }
-        let DeValue::Table(table) = value.get_ref() else {
+        let title = table.title();
+        let DeValue::Table(values) = value.get_ref() else {
             let kind = kind_of(value.get_ref());
-            let message = format!("`{}` is a table, not {kind}", bare(&title));
+            let message = format!("`{}` is a table, not {kind}", table.name);
             let label = out
                 .text
                 .label(value.span(), format!("{kind}, where a table is wanted"));
             let problem = Diagnostic::error(Code::WrongType, message).with_label(label);
-            let keys = known.join(" = ..., ");
-            out.add(problem.with_help(if title.starts_with('[') {
-                format!("write {title} on a line of its own, and its keys below")
-            } else {
-                format!("write {{ {keys} = ... }}")
+            out.add(problem.with_help(match table.header {
+                Header::Single | Header::Repeated => {
+                    format!("write {title} on a line of its own, and its keys below")
+                }
+                Header::Inline => {
+                    format!("write {{ {} = ... }}", table.names().join(" = ..., "))
+                }
             }));
             return None;
         };
         let section = Self {
             title,
             span: value.span(),
-            table,
+            table: values,
         };
-        section.check_keys(known, out);
+        section.check_keys(&table.names(), out);
         Some(section)
     }
 
@@ -93,170 +133,184 @@ impl<'f, 't> Section<'f, 't> {
     }
 
     /// The value of `key`, where the file gives one that could be parsed.
-    pub(in crate::policy) fn value(&self, key: &str) -> Option<&'f Spanned<DeValue<'t>>> {
-        self.table.get(key).filter(|value| !value.span().is_empty())
+    pub(in crate::policy) fn value(&self, key: &Key) -> Option<&'f Spanned<DeValue<'t>>> {
+        self.table
+            .get(key.name)
+            .filter(|value| !value.span().is_empty())
     }
 
-    /// Reports that `key` is absent; says nothing about a damaged file, where the key may be on a broken line.
-    pub(in crate::policy) fn missing(&self, key: &str, example: &str, out: &mut Collector<'_>) {
-        if out.damaged {
-            return;
+    /// Returns `true` if the file gives a value of `key`.
+    pub(in crate::policy) fn has(&self, key: &Key) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// Span of the value of `key`; empty where there is none.
+    pub(in crate::policy) fn span_of(&self, key: &Key) -> Range<usize> {
+        self.value(key).map(Spanned::span).unwrap_or_default()
+    }
+
+    /// The value of `key`. Reports that it is absent where it must be there, but says nothing about a damaged file,
+    /// where the key may be on a broken line.
+    fn wanted(&self, key: &Key, out: &mut Collector<'_>) -> Option<&'f Spanned<DeValue<'t>>> {
+        let value = self.value(key);
+        if value.is_none() && key.need == Need::Required && !out.damaged {
+            let name = key.name;
+            let message = format!("{} has no `{name}`", self.title);
+            let label = out
+                .text
+                .label(self.span.clone(), format!("`{name}` is missing"));
+            let problem = Diagnostic::error(Code::MissingKey, message).with_label(label);
+            out.add(problem.with_help(format!("add `{name} = {}`", key.example)));
         }
-        let message = format!("{} has no `{key}`", self.title);
-        let label = out
-            .text
-            .label(self.span.clone(), format!("`{key}` is missing"));
-        let problem = Diagnostic::error(Code::MissingKey, message).with_label(label);
-        out.add(problem.with_help(format!("add `{key} = {example}`")));
+        value
     }
 
     /// Reads a list of strings.
     pub(in crate::policy) fn list<T>(
         &self,
-        key: &str,
-        need: Need,
-        example: &str,
+        key: &Key,
         parse: impl Fn(&str) -> Result<T, Problem>,
         out: &mut Collector<'_>,
     ) -> Vec<Sourced<T>> {
-        let Some(items) = self.items(key, need, example, out) else {
-            return Vec::new();
-        };
+        let items = self.items(key, out);
         let mut values = Vec::with_capacity(items.len());
         for item in items {
             match item.get_ref() {
                 DeValue::String(text) => values.extend(take(text, item.span(), &parse, out)),
-                other => report_type(key, "a string", other, item.span(), out),
+                other => report_type(key.name, "a string", other, item.span(), out),
             }
         }
         values
     }
 
-    /// The items of the list at `key`.
-    pub(in crate::policy) fn items(
+    /// Reads a list of words.
+    pub(in crate::policy) fn words<T: Word>(
         &self,
-        key: &str,
-        need: Need,
-        example: &str,
+        key: &Key,
         out: &mut Collector<'_>,
-    ) -> Option<&'f [Spanned<DeValue<'t>>]> {
-        let Some(value) = self.value(key) else {
-            if need == Need::Required {
-                self.missing(key, example, out);
-            }
-            return None;
+    ) -> Vec<Sourced<T>> {
+        self.list(key, |text| parse_word(key.name, text, T::WORDS), out)
+    }
+
+    /// Reads a list of inline tables.
+    pub(in crate::policy) fn tables(&self, key: &Key, out: &mut Collector<'_>) -> Vec<Self> {
+        let Kind::Tables(table) = key.kind else {
+            return Vec::new();
+        };
+        let items = self.items(key, out).iter();
+        items
+            .filter_map(|item| Self::open(table, item, out))
+            .collect()
+    }
+
+    /// Reads a list of whole numbers.
+    pub(in crate::policy) fn integers<T: TryFrom<i64>>(
+        &self,
+        key: &Key,
+        out: &mut Collector<'_>,
+    ) -> Vec<Sourced<T>> {
+        let items = self.items(key, out).iter();
+        items
+            .filter_map(|item| read_integer(key, item, out))
+            .collect()
+    }
+
+    /// The items of the list at `key`.
+    fn items(&self, key: &Key, out: &mut Collector<'_>) -> &'f [Spanned<DeValue<'t>>] {
+        let Some(value) = self.wanted(key, out) else {
+            return &[];
         };
         let DeValue::Array(items) = value.get_ref() else {
-            report_list(key, value, example, out);
-            return None;
+            report_list(key, value, out);
+            return &[];
         };
-        if items.is_empty() && need != Need::Optional && !out.damaged {
+        if items.is_empty() && key.need != Need::Optional && !out.damaged {
+            let (name, example) = (key.name, key.example);
             let message = format!(
-                "`{key}` of {} is empty; it needs at least one value",
+                "`{name}` of {} is empty; it needs at least one value",
                 self.title
             );
             let label = out.text.label(value.span(), "empty");
             let problem = Diagnostic::error(Code::EmptyList, message).with_label(label);
-            out.add(match need {
-                Need::Required => problem.with_help(format!("write e.g. `{key} = {example}`")),
+            out.add(match key.need {
+                Need::Required => problem.with_help(format!("write e.g. `{name} = {example}`")),
                 Need::NonEmpty | Need::Optional => problem.with_help(format!(
-                    "write e.g. `{key} = {example}`, or leave the key out for its default"
+                    "write e.g. `{name} = {example}`, or leave the key out for its default"
                 )),
             });
         }
-        Some(items)
+        items
     }
 
-    /// Reads an optional string.
+    /// Reads a string.
     pub(in crate::policy) fn string<T>(
         &self,
-        key: &str,
+        key: &Key,
         parse: impl Fn(&str) -> Result<T, Problem>,
         out: &mut Collector<'_>,
     ) -> Option<Sourced<T>> {
-        let value = self.value(key)?;
+        let value = self.wanted(key, out)?;
         match value.get_ref() {
             DeValue::String(text) => take(text, value.span(), &parse, out),
             other => {
-                report_type(key, "a string", other, value.span(), out);
+                report_type(key.name, "a string", other, value.span(), out);
                 None
             }
         }
     }
 
-    /// Reads a string that must be there.
-    pub(in crate::policy) fn required<T>(
+    /// Reads one of a few words.
+    pub(in crate::policy) fn word<T: Word>(
         &self,
-        key: &str,
-        example: &str,
-        parse: impl Fn(&str) -> Result<T, Problem>,
+        key: &Key,
         out: &mut Collector<'_>,
     ) -> Option<Sourced<T>> {
-        if self.value(key).is_none() {
-            self.missing(key, example, out);
-        }
-        self.string(key, parse, out)
+        self.string(key, |text| parse_word(key.name, text, T::WORDS), out)
     }
 
     /// Reads one of a few words; the default where the key is absent.
-    pub(in crate::policy) fn word<T: Copy + Default>(
+    pub(in crate::policy) fn word_or_default<T: Word + Default>(
         &self,
-        key: &str,
-        words: &[(&str, T)],
+        key: &Key,
         out: &mut Collector<'_>,
     ) -> T {
-        let word = self.string(key, |text| parse_word(key, text, words), out);
-        word.map_or_else(T::default, |word| word.value)
+        self.word(key, out)
+            .map_or_else(T::default, |word| word.value)
     }
 
-    /// Reads an optional whole number.
-    pub(in crate::policy) fn integer<T: TryFrom<i64> + PartialOrd + Display>(
+    /// Reads a whole number.
+    pub(in crate::policy) fn integer<T: TryFrom<i64>>(
         &self,
-        key: &str,
-        bounds: RangeInclusive<T>,
+        key: &Key,
         out: &mut Collector<'_>,
     ) -> Option<Sourced<T>> {
-        let value = self.value(key)?;
-        read_integer(key, value, &bounds, out)
-    }
-
-    /// The numbers at `key`, each within `bounds`; `example` shows how they are written.
-    pub(in crate::policy) fn integers<T: TryFrom<i64> + PartialOrd + Display>(
-        &self,
-        key: &str,
-        bounds: RangeInclusive<T>,
-        example: &str,
-        out: &mut Collector<'_>,
-    ) -> Vec<Sourced<T>> {
-        let items = self.items(key, Need::Optional, example, out);
-        let items = items.unwrap_or_default().iter();
-        items
-            .filter_map(|item| read_integer(key, item, &bounds, out))
-            .collect()
+        let value = self.wanted(key, out)?;
+        read_integer(key, value, out)
     }
 }
 
-fn read_integer<T: TryFrom<i64> + PartialOrd + Display>(
-    key: &str,
+fn read_integer<T: TryFrom<i64>>(
+    key: &Key,
     value: &Spanned<DeValue<'_>>,
-    bounds: &RangeInclusive<T>,
     out: &mut Collector<'_>,
 ) -> Option<Sourced<T>> {
     let span = value.span();
     let DeValue::Integer(integer) = value.get_ref() else {
-        report_type(key, "a number", value.get_ref(), span, out);
+        report_type(key.name, "a number", value.get_ref(), span, out);
         return None;
     };
+    let bounds = key.bounds();
     let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
-    let number = number.and_then(|number| T::try_from(number).ok());
-    match number.filter(|number| bounds.contains(number)) {
+    let number = number.filter(|number| bounds.contains(number));
+    match number.and_then(|number| T::try_from(number).ok()) {
         Some(number) => Some(Sourced {
             value: number,
             line: out.text.line(span.start),
         }),
         None => {
             let message = format!(
-                "`{key}` is {}; it takes {} to {}",
+                "`{}` is {}; it takes {} to {}",
+                key.name,
                 shorten(&integer.to_string()),
                 bounds.start(),
                 bounds.end(),
@@ -265,27 +319,6 @@ fn read_integer<T: TryFrom<i64> + PartialOrd + Display>(
             None
         }
     }
-}
-
-/// The meaning of `text` among `words`.
-pub(in crate::policy) fn parse_word<T: Copy>(
-    key: &str,
-    text: &str,
-    words: &[(&str, T)],
-) -> Result<T, Problem> {
-    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-        return Ok(*value);
-    }
-    let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-    let choices = quoted_list(&known);
-    let problem = Problem::new(
-        Code::UnknownValue,
-        format!("`{key}` is \"{}\"; it takes {choices}", shorten(text)),
-    );
-    Err(match nearest(text, &known) {
-        Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
-        None => problem,
-    })
 }
 
 /// Parses `text`; a problem goes to `out` with its place.
@@ -310,7 +343,8 @@ fn take<T>(
     }
 }
 
-fn report_list(key: &str, value: &Spanned<DeValue<'_>>, example: &str, out: &mut Collector<'_>) {
+fn report_list(key: &Key, value: &Spanned<DeValue<'_>>, out: &mut Collector<'_>) {
+    let (key, example) = (key.name, key.example);
     let kind = kind_of(value.get_ref());
     let written = &out.text.as_str()[value.span()];
     let help = match value.get_ref() {
@@ -329,7 +363,7 @@ fn report_list(key: &str, value: &Spanned<DeValue<'_>>, example: &str, out: &mut
 }
 
 /// Reports a value of the wrong type.
-pub(in crate::policy) fn report_type(
+fn report_type(
     key: &str,
     wanted: &str,
     value: &DeValue<'_>,
@@ -359,7 +393,7 @@ pub(in crate::policy) fn report_type(
 }
 
 /// A TOML type in prose.
-pub(in crate::policy) const fn kind_of(value: &DeValue<'_>) -> &'static str {
+const fn kind_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) | DeValue::Float(_) => "a number",
@@ -370,6 +404,8 @@ pub(in crate::policy) const fn kind_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn bare(title: &str) -> &str {
-    title.trim_matches(['[', ']'])
+/// Returns `true` for `[[name]]`.
+pub(in crate::policy) fn is_array_of_tables(value: &Spanned<DeValue<'_>>) -> bool {
+    let first = value.get_ref().as_array().and_then(|array| array.first());
+    first.is_some_and(|first| first.get_ref().is_table())
 }

@@ -8,6 +8,7 @@ mod problem;
 mod product;
 mod protocol;
 mod sourced;
+mod word;
 
 pub use crate::address::PortRange;
 pub use crate::packet::Protocol;
@@ -22,3 +23,4 @@ pub(in crate::policy) use name::{
 pub(in crate::policy) use path::{STANDARD_OUTPUT, parse_log, parse_path};
 pub(in crate::policy) use port::parse_ports;
 pub(in crate::policy) use problem::{Problem, nearest, quoted_list};
+pub(in crate::policy) use word::{Word, parse_word, words};

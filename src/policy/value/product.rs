@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::word::Word;
+
 /// A client whose media takes another path than the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Product {
@@ -104,6 +106,10 @@ impl Product {
         let known = Self::NAMES.iter().find(|(_, product)| *product == self);
         known.map_or("", |(name, _)| name)
     }
+}
+
+impl Word for Product {
+    const WORDS: &'static [(&'static str, Self)] = Self::NAMES;
 }
 
 impl fmt::Display for Product {

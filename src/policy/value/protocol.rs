@@ -1,5 +1,7 @@
 //! [`ProtocolSet`]: TCP, UDP or both.
 
+use super::sourced::Sourced;
+use super::word::Word;
 use crate::packet::Protocol;
 
 /// Transport protocols: at least one.
@@ -21,4 +23,24 @@ impl ProtocolSet {
             (Self::Both, _) | (Self::Tcp, Protocol::Tcp) | (Self::Udp, Protocol::Udp)
         )
     }
+
+    /// The set of those that a list names; both where it names none.
+    pub(in crate::policy) fn of(named: &[Sourced<Protocol>]) -> Self {
+        let has = |protocol| named.iter().any(|item| item.value == protocol);
+        match (has(Protocol::Tcp), has(Protocol::Udp)) {
+            (true, false) => Self::Tcp,
+            (false, true) => Self::Udp,
+            (true, true) | (false, false) => Self::Both,
+        }
+    }
+
+    /// Its protocols.
+    pub(in crate::policy) fn members(self) -> impl Iterator<Item = Protocol> {
+        let all = [Protocol::Tcp, Protocol::Udp].into_iter();
+        all.filter(move |protocol| self.contains(*protocol))
+    }
+}
+
+impl Word for Protocol {
+    const WORDS: &'static [(&'static str, Self)] = &[("tcp", Self::Tcp), ("udp", Self::Udp)];
 }
