@@ -10,8 +10,9 @@ use ipnet::IpNet;
 use crate::address::{PrefixSet, special};
 use crate::policy::diagnostic::{Code, Collector, Diagnostic, Label};
 use crate::policy::meaning::Policy;
-use crate::policy::section::allow::{Allow, Destination};
-use crate::policy::syntax::{Place, PolicyFile};
+use crate::policy::section::allow::{self, Allow, Destination};
+use crate::policy::section::{corporate, public, server, vpn};
+use crate::policy::syntax::{Key, Place, PolicyFile, SectionTable};
 use crate::policy::value::{PortRange, Sourced};
 use names::check_names;
 use ports::check_media_ports;
@@ -25,9 +26,9 @@ pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut
     check_media_ports(policy, file, out);
     for (position, public) in policy.publics.iter().enumerate() {
         let list = List {
-            section: "public",
+            section: &public::SECTION,
             position,
-            key: "addresses",
+            key: &public::ADDRESSES,
             entries: &public.addresses,
         };
         check_public(&public.name.value, &list, file, &scope, out);
@@ -70,9 +71,9 @@ impl Scope {
 
 /// A list of prefixes or other entries, and where the file has it.
 struct List<'a, T = IpNet> {
-    section: &'a str,
+    section: &'static SectionTable,
     position: usize,
-    key: &'a str,
+    key: &'static Key,
     entries: &'a [Sourced<T>],
 }
 
@@ -85,7 +86,7 @@ impl<T: Copy> List<'_, T> {
         spans.collect()
     }
 
-    const fn place(&self, item: usize) -> Place<'_> {
+    const fn place(&self, item: usize) -> Place {
         Place {
             section: self.section,
             position: self.position,
@@ -122,28 +123,28 @@ const SHOWN: usize = 3;
 fn check_whole_internet(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
     let servers = policy.servers.iter().enumerate();
     let servers = servers.map(|(position, server)| List {
-        section: "server",
+        section: &server::SECTION,
         position,
-        key: "addresses",
+        key: &server::ADDRESSES,
         entries: &server.addresses,
     });
     let publics = policy.publics.iter().enumerate();
     let publics = publics.map(|(position, public)| List {
-        section: "public",
+        section: &public::SECTION,
         position,
-        key: "addresses",
+        key: &public::ADDRESSES,
         entries: &public.addresses,
     });
     let clients = List {
-        section: "vpn",
+        section: &vpn::SECTION,
         position: 0,
-        key: "client_subnets",
+        key: &vpn::CLIENT_SUBNETS,
         entries: &policy.vpn.client_subnets,
     };
     let corporate = List {
-        section: "corporate",
+        section: &corporate::SECTION,
         position: 0,
-        key: "subnets",
+        key: &corporate::SUBNETS,
         entries: &policy.corporate.subnets,
     };
     for list in [clients, corporate]
@@ -154,7 +155,7 @@ fn check_whole_internet(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collec
         for (prefix, span) in list.matching(file, |prefix| prefix.prefix_len() == 0) {
             let message = format!(
                 "prefix {prefix} in `{}.{}` is every address there is",
-                list.section, list.key
+                list.section.name, list.key.name
             );
             let label = out.text.label(span, "everything");
             out.add(if policy.vpn.interfaces.is_empty() {
@@ -172,9 +173,9 @@ fn check_whole_internet(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collec
 
 fn check_corporate(policy: &Policy, file: &PolicyFile<'_>, scope: &Scope, out: &mut Collector<'_>) {
     let place = Place {
-        section: "corporate",
+        section: &corporate::SECTION,
         position: 0,
-        key: "subnets",
+        key: &corporate::SUBNETS,
         item: usize::MAX,
     };
     let span = file.span(place);
@@ -196,22 +197,21 @@ fn check_corporate(policy: &Policy, file: &PolicyFile<'_>, scope: &Scope, out: &
         ("IPv6", scope.clients.has_v6(), scope.corporate.has_v6()),
     ];
     for (family, clients, corporate) in families {
-        let (message, key) = match (clients, corporate) {
+        let (message, (section, key)) = match (clients, corporate) {
             (true, false) => (
                 format!(
                     "clients have {family} addresses, but no corporate prefix is {family}: media over it is not dropped"
                 ),
-                "subnets",
+                (&corporate::SECTION, &corporate::SUBNETS),
             ),
             (false, true) => (
                 format!(
                     "corporate prefixes are {family}, but no client subnet is: {family} from clients is not judged"
                 ),
-                "client_subnets",
+                (&vpn::SECTION, &vpn::CLIENT_SUBNETS),
             ),
             (true, true) | (false, false) => continue,
         };
-        let section = if key == "subnets" { "corporate" } else { "vpn" };
         let span = file.span(Place {
             section,
             key,
@@ -285,9 +285,9 @@ fn check_allow(
     out: &mut Collector<'_>,
 ) {
     let list = List {
-        section: "allow",
+        section: &allow::SECTION,
         position,
-        key: "to",
+        key: &allow::TO,
         entries: &allow.to,
     };
     let name = &allow.name.value;
@@ -311,7 +311,7 @@ fn check_allow(
         });
     if allow.lifts.media && !allow.lifts.servers && !ports_in_scope {
         let span = file.span(Place {
-            key: "ports",
+            key: &allow::PORTS,
             item: usize::MAX,
             ..list.place(0)
         });

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
 use crate::policy::meaning::Policy;
-use crate::policy::section::public::PublicService;
+use crate::policy::section::public::{self, PublicService};
+use crate::policy::section::{corporate, dns};
 use crate::policy::syntax::{Place, PolicyFile};
 
 /// Adds what is to be said about hosts, service records and the DNS server.
@@ -24,10 +25,11 @@ pub(in crate::policy) fn check_names(
 
 /// An upstream that is the server itself asks itself for ever; without one, only pinned and hidden names are answered.
 fn check_upstreams(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
-    let (section, key) = if policy.dns.upstreams.is_empty() {
-        ("corporate", "dns_servers")
+    let is_default = policy.dns.upstreams.is_empty();
+    let (section, key) = if is_default {
+        (&corporate::SECTION, &corporate::DNS_SERVERS)
     } else {
-        ("dns", "upstreams")
+        (&dns::SECTION, &dns::UPSTREAMS)
     };
     let upstreams = policy.dns_upstreams();
     for (item, upstream) in upstreams.iter().enumerate() {
@@ -41,9 +43,10 @@ fn check_upstreams(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'
             key,
             item,
         };
-        let shown = match section {
-            "dns" => format!("upstream {}", upstream.value),
-            _ => format!("DNS server {}", upstream.value.ip()),
+        let shown = if is_default {
+            format!("DNS server {}", upstream.value.ip())
+        } else {
+            format!("upstream {}", upstream.value)
         };
         let message = format!("{shown} is `dns.listen` itself: it would ask itself for ever");
         let label = out.text.label(file.span(place), "listens here");
@@ -54,9 +57,9 @@ fn check_upstreams(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'
     }
     if upstreams.is_empty() && !policy.dns.listen.is_empty() {
         let place = Place {
-            section: "dns",
+            section: &dns::SECTION,
             position: 0,
-            key: "listen",
+            key: &dns::LISTEN,
             item: 0,
         };
         let message = "the DNS server has no upstream: names that are neither pinned nor hidden get no answer";
@@ -104,9 +107,9 @@ fn check_sip_domains(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector
             continue;
         }
         let place = Place {
-            section: "dns",
+            section: &dns::SECTION,
             position: 0,
-            key: "sip_domains",
+            key: &dns::SIP_DOMAINS,
             item,
         };
         let message = format!(
@@ -133,9 +136,9 @@ fn check_hosts(
 ) {
     let name = &public.name.value;
     let place = |item| Place {
-        section: "public",
+        section: &public::SECTION,
         position,
-        key: "hosts",
+        key: &public::HOSTS,
         item,
     };
     if !public.hosts.is_empty() && public.host_addresses().next().is_none() {
@@ -208,9 +211,9 @@ fn check_srv(
     for (item, record) in public.srv.iter().enumerate() {
         let (name, target) = (&record.name.value, &record.target);
         let span = file.span(Place {
-            section: "public",
+            section: &public::SECTION,
             position,
-            key: "srv",
+            key: &public::SRV,
             item,
         });
         let domain = name.splitn(3, '.').nth(2).unwrap_or_default();
@@ -257,9 +260,9 @@ fn check_exchange(
         return;
     }
     let place = Place {
-        section: "public",
+        section: &public::SECTION,
         position,
-        key: "hosts",
+        key: &public::HOSTS,
         item: 0,
     };
     let message = format!(

@@ -3,6 +3,7 @@
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
 use crate::policy::meaning::Policy;
 use crate::policy::section::allow::Allow;
+use crate::policy::section::{corporate, media};
 use crate::policy::services::{SERVICES, Service};
 use crate::policy::syntax::{Place, PolicyFile};
 use crate::policy::value::{PortRange, Protocol, ProtocolSet, Sourced};
@@ -25,10 +26,11 @@ pub(in crate::policy) fn check_media_ports(
     if lost.is_empty() {
         return;
     }
-    let (section, key) = if file.has("media", "ports") {
-        ("media", "ports")
+    let is_written = file.has(&media::SECTION, &media::PORTS);
+    let (section, key) = if is_written {
+        (&media::SECTION, &media::PORTS)
     } else {
-        ("corporate", "subnets")
+        (&corporate::SECTION, &corporate::SUBNETS)
     };
     let span = file.span(Place {
         section,
@@ -36,11 +38,7 @@ pub(in crate::policy) fn check_media_ports(
         key,
         item: usize::MAX,
     });
-    let by_default = if section == "media" {
-        ""
-    } else {
-        " (the default)"
-    };
+    let by_default = if is_written { "" } else { " (the default)" };
     let ranges: Vec<_> = media.iter().map(PortRange::to_string).collect();
     let names: Vec<_> = lost.iter().map(|service| described(service)).collect();
     let message = format!(

@@ -101,19 +101,19 @@ impl Word for Canary {
     ];
 }
 
-const LISTEN: Key = Key::new("listen", Kind::Texts(Form::Socket))
+pub(in crate::policy) const LISTEN: Key = Key::new("listen", Kind::Texts(Form::Socket))
     .default("[]")
     .example("[\"172.16.1.1:53\"]")
     .means("Addresses and ports that the DNS server answers on; it is not run where there is none")
     .since("0.1");
 
-const SIP_DOMAINS: Key = Key::new("sip_domains", Kind::Texts(Form::Host))
+pub(in crate::policy) const SIP_DOMAINS: Key = Key::new("sip_domains", Kind::Texts(Form::Host))
     .default("[]")
     .example("[\"contoso.com\"]")
     .means("SIP domains whose internal discovery names (lyncdiscoverinternal, sipinternal, _sipinternaltls._tcp, _sipinternal._tcp) do not exist for clients")
     .since("0.1");
 
-const UPSTREAMS: Key = Key::new("upstreams", Kind::Texts(Form::Endpoint))
+pub(in crate::policy) const UPSTREAMS: Key = Key::new("upstreams", Kind::Texts(Form::Endpoint))
     .non_empty()
     .otherwise("`corporate.dns_servers`")
     .example("[\"10.0.0.53\"]")

@@ -7,6 +7,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
+use super::key::{Key, SectionTable};
 use crate::message::shorten;
 use crate::policy::diagnostic::SourceText;
 use crate::policy::diagnostic::{Code, Diagnostic};
@@ -22,14 +23,14 @@ pub(in crate::policy) struct PolicyFile<'t> {
 
 /// Place of a value in a file.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::policy) struct Place<'a> {
-    /// Section: `vpn`, `server`, ...
-    pub(in crate::policy) section: &'a str,
+pub(in crate::policy) struct Place {
+    /// The section.
+    pub(in crate::policy) section: &'static SectionTable,
     /// Position among the sections of this name; 0 for those that stand once.
     pub(in crate::policy) position: usize,
     /// Key in the section.
-    pub(in crate::policy) key: &'a str,
-    /// Position in the key's list.
+    pub(in crate::policy) key: &'static Key,
+    /// Position in the key's list; [`usize::MAX`] for the whole of it.
     pub(in crate::policy) item: usize,
 }
 
@@ -57,14 +58,14 @@ impl<'t> PolicyFile<'t> {
     }
 
     /// Span of the value at `place`, or of the nearest thing around it that the file has.
-    pub(in crate::policy) fn span(&self, place: Place<'_>) -> Range<usize> {
-        let Some(section) = self.section(place.section, place.position) else {
+    pub(in crate::policy) fn span(&self, place: Place) -> Range<usize> {
+        let Some(section) = self.section(place.section.name, place.position) else {
             return 0..0;
         };
         let value = section
             .get_ref()
             .as_table()
-            .and_then(|table| table.get(place.key));
+            .and_then(|table| table.get(place.key.name));
         let Some(value) = value else {
             return section.span();
         };
@@ -74,11 +75,11 @@ impl<'t> PolicyFile<'t> {
         }
     }
 
-    /// Returns `true` if the section has the key.
-    pub(in crate::policy) fn has(&self, section: &str, key: &str) -> bool {
-        self.section(section, 0)
+    /// Returns `true` if the section, which stands once, has the key.
+    pub(in crate::policy) fn has(&self, section: &SectionTable, key: &Key) -> bool {
+        self.section(section.name, 0)
             .and_then(|section| section.get_ref().as_table())
-            .is_some_and(|table| table.contains_key(key))
+            .is_some_and(|table| table.contains_key(key.name))
     }
 }
 
