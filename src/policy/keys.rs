@@ -2,8 +2,8 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::section::SECTIONS;
-use super::syntax::{Absent, Header, Key, Kind, SectionTable};
+use crate::policy::section::SECTIONS;
+use crate::policy::syntax::{Absent, Header, Key, Kind, SectionTable};
 
 /// A section with one key set, within a policy in which nothing else is written that needs not be.
 struct Case<'a> {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::section::SECTIONS;
-use super::syntax::{Absent, Form, Key, Kind, SectionTable};
+use crate::policy::section::SECTIONS;
+use crate::policy::syntax::{Absent, Form, Key, Kind, SectionTable};
 
 /// The reference of the policy file in Markdown: every section with its keys. `docs/policy.md` is this text.
 pub fn manual() -> String {

@@ -8,23 +8,23 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::diagnostic::Collector;
-use super::section::allow::{self, Allow};
-use super::section::check_sections;
-use super::section::corporate::{self, Corporate};
-use super::section::dns::{self, DNS_PORT, DnsOptions};
-use super::section::endpoint::{self, Endpoint};
-use super::section::feed::{self, Feed};
-use super::section::filter::{self, FilterOptions};
-use super::section::gateway::{self, GatewayOptions};
-use super::section::media::{self, MediaOptions};
-use super::section::public::{self, PublicService};
-use super::section::routes::{self, RouteOptions};
-use super::section::server::{self, Server};
-use super::section::test::{self, Expectation};
-use super::section::vpn::{self, VpnOptions};
-use super::syntax::PolicyFile;
-use super::value::Sourced;
+use crate::policy::diagnostic::Collector;
+use crate::policy::section::allow::{self, Allow};
+use crate::policy::section::check_sections;
+use crate::policy::section::corporate::{self, Corporate};
+use crate::policy::section::dns::{self, DNS_PORT, DnsOptions};
+use crate::policy::section::endpoint::{self, Endpoint};
+use crate::policy::section::feed::{self, Feed};
+use crate::policy::section::filter::{self, FilterOptions};
+use crate::policy::section::gateway::{self, GatewayOptions};
+use crate::policy::section::media::{self, MediaOptions};
+use crate::policy::section::public::{self, PublicService};
+use crate::policy::section::routes::{self, RouteOptions};
+use crate::policy::section::server::{self, Server};
+use crate::policy::section::test::{self, Expectation};
+use crate::policy::section::vpn::{self, VpnOptions};
+use crate::policy::syntax::PolicyFile;
+use crate::policy::value::Sourced;
 
 /// The meaning of one policy file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use super::{Diagnostic, Diagnostics, Label, Severity};
+use super::code::Severity;
+use super::item::{Diagnostic, Label};
+use super::list::Diagnostics;
 
 /// Style of a drawing: plain, or with terminal colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -19,10 +19,10 @@ pub(in crate::policy) mod vpn;
 
 use toml::de::DeValue;
 
-use super::diagnostic::{Code, Collector, Diagnostic};
-use super::syntax::{Header, PolicyFile, SectionTable, is_array_of_tables};
-use super::value::nearest;
 use crate::message::shorten;
+use crate::policy::diagnostic::{Code, Collector, Diagnostic};
+use crate::policy::syntax::{Header, PolicyFile, SectionTable, is_array_of_tables};
+use crate::policy::value::nearest;
 
 /// Every section, in the order in which a policy is printed and explained.
 pub(in crate::policy) const SECTIONS: &[&SectionTable] = &[
