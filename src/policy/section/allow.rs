@@ -120,21 +120,21 @@ const NAME: Key = Key::new("name", Kind::Text(Form::Name))
 pub(in crate::policy) const TO: Key = Key::new("to", Kind::Texts(Form::Destination))
     .required()
     .example("[\"10.9.0.0/24\"]")
-    .means("Destinations; between clients only `\"clients\"` and prefixes inside `vpn.client_subnets` count")
+    .means("Destinations that stay reachable; for media between clients only `\"clients\"` and prefixes inside `vpn.client_subnets` count")
     .since("0.1");
 
 const PROTOCOLS: Key = Key::new("protocols", Kind::words::<Protocol>())
     .non_empty()
     .default("[\"tcp\", \"udp\"]")
     .example("[\"tcp\", \"udp\"]")
-    .means("Transport protocols")
+    .means("Transport protocols that pass")
     .since("0.1");
 
 pub(in crate::policy) const PORTS: Key = Key::new("ports", Kind::Texts(Form::Ports))
     .non_empty()
     .otherwise("every port")
     .example("[\"3389\"]")
-    .means("Destination ports")
+    .means("Destination ports that pass")
     .since("0.1");
 
 const FROM_PORTS: Key = Key::new("from_ports", Kind::Texts(Form::Ports))

@@ -22,14 +22,14 @@ pub struct Corporate {
 pub(in crate::policy) const SUBNETS: Key = Key::new("subnets", Kind::Texts(Form::Prefix))
     .default("[]")
     .example("[\"10.0.0.0/8\"]")
-    .means("Internal prefixes (Table 1, row 1: \"Corporate VPN network\"): media to them is dropped as `media`, and split tunnels push them")
+    .means("Internal prefixes (Table 1, row 1: \"Corporate VPN network\"): media to them is dropped as `media`, and a split tunnel carries them")
     .since("0.1");
 
 pub(in crate::policy) const DNS_SERVERS: Key =
     Key::new("dns_servers", Kind::Texts(Form::Address))
         .default("[]")
         .example("[\"10.0.0.53\"]")
-        .means("Internal DNS servers: rendered DNS configurations forward to them, and so does `[dns]` without `upstreams`")
+        .means("Internal DNS servers: routes keep them inside the tunnel, and they answer the names that no other section decides")
         .since("0.1");
 
 pub(in crate::policy) const SECTION: SectionTable = SectionTable {

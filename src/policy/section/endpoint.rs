@@ -83,7 +83,7 @@ const NAME: Key = Key::new("name", Kind::Text(Form::Name))
 const PRODUCT: Key = Key::new("product", Kind::word::<Product>())
     .otherwise("none; `programs` is required then")
     .example("\"teams\"")
-    .means("A client of Microsoft, which stands for the programs of its usual installation")
+    .means("Microsoft client, which stands for the programs of its usual installation")
     .since("0.1");
 
 const PROGRAMS: Key = Key::new("programs", Kind::Texts(Form::Path))

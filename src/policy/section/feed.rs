@@ -158,7 +158,7 @@ const ENTRIES: Key = Key::new("entries", Kind::word::<EntryChoice>())
 pub(in crate::policy) const SECTION: SectionTable = SectionTable {
     name: "feed",
     header: Header::Repeated,
-    meaning: "Public prefixes that somebody else publishes: each is treated as an address of a `[[public]]` service. A file \
+    meaning: "Public prefixes that somebody else publishes: each counts as an address of a `[[public]]` service. A file \
               with a mistake is refused whole.",
     keys: &[
         NAME,

@@ -212,7 +212,7 @@ const DROP_LOG_RATE: Key = Key::new("drop_log_rate", Kind::Integer(1, MAX_LOG_RA
 pub(in crate::policy) const SECTION: SectionTable = SectionTable {
     name: "gateway",
     header: Header::Single,
-    meaning: "`offramp run` on the concentrator.",
+    meaning: "The sidecar, `offramp run`, on the concentrator.",
     keys: &[
         DIVERT,
         DEVICE,

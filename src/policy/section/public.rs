@@ -47,13 +47,13 @@ const NAME: Key = Key::new("name", Kind::Text(Form::Name))
 pub(in crate::policy) const ADDRESSES: Key = Key::new("addresses", Kind::Texts(Form::Prefix))
     .required()
     .example("[\"167.55.49.32\"]")
-    .means("Addresses and prefixes as the Internet sees them, behind NAT the translated ones: never dropped, and kept out of the tunnel by rendered routes")
+    .means("Addresses and prefixes as the Internet sees them, behind NAT the translated ones; routes keep them outside the tunnel")
     .since("0.1");
 
 pub(in crate::policy) const HOSTS: Key = Key::new("hosts", Kind::Texts(Form::Host))
     .default("[]")
     .example("[\"sip.contoso.com\"]")
-    .means("Names pinned to those `addresses` that are single ones: all that clients get for them, whatever the internal DNS says")
+    .means("Names that resolve to the single addresses among `addresses`, whatever the internal DNS servers say of them")
     .since("0.1");
 
 pub(in crate::policy) const SRV: Key = Key::new("srv", Kind::Tables(&SRV_RECORD))
@@ -66,7 +66,8 @@ pub(in crate::policy) const SECTION: SectionTable = SectionTable {
     name: "public",
     header: Header::Repeated,
     meaning: "A service that clients must reach outside the tunnel (Tables 2 to 4): Access, Web Conferencing and A/V Edge, \
-              reverse proxy, published Exchange. Traffic to it is never dropped by the rules for servers and media.",
+              reverse proxy, published Exchange. Packets to it that enter the tunnel all the same are \
+              forwarded as `public`, ahead of all rules for servers and media, unless `filter.leaked_public` is `\"drop\"`.",
     keys: &[NAME, ADDRESSES, HOSTS, SRV],
     examples: &[],
 };

@@ -34,7 +34,7 @@ pub struct RouteOptions {
 const TUNNEL: Key = Key::new("tunnel", Kind::word::<TunnelMode>())
     .default("\"split\"")
     .example("\"full\"")
-    .means("Addresses that enter the tunnel: internal ones alone (split-include), or all but the public services (split-exclude)")
+    .means("Addresses that enter the tunnel: internal ones alone (split-include), or all but public services and `gateways` (split-exclude)")
     .since("0.1");
 
 const GATEWAYS: Key = Key::new("gateways", Kind::Texts(Form::Address))
@@ -46,7 +46,7 @@ const GATEWAYS: Key = Key::new("gateways", Kind::Texts(Form::Address))
 pub(in crate::policy) const SECTION: SectionTable = SectionTable {
     name: "routes",
     header: Header::Single,
-    meaning: "Routes that `offramp render` writes for VPN servers and clients.",
+    meaning: "Addresses that enter the tunnel: `offramp render` writes them as routes for VPN servers and clients.",
     keys: &[TUNNEL, GATEWAYS],
     examples: &[],
 };

@@ -29,13 +29,13 @@ pub(in crate::policy) const CLIENT_SUBNETS: Key =
     Key::new("client_subnets", Kind::Texts(Form::Prefix))
         .required()
         .example("[\"172.16.1.0/24\"]")
-        .means("Address pools of the VPN clients: packets from other sources are not judged, and media to them is dropped as `hairpin`")
+        .means("Address pools of the VPN clients: packets from other sources are forwarded unjudged (see `filter.unknown_source`), and media to these addresses is dropped as `hairpin`")
         .since("0.1");
 
 pub(in crate::policy) const SECTION: SectionTable = SectionTable {
     name: "vpn",
     header: Header::Single,
-    meaning: "The VPN and its clients. The only section that must be there.",
+    meaning: "The VPN and its clients: who is judged. The only section that must be there.",
     keys: &[INTERFACES, CLIENT_SUBNETS],
     examples: &[],
 };
