@@ -62,7 +62,7 @@ fn cases() -> impl Iterator<Item = Case<'static>> {
     })
 }
 
-/// What else a section with `key` needs: the example that has the key, or the keys that must be there.
+/// The lines that a section with `key` needs beside it: of the example that has the key, or the keys that must be there.
 fn others(section: &SectionTable, key: &Key) -> Vec<String> {
     let is_key = |line: &str| {
         line.split_once(" = ")

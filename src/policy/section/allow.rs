@@ -114,7 +114,7 @@ impl fmt::Display for Destination {
 const NAME: Key = Key::new("name", Kind::Text(Form::Name))
     .required()
     .example("\"Remote Desktop\"")
-    .means("What you call it, in verdicts, logs and metrics; no two exceptions share one")
+    .means("Your name for it, in verdicts, logs and metrics; no two exceptions share one")
     .since("0.1");
 
 pub(in crate::policy) const TO: Key = Key::new("to", Kind::Texts(Form::Destination))

@@ -77,7 +77,7 @@ impl Word for InterfaceType {
 const NAME: Key = Key::new("name", Kind::Text(Form::Name))
     .required()
     .example("\"Skype for Business\"")
-    .means("What you call it, in the names of rules; no two endpoints share one")
+    .means("Your name for it, in the names of rules; no two endpoints share one")
     .since("0.1");
 
 const PRODUCT: Key = Key::new("product", Kind::word::<Product>())

@@ -102,13 +102,13 @@ impl Word for WidePrefixes {
 const NAME: Key = Key::new("name", Kind::Text(Form::Name))
     .required()
     .example("\"Microsoft 365\"")
-    .means("What you call it, in verdicts, logs and metrics; no two feeds share one")
+    .means("Your name for it, in verdicts, logs and metrics; no two feeds share one")
     .since("0.1");
 
 const FORMAT: Key = Key::new("format", Kind::word::<FeedFormat>())
     .required()
     .example("\"microsoft-365\"")
-    .means("How the file is written: `\"microsoft-365\"`, JSON of the endpoints web service; `\"prefixes\"`, one prefix a line")
+    .means("Format of the file: `\"microsoft-365\"`, JSON of the endpoints web service; `\"prefixes\"`, one prefix a line")
     .since("0.1");
 
 const FILE: Key = Key::new("file", Kind::Text(Form::Path))

@@ -194,7 +194,7 @@ const CONTROL: Key = Key::new("control", Kind::Text(Form::Path))
 const METRICS: Key = Key::new("metrics", Kind::Text(Form::Socket))
     .otherwise("off")
     .example("\"127.0.0.1:9464\"")
-    .means("Where `/metrics` for Prometheus, `/healthz` and `/readyz` are served")
+    .means("Listen address of the metrics endpoint: `/metrics` for Prometheus, `/healthz` and `/readyz`")
     .since("0.1");
 
 const DROP_LOG: Key = Key::new("drop_log", Kind::Text(Form::Log))

@@ -38,7 +38,9 @@ pub(in crate::policy) const PORTS: Key = Key::new("ports", Kind::Texts(Form::Por
 const MATCH: Key = Key::new("match", Kind::word::<MediaMatch>())
     .default("\"ports\"")
     .example("\"ports\"")
-    .means("How media is told from other traffic: `\"ports\"` takes all that goes to `ports`, as Table 1 is written")
+    .means(
+        "Recognition of media: `\"ports\"` takes all that goes to `ports`, as Table 1 is written",
+    )
     .since("0.1");
 
 pub(in crate::policy) const SECTION: SectionTable = SectionTable {

@@ -41,7 +41,7 @@ pub struct SrvRecord {
 const NAME: Key = Key::new("name", Kind::Text(Form::Name))
     .required()
     .example("\"Access Edge\"")
-    .means("What you call it, in verdicts, logs and metrics; no two services share one")
+    .means("Your name for it, in verdicts, logs and metrics; no two services share one")
     .since("0.1");
 
 pub(in crate::policy) const ADDRESSES: Key = Key::new("addresses", Kind::Texts(Form::Prefix))

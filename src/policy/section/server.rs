@@ -23,7 +23,7 @@ pub struct Server {
 const NAME: Key = Key::new("name", Kind::Text(Form::Name))
     .required()
     .example("\"Front End pool\"")
-    .means("What you call it, in verdicts, logs and metrics; no two servers share one")
+    .means("Your name for it, in verdicts, logs and metrics; no two servers share one")
     .since("0.1");
 
 pub(in crate::policy) const ADDRESSES: Key = Key::new("addresses", Kind::Texts(Form::Prefix))

@@ -24,7 +24,7 @@ pub(in crate::policy) struct Key {
     pub(in crate::policy) kind: Kind,
     /// Requirement on its presence.
     pub(in crate::policy) need: Need,
-    /// What holds where the file does not have it.
+    /// The effect of its absence.
     pub(in crate::policy) absent: Absent,
     /// A value, as TOML.
     pub(in crate::policy) example: &'static str,
@@ -45,7 +45,7 @@ pub(in crate::policy) enum Need {
     Required,
 }
 
-/// What holds where the file does not have a key.
+/// The effect of a key's absence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::policy) enum Absent {
     /// The policy is refused.
@@ -87,7 +87,7 @@ impl Key {
         }
     }
 
-    /// The same key, with the value that holds where it is absent.
+    /// The same key, with the value that its absence stands for.
     pub(in crate::policy) const fn default(self, value: &'static str) -> Self {
         Self {
             absent: Absent::Value(value),
@@ -241,9 +241,9 @@ forms! {
     /// An address on the web.
     Url = "URL", "URLs",
         "`https://…`; `http://…` at a loopback address only";
-    /// What a `[[test]]` expects.
+    /// The outcome that a `[[test]]` expects.
     Outcome = "outcome", "outcomes",
-        "of a packet: `\"forward\"` or `\"drop\"`, and a reason of docs/verdicts.md where it matters; of a name: `\"resolves\"`, with data separated by commas where it matters, `\"hidden\"`, `\"no data\"` or `\"forwarded\"`; of a route: `\"inside the tunnel\"` or `\"outside the tunnel\"`";
+        "of a packet: `\"forward\"` or `\"drop\"`, and a reason of [verdicts.md](verdicts.md) where it matters; of a name: `\"resolves\"`, with data separated by commas where it matters, `\"hidden\"`, `\"no data\"` or `\"forwarded\"`; of a route: `\"inside the tunnel\"` or `\"outside the tunnel\"`";
 }
 
 /// How often a section may stand, and how its header is written.

@@ -1,4 +1,4 @@
-//! What a `[[test]]` expects of a packet, of a name, of a route.
+//! The outcome that a `[[test]]` expects: the verdict of a packet, the answer for a name, the side of a route.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -90,7 +90,7 @@ impl Word for LookupType {
 pub(super) const EXPECT: Key = Key::new("expect", Kind::Text(Form::Outcome))
     .required()
     .example("\"drop media\"")
-    .means("What must come out")
+    .means("Expected outcome")
     .since("0.1");
 
 /// Reads `forward` or `drop`, optionally followed by a reason.
