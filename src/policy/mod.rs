@@ -9,6 +9,19 @@
 //!    └───────────┴──────────────┴────────────┴──────────┴──▶ Diagnostics
 //! ```
 //!
+//! A folder uses those to its left, and a test sees to it:
+//!
+//! ```text
+//!  diagnostic    value            syntax              section            meaning       lint
+//!  messages  ◀── readers of   ◀── text, TOML,     ◀── a file each:   ◀── `Policy`: ◀── the whole policy:
+//!  and their     one value:       tables, keys,       types, keys,       all the       contradictions,
+//!  drawing       an address,      error recovery      read, write        sections      doubts
+//!                a name
+//! ```
+//!
+//! A key is a constant in the file of its section; reader, printer, messages and [`manual()`] take its name, bounds and
+//! example from there.
+//!
 //! Every stage reports all it finds and hands on what is sound, so that one run names every mistake of a file.
 //! Nothing here reads files: [`parse`] takes the text and a name for messages.
 

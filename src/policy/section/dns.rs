@@ -91,6 +91,11 @@ impl Canary {
             Self::Ddr => &["_dns.resolver.arpa"],
         }
     }
+
+    /// Its word in `dns.canaries`.
+    pub fn word(self) -> &'static str {
+        Word::word(self)
+    }
 }
 
 impl Word for Canary {
