@@ -20,32 +20,58 @@ const FLOORS: [&[&str]; 8] = [
     &["cli"],
 ];
 
+/// The folders and files of `src/policy/` but its `mod.rs`, from the ground floor up.
+const POLICY_FLOORS: [&[&str]; 7] = [
+    &["diagnostic"],
+    &["value"],
+    &["syntax", "services"],
+    &["section"],
+    &["meaning"],
+    &["feeds", "lint", "manual"],
+    &["keys", "reference"],
+];
+
 /// The folders that each folder uses; `generated` serves tests, and is no folder.
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
 fn a_folder_uses_lower_floors_only() {
-    let mut faults = Vec::new();
-    for (folder, used) in uses() {
-        let own = floor(&folder);
-        faults.extend(
-            used.iter()
-                .filter(|it| floor(it) > own)
-                .map(|it| format!("{folder} (floor {own}) uses {it} (floor {})", floor(it))),
-        );
-    }
-    assert!(faults.is_empty(), "arrows that point up: {faults:#?}");
+    assert_downward(&uses(), &FLOORS);
 }
 
 #[test]
 fn folders_of_one_floor_form_no_circle() {
-    let mut left = uses();
+    assert_no_circle(uses(), &FLOORS);
+}
+
+#[test]
+fn the_policy_is_built_in_floors_too() {
+    let uses = policy_uses();
+    assert_downward(&uses, &POLICY_FLOORS);
+    assert_no_circle(uses, &POLICY_FLOORS);
+}
+
+fn assert_downward(uses: &Uses, floors: &[&[&str]]) {
+    let mut faults = Vec::new();
+    for (folder, used) in uses {
+        let own = floor(floors, folder);
+        faults.extend(used.iter().filter(|it| floor(floors, it) > own).map(|it| {
+            format!(
+                "{folder} (floor {own}) uses {it} (floor {})",
+                floor(floors, it)
+            )
+        }));
+    }
+    assert!(faults.is_empty(), "arrows that point up: {faults:#?}");
+}
+
+fn assert_no_circle(mut left: Uses, floors: &[&[&str]]) {
     loop {
         let names: BTreeSet<String> = left.keys().cloned().collect();
         let before = left.len();
         left.retain(|folder, used| {
             used.iter()
-                .any(|it| floor(it) == floor(folder) && names.contains(it))
+                .any(|it| floor(floors, it) == floor(floors, folder) && names.contains(it))
         });
         if left.is_empty() {
             return;
@@ -71,11 +97,11 @@ fn generated_map_of_the_floors_is_current() {
 }
 
 /// The floor of a folder.
-fn floor(folder: &str) -> usize {
-    FLOORS
+fn floor(floors: &[&[&str]], folder: &str) -> usize {
+    floors
         .iter()
         .position(|folders| folders.contains(&folder))
-        .unwrap_or_else(|| panic!("{folder} is on no floor: add it to FLOORS"))
+        .unwrap_or_else(|| panic!("{folder} is on no floor: list it"))
 }
 
 fn uses() -> Uses {
@@ -85,7 +111,7 @@ fn uses() -> Uses {
         let name = path.file_name().expect("a folder has a name");
         let name = name.to_str().expect("in ASCII").to_owned();
         let mut used = BTreeSet::new();
-        collect(&path, &mut used);
+        collect(&path, "crate::", &mut used);
         used.remove(&name);
         used.remove("generated");
         (name, used)
@@ -93,10 +119,28 @@ fn uses() -> Uses {
     uses.collect()
 }
 
-/// Adds the folders that the files under `path` use.
-fn collect(path: &Path, used: &mut BTreeSet<String>) {
+/// The same of the folders and files of `src/policy/`. What is reached from above, as the names that `mod.rs` hands on, is on
+/// no floor.
+fn policy_uses() -> Uses {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/policy");
+    let parts = entries(&source).into_iter();
+    let uses = parts.filter_map(|path| {
+        let name = path.file_stem()?.to_str()?.to_owned();
+        let mut used = BTreeSet::new();
+        collect(&path, "crate::policy::", &mut used);
+        if path.is_file() {
+            collect(&path, "use super::", &mut used);
+        }
+        used.retain(|it| *it != name);
+        (name != "mod").then_some((name, used))
+    });
+    uses.collect()
+}
+
+/// Adds the folders that the files under `path` use: the names after `word`.
+fn collect(path: &Path, word: &str, used: &mut BTreeSet<String>) {
     if path.is_dir() {
-        entries(path).iter().for_each(|it| collect(it, used));
+        entries(path).iter().for_each(|it| collect(it, word, used));
         return;
     }
     let text = std::fs::read_to_string(path).expect("a source file is readable");
@@ -104,7 +148,7 @@ fn collect(path: &Path, used: &mut BTreeSet<String>) {
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));
     let code: String = code.flat_map(|line| [line, "\n"]).collect();
-    for (at, word) in code.match_indices("crate::") {
+    for (at, word) in code.match_indices(word) {
         let rest = &code[at + word.len()..];
         match rest.strip_prefix('{') {
             Some(group) => used.extend(first_names(group)),
@@ -129,9 +173,9 @@ fn first_names(group: &str) -> Vec<String> {
     names
 }
 
-/// The name of a module that `text` begins with; `None` for what is not one.
+/// The name that `text` begins with; `None` where it begins with none.
 fn identifier(text: &str) -> Option<String> {
-    let end = text.find(|char: char| !char.is_ascii_lowercase() && char != '_')?;
+    let end = text.find(|char: char| !char.is_ascii_alphanumeric() && char != '_')?;
     (end > 0).then(|| text[..end].to_owned())
 }
 

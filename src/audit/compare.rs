@@ -127,8 +127,9 @@ impl Comparison {
     /// # Errors
     /// [`CompileError`] never, for a policy that was compiled before.
     pub fn new(policy: &CompiledPolicy) -> Result<Self, CompileError> {
-        let matches = MediaMatch::WORDS.iter();
-        let others = matches.map(|&(_, it)| Ok((it, Other::new(policy, it)?)));
+        let others = MediaMatch::ALL
+            .into_iter()
+            .map(|it| Ok((it, Other::new(policy, it)?)));
         others.collect::<Result<_, _>>().map(Self)
     }
 

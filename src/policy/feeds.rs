@@ -4,11 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use ipnet::IpNet;
 
-use super::meaning::{EntryChoice, Feed, FeedFormat, FeedPrefix, Policy, Sourced, WidePrefixes};
 use crate::address::PrefixSet;
 use crate::feed::{
     Category, Document, Entry, EntryKey, FeedError, guard, parse_list, parse_microsoft,
 };
+use crate::policy::meaning::Policy;
+use crate::policy::section::feed::{EntryChoice, Feed, FeedFormat, FeedPrefix, WidePrefixes};
+use crate::policy::value::Sourced;
 
 impl Feed {
     /// Reads `bytes` as a file of this feed's format.

@@ -9,51 +9,61 @@
 //!    └───────────┴──────────────┴────────────┴──────────┴──▶ Diagnostics
 //! ```
 //!
+//! A folder uses those to its left, and a test sees to it:
+//!
+//! ```text
+//!  diagnostic    value            syntax              section            meaning       lint
+//!  messages  ◀── readers of   ◀── text, TOML,     ◀── a file each:   ◀── `Policy`: ◀── the whole policy:
+//!  and their     one value:       tables, keys,       types, keys,       all the       contradictions,
+//!  drawing       an address,      error recovery      read, write        sections      doubts
+//!                a name
+//! ```
+//!
+//! A key is a constant in the file of its section; reader, printer, messages and [`manual()`] take its name, bounds and
+//! example from there.
+//!
 //! Every stage reports all it finds and hands on what is sound, so that one run names every mistake of a file.
 //! Nothing here reads files: [`parse`] takes the text and a name for messages.
 
-mod address;
 mod diagnostic;
-mod dns;
-mod expect;
 mod feeds;
-mod file;
+#[cfg(test)]
+mod keys;
 mod lint;
-mod lint_names;
-mod lint_ports;
+mod manual;
 mod meaning;
-mod mend;
-mod name;
-mod port;
-mod print;
-mod problem;
-mod product;
-mod read;
 pub mod reference;
-mod report;
-mod rules;
 mod section;
 pub mod services;
-mod text;
+mod syntax;
+mod value;
 
-pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity};
-pub use dns::{Canary, DnsOptions};
-pub use expect::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
-pub use feeds::Withdrawn;
-pub use meaning::{
-    Allow, Corporate, Destination, DivertScope, Endpoint, EntryChoice, EntryKey, FailMode, Feed,
-    FeedFormat, FeedPrefix, FilterOptions, FirewallProfile, GatewayOptions, InterfaceType,
-    LeakedPublic, Lifts, MarkBits, MediaMatch, MediaOptions, Policy, PortRange, Protocol,
-    ProtocolSet, PublicService, RouteOptions, Server, Sourced, SrvRecord, TunnelMode,
-    UnknownSource, VpnOptions, WidePrefixes,
+pub use diagnostic::{
+    Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity, Style,
 };
-pub use product::Product;
-pub use report::Style;
-pub use text::MAX_FILE_SIZE;
+pub use feeds::Withdrawn;
+pub use manual::manual;
+pub use meaning::Policy;
+pub use section::allow::{Allow, Destination, Lifts};
+pub use section::corporate::Corporate;
+pub use section::dns::{Canary, DnsOptions};
+pub use section::endpoint::{Endpoint, FirewallProfile, InterfaceType};
+pub use section::feed::{EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, WidePrefixes};
+pub use section::filter::{FilterOptions, LeakedPublic, UnknownSource};
+pub use section::gateway::{DivertScope, FailMode, GatewayOptions, MarkBits};
+pub use section::media::{MediaMatch, MediaOptions};
+pub use section::public::{PublicService, SrvRecord};
+pub use section::routes::{RouteOptions, TunnelMode};
+pub use section::server::Server;
+pub use section::test::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
+pub use section::vpn::VpnOptions;
+pub use syntax::encoding::MAX_FILE_SIZE;
+pub use value::{PortRange, Product, Protocol, ProtocolSet, Sourced};
 
-use diagnostic::Collector;
-use file::PolicyFile;
-use text::SourceText;
+use diagnostic::{Collector, SourceText};
+use syntax::encoding::{Decoded, decode};
+use syntax::file::{self, PolicyFile};
+use syntax::recovery;
 
 /// Reads the policy file `text`; `origin` names it in messages.
 ///
@@ -72,10 +82,14 @@ use text::SourceText;
 /// println!("{}", refused.render(Style::Plain));
 /// ```
 pub fn parse(origin: &str, text: &[u8]) -> Result<(Policy, Diagnostics), Diagnostics> {
-    let (text, problems) = SourceText::new(text);
+    let Decoded {
+        text,
+        problems,
+        is_readable,
+    } = decode(text);
     let mut out = Collector::new(&text);
     problems.into_iter().for_each(|problem| out.add(problem));
-    let policy = if text.is_readable() {
+    let policy = if is_readable {
         parse_text(origin, &text, &mut out)
     } else {
         None
@@ -92,7 +106,7 @@ fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> O
     let first_error = match PolicyFile::parse(text.as_str()) {
         Ok(file) => {
             out.damaged = out.has_errors();
-            let policy = read::read_policy(origin, &file, out)?;
+            let policy = Policy::read(origin, &file, out)?;
             if !out.has_errors() {
                 lint::check(&policy, &file, out);
             }
@@ -101,10 +115,10 @@ fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> O
         Err(error) => error,
     };
     out.damaged = true;
-    let (mended, errors) = mend::mend(text.as_str(), &first_error);
+    let (recovered, errors) = recovery::recover(text.as_str(), &first_error);
     for error in &errors {
         let report = file::report(error, text.as_str(), text);
-        out.add(if text.as_str().len() > mend::MENDED_AT_MOST {
+        out.add(if text.as_str().len() > recovery::MAX_RECOVERED {
             report.with_help(
                 "the file is large: what else is wrong in it is looked for once it is TOML",
             )
@@ -113,8 +127,8 @@ fn parse_text(origin: &str, text: &SourceText<'_>, out: &mut Collector<'_>) -> O
         });
     }
     // The policy is refused; wrong values beside the syntax errors are worth reporting in the same run.
-    if let Some(Ok(file)) = mended.as_deref().map(PolicyFile::parse) {
-        read::read_policy(origin, &file, out);
+    if let Some(Ok(file)) = recovered.as_deref().map(PolicyFile::parse) {
+        Policy::read(origin, &file, out);
     }
     None
 }

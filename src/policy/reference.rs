@@ -1,7 +1,7 @@
 //! Properties that hold for any bytes taken as a policy file; the fuzzer and the property tests call it.
 
-use super::diagnostic::{Diagnostics, Severity};
-use super::report::Style;
+use crate::policy::diagnostic::Style;
+use crate::policy::diagnostic::{Diagnostics, Severity};
 
 /// Parses `data` and checks every promise of [`parse`](super::parse).
 ///
@@ -49,7 +49,7 @@ fn check(diagnostics: &Diagnostics) {
         }
     }
     // Drawing is linear in what is drawn; a few thousand messages would only slow the fuzzer down.
-    if diagnostics.len() <= MOST_DRAWN {
+    if diagnostics.len() <= MAX_DRAWN {
         let plain = diagnostics.render(Style::Plain);
         assert_eq!(plain.is_empty(), diagnostics.is_empty());
         diagnostics.render(Style::Colored);
@@ -57,4 +57,4 @@ fn check(diagnostics: &Diagnostics) {
 }
 
 /// Diagnostics up to which the fuzzer draws them.
-const MOST_DRAWN: usize = 200;
+const MAX_DRAWN: usize = 200;

@@ -1,6 +1,6 @@
 //! Well-known services: names for ports, and what breaks when a port range for media covers them.
 
-use super::meaning::{PortRange, Protocol, ProtocolSet};
+use crate::policy::value::{PortRange, Protocol, ProtocolSet};
 
 /// A service that is usually found at certain ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 
 use crate::filter::CompiledPolicy;
 use crate::name::DnsName;
-use crate::packet::media::Payload;
 use crate::plan::{Answer, RoutePlan, Zones};
 use crate::policy::{Claim, Expectation, Expected, ExpectedAnswer, Policy};
 use crate::verdict::Verdict;
@@ -81,12 +80,13 @@ fn broken_packet(compiled: &CompiledPolicy, claim: &Claim) -> Option<(Happens, S
         from,
         to,
         protocol,
+        payload,
         expect: Expected { action, reason },
     } = claim
     else {
         return None;
     };
-    let answer = compiled.explain_exactly(*from, *to, *protocol, Payload::Other)?;
+    let answer = compiled.explain_exactly(*from, *to, *protocol, *payload)?;
     let verdict = answer.verdict;
     if verdict.action == *action && reason.is_none_or(|reason| reason == verdict.reason) {
         return None;

@@ -1,0 +1,73 @@
+//! `[vpn]`: who the clients are.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use crate::address::PrefixSet;
+use crate::policy::diagnostic::{Code, Collector, Diagnostic};
+use crate::policy::syntax::write::{list, values};
+use crate::policy::syntax::{Form, Header, Key, Kind, PolicyFile, Section, SectionTable};
+use crate::policy::value::{Sourced, parse_interface, parse_prefix};
+
+/// `[vpn]`: who the clients are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VpnOptions {
+    /// Names of the interfaces that the VPN daemon makes; a trailing `*` matches any rest (`vpns*` for ocserv).
+    pub interfaces: Vec<Sourced<String>>,
+    /// Addresses of the VPN clients; at least one.
+    pub client_subnets: Vec<Sourced<IpNet>>,
+}
+
+const INTERFACES: Key = Key::new("interfaces", Kind::Texts(Form::Interface))
+    .default("[]")
+    .example("[\"tun0\"]")
+    .means("Interfaces that the VPN daemon makes: what enters from them is judged. `offramp run` needs at least one")
+    .since("0.1");
+
+pub(in crate::policy) const CLIENT_SUBNETS: Key =
+    Key::new("client_subnets", Kind::Texts(Form::Prefix))
+        .required()
+        .example("[\"172.16.1.0/24\"]")
+        .means("Address pools of the VPN clients: packets from other sources are forwarded unjudged (see `filter.unknown_source`), and media to these addresses is dropped as `hairpin`")
+        .since("0.1");
+
+pub(in crate::policy) const SECTION: SectionTable = SectionTable {
+    name: "vpn",
+    header: Header::Single,
+    meaning: "The VPN and its clients: who is judged. The only section that must be there.",
+    keys: &[INTERFACES, CLIENT_SUBNETS],
+    examples: &[],
+};
+
+/// Reads the section; `None` where it could not be, and then `out` says why.
+pub(in crate::policy) fn read(
+    file: &PolicyFile<'_>,
+    out: &mut Collector<'_>,
+) -> Option<VpnOptions> {
+    if file.root().get(SECTION.name).is_none() && !out.damaged {
+        let problem = Diagnostic::error(Code::MissingKey, "the policy has no [vpn] section");
+        out.add(problem.with_help(
+            "say which addresses the VPN clients have:\n[vpn]\nclient_subnets = [\"172.16.1.0/24\"]",
+        ));
+    }
+    let section = Section::single(file, &SECTION, out)?;
+    Some(VpnOptions {
+        interfaces: section.list(&INTERFACES, parse_interface, out),
+        client_subnets: section.list(&CLIENT_SUBNETS, parse_prefix, out),
+    })
+}
+
+impl VpnOptions {
+    /// The addresses of the clients as a set.
+    pub fn client_addresses(&self) -> PrefixSet {
+        self.client_subnets.iter().map(|pool| pool.value).collect()
+    }
+
+    /// Writes the section, which opens a policy.
+    pub(in crate::policy) fn write(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}", SECTION.title())?;
+        list(out, &INTERFACES, values(&self.interfaces))?;
+        list(out, &CLIENT_SUBNETS, values(&self.client_subnets))
+    }
+}
