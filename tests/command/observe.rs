@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::support::sandbox::in_sandbox;
 use crate::support::{TIME_LIMIT, is_installed, program, read_all, run, skip, wait};
 
-const POLICY: &str = "config/minimal.toml";
+const POLICY: &str = "config/contoso.toml";
 /// A client of the policy.
 const CLIENT: &str = "172.16.1.10";
 /// A host of its corporate network.

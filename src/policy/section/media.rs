@@ -78,14 +78,14 @@ const MATCH: Key = Key::new("match", Kind::word::<MediaMatch>())
          connectivity checks, relay control and what follows in their flow; `\"ice-microsoft\"`, the same of Microsoft's \
          clients alone; `\"media\"`, real-time media of any kind ([media.md](media.md))",
     )
-    .since("0.2");
+    .since("0.1");
 
 const PROTOCOLS: Key = Key::new("protocols", Kind::words::<Protocol>())
     .non_empty()
     .default("[\"tcp\", \"udp\"]")
     .example("[\"udp\"]")
     .means("Transport protocols whose packets to `ports` count as media; the others are forwarded")
-    .since("0.2");
+    .since("0.1");
 
 pub(in crate::policy) const SECTION: SectionTable = SectionTable {
     name: "media",

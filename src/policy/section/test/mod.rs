@@ -119,7 +119,7 @@ const PAYLOAD: Key = Key::new("payload", Kind::word::<Payload>())
         "Payload of the packet, for a `media.match` that asks for evidence: a connectivity check of any ICE client or of \
          Microsoft's, a DTLS handshake for SRTP, RTP, or none of these",
     )
-    .since("0.2");
+    .since("0.1");
 
 const LOOKUP: Key = Key::new("lookup", Kind::Text(Form::Lookup))
     .otherwise("required in a test of a name")
