@@ -163,11 +163,11 @@ const UNKNOWN_FILE: &str = "not a configuration of OpenVPN, ocserv, WireGuard, u
 
 fn list_codes(json: bool) -> Result<(), CliError> {
     if json {
-        let codes =
-            FindingCode::ALL.map(|code| json!({ "code": code.name(), "about": code.about() }));
+        let codes = FindingCode::OF_VERIFY
+            .map(|code| json!({ "code": code.name(), "about": code.about() }));
         return super::print_json(&json!({ "codes": codes }));
     }
-    let lines = FindingCode::ALL.map(|code| format!("{code:<22} {}\n", code.about()));
+    let lines = FindingCode::OF_VERIFY.map(|code| format!("{code:<22} {}\n", code.about()));
     super::print(&lines.concat())
 }
 
@@ -195,8 +195,8 @@ fn text(origin: &str, findings: &[Finding]) -> String {
         for reason in &finding.why {
             _ = writeln!(out, "  {:<8} {}", reason.part.name(), reason.says);
         }
-        if !finding.instead.is_empty() {
-            _ = writeln!(out, "  {:<8} {}", "instead", finding.instead);
+        if !finding.remedy.is_empty() {
+            _ = writeln!(out, "  {:<8} {}", "instead", finding.remedy);
         }
         out.push('\n');
     }
@@ -222,6 +222,6 @@ fn as_json(finding: &Finding) -> Value {
         "what": finding.what,
         "lines": finding.lines,
         "why": why.map(|it| json!({ "part": it.part.name(), "says": it.says })).collect::<Vec<_>>(),
-        "instead": finding.instead,
+        "instead": finding.remedy,
     })
 }

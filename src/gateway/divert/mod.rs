@@ -17,7 +17,7 @@ use std::fmt;
 use crate::policy::{DivertScope, FailMode, Policy};
 
 use self::netlink::Netlink;
-use super::host::finding::Finding;
+use crate::verify::Finding;
 
 /// The kernel state that one policy needs. It prints as the commands that an operator would type.
 pub trait DivertPlan: Clone + fmt::Display {

@@ -2,7 +2,6 @@
 
 pub mod feeds;
 pub mod fetch;
-pub mod finding;
 pub mod lock;
 pub mod rights;
 pub mod service;

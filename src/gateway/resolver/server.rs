@@ -25,6 +25,7 @@ use super::{tcp, udp};
 use crate::gateway::host::rights;
 use crate::plan::Zones;
 use crate::policy::Policy;
+use crate::verify::Finding;
 
 /// A running DNS server.
 #[derive(Debug)]
@@ -83,25 +84,24 @@ pub enum DnsError {
 
 /// The reason why a DNS server cannot listen at an address.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot answer DNS queries at {address}: {why}; {advice}: [dns] listen = [...]")]
+#[error("cannot answer DNS queries at {address}: {why}; {remedy}: [dns] listen = [...]")]
 pub struct NoAddress {
     address: SocketAddr,
     /// The system's error, or the conflict that would follow.
     why: String,
-    advice: &'static str,
+    remedy: &'static str,
 }
 
-impl NoAddress {
-    /// Returns the problem, and the remedy.
-    pub fn parts(&self) -> (String, String) {
-        let Self {
+impl From<NoAddress> for Finding {
+    fn from(error: NoAddress) -> Self {
+        let NoAddress {
             address,
             why,
-            advice,
-        } = self;
-        (
+            remedy,
+        } = error;
+        Self::host_error(
             format!("cannot answer DNS queries at {address}: {why}"),
-            format!("{advice}: [dns] listen = [...]"),
+            format!("{remedy}: [dns] listen = [...]"),
         )
     }
 }
@@ -219,11 +219,11 @@ fn take_address(address: SocketAddr) -> Result<Listening, NoAddress> {
         return Err(NoAddress {
             address,
             why: "answers have to leave from the address that was asked".to_owned(),
-            advice: "name the addresses that clients ask, e.g. the one in the tunnel",
+            remedy: "name the addresses that clients ask, e.g. the one in the tunnel",
         });
     }
     Listening::at(address).map_err(|source| {
-        let advice = match source.kind() {
+        let remedy = match source.kind() {
             io::ErrorKind::AddrInUse => {
                 "another program answers there: stop it, or name another address or port"
             }
@@ -235,7 +235,7 @@ fn take_address(address: SocketAddr) -> Result<Listening, NoAddress> {
         NoAddress {
             address,
             why: source.to_string(),
-            advice,
+            remedy,
         }
     })
 }

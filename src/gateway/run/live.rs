@@ -218,7 +218,7 @@ impl Look<'_> {
                 let what = format!("no gateway answers at {}: {error}", control.display());
                 let finding = Finding::error(FindingCode::Leak, what)
                     .because(Part::Host, "nothing is judged here")
-                    .instead(format!("start it: offramp run {}", file.display()));
+                    .remedy(format!("start it: offramp run {}", file.display()));
                 return self.seen.findings.push(finding);
             }
         };
@@ -337,7 +337,7 @@ impl Look<'_> {
             .at(probe.line)
             .because(Part::Host, told)
             .because(Part::Filter, format!("by the policy: {}", probe.verdict))
-            .instead("`offramp status` tells what is judged, and by which policy");
+            .remedy("`offramp status` tells what is judged, and by which policy");
         self.seen.findings.push(finding);
         Ok(())
     }

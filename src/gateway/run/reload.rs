@@ -80,7 +80,7 @@ impl<D: Divert> Gateway<D> {
         report(&findings).map_err(|_| {
             let errors = findings.iter().filter(|it| it.severity == Severity::Error);
             let errors: Vec<String> = errors
-                .map(|it| format!("{}; {}", it.what, it.advice))
+                .map(|it| format!("{}; {}", it.what, it.remedy))
                 .collect();
             errors.join("\n")
         })?;

@@ -10,8 +10,8 @@ use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use super::{firewall, preflight};
 use crate::gateway::divert::Divert;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
-use crate::gateway::host::finding::Finding;
 use crate::policy::FailMode;
+use crate::verify::Finding;
 
 /// A diversion by marks, routing rules and routes that is in the kernel.
 #[derive(Debug)]

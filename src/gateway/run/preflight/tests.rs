@@ -58,7 +58,7 @@ fn an_interface_that_is_missing_is_named_with_those_there_are() {
     let present = ["lo", "eth0", "tun1", "vpns0"].map(str::to_owned);
     let findings = check_interfaces(&diversion, &present);
     assert_one(&findings, Severity::Warning, "no interface tun0 yet");
-    assert!(findings[0].advice.contains("lo, eth0, tun1, vpns0"));
+    assert!(findings[0].remedy.contains("lo, eth0, tun1, vpns0"));
 }
 
 #[test]
