@@ -14,7 +14,7 @@ use super::RunError;
 use super::loader::{Loader, Occasion};
 use super::options::{control_path, cpus, metrics_address, workers_wanted};
 use crate::filter::CompiledPolicy;
-use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
+use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink, device_settings};
 use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::host::rights::{Needs, Rights};
 use crate::gateway::host::service::{Notice, ServiceManager};
@@ -114,11 +114,14 @@ impl<D: Divert> Gateway<D> {
         let query_log = QueryLogOptions::of(first.policy());
         let folder = query_log.as_ref().and_then(|log| log.place.folder());
         written.extend(folder.map(Path::to_owned));
+        let settings = device_settings(&summary.device);
         let rights = Rights::limit_to(Needs {
             files: &files,
             written: &written,
             control: control_path(&first.policy().gateway),
-            device: &summary.device,
+            settings: &settings.map(|(key, _)| Path::new("/proc/sys").join(key)),
+            programs: &D::programs(),
+            work: &|| D::check_rights().map_err(|error| error.to_string()),
         });
         // Threads start here: the file watch has one, too.
         let watch = FileWatch::new(&files)
@@ -380,5 +383,5 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
         .map_err(|source| RunError::Metrics { address, source })
 }
 
-/// Interval between comparisons of the kernel's state with what was installed: `nft` takes milliseconds.
+/// Interval between comparisons of the kernel's state with what was installed: listing it takes milliseconds.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);

@@ -7,10 +7,9 @@
 //! ```
 //!
 //! The check changes nothing. It looks up a route by connecting a UDP socket that sends nothing: the local address that
-//! the kernel assigns shows the route. Probes are datagrams with the mark that a client's packet would have, sent from
-//! an address of the host in the tunnel: the routing rules lead them to the filter, and its counters show whether it
-//! dropped them. All probes are packets that the policy drops, with a TTL of 1: if nothing drops them, they reach the
-//! next router at most.
+//! the kernel assigns shows the route. Probes are datagrams that the diversion leads to the filter as it leads a client's,
+//! sent from an address of the host in the tunnel; the filter's counters show whether it dropped them. All probes
+//! are packets that the policy drops, with a TTL of 1: if nothing drops them, they reach the next router at most.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -21,10 +20,10 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use socket2::SockRef;
 
+use super::Diverter;
 use super::options::control_path;
 use crate::filter::CompiledPolicy;
-use crate::gateway::divert::DivertPlan;
-use crate::gateway::divert::nftables::Diversion;
+use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::report::control;
 use crate::gateway::report::status::Status;
 use crate::gateway::resolver::probe::{Asker, Reply};
@@ -32,7 +31,7 @@ use crate::name::record_type;
 use crate::packet::Protocol;
 use crate::plan::zones::{Owner, Treatment};
 use crate::plan::{Answer, RoutePlan, Zones};
-use crate::policy::{DivertScope, Policy};
+use crate::policy::Policy;
 use crate::verdict::Action;
 use crate::verify::{Finding, FindingCode, Part};
 
@@ -288,14 +287,6 @@ impl Look<'_> {
     }
 
     fn send(&mut self, probe: &Probe, control: &Path) -> io::Result<()> {
-        let diversion = Diversion::of(self.policy());
-        let port = probe.to.port();
-        let may_be_media = diversion.media_ports.iter().any(|it| it.contains(port));
-        let mark = match diversion.scope {
-            DivertScope::All => diversion.mark.anywhere(),
-            DivertScope::Suspects if may_be_media => diversion.mark.may_be_media(),
-            DivertScope::Suspects | DivertScope::Policy => diversion.mark.ordinary(),
-        };
         let count = || -> io::Result<u64> {
             let verdicts = control::ask(control)?.verdicts;
             let same = verdicts
@@ -305,7 +296,8 @@ impl Look<'_> {
         };
         let before = count()?;
         let socket = UdpSocket::bind((probe.from, 0))?;
-        SockRef::from(&socket).set_mark(mark)?;
+        let plan = <Diverter as Divert>::Plan::of(self.policy());
+        plan.lead_probes(&socket, probe.to.port())?;
         match probe.to {
             SocketAddr::V4(_) => socket.set_ttl(1)?,
             SocketAddr::V6(_) => SockRef::from(&socket).set_unicast_hops_v6(1)?,

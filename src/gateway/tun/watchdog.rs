@@ -2,7 +2,7 @@
 //!
 //! A worker counts its exchanges with the kernel; one that has nothing to do looks up all the same, every
 //! [`IDLE_LIMIT`](super::device::IDLE_LIMIT). So a count that stands still is a stalled worker. The watchdog is a task of its own: what
-//! control waits for, such as `nft`, does not delay a heartbeat.
+//! control waits for, such as another program, does not delay a heartbeat.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::nft::{self, Contents, NftError};
@@ -46,6 +46,14 @@ pub enum DivertError {
 impl Divert for Installation {
     type Plan = Diversion;
     type Error = DivertError;
+
+    fn programs() -> Vec<PathBuf> {
+        vec![nft::program()]
+    }
+
+    fn check_rights() -> Result<(), DivertError> {
+        Ok(nft::try_out()?)
+    }
 
     async fn check_start(plan: &Diversion, netlink: &Netlink) -> Vec<Finding> {
         let mut findings = preflight::check_tables(plan, netlink).await;

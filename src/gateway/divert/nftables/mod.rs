@@ -32,15 +32,18 @@
 mod firewall;
 mod install;
 mod marks;
-pub mod nft;
+mod nft;
 mod preflight;
 mod route;
 
 pub use install::{DivertError, Installation};
 
 use std::fmt;
+use std::io;
+use std::net::UdpSocket;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use socket2::SockRef;
 
 use super::netlink;
 use super::{DivertPlan, DivertSummary};
@@ -212,6 +215,16 @@ impl DivertPlan for Diversion {
             prefixes: self.destinations.len(),
             on_failure: self.on_failure,
         }
+    }
+
+    fn lead_probes(&self, socket: &UdpSocket, port: u16) -> io::Result<()> {
+        let may_be_media = self.media_ports.iter().any(|it| it.contains(port));
+        let mark = match self.scope {
+            DivertScope::All => self.mark.anywhere(),
+            DivertScope::Suspects if may_be_media => self.mark.may_be_media(),
+            DivertScope::Suspects | DivertScope::Policy => self.mark.ordinary(),
+        };
+        SockRef::from(socket).set_mark(mark)
     }
 
     fn keys_for_restart(&self, running: &Self) -> Vec<&'static str> {

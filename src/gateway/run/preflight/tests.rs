@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::gateway::divert::nftables::Diversion;
+use crate::gateway::run::Diverter;
 use crate::policy::Severity;
 
 fn policy(options: &str) -> Policy {
@@ -26,7 +26,7 @@ fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
 }
 
 fn plan(options: &str) -> DivertSummary {
-    Diversion::of(&policy(options)).summary()
+    <Diverter as Divert>::Plan::of(&policy(options)).summary()
 }
 
 #[track_caller]
