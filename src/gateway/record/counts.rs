@@ -1,10 +1,23 @@
-//! [`OutletCounts`]: the numbers of records written and lost.
+//! [`OutletCounts`]: the numbers of records written and lost, and [`RecordStatus`], which reports them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::gateway::report::status::RecordStatus;
+use serde::{Deserialize, Serialize};
+
+/// Counters of a log or a capture: of dropped packets, or of queries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordStatus {
+    /// The path of its file, or standard output.
+    pub place: String,
+    /// Lines, or packets, written.
+    pub written: u64,
+    /// Lines, or packets, lost: the disk was full, or too slow.
+    pub lost: u64,
+    /// The error that keeps it from writing at the moment.
+    pub error: Option<String>,
+}
 
 /// The counters of one outlet.
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub(super) use self::counts::OutletCounts;
+pub use self::counts::RecordStatus;
 pub(super) use self::file::BoundedFile;
 pub(super) use self::lines::LineLog;
 pub(super) use self::outlet::{Outlet, Target};

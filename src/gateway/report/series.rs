@@ -26,7 +26,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::status::{DnsStatus, RecordStatus, Reloads, RuleStatus, Status};
+use super::status::{DnsStatus, Reloads, RuleStatus, Status};
+use crate::gateway::record::RecordStatus;
 use crate::gateway::resolver::Outcome;
 use crate::gateway::tun::publish::OTHERS;
 use crate::packet::Traffic;

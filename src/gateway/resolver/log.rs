@@ -19,8 +19,9 @@ use tracing::warn;
 
 use super::counters::Outcome;
 use crate::dns::ResponseCode;
-use crate::gateway::record::{LOG_PAUSE, LineLog, OutletCounts, PATIENCE, Place, WriterThread};
-use crate::gateway::report::status::RecordStatus;
+use crate::gateway::record::{
+    LOG_PAUSE, LineLog, OutletCounts, PATIENCE, Place, RecordStatus, WriterThread,
+};
 use crate::name::DnsName;
 use crate::name::record_type;
 use crate::policy::Policy;

@@ -28,8 +28,7 @@ use self::counts::Counts;
 pub use self::recorder::Recorder;
 pub use self::sample::{Noting, Sample, SampleReader, Suppressed, samples};
 use crate::filter::CompiledPolicy;
-use crate::gateway::record::{PATIENCE, Place};
-use crate::gateway::report::status::RecordStatus;
+use crate::gateway::record::{PATIENCE, Place, RecordStatus};
 use crate::policy::GatewayOptions;
 
 /// The log and the capture of dropped packets, and their files.

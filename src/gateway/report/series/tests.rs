@@ -1,9 +1,10 @@
 //! Few series, all of them right, whatever the policy and the traffic.
 
 use super::*;
+use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, InterfaceStatus, LatencyStatus, OutcomeStatus, RecordStatus,
-    Reloads, Repairs, VerdictStatus,
+    DeviceStatus, DiversionStatus, InterfaceStatus, LatencyStatus, OutcomeStatus, Reloads, Repairs,
+    VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
