@@ -225,14 +225,14 @@ fn live_with_records(
     offramp::gateway::tun::publish::Live,
     offramp::gateway::record::drops::SampleReader,
 ) {
-    use offramp::gateway::record::Place;
+    use offramp::gateway::record::LogSink;
     use offramp::gateway::record::drops::{CaptureOptions, DropOptions, LogOptions, samples};
     use offramp::gateway::tun::publish::{Live, Published};
     use std::sync::Arc;
 
     let reader = samples(&DropOptions {
         log: Some(LogOptions {
-            place: Place::Output,
+            place: LogSink::Output,
             rate: 1_000,
         }),
         capture: Some(CaptureOptions {

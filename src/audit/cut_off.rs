@@ -72,12 +72,12 @@ impl DestinationCounts {
 #[derive(Debug, Clone, Copy)]
 struct Recent {
     flow: u64,
-    place: Place,
+    place: CounterIndex,
 }
 
 /// Counters of a flow: positions of its service and its destination; [`NOWHERE`] if the tables are full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct CounterIndex {
     service: u16,
     destination: u16,
 }
@@ -199,7 +199,7 @@ impl CutOff {
     }
 
     #[inline]
-    fn count(&mut self, place: Place, packet: &PacketView<'_>, start: Option<Role>) {
+    fn count(&mut self, place: CounterIndex, packet: &PacketView<'_>, start: Option<Role>) {
         let Some(service) = self.services.get_mut(usize::from(place.service)) else {
             self.scattered.count(packet.length());
             return;
@@ -221,7 +221,13 @@ impl CutOff {
     }
 
     /// Returns the counters of a flow, and notes of it what does not change from packet to packet.
-    fn find(&mut self, service: Service, packet: &PacketView<'_>, port: u16, flow: u64) -> Place {
+    fn find(
+        &mut self,
+        service: Service,
+        packet: &PacketView<'_>,
+        port: u16,
+        flow: u64,
+    ) -> CounterIndex {
         let Some(service) = self.find_service(service) else {
             return NOWHERE;
         };
@@ -235,7 +241,7 @@ impl CutOff {
             }
         };
         counts.flows.insert(tagged(flow, tag));
-        Place {
+        CounterIndex {
             service,
             destination,
         }
@@ -317,7 +323,7 @@ impl CutOff {
 }
 
 /// Counters of flows whose service or destination the tables have no room for.
-const NOWHERE: Place = Place {
+const NOWHERE: CounterIndex = CounterIndex {
     service: u16::MAX,
     destination: u16::MAX,
 };

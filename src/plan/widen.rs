@@ -68,8 +68,8 @@ impl RoutePlan {
         let mut plan = self.clone();
         plan.tunnel = self.tunnel.subtract(excluded);
         plan.excludes =
-            super::entry::entries(excluded, &self.sources, |source| source.kind.is_public());
-        plan.includes = super::entry::entries(&plan.tunnel, &self.sources, |source| {
+            super::prefix::planned(excluded, &self.sources, |source| source.kind.is_public());
+        plan.includes = super::prefix::planned(&plan.tunnel, &self.sources, |source| {
             !source.kind.is_public()
         });
         plan

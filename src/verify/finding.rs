@@ -116,7 +116,7 @@ impl Part {
 
 /// The statement of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
+pub struct Statement {
     /// The part.
     pub part: Part,
     /// Its statement.
@@ -136,7 +136,7 @@ pub struct Finding {
     /// Related lines of the policy file, the main one first; empty for a condition of the host.
     pub lines: Vec<u32>,
     /// The conflicting statements, one for each part; empty for a condition of the host.
-    pub why: Vec<Reason>,
+    pub why: Vec<Statement>,
     /// The change that solves it: the text to write instead, or the command to run.
     pub remedy: String,
 }
@@ -186,7 +186,7 @@ impl Finding {
     #[must_use]
     pub fn because(mut self, part: Part, says: impl Into<String>) -> Self {
         let says = says.into();
-        self.why.push(Reason { part, says });
+        self.why.push(Statement { part, says });
         self
     }
 

@@ -34,7 +34,7 @@ mod subject;
 mod tests;
 
 pub use expect::{BrokenExpectation, Happens, broken_expectations};
-pub use finding::{Finding, FindingCode, Part, Reason};
+pub use finding::{Finding, FindingCode, Part, Statement};
 
 use crate::filter::CompiledPolicy;
 use crate::plan::{RoutePlan, Zones};

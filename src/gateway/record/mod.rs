@@ -23,14 +23,14 @@ use crate::policy::GatewayOptions;
 
 /// The destination of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum LogSink {
     /// Standard output.
     Output,
     /// A file, and older ones beside it.
     File(PathBuf),
 }
 
-impl Place {
+impl LogSink {
     /// Parses `word` of a policy: a path, or [`GatewayOptions::STANDARD_OUTPUT`].
     pub fn of(word: &str) -> Self {
         match word {
@@ -61,7 +61,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for LogSink {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Output => out.write_str("standard output"),

@@ -20,7 +20,7 @@ use tracing::warn;
 use super::counters::Outcome;
 use crate::dns::ResponseCode;
 use crate::gateway::record::{
-    LOG_PAUSE, LineLog, OutletCounts, PATIENCE, Place, RecordStatus, WriterThread,
+    LOG_PAUSE, LineLog, LogSink, OutletCounts, PATIENCE, RecordStatus, WriterThread,
 };
 use crate::name::DnsName;
 use crate::name::record_type;
@@ -30,7 +30,7 @@ use crate::policy::Policy;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryLogOptions {
     /// The file or stream that it writes to.
-    pub place: Place,
+    pub place: LogSink,
     /// Lines a second, at most, for each outcome.
     pub rate: u32,
 }
@@ -41,7 +41,7 @@ impl QueryLogOptions {
         let place = policy.dns.query_log.as_ref();
         let place = place.filter(|_| !policy.dns.listen.is_empty())?;
         Some(Self {
-            place: Place::of(&place.value),
+            place: LogSink::of(&place.value),
             rate: policy.dns.query_log_rate,
         })
     }
@@ -121,7 +121,7 @@ impl QueryLog {
 /// The way of queries to the log.
 #[derive(Debug, Clone)]
 pub(super) struct Noting {
-    entries: SyncSender<Entry>,
+    entries: SyncSender<LoggedQuery>,
     rate: u32,
 }
 
@@ -139,7 +139,7 @@ pub(super) struct Asked {
 
 /// An [`Asked`] that gets a line.
 #[derive(Debug)]
-struct Entry {
+struct LoggedQuery {
     at: SystemTime,
     outcome: Outcome,
     asked: Asked,
@@ -182,7 +182,7 @@ impl Sampler {
             *unwritten += 1;
             return;
         }
-        let entry = Entry {
+        let entry = LoggedQuery {
             at: SystemTime::now(),
             outcome,
             asked: asked(),
@@ -228,7 +228,7 @@ impl Recorder {
 
 /// The state of the thread.
 struct Writer {
-    received: Receiver<Entry>,
+    received: Receiver<LoggedQuery>,
     log: LineLog<{ Outcome::ALL.len() }>,
     counts: Arc<OutletCounts>,
 }
@@ -242,7 +242,7 @@ impl Writer {
             let is_last = stop.load(Ordering::Acquire);
             // Queries that arrive meanwhile wait for the next round.
             for entry in self.received.try_iter().take(MAX_WAITING) {
-                let Entry {
+                let LoggedQuery {
                     outcome, unwritten, ..
                 } = entry;
                 self.log.add(outcome as usize, unwritten, |out, unwritten| {
@@ -283,8 +283,8 @@ struct Line {
     unwritten: u64,
 }
 
-fn push_line(out: &mut Vec<u8>, entry: &Entry, unwritten: u64) {
-    let Entry {
+fn push_line(out: &mut Vec<u8>, entry: &LoggedQuery, unwritten: u64) {
+    let LoggedQuery {
         at, outcome, asked, ..
     } = entry;
     let question = asked.question.as_ref();
@@ -330,7 +330,7 @@ mod tests {
         let folder = format!("offramp-queries-{}-{name}", std::process::id());
         let folder = std::env::temp_dir().join(folder);
         _ = std::fs::remove_dir_all(&folder);
-        let place = Place::File(folder.join("queries.jsonl"));
+        let place = LogSink::File(folder.join("queries.jsonl"));
         (QueryLogOptions { place, rate: 3 }, folder)
     }
 

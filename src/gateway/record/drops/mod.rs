@@ -28,7 +28,7 @@ use self::counts::Counts;
 pub use self::recorder::Recorder;
 pub use self::sample::{Noting, Sample, SampleReader, Suppressed, samples};
 use crate::filter::CompiledPolicy;
-use crate::gateway::record::{PATIENCE, Place, RecordStatus};
+use crate::gateway::record::{LogSink, PATIENCE, RecordStatus};
 use crate::policy::GatewayOptions;
 
 /// The log and the capture of dropped packets, and their files.
@@ -44,7 +44,7 @@ pub struct DropOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
     /// The file or stream that it writes to.
-    pub place: Place,
+    pub place: LogSink,
     /// Lines a second, at most, for each reason.
     pub rate: u32,
 }
@@ -64,7 +64,7 @@ impl DropOptions {
     /// Returns the records that `gateway` asks for, and `capture` beside them.
     pub fn new(gateway: &GatewayOptions, capture: Option<&CaptureOptions>) -> Self {
         let log = gateway.drop_log.as_ref().map(|place| LogOptions {
-            place: Place::of(&place.value),
+            place: LogSink::of(&place.value),
             rate: gateway
                 .drop_log_rate
                 .map_or(GatewayOptions::DROP_LOG_RATE, |rate| rate.value),

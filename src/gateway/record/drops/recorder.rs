@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::capture::CaptureReader;
     use crate::filter::{Generation, Judge};
-    use crate::gateway::record::Place;
+    use crate::gateway::record::LogSink;
     use crate::packet::Received;
     use crate::verdict::Verdict;
     use std::path::{Path, PathBuf};
@@ -231,7 +231,7 @@ mod tests {
     fn log_to(path: &Path, rate: u32) -> DropOptions {
         DropOptions {
             log: Some(LogOptions {
-                place: Place::File(path.to_owned()),
+                place: LogSink::File(path.to_owned()),
                 rate,
             }),
             capture: None,

@@ -249,7 +249,7 @@ const MIN_SAMPLES: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LogOptions, Place};
+    use super::super::{LogOptions, LogSink};
     use super::*;
     use crate::gateway::record::drops::line;
     use std::time::Duration;
@@ -264,7 +264,7 @@ mod tests {
     }
 
     fn reader(rate: Option<u32>, snap_length: Option<usize>) -> SampleReader {
-        let place = Place::Output;
+        let place = LogSink::Output;
         samples(&DropOptions {
             log: rate.map(|rate| LogOptions { place, rate }),
             capture: snap_length.map(|snap_length| CaptureOptions {
