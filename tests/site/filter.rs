@@ -40,15 +40,7 @@ impl Filter {
     /// Returns its status.
     #[track_caller]
     pub fn status(&self) -> Status {
-        let ended = run(&mut program(&[
-            "status",
-            "--control",
-            &self.control,
-            "--json",
-        ]));
-        let status = ended.json();
-        ended.success();
-        Status(status)
+        Status::ask(&self.control)
     }
 
     /// Stops it as an init system does.
@@ -61,9 +53,18 @@ impl Filter {
 
 /// The counters of a running filter.
 #[derive(Debug)]
-pub struct Status(Value);
+pub struct Status(pub Value);
 
 impl Status {
+    /// Asks the filter that listens at `control`.
+    #[track_caller]
+    pub fn ask(control: &str) -> Self {
+        let ended = run(&mut program(&["status", "--control", control, "--json"]));
+        let status = ended.json();
+        ended.success();
+        Self(status)
+    }
+
     /// Returns packets dropped for `reason`.
     pub fn dropped(&self, reason: &str) -> u64 {
         self.verdicts("drop", reason)
@@ -74,7 +75,8 @@ impl Status {
         self.verdicts("forward", reason)
     }
 
-    fn verdicts(&self, action: &str, reason: &str) -> u64 {
+    /// Returns packets with this verdict.
+    pub fn verdicts(&self, action: &str, reason: &str) -> u64 {
         self.packets("verdicts", |it| {
             it["action"] == action && it["reason"] == reason
         })
