@@ -241,8 +241,8 @@ fn live_with_records(
             snap_length: 4_096,
         }),
     });
-    let noting = reader.noting(&policy);
-    let published = Published::new(policy, Some(noting), 1);
+    let writer = reader.writer(&policy);
+    let published = Published::new(policy, Some(writer), 1);
     let live = Live::new(Arc::new(published), 0, Arc::default());
     (live, reader)
 }

@@ -12,7 +12,7 @@ use super::error::{CliError, warn};
 use super::input::{compile, print_diagnostics, read_policy, refused};
 use crate::filter::Generation;
 use crate::gateway::host::feeds;
-use crate::gateway::run::live::{LiveOptions, Vantage, look};
+use crate::gateway::run::live::{self, LiveOptions, Vantage};
 use crate::plan::{RoutePlan, Zones};
 use crate::policy::{Code, Policy, Severity};
 use crate::verify::against::{Existing, audit};
@@ -97,7 +97,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         findings.extend(against(compiled.policy(), &plan, &zones, file)?);
     }
     if let Some(live) = options.live {
-        let live = LiveOptions {
+        let options = LiveOptions {
             vantage: match live {
                 Live::Gateway => Vantage::Gateway,
                 Live::Client => Vantage::Client,
@@ -105,10 +105,10 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             resolvers: options.resolver.clone(),
             control: options.control.clone(),
         };
-        let looked = look(path, &compiled, &plan, &zones, &live);
-        findings.extend(looked.findings);
-        for unseen in looked.unseen {
-            warn(&format!("not looked at: {unseen}"));
+        let report = live::check(path, &compiled, &plan, &zones, &options);
+        findings.extend(report.findings);
+        for unchecked in report.unchecked {
+            warn(&format!("not looked at: {unchecked}"));
         }
     }
     let is_stale = |finding: &Finding| finding.code == FindingCode::Stale;

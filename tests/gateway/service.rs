@@ -346,17 +346,17 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn a_stranger_who_holds_the_name_keeps_no_gateway_from_starting() {
+fn a_unrelated_who_holds_the_name_keeps_no_gateway_from_starting() {
     in_sandbox(&[], || {
         use socket2::{Domain, SockAddr, Socket, Type};
-        let site = PlainSite::new("stranger");
+        let site = PlainSite::new("unrelated");
         // The process accepts no connection, so that its identity cannot be checked.
         let address = SockAddr::unix("\0offramp/gateway").expect("a short name");
         let new = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
-        let (_stranger, _guests) = site.concentrator.enter(|| {
-            let stranger = new();
-            stranger.bind(&address).expect("a free name");
-            stranger.listen(0).expect("a bound socket");
+        let (_unrelated, _guests) = site.concentrator.enter(|| {
+            let unrelated = new();
+            unrelated.bind(&address).expect("a free name");
+            unrelated.listen(0).expect("a bound socket");
             let mut guests = Vec::new();
             loop {
                 let guest = new();
@@ -366,7 +366,7 @@ fn a_stranger_who_holds_the_name_keeps_no_gateway_from_starting() {
                 }
                 guests.push(guest);
             }
-            (stranger, guests)
+            (unrelated, guests)
         });
         let mut gateway = site.start("");
         assert!(

@@ -213,10 +213,10 @@ fn draw_node(
 
 /// As much of a name as a box holds.
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= MOST_CHARS {
+    if text.chars().count() <= MAX_CHARS {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(MOST_CHARS - 3).collect();
+    let kept: String = text.chars().take(MAX_CHARS - 3).collect();
     format!("{kept}...")
 }
 
@@ -232,7 +232,7 @@ const PANEL_HEIGHT: i32 = 370;
 const BOX_WIDTH: i32 = 138;
 const BOX_HEIGHT: i32 = 44;
 /// Returns the part of these letters that fits a box.
-const MOST_CHARS: usize = 20;
+const MAX_CHARS: usize = 20;
 const GOOD: &str = "#1a7f37";
 const BAD: &str = "#c62828";
 const FAINT_TEXT: &str = "#777777";

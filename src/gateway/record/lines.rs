@@ -26,17 +26,17 @@ impl<const KINDS: usize> LineLog<KINDS> {
         }
     }
 
-    /// Has `write` append a line of `kind`, which reports suppressed records before it: `unwritten`, and those lost.
+    /// Has `write` append a line of `kind`, which reports suppressed records before it: `suppressed`, and those lost.
     pub(in crate::gateway) fn add(
         &mut self,
         kind: usize,
-        unwritten: u64,
+        suppressed: u64,
         write: impl FnOnce(&mut Vec<u8>, u64),
     ) {
-        let unwritten = unwritten + std::mem::take(&mut self.carried[kind]);
-        write(&mut self.lines, unwritten);
+        let suppressed = suppressed + std::mem::take(&mut self.carried[kind]);
+        write(&mut self.lines, suppressed);
         self.count += 1;
-        self.stand_for[kind] += unwritten + 1;
+        self.stand_for[kind] += suppressed + 1;
     }
 
     /// Writes the gathered lines if they have at least `least` bytes.
@@ -69,9 +69,9 @@ mod tests {
         // It is a device, and no file.
         let mut log = LineLog::<2>::new("the log", &LogSink::File("/dev/null".into()));
         let write = |log: &mut LineLog<2>| {
-            for (kind, unwritten) in [(0, 4), (1, 0), (0, 3)] {
-                log.add(kind, unwritten, |out, unwritten| {
-                    out.extend_from_slice(format!("{kind} {unwritten}\n").as_bytes());
+            for (kind, suppressed) in [(0, 4), (1, 0), (0, 3)] {
+                log.add(kind, suppressed, |out, suppressed| {
+                    out.extend_from_slice(format!("{kind} {suppressed}\n").as_bytes());
                 });
             }
             log.flush(1, &counts);

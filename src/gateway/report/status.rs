@@ -226,7 +226,7 @@ impl DnsStatus {
                 })
                 .collect(),
             latency_microseconds: microseconds(latency.sum),
-            crowded_out_connections: server.counters().crowded_out(),
+            crowded_out_connections: server.counters().evicted(),
             query_log: log.status(),
         }
     }

@@ -62,7 +62,7 @@ impl Connections {
                 && let Some(idlest) = open.remove(&number)
             {
                 idlest.give_way.notify_one();
-                self.counters.add_crowded_out();
+                self.counters.add_evicted();
             }
         }
         let number = self.next.get();
@@ -126,7 +126,7 @@ mod tests {
         drop(first);
         let fourth = connections.admit(client(4), start);
         assert!(!must_go(&third).await && !must_go(&fourth).await);
-        assert_eq!(counters.crowded_out(), 1);
+        assert_eq!(counters.evicted(), 1);
     }
 
     #[tokio::test]

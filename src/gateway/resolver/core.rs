@@ -17,7 +17,7 @@ use super::limit::Limiter;
 use super::log::{Asked, Sampler};
 use super::server::Names;
 use crate::dns::{
-    self, Incoming, Key, LONGEST_KEY, Local, Query, ResponseCode, STREAM_LIMIT, Upstream,
+    self, Incoming, Key, Local, MAX_KEY, Query, ResponseCode, STREAM_LIMIT, Upstream,
 };
 
 /// The state of a server; only its thread holds it.
@@ -179,7 +179,7 @@ impl Core {
             Some(Local::Hidden) => return Some(Outcome::Hidden),
             None => {}
         }
-        let mut buffer = [0; LONGEST_KEY];
+        let mut buffer = [0; MAX_KEY];
         match self.cache.get(query.key(&mut buffer), now)? {
             Known::Answer(answer, age) => {
                 answer.write(out, query, age, limit);
@@ -202,7 +202,7 @@ impl Core {
         now: Instant,
         requests: &mut Vec<UpstreamRequest>,
     ) -> bool {
-        let mut buffer = [0; LONGEST_KEY];
+        let mut buffer = [0; MAX_KEY];
         let key = query.key(&mut buffer);
         let waiter = Waiter {
             message: message.into(),

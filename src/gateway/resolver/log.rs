@@ -107,8 +107,8 @@ impl QueryLog {
     }
 
     /// Returns the sender of queries to the log; `None` if there is no log.
-    pub(super) fn noting(&self) -> Option<Noting> {
-        Some(self.recorder.as_ref()?.noting.clone())
+    pub(super) fn sink(&self) -> Option<QuerySink> {
+        Some(self.recorder.as_ref()?.sink.clone())
     }
 
     /// Returns the counters of the log.
@@ -120,7 +120,7 @@ impl QueryLog {
 
 /// The way of queries to the log.
 #[derive(Debug, Clone)]
-pub(super) struct Noting {
+pub(super) struct QuerySink {
     entries: SyncSender<LoggedQuery>,
     rate: u32,
 }
@@ -143,28 +143,28 @@ struct LoggedQuery {
     at: SystemTime,
     outcome: Outcome,
     asked: Asked,
-    unwritten: u64,
+    suppressed: u64,
 }
 
 /// Chooses the queries that get a line; only the server's thread holds it.
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
-    noting: Option<Noting>,
+    sink: Option<QuerySink>,
     /// When the lines of this second began; `None` before the first.
     since: Option<Instant>,
     lines: [u32; Outcome::ALL.len()],
-    unwritten: [u64; Outcome::ALL.len()],
+    suppressed: [u64; Outcome::ALL.len()],
 }
 
 impl Sampler {
-    /// Hands over to `noting` from here on.
-    pub(super) fn follow(&mut self, noting: Option<Noting>) {
-        self.noting = noting;
+    /// Hands over to `sink` from here on.
+    pub(super) fn follow(&mut self, sink: Option<QuerySink>) {
+        self.sink = sink;
     }
 
     /// Hands over the result of `asked` for a query that had `outcome`, if it is to have a line.
     pub(super) fn note(&mut self, outcome: Outcome, now: Instant, asked: impl FnOnce() -> Asked) {
-        let Some(noting) = &self.noting else {
+        let Some(sink) = &self.sink else {
             return;
         };
         if self
@@ -174,24 +174,24 @@ impl Sampler {
             self.since = Some(now);
             self.lines = Default::default();
         }
-        let (lines, unwritten) = (
+        let (lines, suppressed) = (
             &mut self.lines[outcome as usize],
-            &mut self.unwritten[outcome as usize],
+            &mut self.suppressed[outcome as usize],
         );
-        if *lines >= noting.rate {
-            *unwritten += 1;
+        if *lines >= sink.rate {
+            *suppressed += 1;
             return;
         }
         let entry = LoggedQuery {
             at: SystemTime::now(),
             outcome,
             asked: asked(),
-            unwritten: *unwritten,
+            suppressed: *suppressed,
         };
-        match noting.entries.try_send(entry) {
-            Ok(()) => (*lines, *unwritten) = (*lines + 1, 0),
+        match sink.entries.try_send(entry) {
+            Ok(()) => (*lines, *suppressed) = (*lines + 1, 0),
             // The writer is slower than the queries, or has ended.
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => *unwritten += 1,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => *suppressed += 1,
         }
     }
 }
@@ -199,7 +199,7 @@ impl Sampler {
 /// A thread that writes the queries it is handed.
 #[derive(Debug)]
 struct Recorder {
-    noting: Noting,
+    sink: QuerySink,
     thread: WriterThread,
 }
 
@@ -213,7 +213,7 @@ impl Recorder {
         };
         let thread = WriterThread::start("offramp-queries", move |stop| writer.run(stop))?;
         Ok(Self {
-            noting: Noting {
+            sink: QuerySink {
                 entries,
                 rate: options.rate,
             },
@@ -243,11 +243,14 @@ impl Writer {
             // Queries that arrive meanwhile wait for the next round.
             for entry in self.received.try_iter().take(MAX_WAITING) {
                 let LoggedQuery {
-                    outcome, unwritten, ..
+                    outcome,
+                    suppressed,
+                    ..
                 } = entry;
-                self.log.add(outcome as usize, unwritten, |out, unwritten| {
-                    push_line(out, &entry, unwritten);
-                });
+                self.log
+                    .add(outcome as usize, suppressed, |out, suppressed| {
+                        push_line(out, &entry, suppressed);
+                    });
             }
             self.log.flush(1, &self.counts);
             if is_last {
@@ -280,10 +283,11 @@ struct Line {
     /// From the question to the answer.
     microseconds: u64,
     /// Suppressed queries of the same outcome since the last line.
-    unwritten: u64,
+    #[serde(rename = "unwritten")]
+    suppressed: u64,
 }
 
-fn push_line(out: &mut Vec<u8>, entry: &LoggedQuery, unwritten: u64) {
+fn push_line(out: &mut Vec<u8>, entry: &LoggedQuery, suppressed: u64) {
     let LoggedQuery {
         at, outcome, asked, ..
     } = entry;
@@ -301,7 +305,7 @@ fn push_line(out: &mut Vec<u8>, entry: &LoggedQuery, unwritten: u64) {
             ResponseCode::name(code).map_or_else(|| code.to_string(), ToOwned::to_owned)
         }),
         microseconds: u64::try_from(asked.took.as_micros()).unwrap_or(u64::MAX),
-        unwritten,
+        suppressed,
     };
     serde_json::to_writer(&mut *out, &line).expect("plain fields, into memory");
     out.push(b'\n');
@@ -342,7 +346,7 @@ mod tests {
         let mut sampler = Sampler::default();
         let now = Instant::now();
         sampler.note(Outcome::Hidden, now, || unreachable!("nobody asked for it"));
-        sampler.follow(Some(recorder.noting.clone()));
+        sampler.follow(Some(recorder.sink.clone()));
         for later in [now, now + SECOND] {
             for _ in 0..10 {
                 sampler.note(Outcome::Hidden, later, asked);
@@ -393,7 +397,7 @@ mod tests {
     fn a_log_that_is_stuck_holds_up_nobody() {
         let (entries, received) = sync_channel(2);
         let mut sampler = Sampler::default();
-        sampler.follow(Some(Noting { entries, rate: 100 }));
+        sampler.follow(Some(QuerySink { entries, rate: 100 }));
         let now = Instant::now();
         for _ in 0..10 {
             sampler.note(Outcome::Pinned, now, asked);
@@ -401,6 +405,6 @@ mod tests {
         assert_eq!(received.try_iter().count(), 2);
         sampler.note(Outcome::Pinned, now, asked);
         let next = received.try_recv().expect("there is room again");
-        assert_eq!(next.unwritten, 8);
+        assert_eq!(next.suppressed, 8);
     }
 }

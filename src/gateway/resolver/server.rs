@@ -19,7 +19,7 @@ use super::connections::Connections;
 use super::core::Core;
 use super::counters::DnsCounters;
 use super::forward::Forwarder;
-use super::log::{Noting, QueryLog};
+use super::log::{QueryLog, QuerySink};
 use super::socket::Listening;
 use super::{tcp, udp};
 use crate::gateway::host::rights;
@@ -47,7 +47,7 @@ pub(super) struct Names {
     pub(super) queries_per_second: u32,
     pub(super) cache_entries: u32,
     /// The sender of queries to the log, if there is one.
-    pub(super) log: Option<Noting>,
+    pub(super) log: Option<QuerySink>,
 }
 
 impl Names {
@@ -60,7 +60,7 @@ impl Names {
             upstreams: upstreams.iter().map(|address| address.value).collect(),
             queries_per_second: policy.dns.queries_per_second,
             cache_entries: policy.dns.cache_entries,
-            log: log.and_then(QueryLog::noting),
+            log: log.and_then(QueryLog::sink),
         }
     }
 
@@ -294,7 +294,7 @@ impl Room {
                     soft
                 }
             }
-            Err(_) => FEWEST_DESCRIPTORS,
+            Err(_) => MIN_DESCRIPTORS,
         };
         let descriptors = usize::try_from(descriptors.min(DESCRIPTORS)).unwrap_or(0);
         Self {
@@ -307,4 +307,4 @@ impl Room {
 /// Descriptors that the server can make use of.
 const DESCRIPTORS: u64 = 8_192;
 /// Descriptors that every process has.
-const FEWEST_DESCRIPTORS: u64 = 256;
+const MIN_DESCRIPTORS: u64 = 256;

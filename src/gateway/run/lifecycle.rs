@@ -23,7 +23,7 @@ use crate::gateway::host::watch::FileWatch;
 use crate::gateway::record::drops::{CaptureOptions, DropOptions, Drops};
 use crate::gateway::report::control::{self, ControlSocket};
 use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
-use crate::gateway::report::series::{Snapshot, Told};
+use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, DnsStatus, Reloads, Repairs, RuleStatus, Status, VerdictStatus,
 };
@@ -132,8 +132,8 @@ impl<D: Divert> Gateway<D> {
         if let Some(dns) = &dns {
             dns.publish(first.policy(), &queries);
         }
-        let noting = drops.noting(&first);
-        let published = Arc::new(Published::new(first, noting, count));
+        let writer = drops.writer(&first);
+        let published = Arc::new(Published::new(first, writer, count));
         let queues = device.into_queues();
         let workers = Workers::start(queues, &summary.device, &published, &schedule)
             .map_err(system("start the workers"))?;
@@ -303,7 +303,7 @@ impl<D: Divert> Gateway<D> {
         let ready = self.diverting && self.workers.all_live() && self.watchdog.all_live();
         let snapshot = if questions.want_numbers() {
             let status = self.status().await;
-            Some(Told::Gateway(Arc::new(Snapshot { status, ready })))
+            Some(Report::Gateway(Arc::new(Snapshot { status, ready })))
         } else {
             None
         };

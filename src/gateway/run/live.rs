@@ -57,44 +57,44 @@ pub struct LiveOptions {
 
 /// The result of the check.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Looked {
+pub struct LiveReport {
     /// Deviations from the policy.
     pub findings: Vec<Finding>,
     /// Checks that were not possible, each with its reason.
-    pub unseen: Vec<String>,
+    pub unchecked: Vec<String>,
 }
 
 /// Checks that this host behaves as the policy specifies. `file` is the policy file.
-pub fn look(
+pub fn check(
     file: &Path,
     policy: &CompiledPolicy,
     plan: &RoutePlan,
     zones: &Zones,
     options: &LiveOptions,
-) -> Looked {
-    let mut look = Look {
+) -> LiveReport {
+    let mut check = LiveCheck {
         policy,
         local: local_addresses(),
         options,
-        seen: Looked::default(),
+        report: LiveReport::default(),
     };
-    look.names(zones);
-    look.routes(plan);
+    check.names(zones);
+    check.routes(plan);
     if options.vantage == Vantage::Gateway {
-        look.gateway(file);
+        check.gateway(file);
     }
-    look.seen
+    check.report
 }
 
-struct Look<'a> {
+struct LiveCheck<'a> {
     policy: &'a CompiledPolicy,
     /// The addresses of this host.
     local: Vec<IpAddr>,
     options: &'a LiveOptions,
-    seen: Looked,
+    report: LiveReport,
 }
 
-impl Look<'_> {
+impl LiveCheck<'_> {
     fn policy(&self) -> &Policy {
         self.policy.policy()
     }
@@ -126,8 +126,8 @@ impl Look<'_> {
     fn names(&mut self, zones: &Zones) {
         let resolvers = self.resolvers();
         if resolvers.is_empty() {
-            let unseen = "names: no DNS server is known; write --resolver ADDRESS";
-            self.seen.unseen.push(unseen.to_owned());
+            let unchecked = "names: no DNS server is known; write --resolver ADDRESS";
+            self.report.unchecked.push(unchecked.to_owned());
         }
         for server in resolvers {
             if let Err(why) = self.names_at(server, zones) {
@@ -135,7 +135,7 @@ impl Look<'_> {
                 let finding = Finding::error(FindingCode::Blackhole, what)
                     .because(Part::Host, "it was asked as a client asks it")
                     .because(Part::Names, "clients resolve nothing");
-                self.seen.findings.push(finding);
+                self.report.findings.push(finding);
             }
         }
     }
@@ -158,7 +158,7 @@ impl Look<'_> {
                 let reply = asker.ask(&owner.name, *asked)?;
                 let wanted = zones.answer(&owner.name, *asked);
                 let finding = compare(server, owner, *asked, &wanted, &reply);
-                self.seen.findings.extend(finding);
+                self.report.findings.extend(finding);
             }
         }
         Ok(())
@@ -202,7 +202,7 @@ impl Look<'_> {
                         .because(Part::Host, error.to_string())
                 }
             };
-            self.seen.findings.push(finding.at(source.line));
+            self.report.findings.push(finding.at(source.line));
         }
     }
 
@@ -218,14 +218,14 @@ impl Look<'_> {
                 let finding = Finding::error(FindingCode::Leak, what)
                     .because(Part::Host, "nothing is judged here")
                     .remedy(format!("start it: offramp run {}", file.display()));
-                return self.seen.findings.push(finding);
+                return self.report.findings.push(finding);
             }
         };
-        self.seen.findings.extend(about_status(&status, file));
+        self.report.findings.extend(about_status(&status, file));
         for probe in self.probes() {
             if let Err(error) = self.send(&probe, &control) {
-                let unseen = format!("filter: a probe to {} was not sent: {error}", probe.to);
-                self.seen.unseen.push(unseen);
+                let unchecked = format!("filter: a probe to {} was not sent: {error}", probe.to);
+                self.report.unchecked.push(unchecked);
             }
         }
     }
@@ -269,7 +269,7 @@ impl Look<'_> {
         }
         for (without, family) in families_without.into_iter().zip(["IPv4", "IPv6"]) {
             if without {
-                self.seen.unseen.push(format!(
+                self.report.unchecked.push(format!(
                     "filter: this host has no {family} address in vpn.client_subnets to send probes from"
                 ));
             }
@@ -324,13 +324,13 @@ impl Look<'_> {
             "the gateway does not drop what clients send to udp {}",
             probe.to
         );
-        let told = format!("of {PROBE_PACKETS} probes its counters tell of {risen}");
+        let counted = format!("of {PROBE_PACKETS} probes its counters tell of {risen}");
         let finding = Finding::error(code, what)
             .at(probe.line)
-            .because(Part::Host, told)
+            .because(Part::Host, counted)
             .because(Part::Filter, format!("by the policy: {}", probe.verdict))
             .remedy("`offramp status` tells what is judged, and by which policy");
-        self.seen.findings.push(finding);
+        self.report.findings.push(finding);
         Ok(())
     }
 }

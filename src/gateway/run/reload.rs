@@ -100,8 +100,8 @@ impl<D: Divert> Gateway<D> {
             dns.publish(policy.policy(), &self.queries);
         }
         self.drops.change(&policy.policy().gateway).await;
-        let noting = self.drops.noting(&policy);
-        self.published.publish(policy, noting);
+        let writer = self.drops.writer(&policy);
+        self.published.publish(policy, writer);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use crate::gateway::host::service::ServiceManager;
 use crate::gateway::host::source::{LoadError, PolicySource};
 use crate::gateway::host::watch::{FileWatch, fingerprint};
 use crate::gateway::report::metrics::{MetricsServer, Serving};
-use crate::gateway::report::series::{NamesSnapshot, Told};
+use crate::gateway::report::series::{NamesSnapshot, Report};
 use crate::gateway::report::status::{DnsStatus, Reloads};
 use crate::gateway::resolver::QueryLog;
 use crate::gateway::resolver::{DnsError, DnsServer, listen_addresses};
@@ -126,7 +126,7 @@ async fn serve(
                     generation: generation.0,
                     reloads: reloads.clone(),
                 });
-                questions.answer(true, snapshot.map(|it| Told::Names(Arc::new(it))));
+                questions.answer(true, snapshot.map(|it| Report::Names(Arc::new(it))));
                 continue;
             }
             why = DnsServer::ended(&mut server) => return Err(AloneError::Ended(why)),

@@ -154,7 +154,7 @@ impl Scene {
                 Side::Vpn => registered,
                 Side::Internal | Side::External => Registration::External,
             };
-            let told = match registration {
+            let announced = match registration {
                 Registration::Internal if relay.inside != HostAddresses::default() => relay.inside,
                 Registration::Internal | Registration::External => relay.public,
             };
@@ -207,7 +207,7 @@ impl Scene {
                 tunnel,
                 local,
                 home,
-                relay: told,
+                relay: announced,
                 registration,
             }
         };

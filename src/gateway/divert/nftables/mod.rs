@@ -312,18 +312,13 @@ const fn family_flag(prefix: IpNet) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::host::sample;
 
     fn diversion(options: &str) -> Diversion {
-        let text = format!(
-            "[vpn]\ninterfaces = [\"tun0\", \"vpns*\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
-             [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n\
-             [[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n\
+        Diversion::of(&sample::policy(&format!(
+            "[[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n\
              [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.32\", \"167.55.49.33\"]\n{options}"
-        );
-        match crate::policy::parse("test.toml", text.as_bytes()) {
-            Ok((policy, _)) => Diversion::of(&policy),
-            Err(errors) => panic!("{errors}"),
-        }
+        )))
     }
 
     #[test]

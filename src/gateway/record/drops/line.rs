@@ -29,13 +29,14 @@ struct Line<'a> {
     /// Of the policy.
     generation: u64,
     /// Suppressed packets, dropped for the same reason since the last line.
-    unwritten: u64,
+    #[serde(rename = "unwritten")]
+    suppressed: u64,
     /// The defect of the header.
     malformed: Option<String>,
 }
 
 /// Appends the line of `sample`, which `by` has judged.
-pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, unwritten: u64) {
+pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, suppressed: u64) {
     let rule = sample.verdict.rule.and_then(|rule| by.rules.rule(rule));
     // The format begins in 1970, as the clocks of Linux do, and ends long after them.
     let at = sample.at.max(SystemTime::UNIX_EPOCH);
@@ -51,7 +52,7 @@ pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, unwritt
         protocol: None,
         length: sample.length,
         generation: by.generation.0,
-        unwritten,
+        suppressed,
         malformed: None,
     };
     match sample.received().parse() {

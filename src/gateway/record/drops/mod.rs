@@ -1,9 +1,9 @@
 //! Records of dropped packets: a log of samples, and a capture.
 //!
 //! ```text
-//!  worker 0 ──▶ Noting ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
-//!  worker 1 ──▶ Noting ─┤                      │              └──▶ capture    pcapng, the reason as packet comment
-//!                       └ free ◀───────────────┘
+//!  worker 0 ──▶ SampleWriter ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
+//!  worker 1 ──▶ SampleWriter ─┤                      │              └──▶ capture    pcapng, the reason as packet comment
+//!                             └ free ◀───────────────┘
 //! ```
 //!
 //! Both are off by default. A worker copies the beginning of a packet into a preallocated sample,
@@ -26,7 +26,7 @@ use tracing::warn;
 
 use self::counts::Counts;
 pub use self::recorder::Recorder;
-pub use self::sample::{Noting, Sample, SampleReader, Suppressed, samples};
+pub use self::sample::{Sample, SampleReader, SampleWriter, Suppressed, samples};
 use crate::filter::CompiledPolicy;
 use crate::gateway::record::{LogSink, PATIENCE, RecordStatus};
 use crate::policy::GatewayOptions;
@@ -138,9 +138,9 @@ impl Drops {
     }
 
     /// Returns a worker's end for drops by `policy`; `None` if there is neither log nor capture.
-    pub fn noting(&self, policy: &CompiledPolicy) -> Option<Noting> {
+    pub fn writer(&self, policy: &CompiledPolicy) -> Option<SampleWriter> {
         let recorder = self.recorder.as_ref()?;
-        Some(recorder.noting(policy))
+        Some(recorder.writer(policy))
     }
 
     /// Returns the counters of the log.

@@ -3,19 +3,9 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::gateway::host::sample::policy;
 use crate::gateway::run::Diverter;
 use crate::policy::Severity;
-
-fn policy(options: &str) -> Policy {
-    let text = format!(
-        "[vpn]\ninterfaces = [\"tun0\", \"vpns*\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
-         [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n{options}"
-    );
-    match crate::policy::parse("test.toml", text.as_bytes()) {
-        Ok((policy, _)) => policy,
-        Err(errors) => panic!("{errors}"),
-    }
-}
 
 /// The findings for correct forwarding settings with `changes` applied.
 fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
