@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use hickory_proto::op::Message;
 
 use super::{
-    EdnsUse, Heard, Incoming, MAX_KEY, Query, STREAM_LIMIT, Upstream, screen, write_local,
+    EdnsUse, Incoming, MAX_KEY, Query, STREAM_LIMIT, Upstream, UpstreamReply, screen, write_local,
 };
 use crate::name::DnsName;
 use crate::name::record_type;
@@ -159,8 +159,11 @@ fn check_answer(bytes: &[u8]) {
     };
     let asked = Upstream::of(&query);
     let id = u16::from_be_bytes([bytes[0], bytes[1]]);
-    assert_eq!(asked.hear(id.wrapping_add(1), bytes), Heard::Another);
-    if asked.hear(id, bytes) != Heard::Answer {
+    assert_eq!(
+        asked.classify(id.wrapping_add(1), bytes),
+        UpstreamReply::Unrelated
+    );
+    if asked.classify(id, bytes) != UpstreamReply::Answer {
         return;
     }
     let Ok(prepared) = screen(bytes, &asked, zones()) else {

@@ -57,7 +57,7 @@ pub enum Unusable {
     Entangled,
 }
 
-/// Returns `message`, the answer to `asked` ([`Heard::Answer`](super::Heard::Answer)), without records that must not
+/// Returns `message`, the answer to `asked` ([`UpstreamReply::Answer`](super::UpstreamReply::Answer)), without records that must not
 /// pass.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use expect::{BrokenExpectation, Happens, broken_expectations};
+pub use expect::{ActualOutcome, BrokenExpectation, broken_expectations};
 pub use finding::{Finding, FindingCode, Part, Statement};
 
 use crate::filter::CompiledPolicy;

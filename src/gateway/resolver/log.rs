@@ -127,7 +127,7 @@ pub(super) struct QuerySink {
 
 /// A query and its outcome.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct QueryRecord {
     pub(super) client: IpAddr,
     pub(super) is_stream: bool,
     /// Name and type, where they could be read.
@@ -137,12 +137,12 @@ pub(super) struct Asked {
     pub(super) took: Duration,
 }
 
-/// An [`Asked`] that gets a line.
+/// An [`QueryRecord`] that gets a line.
 #[derive(Debug)]
 struct LoggedQuery {
     at: SystemTime,
     outcome: Outcome,
-    asked: Asked,
+    asked: QueryRecord,
     suppressed: u64,
 }
 
@@ -163,7 +163,12 @@ impl Sampler {
     }
 
     /// Hands over the result of `asked` for a query that had `outcome`, if it is to have a line.
-    pub(super) fn note(&mut self, outcome: Outcome, now: Instant, asked: impl FnOnce() -> Asked) {
+    pub(super) fn note(
+        &mut self,
+        outcome: Outcome,
+        now: Instant,
+        asked: impl FnOnce() -> QueryRecord,
+    ) {
         let Some(sink) = &self.sink else {
             return;
         };
@@ -319,8 +324,8 @@ const MAX_WAITING: usize = 1_024;
 mod tests {
     use super::*;
 
-    fn asked() -> Asked {
-        Asked {
+    fn asked() -> QueryRecord {
+        QueryRecord {
             client: "::ffff:172.16.1.10".parse().expect("an address"),
             is_stream: false,
             question: Some(("Sip.contoso.com".parse().expect("a name"), 33)),
@@ -351,7 +356,7 @@ mod tests {
             for _ in 0..10 {
                 sampler.note(Outcome::Hidden, later, asked);
             }
-            sampler.note(Outcome::Dropped, later, || Asked {
+            sampler.note(Outcome::Dropped, later, || QueryRecord {
                 question: None,
                 response: None,
                 is_stream: true,

@@ -250,11 +250,11 @@ struct Work {
 impl Work {
     /// Answers until it receives the signal to stop.
     async fn go(self, stopped: oneshot::Receiver<()>) -> io::Result<()> {
-        let room = Room::find();
-        let connections = Connections::new(room.connections, Arc::clone(&self.counters));
-        let core = Core::new(self.published, self.counters, room.questions);
+        let limits = DescriptorLimits::find();
+        let connections = Connections::new(limits.connections, Arc::clone(&self.counters));
+        let core = Core::new(self.published, self.counters, limits.questions);
         let core = Rc::new(RefCell::new(core));
-        let forwarder = Rc::new(Forwarder::new(room.questions));
+        let forwarder = Rc::new(Forwarder::new(limits.questions));
         let mut receivers = tokio::task::JoinSet::new();
         for listening in self.sockets {
             let socket = Rc::new(UdpSocket::from_std(listening.datagrams)?);
@@ -277,12 +277,12 @@ impl Work {
 }
 
 /// The limits on sockets and connections open at a time.
-struct Room {
+struct DescriptorLimits {
     questions: usize,
     connections: usize,
 }
 
-impl Room {
+impl DescriptorLimits {
     /// Raises the limit on descriptors as far as the process may, and shares it out.
     fn find() -> Self {
         let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {

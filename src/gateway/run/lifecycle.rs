@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use super::RunError;
-use super::loader::{Loader, Occasion};
+use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, workers_wanted};
 use crate::filter::CompiledPolicy;
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink, device_settings};
@@ -202,14 +202,14 @@ impl<D: Divert> Gateway<D> {
         let mut reconcile = tokio::time::interval(RECONCILE_INTERVAL);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The policy may have changed during the start.
-        self.ask_for_policy(Occasion::FileChange);
+        self.ask_for_policy(ReloadTrigger::FileChange);
         loop {
             tokio::select! {
                 _ = reconcile.tick() => self.reconcile().await,
                 _ = self.signals.terminate.recv() => break,
                 _ = self.signals.interrupt.recv() => break,
-                _ = self.signals.hang_up.recv() => self.ask_for_policy(Occasion::Signal),
-                () = self.watch.changed() => self.ask_for_policy(Occasion::FileChange),
+                _ = self.signals.hang_up.recv() => self.ask_for_policy(ReloadTrigger::Signal),
+                () = self.watch.changed() => self.ask_for_policy(ReloadTrigger::FileChange),
                 loaded = self.loader.loaded() => self.take(loaded).await,
                 change = self.links.next() => self.follow(change).await,
                 stream = self.control.accept() => {

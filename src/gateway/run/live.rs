@@ -26,7 +26,7 @@ use crate::filter::CompiledPolicy;
 use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::report::control;
 use crate::gateway::report::status::Status;
-use crate::gateway::resolver::probe::{Asker, Reply};
+use crate::gateway::resolver::probe::{ProbeClient, Reply};
 use crate::name::record_type;
 use crate::packet::Protocol;
 use crate::plan::zones::{Owner, Treatment};
@@ -142,7 +142,7 @@ impl LiveCheck<'_> {
 
     fn names_at(&mut self, server: SocketAddr, zones: &Zones) -> Result<(), String> {
         // The server may answer clients only.
-        let asker = Asker::new(server, self.own_in_tunnel(server.ip()));
+        let client = ProbeClient::new(server, self.own_in_tunnel(server.ip()));
         for owner in zones.owners() {
             let types: &[u16] = match &owner.treatment {
                 Treatment::Pinned(_) => &[
@@ -155,7 +155,7 @@ impl LiveCheck<'_> {
                 Treatment::NoData(_) => &[],
             };
             for asked in types {
-                let reply = asker.ask(&owner.name, *asked)?;
+                let reply = client.ask(&owner.name, *asked)?;
                 let wanted = zones.answer(&owner.name, *asked);
                 let finding = compare(server, owner, *asked, &wanted, &reply);
                 self.report.findings.extend(finding);

@@ -4,7 +4,7 @@ use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
 use super::lifecycle::Gateway;
-use super::loader::{Loaded, Occasion};
+use super::loader::{Loaded, ReloadTrigger};
 use super::options::keys_for_restart;
 use super::{preflight, report};
 use crate::filter::{CompiledPolicy, Generation};
@@ -14,9 +14,9 @@ use crate::policy::Severity;
 
 impl<D: Divert> Gateway<D> {
     /// Requests a load; the control loop takes the policy once it is loaded.
-    pub(super) fn ask_for_policy(&mut self, occasion: Occasion) {
+    pub(super) fn ask_for_policy(&mut self, trigger: ReloadTrigger) {
         let next = self.next_generation();
-        self.loader.ask(occasion, next);
+        self.loader.ask(trigger, next);
     }
 
     fn next_generation(&self) -> Generation {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::loader::{Loader, Occasion};
+use super::loader::{Loader, ReloadTrigger};
 use crate::filter::Generation;
 use crate::gateway::host::service::ServiceManager;
 use crate::gateway::host::source::{LoadError, PolicySource};
@@ -111,11 +111,11 @@ async fn serve(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => {
-                loader.ask(Occasion::Signal, next);
+                loader.ask(ReloadTrigger::Signal, next);
                 continue;
             }
             () = watch.changed() => {
-                loader.ask(Occasion::FileChange, next);
+                loader.ask(ReloadTrigger::FileChange, next);
                 continue;
             }
             loaded = loader.loaded() => loaded,
