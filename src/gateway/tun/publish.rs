@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use crate::datapath::MemoryBackend;
     use crate::datapath::worker;
-    use crate::gateway::host::sample::compiled;
+    use crate::gateway::host::sample::{compiled, datagram};
 
     fn policy(server: &str, generation: u64) -> CompiledPolicy {
         let server = format!("[[server]]\nname = \"{server}\"\naddresses = [\"10.1.0.10\"]\n");
@@ -236,12 +236,7 @@ mod tests {
     }
 
     fn to_server() -> Vec<u8> {
-        let mut packet = Vec::new();
-        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 1, 0, 10], 64)
-            .udp(50_000, 5_061)
-            .write(&mut packet, &[0; 72])
-            .expect("room");
-        packet
+        datagram([10, 1, 0, 10], 5_061, 72)
     }
 
     #[test]
@@ -332,12 +327,7 @@ mod tests {
     }
 
     fn to_remote_desktop() -> Vec<u8> {
-        let mut packet = Vec::new();
-        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 9, 0, 1], 64)
-            .udp(50_000, 3_389)
-            .write(&mut packet, &[0; 72])
-            .expect("room");
-        packet
+        datagram([10, 9, 0, 1], 3_389, 72)
     }
 
     #[test]

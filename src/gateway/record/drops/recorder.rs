@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::capture::CaptureReader;
     use crate::filter::Judge;
-    use crate::gateway::host::sample::compiled;
+    use crate::gateway::host::sample::{compiled, datagram};
     use crate::gateway::record::LogSink;
     use crate::packet::Received;
     use crate::verdict::Verdict;
@@ -203,11 +203,7 @@ mod tests {
 
     /// Drops `count` packets of 1,028 bytes.
     fn drop_media(writer: &SampleWriter, count: usize, suppressed: &mut Suppressed) {
-        let mut packet = Vec::new();
-        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 20, 0, 7], 64)
-            .udp(50_000, 50_020)
-            .write(&mut packet, &[7; 1_000])
-            .expect("room");
+        let packet = datagram([10, 20, 0, 7], 50_020, 1_000);
         let received = [Received::whole(&packet, Duration::ZERO)];
         let mut verdicts = [Verdict::drop(Reason::Malformed)];
         Judge::new(1).judge(&compiled("", 1), &received, &mut verdicts);

@@ -256,7 +256,7 @@ const MIN_SAMPLES: usize = 64;
 mod tests {
     use super::super::{LogOptions, LogSink};
     use super::*;
-    use crate::gateway::host::sample::compiled;
+    use crate::gateway::host::sample::{compiled, datagram};
     use crate::gateway::record::drops::line;
     use std::time::Duration;
 
@@ -277,15 +277,6 @@ mod tests {
                 snap_length,
             }),
         })
-    }
-
-    fn udp(destination: [u8; 4], port: u16, length: usize) -> Vec<u8> {
-        let mut packet = Vec::new();
-        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], destination, 64)
-            .udp(50_000, port)
-            .write(&mut packet, &vec![7; length])
-            .expect("room");
-        packet
     }
 
     /// Hands over `packets`, and counts those that are suppressed in `suppressed`.
@@ -337,10 +328,10 @@ mod tests {
         .write(&mut ipv6, &[0; 1_000])
         .expect("room");
         let packets = [
-            udp([10, 1, 0, 10], 5_061, 10),
+            datagram([10, 1, 0, 10], 5_061, 10),
             ipv6,
             vec![0x45, 0, 0],
-            udp([10, 20, 0, 7], 53, 10),
+            datagram([10, 20, 0, 7], 53, 10),
         ];
         note(&reader, &packets, &mut [0; Reason::ALL.len()]);
         let lines = lines(&reader);
@@ -379,8 +370,8 @@ mod tests {
     #[test]
     fn a_reason_has_its_lines_of_a_second_and_the_next_one_says_how_many_had_none() {
         let reader = reader(Some(2), None);
-        let media = udp([10, 20, 0, 7], 50_020, 10);
-        let server = udp([10, 1, 0, 10], 5_061, 10);
+        let media = datagram([10, 20, 0, 7], 50_020, 10);
+        let server = datagram([10, 1, 0, 10], 5_061, 10);
         let mut suppressed = [0; Reason::ALL.len()];
         note(&reader, &vec![media.clone(); 10], &mut suppressed);
         // One reason takes no lines from another.
@@ -404,7 +395,7 @@ mod tests {
         let reader = reader(Some(1_000), Some(60_000));
         let count = reader.capacity();
         assert_eq!(count, MIN_SAMPLES);
-        let media = vec![udp([10, 20, 0, 7], 50_020, 10); 1_500];
+        let media = vec![datagram([10, 20, 0, 7], 50_020, 10); 1_500];
         let mut suppressed = [0; Reason::ALL.len()];
         note(&reader, &media, &mut suppressed);
         let lines = lines(&reader).len() as u64;
@@ -422,7 +413,7 @@ mod tests {
     #[test]
     fn a_capture_has_all_packets_and_a_log_beside_it_no_more_lines() {
         let reader = reader(Some(1), Some(64));
-        let media = vec![udp([10, 20, 0, 7], 50_020, 1_000); 5];
+        let media = vec![datagram([10, 20, 0, 7], 50_020, 1_000); 5];
         note(&reader, &media, &mut [0; Reason::ALL.len()]);
         let mut kept = Vec::new();
         while let Some(sample) = reader.next() {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::gateway::host::sample::policy;
+use crate::gateway::host::sample::{assert_one, policy};
 use crate::gateway::run::Diverter;
 use crate::policy::Severity;
 
@@ -17,14 +17,6 @@ fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
 
 fn plan(options: &str) -> DivertSummary {
     <Diverter as Divert>::Plan::of(&policy(options)).summary()
-}
-
-#[track_caller]
-fn assert_one(findings: &[Finding], severity: Severity, part: &str) {
-    assert!(
-        matches!(findings, [one] if one.severity == severity && one.what.contains(part)),
-        "{findings:#?}"
-    );
 }
 
 #[test]

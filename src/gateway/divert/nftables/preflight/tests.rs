@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::gateway::divert::DivertPlan;
 use crate::gateway::divert::nftables::firewall;
-use crate::gateway::host::sample::policy;
+use crate::gateway::host::sample::{assert_one, policy};
 use crate::policy::Severity;
 
 /// Returns the findings for a sound host with `changes` to its settings.
@@ -21,14 +21,6 @@ fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
     settings.extend(changes.iter().copied());
     let read = move |key: &str| settings.get(key).copied();
     check_settings(&Diversion::of(&policy("")), &Settings { read })
-}
-
-#[track_caller]
-fn assert_one(findings: &[Finding], severity: Severity, part: &str) {
-    assert!(
-        matches!(findings, [one] if one.severity == severity && one.what.contains(part)),
-        "{findings:#?}"
-    );
 }
 
 #[test]
