@@ -346,7 +346,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn a_unrelated_who_holds_the_name_keeps_no_gateway_from_starting() {
+fn an_unrelated_process_that_holds_the_name_keeps_no_gateway_from_starting() {
     in_sandbox(&[], || {
         use socket2::{Domain, SockAddr, Socket, Type};
         let site = PlainSite::new("unrelated");
