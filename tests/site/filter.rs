@@ -1,7 +1,5 @@
 //! `offramp run` on the concentrator, its counters, and the state it leaves in the kernel.
 
-use std::process::Command;
-
 use serde_json::Value;
 
 use super::{Daemon, Host, Site};
@@ -159,13 +157,7 @@ pub struct KernelState(Vec<String>);
 
 impl KernelState {
     pub fn of(host: &Host) -> Self {
-        let show = |command: &str| {
-            let mut words = command.split(' ');
-            let program = words.next().unwrap_or_default();
-            let shown = host.run(Command::new(program).args(words)).success();
-            format!("{command}\n{shown}")
-        };
-        let commands = [
+        Self(host.show(&[
             "ip rule",
             "ip -6 rule",
             "ip route show table all",
@@ -175,7 +167,6 @@ impl KernelState {
             "nft list ruleset",
             "grep -r . /proc/sys/net/ipv4/conf --include=rp_filter --include=src_valid_mark",
             "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
-        ];
-        Self(commands.map(show).to_vec())
+        ]))
     }
 }

@@ -2,7 +2,6 @@
 //! the tunnel; these tests are about the gateway, not the daemon.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
 use std::time::Duration;
 
 use offramp::gateway::testbed::traffic::serve_udp;
@@ -123,19 +122,15 @@ impl PlainSite {
 
     /// Returns the complete network configuration of the concentrator's kernel.
     pub fn kernel(&self) -> String {
-        let commands: [&[&str]; 6] = [
-            &["ip", "-4", "rule"],
-            &["ip", "-6", "rule"],
-            &["ip", "-4", "route", "show", "table", "all"],
-            &["ip", "-6", "route", "show", "table", "all"],
-            &["ip", "-brief", "link"],
-            &["nft", "list", "ruleset"],
-        ];
-        let outputs = commands.map(|words| {
-            let mut command = Command::new(words[0]);
-            self.concentrator.run(command.args(&words[1..])).success()
-        });
-        outputs.join("\n")
+        let shown = self.concentrator.show(&[
+            "ip -4 rule",
+            "ip -6 rule",
+            "ip -4 route show table all",
+            "ip -6 route show table all",
+            "ip -brief link",
+            "nft list ruleset",
+        ]);
+        shown.join("\n")
     }
 
     /// Answers every datagram to a socket of the corporate network, for as long as the test runs.

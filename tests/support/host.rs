@@ -48,6 +48,18 @@ impl Host {
         &self.namespace
     }
 
+    /// Returns what each of these commands prints, behind the command itself.
+    #[track_caller]
+    pub fn show(&self, commands: &[&str]) -> Vec<String> {
+        let show = |command: &&str| {
+            let mut words = command.split(' ');
+            let program = words.next().unwrap_or_default();
+            let shown = self.run(Command::new(program).args(words)).success();
+            format!("{command}\n{shown}")
+        };
+        commands.iter().map(show).collect()
+    }
+
     /// Runs lines of `ip`; comments and empty lines are skipped.
     #[track_caller]
     pub fn ip(&self, lines: &str) {
