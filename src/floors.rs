@@ -1,158 +1,174 @@
-//! The test of the layout: a folder uses lower floors, and folders of its own floor only where no circle results.
+//! The test of the layout: a folder uses lower floors, and folders of its own floor only where no circle results. The same
+//! holds for the rooms of `gateway`.
 //!
-//! It reads every `crate::` of every source file, tests included, and keeps the map in ARCHITECTURE.md current.
+//! It reads every path in every source file, tests included, and keeps the map in ARCHITECTURE.md current.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The folders of `src/`, from the ground floor up.
-const FLOORS: [&[&str]; 8] = [
-    &[
-        "address", "capture", "feed", "message", "name", "packet", "verdict",
+/// Modules in an order from the ground floor up, and the module that holds them.
+struct House {
+    /// Its folder, in the package.
+    folder: &'static str,
+    /// Its path, for those that do not count from their own module up.
+    path: &'static str,
+    floors: &'static [&'static [&'static str]],
+}
+
+/// The folders of `src/`.
+const CRATE: House = House {
+    folder: "src",
+    path: "crate::",
+    floors: &[
+        &[
+            "address", "capture", "feed", "message", "name", "packet", "verdict",
+        ],
+        &["policy"],
+        &["filter"],
+        &["audit", "datapath", "plan"],
+        &["dns", "render"],
+        &["files", "verify"],
+        &["gateway"],
+        &["cli"],
     ],
-    &["policy"],
-    &["filter"],
-    &["audit", "datapath", "plan"],
-    &["dns", "render"],
-    &["files", "verify"],
-    &["gateway"],
-    &["cli"],
-];
+};
 
-/// The folders and files of `src/policy/` but its `mod.rs`, from the ground floor up.
-const POLICY_FLOORS: [&[&str]; 7] = [
-    &["diagnostic"],
-    &["value"],
-    &["syntax", "services"],
-    &["section"],
-    &["meaning"],
-    &["feeds", "lint", "manual"],
-    &["keys", "reference"],
-];
+/// The rooms of `gateway`.
+const GATEWAY: House = House {
+    folder: "src/gateway",
+    path: "crate::gateway::",
+    floors: &[
+        &["host", "interface", "record"],
+        &["divert", "resolver", "tun"],
+        &["report", "testbed"],
+        &["run"],
+    ],
+};
 
-/// The folders that each folder uses; `generated` serves tests, and is no folder.
+/// The folders and files of `policy`.
+const POLICY: House = House {
+    folder: "src/policy",
+    path: "crate::policy::",
+    floors: &[
+        &["diagnostic"],
+        &["value"],
+        &["syntax", "services"],
+        &["section"],
+        &["meaning"],
+        &["feeds", "lint", "manual"],
+        &["keys", "reference"],
+    ],
+};
+
+/// The modules that each module uses.
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
-fn a_folder_uses_lower_floors_only() {
-    assert_downward(&uses(), &FLOORS);
-}
-
-#[test]
-fn folders_of_one_floor_form_no_circle() {
-    assert_no_circle(uses(), &FLOORS);
-}
-
-#[test]
-fn the_policy_is_built_in_floors_too() {
-    let uses = policy_uses();
-    assert_downward(&uses, &POLICY_FLOORS);
-    assert_no_circle(uses, &POLICY_FLOORS);
-}
-
-fn assert_downward(uses: &Uses, floors: &[&[&str]]) {
+fn a_module_uses_lower_floors_only() {
     let mut faults = Vec::new();
-    for (folder, used) in uses {
-        let own = floor(floors, folder);
-        faults.extend(used.iter().filter(|it| floor(floors, it) > own).map(|it| {
-            format!(
-                "{folder} (floor {own}) uses {it} (floor {})",
-                floor(floors, it)
-            )
-        }));
+    for house in [CRATE, POLICY, GATEWAY] {
+        for (module, used) in house.uses() {
+            let own = house.floor(&module);
+            faults.extend(used.iter().filter(|it| house.floor(it) > own).map(|it| {
+                let above = house.floor(it);
+                format!(
+                    "{}: {module} (floor {own}) uses {it} (floor {above})",
+                    house.folder
+                )
+            }));
+        }
     }
     assert!(faults.is_empty(), "arrows that point up: {faults:#?}");
 }
 
-fn assert_no_circle(mut left: Uses, floors: &[&[&str]]) {
-    loop {
-        let names: BTreeSet<String> = left.keys().cloned().collect();
-        let before = left.len();
-        left.retain(|folder, used| {
-            used.iter()
-                .any(|it| floor(floors, it) == floor(floors, folder) && names.contains(it))
-        });
-        if left.is_empty() {
-            return;
+#[test]
+fn modules_of_one_floor_form_no_circle() {
+    for house in [CRATE, POLICY, GATEWAY] {
+        let mut left = house.uses();
+        while !left.is_empty() {
+            let names: BTreeSet<String> = left.keys().cloned().collect();
+            left.retain(|module, used| {
+                used.iter()
+                    .any(|it| house.floor(it) == house.floor(module) && names.contains(it))
+            });
+            assert!(left.len() < names.len(), "a circle among {names:?}");
         }
-        assert!(left.len() < before, "a circle among {names:?}");
     }
 }
 
 #[test]
 fn generated_map_of_the_floors_is_current() {
-    let uses = uses();
     let mut map = String::from("```text\n");
-    for (number, folders) in FLOORS.iter().enumerate().rev() {
-        for folder in *folders {
-            let used = uses[*folder].iter().map(String::as_str);
-            let used: Vec<&str> = used.collect();
-            let line = format!("{number}  {folder:<9} {}", used.join(" "));
-            writeln!(map, "{}", line.trim_end()).expect("a string takes whatever is written");
+    for house in [CRATE, POLICY, GATEWAY] {
+        if house.folder != CRATE.folder {
+            writeln!(map, "\n{}", house.folder).expect("a string takes whatever is written");
+        }
+        let uses = house.uses();
+        for (number, modules) in house.floors.iter().enumerate().rev() {
+            for module in *modules {
+                let used = uses[*module].iter().map(String::as_str);
+                let used: Vec<&str> = used.collect();
+                let line = format!("{number}  {module:<9} {}", used.join(" "));
+                writeln!(map, "{}", line.trim_end()).expect("a string takes whatever is written");
+            }
         }
     }
     map.push_str("```\n");
     crate::generated::assert_block("ARCHITECTURE.md", "floors", &map);
 }
 
-/// The floor of a folder.
-fn floor(floors: &[&[&str]], folder: &str) -> usize {
-    floors
-        .iter()
-        .position(|folders| folders.contains(&folder))
-        .unwrap_or_else(|| panic!("{folder} is on no floor: list it"))
-}
-
-fn uses() -> Uses {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let folders = entries(&source).into_iter().filter(|path| path.is_dir());
-    let uses = folders.map(|path| {
-        let name = path.file_name().expect("a folder has a name");
-        let name = name.to_str().expect("in ASCII").to_owned();
-        let mut used = BTreeSet::new();
-        collect(&path, "crate::", &mut used);
-        used.remove(&name);
-        used.remove("generated");
-        (name, used)
-    });
-    uses.collect()
-}
-
-/// The same of the folders and files of `src/policy/`. What is reached from above, as the names that `mod.rs` hands on, is on
-/// no floor.
-fn policy_uses() -> Uses {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/policy");
-    let parts = entries(&source).into_iter();
-    let uses = parts.filter_map(|path| {
-        let name = path.file_stem()?.to_str()?.to_owned();
-        let mut used = BTreeSet::new();
-        collect(&path, "crate::policy::", &mut used);
-        if path.is_file() {
-            collect(&path, "use super::", &mut used);
-        }
-        used.retain(|it| *it != name);
-        (name != "mod").then_some((name, used))
-    });
-    uses.collect()
-}
-
-/// Adds the folders that the files under `path` use: the names after `word`.
-fn collect(path: &Path, word: &str, used: &mut BTreeSet<String>) {
-    if path.is_dir() {
-        entries(path).iter().for_each(|it| collect(it, word, used));
-        return;
+impl House {
+    /// The floor of a module.
+    fn floor(&self, module: &str) -> usize {
+        self.floors
+            .iter()
+            .position(|modules| modules.contains(&module))
+            .unwrap_or_else(|| panic!("{module} of {} is on no floor: add it", self.folder))
     }
-    let text = std::fs::read_to_string(path).expect("a source file is readable");
-    let code = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    let code: String = code.flat_map(|line| [line, "\n"]).collect();
-    for (at, word) in code.match_indices(word) {
-        let rest = &code[at + word.len()..];
-        match rest.strip_prefix('{') {
-            Some(group) => used.extend(first_names(group)),
-            None => used.extend(identifier(rest)),
+
+    fn uses(&self) -> Uses {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder);
+        let names = self.floors.concat();
+        let mut uses = Uses::new();
+        for path in entries(&source) {
+            let name = path.file_stem().expect("an entry has a name");
+            let name = name.to_str().expect("in ASCII").to_owned();
+            // The crate's own files are its root and tests of the package.
+            let is_module = path.is_dir() || (self.folder != CRATE.folder && name != "mod");
+            if is_module {
+                self.floor(&name);
+                let mut used = BTreeSet::new();
+                self.collect(&path, 1, &mut used);
+                used.retain(|it| *it != name && names.contains(&it.as_str()));
+                uses.insert(name, used);
+            }
+        }
+        uses
+    }
+
+    /// Adds the names that the files at `path` use of this house, `depth` modules below it.
+    fn collect(&self, path: &Path, depth: usize, used: &mut BTreeSet<String>) {
+        if path.is_dir() {
+            for entry in entries(path) {
+                let is_own = entry.file_name().is_some_and(|name| name == "mod.rs");
+                self.collect(&entry, depth + usize::from(!is_own), used);
+            }
+            return;
+        }
+        let text = std::fs::read_to_string(path).expect("a source file is readable");
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let code: String = code.flat_map(|line| [line, "\n"]).collect();
+        for way in [self.path, &"super::".repeat(depth)] {
+            for (at, word) in code.match_indices(way) {
+                let rest = &code[at + word.len()..];
+                match rest.strip_prefix('{') {
+                    Some(group) => used.extend(first_names(group)),
+                    None => used.extend(identifier(rest)),
+                }
+            }
         }
     }
 }
@@ -173,9 +189,9 @@ fn first_names(group: &str) -> Vec<String> {
     names
 }
 
-/// The name that `text` begins with; `None` where it begins with none.
+/// The name of a module that `text` begins with; `None` for what is not one.
 fn identifier(text: &str) -> Option<String> {
-    let end = text.find(|char: char| !char.is_ascii_alphanumeric() && char != '_')?;
+    let end = text.find(|char: char| !char.is_ascii_lowercase() && char != '_')?;
     (end > 0).then(|| text[..end].to_owned())
 }
 

@@ -221,14 +221,14 @@ fn live_with_records(
     offramp::gateway::tun::publish::Live,
     offramp::gateway::record::drops::SampleReader,
 ) {
-    use offramp::gateway::record::Place;
+    use offramp::gateway::record::LogSink;
     use offramp::gateway::record::drops::{CaptureOptions, DropOptions, LogOptions, samples};
     use offramp::gateway::tun::publish::{Live, Published};
     use std::sync::Arc;
 
     let reader = samples(&DropOptions {
         log: Some(LogOptions {
-            place: Place::Output,
+            place: LogSink::Output,
             rate: 1_000,
         }),
         capture: Some(CaptureOptions {
@@ -237,8 +237,8 @@ fn live_with_records(
             snap_length: 4_096,
         }),
     });
-    let noting = reader.noting(&policy);
-    let published = Published::new(policy, Some(noting), 1);
+    let writer = reader.writer(&policy);
+    let published = Published::new(policy, Some(writer), 1);
     let live = Live::new(Arc::new(published), 0, Arc::default());
     (live, reader)
 }

@@ -8,38 +8,62 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-fn v4(text: &str) -> Ipv4Net {
-    text.parse().expect("a literal prefix")
+/// The tests of one family: a prefix from its text, addresses to ask about, and comparisons with the reference.
+macro_rules! of_family {
+    ($family:ident, $trie:ty, $net:ty, $address:ty, $bits:ty) => {
+        mod $family {
+            use super::*;
+
+            pub(super) fn net(text: &str) -> $net {
+                text.parse().expect("a literal prefix")
+            }
+
+            /// Ends of a prefix and their neighbors outside, then somewhere in the middle.
+            fn edges(net: &$net) -> [$bits; 5] {
+                let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+                [
+                    first,
+                    last,
+                    first.wrapping_sub(1),
+                    last.wrapping_add(1),
+                    first + (last - first) / 3,
+                ]
+            }
+
+            /// Asserts that lookups agree with the reference, one at a time and as a batch.
+            pub(super) fn assert_agrees(prefixes: &[($net, ClassNumber)], extra: &[$bits]) {
+                let trie = <$trie>::build(prefixes.iter().copied()).expect("no conflict");
+                let reference = LinearTable::new(prefixes.iter().copied());
+                let mut addresses = vec![0, 1, <$bits>::MAX - 1, <$bits>::MAX];
+                addresses.extend_from_slice(extra);
+                addresses.extend(prefixes.iter().flat_map(|(net, _)| edges(net)));
+                let mut batch = vec![ClassNumber::MAX; addresses.len()];
+                trie.lookup_batch(&addresses, &mut batch);
+                for (address, from_batch) in addresses.iter().zip(batch) {
+                    let expected = reference.lookup(*address);
+                    let shown = <$address>::from_bits(*address);
+                    assert_eq!(trie.lookup(*address), expected, "{shown}");
+                    assert_eq!(from_batch, expected, "{shown} in a batch");
+                }
+            }
+
+            /// Asserts that lookups in a full routing table agree with the reference around every `step`th prefix.
+            pub(super) fn assert_table_agrees(file: &str, step: usize) {
+                let table: Vec<($net, ClassNumber)> = bgp(file);
+                let trie = <$trie>::build(table.iter().copied()).expect("no conflict");
+                let reference = LinearTable::new(table.iter().copied());
+                for (net, _) in table.iter().step_by(step) {
+                    for address in edges(net) {
+                        assert_eq!(trie.lookup(address), reference.lookup(address), "{net}");
+                    }
+                }
+            }
+        }
+    };
 }
 
-/// Ends of a prefix and their neighbors outside, then somewhere in the middle.
-fn v4_edges(net: &Ipv4Net) -> [u32; 5] {
-    let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
-    [
-        first,
-        last,
-        first.wrapping_sub(1),
-        last.wrapping_add(1),
-        first + (last - first) / 3,
-    ]
-}
-
-/// Asserts that lookups agree with the reference, one at a time and as a batch.
-fn assert_v4_agrees(prefixes: &[(Ipv4Net, ClassNumber)], extra: &[u32]) {
-    let trie = Ipv4Trie::build(prefixes.iter().copied()).expect("no conflict");
-    let reference = LinearTable::new(prefixes.iter().copied());
-    let mut addresses = vec![0, 1, u32::MAX - 1, u32::MAX];
-    addresses.extend_from_slice(extra);
-    addresses.extend(prefixes.iter().flat_map(|(net, _)| v4_edges(net)));
-    let mut batch = vec![ClassNumber::MAX; addresses.len()];
-    trie.lookup_batch(&addresses, &mut batch);
-    for (address, from_batch) in addresses.iter().zip(batch) {
-        let expected = reference.lookup(*address);
-        let shown = Ipv4Addr::from_bits(*address);
-        assert_eq!(trie.lookup(*address), expected, "{shown}");
-        assert_eq!(from_batch, expected, "{shown} in a batch");
-    }
-}
+of_family!(v4, Ipv4Trie, Ipv4Net, Ipv4Addr, u32);
+of_family!(v6, Ipv6Trie, Ipv6Net, Ipv6Addr, u128);
 
 /// Prefixes that nest and touch: few distinct bits, all lengths, and a few far apart.
 fn v4_prefixes() -> impl Strategy<Value = Vec<(Ipv4Net, ClassNumber)>> {
@@ -57,37 +81,6 @@ fn v4_prefixes() -> impl Strategy<Value = Vec<(Ipv4Net, ClassNumber)>> {
             .collect();
         unique.into_iter().collect()
     })
-}
-
-fn v6(text: &str) -> Ipv6Net {
-    text.parse().expect("a literal prefix")
-}
-
-fn v6_edges(net: &Ipv6Net) -> [u128; 5] {
-    let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
-    [
-        first,
-        last,
-        first.wrapping_sub(1),
-        last.wrapping_add(1),
-        first + (last - first) / 3,
-    ]
-}
-
-fn assert_v6_agrees(prefixes: &[(Ipv6Net, ClassNumber)], extra: &[u128]) {
-    let trie = Ipv6Trie::build(prefixes.iter().copied()).expect("no conflict");
-    let reference = LinearTable::new(prefixes.iter().copied());
-    let mut addresses = vec![0, 1, u128::MAX - 1, u128::MAX];
-    addresses.extend_from_slice(extra);
-    addresses.extend(prefixes.iter().flat_map(|(net, _)| v6_edges(net)));
-    let mut batch = vec![ClassNumber::MAX; addresses.len()];
-    trie.lookup_batch(&addresses, &mut batch);
-    for (address, from_batch) in addresses.iter().zip(batch) {
-        let expected = reference.lookup(*address);
-        let shown = Ipv6Addr::from_bits(*address);
-        assert_eq!(trie.lookup(*address), expected, "{shown}");
-        assert_eq!(from_batch, expected, "{shown} in a batch");
-    }
 }
 
 /// A few sites, subnets and dense hosts in one /32, random hosts, and prefixes at both ends.
@@ -122,7 +115,7 @@ proptest! {
         prefixes in v4_prefixes().prop_shuffle(),
         addresses in vec(any::<u32>(), 0..20),
     ) {
-        assert_v4_agrees(&prefixes, &addresses);
+        v4::assert_agrees(&prefixes, &addresses);
     }
 
     #[test]
@@ -130,7 +123,7 @@ proptest! {
         prefixes in v6_prefixes(0..40).prop_shuffle(),
         addresses in vec(any::<u128>(), 0..20),
     ) {
-        assert_v6_agrees(&prefixes, &addresses);
+        v6::assert_agrees(&prefixes, &addresses);
     }
 
     #[test]
@@ -138,24 +131,24 @@ proptest! {
         prefixes in v6_prefixes(100..300),
         addresses in vec(any::<u128>(), 0..20),
     ) {
-        assert_v6_agrees(&prefixes, &addresses);
+        v6::assert_agrees(&prefixes, &addresses);
     }
 }
 
 #[test]
 fn an_empty_ipv4_trie_knows_no_class() {
-    assert_v4_agrees(&[], &[0x0a00_0001]);
+    v4::assert_agrees(&[], &[0x0a00_0001]);
 }
 
 #[test]
 fn ipv4_default_route_and_hosts_at_both_ends() {
-    assert_v4_agrees(
+    v4::assert_agrees(
         &[
-            (v4("0.0.0.0/0"), 9),
-            (v4("0.0.0.0/32"), 1),
-            (v4("255.255.255.255/32"), 2),
-            (v4("255.255.0.0/16"), 3),
-            (v4("0.0.0.0/1"), 4),
+            (v4::net("0.0.0.0/0"), 9),
+            (v4::net("0.0.0.0/32"), 1),
+            (v4::net("255.255.255.255/32"), 2),
+            (v4::net("255.255.0.0/16"), 3),
+            (v4::net("0.0.0.0/1"), 4),
         ],
         &[],
     );
@@ -163,7 +156,7 @@ fn ipv4_default_route_and_hosts_at_both_ends() {
 
 #[test]
 fn ipv4_host_bits_are_ignored() {
-    let trie = Ipv4Trie::build([(v4("172.16.1.7/24"), 5)]).expect("no conflict");
+    let trie = Ipv4Trie::build([(v4::net("172.16.1.7/24"), 5)]).expect("no conflict");
     assert_eq!(trie.lookup(0xac10_0100), 5);
     assert_eq!(trie.lookup(0xac10_01ff), 5);
     assert_eq!(trie.lookup(0xac10_0200), 0);
@@ -171,10 +164,11 @@ fn ipv4_host_bits_are_ignored() {
 
 #[test]
 fn an_ipv4_prefix_may_repeat_only_with_its_class() {
-    let twice = |other| Ipv4Trie::build([(v4("10.0.0.0/8"), 1), (v4("10.0.0.0/8"), other)]);
+    let twice =
+        |other| Ipv4Trie::build([(v4::net("10.0.0.0/8"), 1), (v4::net("10.0.0.0/8"), other)]);
     assert_eq!(twice(1).expect("the same").lookup(0x0a00_0001), 1);
     let conflict = BuildError::Conflict {
-        prefix: IpNet::V4(v4("10.0.0.0/8")),
+        prefix: IpNet::V4(v4::net("10.0.0.0/8")),
         one: 1,
         other: 2,
     };
@@ -207,19 +201,19 @@ fn ten_thousand_hosts_of_one_class_share_their_rows() {
 
 #[test]
 fn an_empty_ipv6_trie_knows_no_class() {
-    assert_v6_agrees(&[], &[0x2001_0db8 << 96]);
+    v6::assert_agrees(&[], &[0x2001_0db8 << 96]);
 }
 
 #[test]
 fn ipv6_default_route_and_hosts_at_both_ends() {
     let all = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128";
-    assert_v6_agrees(
+    v6::assert_agrees(
         &[
-            (v6("::/0"), 9),
-            (v6("::/128"), 1),
-            (v6(all), 2),
-            (v6("ffff::/16"), 3),
-            (v6("::/1"), 4),
+            (v6::net("::/0"), 9),
+            (v6::net("::/128"), 1),
+            (v6::net(all), 2),
+            (v6::net("ffff::/16"), 3),
+            (v6::net("::/1"), 4),
         ],
         &[],
     );
@@ -231,12 +225,17 @@ fn ipv6_finds_each_of_many_hosts_at_the_end_of_the_address_space() {
         .map(|i| Ipv6Net::new(Ipv6Addr::from_bits(u128::MAX - 2 * i), 128).expect("a host"))
         .zip(1..)
         .collect();
-    assert_v6_agrees(&hosts, &[]);
+    v6::assert_agrees(&hosts, &[]);
 }
 
 #[test]
 fn ipv6_prefix_may_repeat_only_with_its_class_host_bits_or_not() {
-    let twice = |other| Ipv6Trie::build([(v6("2001:db8::/32"), 1), (v6("2001:db8::7/32"), other)]);
+    let twice = |other| {
+        Ipv6Trie::build([
+            (v6::net("2001:db8::/32"), 1),
+            (v6::net("2001:db8::7/32"), other),
+        ])
+    };
     assert_eq!(twice(1).expect("the same").lookup(0x2001_0db8 << 96), 1);
     assert!(matches!(
         twice(2),
@@ -273,7 +272,7 @@ fn v6_hosts(subnet: u64, hosts: impl IntoIterator<Item = u64>) -> Vec<(Ipv6Net, 
 fn ipv6_levels_begin_and_end_where_they_should() {
     for edge in [8, 16, 64, 72, 81, 128, 512] {
         for ranges in edge - 1..=edge + 2 {
-            assert_v6_agrees(&v6_subnets(ranges), &[]);
+            v6::assert_agrees(&v6_subnets(ranges), &[]);
         }
     }
 }
@@ -282,9 +281,9 @@ fn ipv6_levels_begin_and_end_where_they_should() {
 fn ipv6_finds_1_to_100_hosts_of_a_subnet() {
     let subnet = 0x2001_0db8 << 32 | 5;
     for count in 1..=100 {
-        assert_v6_agrees(&v6_hosts(subnet, 0..count), &[]);
+        v6::assert_agrees(&v6_hosts(subnet, 0..count), &[]);
         let apart = (1..=count).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        assert_v6_agrees(&v6_hosts(subnet, apart), &[]);
+        v6::assert_agrees(&v6_hosts(subnet, apart), &[]);
     }
 }
 
@@ -326,9 +325,9 @@ fn ipv6_hosts_of_the_first_and_the_last_subnet_leave_their_neighbors_alone() {
     prefixes.extend(v6_hosts(1, [u64::MAX]));
     prefixes.extend(v6_hosts(u64::MAX - 1, [0, 5, u64::MAX]));
     prefixes.extend(v6_hosts(u64::MAX, [0, 5, 6, 7, u64::MAX]));
-    assert_v6_agrees(&prefixes, &[1 << 65, u128::MAX << 65]);
-    prefixes.push((v6("::/0"), 77));
-    assert_v6_agrees(&prefixes, &[1 << 65, u128::MAX << 65]);
+    v6::assert_agrees(&prefixes, &[1 << 65, u128::MAX << 65]);
+    prefixes.push((v6::net("::/0"), 77));
+    v6::assert_agrees(&prefixes, &[1 << 65, u128::MAX << 65]);
 }
 
 /// The worst cases of interface identifiers: hosts far apart, or dense after long runs of zeros.
@@ -379,24 +378,10 @@ fn bgp<Net: std::str::FromStr>(file: &str) -> Vec<(Net, ClassNumber)> {
 
 #[test]
 fn a_full_ipv4_routing_table_agrees_with_the_reference() {
-    let table = bgp("bgp_v4.txt.gz");
-    let trie = Ipv4Trie::build(table.iter().copied()).expect("no conflict");
-    let reference = LinearTable::new(table.iter().copied());
-    for (net, _) in table.iter().step_by(90_001) {
-        for address in v4_edges(net) {
-            assert_eq!(trie.lookup(address), reference.lookup(address), "{net}");
-        }
-    }
+    v4::assert_table_agrees("bgp_v4.txt.gz", 90_001);
 }
 
 #[test]
 fn a_full_ipv6_routing_table_agrees_with_the_reference() {
-    let table = bgp("bgp_v6.txt.gz");
-    let trie = Ipv6Trie::build(table.iter().copied()).expect("no conflict");
-    let reference = LinearTable::new(table.iter().copied());
-    for (net, _) in table.iter().step_by(8_001) {
-        for address in v6_edges(net) {
-            assert_eq!(trie.lookup(address), reference.lookup(address), "{net}");
-        }
-    }
+    v6::assert_table_agrees("bgp_v6.txt.gz", 8_001);
 }

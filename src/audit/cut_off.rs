@@ -72,12 +72,12 @@ impl DestinationCounts {
 #[derive(Debug, Clone, Copy)]
 struct Recent {
     flow: u64,
-    place: Place,
+    place: CounterIndex,
 }
 
 /// Counters of a flow: positions of its service and its destination; [`NOWHERE`] if the tables are full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct CounterIndex {
     service: u16,
     destination: u16,
 }
@@ -110,12 +110,12 @@ impl CutOff {
         };
         Self {
             known: KnownPorts::new(),
-            services: Vec::with_capacity(MOST_SERVICES),
-            service_at: HashMap::with_capacity_and_hasher(MOST_SERVICES, MapHasher::default()),
+            services: Vec::with_capacity(MAX_SERVICES),
+            service_at: HashMap::with_capacity_and_hasher(MAX_SERVICES, MapHasher::default()),
             unnamed_services: 0,
-            destinations: Vec::with_capacity(MOST_DESTINATIONS),
+            destinations: Vec::with_capacity(MAX_DESTINATIONS),
             destination_at: HashMap::with_capacity_and_hasher(
-                MOST_DESTINATIONS,
+                MAX_DESTINATIONS,
                 MapHasher::default(),
             ),
             recent: vec![nothing; RECENT_FLOWS].into_boxed_slice(),
@@ -199,7 +199,7 @@ impl CutOff {
     }
 
     #[inline]
-    fn count(&mut self, place: Place, packet: &PacketView<'_>, start: Option<Role>) {
+    fn count(&mut self, place: CounterIndex, packet: &PacketView<'_>, start: Option<Role>) {
         let Some(service) = self.services.get_mut(usize::from(place.service)) else {
             self.scattered.count(packet.length());
             return;
@@ -221,7 +221,13 @@ impl CutOff {
     }
 
     /// Returns the counters of a flow, and notes of it what does not change from packet to packet.
-    fn find(&mut self, service: Service, packet: &PacketView<'_>, port: u16, flow: u64) -> Place {
+    fn find(
+        &mut self,
+        service: Service,
+        packet: &PacketView<'_>,
+        port: u16,
+        flow: u64,
+    ) -> CounterIndex {
         let Some(service) = self.find_service(service) else {
             return NOWHERE;
         };
@@ -235,7 +241,7 @@ impl CutOff {
             }
         };
         counts.flows.insert(tagged(flow, tag));
-        Place {
+        CounterIndex {
             service,
             destination,
         }
@@ -250,14 +256,14 @@ impl CutOff {
             ServicePort::DynamicTcp | ServicePort::PeerUdp => true,
         };
         if !is_named {
-            if self.unnamed_services == MOST_UNNAMED {
+            if self.unnamed_services == MAX_UNNAMED {
                 return None;
             }
             self.unnamed_services += 1;
         }
         let at = u16::try_from(self.services.len())
             .ok()
-            .filter(|&at| usize::from(at) < MOST_SERVICES)?;
+            .filter(|&at| usize::from(at) < MAX_SERVICES)?;
         self.service_at.insert(service.key(), at);
         self.services.push(ServiceCounts {
             service,
@@ -291,7 +297,7 @@ impl CutOff {
         }
         let number = self.services[usize::from(service)].destinations;
         let at = self.destinations.len();
-        if number == MOST_DESTINATIONS_OF_SERVICE || at == MOST_DESTINATIONS {
+        if number == MAX_DESTINATIONS_OF_SERVICE || at == MAX_DESTINATIONS {
             return NOWHERE.destination;
         }
         let at = at as u16;
@@ -317,7 +323,7 @@ impl CutOff {
 }
 
 /// Counters of flows whose service or destination the tables have no room for.
-const NOWHERE: Place = Place {
+const NOWHERE: CounterIndex = CounterIndex {
     service: u16::MAX,
     destination: u16::MAX,
 };
@@ -326,16 +332,16 @@ const NOWHERE: Place = Place {
 pub(super) const NO_NUMBER: u16 = u16::MAX;
 
 /// Services kept apart: every named one in every role, and some unnamed ones. More is a port scan.
-const MOST_SERVICES: usize = 1_024;
+const MAX_SERVICES: usize = 1_024;
 
 /// Services without a name that are kept apart, so that a port scan leaves room for those with one.
-const MOST_UNNAMED: usize = 512;
+const MAX_UNNAMED: usize = 512;
 
 /// Destinations kept, of all services: a site's servers, and its peers of a busy day.
-const MOST_DESTINATIONS: usize = 16_384;
+const MAX_DESTINATIONS: usize = 16_384;
 
 /// Destinations kept of one service, so that media to thousands of peers leaves room for the others.
-const MOST_DESTINATIONS_OF_SERVICE: u16 = 4_096;
+const MAX_DESTINATIONS_OF_SERVICE: u16 = 4_096;
 
 /// Flows of a service that its estimate rests on: exact up to 512, then within about 6 %.
 const FLOWS_OF_SERVICE: usize = 256;
@@ -349,9 +355,9 @@ const WINDOWS_SERVERS: usize = 4_096;
 /// Ports at one host that are many: media takes two at a peer, RPC a handful at a server.
 const MANY_PORTS: usize = 4;
 
-const _: () = assert!(MOST_DESTINATIONS < NOWHERE.destination as usize);
-const _: () = assert!(MOST_SERVICES < NOWHERE.service as usize);
-const _: () = assert!(MOST_DESTINATIONS_OF_SERVICE < NO_NUMBER);
+const _: () = assert!(MAX_DESTINATIONS < NOWHERE.destination as usize);
+const _: () = assert!(MAX_SERVICES < NOWHERE.service as usize);
+const _: () = assert!(MAX_DESTINATIONS_OF_SERVICE < NO_NUMBER);
 
 /// Bytes of a `HashMap` with room for `entries`: a power of two of buckets, 7/8 full at most, a control byte each.
 const fn map_memory(entries: usize, entry: usize) -> usize {
@@ -360,9 +366,9 @@ const fn map_memory(entries: usize, entry: usize) -> usize {
 
 /// Bytes that the tables take at most.
 pub(super) const MEMORY_MAX: usize = KnownPorts::MEMORY
-    + MOST_SERVICES * (size_of::<ServiceCounts>() + memory_of(FLOWS_OF_SERVICE))
-    + map_memory(MOST_SERVICES, size_of::<(u32, u16)>())
-    + MOST_DESTINATIONS * size_of::<DestinationCounts>()
-    + map_memory(MOST_DESTINATIONS, size_of::<((u128, u16), u16)>())
+    + MAX_SERVICES * (size_of::<ServiceCounts>() + memory_of(FLOWS_OF_SERVICE))
+    + map_memory(MAX_SERVICES, size_of::<(u32, u16)>())
+    + MAX_DESTINATIONS * size_of::<DestinationCounts>()
+    + map_memory(MAX_DESTINATIONS, size_of::<((u128, u16), u16)>())
     + RECENT_FLOWS * size_of::<Recent>()
     + WINDOWS_SERVERS * size_of::<u64>();

@@ -65,12 +65,12 @@ fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
     free
 }
 
-/// The fewest prefixes that hold all of `hosts` and no other address, at most [`MOST_PREFIXES`] of them, those with the
+/// The fewest prefixes that hold all of `hosts` and no other address, at most [`MAX_PREFIXES`] of them, those with the
 /// most packets; and how many are left out.
 fn prefixes(hosts: &[(IpNet, u64)]) -> (Vec<IpNet>, usize) {
     let mut prefixes = IpNet::aggregate(&hosts.iter().map(|&(host, _)| host).collect());
     prefixes.sort();
-    let left_out = prefixes.len().saturating_sub(MOST_PREFIXES);
+    let left_out = prefixes.len().saturating_sub(MAX_PREFIXES);
     if left_out > 0 {
         let mut packets = vec![0; prefixes.len()];
         for (host, count) in hosts {
@@ -82,7 +82,7 @@ fn prefixes(hosts: &[(IpNet, u64)]) -> (Vec<IpNet>, usize) {
         }
         let mut ranked: Vec<(u64, IpNet)> = packets.into_iter().zip(prefixes).collect();
         ranked.sort_by_key(|(packets, _)| Reverse(*packets));
-        ranked.truncate(MOST_PREFIXES);
+        ranked.truncate(MAX_PREFIXES);
         prefixes = ranked.into_iter().map(|(_, prefix)| prefix).collect();
     }
     prefixes.sort();
@@ -150,7 +150,7 @@ fn write_list(out: &mut String, key: &str, items: &[String]) {
 }
 
 /// Prefixes of one suggestion: more are no longer read by whoever decides.
-const MOST_PREFIXES: usize = 32;
+const MAX_PREFIXES: usize = 32;
 
 /// Columns of a list on one line.
 const LIST_WIDTH: usize = 72;

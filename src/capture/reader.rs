@@ -49,7 +49,7 @@ pub struct CaptureReader<R> {
     buffer: RefillBuffer<R>,
     format: Format,
     /// The frames of the current batch.
-    places: Vec<Place>,
+    places: Vec<FrameSpan>,
     /// Frames handed out in earlier batches.
     frames_before: u64,
     /// Bytes of the current record that are still to be stepped over.
@@ -67,7 +67,7 @@ enum Format {
 
 /// One frame of the current batch, by its place in the buffer.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct FrameSpan {
     start: usize,
     end: usize,
     nanoseconds: u64,
@@ -175,7 +175,7 @@ impl<R: Read> CaptureReader<R> {
     #[inline]
     fn place(&mut self, record: &Record) {
         let start = self.buffer.start() + record.header;
-        self.places.push(Place {
+        self.places.push(FrameSpan {
             start,
             end: start + record.captured,
             nanoseconds: record.nanoseconds,
@@ -278,7 +278,7 @@ fn read_error<R: Read>(buffer: &RefillBuffer<R>, frames: u64, source: io::Error)
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
     buffer: &'a [u8],
-    places: &'a [Place],
+    places: &'a [FrameSpan],
     frames_before: u64,
 }
 

@@ -11,7 +11,7 @@ use super::input::{compile, print_diagnostics, read_policy, refused, remarks_on_
 use crate::filter::{CompiledPolicy, Generation};
 use crate::plan::{EndpointRules, RoutePlan};
 use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
-use crate::verify::{BrokenExpectation, Happens, broken_expectations};
+use crate::verify::{ActualOutcome, BrokenExpectation, broken_expectations};
 
 /// Check a policy file: every mistake at once, with what to write instead
 ///
@@ -167,8 +167,8 @@ fn print_json(
 ) -> Result<(), CliError> {
     let tests = broken.iter().map(|it| {
         let verdict = match &it.outcome {
-            Happens::Verdict(verdict) => Some(verdict),
-            Happens::Answer(_) | Happens::Inside(_) => None,
+            ActualOutcome::Verdict(verdict) => Some(verdict),
+            ActualOutcome::Answer(_) | ActualOutcome::Inside(_) => None,
         };
         json!({
             "name": it.test.name.value,

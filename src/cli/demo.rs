@@ -100,7 +100,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let before = send(&site, &cases)?;
     let names_before = names::ask(&site, (DNS_SERVER, 53).into())?;
     steps.begin("starting offramp run on the concentrator");
-    let mut gateway = Gateway::start(&site, &file)?;
+    let mut gateway = GatewayProcess::start(&site, &file)?;
     steps.begin("sending the same traffic again");
     let after = send(&site, &cases)?;
     let names_after = names::ask(&site, (CONCENTRATOR_VPN, 53).into())?;
@@ -371,11 +371,11 @@ fn json(outcomes: &[Outcome<'_>], names: &[NameOutcome], status: &Status) -> ser
 }
 
 /// `offramp run` on the concentrator, ended with the demo.
-struct Gateway {
+struct GatewayProcess {
     child: Child,
 }
 
-impl Gateway {
+impl GatewayProcess {
     /// Starts it, and waits until it judges.
     fn start(site: &Site, policy: &Path) -> Result<Self, CliError> {
         let failed = |what: String| CliError::Failed(format!("offramp run: {what}"));
@@ -427,7 +427,7 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
+impl Drop for GatewayProcess {
     fn drop(&mut self) {
         // After `stop` there is nobody left to end.
         _ = self.stop();

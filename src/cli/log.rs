@@ -67,27 +67,27 @@ fn start_with(out: impl Write + Send + 'static, room: usize) -> io::Result<(LogW
 }
 
 fn write_all(queue: &Receiver<Vec<u8>>, mut out: impl Write, tally: &Tally) {
-    let mut told = 0;
+    let mut reported = 0;
     for line in queue {
-        // Who does not read any more need not be told.
+        // A reader that has gone misses nothing.
         _ = out.write_all(&line);
-        tally.tell_lost(&mut told);
+        tally.report_lost(&mut reported);
         tally.written.fetch_add(1, Ordering::Release);
     }
 }
 
 impl Tally {
-    /// Says how many lines were lost since this was `told` last.
-    fn tell_lost(&self, told: &mut u64) {
+    /// Says how many lines were lost since this was `reported` last.
+    fn report_lost(&self, reported: &mut u64) {
         let lost = self.lost.load(Ordering::Relaxed);
-        if lost == *told {
+        if lost == *reported {
             return;
         }
-        let more = lost - *told;
+        let more = lost - *reported;
         warn!("{more} lines of this log are lost here: it was not read in time");
         // That line may have found no room itself; then it is said again, with all that came to it.
         if self.lost.load(Ordering::Relaxed) == lost {
-            *told = lost;
+            *reported = lost;
         }
     }
 }
@@ -207,13 +207,13 @@ mod tests {
             for line in ["one", "two", "three", "four"] {
                 log.write_all(line.as_bytes()).expect("it never fails");
             }
-            let mut told = 0;
+            let mut reported = 0;
             // No room yet: the line that says so is lost, too.
-            tally.tell_lost(&mut told);
+            tally.report_lost(&mut reported);
             let taken: Vec<_> = queue.try_iter().collect();
             assert_eq!(taken, [b"one", b"two"]);
-            tally.tell_lost(&mut told);
-            tally.tell_lost(&mut told);
+            tally.report_lost(&mut reported);
+            tally.report_lost(&mut reported);
         });
         let said: Vec<String> = queue
             .try_iter()

@@ -342,7 +342,7 @@ impl VerdictLines {
 
     /// Writes a line in pieces: formatting it would take longer than judging the packet.
     fn write(&mut self, frame: u64, verdict: Verdict) -> io::Result<()> {
-        let mut digits = [0; MOST_DIGITS];
+        let mut digits = [0; MAX_DIGITS];
         let pieces = [
             decimal(frame, &mut digits),
             match verdict.action {
@@ -373,8 +373,8 @@ impl VerdictLines {
 }
 
 /// `number` in decimal, at the end of `digits`.
-fn decimal(mut number: u64, digits: &mut [u8; MOST_DIGITS]) -> &[u8] {
-    let mut start = MOST_DIGITS;
+fn decimal(mut number: u64, digits: &mut [u8; MAX_DIGITS]) -> &[u8] {
+    let mut start = MAX_DIGITS;
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
         number /= 10;
@@ -387,7 +387,7 @@ fn decimal(mut number: u64, digits: &mut [u8; MOST_DIGITS]) -> &[u8] {
 }
 
 /// Digits of [`u64::MAX`].
-const MOST_DIGITS: usize = 20;
+const MAX_DIGITS: usize = 20;
 
 /// A capture that packets are written to.
 struct CaptureFile {
@@ -441,7 +441,7 @@ mod tests {
     #[test]
     fn numbers_are_written_as_display_writes_them() {
         for number in [0, 1, 9, 10, 99, 100, 1_234_567_890, u64::MAX - 1, u64::MAX] {
-            let mut digits = [0; MOST_DIGITS];
+            let mut digits = [0; MAX_DIGITS];
             assert_eq!(decimal(number, &mut digits), number.to_string().as_bytes());
         }
     }

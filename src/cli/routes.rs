@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::input::{Planned, load_plan};
 use super::number::whole;
-use crate::plan::{Entry, RoutePlan, Source};
+use crate::plan::{PlannedPrefix, RoutePlan, Source};
 use crate::policy::TunnelMode;
 use crate::render::{self, Form, Kind, Target};
 
@@ -88,8 +88,14 @@ fn text(plan: &RoutePlan, all: bool) -> String {
     out
 }
 
-fn entries(out: &mut String, title: &str, entries: &[Entry], plan: &RoutePlan, most: usize) {
-    let row = |entry: &Entry| {
+fn entries(
+    out: &mut String,
+    title: &str,
+    entries: &[PlannedPrefix],
+    plan: &RoutePlan,
+    most: usize,
+) {
+    let row = |entry: &PlannedPrefix| {
         let sources: Vec<&Source> = entry
             .sources
             .iter()

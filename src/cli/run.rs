@@ -11,12 +11,12 @@ use super::error::CliError;
 use super::input::{load_policy, load_policy_quietly};
 use super::log_options::LogOptions;
 use crate::filter::CompiledPolicy;
-use crate::gateway::host::finding::Finding;
 use crate::gateway::host::source::{PolicyPath, check_tests};
 use crate::gateway::record::drops::{CaptureOptions, DropOptions};
 use crate::gateway::resolver::QueryLogOptions;
 use crate::gateway::run::{self as gateway, Rehearsal, RunError};
 use crate::policy::Severity;
+use crate::verify::Finding;
 
 /// Enforce the policy on the traffic of a VPN, beside its daemon
 ///
@@ -107,13 +107,14 @@ fn rehearse(
 ) -> Result<ExitCode, CliError> {
     let Rehearsal { findings, commands } = gateway::rehearse(policy.policy()).map_err(failed)?;
     let mut text = String::new();
-    for Finding {
-        severity,
-        what,
-        advice,
-    } in &findings
-    {
-        text.push_str(&format!("# {severity}: {what}\n#   {advice}\n"));
+    for finding in &findings {
+        let Finding {
+            severity,
+            what,
+            remedy,
+            ..
+        } = finding;
+        text.push_str(&format!("# {severity}: {what}\n#   {remedy}\n"));
     }
     if !findings.is_empty() {
         text.push('\n');

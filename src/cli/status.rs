@@ -11,8 +11,9 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::error::CliError;
 use super::number;
+use crate::gateway::record::RecordStatus;
 use crate::gateway::report::control;
-use crate::gateway::report::status::{DnsStatus, MediaStatus, RecordStatus, Status};
+use crate::gateway::report::status::{DnsStatus, MediaStatus, Status};
 use crate::policy::GatewayOptions;
 
 /// Tell what a running gateway has done: packets and bytes by reason and by rule

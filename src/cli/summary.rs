@@ -304,8 +304,8 @@ impl Text {
         }
         self.title(title);
         let most = match nature {
-            Nature::Service => MOST_SERVICES,
-            Nature::Unclear | Nature::Media => MOST_OTHERS,
+            Nature::Service => MAX_SERVICES,
+            Nature::Unclear | Nature::Media => MAX_OTHERS,
         };
         let shown = &services[..services.len().min(most)];
         let mut table = table(
@@ -526,13 +526,13 @@ fn count(number: u64, noun: &str) -> String {
 }
 
 /// Services of a table: more are a port scan, not what an operator looks for.
-const MOST_SERVICES: usize = 20;
+const MAX_SERVICES: usize = 20;
 
 /// Lines of media: more are not read.
 const MAX_MEDIA: usize = 12;
 
 /// The same, of what needs no entry in the policy.
-const MOST_OTHERS: usize = 8;
+const MAX_OTHERS: usize = 8;
 
 const BOLD: Ansi = Ansi::new().bold();
 const DIM: Ansi = Ansi::new().dimmed();

@@ -12,7 +12,7 @@ use super::error::{CliError, warn};
 use super::input::{compile, print_diagnostics, read_policy, refused};
 use crate::filter::Generation;
 use crate::gateway::host::feeds;
-use crate::gateway::run::live::{LiveOptions, Vantage, look};
+use crate::gateway::run::live::{self, LiveOptions, Vantage};
 use crate::plan::{RoutePlan, Zones};
 use crate::policy::{Code, Policy, Severity};
 use crate::verify::against::{Existing, audit};
@@ -97,7 +97,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         findings.extend(against(compiled.policy(), &plan, &zones, file)?);
     }
     if let Some(live) = options.live {
-        let live = LiveOptions {
+        let options = LiveOptions {
             vantage: match live {
                 Live::Gateway => Vantage::Gateway,
                 Live::Client => Vantage::Client,
@@ -105,10 +105,10 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             resolvers: options.resolver.clone(),
             control: options.control.clone(),
         };
-        let looked = look(path, &compiled, &plan, &zones, &live);
-        findings.extend(looked.findings);
-        for unseen in looked.unseen {
-            warn(&format!("not looked at: {unseen}"));
+        let report = live::check(path, &compiled, &plan, &zones, &options);
+        findings.extend(report.findings);
+        for unchecked in report.unchecked {
+            warn(&format!("not looked at: {unchecked}"));
         }
     }
     let is_stale = |finding: &Finding| finding.code == FindingCode::Stale;
@@ -163,11 +163,11 @@ const UNKNOWN_FILE: &str = "not a configuration of OpenVPN, ocserv, WireGuard, u
 
 fn list_codes(json: bool) -> Result<(), CliError> {
     if json {
-        let codes =
-            FindingCode::ALL.map(|code| json!({ "code": code.name(), "about": code.about() }));
+        let codes = FindingCode::OF_VERIFY
+            .map(|code| json!({ "code": code.name(), "about": code.about() }));
         return super::print_json(&json!({ "codes": codes }));
     }
-    let lines = FindingCode::ALL.map(|code| format!("{code:<22} {}\n", code.about()));
+    let lines = FindingCode::OF_VERIFY.map(|code| format!("{code:<22} {}\n", code.about()));
     super::print(&lines.concat())
 }
 
@@ -195,8 +195,8 @@ fn text(origin: &str, findings: &[Finding]) -> String {
         for reason in &finding.why {
             _ = writeln!(out, "  {:<8} {}", reason.part.name(), reason.says);
         }
-        if !finding.instead.is_empty() {
-            _ = writeln!(out, "  {:<8} {}", "instead", finding.instead);
+        if !finding.remedy.is_empty() {
+            _ = writeln!(out, "  {:<8} {}", "instead", finding.remedy);
         }
         out.push('\n');
     }
@@ -222,6 +222,6 @@ fn as_json(finding: &Finding) -> Value {
         "what": finding.what,
         "lines": finding.lines,
         "why": why.map(|it| json!({ "part": it.part.name(), "says": it.says })).collect::<Vec<_>>(),
-        "instead": finding.instead,
+        "instead": finding.remedy,
     })
 }

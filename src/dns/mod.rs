@@ -27,10 +27,10 @@ pub mod reference;
 #[cfg(test)]
 mod tests;
 
-pub use query::{Incoming, Key, LONGEST_KEY, Query, Refusal, asked_for};
+pub use query::{Incoming, Key, MAX_KEY, Query, Refusal, asked_for};
 pub use reply::{Local, STREAM_LIMIT, write_local};
 pub use screen::{Prepared, Unusable, screen};
-pub use upstream::{EdnsUse, Heard, Upstream};
+pub use upstream::{EdnsUse, Upstream, UpstreamReply};
 pub use wire::Malformed;
 
 use self::wire::Header;

@@ -136,7 +136,7 @@ impl<'m> Query<'m> {
     }
 
     /// Writes the key into `buffer` and returns the part used.
-    pub fn key<'b>(&self, buffer: &'b mut [u8; LONGEST_KEY]) -> &'b Key {
+    pub fn key<'b>(&self, buffer: &'b mut [u8; MAX_KEY]) -> &'b Key {
         let name = self.name.wire();
         let [t0, t1] = self.record_type.to_be_bytes();
         let [b0, b1] = self.upstream_bits().to_be_bytes();
@@ -174,8 +174,8 @@ pub fn asked_for(message: &[u8]) -> Option<(DnsName, u16)> {
 /// Returns the size limit of RFC 1035 §4.2.1 and RFC 6891 §6.2.5, reduced to a size that crosses any path without
 /// fragmentation.
 pub(super) fn datagram_limit(edns: Option<Edns>) -> usize {
-    edns.map_or(SMALLEST, |edns| {
-        usize::from(edns.payload).clamp(SMALLEST, PAYLOAD)
+    edns.map_or(MIN_PAYLOAD, |edns| {
+        usize::from(edns.payload).clamp(MIN_PAYLOAD, PAYLOAD)
     })
 }
 
@@ -216,8 +216,8 @@ fn read_edns(message: &[u8], header: Header, at: usize) -> Result<Option<Edns>, 
 }
 
 /// Maximum length of a [`Key`] in bytes: a name, and five.
-pub const LONGEST_KEY: usize = 255 + 5;
+pub const MAX_KEY: usize = 255 + 5;
 /// Datagram size that every client accepts, in bytes.
-const SMALLEST: usize = 512;
+const MIN_PAYLOAD: usize = 512;
 /// Size in bytes that crosses any path without fragmentation (DNS flag day 2020: 1232 behind IPv6's minimum MTU).
 pub(super) const PAYLOAD: usize = 1_232;

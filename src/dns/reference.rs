@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use hickory_proto::op::Message;
 
 use super::{
-    EdnsUse, Heard, Incoming, LONGEST_KEY, Query, STREAM_LIMIT, Upstream, screen, write_local,
+    EdnsUse, Incoming, MAX_KEY, Query, STREAM_LIMIT, Upstream, UpstreamReply, screen, write_local,
 };
 use crate::name::DnsName;
 use crate::name::record_type;
@@ -96,7 +96,7 @@ fn records(message: &[u8]) -> Option<Vec<Seen<'_>>> {
 fn name(message: &[u8], mut at: usize) -> Option<(DnsName, usize)> {
     let mut labels = Vec::new();
     let mut end = None;
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         let length = usize::from(*message.get(at)?);
         if length == 0 {
             let labels = labels.iter().copied();
@@ -159,8 +159,11 @@ fn check_answer(bytes: &[u8]) {
     };
     let asked = Upstream::of(&query);
     let id = u16::from_be_bytes([bytes[0], bytes[1]]);
-    assert_eq!(asked.hear(id.wrapping_add(1), bytes), Heard::Another);
-    if asked.hear(id, bytes) != Heard::Answer {
+    assert_eq!(
+        asked.classify(id.wrapping_add(1), bytes),
+        UpstreamReply::Unrelated
+    );
+    if asked.classify(id, bytes) != UpstreamReply::Answer {
         return;
     }
     let Ok(prepared) = screen(bytes, &asked, zones()) else {
@@ -178,8 +181,8 @@ fn check_answer(bytes: &[u8]) {
     let Incoming::Ask(again) = Incoming::read(&sent) else {
         panic!("what is sent on is a question: {sent:?}");
     };
-    let (mut first, mut second) = ([0; LONGEST_KEY], [0; LONGEST_KEY]);
-    let same = |query: &Query<'_>, key: &mut [u8; LONGEST_KEY]| query.key(key).to_vec();
+    let (mut first, mut second) = ([0; MAX_KEY], [0; MAX_KEY]);
+    let same = |query: &Query<'_>, key: &mut [u8; MAX_KEY]| query.key(key).to_vec();
     assert_eq!(same(&query, &mut first), same(&again, &mut second));
 }
 
@@ -233,4 +236,4 @@ const SVCB: usize = 64;
 /// RFC 9460.
 const HTTPS: usize = 65;
 /// Maximum number of labels and pointers in a name.
-const MOST_STEPS: usize = 512;
+const MAX_STEPS: usize = 512;

@@ -57,7 +57,7 @@ pub enum Unusable {
     Entangled,
 }
 
-/// Returns `message`, the answer to `asked` ([`Heard::Answer`](super::Heard::Answer)), without records that must not
+/// Returns `message`, the answer to `asked` ([`UpstreamReply::Answer`](super::UpstreamReply::Answer)), without records that must not
 /// pass.
 ///
 /// # Errors
@@ -95,7 +95,7 @@ impl Survey {
             is_entangled: false,
             end: start,
             ttls: Vec::new(),
-            lifetime: LONGEST_LIFETIME,
+            lifetime: MAX_LIFETIME,
         };
         let mut opt_at = None;
         let mut has_answer = false;
@@ -237,7 +237,7 @@ impl Chain {
             ours: None,
         };
         let mut name = asked.name;
-        while chain.names.len() < LONGEST_CHAIN {
+        while chain.names.len() < MAX_CHAIN {
             if chain.names.contains(&name) {
                 return Some(chain);
             }
@@ -361,6 +361,6 @@ fn hickory_name(name: &DnsName) -> Option<Name> {
 }
 
 /// One day: longer than anyone waits for a change to take effect.
-const LONGEST_LIFETIME: u32 = 86_400;
+const MAX_LIFETIME: u32 = 86_400;
 /// Names in a chain: more than resolvers follow.
-const LONGEST_CHAIN: usize = 16;
+const MAX_CHAIN: usize = 16;

@@ -515,36 +515,42 @@ fn only_the_answer_to_the_question_asked_is_heard() {
     let query = bytes(&asked);
     let upstream = Upstream::of(&ask(&query));
     let good = said(&asked, &[a("www.contoso.com", 80)], &[]);
-    let hear = |message: &Message| upstream.hear(0x1234, &bytes(message));
-    assert_eq!(hear(&good), Heard::Answer);
-    assert_eq!(upstream.hear(0x1235, &bytes(&good)), Heard::Another);
-    assert_eq!(hear(&asked), Heard::Another, "a question");
+    let classify = |message: &Message| upstream.classify(0x1234, &bytes(message));
+    assert_eq!(classify(&good), UpstreamReply::Answer);
+    assert_eq!(
+        upstream.classify(0x1235, &bytes(&good)),
+        UpstreamReply::Unrelated
+    );
+    assert_eq!(classify(&asked), UpstreamReply::Unrelated, "a question");
     for other in [
         question("www.contoso.co", RecordType::A),
         question("www.contoso.com", RecordType::AAAA),
     ] {
-        assert_eq!(hear(&said(&other, &good.answers, &[])), Heard::Another);
+        assert_eq!(
+            classify(&said(&other, &good.answers, &[])),
+            UpstreamReply::Unrelated
+        );
     }
     for length in 0..bytes(&good).len() {
-        let heard = upstream.hear(0x1234, &bytes(&good)[..length]);
-        assert!(heard != Heard::Answer, "{length} bytes of it");
+        let reply = upstream.classify(0x1234, &bytes(&good)[..length]);
+        assert!(reply != UpstreamReply::Answer, "{length} bytes of it");
     }
     let mut cut = good;
     cut.metadata.truncation = true;
-    assert_eq!(hear(&cut), Heard::Cut);
+    assert_eq!(classify(&cut), UpstreamReply::Truncated);
     for (code, expected) in [
-        (Code::ServFail, Heard::Failed),
-        (Code::Refused, Heard::Failed),
-        (Code::FormErr, Heard::Old),
-        (Code::NotImp, Heard::Old),
-        (Code::NXDomain, Heard::Answer),
+        (Code::ServFail, UpstreamReply::Failed),
+        (Code::Refused, UpstreamReply::Failed),
+        (Code::FormErr, UpstreamReply::WithoutEdns),
+        (Code::NotImp, UpstreamReply::WithoutEdns),
+        (Code::NXDomain, UpstreamReply::Answer),
     ] {
         let mut message = said(&asked, &[], &[]);
         message.metadata.response_code = code;
-        assert_eq!(hear(&message), expected, "{code}");
+        assert_eq!(classify(&message), expected, "{code}");
     }
     // A lame server: it has no answer and does not recurse.
     let mut lame = said(&asked, &[], &[]);
     lame.metadata.recursion_available = false;
-    assert_eq!(hear(&lame), Heard::Failed);
+    assert_eq!(classify(&lame), UpstreamReply::Failed);
 }

@@ -18,13 +18,13 @@ pub struct Upstream {
 
 /// The classification of a message from an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum UpstreamReply {
     /// Not the answer: a different id or question, as in spoofing attempts. The real answer may still come.
-    Another,
+    Unrelated,
     /// A truncated answer: ask again over TCP.
-    Cut,
+    Truncated,
     /// The server does not support EDNS: ask again without it.
-    Old,
+    WithoutEdns,
     /// The upstream failed: another may answer.
     Failed,
     /// The answer.
@@ -62,53 +62,53 @@ impl Upstream {
     }
 
     /// Classifies `message` as a reply to the question that was sent with this `id`.
-    pub fn hear(&self, id: u16, message: &[u8]) -> Heard {
+    pub fn classify(&self, id: u16, message: &[u8]) -> UpstreamReply {
         let Some(header) = Header::read(message) else {
-            return Heard::Another;
+            return UpstreamReply::Unrelated;
         };
         if header.id != id || header.flags & (flag::QR | flag::OPCODE) != flag::QR {
-            return Heard::Another;
+            return UpstreamReply::Unrelated;
         }
         let code = header.flags & flag::RCODE;
         // Only servers without EDNS support may omit the question.
         let is_error = code == FORMERR || code == NOTIMP;
         if header.counts[0] == 0 && is_error {
-            return Heard::Old;
+            return UpstreamReply::WithoutEdns;
         }
         let Some(behind) = self.behind_question(message) else {
-            return Heard::Another;
+            return UpstreamReply::Unrelated;
         };
         if header.counts[0] != 1 {
-            return Heard::Another;
+            return UpstreamReply::Unrelated;
         }
         if is_error {
-            return Heard::Old;
+            return UpstreamReply::WithoutEdns;
         }
         if header.flags & flag::TC != 0 {
-            return Heard::Cut;
+            return UpstreamReply::Truncated;
         }
         if code != NOERROR && code != NXDOMAIN {
-            return Heard::Failed;
+            return UpstreamReply::Failed;
         }
         let says_nothing = code == NOERROR && header.counts[1] == 0;
         let is_asked_to_recurse = self.bits & flag::RD != 0;
         if says_nothing && is_asked_to_recurse && header.flags & (flag::RA | flag::AA) == 0 {
             // A lame server: it has no answer and does not recurse.
-            return Heard::Failed;
+            return UpstreamReply::Failed;
         }
         for record in Records::new(message, header, behind) {
             match record {
                 // RFC 6891 §6.1.3: the higher bits of the code, for errors defined with EDNS.
                 Ok(record) if record.record_type == number::OPT => {
                     if message.get(record.ttl_at) != Some(&0) {
-                        return Heard::Old;
+                        return UpstreamReply::WithoutEdns;
                     }
                 }
                 Ok(_) => {}
-                Err(Malformed) => return Heard::Failed,
+                Err(Malformed) => return UpstreamReply::Failed,
             }
         }
-        Heard::Answer
+        UpstreamReply::Answer
     }
 
     /// Returns the offset of the records of `message`, if it has this question.

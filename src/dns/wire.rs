@@ -207,7 +207,7 @@ impl Iterator for Records<'_> {
 
 /// Reads the name at `at`. Returns it and the offset behind it.
 pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
-    let mut wire = [0; LONGEST_NAME];
+    let mut wire = [0; MAX_NAME];
     let mut length = 0;
     // Start of these labels: the labels that a pointer leads to must end before it.
     let mut run = at;
@@ -249,7 +249,7 @@ pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
 /// Returns `true` if part of the name at `at`, which must be readable, overlaps one of the TTLs at the offsets `ttls`.
 /// Such a name would change as its TTL counts down.
 pub(super) fn stands_in_ttl(message: &[u8], mut at: usize, ttls: &[u16]) -> bool {
-    for _ in 0..LONGEST_NAME {
+    for _ in 0..MAX_NAME {
         let Some(&first) = message.get(at) else {
             return true;
         };
@@ -274,7 +274,7 @@ pub(super) fn stands_in_ttl(message: &[u8], mut at: usize, ttls: &[u16]) -> bool
 }
 
 /// RFC 1035 §2.3.4: maximum length of a name on the wire, in bytes.
-const LONGEST_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 
 #[cfg(test)]
 mod tests {

@@ -9,13 +9,13 @@ use super::{EntryKey, FeedError};
 use crate::address::{PrefixSet, special};
 
 /// The shortest IPv4 prefix that is taken: no company publishes more than a /8 in one piece.
-pub const SHORTEST_V4: u8 = 8;
+pub const MIN_V4_LENGTH: u8 = 8;
 /// The shortest IPv6 prefix that is taken: registries give providers a /19 at most.
-pub const SHORTEST_V6: u8 = 16;
+pub const MIN_V6_LENGTH: u8 = 16;
 /// The most IPv4 addresses of one feed, a sixteenth of all: the largest cloud publishes a quarter of that.
-pub const MOST_V4_ADDRESSES: u64 = 1 << 28;
+pub const MAX_V4_ADDRESSES: u64 = 1 << 28;
 /// The most IPv6 addresses of one feed: as many as the prefix `::/12` has.
-pub const MOST_V6_ADDRESSES: u128 = 1 << 116;
+pub const MAX_V6_ADDRESSES: u128 = 1 << 116;
 
 /// Refuses prefixes without any address on the Internet ([`special`]).
 ///
@@ -43,8 +43,8 @@ pub fn refuse_not_public(prefixes: &[(EntryKey, IpNet)]) -> Result<(), FeedError
 pub fn refuse_wide(prefixes: &[(EntryKey, IpNet)]) -> Result<(), FeedError> {
     for (entry, prefix) in prefixes {
         let limit = match prefix {
-            IpNet::V4(_) => SHORTEST_V4,
-            IpNet::V6(_) => SHORTEST_V6,
+            IpNet::V4(_) => MIN_V4_LENGTH,
+            IpNet::V6(_) => MIN_V6_LENGTH,
         };
         if prefix.prefix_len() < limit {
             return Err(FeedError::TooWide {
@@ -65,11 +65,11 @@ pub fn refuse_wide(prefixes: &[(EntryKey, IpNet)]) -> Result<(), FeedError> {
         })
     };
     let v4 = all.v4_addresses();
-    if v4 > MOST_V4_ADDRESSES {
+    if v4 > MAX_V4_ADDRESSES {
         return too_much("IPv4", u128::from((1_u64 << 32) / v4));
     }
     let v6 = all.v6_addresses();
-    if v6 > MOST_V6_ADDRESSES {
+    if v6 > MAX_V6_ADDRESSES {
         return too_much("IPv6", u128::MAX / v6);
     }
     Ok(())

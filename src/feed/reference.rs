@@ -36,7 +36,7 @@ fn check(document: &Document) {
         .collect();
     if guard::refuse_wide(&prefixes).is_ok() {
         let widest = prefixes.iter().map(|(_, prefix)| prefix.prefix_len()).min();
-        assert!(widest.is_none_or(|length| length >= guard::SHORTEST_V4));
+        assert!(widest.is_none_or(|length| length >= guard::MIN_V4_LENGTH));
     }
 }
 

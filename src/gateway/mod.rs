@@ -10,7 +10,7 @@
 //!                        │                  │ dropped packets  │ queries            │
 //!                        │                  └───▶ record: logs and captures ◀───────┘
 //!                        ▼                                     ▼
-//!             host: policy source, feeds, findings, file watch, lock, rights, service manager
+//!             host: policy source, feeds, file watch, lock, rights, service manager
 //! ```
 //!
 //! | room | has |

@@ -88,7 +88,7 @@ impl DnsName {
                 };
             }
             let length = usize::from(length);
-            if length > LONGEST_LABEL {
+            if length > MAX_LABEL {
                 return Err(DnsNameError::NotWire);
             }
             let (label, behind) = behind
@@ -105,7 +105,7 @@ impl DnsName {
             return Err(DnsNameError::EmptyLabel);
         }
         let length = u8::try_from(label.len()).map_err(|_| DnsNameError::LabelTooLong)?;
-        if label.len() > LONGEST_LABEL {
+        if label.len() > MAX_LABEL {
             return Err(DnsNameError::LabelTooLong);
         }
         // The label's length overwrites the root's zero.
@@ -247,7 +247,7 @@ impl FromStr for DnsName {
         if text == "." {
             return Ok(name);
         }
-        let mut label = Vec::with_capacity(LONGEST_LABEL);
+        let mut label = Vec::with_capacity(MAX_LABEL);
         let mut rest = text.as_bytes();
         while let Some((&byte, behind)) = rest.split_first() {
             rest = behind;
@@ -266,7 +266,7 @@ impl FromStr for DnsName {
                 }
                 _ => label.push(byte),
             }
-            if label.len() > LONGEST_LABEL {
+            if label.len() > MAX_LABEL {
                 return Err(DnsNameError::LabelTooLong);
             }
         }
@@ -298,7 +298,7 @@ fn read_escape(rest: &[u8]) -> Option<(u8, &[u8])> {
 /// RFC 1035 §2.3.4: bytes of a name on the wire.
 const LONGEST: usize = 255;
 /// RFC 1035 §2.3.4; the two bits above mark compression pointers (§4.1.4).
-const LONGEST_LABEL: usize = 63;
+const MAX_LABEL: usize = 63;
 
 #[cfg(test)]
 mod tests {

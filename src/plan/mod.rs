@@ -14,7 +14,7 @@
 mod diversion;
 mod effects;
 mod endpoint;
-mod entry;
+mod prefix;
 mod remark;
 mod routes;
 mod ruleset;
@@ -25,7 +25,7 @@ pub mod zones;
 pub use diversion::{diverted, diverted_on_every_port};
 pub use effects::{Effects, VerdictChange};
 pub use endpoint::{Direction, EndpointRule, EndpointRules};
-pub use entry::Entry;
+pub use prefix::PlannedPrefix;
 pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
 pub use ruleset::{PacketRule, Portless, Ruleset, Traffic};
 pub use source::{Source, SourceKind};

@@ -19,9 +19,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::entry::entries;
+use super::prefix::planned;
 use super::source::sources;
-use super::{Entry, Source, SourceKind, remark};
+use super::{PlannedPrefix, Source, SourceKind, remark};
 use crate::address::{PrefixSet, more_specific};
 use crate::policy::{Policy, Remark, TunnelMode};
 
@@ -45,9 +45,9 @@ pub struct RoutePlan {
     /// Exclude form: the addresses of `base` outside the tunnel, in the fewest prefixes. A gateway is listed only as
     /// part of a public prefix: VPN clients keep their own route to the gateway, and a second one would conflict with
     /// it.
-    pub excludes: Vec<Entry>,
+    pub excludes: Vec<PlannedPrefix>,
     /// Include form: `tunnel` in the fewest prefixes.
-    pub includes: Vec<Entry>,
+    pub includes: Vec<PlannedPrefix>,
     /// Positions in `sources` of public prefixes that need no entry, because no pushed prefix covers them.
     pub unneeded: Vec<usize>,
     /// Remarks about the plan; if one of them is an error, the plan must not be used.
@@ -91,8 +91,8 @@ impl RoutePlan {
             .filter(|(_, source)| source.kind.is_public() && !base.overlaps(source.prefix))
             .map(|(at, _)| at)
             .collect();
-        let excludes = entries(&listed, &sources, |source| source.kind.is_public());
-        let includes = entries(&tunnel, &sources, |source| {
+        let excludes = planned(&listed, &sources, |source| source.kind.is_public());
+        let includes = planned(&tunnel, &sources, |source| {
             is_internal(&source.kind) || is_dns(&source.kind)
         });
         let mut plan = Self {

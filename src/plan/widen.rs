@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{RoutePlan, SourceKind};
 use crate::address::PrefixSet;
-use crate::feed::guard::{SHORTEST_V4, SHORTEST_V6};
+use crate::feed::guard::{MIN_V4_LENGTH, MIN_V6_LENGTH};
 use crate::policy::{Policy, TunnelMode};
 
 /// The exclusions of a widened plan.
@@ -68,8 +68,8 @@ impl RoutePlan {
         let mut plan = self.clone();
         plan.tunnel = self.tunnel.subtract(excluded);
         plan.excludes =
-            super::entry::entries(excluded, &self.sources, |source| source.kind.is_public());
-        plan.includes = super::entry::entries(&plan.tunnel, &self.sources, |source| {
+            super::prefix::planned(excluded, &self.sources, |source| source.kind.is_public());
+        plan.includes = super::prefix::planned(&plan.tunnel, &self.sources, |source| {
             !source.kind.is_public()
         });
         plan
@@ -99,8 +99,8 @@ fn cheapest(nets: &[IpNet], kept: &PrefixSet) -> Option<IpNet> {
     nets.windows(2)
         .filter_map(|pair| around(pair[0], pair[1]))
         .filter(|joined| match joined {
-            IpNet::V4(net) => net.prefix_len() >= SHORTEST_V4,
-            IpNet::V6(net) => net.prefix_len() >= SHORTEST_V6,
+            IpNet::V4(net) => net.prefix_len() >= MIN_V4_LENGTH,
+            IpNet::V6(net) => net.prefix_len() >= MIN_V6_LENGTH,
         })
         .filter(|joined| !kept.overlaps(*joined))
         .max_by_key(IpNet::prefix_len)

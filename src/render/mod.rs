@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  RoutePlan     ──▶ routes/   VPN and DHCP servers, clients ──▶ text ──▶ read ──▶ Pushed: the same addresses
-//!  Zones         ──▶ names/    DNS servers, clients          ──▶ text ──▶ read ──▶ Said: the same answers
+//!  Zones         ──▶ names/    DNS servers, clients          ──▶ text ──▶ read ──▶ NameTable: the same answers
 //!  Ruleset       ──▶ rules/    firewalls on the gateway
 //!  EndpointRules ──▶ rules/    the clients' own firewall
 //! ```

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::names::said::Said;
+use super::names::table::NameTable;
 use super::{Limit, Options, Pushed, ReadError, RenderError, Rendered};
 use crate::plan::{EndpointRules, RoutePlan, Ruleset, Zones};
 use crate::policy::Policy;
@@ -123,7 +123,7 @@ pub enum Read {
 /// Reads the answers that a file gives; only `render` can make sense of them.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadNames {
-    pub(super) read: fn(&str) -> Result<Said, ReadError>,
+    pub(super) read: fn(&str) -> Result<NameTable, ReadError>,
     /// True if the names below a hidden one stand in the file by themselves.
     pub(super) lists_names_below: bool,
 }

@@ -52,7 +52,7 @@ fn system_ports(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                 Part::Filter,
                 format!("dropped at every internal address: {}", names.join(", ")),
             )
-            .instead(format!(
+            .remedy(format!(
                 "\"{FIRST_MEDIA_PORT}-65535\" is the widest that clients use"
             )),
     );
@@ -113,7 +113,7 @@ fn directory(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                 Part::Call,
                 "Lync servers stand in a domain: its clients log on, search and print by these",
             )
-            .instead(entry),
+            .remedy(entry),
     );
 }
 
@@ -158,7 +158,7 @@ fn replies(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         Finding::warning(FindingCode::Collateral, "help desks reach no service on clients: the replies are dropped")
             .at(media_line(subject))
             .because(Part::Filter, "a reply goes to the high port that the caller has chosen, which is one of media.ports")
-            .instead(format!(
+            .remedy(format!(
                 "[[allow]] name = \"Replies of services on the clients\", to = [{}], protocols = [\"tcp\"], from_ports = \
                  [\"1-1023\", \"3389\", \"5985-5986\"]",
                 to.join(", ")
@@ -203,7 +203,7 @@ fn swallowed(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
                     Part::Filter,
                     format!("every port is dropped there, and {says}"),
                 )
-                .instead(
+                .remedy(
                     "write the addresses of the servers, or the smallest prefix that they fill",
                 ),
         );
@@ -240,7 +240,7 @@ fn exchange(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
             .at(server.name.line)
             .because(Part::Filter, "mail, calendar and the presence from it are dropped")
             .because(Part::Names, "no public name leads to them by another way")
-            .instead("take Exchange out of the servers, or list what is published: autodiscover and owa (Table 4)"),
+            .remedy("take Exchange out of the servers, or list what is published: autodiscover and owa (Table 4)"),
     );
 }
 

@@ -18,14 +18,14 @@ pub struct BrokenExpectation<'a> {
     /// The test.
     pub test: &'a Expectation,
     /// The actual outcome.
-    pub outcome: Happens,
+    pub outcome: ActualOutcome,
     /// The part of the policy that causes the outcome.
     pub because: String,
 }
 
 /// The actual outcome of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happens {
+pub enum ActualOutcome {
     /// The packet gets this verdict.
     Verdict(Verdict),
     /// Clients get this answer, in the syntax of the tests.
@@ -34,7 +34,7 @@ pub enum Happens {
     Inside(bool),
 }
 
-impl fmt::Display for Happens {
+impl fmt::Display for ActualOutcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Verdict(verdict) => verdict.fmt(out),
@@ -75,7 +75,7 @@ pub fn broken_expectations(compiled: &CompiledPolicy) -> Vec<BrokenExpectation<'
     broken.collect()
 }
 
-fn broken_packet(compiled: &CompiledPolicy, claim: &Claim) -> Option<(Happens, String)> {
+fn broken_packet(compiled: &CompiledPolicy, claim: &Claim) -> Option<(ActualOutcome, String)> {
     let Claim::Packet {
         from,
         to,
@@ -99,7 +99,7 @@ fn broken_packet(compiled: &CompiledPolicy, claim: &Claim) -> Option<(Happens, S
         (None, Some(rule)) => format!("rule \"{}\"", rule.name),
         (None, None) => NOTHING.to_owned(),
     };
-    Some((Happens::Verdict(verdict), because))
+    Some((ActualOutcome::Verdict(verdict), because))
 }
 
 fn broken_name(
@@ -107,7 +107,7 @@ fn broken_name(
     lookup: &str,
     record_type: u16,
     expect: &ExpectedAnswer,
-) -> Option<(Happens, String)> {
+) -> Option<(ActualOutcome, String)> {
     // The policy reader has already validated its labels.
     let name: DnsName = lookup.parse().ok()?;
     let answer = zones.answer(&name, record_type);
@@ -138,7 +138,7 @@ fn broken_name(
         true => NOTHING.to_owned(),
         false => because.join(", "),
     };
-    Some((Happens::Answer(happens), because))
+    Some((ActualOutcome::Answer(happens), because))
 }
 
 fn sorted(data: &[String]) -> Vec<&String> {
@@ -153,12 +153,15 @@ fn broken_route(
     routes: &RoutePlan,
     to: IpAddr,
     inside: bool,
-) -> Option<(Happens, String)> {
+) -> Option<(ActualOutcome, String)> {
     let happens = routes.tunnel.contains(to);
     if happens == inside {
         return None;
     }
-    Some((Happens::Inside(happens), why_there(policy, routes, to)))
+    Some((
+        ActualOutcome::Inside(happens),
+        why_there(policy, routes, to),
+    ))
 }
 
 /// Returns the reason why `to` is inside or outside the tunnel: see [`super::RoutePlan`].

@@ -1,4 +1,7 @@
-//! [`Finding`]: an inconsistency, and the change that resolves it.
+//! [`Finding`]: a problem of a policy, of files in use or of a host, and the change that solves it.
+//!
+//! One type for `verify`, with `--against` and `--live`, and for the checks of the host before a gateway starts. A mistake
+//! in the text of a policy is a [`Diagnostic`](crate::policy::Diagnostic), which has a position in the text instead.
 
 use std::fmt;
 
@@ -23,11 +26,13 @@ pub enum FindingCode {
     Stale,
     /// More than media is blocked.
     Collateral,
+    /// The host hinders the gateway.
+    Host,
 }
 
 impl FindingCode {
-    /// Every code.
-    pub const ALL: [Self; 8] = [
+    /// Every code that `offramp verify` reports.
+    pub const OF_VERIFY: [Self; 8] = [
         Self::Blackhole,
         Self::Leak,
         Self::Hairpin,
@@ -49,6 +54,7 @@ impl FindingCode {
             Self::Parity => "PARITY",
             Self::Stale => "STALE",
             Self::Collateral => "COLLATERAL",
+            Self::Host => "HOST",
         }
     }
 
@@ -63,6 +69,7 @@ impl FindingCode {
             Self::Parity => "IPv4 and IPv6 differ",
             Self::Stale => "public prefixes are out of date",
             Self::Collateral => "more than media is cut off",
+            Self::Host => "the host hinders the gateway",
         }
     }
 }
@@ -109,28 +116,29 @@ impl Part {
 
 /// The statement of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
+pub struct Statement {
     /// The part.
     pub part: Part,
     /// Its statement.
     pub says: String,
 }
 
-/// An inconsistency in a policy.
+/// A problem that a check has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The subject of the finding.
     pub code: FindingCode,
-    /// An error breaks calls or lets media into the tunnel; a warning may do so.
+    /// An error breaks calls, lets media into the tunnel, or keeps the gateway from starting; a warning may do so, or leaves
+    /// the gateway working in part.
     pub severity: Severity,
     /// The problem in one line, with the value.
     pub what: String,
-    /// Related lines of the policy file, the main one first.
+    /// Related lines of the policy file, the main one first; empty for a condition of the host.
     pub lines: Vec<u32>,
-    /// The conflicting statements, one for each part.
-    pub why: Vec<Reason>,
-    /// The text to write instead.
-    pub instead: String,
+    /// The conflicting statements, one for each part; empty for a condition of the host.
+    pub why: Vec<Statement>,
+    /// The change that solves it: the text to write instead, or the command to run.
+    pub remedy: String,
 }
 
 impl Finding {
@@ -144,6 +152,16 @@ impl Finding {
         Self::new(code, Severity::Warning, what.into())
     }
 
+    /// Creates a finding about the host that keeps the gateway from starting: it would lose traffic, or judge none.
+    pub fn host_error(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::error(FindingCode::Host, what).remedy(remedy)
+    }
+
+    /// Creates a finding about the host with which the gateway works in part.
+    pub fn host_warning(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::warning(FindingCode::Host, what).remedy(remedy)
+    }
+
     const fn new(code: FindingCode, severity: Severity, what: String) -> Self {
         Self {
             code,
@@ -151,7 +169,7 @@ impl Finding {
             what,
             lines: Vec::new(),
             why: Vec::new(),
-            instead: String::new(),
+            remedy: String::new(),
         }
     }
 
@@ -168,14 +186,14 @@ impl Finding {
     #[must_use]
     pub fn because(mut self, part: Part, says: impl Into<String>) -> Self {
         let says = says.into();
-        self.why.push(Reason { part, says });
+        self.why.push(Statement { part, says });
         self
     }
 
-    /// Adds the text to write instead.
+    /// Adds the change that solves it.
     #[must_use]
-    pub fn instead(mut self, text: impl Into<String>) -> Self {
-        self.instead = text.into();
+    pub fn remedy(mut self, text: impl Into<String>) -> Self {
+        self.remedy = text.into();
         self
     }
 }

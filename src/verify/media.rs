@@ -54,7 +54,7 @@ fn allowed(subject: &Subject<'_>, allow: &Allow, found: &mut Vec<Finding>) {
                 .at(line)
                 .because(Part::Filter, says.clone())
                 .because(Part::Routes, "both clients are reached through the tunnel")
-                .instead(instead),
+                .remedy(instead),
         );
     }
     // Media flows between users' computers: a few server addresses are never a peer, whatever ports they use.
@@ -66,7 +66,7 @@ fn allowed(subject: &Subject<'_>, allow: &Allow, found: &mut Vec<Finding>) {
                 .at(line)
                 .because(Part::Filter, says)
                 .because(Part::Routes, "these addresses enter the tunnel")
-                .instead(instead),
+                .remedy(instead),
         );
     }
 }
@@ -119,7 +119,7 @@ fn teams_ports(policy: &Policy, found: &mut Vec<Finding>) {
                 Part::Filter,
                 "a direct call to another port is forwarded as default",
             )
-            .instead(format!("add \"{TEAMS_PORTS}\" to media.ports")),
+            .remedy(format!("add \"{TEAMS_PORTS}\" to media.ports")),
     );
 }
 
@@ -149,6 +149,6 @@ fn no_offices(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                 format!("{} enters the tunnel", some(&outside)),
             )
             .because(Part::Filter, "media to offices is forwarded as default")
-            .instead("write the internal prefixes: [corporate] subnets = [\"10.0.0.0/8\"]"),
+            .remedy("write the internal prefixes: [corporate] subnets = [\"10.0.0.0/8\"]"),
     );
 }

@@ -33,8 +33,8 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use expect::{BrokenExpectation, Happens, broken_expectations};
-pub use finding::{Finding, FindingCode, Part, Reason};
+pub use expect::{ActualOutcome, BrokenExpectation, broken_expectations};
+pub use finding::{Finding, FindingCode, Part, Statement};
 
 use crate::filter::CompiledPolicy;
 use crate::plan::{RoutePlan, Zones};

@@ -57,7 +57,7 @@ fn servers_reached(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                 .because(Part::Routes, format!("{} enters the tunnel", bare(prefix.value)))
                 .because(Part::Filter, format!("TCP to port {port} gets the verdict {} by {rule}", answer.verdict))
                 .because(Part::Call, "who signs in internally is told of the Edge's internal interface as its relay")
-                .instead("leave ports 5060 and 5061 of servers blocked: write the ports that the [[allow]] is for"),
+                .remedy("leave ports 5060 and 5061 of servers blocked: write the ports that the [[allow]] is for"),
         );
     }
 }
@@ -81,7 +81,7 @@ fn servers_unknown(subject: &Subject<'_>, found: &mut Vec<Finding>) {
             .at(public.name.line)
             .because(Part::Names, "clients sign in by SIP, so there is a Front End inside")
             .because(Part::Filter, "nothing keeps them from its port 5061")
-            .instead("list every Lync server, and the internal interface of the Edge: [[server]] name, addresses, hosts"),
+            .remedy("list every Lync server, and the internal interface of the Edge: [[server]] name, addresses, hosts"),
     );
 }
 
@@ -125,7 +125,7 @@ fn domains(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                 .at(*line)
                 .because(Part::Names, format!("lyncdiscoverinternal.{domain} and _sipinternaltls._tcp.{domain} are forwarded to the internal DNS"))
                 .because(Part::Filter, "where they lead is dropped, so signing in waits for timeouts, or fails")
-                .instead(format!("[dns] sip_domains = [\"{domain}\"]")),
+                .remedy(format!("[dns] sip_domains = [\"{domain}\"]")),
         );
     }
     for domain in &policy.dns.sip_domains {
@@ -146,7 +146,7 @@ fn domains(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                     Part::Filter,
                     "the Front End is dropped: clients do not sign in at all",
                 )
-                .instead(format!(
+                .remedy(format!(
                     "add \"{sip}\" to the hosts of the [[public]] Access Edge"
                 )),
         );
@@ -173,13 +173,13 @@ fn targets(subject: &Subject<'_>, public: &PublicService, found: &mut Vec<Findin
                 format!("{name} leads to {target}, which is hidden"),
             )
             .because(Part::Names, format!("{target} does not exist for clients"))
-            .instead(format!("write a target that a [[public]] service has, or take {target} out of the [[server]]")),
+            .remedy(format!("write a target that a [[public]] service has, or take {target} out of the [[server]]")),
             Some(Treatment::NoData(_)) | None => Finding::error(
                 FindingCode::InternalRegistration,
                 format!("{name} leads to {target}, which is not pinned"),
             )
             .because(Part::Names, format!("{target} is forwarded: the internal DNS says where clients sign in"))
-            .instead(format!("add \"{target}\" to the hosts of \"{}\"", public.name.value)),
+            .remedy(format!("add \"{target}\" to the hosts of \"{}\"", public.name.value)),
         };
         found.push(finding.at(record.name.line).at(public.name.line));
     }
@@ -208,6 +208,6 @@ fn unpinned(subject: &Subject<'_>, public: &PublicService, found: &mut Vec<Findi
             .at(line)
             .because(Part::Names, "clients get what the internal DNS says of it")
             .because(Part::Routes, "an internal address enters the tunnel")
-            .instead("add the addresses of the hosts: the name resolves to every single address that is listed"),
+            .remedy("add the addresses of the hosts: the name resolves to every single address that is listed"),
     );
 }

@@ -38,7 +38,7 @@ fn server_public(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding
             .at(own.map_or(0, |it| it.line))
             .because(Part::Filter, "public comes first: packets to the server are forwarded")
             .because(Part::Routes, format!("{} is kept outside the tunnel", bare(source.prefix)))
-            .instead("keep it in one of the two: of an Edge, the internal interface is a server, the external ones are public"),
+            .remedy("keep it in one of the two: of an Edge, the internal interface is a server, the external ones are public"),
     );
 }
 
@@ -59,7 +59,7 @@ fn server_clients(subject: &Subject<'_>, server: &Server, found: &mut Vec<Findin
                 Part::Filter,
                 "every port of these clients is dropped for other clients",
             )
-            .instead(
+            .remedy(
                 "write the addresses of the server alone, or the pool that the VPN really gives",
             ),
     );
@@ -89,7 +89,7 @@ fn server_hosts(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>
                     "it is pinned to the public addresses, and not hidden",
                 )
                 .because(Part::Filter, "the server's own addresses are dropped")
-                .instead("keep the name where clients should be led: the public service"),
+                .remedy("keep the name where clients should be led: the public service"),
         );
     }
 }
@@ -112,7 +112,7 @@ fn public_clients(subject: &Subject<'_>, public: &Published<'_>, found: &mut Vec
                 "public comes first: media between these clients is forwarded",
             )
             .because(Part::Routes, "clients reach each other through the tunnel")
-            .instead("take the clients' addresses out of the public service"),
+            .remedy("take the clients' addresses out of the public service"),
     );
 }
 
@@ -145,7 +145,7 @@ fn dns_inside(subject: &Subject<'_>, public: &Published<'_>, found: &mut Vec<Fin
                 Part::Filter,
                 "every query counts as a leak of the public service",
             )
-            .instead("write the prefixes that the service really has"),
+            .remedy("write the prefixes that the service really has"),
     );
 }
 
@@ -172,6 +172,6 @@ fn gateway_inside(subject: &Subject<'_>, gateway: &Source, found: &mut Vec<Findi
                 Part::Filter,
                 "what is meant for it as an internal host never gets there",
             )
-            .instead("write the address to which clients connect, as the Internet sees it"),
+            .remedy("write the address to which clients connect, as the Internet sees it"),
     );
 }

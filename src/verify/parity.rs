@@ -42,7 +42,7 @@ fn no_corporate(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>)
             .at(line(&policy.vpn.client_subnets))
             .because(Part::Routes, routes)
             .because(Part::Filter, format!("media to offices over {name} is forwarded as default"))
-            .instead(format!("add the {name} prefixes of the company to corporate.subnets, or give clients no {name} addresses")),
+            .remedy(format!("add the {name} prefixes of the company to corporate.subnets, or give clients no {name} addresses")),
     );
 }
 
@@ -59,7 +59,7 @@ fn no_clients(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
                 format!("{name} from clients is nobody's that is judged"),
             )
             .because(Part::Routes, format!("no {name} address enters the tunnel"))
-            .instead(format!(
+            .remedy(format!(
                 "add the clients' {name} prefix to client_subnets, or take the corporate one out"
             )),
     );
@@ -77,7 +77,7 @@ fn servers(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
                 .at(line(&server.addresses))
                 .because(Part::Routes, format!("the company's {name} enters the tunnel"))
                 .because(Part::Filter, format!("ports of the server below the media ports are open by {name}: 443, 444"))
-                .instead(format!("add its {name} addresses; where it has none, a prefix of the subnet that it is in")),
+                .remedy(format!("add its {name} addresses; where it has none, a prefix of the subnet that it is in")),
         );
     }
 }
@@ -107,7 +107,7 @@ fn publics(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
                     Part::Routes,
                     format!("whatever {name} address it has is not kept outside the tunnel"),
                 )
-                .instead(format!(
+                .remedy(format!(
                     "add its {name} address, or take {name} out of the others where homes have none"
                 )),
         );

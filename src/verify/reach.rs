@@ -81,7 +81,7 @@ fn inside_tunnel(
         ),
     };
     let finding = finding.at(source.line).at(kept.map_or(0, |it| it.line));
-    found.push(finding.because(Part::Routes, routes).because(Part::Filter, filter).instead(
+    found.push(finding.because(Part::Routes, routes).because(Part::Filter, filter).remedy(
         "take these addresses out of corporate.subnets (or client_subnets), or out of the public service",
     ));
 }
@@ -106,7 +106,7 @@ fn behind_nat(public: &Published<'_>, unreachable: &PrefixSet, found: &mut Vec<F
         finding
             .because(Part::Names, "clients resolve the service to this address")
             .because(Part::Routes, "it is kept outside the tunnel, where nobody has a way to it")
-            .instead("write the public address, as the Internet sees it: behind NAT only the translated one counts"),
+            .remedy("write the public address, as the Internet sees it: behind NAT only the translated one counts"),
     );
 }
 
@@ -142,7 +142,7 @@ fn published(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
             .at(server.name.line)
             .because(Part::Routes, "the address enters the tunnel")
             .because(Part::Filter, "Table 1, row 2 drops every port of it")
-            .instead("of an Edge, only the internal interface is a [[server]]; list the external ones under [[public]]"),
+            .remedy("of an Edge, only the internal interface is a [[server]]; list the external ones under [[public]]"),
     );
 }
 
@@ -162,7 +162,7 @@ fn nothing_excluded(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         finding
             .because(Part::Routes, "no [[public]] and no [[feed]] is excluded from the tunnel")
             .because(Part::Filter, "packets to the relay get the verdict forward default")
-            .instead("list the relay: [[public]] name = \"A/V Edge\", addresses = [\"...\"], or a [[feed]] for Teams"),
+            .remedy("list the relay: [[public]] name = \"A/V Edge\", addresses = [\"...\"], or a [[feed]] for Teams"),
     );
 }
 
@@ -194,7 +194,7 @@ fn dns(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                     Part::Filter,
                     format!("port {DNS} gets the verdict {verdict}"),
                 )
-                .instead("take it out of the [[server]], or port 53 out of media.ports"),
+                .remedy("take it out of the [[server]], or port 53 out of media.ports"),
         );
     }
 }
@@ -209,7 +209,8 @@ pub(super) fn check_calls(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         FindingCode::Overlap
         | FindingCode::Parity
         | FindingCode::Stale
-        | FindingCode::Collateral => false,
+        | FindingCode::Collateral
+        | FindingCode::Host => false,
     };
     // If the policy names no relay, there is nothing to compare.
     if found.iter().any(explains) || relay(subject.policy).is_none() {
@@ -265,7 +266,7 @@ fn judged(to: Side, code: FindingCode, prediction: &Prediction) -> Option<Findin
             );
             finding = finding.because(Part::Call, says);
         }
-        return Some(finding.instead("`offramp call` shows every way and who stops it"));
+        return Some(finding.remedy("`offramp call` shows every way and who stops it"));
     };
     if !prediction.is_in_tunnel() {
         return None;
@@ -279,7 +280,7 @@ fn judged(to: Side, code: FindingCode, prediction: &Prediction) -> Option<Findin
     Some(
         Finding::error(code, what)
             .because(Part::Call, says)
-            .instead("`offramp call --pairs` shows every way and what passes it"),
+            .remedy("`offramp call --pairs` shows every way and what passes it"),
     )
 }
 

@@ -29,7 +29,7 @@ pub(super) fn check(subject: &Subject<'_>, read: &Diagnostics, found: &mut Vec<F
             finding
                 .at(diagnostic.line())
                 .because(Part::Feeds, part)
-                .instead(diagnostic.help().first().map_or("", String::as_str)),
+                .remedy(diagnostic.help().first().map_or("", String::as_str)),
         );
     }
     withdrawn_long_ago(subject, found);
@@ -61,7 +61,7 @@ fn withdrawn_long_ago(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                         Part::Routes,
                         "its addresses are kept outside the tunnel, whoever has them",
                     )
-                    .instead(*instead),
+                    .remedy(*instead),
             );
         }
     }

@@ -8,18 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::sandbox::in_sandbox;
-use crate::support::{TIME_LIMIT, is_installed, program, read_all, run, skip, wait};
+use crate::support::sandbox::{in_sandbox, ip};
+use crate::support::{TIME_LIMIT, is_installed, program, read_all, run, signal, skip, wait};
 
 const POLICY: &str = "config/contoso.toml";
 /// A client of the policy.
 const CLIENT: &str = "172.16.1.10";
 /// A host of its corporate network.
 const OFFICE: &str = "10.2.0.20";
-
-fn ip(arguments: &str) {
-    run(Command::new("ip").args(arguments.split(' '))).success();
-}
 
 /// Adds the addresses of a client and of an office host to the loopback interface.
 fn set_up_loopback() {
@@ -88,8 +84,7 @@ impl Observer {
             );
             thread::sleep(Duration::from_millis(5));
         }
-        let pid = self.child.id().to_string();
-        run(Command::new("kill").args(["-s", "INT", &pid])).success();
+        signal(self.child.id(), "INT");
     }
 
     /// Returns exit code, standard output and standard error after it has ended.

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::site::filter::Status;
 use crate::site::{Daemon, Host, in_sandbox, plain, poll};
-use crate::support::{Folder, program, run};
+use crate::support::{Folder, program, run, signal};
 use etherparse::{
     IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, SlicedPacket,
     TcpHeader, TransportSlice,
@@ -50,13 +51,7 @@ impl Wire {
             address add fd00:1::1/64 dev tun0 nodad
             address add 10.0.0.1/8 dev eth1
             address add fd00:2::1/48 dev eth1 nodad");
-        for (key, value) in [
-            ("ipv4/ip_forward", "1"),
-            ("ipv6/conf/all/forwarding", "1"),
-            ("ipv4/conf/all/rp_filter", "0"),
-        ] {
-            wire.concentrator.set(key, value);
-        }
+        wire.concentrator.forward();
         wire
     }
 
@@ -130,17 +125,12 @@ impl Wire {
     }
 
     fn status(&self) -> serde_json::Value {
-        let socket = self.folder.path("control.sock");
-        let mut ask = program(&["status", "--control", &socket, "--json"]);
-        self.concentrator.run(&mut ask).json()
+        Status::ask(&self.folder.path("control.sock")).0
     }
 
-    /// Returns the number of packets with a verdict for `reason`.
-    fn count(&self, reason: &str) -> u64 {
-        let status = self.status();
-        let verdicts = status["verdicts"].as_array().cloned().unwrap_or_default();
-        let matching = verdicts.iter().filter(|it| it["reason"] == reason);
-        matching.filter_map(|it| it["packets"].as_u64()).sum()
+    /// Returns the number of packets with this verdict.
+    fn count(&self, action: &str, reason: &str) -> u64 {
+        Status(self.status()).verdicts(action, reason)
     }
 
     /// Returns the number of writes by the gateway.
@@ -160,11 +150,6 @@ impl Drop for Ends<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-fn signal(gateway: &Daemon, name: &str) {
-    let pid = gateway.pid().to_string();
-    run(Command::new("kill").args(["-s", name, &pid])).success();
 }
 
 fn is_of_client(packet: &[u8]) -> bool {
@@ -352,11 +337,11 @@ fn what_the_kernel_makes_of_merged_packets_is_what_came_in() {
             |packet| Some(packet.to_vec()),
             |received| {
                 // Enough packets are queued at the restart to fill batches.
-                signal(&gateway, "STOP");
+                gateway.signal("STOP");
                 for packet in &sent {
                     wire.send(packet);
                 }
-                signal(&gateway, "CONT");
+                gateway.signal("CONT");
                 poll("all packets", || {
                     (received.load(Ordering::Relaxed) >= COUNT).then_some(())
                 });
@@ -377,7 +362,7 @@ fn what_the_kernel_makes_of_merged_packets_is_what_came_in() {
             }
         }
         // Counted in original packets; the kernel's own packets are not a client's.
-        assert_eq!(wire.count("default"), COUNT);
+        assert_eq!(wire.count("forward", "default"), COUNT);
     });
 }
 
@@ -504,8 +489,8 @@ fn merged_packets_that_the_kernel_refuses_go_as_they_came() {
 fn arrive_in_order(wire: &Wire) {
     const COUNT: u16 = 192;
     let status = wire.status();
-    let process = status["pid"].as_u64().expect("a process").to_string();
-    let signal = |name| run(Command::new("kill").args(["-s", name, &process])).success();
+    let process = status["pid"].as_u64().expect("a process") as u32;
+    let signal = |name| signal(process, name);
     let arrived = wire.receive_while(
         |packet| Some(packet[28..].to_vec()),
         |received| {
@@ -593,6 +578,6 @@ fn unfinished_fragments_take_little_room_and_nobodys_place() {
         // Every legitimate datagram, and no media.
         assert_eq!(arrived.len(), (flood / AMONG) as usize);
         assert!(arrived.iter().all(|it| *it == (false, 53)));
-        assert_eq!(wire.count("media"), u64::from(flood / AMONG));
+        assert_eq!(wire.count("drop", "media"), u64::from(flood / AMONG));
     });
 }

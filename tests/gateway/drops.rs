@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::site::plain::{self, CLIENT, CLIENT6, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{Daemon, in_sandbox, poll};
-use crate::support::{program, run};
+use crate::support::{program, run, signal};
 
 /// Returns the lines of a log, each a JSON object.
 #[track_caller]
@@ -20,23 +20,6 @@ fn lines(path: &str) -> Vec<Value> {
     assert!(text.is_empty() || text.ends_with('\n'), "a line is torn");
     let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     text.lines().map(parse).collect()
-}
-
-/// Sends `count` datagrams from a port of its own.
-fn send(site: &PlainSite, to: &str, port: u16, count: usize, length: usize) -> u16 {
-    let any = if to.contains(':') {
-        "[::]:0"
-    } else {
-        "0.0.0.0:0"
-    };
-    let socket = site.client.enter(|| UdpSocket::bind(any));
-    let socket = socket.expect("a free port");
-    for _ in 0..count {
-        socket
-            .send_to(&vec![7; length], (to, port))
-            .expect("there is a route");
-    }
-    socket.local_addr().expect("it is bound").port()
 }
 
 /// Returns the series of the endpoint whose names begin with `name`.
@@ -91,13 +74,13 @@ fn drops_are_logged_and_captured_with_who_what_and_why() {
         let arguments = ["--capture-dropped", &capture, "--snap-length", "100"];
         let mut gateway = start(&site, &options, &arguments);
 
-        let first = send(&site, OFFICE, MEDIA, 1, 300);
-        let second = send(&site, OFFICE6, MEDIA, 1, 20);
-        let third = send(&site, "10.1.0.10", 5_061, 1, 20);
+        let first = site.send(OFFICE, MEDIA, 1, 300);
+        let second = site.send(OFFICE6, MEDIA, 1, 20);
+        let third = site.send("10.1.0.10", 5_061, 1, 20);
         // Passes, and must not be logged.
-        send(&site, OFFICE, DNS, 1, 20);
+        site.send(OFFICE, DNS, 1, 20);
         poll("three lines", || (lines(&log).len() == 3).then_some(()));
-        send(&site, OFFICE, MEDIA, 200, 20);
+        site.send(OFFICE, MEDIA, 200, 20);
         poll("all packets", || {
             (record(&site, "drop_capture").0 == 203).then_some(())
         });
@@ -168,7 +151,7 @@ fn drops_are_logged_and_captured_with_who_what_and_why() {
 
         // The next line reports the drops that had no line.
         poll("a line that tells of the others", || {
-            send(&site, OFFICE, MEDIA, 1, 20);
+            site.send(OFFICE, MEDIA, 1, 20);
             let unwritten: u64 = lines(&log)
                 .iter()
                 .filter_map(|line| line["unwritten"].as_u64())
@@ -217,7 +200,7 @@ fn a_reload_switches_the_log_to_another_place_off_and_on() {
             })
         };
         let drop_one = |place: &str, lines_before: usize| {
-            send(&site, OFFICE, MEDIA, 1, 20);
+            site.send(OFFICE, MEDIA, 1, 20);
             poll("a line", || lines(place).into_iter().nth(lines_before))
         };
         assert_eq!(drop_one(&one, 0)["generation"], 1);
@@ -226,7 +209,7 @@ fn a_reload_switches_the_log_to_another_place_off_and_on() {
         reload("");
         assert!(site.status()["drop_log"].is_null());
         let before = site.count("drop", "media");
-        send(&site, OFFICE, MEDIA, 1, 20);
+        site.send(OFFICE, MEDIA, 1, 20);
         poll("the drop", || {
             (site.count("drop", "media") > before).then_some(())
         });
@@ -309,14 +292,14 @@ fn a_full_disk_stops_the_log_and_the_capture_and_nothing_else() {
         let mut gateway = start(&site, &options, &["--capture-dropped", &capture]);
         let failed = |which: &str| record(&site, which).2;
         poll("the disk to be full", || {
-            send(&site, OFFICE, MEDIA, 50, 200);
+            site.send(OFFICE, MEDIA, 50, 200);
             (failed("drop_log").is_some() && failed("drop_capture").is_some()).then_some(())
         });
         assert_judges(&site);
         // Retries continue, but each failure is reported once.
         let lost = record(&site, "drop_capture").1;
         poll("more to be lost", || {
-            send(&site, OFFICE, MEDIA, 50, 200);
+            site.send(OFFICE, MEDIA, 50, 200);
             (record(&site, "drop_capture").1 > lost + 500).then_some(())
         });
         assert_eq!(complaints(&gateway), 2, "{}", gateway.log());
@@ -332,7 +315,7 @@ fn a_full_disk_stops_the_log_and_the_capture_and_nothing_else() {
                 failed(which).is_none().then_some(())
             });
         }
-        send(&site, OFFICE, MEDIA, 5, 200);
+        site.send(OFFICE, MEDIA, 5, 200);
         gateway.wait_for_log("is written again");
         assert_judges(&site);
         assert_eq!(gateway.terminate().code(), Some(0));
@@ -373,7 +356,7 @@ fn a_disk_that_takes_nothing_keeps_the_gateway_from_nothing() {
         disk.remount("rw");
         gateway.wait_for_log("is written again");
         poll("a line", || {
-            send(&site, OFFICE, MEDIA, 1, 20);
+            site.send(OFFICE, MEDIA, 1, 20);
             lines(&log).pop()
         });
 
@@ -396,7 +379,7 @@ fn a_disk_that_takes_nothing_keeps_the_gateway_from_nothing() {
         );
         injector.wait_for_log("attached");
         poll("the error", || {
-            send(&site, OFFICE, MEDIA, 1, 20);
+            site.send(OFFICE, MEDIA, 1, 20);
             let (.., error) = record(&site, "drop_log");
             error.filter(|error| error.contains("Input/output error"))
         });
@@ -405,7 +388,7 @@ fn a_disk_that_takes_nothing_keeps_the_gateway_from_nothing() {
         injector.terminate();
         let before = lines(&log).len();
         poll("another line", || {
-            send(&site, OFFICE, MEDIA, 1, 20);
+            site.send(OFFICE, MEDIA, 1, 20);
             (lines(&log).len() > before).then_some(())
         });
         assert_eq!(gateway.terminate().code(), Some(0));
@@ -435,7 +418,7 @@ fn a_log_on_standard_output_survives_whoever_reads_it() {
         };
         poll("it is ready", || said(" ready: "));
         let mut reader = std::io::BufReader::new(child.stdout.take().expect("piped"));
-        send(&site, OFFICE, MEDIA, 1, 20);
+        site.send(OFFICE, MEDIA, 1, 20);
         let mut line = String::new();
         std::io::BufRead::read_line(&mut reader, &mut line).expect("a line");
         let line: Value = serde_json::from_str(&line).expect("an object");
@@ -443,7 +426,7 @@ fn a_log_on_standard_output_survives_whoever_reads_it() {
 
         // A reader that stalls: the pipe fills.
         poll("the pipe to be full", || {
-            send(&site, OFFICE, MEDIA, 500, 20);
+            site.send(OFFICE, MEDIA, 500, 20);
             let (.., error) = record(&site, "drop_log");
             error.filter(|error| error.contains("a write does not come back"))
         });
@@ -455,7 +438,7 @@ fn a_log_on_standard_output_survives_whoever_reads_it() {
             said("cannot be written: Broken pipe")
         });
         assert_judges(&site);
-        run(Command::new("kill").args(["-s", "TERM", &child.id().to_string()])).success();
+        signal(child.id(), "TERM");
         let ended = crate::support::wait(&mut child, crate::site::DEADLINE).expect("it ends");
         assert_eq!(ended.code(), Some(0), "{:?}", fs::read_to_string(&log));
     });

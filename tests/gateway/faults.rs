@@ -54,11 +54,6 @@ fn answer(site: &PlainSite) {
     }
 }
 
-fn signal(gateway: &Daemon, name: &str) {
-    let pid = gateway.pid().to_string();
-    run(Command::new("kill").args(["-s", name, &pid])).success();
-}
-
 /// Sets a limit of a running process; `limit` is an option of `prlimit`.
 fn limit(gateway: &Daemon, limit: &str) {
     let pid = gateway.pid().to_string();
@@ -185,7 +180,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
             .enter(|| ask.stdout(std::process::Stdio::piped()).spawn());
         let mut asking = asking.expect("it starts");
         without_spinning(gateway.pid(), || {
-            signal(&gateway, "HUP");
+            gateway.signal("HUP");
             gateway.wait_for_log("has to wait: Too many open files");
             gateway.wait_for_log("reload refused, generation 1 stays in force");
             gateway.wait_for_log("cannot restore the diversion: nft refused: it cannot be run");
@@ -198,7 +193,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
         let ended =
             crate::support::wait(&mut asking, crate::site::DEADLINE).expect("it is answered");
         assert!(ended.success());
-        signal(&gateway, "HUP");
+        gateway.signal("HUP");
         gateway.wait_for_log("reloaded: ");
         gateway.wait_for_log("traffic is diverted as it should be again");
         assert_judges(&site);
@@ -474,12 +469,11 @@ struct Numbered {
 
 impl Numbered {
     fn new(site: &PlainSite) -> Self {
-        let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
         let receiver = site.corporate.enter(|| UdpSocket::bind((OFFICE, 5)));
         let receiver = receiver.expect("the address is there");
         receiver.set_nonblocking(true).expect("a socket");
         Self {
-            sender: sender.expect("a free port"),
+            sender: site.socket_to(OFFICE),
             receiver,
             sent: 0,
         }
@@ -518,12 +512,12 @@ fn a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once() {
         flow.arrive(0);
 
         // Stopped for two seconds.
-        signal(&gateway, "STOP");
+        gateway.signal("STOP");
         let scraping = thread::scope(|scope| {
             let scraping = scope.spawn(|| series(&site).len());
             flow.send(100);
             assert!(flow.receiver.recv(&mut [0; 8]).is_err(), "it stands still");
-            signal(&gateway, "CONT");
+            gateway.signal("CONT");
             scraping.join().expect("it is answered")
         });
         assert!(scraping > 20, "{scraping}");

@@ -5,7 +5,6 @@ use std::process::Command;
 
 use crate::site::plain::{self, CLIENT, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{in_sandbox, poll};
-use crate::support::run;
 
 #[test]
 fn a_packet_is_judged_once_and_comes_out_two_hops_on() {
@@ -172,9 +171,7 @@ fn the_device_takes_the_largest_packets_and_queues_thousands() {
         assert_eq!(site.count("forward", "default"), 1, "it came in one piece");
 
         // A reader that stalls: packets beyond the queue's capacity are counted as lost.
-        let pid = gateway.pid().to_string();
-        let signal = |name| run(Command::new("kill").args(["-s", name, &pid])).success();
-        signal("STOP");
+        gateway.signal("STOP");
         let sender = site
             .client
             .enter(|| UdpSocket::bind("0.0.0.0:0"))
@@ -182,7 +179,7 @@ fn the_device_takes_the_largest_packets_and_queues_thousands() {
         for _ in 0..6_000 {
             sender.send_to(&[0; 64], (OFFICE, DNS)).expect("a route");
         }
-        signal("CONT");
+        gateway.signal("CONT");
         let lost = poll("the queue to be read", || {
             let judged = site.count("forward", "default");
             let lost = site.status()["device"]["overload_drops"].as_u64()?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
-use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite, kill};
+use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{DEADLINE, Daemon, in_sandbox, poll};
 use crate::support::{program, run};
 
@@ -61,7 +61,7 @@ fn kill_9_fails_open_and_the_next_start_takes_over() {
         let gateway = site.start("on_failure = \"open\"");
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
 
-        kill(&gateway);
+        gateway.signal("KILL");
         site.wait_for_answer(OFFICE, DNS);
         site.wait_for_answer(OFFICE, MEDIA);
 
@@ -84,7 +84,7 @@ fn kill_9_fails_closed_for_what_is_diverted_until_it_is_back() {
         let gateway = site.start("on_failure = \"closed\"");
         assert!(site.is_answered(OFFICE, DNS, 100));
 
-        kill(&gateway);
+        gateway.signal("KILL");
         poll("the device to go", || {
             (!site.concentrator.has_interface("offramp0")).then_some(())
         });
@@ -135,7 +135,7 @@ fn kill_9_loses_at_most_what_was_in_flight() {
             });
             for number in 0..COUNT {
                 if number == COUNT / 2 {
-                    kill(&gateway);
+                    gateway.signal("KILL");
                 }
                 // Far below the filter's capacity, so that no queue grows long.
                 if number.is_multiple_of(20) {
@@ -173,7 +173,7 @@ fn a_closed_gateway_forwards_again_as_soon_as_it_is_ready() {
         socket.set_read_timeout(Some(DEADLINE)).expect("a duration");
         let mut gateway = site.start("on_failure = \"closed\"");
         for _ in 0..3 {
-            kill(&gateway);
+            gateway.signal("KILL");
             gateway.wait();
             gateway = site.start_again("again.log");
             // The very first datagram: nothing is sent again.
@@ -194,7 +194,7 @@ fn cleanup_removes_what_a_killed_one_left_and_spares_a_running_one() {
         assert!(refused.contains("already runs"), "{refused}");
         assert_eq!(site.kernel(), while_it_runs);
 
-        kill(&gateway);
+        gateway.signal("KILL");
         poll("the device to go", || {
             (!site.concentrator.has_interface("offramp0")).then_some(())
         });
@@ -239,7 +239,7 @@ fn a_dry_run_changes_nothing_and_prints_what_a_run_does() {
 
             let gateway = site.start_again("gateway.log");
             let installed = site.kernel();
-            kill(&gateway);
+            gateway.signal("KILL");
             poll("the device to go", || {
                 (!site.concentrator.has_interface("offramp0")).then_some(())
             });

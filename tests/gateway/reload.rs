@@ -4,7 +4,6 @@ use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -17,18 +16,13 @@ use offramp::gateway::report::control;
 use offramp::gateway::run as gateway;
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
-use crate::site::{Daemon, in_sandbox, poll};
-use crate::support::{program, run};
+use crate::site::{in_sandbox, poll};
+use crate::support::{program, signal};
 
 /// Returns a policy that either allows or drops media, and is otherwise the same.
 fn media(site: &PlainSite, allowed: bool) -> String {
     let allow = "[[allow]]\nname = \"media\"\nto = [\"10.0.0.0/8\", \"fd00:2::/48\"]\nports = [\"50020\"]\n";
     plain::policy(&site.folder, "") + if allowed { allow } else { "" }
-}
-
-fn hang_up(gateway: &Daemon) {
-    let pid = gateway.pid().to_string();
-    run(Command::new("kill").args(["-s", "HUP", &pid])).success();
 }
 
 #[track_caller]
@@ -134,7 +128,7 @@ fn a_file_with_mistakes_changes_nothing_and_says_so() {
         });
 
         fs::remove_file(site.folder.path("policy.toml")).expect("it is there");
-        hang_up(&gateway);
+        gateway.signal("HUP");
         poll("the refusal", || {
             (site.status()["reloads"]["refused"] == 8).then_some(())
         });
@@ -240,7 +234,7 @@ fn a_storm_of_signals_ends() {
         let site = PlainSite::new("storm");
         let mut gateway = site.start("");
         for _ in 0..200 {
-            hang_up(&gateway);
+            gateway.signal("HUP");
         }
         poll("a reload", || {
             (site.status()["reloads"]["taken"].as_u64() >= Some(1)).then_some(())
@@ -263,11 +257,10 @@ const WINDOW: u64 = 64;
 
 impl Flow {
     fn new(site: &PlainSite, to: &str, port: u16) -> (Self, UdpSocket) {
+        let sender = site.socket_to(to);
         let to = SocketAddr::new(to.parse().expect("an address"), port);
-        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let bind = |address: SocketAddr| move || UdpSocket::bind(address).expect("a free port");
-        let sender = site.client.enter(bind(any.parse().expect("an address")));
-        let receiver = site.corporate.enter(bind(to));
+        let receiver = site.corporate.enter(|| UdpSocket::bind(to));
+        let receiver = receiver.expect("the address is there");
         let wait = Some(Duration::from_secs(10));
         receiver.set_read_timeout(wait).expect("a duration");
         let flow = Self {
@@ -352,7 +345,7 @@ fn a_hundred_reloads_lose_double_and_reorder_none_of_a_million_packets() {
                             .replace("\"policy\"", &format!("\"{divert}\""))
                     };
                     site.folder.write("policy.toml", text);
-                    hang_up(&gateway);
+                    gateway.signal("HUP");
                     let done = |status: &serde_json::Value| {
                         let reloads = &status["reloads"];
                         reloads["taken"].as_u64().zip(reloads["refused"].as_u64())
@@ -482,10 +475,7 @@ fn while_a_policy_loads_the_gateway_answers_judges_and_stops() {
             begun: Mutex::new(begun),
             allowed: Mutex::new(allowed),
         });
-        let signal = |name: &str| {
-            let pid = std::process::id().to_string();
-            run(Command::new("kill").args(["-s", name, &pid])).success();
-        };
+        let signal = |name| signal(std::process::id(), name);
         let generation = || Some(control::ask(Path::new(&socket)).ok()?.generation);
         thread::scope(|scope| {
             let running = scope.spawn(|| site.concentrator.enter(|| gateway::run(source, None)));

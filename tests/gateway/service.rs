@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, PlainSite};
 use crate::site::{DEADLINE, Daemon, in_sandbox, poll};
-use crate::support::{Folder, is_installed, program, project, run, wait};
+use crate::support::{Folder, is_installed, program, project, run, signal, wait};
 
 /// A service manager in the test.
 struct Manager {
@@ -77,11 +77,6 @@ impl Manager {
     }
 }
 
-fn signal(gateway: &Daemon, name: &str) {
-    let pid = gateway.pid().to_string();
-    run(Command::new("kill").args(["-s", name, &pid])).success();
-}
-
 #[test]
 fn a_service_manager_hears_of_start_reload_stop_and_of_life() {
     in_sandbox(&[], || {
@@ -119,7 +114,7 @@ fn a_service_manager_hears_of_start_reload_stop_and_of_life() {
         });
 
         let reload = || {
-            signal(&gateway, "HUP");
+            gateway.signal("HUP");
             manager.wait_for("RELOADING=1\nMONOTONIC_USEC=");
             manager.wait_for("READY=1").pop().expect("that line")
         };
@@ -164,7 +159,7 @@ fn a_worker_that_hangs_is_not_said_to_live_and_a_new_start_brings_traffic_back()
         // Earlier messages may still be unread; after them there is silence, for as long as systemd waits.
         while manager.next(Duration::ZERO).is_some() {}
         assert_eq!(manager.next(WATCHDOG), None);
-        signal(&gateway, "ABRT");
+        gateway.signal("ABRT");
         // The tracer of a thread has to detach before the process is gone.
         stop(&mut hold);
         assert_eq!(gateway.wait().code(), None);
@@ -233,7 +228,7 @@ fn few_rights_are_left_and_suffice() {
         let outside = Folder::new("rights_outside");
         let mut gateway = site.start("metrics = \"127.0.0.1:9100\"");
         // After a reload, which ran `nft`, all threads exist.
-        signal(&gateway, "HUP");
+        gateway.signal("HUP");
         gateway.wait_for_log("generation=2");
         let threads = threads(&gateway);
         assert!(threads.len() >= 4, "{threads:?}");
@@ -330,14 +325,12 @@ fn a_log_that_nobody_reads_stops_nothing() {
             (asked.code == Some(0)).then_some(())
         });
         for generation in 2..10 {
-            let pid = gateway.id().to_string();
-            run(Command::new("kill").args(["-s", "HUP", &pid])).success();
+            signal(gateway.id(), "HUP");
             poll("the reload", || {
                 (site.status()["generation"] == generation).then_some(())
             });
         }
-        let pid = gateway.id().to_string();
-        run(Command::new("kill").args(["-s", "TERM", &pid])).success();
+        signal(gateway.id(), "TERM");
         let ended = wait(&mut gateway, DEADLINE).expect("it ends");
         assert_eq!(ended.code(), Some(0));
         // A failed start ends as well.
@@ -353,17 +346,17 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn a_stranger_who_holds_the_name_keeps_no_gateway_from_starting() {
+fn an_unrelated_process_that_holds_the_name_keeps_no_gateway_from_starting() {
     in_sandbox(&[], || {
         use socket2::{Domain, SockAddr, Socket, Type};
-        let site = PlainSite::new("stranger");
+        let site = PlainSite::new("unrelated");
         // The process accepts no connection, so that its identity cannot be checked.
         let address = SockAddr::unix("\0offramp/gateway").expect("a short name");
         let new = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
-        let (_stranger, _guests) = site.concentrator.enter(|| {
-            let stranger = new();
-            stranger.bind(&address).expect("a free name");
-            stranger.listen(0).expect("a bound socket");
+        let (_unrelated, _guests) = site.concentrator.enter(|| {
+            let unrelated = new();
+            unrelated.bind(&address).expect("a free name");
+            unrelated.listen(0).expect("a bound socket");
             let mut guests = Vec::new();
             loop {
                 let guest = new();
@@ -373,7 +366,7 @@ fn a_stranger_who_holds_the_name_keeps_no_gateway_from_starting() {
                 }
                 guests.push(guest);
             }
-            (stranger, guests)
+            (unrelated, guests)
         });
         let mut gateway = site.start("");
         assert!(

@@ -7,20 +7,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::gateway::divert::netlink::Netlink;
 use offramp::gateway::divert::nftables::{Diversion, Installation};
 use offramp::gateway::divert::{Divert, DivertPlan};
-use offramp::gateway::tun::{TunDevice, make_plain_device};
+use offramp::gateway::tun::TunDevice;
 use offramp::packet::Received;
 use offramp::policy::DivertScope;
 use offramp::verdict::{Action, Reason, Verdict};
 
-use crate::packets::{Identity, Places, Random, checksum, drain, identity, nonblocking, packet};
+use crate::packets::{Forwarder, Identity, Places, Random, drain, identity, packet, sentinel};
 use crate::site::{Host, in_sandbox, poll};
 
 /// Packets for each policy and scope.
@@ -130,20 +129,8 @@ fn places() -> Places {
     }
 }
 
-/// Returns the packet after a batch: to an address outside every prefix of this file's policies, and not from a client.
-fn sentinel() -> Vec<u8> {
-    let mut packet = vec![
-        0x45, 0, 0, 28, 0xff, 0xff, 0, 0, 64, 17, 0, 0, 198, 51, 100, 1, 198, 51, 100, 2,
-    ];
-    let sum = checksum(&packet);
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet.extend([0, 9, 0, 9, 0, 8, 0, 0]);
-    packet
-}
-
 struct Bed {
-    vpn: File,
-    out: File,
+    kernel: Forwarder,
     filter: File,
     /// Held as long as the diversion.
     _installation: Installation,
@@ -152,8 +139,8 @@ struct Bed {
 }
 
 impl Bed {
-    /// To be called in the concentrator.
-    fn new(diversion: Diversion) -> Self {
+    /// To be called in the concentrator, in which `kernel` is.
+    fn new(kernel: Forwarder, diversion: Diversion) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -165,8 +152,7 @@ impl Bed {
             (netlink, installation.expect("a namespace of ours"))
         });
         Self {
-            vpn: nonblocking(make_plain_device("vpn0").expect("a tun device")),
-            out: nonblocking(make_plain_device("out0").expect("a tun device")),
+            kernel,
             filter: device.into_queues().remove(0).into(),
             _installation: installation,
             netlink,
@@ -176,15 +162,14 @@ impl Bed {
 
     /// Sends all of `packets`; returns those that reached the filter, and those that stayed in the kernel.
     fn send(&mut self, packets: &[Vec<u8>]) -> (Vec<Identity>, Vec<Identity>) {
-        for packet in packets {
-            self.vpn.write_all(packet).expect("the device is on");
-        }
-        self.vpn.write_all(&sentinel()).expect("the device is on");
-        let behind = identity(&sentinel()).expect("a packet");
+        // To an address outside every prefix of this file's policies, and not from a client.
+        let last = sentinel(Ipv4Addr::new(198, 51, 100, 1), 17, [0, 9, 0, 9, 0, 8, 0, 0]);
+        self.kernel.write(packets.iter().chain([&last]));
+        let behind = identity(&last).expect("a packet");
         // With everything diverted, it goes to the filter, too; either way it arrives last.
         let (mut diverted, mut kept) = (Vec::new(), Vec::new());
         poll("the packet behind the batch", || {
-            kept.extend(drain(&self.out, 0));
+            kept.extend(drain(&self.kernel.out, 0));
             diverted.extend(drain(&self.filter, VIRTIO));
             (kept.contains(&behind) || diverted.contains(&behind)).then_some(())
         });
@@ -208,25 +193,8 @@ fn compare(host: &Host, policy: &str, scope: &str, seed: u64) -> BTreeMap<String
     };
     let diversion = Diversion::of(&policy);
     let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
-    let mut bed = host.enter(|| Bed::new(diversion));
-    host.ip("
-        link set vpn0 txqueuelen 2000 up
-        link set out0 txqueuelen 2000 up
-        address add 192.0.2.1/32 dev vpn0
-        address add 192.0.2.2/32 dev out0
-        route add default dev out0
-        route add default dev out0 metric 5
-        route add ::/0 dev out0");
-    for (key, value) in [
-        ("ipv4/ip_forward", "1"),
-        ("ipv6/conf/all/forwarding", "1"),
-        ("ipv4/conf/all/rp_filter", "0"),
-        ("ipv4/conf/vpn0/rp_filter", "0"),
-        ("ipv4/conf/all/accept_source_route", "1"),
-        ("ipv4/conf/vpn0/accept_source_route", "1"),
-    ] {
-        host.set(key, value);
-    }
+    let kernel = Forwarder::new(host);
+    let mut bed = host.enter(|| Bed::new(kernel, diversion));
 
     let mut random = Random(seed);
     let places = places();

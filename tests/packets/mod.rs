@@ -7,10 +7,13 @@
 )]
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::net::IpAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use offramp::gateway::tun::make_plain_device;
+
+use crate::support::host::Host;
 
 /// Pseudorandom numbers, the same in every run (SplitMix64).
 pub struct Random(pub u64);
@@ -191,6 +194,61 @@ pub fn identity(packet: &[u8]) -> Option<Identity> {
             Some((number, packet.get(8..40)?.to_vec()))
         }
         _ => None,
+    }
+}
+
+/// Returns an IPv4 packet to an address outside the policies of tests; sent behind others, it shows that they have passed.
+pub fn sentinel(source: Ipv4Addr, protocol: u8, transport: [u8; 8]) -> Vec<u8> {
+    let mut packet = vec![
+        0x45, 0, 0, 28, 0xff, 0xff, 0, 0, 64, protocol, 0, 0, 0, 0, 0, 0, 198, 51, 100, 2,
+    ];
+    packet[12..16].copy_from_slice(&source.octets());
+    let sum = checksum(&packet);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend(transport);
+    packet
+}
+
+/// A kernel that forwards from one tun device to another, both held by the test.
+pub struct Forwarder {
+    /// The device `vpn0`, to which packets of clients are written.
+    pub vpn: File,
+    /// The device `out0`, from which forwarded packets are read.
+    pub out: File,
+}
+
+impl Forwarder {
+    /// Creates the devices on `host`, with a default route to the second.
+    pub fn new(host: &Host) -> Self {
+        let device = |name| nonblocking(make_plain_device(name).expect("a tun device"));
+        let forwarder = host.enter(|| Self {
+            vpn: device("vpn0"),
+            out: device("out0"),
+        });
+        host.ip("
+            link set vpn0 txqueuelen 4000 up
+            link set out0 txqueuelen 4000 up
+            address add 192.0.2.1/32 dev vpn0
+            address add 192.0.2.2/32 dev out0
+            route add default dev out0
+            route add ::/0 dev out0");
+        host.forward();
+        for (key, value) in [
+            ("ipv4/conf/vpn0/rp_filter", "0"),
+            ("ipv4/conf/out0/rp_filter", "0"),
+            ("ipv4/conf/all/accept_source_route", "1"),
+            ("ipv4/conf/vpn0/accept_source_route", "1"),
+        ] {
+            host.set(key, value);
+        }
+        forwarder
+    }
+
+    /// Writes packets as the VPN daemon would.
+    pub fn write<'p>(&mut self, packets: impl IntoIterator<Item = &'p Vec<u8>>) {
+        for packet in packets {
+            self.vpn.write_all(packet).expect("the device is on");
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! `offramp run` on the concentrator, its counters, and the state it leaves in the kernel.
 
-use std::process::Command;
-
 use serde_json::Value;
 
 use super::{Daemon, Host, Site};
@@ -40,15 +38,7 @@ impl Filter {
     /// Returns its status.
     #[track_caller]
     pub fn status(&self) -> Status {
-        let ended = run(&mut program(&[
-            "status",
-            "--control",
-            &self.control,
-            "--json",
-        ]));
-        let status = ended.json();
-        ended.success();
-        Status(status)
+        Status::ask(&self.control)
     }
 
     /// Stops it as an init system does.
@@ -61,9 +51,18 @@ impl Filter {
 
 /// The counters of a running filter.
 #[derive(Debug)]
-pub struct Status(Value);
+pub struct Status(pub Value);
 
 impl Status {
+    /// Asks the filter that listens at `control`.
+    #[track_caller]
+    pub fn ask(control: &str) -> Self {
+        let ended = run(&mut program(&["status", "--control", control, "--json"]));
+        let status = ended.json();
+        ended.success();
+        Self(status)
+    }
+
     /// Returns packets dropped for `reason`.
     pub fn dropped(&self, reason: &str) -> u64 {
         self.verdicts("drop", reason)
@@ -74,7 +73,8 @@ impl Status {
         self.verdicts("forward", reason)
     }
 
-    fn verdicts(&self, action: &str, reason: &str) -> u64 {
+    /// Returns packets with this verdict.
+    pub fn verdicts(&self, action: &str, reason: &str) -> u64 {
         self.packets("verdicts", |it| {
             it["action"] == action && it["reason"] == reason
         })
@@ -157,13 +157,7 @@ pub struct KernelState(Vec<String>);
 
 impl KernelState {
     pub fn of(host: &Host) -> Self {
-        let show = |command: &str| {
-            let mut words = command.split(' ');
-            let program = words.next().unwrap_or_default();
-            let shown = host.run(Command::new(program).args(words)).success();
-            format!("{command}\n{shown}")
-        };
-        let commands = [
+        Self(host.show(&[
             "ip rule",
             "ip -6 rule",
             "ip route show table all",
@@ -173,7 +167,6 @@ impl KernelState {
             "nft list ruleset",
             "grep -r . /proc/sys/net/ipv4/conf --include=rp_filter --include=src_valid_mark",
             "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
-        ];
-        Self(commands.map(show).to_vec())
+        ]))
     }
 }

@@ -31,6 +31,8 @@ pub mod wireguard;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use offramp::address::Family;
+
 pub use crate::support::host::{Daemon, Host};
 pub use crate::support::sandbox::{DEADLINE, in_sandbox, in_sandbox_of, poll};
 
@@ -41,12 +43,12 @@ pub const CONCENTRATOR: &str = "192.0.2.2";
 
 /// An address for each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Addresses {
+pub struct DualStack {
     pub v4: Ipv4Addr,
     pub v6: Ipv6Addr,
 }
 
-impl Addresses {
+impl DualStack {
     const fn new(v4: [u8; 4], v6: [u16; 8]) -> Self {
         let [a, b, c, d] = v4;
         let [s, t, u, v, w, x, y, z] = v6;
@@ -64,35 +66,24 @@ impl Addresses {
     }
 }
 
-/// The version of the Internet Protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
-}
-
-pub const FRONT_END: Addresses =
-    Addresses::new([10, 1, 0, 10], [0xfd00, 0x10, 1, 0, 0, 0, 0, 0x10]);
-pub const EDGE_INSIDE: Addresses = Addresses::new([10, 2, 0, 5], [0xfd00, 0x10, 2, 0, 0, 0, 0, 5]);
-pub const INTRANET: Addresses = Addresses::new([10, 5, 0, 2], [0xfd00, 0x10, 5, 0, 0, 0, 0, 2]);
-pub const JUMP_HOST: Addresses = Addresses::new([10, 9, 0, 4], [0xfd00, 0x10, 9, 0, 0, 0, 0, 4]);
-pub const DNS: Addresses = Addresses::new([10, 0, 0, 53], [0xfd00, 0x10, 0, 0, 0, 0, 0, 0x53]);
-pub const OFFICE: Addresses = Addresses::new([10, 20, 0, 7], [0xfd00, 0x10, 0x20, 0, 0, 0, 0, 7]);
-pub const EDGE_PUBLIC: Addresses =
-    Addresses::new([167, 55, 49, 34], [0x2001, 0xdb8, 0xed9e, 0, 0, 0, 0, 0x34]);
+pub const FRONT_END: DualStack =
+    DualStack::new([10, 1, 0, 10], [0xfd00, 0x10, 1, 0, 0, 0, 0, 0x10]);
+pub const EDGE_INSIDE: DualStack = DualStack::new([10, 2, 0, 5], [0xfd00, 0x10, 2, 0, 0, 0, 0, 5]);
+pub const INTRANET: DualStack = DualStack::new([10, 5, 0, 2], [0xfd00, 0x10, 5, 0, 0, 0, 0, 2]);
+pub const JUMP_HOST: DualStack = DualStack::new([10, 9, 0, 4], [0xfd00, 0x10, 9, 0, 0, 0, 0, 4]);
+pub const DNS: DualStack = DualStack::new([10, 0, 0, 53], [0xfd00, 0x10, 0, 0, 0, 0, 0, 0x53]);
+pub const OFFICE: DualStack = DualStack::new([10, 20, 0, 7], [0xfd00, 0x10, 0x20, 0, 0, 0, 0, 7]);
+pub const EDGE_PUBLIC: DualStack =
+    DualStack::new([167, 55, 49, 34], [0x2001, 0xdb8, 0xed9e, 0, 0, 0, 0, 0x34]);
 /// Clients' addresses in the tunnel.
-pub const CLIENT: [Addresses; 2] = [
-    Addresses::new([172, 16, 1, 10], [0xfd00, 0x172, 0x16, 1, 0, 0, 0, 0x10]),
-    Addresses::new([172, 16, 1, 11], [0xfd00, 0x172, 0x16, 1, 0, 0, 0, 0x11]),
+pub const CLIENT: [DualStack; 2] = [
+    DualStack::new([172, 16, 1, 10], [0xfd00, 0x172, 0x16, 1, 0, 0, 0, 0x10]),
+    DualStack::new([172, 16, 1, 11], [0xfd00, 0x172, 0x16, 1, 0, 0, 0, 0x11]),
 ];
 /// Clients' addresses as the Internet sees them: the NAT address of their home, and by IPv6 their own.
-pub const HOME: [Addresses; 2] = [
-    Addresses::new([198, 51, 100, 2], [0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 0x10]),
-    Addresses::new([203, 0, 113, 2], [0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 0x10]),
+pub const HOME: [DualStack; 2] = [
+    DualStack::new([198, 51, 100, 2], [0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 0x10]),
+    DualStack::new([203, 0, 113, 2], [0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 0x10]),
 ];
 
 /// A VPN: a daemon on the concentrator, and clients in the homes.
@@ -299,7 +290,7 @@ impl Site {
     }
 
     /// Returns the host of a corporate address.
-    pub fn host_of(&self, address: Addresses) -> &Host {
+    pub fn host_of(&self, address: DualStack) -> &Host {
         match address {
             OFFICE => &self.office,
             EDGE_INSIDE | EDGE_PUBLIC => &self.edge,

@@ -1,14 +1,15 @@
 //! The smallest site: a client, the concentrator and the corporate network, on two links. The client's link stands for
 //! the tunnel; these tests are about the gateway, not the daemon.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::process::Command;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use offramp::gateway::testbed::traffic::serve_udp;
 use serde_json::Value;
 
+use super::filter::Status;
 use super::{Daemon, Host, poll};
-use crate::support::{Ended, Folder, program, run};
+use crate::support::{Ended, Folder, program};
 
 pub struct PlainSite {
     pub client: Host,
@@ -76,13 +77,7 @@ impl PlainSite {
             link set eth1 up
             route add default via 10.0.0.1
             route add default via fd00:2::1");
-        for (key, value) in [
-            ("ipv4/ip_forward", "1"),
-            ("ipv6/conf/all/forwarding", "1"),
-            ("ipv4/conf/all/rp_filter", "0"),
-        ] {
-            site.concentrator.set(key, value);
-        }
+        site.concentrator.forward();
         site
     }
 
@@ -117,70 +112,64 @@ impl PlainSite {
 
     /// Returns the status of the running gateway.
     pub fn status(&self) -> Value {
-        let socket = self.folder.path("control.sock");
-        self.offramp(&["status", "--control", &socket, "--json"])
-            .json()
+        Status::ask(&self.folder.path("control.sock")).0
     }
 
     /// Returns the number of packets with this verdict.
     pub fn count(&self, action: &str, reason: &str) -> u64 {
-        let status = self.status();
-        let verdicts = status["verdicts"].as_array().cloned().unwrap_or_default();
-        let matching = verdicts
-            .iter()
-            .filter(|verdict| verdict["action"] == action && verdict["reason"] == reason);
-        matching
-            .filter_map(|verdict| verdict["packets"].as_u64())
-            .sum()
+        Status(self.status()).verdicts(action, reason)
     }
 
     /// Returns the complete network configuration of the concentrator's kernel.
     pub fn kernel(&self) -> String {
-        let commands: [&[&str]; 6] = [
-            &["ip", "-4", "rule"],
-            &["ip", "-6", "rule"],
-            &["ip", "-4", "route", "show", "table", "all"],
-            &["ip", "-6", "route", "show", "table", "all"],
-            &["ip", "-brief", "link"],
-            &["nft", "list", "ruleset"],
-        ];
-        let outputs = commands.map(|words| {
-            let mut command = Command::new(words[0]);
-            self.concentrator.run(command.args(&words[1..])).success()
-        });
-        outputs.join("\n")
+        let shown = self.concentrator.show(&[
+            "ip -4 rule",
+            "ip -6 rule",
+            "ip -4 route show table all",
+            "ip -6 route show table all",
+            "ip -brief link",
+            "nft list ruleset",
+        ]);
+        shown.join("\n")
     }
 
     /// Answers every datagram to a socket of the corporate network, for as long as the test runs.
     pub fn echo(&self, address: &str, port: u16) {
-        let address: IpAddr = address.parse().expect("an address");
-        let bind = || UdpSocket::bind(SocketAddr::new(address, port));
-        let socket = self.corporate.enter(bind).expect("the address is there");
-        std::thread::spawn(move || {
-            let mut datagram = vec![0; 65_536];
-            while let Ok((length, from)) = socket.recv_from(&mut datagram) {
-                _ = socket.send_to(&datagram[..length], from);
-            }
-        });
+        let address = SocketAddr::new(address.parse().expect("an address"), port);
+        let served = serve_udp(self.corporate.namespace(), address);
+        served.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Returns a UDP socket of the client, at a free port, for the family of `address`.
+    pub fn socket_to(&self, address: &str) -> UdpSocket {
+        let any = if address.contains(':') {
+            "[::]:0"
+        } else {
+            "0.0.0.0:0"
+        };
+        let socket = self.client.enter(|| UdpSocket::bind(any));
+        socket.expect("a free port")
+    }
+
+    /// Sends `count` datagrams of `length` bytes from a port of its own, and returns the port.
+    pub fn send(&self, to: &str, port: u16, count: usize, length: usize) -> u16 {
+        let socket = self.socket_to(to);
+        for _ in 0..count {
+            let sent = socket.send_to(&vec![7; length], (to, port));
+            sent.expect("there is a route");
+        }
+        socket.local_addr().expect("it is bound").port()
     }
 
     /// Returns `true` if a datagram of `length` bytes to the address is answered, after several attempts.
     pub fn is_answered(&self, address: &str, port: u16, length: usize) -> bool {
-        let to = SocketAddr::new(address.parse().expect("an address"), port);
-        let any = match to {
-            SocketAddr::V4(_) => "0.0.0.0:0",
-            SocketAddr::V6(_) => "[::]:0",
-        };
-        let socket = self
-            .client
-            .enter(|| UdpSocket::bind(any))
-            .expect("a free port");
+        let socket = self.socket_to(address);
         socket
             .set_read_timeout(Some(Duration::from_millis(100)))
             .expect("a duration");
         (0..5).any(|_| {
             // There is no listener or no route: no answer.
-            _ = socket.send_to(&vec![7; length], to);
+            _ = socket.send_to(&vec![7; length], (address, port));
             socket
                 .recv(&mut vec![0; 65_536])
                 .is_ok_and(|answered| answered == length)
@@ -194,10 +183,4 @@ impl PlainSite {
             self.is_answered(address, port, 100).then_some(())
         });
     }
-}
-
-/// Kills a process.
-pub fn kill(gateway: &Daemon) {
-    let pid = gateway.pid().to_string();
-    run(Command::new("kill").args(["-s", "KILL", &pid])).success();
 }

@@ -8,7 +8,7 @@ use super::traffic::{
     listen, packets_of, payload, ping, udp,
 };
 use super::{
-    Addresses, CLIENT, DNS, EDGE_INSIDE, EDGE_PUBLIC, FRONT_END, Family, HOME, INTRANET, JUMP_HOST,
+    CLIENT, DNS, DualStack, EDGE_INSIDE, EDGE_PUBLIC, FRONT_END, Family, HOME, INTRANET, JUMP_HOST,
     OFFICE, Site, Translation, Vpn, in_sandbox_of, poll,
 };
 use crate::support::test_of;
@@ -19,7 +19,7 @@ use Sent::{Connection, Datagram, Ping};
 struct Row {
     what: &'static str,
     sent: Sent,
-    to: Addresses,
+    to: DualStack,
     port: u16,
     fate: Fate,
 }

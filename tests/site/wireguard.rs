@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Addresses, CLIENT, CONCENTRATOR, Daemon, Host, Site, Vpn};
+use super::{CLIENT, CONCENTRATOR, Daemon, DualStack, Host, Site, Vpn};
 use crate::support::run;
 
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct WireGuard {
 }
 
 /// The concentrator's address in the tunnel.
-const SERVER: Addresses = Addresses::new([172, 16, 1, 1], [0xfd00, 0x172, 0x16, 1, 0, 0, 0, 1]);
+const SERVER: DualStack = DualStack::new([172, 16, 1, 1], [0xfd00, 0x172, 0x16, 1, 0, 0, 0, 1]);
 
 impl Vpn for WireGuard {
     const PROGRAMS: &[&str] = &["wireguard-go", "wg"];
@@ -100,7 +100,7 @@ fn public_key(path: &str) -> String {
 }
 
 /// Starts a daemon whose interface has `address` of the tunnel's subnet.
-fn start(site: &Site, host: &Host, interface: &str, address: Addresses) -> Daemon {
+fn start(site: &Site, host: &Host, interface: &str, address: DualStack) -> Daemon {
     let log = site.folder.path(&format!("{interface}.log"));
     let mut command = Command::new("wireguard-go");
     command

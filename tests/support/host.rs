@@ -1,14 +1,13 @@
 //! [`Host`]: a network namespace inside a test's sandbox; [`Daemon`]: a program that runs in one.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use offramp::gateway::testbed::namespace;
 
 use super::sandbox::{DEADLINE, poll};
-use super::{Ended, run, wait};
+use super::{Ended, run, signal, wait};
 
 /// A host: a network namespace and its name.
 #[derive(Debug)]
@@ -44,38 +43,42 @@ impl Host {
         self.enter(|| run(command))
     }
 
+    /// Returns the namespace, for the services of the test bed.
+    pub fn namespace(&self) -> &namespace::Host {
+        &self.namespace
+    }
+
+    /// Returns what each of these commands prints, behind the command itself.
+    #[track_caller]
+    pub fn show(&self, commands: &[&str]) -> Vec<String> {
+        let show = |command: &&str| {
+            let mut words = command.split(' ');
+            let program = words.next().unwrap_or_default();
+            let shown = self.run(Command::new(program).args(words)).success();
+            format!("{command}\n{shown}")
+        };
+        commands.iter().map(show).collect()
+    }
+
     /// Runs lines of `ip`; comments and empty lines are skipped.
     #[track_caller]
     pub fn ip(&self, lines: &str) {
-        self.feed(Command::new("ip").args(["-batch", "-"]), lines);
+        let done = self.namespace.ip(lines);
+        done.unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Runs a script of `nft`.
     #[track_caller]
     pub fn nft(&self, script: &str) {
-        self.feed(Command::new("nft").args(["-f", "-"]), script);
+        let done = self.namespace.feed("nft", &["-f", "-"], script);
+        done.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Runs a program that reads `input`; panics if it fails.
-    #[track_caller]
-    fn feed(&self, command: &mut Command, input: &str) {
-        let mut child = self.enter(|| {
-            command
-                .stdin(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap_or_else(|error| panic!("{command:?}: {error}"))
-        });
-        let mut stdin = child.stdin.take().expect("piped just above");
-        stdin.write_all(input.as_bytes()).expect("it reads");
-        drop(stdin);
-        let output = child.wait_with_output().expect("a child of this process");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{}: {command:?}: {stderr}{input}",
-            self.name
-        );
+    /// Has it forward packets of both families, without a reverse path filter on all of its interfaces.
+    pub fn forward(&self) {
+        self.set("ipv4/ip_forward", "1");
+        self.set("ipv6/conf/all/forwarding", "1");
+        self.set("ipv4/conf/all/rp_filter", "0");
     }
 
     /// Sets a value under `/proc/sys/net`.
@@ -172,13 +175,17 @@ impl Daemon {
             .unwrap_or_else(|| panic!("{} does not end: {}", self.name, self.log()))
     }
 
+    /// Sends it the signal `name`: `HUP`.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
     /// Asks it to end (SIGTERM); returns its exit status.
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        run(Command::new("kill").args(["-s", "TERM", &pid])).success();
-        wait(&mut self.child, DEADLINE)
-            .unwrap_or_else(|| panic!("{} does not end: {}", self.name, self.log()))
+        self.signal("TERM");
+        self.wait()
     }
 }
 

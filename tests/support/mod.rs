@@ -126,6 +126,12 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     None
 }
 
+/// Sends the process `pid` the signal `name`: `HUP`.
+#[track_caller]
+pub fn signal(pid: u32, name: &str) {
+    run(Command::new("kill").args(["-s", name, &pid.to_string()])).success();
+}
+
 /// Returns the path of a file of the project.
 pub fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

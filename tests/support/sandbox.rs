@@ -38,7 +38,7 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         // `ip netns` keeps its names here, and VPN daemons their sockets.
         run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"])).success();
-        run(Command::new("ip").args(["link", "set", "lo", "up"])).success();
+        ip("link set lo up");
         return body();
     }
     let always = ["setpriv", "unshare", "mount", "ip", "ss", "nft", "ping"];
@@ -96,6 +96,12 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
     }
     print!("{stdout}");
     eprint!("{stderr}");
+}
+
+/// Runs `ip` with these arguments in the sandbox itself.
+#[track_caller]
+pub fn ip(arguments: &str) {
+    run(Command::new("ip").args(arguments.split(' '))).success();
 }
 
 /// Polls until there is an answer; panics with `what` if none comes in time.

@@ -1,10 +1,10 @@
-//! A prediction as a picture: two panels with the same places, and the path of the media in each.
+//! A prediction as a picture: two panels with the same nodes, and the path of the media in each.
 
 use std::fmt::Write as _;
 
 use super::Both;
-use super::text::{is_tunnel, place_words};
-use crate::verify::call::{Pair, Place, Prediction, Side};
+use super::text::{is_tunnel, node_words};
+use crate::verify::call::{Node, Pair, Prediction, Side};
 
 /// The picture, as SVG 1.1.
 pub(super) fn figure(both: &Both) -> String {
@@ -58,45 +58,45 @@ fn panel(out: &mut String, top: i32, title: &str, prediction: &Prediction) {
     }
     // What no pair speaks of has the addresses of the best one.
     let pair = winner.or(prediction.pairs.first());
-    for place in places(prediction) {
-        node(out, prediction, pair, place, path.contains(&place));
+    for node in nodes(prediction) {
+        draw_node(out, prediction, pair, node, path.contains(&node));
     }
     out.push_str("</g>\n");
 }
 
-/// The places of a call.
-fn places(prediction: &Prediction) -> Vec<Place> {
-    let mut places = vec![Place::Gateway, Place::Company, Place::Internet, Place::Edge];
+/// The nodes of a call.
+fn nodes(prediction: &Prediction) -> Vec<Node> {
+    let mut nodes = vec![Node::Gateway, Node::Company, Node::Internet, Node::Edge];
     for (number, party) in prediction.parties.iter().enumerate() {
-        places.push(Place::Party(number));
+        nodes.push(Node::Party(number));
         match party.side {
-            Side::Vpn | Side::External => places.push(Place::Home(number)),
+            Side::Vpn | Side::External => nodes.push(Node::Home(number)),
             Side::Internal => {}
         }
     }
-    places
+    nodes
 }
 
 /// Lines between the boxes.
-fn links(prediction: &Prediction) -> Vec<(Place, Place)> {
+fn links(prediction: &Prediction) -> Vec<(Node, Node)> {
     let mut links = vec![
-        (Place::Gateway, Place::Company),
-        (Place::Internet, Place::Edge),
-        (Place::Edge, Place::Company),
+        (Node::Gateway, Node::Company),
+        (Node::Internet, Node::Edge),
+        (Node::Edge, Node::Company),
     ];
     for (number, party) in prediction.parties.iter().enumerate() {
-        let own = Place::Party(number);
+        let own = Node::Party(number);
         let at_home = [
-            (own, Place::Home(number)),
-            (Place::Home(number), Place::Internet),
+            (own, Node::Home(number)),
+            (Node::Home(number), Node::Internet),
         ];
         match party.side {
             Side::Vpn => {
                 links.extend(at_home);
-                links.push((own, Place::Gateway));
+                links.push((own, Node::Gateway));
             }
             Side::External => links.extend(at_home),
-            Side::Internal => links.push((own, Place::Company)),
+            Side::Internal => links.push((own, Node::Company)),
         }
     }
     links
@@ -112,25 +112,25 @@ fn dropped(prediction: &Prediction) -> Option<String> {
     dropped.next().map(ToString::to_string)
 }
 
-/// The middle of a place.
-fn center(prediction: &Prediction, place: Place) -> (i32, i32) {
+/// The middle of a node.
+fn center(prediction: &Prediction, node: Node) -> (i32, i32) {
     let called_inside = prediction.parties[1].side == Side::Internal;
     let caller_inside = prediction.parties[0].side == Side::Internal;
-    match place {
-        Place::Party(0) if caller_inside => (100, 300),
-        Place::Party(0) => (100, 190),
-        Place::Home(0) => (260, 130),
-        Place::Internet => (430, 130),
-        Place::Edge => (600, 200),
-        Place::Gateway => (430, 300),
-        Place::Company => (600, 300),
-        Place::Home(_) => (600, 85),
-        Place::Party(_) if called_inside => (790, 300),
-        Place::Party(_) => (790, 130),
+    match node {
+        Node::Party(0) if caller_inside => (100, 300),
+        Node::Party(0) => (100, 190),
+        Node::Home(0) => (260, 130),
+        Node::Internet => (430, 130),
+        Node::Edge => (600, 200),
+        Node::Gateway => (430, 300),
+        Node::Company => (600, 300),
+        Node::Home(_) => (600, 85),
+        Node::Party(_) if called_inside => (790, 300),
+        Node::Party(_) => (790, 130),
     }
 }
 
-fn line(out: &mut String, prediction: &Prediction, from: Place, to: Place, style: &str) {
+fn line(out: &mut String, prediction: &Prediction, from: Node, to: Node, style: &str) {
     let ((x1, y1), (x2, y2)) = (center(prediction, from), center(prediction, to));
     let dashes = if is_tunnel(prediction, from, to) {
         " stroke-dasharray=\"12 5\""
@@ -145,7 +145,7 @@ fn line(out: &mut String, prediction: &Prediction, from: Place, to: Place, style
 
 /// A red cross at the concentrator, and what is written beside it.
 fn cross(out: &mut String, prediction: &Prediction, why: String) {
-    let (x, y) = center(prediction, Place::Gateway);
+    let (x, y) = center(prediction, Node::Gateway);
     let (left, top) = (x - BOX_WIDTH / 2 - 14, y - 24);
     for (from, to) in [(-9, 9), (9, -9)] {
         _ = writeln!(
@@ -165,17 +165,17 @@ fn cross(out: &mut String, prediction: &Prediction, why: String) {
     );
 }
 
-fn node(
+fn draw_node(
     out: &mut String,
     prediction: &Prediction,
     pair: Option<&Pair>,
-    place: Place,
+    node: Node,
     is_on_path: bool,
 ) {
-    let (x, y) = center(prediction, place);
+    let (x, y) = center(prediction, node);
     let [name, address] = match pair {
-        Some(pair) => place_words(prediction, pair, place),
-        None => [super::place_name(place).to_owned(), String::new()],
+        Some(pair) => node_words(prediction, pair, node),
+        None => [super::node_name(node).to_owned(), String::new()],
     };
     let (stroke, width) = if is_on_path {
         ("#222222", 2)
@@ -183,15 +183,15 @@ fn node(
         ("#999999", 1)
     };
     let (left, top) = (x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2);
-    let corner = if place == Place::Internet {
+    let corner = if node == Node::Internet {
         BOX_HEIGHT / 2
     } else {
         5
     };
-    let fill = match place {
-        Place::Company | Place::Gateway | Place::Edge => "#e8eef7",
-        Place::Internet => "#f3f3f3",
-        Place::Party(_) | Place::Home(_) => "#fdf6e3",
+    let fill = match node {
+        Node::Company | Node::Gateway | Node::Edge => "#e8eef7",
+        Node::Internet => "#f3f3f3",
+        Node::Party(_) | Node::Home(_) => "#fdf6e3",
     };
     _ = writeln!(
         out,
@@ -213,10 +213,10 @@ fn node(
 
 /// As much of a name as a box holds.
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= MOST_CHARS {
+    if text.chars().count() <= MAX_CHARS {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(MOST_CHARS - 3).collect();
+    let kept: String = text.chars().take(MAX_CHARS - 3).collect();
     format!("{kept}...")
 }
 
@@ -232,7 +232,7 @@ const PANEL_HEIGHT: i32 = 370;
 const BOX_WIDTH: i32 = 138;
 const BOX_HEIGHT: i32 = 44;
 /// Returns the part of these letters that fits a box.
-const MOST_CHARS: usize = 20;
+const MAX_CHARS: usize = 20;
 const GOOD: &str = "#1a7f37";
 const BAD: &str = "#c62828";
 const FAINT_TEXT: &str = "#777777";

@@ -16,8 +16,8 @@ use crate::files::atomic;
 use crate::filter::Generation;
 use crate::policy::{Policy, Protocol};
 use crate::verify::call::{
-    Addresses, Call, Candidate, Gateway, HomeUdp, Obstacle, Pair, Place, Prediction, Registration,
-    Side, Translation, predict,
+    Call, Candidate, GatewayMode, HomeUdp, HostAddresses, Node, Obstacle, Pair, Prediction,
+    Registration, Side, Translation, predict,
 };
 
 /// Predict which way a call takes, without offramp and with it, and why each other way fails
@@ -95,8 +95,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let call = call(options, compiled.policy())?;
     let predict = |gateway| predict(&compiled, &planned.plan, &Call { gateway, ..call });
     let both = Both {
-        before: predict(Gateway::Open),
-        after: predict(Gateway::Judging),
+        before: predict(GatewayMode::Open),
+        after: predict(GatewayMode::Judging),
     };
     if let Some(file) = &options.svg {
         write_figure(file, &both)?;
@@ -132,12 +132,12 @@ fn call(options: &Options, policy: &Policy) -> Result<Call, CliError> {
     };
     let (from, to) = (side(options.from), side(options.to));
     let office = match options.office {
-        None => Addresses::default(),
-        Some(IpAddr::V4(address)) => Addresses {
+        None => HostAddresses::default(),
+        Some(IpAddr::V4(address)) => HostAddresses {
             v4: Some(address),
             v6: None,
         },
-        Some(IpAddr::V6(address)) => Addresses {
+        Some(IpAddr::V6(address)) => HostAddresses {
             v4: None,
             v6: Some(address),
         },
@@ -226,7 +226,7 @@ fn pair_json(pair: &Pair) -> Value {
         Ok(success) => (Some(&success.path), None),
         Err(obstacle) => (None, Some(obstacle)),
     };
-    let path = path.map(|path| path.iter().map(|it| place_name(*it)).collect::<Vec<_>>());
+    let path = path.map(|path| path.iter().map(|it| node_name(*it)).collect::<Vec<_>>());
     json!({
         "way": pair.way().name(),
         "local": candidate_json(&pair.local),
@@ -239,15 +239,15 @@ fn pair_json(pair: &Pair) -> Value {
     })
 }
 
-const fn place_name(place: Place) -> &'static str {
-    match place {
-        Place::Party(0) => "caller",
-        Place::Party(_) => "called",
-        Place::Home(0) => "home of the caller",
-        Place::Home(_) => "home of the called",
-        Place::Gateway => "concentrator",
-        Place::Company => "corporate network",
-        Place::Internet => "internet",
-        Place::Edge => "edge",
+const fn node_name(node: Node) -> &'static str {
+    match node {
+        Node::Party(0) => "caller",
+        Node::Party(_) => "called",
+        Node::Home(0) => "home of the caller",
+        Node::Home(_) => "home of the called",
+        Node::Gateway => "concentrator",
+        Node::Company => "corporate network",
+        Node::Internet => "internet",
+        Node::Edge => "edge",
     }
 }

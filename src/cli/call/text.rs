@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::Both;
 use crate::policy::Protocol;
 use crate::verify::call::{
-    Attempt, Candidate, CandidateKind, Obstacle, Pair, Place, Prediction, Side, Success, Way,
+    Attempt, Candidate, CandidateKind, Node, Obstacle, Pair, Prediction, Side, Success, Way,
 };
 
 pub(super) fn text(origin: &str, both: &Both, all_pairs: bool) -> String {
@@ -162,43 +162,43 @@ fn end(candidate: &Candidate) -> String {
     }
 }
 
-/// The places that the media passes: `VPN user 172.16.1.10 == concentrator -- ...`; `==` is the tunnel.
+/// The nodes that the media passes: `VPN user 172.16.1.10 == concentrator -- ...`; `==` is the tunnel.
 fn path(prediction: &Prediction, pair: &Pair, success: &Success) -> String {
-    let name = |place: Place| place_text(prediction, pair, place);
+    let name = |node: Node| node_text(prediction, pair, node);
     let mut out = String::new();
-    for (at, place) in success.path.iter().enumerate() {
+    for (at, node) in success.path.iter().enumerate() {
         if let Some(before) = at
             .checked_sub(1)
             .and_then(|before| success.path.get(before))
         {
-            out.push_str(if is_tunnel(prediction, *before, *place) {
+            out.push_str(if is_tunnel(prediction, *before, *node) {
                 " ==tunnel== "
             } else {
                 " -- "
             });
         }
-        out.push_str(&name(*place));
+        out.push_str(&name(*node));
     }
     out
 }
 
-/// Returns `true` if the path between two places is the tunnel.
-pub(super) fn is_tunnel(prediction: &Prediction, from: Place, to: Place) -> bool {
-    let is_client = |place: Place| match place {
-        Place::Party(party) => prediction.parties[party].side == Side::Vpn,
-        Place::Home(_) | Place::Gateway | Place::Company | Place::Internet | Place::Edge => false,
+/// Returns `true` if the path between two nodes is the tunnel.
+pub(super) fn is_tunnel(prediction: &Prediction, from: Node, to: Node) -> bool {
+    let is_client = |node: Node| match node {
+        Node::Party(party) => prediction.parties[party].side == Side::Vpn,
+        Node::Home(_) | Node::Gateway | Node::Company | Node::Internet | Node::Edge => false,
     };
-    (from == Place::Gateway && is_client(to)) || (to == Place::Gateway && is_client(from))
+    (from == Node::Gateway && is_client(to)) || (to == Node::Gateway && is_client(from))
 }
 
-/// Returns the name of a place, with its address.
-pub(super) fn place_text(prediction: &Prediction, pair: &Pair, place: Place) -> String {
-    let [name, address] = place_words(prediction, pair, place);
+/// Returns the name of a node, with its address.
+pub(super) fn node_text(prediction: &Prediction, pair: &Pair, node: Node) -> String {
+    let [name, address] = node_words(prediction, pair, node);
     format!("{name} {address}").trim_end().to_owned()
 }
 
 /// The same in two parts, either of which may be empty.
-pub(super) fn place_words(prediction: &Prediction, pair: &Pair, place: Place) -> [String; 2] {
+pub(super) fn node_words(prediction: &Prediction, pair: &Pair, node: Node) -> [String; 2] {
     let base = |party: usize| match party {
         0 => pair.local.base.ip(),
         _ => pair.remote.base.ip(),
@@ -207,19 +207,19 @@ pub(super) fn place_words(prediction: &Prediction, pair: &Pair, place: Place) ->
         let address = address.map(|it| it.to_string()).unwrap_or_default();
         [name.to_owned(), address]
     };
-    match place {
-        Place::Party(party) => words(
+    match node {
+        Node::Party(party) => words(
             &prediction.parties[party].side.to_string(),
             Some(base(party)),
         ),
-        Place::Home(home) => words(
+        Node::Home(home) => words(
             "home router",
             prediction.parties[home].home.like(base(home)),
         ),
-        Place::Gateway => words("concentrator", None),
-        Place::Company => words("corporate network", None),
-        Place::Internet => words("Internet", None),
-        Place::Edge => words(
+        Node::Gateway => words("concentrator", None),
+        Node::Company => words("corporate network", None),
+        Node::Internet => words("Internet", None),
+        Node::Edge => words(
             prediction.relay.name.as_deref().unwrap_or("relay"),
             prediction.relay.public.like(pair.local.address.ip()),
         ),

@@ -70,7 +70,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
                 say(format_args!("feed \"{}\": {error}\n", feed.name.value));
             }
         } else {
-            text.push_str(&told(feed, &path, &done));
+            text.push_str(&outcome_text(feed, &path, &done));
         }
         results.push(as_json(feed, &done));
     }
@@ -90,7 +90,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     }
 }
 
-fn told(feed: &Feed, path: &std::path::Path, done: &Result<Fetched, FetchError>) -> String {
+fn outcome_text(feed: &Feed, path: &std::path::Path, done: &Result<Fetched, FetchError>) -> String {
     let name = &feed.name.value;
     let of_version = |version: &Option<String>| match version {
         Some(version) => format!(", version {version}"),

@@ -13,11 +13,14 @@ pub mod netlink;
 pub mod nftables;
 
 use std::fmt;
+use std::io;
+use std::net::UdpSocket;
+use std::path::PathBuf;
 
 use crate::policy::{DivertScope, FailMode, Policy};
 
 use self::netlink::Netlink;
-use super::host::finding::Finding;
+use crate::verify::Finding;
 
 /// The kernel state that one policy needs. It prints as the commands that an operator would type.
 pub trait DivertPlan: Clone + fmt::Display {
@@ -26,6 +29,12 @@ pub trait DivertPlan: Clone + fmt::Display {
 
     /// Summarizes the plan in terms that hold for every implementation.
     fn summary(&self) -> DivertSummary;
+
+    /// Has what this host itself sends from `socket` to UDP port `port` led to the filter, as a client's packet would be.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    fn lead_probes(&self, socket: &UdpSocket, port: u16) -> io::Result<()>;
 
     /// The keys of the policy file that differ from `running` and take effect at the next start only.
     fn keys_for_restart(&self, running: &Self) -> Vec<&'static str>;
@@ -43,6 +52,15 @@ pub trait Divert: Sized {
     type Plan: DivertPlan;
     /// The reason why the kernel's part cannot be set up, changed or removed.
     type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The programs that an installed diversion runs.
+    fn programs() -> Vec<PathBuf>;
+
+    /// Checks that this thread, with the rights it has left, could still change the diversion; changes nothing.
+    ///
+    /// # Errors
+    /// [`Divert::Error`].
+    fn check_rights() -> Result<(), Self::Error>;
 
     /// Checks this host for anything that would break a diversion of this kind, before it starts.
     async fn check_start(plan: &Self::Plan, netlink: &Netlink) -> Vec<Finding>;

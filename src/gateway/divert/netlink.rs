@@ -9,7 +9,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 
-use crate::gateway::host::finding::Finding;
+use crate::verify::Finding;
 
 /// A connection to the kernel for links, routes and rules.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct NetlinkError {
 
 impl From<&NetlinkError> for Finding {
     fn from(error: &NetlinkError) -> Self {
-        Self::error(
+        Self::host_error(
             error.to_string(),
             "offramp needs rtnetlink, and the right to use it (CAP_NET_ADMIN)",
         )

@@ -2,9 +2,10 @@
 
 pub mod feeds;
 pub mod fetch;
-pub mod finding;
 pub mod lock;
 pub mod rights;
+#[cfg(test)]
+pub(in crate::gateway) mod sample;
 pub mod service;
 pub mod settings;
 pub mod source;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!                      to start                            to run
-//!  capabilities        those it is given                   CAP_NET_ADMIN, for routes and for `nft`
-//!  files, reading      as its user                         folders of the policy and its feeds, /proc/sys/net, `nft`
+//!  capabilities        those it is given                   CAP_NET_ADMIN, for the diversion
+//!  files, reading      as its user                         folders of the policy and its feeds, /proc/sys/net, programs it runs
 //!  files, writing      as its user                         drop log and capture; the control socket may be removed
 //!  new privileges      set-user-id programs                never
 //! ```
@@ -28,11 +28,9 @@ use tracing::{debug, info, warn};
 
 use super::watch::folders_of;
 use crate::files::regular;
-use crate::gateway::divert::netlink::device_settings;
-use crate::gateway::divert::nftables::nft;
 
 /// The resources that a gateway needs while it runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Needs<'a> {
     /// The files that its policy is made of.
     pub files: &'a [PathBuf],
@@ -40,8 +38,12 @@ pub struct Needs<'a> {
     pub written: &'a [PathBuf],
     /// Its control socket, which exists.
     pub control: &'a Path,
-    /// Its device, which exists.
-    pub device: &'a str,
+    /// The kernel settings that it writes; they exist.
+    pub settings: &'a [PathBuf],
+    /// The programs that it runs.
+    pub programs: &'a [PathBuf],
+    /// Tries out the work that needs rights, and returns why it fails; changes nothing.
+    pub work: &'a (dyn Fn() -> Result<(), String> + Sync),
 }
 
 /// The privileges that the gateway keeps.
@@ -85,7 +87,7 @@ impl Rights {
     pub fn limit_to(needs: Needs<'_>) -> Self {
         let reach = Reach::of(needs);
         for limits in ATTEMPTS {
-            match try_out(limits, &reach, needs.files) {
+            match try_out(limits, &reach, needs) {
                 Ok(()) => return Self::limited(limits, reach),
                 Err(error) => warn!("some rights that are not needed are kept: {error}"),
             }
@@ -154,12 +156,12 @@ pub fn give_up_everything() {
 }
 
 /// Checks that a running gateway can work under these limits.
-fn try_out(limits: &[Limit], reach: &Reach, files: &[PathBuf]) -> Result<(), LimitError> {
+fn try_out(limits: &[Limit], reach: &Reach, needs: Needs<'_>) -> Result<(), LimitError> {
     let readable = |file: &&PathBuf| regular::read(file, 1).is_ok();
-    let before: Vec<&PathBuf> = files.iter().filter(readable).collect();
+    let before: Vec<&PathBuf> = needs.files.iter().filter(readable).collect();
     let alone = || {
         take_on(limits, reach)?;
-        nft::try_out().map_err(|error| LimitError::Work(error.to_string()))?;
+        (needs.work)().map_err(LimitError::Work)?;
         match before.iter().find(|file| !readable(file)) {
             None => Ok(()),
             Some(file) => Err(LimitError::Work(format!(
@@ -236,18 +238,15 @@ impl Reach {
         reach.read.extend(KEPT_FOLDERS.map(PathBuf::from));
         // A missing path needs no access, and a path created later cannot be named here.
         reach.read.retain(|folder| folder.is_dir());
-        let program = nft::program();
-        for path in [program.canonicalize().ok(), Some(program)]
-            .into_iter()
-            .flatten()
-        {
-            reach.run.extend(path.parent().map(Path::to_owned));
+        for program in needs.programs {
+            let real = program.canonicalize().ok();
+            let folders = [real.as_deref().and_then(Path::parent), program.parent()];
+            let folders = folders.into_iter().flatten();
+            reach.run.extend(folders.map(Path::to_owned));
         }
         reach.run.extend(LIBRARIES.map(PathBuf::from));
-        for (key, _) in device_settings(needs.device) {
-            let setting = Path::new("/proc/sys").join(key);
-            reach.write.extend(setting.parent().map(Path::to_owned));
-        }
+        let settings = needs.settings.iter().filter_map(|it| it.parent());
+        reach.write.extend(settings.map(Path::to_owned));
         reach.write.insert(PathBuf::from("/dev/null"));
         for folder in needs.written {
             // If the folder cannot be created, writing fails later with an error.

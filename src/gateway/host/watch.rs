@@ -22,7 +22,7 @@ use crate::files::regular;
 pub struct FileWatch {
     watcher: RecommendedWatcher,
     events: UnboundedReceiver<()>,
-    unrest: Option<Unrest>,
+    pending: Option<PendingChange>,
     folders: BTreeSet<PathBuf>,
 }
 
@@ -47,7 +47,7 @@ impl FileWatch {
         let mut watch = Self {
             watcher,
             events,
-            unrest: None,
+            pending: None,
             folders: BTreeSet::new(),
         };
         watch.follow(files);
@@ -73,12 +73,12 @@ impl FileWatch {
     /// Cancel-safe: no change is lost if the future is dropped and the function called again.
     pub async fn changed(&mut self) {
         loop {
-            let event = match self.unrest {
+            let event = match self.pending {
                 None => self.events.recv().await,
-                Some(unrest) => match timeout_at(unrest.ends(), self.events.recv()).await {
+                Some(pending) => match timeout_at(pending.ends(), self.events.recv()).await {
                     Ok(event) => event,
                     Err(_) => {
-                        self.unrest = None;
+                        self.pending = None;
                         return;
                     }
                 },
@@ -88,20 +88,20 @@ impl FileWatch {
                 std::future::pending::<()>().await;
             }
             let now = Instant::now();
-            let first = self.unrest.map_or(now, |unrest| unrest.first);
-            self.unrest = Some(Unrest { first, last: now });
+            let first = self.pending.map_or(now, |pending| pending.first);
+            self.pending = Some(PendingChange { first, last: now });
         }
     }
 }
 
 /// Changes that have not settled yet.
 #[derive(Debug, Clone, Copy)]
-struct Unrest {
+struct PendingChange {
     first: Instant,
     last: Instant,
 }
 
-impl Unrest {
+impl PendingChange {
     /// The moment at which they settle, unless another change follows.
     fn ends(self) -> Instant {
         (self.last + QUIET).min(self.first + PATIENCE)

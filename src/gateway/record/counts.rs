@@ -1,22 +1,35 @@
-//! [`OutletCounts`]: the numbers of records written and lost.
+//! [`OutletCounts`]: the numbers of records written and lost, and [`RecordStatus`], which reports them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::gateway::report::status::RecordStatus;
+use serde::{Deserialize, Serialize};
+
+/// Counters of a log or a capture: of dropped packets, or of queries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordStatus {
+    /// The path of its file, or standard output.
+    pub place: String,
+    /// Lines, or packets, written.
+    pub written: u64,
+    /// Lines, or packets, lost: the disk was full, or too slow.
+    pub lost: u64,
+    /// The error that keeps it from writing at the moment.
+    pub error: Option<String>,
+}
 
 /// The counters of one outlet.
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct OutletCounts {
     written: AtomicU64,
     lost: AtomicU64,
-    trouble: Mutex<Trouble>,
+    state: Mutex<WriteState>,
 }
 
-/// The problem that keeps records from being written.
+/// The reason why records cannot be written at the moment, if there is one.
 #[derive(Debug, Default)]
-struct Trouble {
+struct WriteState {
     error: Option<String>,
     /// Start of a write that has not returned.
     writing: Option<Instant>,
@@ -37,25 +50,25 @@ impl OutletCounts {
 
     /// Notes why nothing can be written, or that it can.
     pub(in crate::gateway) fn set_error(&self, error: Option<String>) {
-        self.trouble().error = error;
+        self.state().error = error;
     }
 
     /// Runs `write`, which may block on a disk or a pipe, and notes since when it has run.
     pub(in crate::gateway) fn watched<T>(&self, write: impl FnOnce() -> T) -> T {
-        self.trouble().writing = Some(Instant::now());
+        self.state().writing = Some(Instant::now());
         let written = write();
-        self.trouble().writing = None;
+        self.state().writing = None;
         written
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+    fn state(&self) -> MutexGuard<'_, WriteState> {
         // A panic while it was held left one message or the other.
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(in crate::gateway) fn status(&self, place: String) -> RecordStatus {
-        let trouble = self.trouble();
-        let waits = trouble
+        let state = self.state();
+        let waits = state
             .writing
             .is_some_and(|since| since.elapsed() > MAX_WRITE);
         RecordStatus {
@@ -65,7 +78,7 @@ impl OutletCounts {
             error: if waits {
                 Some("it takes nothing: a write does not come back".to_owned())
             } else {
-                trouble.error.clone()
+                state.error.clone()
             },
         }
     }

@@ -1,6 +1,6 @@
 //! [`LineLog`]: a log of samples, whose lines count the suppressed records of their kind.
 
-use super::{Outlet, OutletCounts, Place};
+use super::{LogSink, Outlet, OutletCounts};
 
 /// A log of samples of `KINDS` kinds.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(in crate::gateway) struct LineLog<const KINDS: usize> {
 
 impl<const KINDS: usize> LineLog<KINDS> {
     /// Creates the log that messages call `name`, at `place`.
-    pub(in crate::gateway) fn new(name: &str, place: &Place) -> Self {
+    pub(in crate::gateway) fn new(name: &str, place: &LogSink) -> Self {
         Self {
             outlet: Outlet::new(format!("{name} {place}"), place.target()),
             lines: Vec::new(),
@@ -26,17 +26,17 @@ impl<const KINDS: usize> LineLog<KINDS> {
         }
     }
 
-    /// Has `write` append a line of `kind`, which reports suppressed records before it: `unwritten`, and those lost.
+    /// Has `write` append a line of `kind`, which reports suppressed records before it: `suppressed`, and those lost.
     pub(in crate::gateway) fn add(
         &mut self,
         kind: usize,
-        unwritten: u64,
+        suppressed: u64,
         write: impl FnOnce(&mut Vec<u8>, u64),
     ) {
-        let unwritten = unwritten + std::mem::take(&mut self.carried[kind]);
-        write(&mut self.lines, unwritten);
+        let suppressed = suppressed + std::mem::take(&mut self.carried[kind]);
+        write(&mut self.lines, suppressed);
         self.count += 1;
-        self.stand_for[kind] += unwritten + 1;
+        self.stand_for[kind] += suppressed + 1;
     }
 
     /// Writes the gathered lines if they have at least `least` bytes.
@@ -67,11 +67,11 @@ mod tests {
         let path = folder.join("log");
         let counts = OutletCounts::default();
         // It is a device, and no file.
-        let mut log = LineLog::<2>::new("the log", &Place::File("/dev/null".into()));
+        let mut log = LineLog::<2>::new("the log", &LogSink::File("/dev/null".into()));
         let write = |log: &mut LineLog<2>| {
-            for (kind, unwritten) in [(0, 4), (1, 0), (0, 3)] {
-                log.add(kind, unwritten, |out, unwritten| {
-                    out.extend_from_slice(format!("{kind} {unwritten}\n").as_bytes());
+            for (kind, suppressed) in [(0, 4), (1, 0), (0, 3)] {
+                log.add(kind, suppressed, |out, suppressed| {
+                    out.extend_from_slice(format!("{kind} {suppressed}\n").as_bytes());
                 });
             }
             log.flush(1, &counts);
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!((failed.written, failed.lost), (0, 6));
         assert!(failed.error.is_some());
 
-        log.outlet = LineLog::<2>::new("the log", &Place::File(path.clone())).outlet;
+        log.outlet = LineLog::<2>::new("the log", &LogSink::File(path.clone())).outlet;
         write(&mut log);
         let lines = std::fs::read_to_string(&path).expect("it is written");
         // Twice 4 + 1 + 3 + 1 of the one kind were lost, and twice 1 of the other.

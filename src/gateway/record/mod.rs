@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub(super) use self::counts::OutletCounts;
+pub use self::counts::RecordStatus;
 pub(super) use self::file::BoundedFile;
 pub(super) use self::lines::LineLog;
 pub(super) use self::outlet::{Outlet, Target};
@@ -22,14 +23,14 @@ use crate::policy::GatewayOptions;
 
 /// The destination of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum LogSink {
     /// Standard output.
     Output,
     /// A file, and older ones beside it.
     File(PathBuf),
 }
 
-impl Place {
+impl LogSink {
     /// Parses `word` of a policy: a path, or [`GatewayOptions::STANDARD_OUTPUT`].
     pub fn of(word: &str) -> Self {
         match word {
@@ -60,7 +61,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for LogSink {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Output => out.write_str("standard output"),

@@ -27,11 +27,11 @@ impl WriterThread {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (ending, ended) = oneshot::channel();
-        let told = Arc::clone(&stop);
+        let is_stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                write(&told);
+                write(&is_stopped);
                 // Nobody may be waiting for it any more.
                 _ = ending.send(());
             })?;

@@ -38,9 +38,9 @@ impl ControlSocket {
                 .mode(0o755)
                 .create(folder)?;
         }
-        match Place::at(path)? {
-            Place::Abandoned => fs::remove_file(path)?,
-            Place::Free => {}
+        match PathState::at(path)? {
+            PathState::Abandoned => fs::remove_file(path)?,
+            PathState::Free => {}
         }
         // Nobody else may connect, not even in the moment before the mode is set.
         let before = umask(Mode::S_IRWXG | Mode::S_IRWXO | Mode::S_IXUSR);
@@ -77,7 +77,7 @@ impl ControlSocket {
 pub fn try_listen(path: &Path) -> io::Result<()> {
     // Its length is limited (unix(7)).
     SocketAddr::from_pathname(path)?;
-    Place::at(path)?;
+    PathState::at(path)?;
     let absolute = std::path::absolute(path)?;
     let mut folders = absolute.ancestors().skip(1);
     let Some(folder) = folders.find(|folder| folder.exists()) else {
@@ -92,14 +92,14 @@ pub fn try_listen(path: &Path) -> io::Result<()> {
 
 /// The state of the path of a socket to be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum PathState {
     /// Nothing.
     Free,
     /// The socket of a process that was killed.
     Abandoned,
 }
 
-impl Place {
+impl PathState {
     /// Examines `path`; an error if a process listens there, or if it is no socket.
     fn at(path: &Path) -> io::Result<Self> {
         match fs::symlink_metadata(path) {

@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::series::{MEDIA_TYPE, Series, Told};
+use super::series::{MEDIA_TYPE, Report, Series};
 
 /// The HTTP server; serves until it is dropped.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ enum Question {
     /// True if traffic is diverted and every worker lives.
     Readiness(oneshot::Sender<bool>),
     /// Everything.
-    Numbers(oneshot::Sender<Told>),
+    Numbers(oneshot::Sender<Report>),
 }
 
 /// The service whose readiness `/readyz` reports beside the metrics.
@@ -136,12 +136,12 @@ impl Questions {
     }
 
     /// Answers all of them. Without a snapshot, clients that want numbers get an error.
-    pub fn answer(self, ready: bool, told: Option<Told>) {
+    pub fn answer(self, ready: bool, report: Option<Report>) {
         for question in self.0 {
             // A client that has gone no longer needs the answer.
-            match (question, &told) {
+            match (question, &report) {
                 (Question::Readiness(asker), _) => _ = asker.send(ready),
-                (Question::Numbers(asker), Some(told)) => _ = asker.send(told.clone()),
+                (Question::Numbers(asker), Some(report)) => _ = asker.send(report.clone()),
                 (Question::Numbers(_), None) => {}
             }
         }
@@ -258,10 +258,10 @@ async fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<String
         return refusal;
     }
     let answer = match resource {
-        Resource::Metrics => shared.ask(Question::Numbers).await.map(|told| {
+        Resource::Metrics => shared.ask(Question::Numbers).await.map(|report| {
             // A panic while it was held left rules named, which is what is asked of it.
             let mut series = shared.series.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut response = text(StatusCode::OK, &series.render_told(&told));
+            let mut response = text(StatusCode::OK, &series.render_report(&report));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
             response

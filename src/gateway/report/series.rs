@@ -26,7 +26,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::status::{DnsStatus, MediaStatus, RecordStatus, Reloads, RuleStatus, Status};
+use super::status::{DnsStatus, MediaStatus, Reloads, RuleStatus, Status};
+use crate::gateway::record::RecordStatus;
 use crate::gateway::resolver::Outcome;
 use crate::gateway::tun::publish::OTHERS;
 use crate::packet::Traffic;
@@ -57,7 +58,7 @@ pub struct NamesSnapshot {
 
 /// The state to report to everyone who asks at that moment.
 #[derive(Debug, Clone)]
-pub enum Told {
+pub enum Report {
     /// Of a gateway.
     Gateway(Arc<Snapshot>),
     /// Of a DNS server alone.
@@ -71,7 +72,7 @@ pub struct Series {
     /// The rules that have series of their own, by kind and name, and the counts they reported last.
     named: BTreeMap<(String, String), Traffic>,
     /// Counts, by kind, of rules that had a series of their own and have been summed under the others since.
-    told_before: BTreeMap<String, Traffic>,
+    reported_before: BTreeMap<String, Traffic>,
 }
 
 /// Series at most, whatever the policy and the traffic.
@@ -86,15 +87,15 @@ impl Series {
         Self {
             started,
             named: BTreeMap::new(),
-            told_before: BTreeMap::new(),
+            reported_before: BTreeMap::new(),
         }
     }
 
-    /// Renders `told` in the text format of Prometheus.
-    pub fn render_told(&mut self, told: &Told) -> String {
-        match told {
-            Told::Gateway(snapshot) => self.render(snapshot),
-            Told::Names(snapshot) => encode(NamesScrape {
+    /// Renders `report` in the text format of Prometheus.
+    pub fn render_report(&mut self, report: &Report) -> String {
+        match report {
+            Report::Gateway(snapshot) => self.render(snapshot),
+            Report::Names(snapshot) => encode(NamesScrape {
                 snapshot: Arc::clone(snapshot),
                 start_time: self.start_time(),
             }),
@@ -120,13 +121,13 @@ impl Series {
 
     /// Takes their series from rules that are no longer reported: from here on they are summed under the others.
     fn release_names(&mut self, rules: &[RuleStatus]) {
-        let told: BTreeSet<(&str, &str)> = rules.iter().map(key).collect();
+        let reported: BTreeSet<(&str, &str)> = rules.iter().map(key).collect();
         let named = std::mem::take(&mut self.named).into_iter();
-        let (named, gone) =
-            named.partition::<BTreeMap<_, _>, _>(|((kind, name), _)| told.contains(&(kind, name)));
+        let (named, gone) = named
+            .partition::<BTreeMap<_, _>, _>(|((kind, name), _)| reported.contains(&(kind, name)));
         self.named = named;
-        for ((kind, _), told) in gone {
-            *self.told_before.entry(kind).or_default() += told;
+        for ((kind, _), traffic) in gone {
+            *self.reported_before.entry(kind).or_default() += traffic;
         }
     }
 
@@ -165,8 +166,8 @@ impl Series {
             };
             let key = (rule.kind.clone(), rule.name.clone());
             match self.named.get_mut(&key) {
-                Some(told) => {
-                    *told = traffic;
+                Some(reported) => {
+                    *reported = traffic;
                     sums.insert(key, traffic);
                 }
                 None => *others.entry(rule.kind.clone()).or_default() += traffic,
@@ -174,7 +175,7 @@ impl Series {
         }
         for (kind, mut sum) in others {
             // Already reported under their own names.
-            let before = self.told_before.get(&kind).copied().unwrap_or_default();
+            let before = self.reported_before.get(&kind).copied().unwrap_or_default();
             sum.packets = sum.packets.saturating_sub(before.packets);
             sum.bytes = sum.bytes.saturating_sub(before.bytes);
             sums.insert((kind, OTHERS.to_owned()), sum);

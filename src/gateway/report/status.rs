@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::divert::{self, DivertSummary};
+use crate::gateway::record::RecordStatus;
 use crate::gateway::resolver::{DnsServer, QueryLog};
 use crate::packet::Traffic;
 use crate::packet::media::{By, Evidence};
@@ -87,19 +88,6 @@ impl From<((Evidence, By), Traffic)> for EvidenceStatus {
             bytes: traffic.bytes,
         }
     }
-}
-
-/// Counters of a log or a capture: of dropped packets, or of queries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordStatus {
-    /// The path of its file, or standard output.
-    pub place: String,
-    /// Lines, or packets, written.
-    pub written: u64,
-    /// Lines, or packets, lost: the disk was full, or too slow.
-    pub lost: u64,
-    /// The error that keeps it from writing at the moment.
-    pub error: Option<String>,
 }
 
 /// The pin-point DNS server.
@@ -279,7 +267,7 @@ impl DnsStatus {
                 })
                 .collect(),
             latency_microseconds: microseconds(latency.sum),
-            crowded_out_connections: server.counters().crowded_out(),
+            crowded_out_connections: server.counters().evicted(),
             query_log: log.status(),
         }
     }

@@ -55,7 +55,7 @@ impl AnswerCache {
 
     /// Caches `answer` for its time to live.
     pub(super) fn keep(&mut self, key: &Key, answer: &Rc<Prepared>, now: Instant) {
-        if answer.lifetime() == 0 || answer.size() > LARGEST {
+        if answer.lifetime() == 0 || answer.size() > MAX_ANSWER {
             return;
         }
         let until = now + Duration::from_secs(answer.lifetime().into());
@@ -80,6 +80,6 @@ impl AnswerCache {
 }
 
 /// Bytes of an answer that is kept: larger ones are rare, and would make the cache's size unpredictable.
-const LARGEST: usize = 4_096;
+const MAX_ANSWER: usize = 4_096;
 /// The time for which a failure is remembered.
 const FAILURE: Duration = Duration::from_secs(1);

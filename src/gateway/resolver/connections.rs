@@ -24,7 +24,7 @@ pub(super) struct Connections {
 struct Open {
     client: IpAddr,
     last_query: Rc<Cell<Instant>>,
-    give_way: Rc<Notify>,
+    evicted: Rc<Notify>,
 }
 
 /// One of them; it counts as open until this is dropped.
@@ -35,7 +35,7 @@ pub(super) struct Admitted {
     /// Time of the last whole query.
     pub(super) last_query: Rc<Cell<Instant>>,
     /// Signals the connection to close and make room.
-    pub(super) give_way: Rc<Notify>,
+    pub(super) evicted: Rc<Notify>,
 }
 
 impl Connections {
@@ -61,25 +61,25 @@ impl Connections {
             if let Some(number) = idlest.map(|(number, _)| *number)
                 && let Some(idlest) = open.remove(&number)
             {
-                idlest.give_way.notify_one();
-                self.counters.add_crowded_out();
+                idlest.evicted.notify_one();
+                self.counters.add_evicted();
             }
         }
         let number = self.next.get();
         self.next.set(number + 1);
         let last_query = Rc::new(Cell::new(now));
-        let give_way = Rc::new(Notify::new());
+        let evicted = Rc::new(Notify::new());
         let entry = Open {
             client,
             last_query: Rc::clone(&last_query),
-            give_way: Rc::clone(&give_way),
+            evicted: Rc::clone(&evicted),
         };
         open.insert(number, entry);
         Admitted {
             connections: Rc::clone(self),
             number,
             last_query,
-            give_way,
+            evicted,
         }
     }
 }
@@ -106,7 +106,7 @@ mod tests {
 
     async fn must_go(admitted: &Admitted) -> bool {
         // Notified before: it is there at once.
-        timeout(Duration::ZERO, admitted.give_way.notified())
+        timeout(Duration::ZERO, admitted.evicted.notified())
             .await
             .is_ok()
     }
@@ -126,7 +126,7 @@ mod tests {
         drop(first);
         let fourth = connections.admit(client(4), start);
         assert!(!must_go(&third).await && !must_go(&fourth).await);
-        assert_eq!(counters.crowded_out(), 1);
+        assert_eq!(counters.evicted(), 1);
     }
 
     #[tokio::test]

@@ -14,10 +14,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::cache::{AnswerCache, Known};
 use super::counters::{DnsCounters, Outcome};
 use super::limit::Limiter;
-use super::log::{Asked, Sampler};
+use super::log::{QueryRecord, Sampler};
 use super::server::Names;
 use crate::dns::{
-    self, Incoming, Key, LONGEST_KEY, Local, Query, ResponseCode, STREAM_LIMIT, Upstream,
+    self, Incoming, Key, Local, MAX_KEY, Query, ResponseCode, STREAM_LIMIT, Upstream,
 };
 
 /// The state of a server; only its thread holds it.
@@ -155,7 +155,7 @@ impl Core {
             },
         };
         self.counters.add(outcome);
-        self.log.note(outcome, now, || Asked {
+        self.log.note(outcome, now, || QueryRecord {
             client: client.ip(),
             is_stream: route.is_stream(),
             question: dns::asked_for(message),
@@ -179,7 +179,7 @@ impl Core {
             Some(Local::Hidden) => return Some(Outcome::Hidden),
             None => {}
         }
-        let mut buffer = [0; LONGEST_KEY];
+        let mut buffer = [0; MAX_KEY];
         match self.cache.get(query.key(&mut buffer), now)? {
             Known::Answer(answer, age) => {
                 answer.write(out, query, age, limit);
@@ -202,7 +202,7 @@ impl Core {
         now: Instant,
         requests: &mut Vec<UpstreamRequest>,
     ) -> bool {
-        let mut buffer = [0; LONGEST_KEY];
+        let mut buffer = [0; MAX_KEY];
         let key = query.key(&mut buffer);
         let waiter = Waiter {
             message: message.into(),
@@ -228,11 +228,11 @@ impl Core {
     }
 
     /// Answers all clients that wait for `request`, with the answer of an upstream.
-    pub(super) fn finish(&mut self, request: &UpstreamRequest, heard: Option<Vec<u8>>) {
+    pub(super) fn finish(&mut self, request: &UpstreamRequest, reply: Option<Vec<u8>>) {
         self.follow();
         let now = Instant::now();
         let zones = &self.names.zones;
-        let answer = heard.and_then(|message| dns::screen(&message, &request.question, zones).ok());
+        let answer = reply.and_then(|message| dns::screen(&message, &request.question, zones).ok());
         let answer = answer.map(Rc::new);
         match &answer {
             Some(answer) => self.cache.keep(&request.key, answer, now),
@@ -266,7 +266,7 @@ impl Core {
             self.counters.add(outcome);
             let took = now.saturating_duration_since(waiter.since);
             self.counters.note_latency(1, took);
-            self.log.note(outcome, now, || Asked {
+            self.log.note(outcome, now, || QueryRecord {
                 client: waiter.client,
                 is_stream: waiter.route.is_stream(),
                 question: dns::asked_for(&waiter.message),
@@ -300,10 +300,10 @@ pub(super) fn send_out(
         let core = Rc::clone(core);
         let forwarder = Rc::clone(forwarder);
         tokio::task::spawn_local(async move {
-            let heard = forwarder
+            let reply = forwarder
                 .ask(&request.names.upstreams, &request.question)
                 .await;
-            core.borrow_mut().finish(&request, heard);
+            core.borrow_mut().finish(&request, reply);
         });
     }
 }

@@ -55,7 +55,7 @@ pub struct DnsCounters {
     /// Answers by [`BOUNDS`], and beyond.
     latency: [AtomicU64; BOUNDS.len() + 1],
     latency_microseconds: AtomicU64,
-    crowded_out: AtomicU64,
+    evicted: AtomicU64,
 }
 
 impl DnsCounters {
@@ -76,13 +76,13 @@ impl DnsCounters {
     }
 
     /// Counts a connection that was evicted to make room for another one.
-    pub(super) fn add_crowded_out(&self) {
-        bump(&self.crowded_out, 1);
+    pub(super) fn add_evicted(&self) {
+        bump(&self.evicted, 1);
     }
 
     /// Returns the number of connections evicted to make room for others.
-    pub fn crowded_out(&self) -> u64 {
-        self.crowded_out.load(Ordering::Relaxed)
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// Returns the number of queries with each outcome.

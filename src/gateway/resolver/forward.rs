@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::dns::{EdnsUse, Heard, Upstream};
+use crate::dns::{EdnsUse, Upstream, UpstreamReply};
 
 /// Sends questions to upstreams.
 ///
@@ -125,20 +125,22 @@ impl Forwarder {
         let _socket = self.sockets.try_acquire().map_err(|_| silent)?;
         let mut edns = EdnsUse::With;
         loop {
-            let (heard, message) = ask_by_datagram(address, question, edns)
+            let (reply, message) = ask_by_datagram(address, question, edns)
                 .await
                 .map_err(|_| silent)?;
-            match heard {
-                Heard::Answer => return Ok((upstream, message)),
-                Heard::Cut => {
+            match reply {
+                UpstreamReply::Answer => return Ok((upstream, message)),
+                UpstreamReply::Truncated => {
                     let by_stream = timeout(PATIENCE, ask_by_stream(address, question, edns));
                     return match by_stream.await {
-                        Ok(Ok((Heard::Answer, message))) => Ok((upstream, message)),
+                        Ok(Ok((UpstreamReply::Answer, message))) => Ok((upstream, message)),
                         Ok(Ok(_) | Err(_)) | Err(_) => Err(spoke),
                     };
                 }
-                Heard::Old if edns == EdnsUse::With => edns = EdnsUse::Without,
-                Heard::Old | Heard::Failed | Heard::Another => return Err(spoke),
+                UpstreamReply::WithoutEdns if edns == EdnsUse::With => edns = EdnsUse::Without,
+                UpstreamReply::WithoutEdns | UpstreamReply::Failed | UpstreamReply::Unrelated => {
+                    return Err(spoke);
+                }
             }
         }
     }
@@ -149,7 +151,7 @@ async fn ask_by_datagram(
     address: SocketAddr,
     question: &Upstream,
     edns: EdnsUse,
-) -> io::Result<(Heard, Vec<u8>)> {
+) -> io::Result<(UpstreamReply, Vec<u8>)> {
     let local: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -163,9 +165,9 @@ async fn ask_by_datagram(
     loop {
         message.clear();
         socket.recv_buf(&mut message).await?;
-        match question.hear(id, &message) {
-            Heard::Another => {}
-            heard => return Ok((heard, message)),
+        match question.classify(id, &message) {
+            UpstreamReply::Unrelated => {}
+            reply => return Ok((reply, message)),
         }
     }
 }
@@ -175,7 +177,7 @@ async fn ask_by_stream(
     address: SocketAddr,
     question: &Upstream,
     edns: EdnsUse,
-) -> io::Result<(Heard, Vec<u8>)> {
+) -> io::Result<(UpstreamReply, Vec<u8>)> {
     let mut stream = TcpStream::connect(address).await?;
     let id = rand::random();
     let mut message = vec![0; 2];
@@ -187,7 +189,7 @@ async fn ask_by_stream(
     message.clear();
     message.resize(length.into(), 0);
     stream.read_exact(&mut message).await?;
-    Ok((question.hear(id, &message), message))
+    Ok((question.classify(id, &message), message))
 }
 
 /// Time that an upstream may be silent before the next one is asked, too.

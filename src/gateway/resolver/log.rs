@@ -19,8 +19,9 @@ use tracing::warn;
 
 use super::counters::Outcome;
 use crate::dns::ResponseCode;
-use crate::gateway::record::{LOG_PAUSE, LineLog, OutletCounts, PATIENCE, Place, WriterThread};
-use crate::gateway::report::status::RecordStatus;
+use crate::gateway::record::{
+    LOG_PAUSE, LineLog, LogSink, OutletCounts, PATIENCE, RecordStatus, WriterThread,
+};
 use crate::name::DnsName;
 use crate::name::record_type;
 use crate::policy::Policy;
@@ -29,7 +30,7 @@ use crate::policy::Policy;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryLogOptions {
     /// The file or stream that it writes to.
-    pub place: Place,
+    pub place: LogSink,
     /// Lines a second, at most, for each outcome.
     pub rate: u32,
 }
@@ -40,7 +41,7 @@ impl QueryLogOptions {
         let place = policy.dns.query_log.as_ref();
         let place = place.filter(|_| !policy.dns.listen.is_empty())?;
         Some(Self {
-            place: Place::of(&place.value),
+            place: LogSink::of(&place.value),
             rate: policy.dns.query_log_rate,
         })
     }
@@ -106,8 +107,8 @@ impl QueryLog {
     }
 
     /// Returns the sender of queries to the log; `None` if there is no log.
-    pub(super) fn noting(&self) -> Option<Noting> {
-        Some(self.recorder.as_ref()?.noting.clone())
+    pub(super) fn sink(&self) -> Option<QuerySink> {
+        Some(self.recorder.as_ref()?.sink.clone())
     }
 
     /// Returns the counters of the log.
@@ -119,14 +120,14 @@ impl QueryLog {
 
 /// The way of queries to the log.
 #[derive(Debug, Clone)]
-pub(super) struct Noting {
-    entries: SyncSender<Entry>,
+pub(super) struct QuerySink {
+    entries: SyncSender<LoggedQuery>,
     rate: u32,
 }
 
 /// A query and its outcome.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct QueryRecord {
     pub(super) client: IpAddr,
     pub(super) is_stream: bool,
     /// Name and type, where they could be read.
@@ -136,34 +137,39 @@ pub(super) struct Asked {
     pub(super) took: Duration,
 }
 
-/// An [`Asked`] that gets a line.
+/// An [`QueryRecord`] that gets a line.
 #[derive(Debug)]
-struct Entry {
+struct LoggedQuery {
     at: SystemTime,
     outcome: Outcome,
-    asked: Asked,
-    unwritten: u64,
+    asked: QueryRecord,
+    suppressed: u64,
 }
 
 /// Chooses the queries that get a line; only the server's thread holds it.
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
-    noting: Option<Noting>,
+    sink: Option<QuerySink>,
     /// When the lines of this second began; `None` before the first.
     since: Option<Instant>,
     lines: [u32; Outcome::ALL.len()],
-    unwritten: [u64; Outcome::ALL.len()],
+    suppressed: [u64; Outcome::ALL.len()],
 }
 
 impl Sampler {
-    /// Hands over to `noting` from here on.
-    pub(super) fn follow(&mut self, noting: Option<Noting>) {
-        self.noting = noting;
+    /// Hands over to `sink` from here on.
+    pub(super) fn follow(&mut self, sink: Option<QuerySink>) {
+        self.sink = sink;
     }
 
     /// Hands over the result of `asked` for a query that had `outcome`, if it is to have a line.
-    pub(super) fn note(&mut self, outcome: Outcome, now: Instant, asked: impl FnOnce() -> Asked) {
-        let Some(noting) = &self.noting else {
+    pub(super) fn note(
+        &mut self,
+        outcome: Outcome,
+        now: Instant,
+        asked: impl FnOnce() -> QueryRecord,
+    ) {
+        let Some(sink) = &self.sink else {
             return;
         };
         if self
@@ -173,24 +179,24 @@ impl Sampler {
             self.since = Some(now);
             self.lines = Default::default();
         }
-        let (lines, unwritten) = (
+        let (lines, suppressed) = (
             &mut self.lines[outcome as usize],
-            &mut self.unwritten[outcome as usize],
+            &mut self.suppressed[outcome as usize],
         );
-        if *lines >= noting.rate {
-            *unwritten += 1;
+        if *lines >= sink.rate {
+            *suppressed += 1;
             return;
         }
-        let entry = Entry {
+        let entry = LoggedQuery {
             at: SystemTime::now(),
             outcome,
             asked: asked(),
-            unwritten: *unwritten,
+            suppressed: *suppressed,
         };
-        match noting.entries.try_send(entry) {
-            Ok(()) => (*lines, *unwritten) = (*lines + 1, 0),
+        match sink.entries.try_send(entry) {
+            Ok(()) => (*lines, *suppressed) = (*lines + 1, 0),
             // The writer is slower than the queries, or has ended.
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => *unwritten += 1,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => *suppressed += 1,
         }
     }
 }
@@ -198,7 +204,7 @@ impl Sampler {
 /// A thread that writes the queries it is handed.
 #[derive(Debug)]
 struct Recorder {
-    noting: Noting,
+    sink: QuerySink,
     thread: WriterThread,
 }
 
@@ -212,7 +218,7 @@ impl Recorder {
         };
         let thread = WriterThread::start("offramp-queries", move |stop| writer.run(stop))?;
         Ok(Self {
-            noting: Noting {
+            sink: QuerySink {
                 entries,
                 rate: options.rate,
             },
@@ -227,7 +233,7 @@ impl Recorder {
 
 /// The state of the thread.
 struct Writer {
-    received: Receiver<Entry>,
+    received: Receiver<LoggedQuery>,
     log: LineLog<{ Outcome::ALL.len() }>,
     counts: Arc<OutletCounts>,
 }
@@ -241,12 +247,15 @@ impl Writer {
             let is_last = stop.load(Ordering::Acquire);
             // Queries that arrive meanwhile wait for the next round.
             for entry in self.received.try_iter().take(MAX_WAITING) {
-                let Entry {
-                    outcome, unwritten, ..
+                let LoggedQuery {
+                    outcome,
+                    suppressed,
+                    ..
                 } = entry;
-                self.log.add(outcome as usize, unwritten, |out, unwritten| {
-                    push_line(out, &entry, unwritten);
-                });
+                self.log
+                    .add(outcome as usize, suppressed, |out, suppressed| {
+                        push_line(out, &entry, suppressed);
+                    });
             }
             self.log.flush(1, &self.counts);
             if is_last {
@@ -279,11 +288,12 @@ struct Line {
     /// From the question to the answer.
     microseconds: u64,
     /// Suppressed queries of the same outcome since the last line.
-    unwritten: u64,
+    #[serde(rename = "unwritten")]
+    suppressed: u64,
 }
 
-fn push_line(out: &mut Vec<u8>, entry: &Entry, unwritten: u64) {
-    let Entry {
+fn push_line(out: &mut Vec<u8>, entry: &LoggedQuery, suppressed: u64) {
+    let LoggedQuery {
         at, outcome, asked, ..
     } = entry;
     let question = asked.question.as_ref();
@@ -300,7 +310,7 @@ fn push_line(out: &mut Vec<u8>, entry: &Entry, unwritten: u64) {
             ResponseCode::name(code).map_or_else(|| code.to_string(), ToOwned::to_owned)
         }),
         microseconds: u64::try_from(asked.took.as_micros()).unwrap_or(u64::MAX),
-        unwritten,
+        suppressed,
     };
     serde_json::to_writer(&mut *out, &line).expect("plain fields, into memory");
     out.push(b'\n');
@@ -314,8 +324,8 @@ const MAX_WAITING: usize = 1_024;
 mod tests {
     use super::*;
 
-    fn asked() -> Asked {
-        Asked {
+    fn asked() -> QueryRecord {
+        QueryRecord {
             client: "::ffff:172.16.1.10".parse().expect("an address"),
             is_stream: false,
             question: Some(("Sip.contoso.com".parse().expect("a name"), 33)),
@@ -329,7 +339,7 @@ mod tests {
         let folder = format!("offramp-queries-{}-{name}", std::process::id());
         let folder = std::env::temp_dir().join(folder);
         _ = std::fs::remove_dir_all(&folder);
-        let place = Place::File(folder.join("queries.jsonl"));
+        let place = LogSink::File(folder.join("queries.jsonl"));
         (QueryLogOptions { place, rate: 3 }, folder)
     }
 
@@ -341,12 +351,12 @@ mod tests {
         let mut sampler = Sampler::default();
         let now = Instant::now();
         sampler.note(Outcome::Hidden, now, || unreachable!("nobody asked for it"));
-        sampler.follow(Some(recorder.noting.clone()));
+        sampler.follow(Some(recorder.sink.clone()));
         for later in [now, now + SECOND] {
             for _ in 0..10 {
                 sampler.note(Outcome::Hidden, later, asked);
             }
-            sampler.note(Outcome::Dropped, later, || Asked {
+            sampler.note(Outcome::Dropped, later, || QueryRecord {
                 question: None,
                 response: None,
                 is_stream: true,
@@ -392,7 +402,7 @@ mod tests {
     fn a_log_that_is_stuck_holds_up_nobody() {
         let (entries, received) = sync_channel(2);
         let mut sampler = Sampler::default();
-        sampler.follow(Some(Noting { entries, rate: 100 }));
+        sampler.follow(Some(QuerySink { entries, rate: 100 }));
         let now = Instant::now();
         for _ in 0..10 {
             sampler.note(Outcome::Pinned, now, asked);
@@ -400,6 +410,6 @@ mod tests {
         assert_eq!(received.try_iter().count(), 2);
         sampler.note(Outcome::Pinned, now, asked);
         let next = received.try_recv().expect("there is room again");
-        assert_eq!(next.unwritten, 8);
+        assert_eq!(next.suppressed, 8);
     }
 }

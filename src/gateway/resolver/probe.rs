@@ -1,4 +1,4 @@
-//! [`Asker`]: queries a DNS server as a client would.
+//! [`ProbeClient`]: queries a DNS server as a client would.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use crate::name::DnsName;
 
 /// Queries one server.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::gateway) struct Asker {
+pub(in crate::gateway) struct ProbeClient {
     server: SocketAddr,
     /// The source address, if it matters.
     from: Option<IpAddr>,
@@ -37,7 +37,7 @@ impl fmt::Display for Reply {
     }
 }
 
-impl Asker {
+impl ProbeClient {
     pub(in crate::gateway) const fn new(server: SocketAddr, from: Option<IpAddr>) -> Self {
         Self { server, from }
     }

@@ -19,12 +19,13 @@ use super::connections::Connections;
 use super::core::Core;
 use super::counters::DnsCounters;
 use super::forward::Forwarder;
-use super::log::{Noting, QueryLog};
+use super::log::{QueryLog, QuerySink};
 use super::socket::Listening;
 use super::{tcp, udp};
 use crate::gateway::host::rights;
 use crate::plan::Zones;
 use crate::policy::Policy;
+use crate::verify::Finding;
 
 /// A running DNS server.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub(super) struct Names {
     pub(super) queries_per_second: u32,
     pub(super) cache_entries: u32,
     /// The sender of queries to the log, if there is one.
-    pub(super) log: Option<Noting>,
+    pub(super) log: Option<QuerySink>,
 }
 
 impl Names {
@@ -59,7 +60,7 @@ impl Names {
             upstreams: upstreams.iter().map(|address| address.value).collect(),
             queries_per_second: policy.dns.queries_per_second,
             cache_entries: policy.dns.cache_entries,
-            log: log.and_then(QueryLog::noting),
+            log: log.and_then(QueryLog::sink),
         }
     }
 
@@ -83,25 +84,24 @@ pub enum DnsError {
 
 /// The reason why a DNS server cannot listen at an address.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot answer DNS queries at {address}: {why}; {advice}: [dns] listen = [...]")]
+#[error("cannot answer DNS queries at {address}: {why}; {remedy}: [dns] listen = [...]")]
 pub struct NoAddress {
     address: SocketAddr,
     /// The system's error, or the conflict that would follow.
     why: String,
-    advice: &'static str,
+    remedy: &'static str,
 }
 
-impl NoAddress {
-    /// Returns the problem, and the remedy.
-    pub fn parts(&self) -> (String, String) {
-        let Self {
+impl From<NoAddress> for Finding {
+    fn from(error: NoAddress) -> Self {
+        let NoAddress {
             address,
             why,
-            advice,
-        } = self;
-        (
+            remedy,
+        } = error;
+        Self::host_error(
             format!("cannot answer DNS queries at {address}: {why}"),
-            format!("{advice}: [dns] listen = [...]"),
+            format!("{remedy}: [dns] listen = [...]"),
         )
     }
 }
@@ -219,11 +219,11 @@ fn take_address(address: SocketAddr) -> Result<Listening, NoAddress> {
         return Err(NoAddress {
             address,
             why: "answers have to leave from the address that was asked".to_owned(),
-            advice: "name the addresses that clients ask, e.g. the one in the tunnel",
+            remedy: "name the addresses that clients ask, e.g. the one in the tunnel",
         });
     }
     Listening::at(address).map_err(|source| {
-        let advice = match source.kind() {
+        let remedy = match source.kind() {
             io::ErrorKind::AddrInUse => {
                 "another program answers there: stop it, or name another address or port"
             }
@@ -235,7 +235,7 @@ fn take_address(address: SocketAddr) -> Result<Listening, NoAddress> {
         NoAddress {
             address,
             why: source.to_string(),
-            advice,
+            remedy,
         }
     })
 }
@@ -250,11 +250,11 @@ struct Work {
 impl Work {
     /// Answers until it receives the signal to stop.
     async fn go(self, stopped: oneshot::Receiver<()>) -> io::Result<()> {
-        let room = Room::find();
-        let connections = Connections::new(room.connections, Arc::clone(&self.counters));
-        let core = Core::new(self.published, self.counters, room.questions);
+        let limits = DescriptorLimits::find();
+        let connections = Connections::new(limits.connections, Arc::clone(&self.counters));
+        let core = Core::new(self.published, self.counters, limits.questions);
         let core = Rc::new(RefCell::new(core));
-        let forwarder = Rc::new(Forwarder::new(room.questions));
+        let forwarder = Rc::new(Forwarder::new(limits.questions));
         let mut receivers = tokio::task::JoinSet::new();
         for listening in self.sockets {
             let socket = Rc::new(UdpSocket::from_std(listening.datagrams)?);
@@ -277,12 +277,12 @@ impl Work {
 }
 
 /// The limits on sockets and connections open at a time.
-struct Room {
+struct DescriptorLimits {
     questions: usize,
     connections: usize,
 }
 
-impl Room {
+impl DescriptorLimits {
     /// Raises the limit on descriptors as far as the process may, and shares it out.
     fn find() -> Self {
         let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {
@@ -294,7 +294,7 @@ impl Room {
                     soft
                 }
             }
-            Err(_) => FEWEST_DESCRIPTORS,
+            Err(_) => MIN_DESCRIPTORS,
         };
         let descriptors = usize::try_from(descriptors.min(DESCRIPTORS)).unwrap_or(0);
         Self {
@@ -307,4 +307,4 @@ impl Room {
 /// Descriptors that the server can make use of.
 const DESCRIPTORS: u64 = 8_192;
 /// Descriptors that every process has.
-const FEWEST_DESCRIPTORS: u64 = 256;
+const MIN_DESCRIPTORS: u64 = 256;

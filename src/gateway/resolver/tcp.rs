@@ -44,7 +44,7 @@ pub(super) async fn serve(
             tokio::select! {
                 // A network error on a client's connection ends that connection, and nothing else.
                 _ = conversation.hold(&admitted) => {}
-                () = admitted.give_way.notified() => {}
+                () = admitted.evicted.notified() => {}
             }
         });
         // One that gives way closes before the next is taken in.

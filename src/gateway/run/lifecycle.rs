@@ -11,10 +11,10 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use super::RunError;
-use super::loader::{Loader, Occasion};
+use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, workers_wanted};
 use crate::filter::CompiledPolicy;
-use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
+use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink, device_settings};
 use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::host::rights::{Needs, Rights};
 use crate::gateway::host::service::{Notice, ServiceManager};
@@ -23,7 +23,7 @@ use crate::gateway::host::watch::FileWatch;
 use crate::gateway::record::drops::{CaptureOptions, DropOptions, Drops};
 use crate::gateway::report::control::{self, ControlSocket};
 use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
-use crate::gateway::report::series::{Snapshot, Told};
+use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, MediaStatus, Reloads, Repairs,
     RuleStatus, Status, VerdictStatus,
@@ -115,11 +115,14 @@ impl<D: Divert> Gateway<D> {
         let query_log = QueryLogOptions::of(first.policy());
         let folder = query_log.as_ref().and_then(|log| log.place.folder());
         written.extend(folder.map(Path::to_owned));
+        let settings = device_settings(&summary.device);
         let rights = Rights::limit_to(Needs {
             files: &files,
             written: &written,
             control: control_path(&first.policy().gateway),
-            device: &summary.device,
+            settings: &settings.map(|(key, _)| Path::new("/proc/sys").join(key)),
+            programs: &D::programs(),
+            work: &|| D::check_rights().map_err(|error| error.to_string()),
         });
         // Threads start here: the file watch has one, too.
         let watch = FileWatch::new(&files)
@@ -130,8 +133,8 @@ impl<D: Divert> Gateway<D> {
         if let Some(dns) = &dns {
             dns.publish(first.policy(), &queries);
         }
-        let noting = drops.noting(&first);
-        let published = Arc::new(Published::new(first, noting, count));
+        let writer = drops.writer(&first);
+        let published = Arc::new(Published::new(first, writer, count));
         let queues = device.into_queues();
         let workers = Workers::start(queues, &summary.device, &published, &schedule)
             .map_err(system("start the workers"))?;
@@ -200,14 +203,14 @@ impl<D: Divert> Gateway<D> {
         let mut reconcile = tokio::time::interval(RECONCILE_INTERVAL);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The policy may have changed during the start.
-        self.ask_for_policy(Occasion::FileChange);
+        self.ask_for_policy(ReloadTrigger::FileChange);
         loop {
             tokio::select! {
                 _ = reconcile.tick() => self.reconcile().await,
                 _ = self.signals.terminate.recv() => break,
                 _ = self.signals.interrupt.recv() => break,
-                _ = self.signals.hang_up.recv() => self.ask_for_policy(Occasion::Signal),
-                () = self.watch.changed() => self.ask_for_policy(Occasion::FileChange),
+                _ = self.signals.hang_up.recv() => self.ask_for_policy(ReloadTrigger::Signal),
+                () = self.watch.changed() => self.ask_for_policy(ReloadTrigger::FileChange),
                 loaded = self.loader.loaded() => self.take(loaded).await,
                 change = self.links.next() => self.follow(change).await,
                 stream = self.control.accept() => {
@@ -301,7 +304,7 @@ impl<D: Divert> Gateway<D> {
         let ready = self.diverting && self.workers.all_live() && self.watchdog.all_live();
         let snapshot = if questions.want_numbers() {
             let status = self.status().await;
-            Some(Told::Gateway(Arc::new(Snapshot { status, ready })))
+            Some(Report::Gateway(Arc::new(Snapshot { status, ready })))
         } else {
             None
         };
@@ -395,5 +398,5 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
         .map_err(|source| RunError::Metrics { address, source })
 }
 
-/// Interval between comparisons of the kernel's state with what was installed: `nft` takes milliseconds.
+/// Interval between comparisons of the kernel's state with what was installed: listing it takes milliseconds.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);

@@ -7,10 +7,9 @@
 //! ```
 //!
 //! The check changes nothing. It looks up a route by connecting a UDP socket that sends nothing: the local address that
-//! the kernel assigns shows the route. Probes are datagrams with the mark that a client's packet would have, sent from
-//! an address of the host in the tunnel: the routing rules lead them to the filter, and its counters show whether it
-//! dropped them. All probes are packets that the policy drops, with a TTL of 1: if nothing drops them, they reach the
-//! next router at most.
+//! the kernel assigns shows the route. Probes are datagrams that the diversion leads to the filter as it leads a client's,
+//! sent from an address of the host in the tunnel; the filter's counters show whether it dropped them. All probes
+//! are packets that the policy drops, with a TTL of 1: if nothing drops them, they reach the next router at most.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -21,19 +20,19 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use socket2::SockRef;
 
+use super::Diverter;
 use super::options::control_path;
 use crate::filter::CompiledPolicy;
-use crate::gateway::divert::DivertPlan;
-use crate::gateway::divert::nftables::Diversion;
+use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::report::control;
 use crate::gateway::report::status::Status;
-use crate::gateway::resolver::probe::{Asker, Reply};
+use crate::gateway::resolver::probe::{ProbeClient, Reply};
 use crate::name::record_type;
 use crate::packet::Protocol;
 use crate::packet::media::Payload;
 use crate::plan::zones::{Owner, Treatment};
 use crate::plan::{Answer, RoutePlan, Zones};
-use crate::policy::{DivertScope, Policy};
+use crate::policy::Policy;
 use crate::verdict::Action;
 use crate::verify::{Finding, FindingCode, Part};
 
@@ -59,44 +58,44 @@ pub struct LiveOptions {
 
 /// The result of the check.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Looked {
+pub struct LiveReport {
     /// Deviations from the policy.
     pub findings: Vec<Finding>,
     /// Checks that were not possible, each with its reason.
-    pub unseen: Vec<String>,
+    pub unchecked: Vec<String>,
 }
 
 /// Checks that this host behaves as the policy specifies. `file` is the policy file.
-pub fn look(
+pub fn check(
     file: &Path,
     policy: &CompiledPolicy,
     plan: &RoutePlan,
     zones: &Zones,
     options: &LiveOptions,
-) -> Looked {
-    let mut look = Look {
+) -> LiveReport {
+    let mut check = LiveCheck {
         policy,
         local: local_addresses(),
         options,
-        seen: Looked::default(),
+        report: LiveReport::default(),
     };
-    look.names(zones);
-    look.routes(plan);
+    check.names(zones);
+    check.routes(plan);
     if options.vantage == Vantage::Gateway {
-        look.gateway(file);
+        check.gateway(file);
     }
-    look.seen
+    check.report
 }
 
-struct Look<'a> {
+struct LiveCheck<'a> {
     policy: &'a CompiledPolicy,
     /// The addresses of this host.
     local: Vec<IpAddr>,
     options: &'a LiveOptions,
-    seen: Looked,
+    report: LiveReport,
 }
 
-impl Look<'_> {
+impl LiveCheck<'_> {
     fn policy(&self) -> &Policy {
         self.policy.policy()
     }
@@ -128,8 +127,8 @@ impl Look<'_> {
     fn names(&mut self, zones: &Zones) {
         let resolvers = self.resolvers();
         if resolvers.is_empty() {
-            let unseen = "names: no DNS server is known; write --resolver ADDRESS";
-            self.seen.unseen.push(unseen.to_owned());
+            let unchecked = "names: no DNS server is known; write --resolver ADDRESS";
+            self.report.unchecked.push(unchecked.to_owned());
         }
         for server in resolvers {
             if let Err(why) = self.names_at(server, zones) {
@@ -137,14 +136,14 @@ impl Look<'_> {
                 let finding = Finding::error(FindingCode::Blackhole, what)
                     .because(Part::Host, "it was asked as a client asks it")
                     .because(Part::Names, "clients resolve nothing");
-                self.seen.findings.push(finding);
+                self.report.findings.push(finding);
             }
         }
     }
 
     fn names_at(&mut self, server: SocketAddr, zones: &Zones) -> Result<(), String> {
         // The server may answer clients only.
-        let asker = Asker::new(server, self.own_in_tunnel(server.ip()));
+        let client = ProbeClient::new(server, self.own_in_tunnel(server.ip()));
         for owner in zones.owners() {
             let types: &[u16] = match &owner.treatment {
                 Treatment::Pinned(_) => &[
@@ -157,10 +156,10 @@ impl Look<'_> {
                 Treatment::NoData(_) => &[],
             };
             for asked in types {
-                let reply = asker.ask(&owner.name, *asked)?;
+                let reply = client.ask(&owner.name, *asked)?;
                 let wanted = zones.answer(&owner.name, *asked);
                 let finding = compare(server, owner, *asked, &wanted, &reply);
-                self.seen.findings.extend(finding);
+                self.report.findings.extend(finding);
             }
         }
         Ok(())
@@ -204,7 +203,7 @@ impl Look<'_> {
                         .because(Part::Host, error.to_string())
                 }
             };
-            self.seen.findings.push(finding.at(source.line));
+            self.report.findings.push(finding.at(source.line));
         }
     }
 
@@ -219,15 +218,15 @@ impl Look<'_> {
                 let what = format!("no gateway answers at {}: {error}", control.display());
                 let finding = Finding::error(FindingCode::Leak, what)
                     .because(Part::Host, "nothing is judged here")
-                    .instead(format!("start it: offramp run {}", file.display()));
-                return self.seen.findings.push(finding);
+                    .remedy(format!("start it: offramp run {}", file.display()));
+                return self.report.findings.push(finding);
             }
         };
-        self.seen.findings.extend(about_status(&status, file));
+        self.report.findings.extend(about_status(&status, file));
         for probe in self.probes() {
             if let Err(error) = self.send(&probe, &control) {
-                let unseen = format!("filter: a probe to {} was not sent: {error}", probe.to);
-                self.seen.unseen.push(unseen);
+                let unchecked = format!("filter: a probe to {} was not sent: {error}", probe.to);
+                self.report.unchecked.push(unchecked);
             }
         }
     }
@@ -274,7 +273,7 @@ impl Look<'_> {
         }
         for (without, family) in families_without.into_iter().zip(["IPv4", "IPv6"]) {
             if without {
-                self.seen.unseen.push(format!(
+                self.report.unchecked.push(format!(
                     "filter: this host has no {family} address in vpn.client_subnets to send probes from"
                 ));
             }
@@ -292,14 +291,6 @@ impl Look<'_> {
     }
 
     fn send(&mut self, probe: &Probe, control: &Path) -> io::Result<()> {
-        let diversion = Diversion::of(self.policy());
-        let port = probe.to.port();
-        let may_be_media = diversion.media_ports.iter().any(|it| it.contains(port));
-        let mark = match diversion.scope {
-            DivertScope::All => diversion.mark.anywhere(),
-            DivertScope::Suspects if may_be_media => diversion.mark.may_be_media(),
-            DivertScope::Suspects | DivertScope::Policy => diversion.mark.ordinary(),
-        };
         let count = || -> io::Result<u64> {
             let verdicts = control::ask(control)?.verdicts;
             let same = verdicts
@@ -309,7 +300,8 @@ impl Look<'_> {
         };
         let before = count()?;
         let socket = UdpSocket::bind((probe.from, 0))?;
-        SockRef::from(&socket).set_mark(mark)?;
+        let plan = <Diverter as Divert>::Plan::of(self.policy());
+        plan.lead_probes(&socket, probe.to.port())?;
         match probe.to {
             SocketAddr::V4(_) => socket.set_ttl(1)?,
             SocketAddr::V6(_) => SockRef::from(&socket).set_unicast_hops_v6(1)?,
@@ -338,13 +330,13 @@ impl Look<'_> {
             "the gateway does not drop what clients send to udp {}",
             probe.to
         );
-        let told = format!("of {PROBE_PACKETS} probes its counters tell of {risen}");
+        let counted = format!("of {PROBE_PACKETS} probes its counters tell of {risen}");
         let finding = Finding::error(code, what)
             .at(probe.line)
-            .because(Part::Host, told)
+            .because(Part::Host, counted)
             .because(Part::Filter, format!("by the policy: {}", probe.verdict))
-            .instead("`offramp status` tells what is judged, and by which policy");
-        self.seen.findings.push(finding);
+            .remedy("`offramp status` tells what is judged, and by which policy");
+        self.report.findings.push(finding);
         Ok(())
     }
 }

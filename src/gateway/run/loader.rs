@@ -22,7 +22,7 @@ use crate::gateway::host::watch::fingerprint;
 
 /// The reason for loading a policy; the greater one prevails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Occasion {
+pub(super) enum ReloadTrigger {
     /// A file may have changed.
     FileChange,
     /// An operator requests a load, even if no file has changed.
@@ -37,7 +37,7 @@ pub(super) struct Loader {
     fingerprint: u64,
     loading: Option<JoinHandle<Loaded>>,
     /// A load requested while another ran.
-    wanted: Option<Occasion>,
+    wanted: Option<ReloadTrigger>,
 }
 
 /// The result of a load.
@@ -66,15 +66,15 @@ impl Loader {
     }
 
     /// Requests a load. If one is running, [`Loader::go_on`] starts this one later.
-    pub(super) fn ask(&mut self, occasion: Occasion, generation: Generation) {
+    pub(super) fn ask(&mut self, trigger: ReloadTrigger, generation: Generation) {
         if self.loading.is_some() {
-            self.wanted = self.wanted.max(Some(occasion));
+            self.wanted = self.wanted.max(Some(trigger));
             return;
         }
         let (source, manager) = (Arc::clone(&self.source), Arc::clone(&self.manager));
         let before = self.fingerprint;
         self.loading = Some(tokio::task::spawn_blocking(move || {
-            load(&*source, &manager, occasion, before, generation)
+            load(&*source, &manager, trigger, before, generation)
         }));
     }
 
@@ -96,8 +96,8 @@ impl Loader {
 
     /// Starts the load requested while the last one ran, if any; `generation` is the next one.
     pub(super) fn go_on(&mut self, generation: Generation) {
-        if let Some(occasion) = self.wanted.take() {
-            self.ask(occasion, generation);
+        if let Some(trigger) = self.wanted.take() {
+            self.ask(trigger, generation);
         }
     }
 }
@@ -105,13 +105,13 @@ impl Loader {
 fn load(
     source: &dyn PolicySource,
     manager: &ServiceManager,
-    occasion: Occasion,
+    trigger: ReloadTrigger,
     before: u64,
     generation: Generation,
 ) -> Loaded {
     let files = source.files();
     let fingerprint = fingerprint(&files);
-    let policy = (occasion == Occasion::Signal || fingerprint != before).then(|| {
+    let policy = (trigger == ReloadTrigger::Signal || fingerprint != before).then(|| {
         manager.tell(Notice::Reloading);
         source.load(generation)
     });
@@ -129,6 +129,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::gateway::host::sample::compiled;
 
     /// A source that loads when the test allows it, and reports which generations it loads.
     struct SlowSource {
@@ -142,9 +143,7 @@ mod tests {
             begun.send(generation).expect("the test listens");
             let allowed = self.allowed.lock().expect("no test panics here");
             allowed.recv().expect("the test allows it");
-            let text = b"[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n";
-            let (policy, _) = crate::policy::parse("slow.toml", text).expect("a policy");
-            Ok(CompiledPolicy::new(policy, generation).expect("a small policy"))
+            Ok(compiled("", generation.0))
         }
 
         fn files(&self) -> Vec<PathBuf> {
@@ -185,7 +184,7 @@ mod tests {
     fn the_control_thread_goes_on_while_a_policy_loads_and_stops_without_waiting_for_it() {
         on_one_thread(async {
             let (mut loader, has_begun, _allow) = slow();
-            loader.ask(Occasion::Signal, Generation(2));
+            loader.ask(ReloadTrigger::Signal, Generation(2));
             assert_eq!(has_begun.recv_timeout(DEADLINE), Ok(Generation(2)));
             // The load is blocked. Timers, and so everything else on this thread, keep running.
             let loaded = tokio::time::timeout(Duration::from_millis(1), loader.loaded());
@@ -197,9 +196,13 @@ mod tests {
     fn loads_that_are_asked_for_meanwhile_come_to_one_more() {
         on_one_thread(async {
             let (mut loader, has_begun, allow) = slow();
-            loader.ask(Occasion::Signal, Generation(2));
-            for occasion in [Occasion::FileChange, Occasion::Signal, Occasion::FileChange] {
-                loader.ask(occasion, Generation(2));
+            loader.ask(ReloadTrigger::Signal, Generation(2));
+            for trigger in [
+                ReloadTrigger::FileChange,
+                ReloadTrigger::Signal,
+                ReloadTrigger::FileChange,
+            ] {
+                loader.ask(trigger, Generation(2));
             }
             allow.send(()).expect("it waits");
             let first = loader.loaded().await.expect("no panic");
@@ -220,7 +223,7 @@ mod tests {
     fn files_that_read_as_before_are_not_loaded() {
         on_one_thread(async {
             let (mut loader, has_begun, _allow) = slow();
-            loader.ask(Occasion::FileChange, Generation(2));
+            loader.ask(ReloadTrigger::FileChange, Generation(2));
             let loaded = loader.loaded().await.expect("no panic");
             assert!(loaded.policy.is_none());
             assert!(has_begun.try_recv().is_err());

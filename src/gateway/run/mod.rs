@@ -28,7 +28,6 @@ pub use error::RunError;
 use self::lifecycle::Gateway;
 use super::divert::netlink::Netlink;
 use super::divert::{Divert, DivertPlan, nftables};
-use super::host::finding::Finding;
 use super::host::lock::HostLock;
 use super::host::source::PolicySource;
 use super::host::watch::fingerprint;
@@ -36,6 +35,7 @@ use super::record::drops::CaptureOptions;
 use crate::filter::Generation;
 use crate::policy::Policy;
 use crate::policy::Severity;
+use crate::verify::Finding;
 
 /// The way of diverting.
 type Diverter = nftables::Installation;
@@ -86,7 +86,7 @@ pub fn rehearse(policy: &Policy) -> Result<Rehearsal, RunError> {
         let findings = match HostLock::take() {
             Ok(_lock) => preflight::check::<Diverter>(policy, &plan, &netlink).await,
             // The running gateway's own device and files are not findings of their own.
-            Err(held) => vec![Finding::error(
+            Err(held) => vec![Finding::host_error(
                 held.to_string(),
                 "SIGHUP has it take a policy that has changed",
             )],
@@ -136,13 +136,13 @@ fn connect() -> Result<Netlink, RunError> {
 fn report(findings: &[Finding]) -> Result<(), RunError> {
     let mut errors = 0;
     for finding in findings {
-        let (what, advice) = (&finding.what, &finding.advice);
+        let (what, remedy) = (&finding.what, &finding.remedy);
         match finding.severity {
             Severity::Error => {
                 errors += 1;
-                error!("{what}; {advice}");
+                error!("{what}; {remedy}");
             }
-            Severity::Warning => warn!("{what}; {advice}"),
+            Severity::Warning => warn!("{what}; {remedy}"),
         }
     }
     match errors {

@@ -10,11 +10,11 @@ use std::net::TcpListener;
 use super::options::{control_path, metrics_address};
 use crate::gateway::divert::netlink::Netlink;
 use crate::gateway::divert::{Divert, DivertPlan, DivertSummary, names};
-use crate::gateway::host::finding::Finding;
 use crate::gateway::host::settings::Settings;
 use crate::gateway::report::control;
 use crate::gateway::{resolver, tun};
 use crate::policy::Policy;
+use crate::verify::Finding;
 
 mod openvpn;
 
@@ -23,7 +23,7 @@ pub async fn check<D: Divert>(policy: &Policy, plan: &D::Plan, netlink: &Netlink
     let summary = plan.summary();
     let mut findings = check_rights();
     if summary.interfaces.is_empty() {
-        findings.push(Finding::error(
+        findings.push(Finding::host_error(
             "the policy names no interface of the VPN, so there is nothing to divert",
             "add it under [vpn], e.g. interfaces = [\"tun0\"] for OpenVPN, [\"vpns*\"] for ocserv, [\"wg0\"] for WireGuard",
         ));
@@ -63,15 +63,10 @@ pub async fn check_change<D: Divert>(
 fn check_addresses(policy: &Policy) -> Vec<Finding> {
     let gateway = &policy.gateway;
     let names = resolver::try_addresses(policy).into_iter();
-    let mut findings: Vec<Finding> = names
-        .map(|error| {
-            let (what, advice) = error.parts();
-            Finding::error(what, advice)
-        })
-        .collect();
+    let mut findings: Vec<Finding> = names.map(Finding::from).collect();
     let path = control_path(gateway);
     if let Err(error) = control::try_listen(path) {
-        findings.push(Finding::error(
+        findings.push(Finding::host_error(
             format!("cannot listen on {}: {error}", path.display()),
             "name another place: [gateway] control = \"...\"",
         ));
@@ -79,7 +74,7 @@ fn check_addresses(policy: &Policy) -> Vec<Finding> {
     if let Some(address) = metrics_address(gateway)
         && let Err(error) = TcpListener::bind(address)
     {
-        findings.push(Finding::error(
+        findings.push(Finding::host_error(
             format!("cannot serve metrics at {address}: {error}"),
             "name another address, or leave it out: [gateway] metrics = \"...\"",
         ));
@@ -88,7 +83,7 @@ fn check_addresses(policy: &Policy) -> Vec<Finding> {
 }
 
 fn device_exists(device: &str) -> Finding {
-    Finding::error(
+    Finding::host_error(
         format!("there is an interface {device} already"),
         "remove it if nothing uses it, or give the filter's another name: [gateway] device = \"offramp1\"",
     )
@@ -97,7 +92,7 @@ fn device_exists(device: &str) -> Finding {
 fn check_rights() -> Vec<Finding> {
     let mut findings = Vec::new();
     if !has_net_admin(&fs::read_to_string("/proc/self/status").unwrap_or_default()) {
-        findings.push(Finding::error(
+        findings.push(Finding::host_error(
             "this process may not change the network",
             "run it as root, or with CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN)",
         ));
@@ -110,7 +105,7 @@ fn check_rights() -> Vec<Finding> {
             _ => "the user that runs offramp must be allowed to read and write it",
         };
         let what = format!("cannot open {}: {error}", tun::CLONE_DEVICE);
-        findings.push(Finding::error(what, advice));
+        findings.push(Finding::host_error(what, advice));
     }
     findings
 }
@@ -136,13 +131,13 @@ fn check_forwarding<Read: Fn(&str) -> Option<i64>>(
     let is_v4 = |net: &ipnet::IpNet| matches!(net, ipnet::IpNet::V4(_));
     let is_v6 = |net: &ipnet::IpNet| matches!(net, ipnet::IpNet::V6(_));
     if clients(is_v4) && settings.get("ipv4/ip_forward") == Some(0) {
-        findings.push(Finding::error(
+        findings.push(Finding::host_error(
             "this host does not forward IPv4, so clients reach nothing, with offramp or without",
             "sysctl -w net.ipv4.ip_forward=1, and in /etc/sysctl.d for the next start",
         ));
     }
     if clients(is_v6) && settings.get("ipv6/conf/all/forwarding").unwrap_or(0) == 0 {
-        findings.push(Finding::error(
+        findings.push(Finding::host_error(
             "this host does not forward IPv6, and the policy has IPv6 clients",
             "sysctl -w net.ipv6.conf.all.forwarding=1, and in /etc/sysctl.d for the next start",
         ));
@@ -154,14 +149,14 @@ fn check_interfaces(plan: &DivertSummary, present: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for pattern in &plan.interfaces {
         if names(pattern, &plan.device) {
-            findings.push(Finding::error(
+            findings.push(Finding::host_error(
                 format!("`{pattern}` of vpn.interfaces also names the filter's own device {}", plan.device),
                 "packets would go round in circles: give the device another name ([gateway] device)",
             ));
         }
         if !present.iter().any(|name| names(pattern, name)) {
             let there_are = present.join(", ");
-            findings.push(Finding::warning(
+            findings.push(Finding::host_warning(
                 format!("there is no interface {pattern} yet: nothing is judged until there is"),
                 format!(
                     "start the VPN daemon, or correct the name in vpn.interfaces; there are {there_are}"

@@ -4,7 +4,7 @@ use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
 use super::lifecycle::Gateway;
-use super::loader::{Loaded, Occasion};
+use super::loader::{Loaded, ReloadTrigger};
 use super::options::keys_for_restart;
 use super::{preflight, report};
 use crate::filter::{CompiledPolicy, Generation};
@@ -14,9 +14,9 @@ use crate::policy::Severity;
 
 impl<D: Divert> Gateway<D> {
     /// Requests a load; the control loop takes the policy once it is loaded.
-    pub(super) fn ask_for_policy(&mut self, occasion: Occasion) {
+    pub(super) fn ask_for_policy(&mut self, trigger: ReloadTrigger) {
         let next = self.next_generation();
-        self.loader.ask(occasion, next);
+        self.loader.ask(trigger, next);
     }
 
     fn next_generation(&self) -> Generation {
@@ -80,7 +80,7 @@ impl<D: Divert> Gateway<D> {
         report(&findings).map_err(|_| {
             let errors = findings.iter().filter(|it| it.severity == Severity::Error);
             let errors: Vec<String> = errors
-                .map(|it| format!("{}; {}", it.what, it.advice))
+                .map(|it| format!("{}; {}", it.what, it.remedy))
                 .collect();
             errors.join("\n")
         })?;
@@ -100,8 +100,8 @@ impl<D: Divert> Gateway<D> {
             dns.publish(policy.policy(), &self.queries);
         }
         self.drops.change(&policy.policy().gateway).await;
-        let noting = self.drops.noting(&policy);
-        self.published.publish(policy, noting);
+        let writer = self.drops.writer(&policy);
+        self.published.publish(policy, writer);
         Ok(())
     }
 }

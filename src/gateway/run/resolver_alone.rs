@@ -7,13 +7,13 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::loader::{Loader, Occasion};
+use super::loader::{Loader, ReloadTrigger};
 use crate::filter::Generation;
 use crate::gateway::host::service::ServiceManager;
 use crate::gateway::host::source::{LoadError, PolicySource};
 use crate::gateway::host::watch::{FileWatch, fingerprint};
 use crate::gateway::report::metrics::{MetricsServer, Serving};
-use crate::gateway::report::series::{NamesSnapshot, Told};
+use crate::gateway::report::series::{NamesSnapshot, Report};
 use crate::gateway::report::status::{DnsStatus, Reloads};
 use crate::gateway::resolver::QueryLog;
 use crate::gateway::resolver::{DnsError, DnsServer, listen_addresses};
@@ -111,11 +111,11 @@ async fn serve(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => {
-                loader.ask(Occasion::Signal, next);
+                loader.ask(ReloadTrigger::Signal, next);
                 continue;
             }
             () = watch.changed() => {
-                loader.ask(Occasion::FileChange, next);
+                loader.ask(ReloadTrigger::FileChange, next);
                 continue;
             }
             loaded = loader.loaded() => loaded,
@@ -126,7 +126,7 @@ async fn serve(
                     generation: generation.0,
                     reloads: reloads.clone(),
                 });
-                questions.answer(true, snapshot.map(|it| Told::Names(Arc::new(it))));
+                questions.answer(true, snapshot.map(|it| Report::Names(Arc::new(it))));
                 continue;
             }
             why = DnsServer::ended(&mut server) => return Err(AloneError::Ended(why)),

@@ -1,8 +1,8 @@
 //! [`Host`]: a network namespace that exists as long as a file descriptor refers to it.
 
 use std::fs::{self, File};
-use std::io;
-use std::process::{Command, Output};
+use std::io::{self, Write as _};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -136,14 +136,46 @@ impl Host {
         })
     }
 
-    /// Runs `ip` with these arguments on this host.
+    /// Runs lines of `ip` on this host; comments and empty lines are skipped.
     ///
     /// # Errors
     /// [`SiteError::Command`] with the error output.
-    pub fn ip(&self, arguments: &str) -> Result<(), SiteError> {
-        let mut command = Command::new("ip");
-        command.args(arguments.split_whitespace());
-        self.command(&format!("ip {arguments}"), command)
+    pub fn ip(&self, lines: &str) -> Result<(), SiteError> {
+        self.feed("ip", &["-batch", "-"], lines)
+    }
+
+    /// Runs a program that reads `input` on this host.
+    ///
+    /// # Errors
+    /// [`SiteError::Command`] with the error output.
+    pub fn feed(&self, program: &str, arguments: &[&str], input: &str) -> Result<(), SiteError> {
+        let run = || -> io::Result<Output> {
+            let mut child = Command::new(program)
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()?;
+            // A program that ends early says why on its standard error.
+            _ = child
+                .stdin
+                .take()
+                .map(|mut stdin| stdin.write_all(input.as_bytes()));
+            child.wait_with_output()
+        };
+        let why = match self.run(run)? {
+            Ok(Output { status, .. }) if status.success() => return Ok(()),
+            Ok(Output { stderr, .. }) => String::from_utf8_lossy(&stderr).trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && program == "ip" => {
+                "there is no `ip`; install iproute2".to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        Err(SiteError::Command {
+            host: self.name,
+            command: format!("{program} {}", input.trim()),
+            why,
+        })
     }
 
     /// Sets a kernel setting of this host; `key` is a path under `/proc/sys`.
@@ -158,25 +190,6 @@ impl Host {
                 what: format!("set {key}"),
                 source,
             })
-    }
-
-    fn command(&self, shown: &str, mut command: Command) -> Result<(), SiteError> {
-        let failed = |why: String| SiteError::Command {
-            host: self.name,
-            command: shown.to_owned(),
-            why,
-        };
-        let ended = self.run(move || command.output())?;
-        match ended {
-            Ok(Output { status, .. }) if status.success() => Ok(()),
-            Ok(Output { stderr, .. }) => {
-                Err(failed(String::from_utf8_lossy(&stderr).trim().to_owned()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(failed("there is no `ip`; install iproute2".to_owned()))
-            }
-            Err(error) => Err(failed(error.to_string())),
-        }
     }
 }
 

@@ -159,7 +159,7 @@ pub fn serve_tcp(host: &Host, address: SocketAddr) -> Result<(), SiteError> {
 pub fn serve_udp(host: &Host, address: SocketAddr) -> Result<(), SiteError> {
     let socket = udp(host, address)?;
     thread::spawn(move || {
-        let mut packet = [0; 2_048];
+        let mut packet = vec![0; 65_536];
         while let Ok((length, from)) = socket.recv_from(&mut packet) {
             // An answer may get lost, as on any network.
             _ = socket.send_to(&packet[..length], from);

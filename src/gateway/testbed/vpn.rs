@@ -55,7 +55,7 @@ fn device(host: &Host, name: &str) -> Result<File, SiteError> {
 
 /// Reads packets from `from` until the device is gone, and writes each to the device that `next` chooses.
 fn carry<'a>(from: &File, next: impl Fn(&[u8]) -> Option<&'a Arc<File>>) {
-    let mut packet = vec![0; LARGEST];
+    let mut packet = vec![0; MAX_PACKET];
     loop {
         match (&*from).read(&mut packet) {
             Ok(length) => {
@@ -78,4 +78,4 @@ fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
 }
 
 /// The largest IP packet.
-const LARGEST: usize = 65_535;
+const MAX_PACKET: usize = 65_535;

@@ -320,9 +320,9 @@ mod tests {
         let mut backend = TunBackend::new(endless, "zero", stop.clone(), Arc::default());
         assert_eq!(backend.exchange(&mut Nobody).ok(), Some(Progress::More));
         stop.give();
-        let told = Instant::now();
+        let stopped = Instant::now();
         while backend.exchange(&mut Nobody).ok() == Some(Progress::More) {
-            assert!(told.elapsed() < 20 * DRAIN_LIMIT, "it goes on and on");
+            assert!(stopped.elapsed() < 20 * DRAIN_LIMIT, "it goes on and on");
         }
     }
 }

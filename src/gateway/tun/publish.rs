@@ -18,7 +18,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::counters::{TrafficTally, VerdictCounters};
 use crate::datapath::Judgement;
 use crate::filter::{Capacity, CompiledPolicy, Generation, Judge};
-use crate::gateway::record::drops::{Noting, Suppressed};
+use crate::gateway::record::drops::{SampleWriter, Suppressed};
 use crate::packet::Received;
 use crate::packet::Traffic;
 use crate::policy::MediaMatch;
@@ -39,7 +39,7 @@ pub struct Enforced {
     /// The counters of each worker, one for each rule.
     rules: Vec<Vec<TrafficTally>>,
     /// Records dropped packets, if the policy or the operator asks for it.
-    noting: Option<Noting>,
+    writer: Option<SampleWriter>,
 }
 
 #[derive(Debug, Default)]
@@ -59,13 +59,13 @@ pub type RuleTotals = BTreeMap<(RuleKind, String), Traffic>;
 pub const OTHERS: &str = "(others)";
 
 impl Enforced {
-    fn new(policy: CompiledPolicy, noting: Option<Noting>, workers: usize) -> Self {
+    fn new(policy: CompiledPolicy, writer: Option<SampleWriter>, workers: usize) -> Self {
         let of_worker = || policy.rules().iter().map(|_| TrafficTally::default());
         let rules = (0..workers).map(|_| of_worker().collect()).collect();
         Self {
             policy,
             rules,
-            noting,
+            writer,
         }
     }
 
@@ -85,18 +85,18 @@ impl Enforced {
 }
 
 impl Published {
-    /// Publishes the first policy, for `workers` workers; dropped packets are handed to `noting`.
-    pub fn new(policy: CompiledPolicy, noting: Option<Noting>, workers: usize) -> Self {
+    /// Publishes the first policy, for `workers` workers; dropped packets are handed to `writer`.
+    pub fn new(policy: CompiledPolicy, writer: Option<SampleWriter>, workers: usize) -> Self {
         Self {
-            current: ArcSwap::from_pointee(Enforced::new(policy, noting, workers)),
+            current: ArcSwap::from_pointee(Enforced::new(policy, writer, workers)),
             past: Mutex::default(),
             workers,
         }
     }
 
-    /// Has every batch from now on judged by `policy`; dropped packets are handed to `noting`.
-    pub fn publish(&self, policy: CompiledPolicy, noting: Option<Noting>) {
-        let enforced = Arc::new(Enforced::new(policy, noting, self.workers));
+    /// Has every batch from now on judged by `policy`; dropped packets are handed to `writer`.
+    pub fn publish(&self, policy: CompiledPolicy, writer: Option<SampleWriter>) {
+        let enforced = Arc::new(Enforced::new(policy, writer, self.workers));
         let before = self.current.swap(Arc::clone(&enforced));
         let mut past = self.past();
         past.generations.push(before);
@@ -188,7 +188,7 @@ pub struct Live {
     worker: usize,
     judge: Judge,
     enforced: Guard<Arc<Enforced>>,
-    unwritten: Suppressed,
+    suppressed: Suppressed,
 }
 
 impl Live {
@@ -202,7 +202,7 @@ impl Live {
             worker,
             judge: Judge::new(capacity),
             enforced,
-            unwritten: [0; Reason::ALL.len()],
+            suppressed: [0; Reason::ALL.len()],
         }
     }
 }
@@ -212,8 +212,8 @@ impl Judgement for Live {
         self.enforced = self.published.current.load();
         self.judge.judge(&self.enforced.policy, packets, verdicts);
         self.counters.note_memory(&self.judge);
-        if let Some(noting) = &self.enforced.noting {
-            noting.note(packets, verdicts, &mut self.unwritten);
+        if let Some(writer) = &self.enforced.writer {
+            writer.note(packets, verdicts, &mut self.suppressed);
         }
     }
 
@@ -234,23 +234,15 @@ mod tests {
     use super::*;
     use crate::datapath::MemoryBackend;
     use crate::datapath::worker;
+    use crate::gateway::host::sample::{compiled, datagram};
 
     fn policy(server: &str, generation: u64) -> CompiledPolicy {
-        let text = format!(
-            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n\
-             [[server]]\nname = \"{server}\"\naddresses = [\"10.1.0.10\"]\n"
-        );
-        let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
-        CompiledPolicy::new(policy, Generation(generation)).expect("a small policy")
+        let server = format!("[[server]]\nname = \"{server}\"\naddresses = [\"10.1.0.10\"]\n");
+        compiled(&server, generation)
     }
 
     fn to_server() -> Vec<u8> {
-        let mut packet = Vec::new();
-        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 1, 0, 10], 64)
-            .udp(50_000, 5_061)
-            .write(&mut packet, &[0; 72])
-            .expect("room");
-        packet
+        datagram([10, 1, 0, 10], 5_061, 72)
     }
 
     #[test]
@@ -341,26 +333,18 @@ mod tests {
     }
 
     fn to_remote_desktop() -> Vec<u8> {
-        let mut packet = Vec::new();
-        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 9, 0, 1], 64)
-            .udp(50_000, 3_389)
-            .write(&mut packet, &[0; 72])
-            .expect("room");
-        packet
+        datagram([10, 9, 0, 1], 3_389, 72)
     }
 
     #[test]
     fn a_fragment_behind_a_reload_counts_for_no_rule_of_the_policy_before() {
         let with_rules = |names: &[&str], generation| {
-            let mut text = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n"
-                .to_owned();
-            for name in names {
-                text += &format!(
+            let allow = |name| {
+                format!(
                     "[[allow]]\nname = \"{name}\"\nto = [\"10.9.0.0/24\"]\nports = [\"3389\"]\n"
-                );
-            }
-            let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
-            CompiledPolicy::new(policy, Generation(generation)).expect("a small policy")
+                )
+            };
+            compiled(&names.iter().map(allow).collect::<String>(), generation)
         };
         let published = Arc::new(Published::new(with_rules(&["jump hosts"], 1), None, 1));
         let mut live = Live::new(Arc::clone(&published), 0, Arc::default());

@@ -2,7 +2,7 @@
 //!
 //! A worker counts its exchanges with the kernel; one that has nothing to do looks up all the same, every
 //! [`IDLE_LIMIT`](super::device::IDLE_LIMIT). So a count that stands still is a stalled worker. The watchdog is a task of its own: what
-//! control waits for, such as `nft`, does not delay a heartbeat.
+//! control waits for, such as another program, does not delay a heartbeat.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,11 +53,11 @@ async fn watch(
     let mut ticks = interval(period(manager.watchdog()));
     // After a pause of the whole process, workers get the full time again to make progress.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pulse = Pulse::default();
+    let mut progress = Progress::default();
     loop {
         ticks.tick().await;
         let exchanges = workers.iter().map(|worker| worker.exchanges());
-        let hang = pulse.feel(exchanges.collect());
+        let hang = progress.stalled_workers(exchanges.collect());
         let lived = all_live.swap(hang.is_empty(), Ordering::Relaxed);
         match (lived, hang.is_empty()) {
             (true, false) => {
@@ -76,13 +76,13 @@ async fn watch(
 
 /// The workers' progress at the last check.
 #[derive(Debug, Default)]
-struct Pulse {
+struct Progress {
     exchanges: Vec<u64>,
 }
 
-impl Pulse {
+impl Progress {
     /// Returns the numbers of the workers that have made no progress since the last check, given their present counts.
-    fn feel(&mut self, exchanges: Vec<u64>) -> Vec<usize> {
+    fn stalled_workers(&mut self, exchanges: Vec<u64>) -> Vec<usize> {
         let before = std::mem::replace(&mut self.exchanges, exchanges);
         let pairs = before.iter().zip(&self.exchanges).enumerate();
         let stand_still = pairs.filter(|(_, (before, now))| before == now);
@@ -92,12 +92,12 @@ impl Pulse {
 
 /// The interval between checks: a fraction of the manager's timeout, and never below two idle periods of a worker.
 fn period(watchdog: Option<Duration>) -> Duration {
-    let wanted = watchdog.map_or(UNWATCHED_PERIOD, |limit| limit / LOOKS);
+    let wanted = watchdog.map_or(UNWATCHED_PERIOD, |limit| limit / CHECKS);
     wanted.max(2 * device::IDLE_LIMIT)
 }
 
 /// Checks per timeout of the service manager: one may come late, or meet a busy machine.
-const LOOKS: u32 = 4;
+const CHECKS: u32 = 4;
 /// The interval between checks if no service manager waits for a heartbeat.
 const UNWATCHED_PERIOD: Duration = Duration::from_millis(2_500);
 
@@ -107,17 +107,17 @@ mod tests {
 
     #[test]
     fn a_worker_that_stands_still_is_named_until_it_moves() {
-        let mut pulse = Pulse::default();
+        let mut progress = Progress::default();
         assert_eq!(
-            pulse.feel(vec![0, 0]),
+            progress.stalled_workers(vec![0, 0]),
             [0; 0],
             "nobody was looked at before"
         );
-        assert_eq!(pulse.feel(vec![1, 0]), [1]);
-        assert_eq!(pulse.feel(vec![1, 0]), [0, 1]);
-        assert_eq!(pulse.feel(vec![2, u64::MAX]), [0; 0]);
+        assert_eq!(progress.stalled_workers(vec![1, 0]), [1]);
+        assert_eq!(progress.stalled_workers(vec![1, 0]), [0, 1]);
+        assert_eq!(progress.stalled_workers(vec![2, u64::MAX]), [0; 0]);
         // A counter that has wrapped round has moved.
-        assert_eq!(pulse.feel(vec![3, 0]), [0; 0]);
+        assert_eq!(progress.stalled_workers(vec![3, 0]), [0; 0]);
     }
 
     #[test]

@@ -22,31 +22,31 @@ use crate::verdict::Action;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Portless {
     /// Destinations for TCP with a truncated header.
-    pub cut_tcp: PrefixSet,
+    pub truncated_tcp: PrefixSet,
     /// Destinations for UDP with a truncated header.
-    pub cut_udp: PrefixSet,
+    pub truncated_udp: PrefixSet,
     /// Destinations for non-first IPv4 fragments of TCP.
-    pub tails_tcp: PrefixSet,
+    pub non_first_tcp: PrefixSet,
     /// Destinations for non-first IPv4 fragments of UDP.
-    pub tails_udp: PrefixSet,
+    pub non_first_udp: PrefixSet,
 }
 
 impl Portless {
     /// Derives the destinations from `rules`, in their order.
     pub(super) fn of(rules: &[PacketRule]) -> Self {
-        let (cut_tcp, tails_tcp) = dropped(rules, Protocol::Tcp);
-        let (cut_udp, tails_udp) = dropped(rules, Protocol::Udp);
+        let (truncated_tcp, non_first_tcp) = dropped(rules, Protocol::Tcp);
+        let (truncated_udp, non_first_udp) = dropped(rules, Protocol::Udp);
         Self {
-            cut_tcp,
-            cut_udp,
-            tails_tcp,
-            tails_udp,
+            truncated_tcp,
+            truncated_udp,
+            non_first_tcp,
+            non_first_udp,
         }
     }
 
     /// Returns destinations at which a packet too short to tell TCP from UDP is dropped.
-    pub fn cut_either(&self) -> PrefixSet {
-        self.cut_tcp.union(&self.cut_udp)
+    pub fn truncated_either(&self) -> PrefixSet {
+        self.truncated_tcp.union(&self.truncated_udp)
     }
 }
 

@@ -143,10 +143,10 @@ proptest! {
             } else {
                 let portless = &ruleset.portless;
                 let dropped = match (shows, protocol) {
-                    (Shows::Tail, Some(Protocol::Tcp)) => &portless.tails_tcp,
-                    (Shows::Tail, Some(Protocol::Udp)) => &portless.tails_udp,
-                    (_, Some(Protocol::Tcp)) => &portless.cut_tcp,
-                    (_, Some(Protocol::Udp) | None) => &portless.cut_udp,
+                    (Shows::Tail, Some(Protocol::Tcp)) => &portless.non_first_tcp,
+                    (Shows::Tail, Some(Protocol::Udp)) => &portless.non_first_udp,
+                    (_, Some(Protocol::Tcp)) => &portless.truncated_tcp,
+                    (_, Some(Protocol::Udp) | None) => &portless.truncated_udp,
                 };
                 let is_dropped = protocol.is_some() && dropped.contains(destination);
                 prop_assert_eq!(
@@ -203,10 +203,10 @@ fn two_allows_that_together_lift_every_media_port_lift_what_shows_none() {
     let portless = Ruleset::of(&policy).portless;
     let contains = |address: &str| {
         let address = address.parse().expect("an address");
-        portless.cut_tcp.contains(address)
+        portless.truncated_tcp.contains(address)
     };
     // Both have this one, and one of them alone or none the others.
     assert!(!contains("10.1.0.64"));
     assert!(contains("10.1.0.63") && contains("10.1.0.128") && contains("10.1.0.200"));
-    assert!(portless.tails_tcp.is_empty(), "ports below 1024 pass");
+    assert!(portless.non_first_tcp.is_empty(), "ports below 1024 pass");
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::said::{Records, Said, Saying, read_name};
+use super::table::{NameAnswer, NameTable, Records, read_name};
 use super::{Shape, because, head};
 use crate::message::shorten;
 use crate::name::DnsName;
@@ -100,7 +100,7 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     })
 }
 
-fn read(text: &str) -> Result<Said, ReadError> {
+fn read(text: &str) -> Result<NameTable, ReadError> {
     let mut local = Vec::new();
     let mut given_back = BTreeSet::new();
     let mut records = Records::default();
@@ -139,18 +139,18 @@ fn read(text: &str) -> Result<Said, ReadError> {
         }
     }
     let pinned: Vec<DnsName> = records.by_name.keys().copied().collect();
-    let mut said = Said::new();
+    let mut table = NameTable::new();
     for name in local {
         let exists = given_back.contains(&name) || pinned.iter().any(|it| it.is_below(&name));
-        let saying = match records.by_name.remove(&name) {
-            Some(records) => Saying::Records(records),
-            None if exists => Saying::NoData,
-            None => Saying::NoSuchName,
+        let answer = match records.by_name.remove(&name) {
+            Some(records) => NameAnswer::Records(records),
+            None if exists => NameAnswer::NoData,
+            None => NameAnswer::NoSuchName,
         };
-        said.insert(name, saying);
+        table.insert(name, answer);
     }
     match records.by_name.into_iter().next() {
-        None => Ok(said),
+        None => Ok(table),
         Some((name, _)) => Err(ReadError::new(
             1,
             format!(

@@ -14,7 +14,7 @@ pub mod dnsmasq;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
 pub mod rpz;
-pub(super) mod said;
+pub(super) mod table;
 pub mod unbound;
 mod windows;
 pub mod windows_dns;
@@ -66,18 +66,18 @@ pub(super) fn difference(
     text: &str,
 ) -> Result<Vec<String>, ReadError> {
     let read = (reader.read)(text)?;
-    let wanted = said::of(&Zones::of(policy), reader.lists_names_below);
+    let wanted = table::of(&Zones::of(policy), reader.lists_names_below);
     let mut lines = Vec::new();
-    for (name, saying) in &wanted {
+    for (name, answer) in &wanted {
         match read.get(name) {
-            Some(other) if other == saying => {}
-            Some(other) => lines.push(format!("{name}: {other}, and should be: {saying}")),
-            None => lines.push(format!("{name}: nothing, and should be: {saying}")),
+            Some(other) if other == answer => {}
+            Some(other) => lines.push(format!("{name}: {other}, and should be: {answer}")),
+            None => lines.push(format!("{name}: nothing, and should be: {answer}")),
         }
     }
     let surplus = read.iter().filter(|(name, _)| !wanted.contains_key(*name));
     lines.extend(
-        surplus.map(|(name, saying)| format!("{name}: {saying}, and should be left alone")),
+        surplus.map(|(name, answer)| format!("{name}: {answer}, and should be left alone")),
     );
     Ok(lines)
 }

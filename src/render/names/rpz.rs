@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::said::{Records, Said, Saying, read_name};
+use super::table::{NameAnswer, NameTable, Records, read_name};
 use super::{Shape, because, head};
 use crate::plan::Zones;
 use crate::policy::Policy;
@@ -68,23 +68,23 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     Ok(Rendered::of_names(text))
 }
 
-fn read(text: &str) -> Result<Said, ReadError> {
-    let mut said = Said::new();
+fn read(text: &str) -> Result<NameTable, ReadError> {
+    let mut table = NameTable::new();
     let mut records = Records::default();
     let lines = code_lines(text, &[';']);
     for (number, line) in lines.filter(|(_, line)| !line.starts_with(['$', '@'])) {
         let target = line.split_once("CNAME").map(|(_, target)| target.trim());
-        let saying = match target {
-            Some(".") => Saying::NoSuchName,
-            Some("*.") => Saying::NoData,
+        let answer = match target {
+            Some(".") => NameAnswer::NoSuchName,
+            Some("*.") => NameAnswer::NoData,
             Some(_) | None => {
                 records.add(number, None, line)?;
                 continue;
             }
         };
-        said.insert(read_name(number, line.split_whitespace().next())?, saying);
+        table.insert(read_name(number, line.split_whitespace().next())?, answer);
     }
     let records = records.by_name.into_iter();
-    said.extend(records.map(|(name, records)| (name, Saying::Records(records))));
-    Ok(said)
+    table.extend(records.map(|(name, records)| (name, NameAnswer::Records(records))));
+    Ok(table)
 }

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::said::{self, Said, Saying, read_name};
+use super::table::{self, NameAnswer, NameTable, read_name};
 use super::{Shape, because, head};
 use crate::message::shorten;
 use crate::name::DnsName;
@@ -85,9 +85,9 @@ fn write_authority(text: &mut String, name: &DnsName, zones: &Zones) {
 }
 
 /// `local-zone` and `local-data`; what else there is does not bear on names.
-fn read(text: &str) -> Result<Said, ReadError> {
+fn read(text: &str) -> Result<NameTable, ReadError> {
     let mut zones: Vec<(usize, DnsName, String)> = Vec::new();
-    let mut records = said::Records::default();
+    let mut records = table::Records::default();
     for (number, line) in code_lines(text, &['#']) {
         let Some((key, value)) = line.split_once(':') else {
             continue;
@@ -103,25 +103,25 @@ fn read(text: &str) -> Result<Said, ReadError> {
             _ => {}
         }
     }
-    let mut said = Said::new();
+    let mut table = NameTable::new();
     for (number, name, kind) in zones {
         let has_authority = records.authorities.contains(&name);
-        let saying = match (records.by_name.remove(&name), kind.as_str()) {
-            (Some(records), "transparent" | "static") => Saying::Records(records),
-            (None, "transparent" | "always_nodata") => Saying::NoData,
-            (None, "static") if has_authority => Saying::NoData,
-            (None, "static" | "always_nxdomain") => Saying::NoSuchName,
+        let answer = match (records.by_name.remove(&name), kind.as_str()) {
+            (Some(records), "transparent" | "static") => NameAnswer::Records(records),
+            (None, "transparent" | "always_nodata") => NameAnswer::NoData,
+            (None, "static") if has_authority => NameAnswer::NoData,
+            (None, "static" | "always_nxdomain") => NameAnswer::NoSuchName,
             (Some(_) | None, kind) => {
                 let kind = shorten(kind);
                 let message = format!("a zone {name} of the type `{kind}` answers in another way");
                 return Err(ReadError::new(number, message));
             }
         };
-        said.insert(name, saying);
+        table.insert(name, answer);
     }
     // Data without a zone of its own name leaves the other types to the upstream.
     match records.by_name.into_iter().next() {
-        None => Ok(said),
+        None => Ok(table),
         Some((name, _)) => Err(ReadError::new(
             1,
             format!("{name} has data and no zone: its other types would be forwarded"),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::pushed::{Pushed, read_prefix};
 use crate::message::shorten;
-use crate::plan::{Entry, RoutePlan, Source, SourceKind};
+use crate::plan::{PlannedPrefix, RoutePlan, Source, SourceKind};
 use crate::policy::TunnelMode;
 use crate::render::{
     Families, Form, Measures, Options, Read, ReadError, RenderError, Rendered, Target, Write,
@@ -48,8 +48,8 @@ impl RoutePlan {
         let prefixes = |set: &crate::address::PrefixSet| -> Vec<String> {
             set.prefixes().map(|prefix| prefix.to_string()).collect()
         };
-        let entries = |entries: &[Entry]| -> Vec<Value> {
-            let entry = |entry: &Entry| {
+        let entries = |entries: &[PlannedPrefix]| -> Vec<Value> {
+            let entry = |entry: &PlannedPrefix| {
                 let sources = entry.sources.iter().filter_map(|&at| self.sources.get(at));
                 json!({
                     "prefix": entry.prefix.to_string(),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ipnet::IpNet;
 
 use crate::address::PrefixSet;
-use crate::plan::{Entry, RoutePlan};
+use crate::plan::{PlannedPrefix, RoutePlan};
 use crate::policy::TunnelMode;
 use crate::render::{Form, Measures};
 
@@ -108,13 +108,13 @@ impl Lists {
 }
 
 /// The entries of one family as lines.
-fn lines(plan: &RoutePlan, entries: &[Entry], is_v6: bool) -> Vec<Line> {
+fn lines(plan: &RoutePlan, entries: &[PlannedPrefix], is_v6: bool) -> Vec<Line> {
     let entries = entries
         .iter()
         .filter(|it| it.prefix.addr().is_ipv6() == is_v6);
     // A comment stands above all entries that it is about.
     let mut said = String::new();
-    let line = |entry: &Entry| {
+    let line = |entry: &PlannedPrefix| {
         let mut origin = origin(plan, entry);
         if origin == said {
             origin.clear();
@@ -180,7 +180,7 @@ fn bare(set: &PrefixSet, is_v6: bool) -> Vec<Line> {
 }
 
 /// The sources of an entry, each name once, the first few.
-fn origin(plan: &RoutePlan, entry: &Entry) -> String {
+fn origin(plan: &RoutePlan, entry: &PlannedPrefix) -> String {
     // One entry may be made of thousands.
     let mut said = HashSet::new();
     let sources = entry.sources.iter().filter_map(|&at| plan.sources.get(at));

@@ -70,8 +70,8 @@ fn sets(ruleset: &Ruleset) -> Vec<(String, Family, &PrefixSet)> {
             add(&rule_name(number), &rule.destinations);
         }
         if family == Family::V4 {
-            add("tails-tcp", &ruleset.portless.tails_tcp);
-            add("tails-udp", &ruleset.portless.tails_udp);
+            add("tails-tcp", &ruleset.portless.non_first_tcp);
+            add("tails-udp", &ruleset.portless.non_first_udp);
         }
     }
     sets

@@ -73,7 +73,10 @@ pub(super) fn write(ruleset: &Ruleset, family: Family) -> String {
     match family {
         Family::V4 => {
             let portless = &ruleset.portless;
-            for (protocol, tails) in [("tcp", &portless.tails_tcp), ("udp", &portless.tails_udp)] {
+            for (protocol, tails) in [
+                ("tcp", &portless.non_first_tcp),
+                ("udp", &portless.non_first_udp),
+            ] {
                 if !tails.is_empty() {
                     let set = ipset::name(&format!("tails-{protocol}"), family);
                     line(&format!(

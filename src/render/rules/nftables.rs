@@ -137,7 +137,7 @@ impl Table {
             }
         }
         let portless = &ruleset.portless;
-        let tails = [&portless.tails_tcp, &portless.tails_udp];
+        let tails = [&portless.non_first_tcp, &portless.non_first_udp];
         let has_tails = tails.iter().any(|it| !it.is_empty());
         self.line("# later fragments have no ports");
         self.line(if has_tails {
@@ -148,10 +148,10 @@ impl Table {
         self.line("frag frag-off != 0 counter accept comment \"default: later fragment\"");
         self.line("meta l4proto { tcp, udp } th dport 0-65535 goto with_ports");
         self.line("# TCP and UDP that end before their ports");
-        let pairs = [&portless.cut_tcp, &portless.cut_udp];
+        let pairs = [&portless.truncated_tcp, &portless.truncated_udp];
         self.both("cut", pairs, "TCP and UDP without ports", "tiny-fragment");
         self.line("meta l4proto 0-255 counter accept comment \"default\"");
-        let either = portless.cut_either().only_v6();
+        let either = portless.truncated_either().only_v6();
         if !either.is_empty() {
             self.line("# IPv6 fragments that end before their transport");
             // Where both protocols have the same set, it is there already.

@@ -148,7 +148,7 @@ fn routes(plan: &RoutePlan, tunnel: &PrefixSet, name: &str, found: &mut Vec<Find
                 .at(source.line)
                 .because(Part::File, "what it pushes covers these addresses")
                 .because(Part::Routes, "the policy keeps them outside")
-                .instead("`offramp render` writes what it should push"),
+                .remedy("`offramp render` writes what it should push"),
         );
     }
     let dns = set(plan, |kind| {
@@ -168,7 +168,7 @@ fn routes(plan: &RoutePlan, tunnel: &PrefixSet, name: &str, found: &mut Vec<Find
             Finding::error(FindingCode::Blackhole, what)
                 .because(Part::File, "nothing that it pushes has this address")
                 .because(Part::Names, "clients ask it, and get no answer")
-                .instead("push a route to it"),
+                .remedy("push a route to it"),
         );
     }
     let missing = missing.subtract(&dns);
@@ -179,7 +179,7 @@ fn routes(plan: &RoutePlan, tunnel: &PrefixSet, name: &str, found: &mut Vec<Find
             Finding::warning(FindingCode::Parity, what)
                 .because(Part::File, "its routes are IPv4")
                 .because(Part::Routes, "the policy has clients and offices with IPv6")
-                .instead("push the IPv6 prefixes, too, or take IPv6 out of the policy"),
+                .remedy("push the IPv6 prefixes, too, or take IPv6 out of the policy"),
         );
     }
     let missing = if no_v6 { missing.only_v4() } else { missing };
@@ -189,7 +189,7 @@ fn routes(plan: &RoutePlan, tunnel: &PrefixSet, name: &str, found: &mut Vec<Find
             Finding::warning(FindingCode::Collateral, what)
                 .because(Part::File, "nothing that it pushes has these addresses")
                 .because(Part::Routes, "by the policy they enter the tunnel")
-                .instead("push them, or narrow corporate.subnets to what is reached by VPN"),
+                .remedy("push them, or narrow corporate.subnets to what is reached by VPN"),
         );
     }
 }
@@ -242,7 +242,7 @@ fn dns(policy: &Policy, existing: Existing, name: &str, text: &str, found: &mut 
                         "clients ask this server for the names of Lync, and find the internal ones",
                     )
                     .because(Part::Names, "the policy's pin-point server is another")
-                    .instead(
+                    .remedy(
                         own.map_or_else(String::new, |it| format!("give {} alone", it.value.ip())),
                     ),
             );
@@ -261,7 +261,7 @@ fn client_to_client(name: &str, text: &str, found: &mut Vec<Finding>) {
                 Finding::error(FindingCode::Hairpin, what)
                     .because(Part::File, "packets between clients never leave the daemon")
                     .because(Part::Filter, "so no rule sees media between them")
-                    .instead("take client-to-client out: the host forwards between clients, and the filter judges it"),
+                    .remedy("take client-to-client out: the host forwards between clients, and the filter judges it"),
             );
         }
     }

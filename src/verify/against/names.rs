@@ -101,7 +101,7 @@ fn no_view(file: &str) -> Finding {
     )
     .because(Part::File, "no `match-clients` has their addresses")
     .because(Part::Names, "the policy has names for them")
-    .instead("`offramp render bind` writes a view for them: include it in front of the others")
+    .remedy("`offramp render bind` writes a view for them: include it in front of the others")
 }
 
 /// Collects the names of the zones in a `named.conf`; response policy zones take precedence.
@@ -151,7 +151,7 @@ fn hidden(owner: &Owner, local: &Local) -> Option<Finding> {
                 Part::Names,
                 "the policy hides it: clients would look for a Front End there",
             )
-            .instead(format!("answer NXDOMAIN for {}", owner.name)),
+            .remedy(format!("answer NXDOMAIN for {}", owner.name)),
     )
 }
 
@@ -176,7 +176,7 @@ fn pinned(owner: &Owner, local: &Local) -> Option<Finding> {
                     Part::Names,
                     format!("the policy pins it to {}", list(&wanted)),
                 )
-                .instead(format!("answer {name} with {}", list(&wanted))),
+                .remedy(format!("answer {name} with {}", list(&wanted))),
         );
     }
     let targets = &records.srv;
@@ -193,7 +193,7 @@ fn pinned(owner: &Owner, local: &Local) -> Option<Finding> {
                 Part::Names,
                 "clients get what the internal DNS says, or nothing",
             )
-            .instead("`offramp render` writes the zone for this server"),
+            .remedy("`offramp render` writes the zone for this server"),
         );
     }
     if local.is_own && !local.passes_types {
@@ -212,7 +212,7 @@ fn pinned(owner: &Owner, local: &Local) -> Option<Finding> {
             Part::Names,
             "the policy answers them with no data, so that no internal address gets through",
         )
-        .instead("make the name the server's own: no `typetransparent` in unbound, `local=/name/` in dnsmasq"),
+        .remedy("make the name the server's own: no `typetransparent` in unbound, `local=/name/` in dnsmasq"),
     )
 }
 

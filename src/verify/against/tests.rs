@@ -246,14 +246,14 @@ fn the_zones_of_a_view_for_the_clients_are_what_counts() {
         found_beside(Existing::Bind, NAMED, &private),
         ["LEAK file: sip.contoso.com resolves to 10.1.0.10, which is none of its public addresses"]
     );
-    let strangers = NAMED.replace("172.16.0.0/12", "192.0.2.0/24").replace(
+    let others = NAMED.replace("172.16.0.0/12", "192.0.2.0/24").replace(
         "view \"others\" {",
         "view \"others\" { match-clients { 10.0.0.0/8; };",
     );
-    let told = found_beside(Existing::Bind, &strangers, &BESIDE);
+    let found = found_beside(Existing::Bind, &others, &BESIDE);
     assert!(
-        told[0].contains("has views, and none of them is for the clients of the VPN"),
-        "{told:?}"
+        found[0].contains("has views, and none of them is for the clients of the VPN"),
+        "{found:?}"
     );
 }
 

@@ -29,7 +29,7 @@ const CALLER: usize = 0;
 const CALLED: usize = 1;
 
 /// Maximum number of rounds: each adds at least one candidate, and there are few.
-const MOST_ROUNDS: usize = 8;
+const MAX_ROUNDS: usize = 8;
 
 impl<'a> Agents<'a> {
     pub(super) fn new(world: World<'a>) -> Self {
@@ -48,7 +48,7 @@ impl<'a> Agents<'a> {
             self.gather(party);
         }
         self.remote = [self.local[CALLED].clone(), self.local[CALLER].clone()];
-        for _ in 0..MOST_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let before = self.remote.each_ref().map(Vec::len);
             // The first checks of one side open the NAT for those of the other.
             self.check_all(CALLER);

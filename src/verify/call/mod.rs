@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  CompiledPolicy ─┐                          ┌─ pairs, the best first, each with its way or its obstacle
-//!  RoutePlan ──────┼─▶ predict ──▶ Prediction ┼─ the pair that wins, and the places it passes
+//!  RoutePlan ──────┼─▶ predict ──▶ Prediction ┼─ the pair that wins, and the nodes it passes
 //!  Call ───────────┘                          └─ what both offered, and who reached no relay
 //! ```
 //!
@@ -31,7 +31,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 pub use candidate::{Candidate, CandidateKind, Interface};
-pub use scene::{Addresses, Party, Registration, Relay, relay};
+pub use scene::{HostAddresses, Party, Registration, Relay, relay};
 
 use crate::address::{Family, PrefixSet};
 use crate::filter::{CompiledPolicy, Question};
@@ -56,7 +56,7 @@ pub enum Side {
 
 /// The state of the gateway: filtering or open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Gateway {
+pub enum GatewayMode {
     /// Forwards everything; nothing is excluded from the tunnel, and clients sign in internally.
     Open,
     /// Filters by the policy; the VPN pushes the policy's routes.
@@ -91,7 +91,7 @@ pub struct Call {
     /// The called party's location.
     pub to: Side,
     /// The state of the gateway.
-    pub gateway: Gateway,
+    pub gateway: GatewayMode,
     /// The port allocation of home routers.
     pub translation: Translation,
     /// The UDP policy of home firewalls.
@@ -101,7 +101,7 @@ pub struct Call {
     /// The address of the media relay; `None` takes the policy's A/V Edge.
     pub relay: Option<IpAddr>,
     /// The addresses of the party in the office; for a missing family, an address that no rule names.
-    pub office: Addresses,
+    pub office: HostAddresses,
     /// The place where VPN clients have signed in; `None` derives it from the policy.
     pub registration: Option<Registration>,
 }
@@ -112,12 +112,12 @@ impl Call {
         Self {
             from,
             to,
-            gateway: Gateway::Judging,
+            gateway: GatewayMode::Judging,
             translation: Translation::KeepsPorts,
             home_udp: HomeUdp::Open,
             family: None,
             relay: None,
-            office: Addresses { v4: None, v6: None },
+            office: HostAddresses { v4: None, v6: None },
             registration: None,
         }
     }
@@ -156,8 +156,8 @@ pub struct Pair {
 pub struct Success {
     /// The source address that the other party saw.
     pub seen: SocketAddr,
-    /// The places on the path, from the caller to the called party.
-    pub path: Vec<Place>,
+    /// The nodes on the path, from the caller to the called party.
+    pub path: Vec<Node>,
 }
 
 /// A failed request to a relay for an address.
@@ -177,9 +177,9 @@ pub struct Attempt {
     pub obstacle: Obstacle,
 }
 
-/// A place on the path of a packet.
+/// A node on the path of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum Node {
     /// The caller (0) or the called (1).
     Party(usize),
     /// The home router of a party.
@@ -253,11 +253,11 @@ pub enum Obstacle {
 pub fn predict(policy: &CompiledPolicy, plan: &RoutePlan, call: &Call) -> Prediction {
     let open;
     let (tunnel, filter) = match call.gateway {
-        Gateway::Open => {
+        GatewayMode::Open => {
             open = plan.base.subtract(&plan.gateways);
             (&open, None)
         }
-        Gateway::Judging => (&plan.tunnel, Some(policy)),
+        GatewayMode::Judging => (&plan.tunnel, Some(policy)),
     };
     let registration =
         call.registration
@@ -329,7 +329,7 @@ impl Prediction {
     /// Returns `true` if the media enters the tunnel.
     pub fn is_in_tunnel(&self) -> bool {
         let success = self.winner().and_then(|pair| pair.outcome.as_ref().ok());
-        success.is_some_and(|success| success.path.contains(&Place::Gateway))
+        success.is_some_and(|success| success.path.contains(&Node::Gateway))
     }
 }
 

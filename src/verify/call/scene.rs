@@ -12,16 +12,16 @@ use crate::address::{Family, PrefixSet};
 use crate::plan::RoutePlan;
 use crate::policy::{Policy, PortRange, PublicService, Server};
 
-/// Addresses of both families, each optional.
+/// Addresses of a host in both families, each optional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Addresses {
+pub struct HostAddresses {
     /// IPv4.
     pub v4: Option<Ipv4Addr>,
     /// IPv6.
     pub v6: Option<Ipv6Addr>,
 }
 
-impl Addresses {
+impl HostAddresses {
     /// Returns both, IPv6 first (RFC 8421 §4).
     pub fn iter(self) -> impl Iterator<Item = IpAddr> {
         let v6 = self.v6.map(IpAddr::V6);
@@ -56,13 +56,13 @@ pub struct Party {
     /// The location of the party.
     pub side: Side,
     /// Addresses in the tunnel; only VPN clients have them.
-    pub tunnel: Addresses,
+    pub tunnel: HostAddresses,
     /// Addresses on its local network: home or office.
-    pub local: Addresses,
+    pub local: HostAddresses,
     /// Public addresses of its home.
-    pub home: Addresses,
+    pub home: HostAddresses,
     /// The relay announced to it at sign-in.
-    pub relay: Addresses,
+    pub relay: HostAddresses,
     /// The place of sign-in, which determines the relay.
     pub registration: Registration,
 }
@@ -82,9 +82,9 @@ pub struct Relay {
     /// The service of the policy; `None` if the policy names none and a relay on the Internet is assumed.
     pub name: Option<String>,
     /// Its public addresses.
-    pub public: Addresses,
+    pub public: HostAddresses,
     /// The internal interface of the Edge, if the policy names one.
-    pub inside: Addresses,
+    pub inside: HostAddresses,
 }
 
 /// All participants and their addresses.
@@ -125,12 +125,12 @@ impl Scene {
         let relay = match call.relay {
             Some(address) => Relay {
                 name: relay_named_by(policy, address),
-                public: Addresses::of([address]),
+                public: HostAddresses::of([address]),
                 inside: edge_inside(policy),
             },
             None => relay(policy).unwrap_or_else(|| Relay {
                 name: None,
-                public: Addresses {
+                public: HostAddresses {
                     v4: Some(free(&[
                         [192, 0, 2, 34],
                         [198, 51, 100, 34],
@@ -141,7 +141,7 @@ impl Scene {
                 inside: edge_inside(policy),
             }),
         };
-        let office = Addresses::of(
+        let office = HostAddresses::of(
             call.office
                 .iter()
                 .chain(office(policy, &corporate, &clients).iter()),
@@ -154,8 +154,8 @@ impl Scene {
                 Side::Vpn => registered,
                 Side::Internal | Side::External => Registration::External,
             };
-            let told = match registration {
-                Registration::Internal if relay.inside != Addresses::default() => relay.inside,
+            let announced = match registration {
+                Registration::Internal if relay.inside != HostAddresses::default() => relay.inside,
                 Registration::Internal | Registration::External => relay.public,
             };
             let lan = free(&[
@@ -173,30 +173,30 @@ impl Scene {
             let home_v6 = clients.has_v6().then_some(home_v6);
             let (tunnel, local, home) = match side {
                 Side::Vpn => (
-                    Addresses::of(
+                    HostAddresses::of(
                         policy
                             .vpn
                             .client_subnets
                             .iter()
                             .filter_map(|subnet| client(policy, subnet.value, number)),
                     ),
-                    Addresses {
+                    HostAddresses {
                         v4: Some(lan),
                         v6: home_v6,
                     },
-                    Addresses {
+                    HostAddresses {
                         v4: Some(public),
                         v6: home_v6,
                     },
                 ),
-                Side::Internal => (Addresses::default(), office, Addresses::default()),
+                Side::Internal => (HostAddresses::default(), office, HostAddresses::default()),
                 Side::External => (
-                    Addresses::default(),
-                    Addresses {
+                    HostAddresses::default(),
+                    HostAddresses {
                         v4: Some(lan),
                         v6: home_v6,
                     },
-                    Addresses {
+                    HostAddresses {
                         v4: Some(public),
                         v6: home_v6,
                     },
@@ -207,7 +207,7 @@ impl Scene {
                 tunnel,
                 local,
                 home,
-                relay: told,
+                relay: announced,
                 registration,
             }
         };
@@ -215,7 +215,7 @@ impl Scene {
         let company = free(&[[192, 0, 2, 2], [198, 51, 100, 222], [203, 0, 113, 222]]);
         let assumed = (call.relay.is_none() && relay.name.is_none()).then_some(relay.public);
         let homes = parties.iter().map(|party| party.home);
-        let stand_ins = homes.chain(assumed).flat_map(Addresses::iter);
+        let stand_ins = homes.chain(assumed).flat_map(HostAddresses::iter);
         Self {
             stand_ins: stand_ins.chain([IpAddr::V4(company)]).collect(),
             parties,
@@ -231,7 +231,7 @@ impl Scene {
 impl Scene {
     /// Removes the addresses of the other family.
     pub(super) fn keep(&mut self, family: Family) {
-        let keep = |addresses: &mut Addresses| match family {
+        let keep = |addresses: &mut HostAddresses| match family {
             Family::V4 => addresses.v6 = None,
             Family::V6 => addresses.v4 = None,
         };
@@ -269,7 +269,7 @@ pub fn relay(policy: &Policy) -> Option<Relay> {
             .find(|public| is_named(public, words))
             .map(|public| Relay {
                 name: Some(public.name.value.clone()),
-                public: Addresses::of(values(&public.addresses).filter_map(|net| nth(net, 1))),
+                public: HostAddresses::of(values(&public.addresses).filter_map(|net| nth(net, 1))),
                 inside,
             })
     };
@@ -277,7 +277,7 @@ pub fn relay(policy: &Policy) -> Option<Relay> {
         let mut loaded = policy.feeds.iter().filter(|feed| feed.prefixes.is_some());
         loaded.next().map(|feed| Relay {
             name: Some(feed.name.value.clone()),
-            public: Addresses::of(
+            public: HostAddresses::of(
                 feed.prefixes
                     .iter()
                     .flatten()
@@ -300,14 +300,14 @@ fn relay_named_by(policy: &Policy, address: IpAddr) -> Option<String> {
 }
 
 /// Returns the internal interface of the Edge, found by its usual names.
-fn edge_inside(policy: &Policy) -> Addresses {
+fn edge_inside(policy: &Policy) -> HostAddresses {
     let is_edge = |server: &&Server| {
         let hosts = server.hosts.iter().map(|host| &host.value);
         let mut names = hosts.chain([&server.name.value]);
         names.any(|name| name.to_lowercase().contains("edge"))
     };
     let edges = policy.servers.iter().filter(is_edge);
-    Addresses::of(edges.flat_map(|edge| values(&edge.addresses).filter_map(|net| nth(net, 0))))
+    HostAddresses::of(edges.flat_map(|edge| values(&edge.addresses).filter_map(|net| nth(net, 0))))
 }
 
 /// Returns an address for client `number` in `subnet`, other than the gateway's own.
@@ -323,7 +323,7 @@ fn client(policy: &Policy, subnet: IpNet, number: u8) -> Option<IpAddr> {
 const FIRST_CLIENT: u32 = 10;
 
 /// Returns a corporate host that no rule names, from the largest such block.
-fn office(policy: &Policy, corporate: &PrefixSet, clients: &PrefixSet) -> Addresses {
+fn office(policy: &Policy, corporate: &PrefixSet, clients: &PrefixSet) -> HostAddresses {
     let servers: PrefixSet = policy
         .servers
         .iter()
@@ -358,7 +358,7 @@ fn office(policy: &Policy, corporate: &PrefixSet, clients: &PrefixSet) -> Addres
         let block = largest(&plainest).or_else(|| largest(&plain))?;
         nth(block, 7).or_else(|| nth(block, 0))
     };
-    Addresses::of([pick(false), pick(true)].into_iter().flatten())
+    HostAddresses::of([pick(false), pick(true)].into_iter().flatten())
 }
 
 /// Returns the address at `offset` in `net`.

@@ -59,7 +59,7 @@ fn call(to: Side) -> Call {
 
 fn before(to: Side) -> Call {
     Call {
-        gateway: Gateway::Open,
+        gateway: GatewayMode::Open,
         ..call(to)
     }
 }
@@ -286,9 +286,9 @@ mod properties {
         )
             .prop_map(|(from, to, judging, keeps, udp)| Call {
                 gateway: if judging {
-                    Gateway::Judging
+                    GatewayMode::Judging
                 } else {
-                    Gateway::Open
+                    GatewayMode::Open
                 },
                 translation: if keeps {
                     Translation::KeepsPorts
@@ -340,13 +340,13 @@ mod properties {
                 let (Ok(success), Side::Vpn) = (&pair.outcome, call.from) else {
                     continue;
                 };
-                if pair.local.kind != CandidateKind::Host || call.gateway == Gateway::Open {
+                if pair.local.kind != CandidateKind::Host || call.gateway == GatewayMode::Open {
                     continue;
                 }
                 let (from, to) = (pair.local.base, pair.remote.address);
                 let inside = pair.local.interface == Interface::Tunnel;
                 prop_assert_eq!(enters_tunnel(&policy, to.ip()), inside, "{:?}", pair);
-                prop_assert_eq!(success.path.get(1) == Some(&Place::Gateway), inside, "{:?}", pair);
+                prop_assert_eq!(success.path.get(1) == Some(&Node::Gateway), inside, "{:?}", pair);
                 prop_assert!(!inside || is_forwarded(&policy, from, to), "{:?}", pair);
             }
         }

@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::candidate::Interface;
 use super::scene::Scene;
-use super::{HomeUdp, Obstacle, Place, Side, Translation};
+use super::{HomeUdp, Node, Obstacle, Side, Translation};
 use crate::address::{PrefixSet, special};
 use crate::filter::{CompiledPolicy, Question};
 use crate::packet::Protocol;
@@ -35,8 +35,8 @@ pub(super) struct Arrival {
     pub(super) at: Receiver,
     /// The packet on arrival.
     pub(super) packet: Packet,
-    /// The places on its path, including its origin and destination.
-    pub(super) path: Vec<Place>,
+    /// The nodes on its path, including its origin and destination.
+    pub(super) path: Vec<Node>,
 }
 
 /// The receivers of packets.
@@ -56,7 +56,7 @@ pub(super) struct Allocation {
     pub(super) party: usize,
     pub(super) relayed: SocketAddr,
     /// The path to the relay.
-    pub(super) path: Vec<Place>,
+    pub(super) path: Vec<Node>,
 }
 
 /// A mapping of a NAT, or of a stateful firewall.
@@ -111,7 +111,7 @@ impl<'a> World<'a> {
     pub(super) fn send(&mut self, party: usize, packet: Packet) -> Result<Arrival, Obstacle> {
         let scene = self.scene;
         let own = &scene.parties[party];
-        let path = vec![Place::Party(party)];
+        let path = vec![Node::Party(party)];
         match own.side {
             Side::Vpn => {
                 let route = if self.tunnel.contains(packet.to.ip()) {
@@ -158,8 +158,8 @@ impl<'a> World<'a> {
         self.on_internet(packet, path)
     }
 
-    fn at_gateway(&mut self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
-        path.push(Place::Gateway);
+    fn at_gateway(&mut self, packet: Packet, mut path: Vec<Node>) -> Result<Arrival, Obstacle> {
+        path.push(Node::Gateway);
         if let Some(obstacle) = self.filter.and_then(|policy| judge(policy, packet)) {
             return Err(obstacle);
         }
@@ -170,14 +170,14 @@ impl<'a> World<'a> {
     }
 
     /// Sends a packet from the gateway to a client. Packets from the inside are not filtered.
-    fn through_tunnel(&self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
+    fn through_tunnel(&self, packet: Packet, mut path: Vec<Node>) -> Result<Arrival, Obstacle> {
         let has = |party: &super::Party| party.tunnel.has(packet.to.ip());
         let at = self.scene.parties.iter().position(has);
         let party = at.ok_or(Obstacle::Nobody { to: packet.to.ip() })?;
-        if path.last() != Some(&Place::Gateway) {
-            path.push(Place::Gateway);
+        if path.last() != Some(&Node::Gateway) {
+            path.push(Node::Gateway);
         }
-        path.push(Place::Party(party));
+        path.push(Node::Party(party));
         Ok(Arrival {
             at: Receiver::Party(party),
             packet,
@@ -185,11 +185,11 @@ impl<'a> World<'a> {
         })
     }
 
-    fn in_company(&mut self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
+    fn in_company(&mut self, packet: Packet, mut path: Vec<Node>) -> Result<Arrival, Obstacle> {
         let to = packet.to.ip();
-        path.push(Place::Company);
+        path.push(Node::Company);
         if self.scene.relay.inside.has(to) {
-            path.push(Place::Edge);
+            path.push(Node::Edge);
             return Ok(Arrival {
                 at: Receiver::Server,
                 packet,
@@ -201,7 +201,7 @@ impl<'a> World<'a> {
         }
         let office = |party: &super::Party| party.side == Side::Internal && party.local.has(to);
         if let Some(party) = self.scene.parties.iter().position(office) {
-            path.push(Place::Party(party));
+            path.push(Node::Party(party));
             return Ok(Arrival {
                 at: Receiver::Party(party),
                 packet,
@@ -232,12 +232,10 @@ impl<'a> World<'a> {
         self.on_internet(packet, path)
     }
 
-    fn is_office(&self, place: Place) -> bool {
-        match place {
-            Place::Party(party) => self.scene.parties[party].side == Side::Internal,
-            Place::Home(_) | Place::Gateway | Place::Company | Place::Internet | Place::Edge => {
-                false
-            }
+    fn is_office(&self, node: Node) -> bool {
+        match node {
+            Node::Party(party) => self.scene.parties[party].side == Side::Internal,
+            Node::Home(_) | Node::Gateway | Node::Company | Node::Internet | Node::Edge => false,
         }
     }
 
@@ -245,9 +243,9 @@ impl<'a> World<'a> {
         &mut self,
         home: usize,
         packet: Packet,
-        mut path: Vec<Place>,
+        mut path: Vec<Node>,
     ) -> Result<Arrival, Obstacle> {
-        path.push(Place::Home(home));
+        path.push(Node::Home(home));
         let to = packet.to.ip();
         if packet.protocol == Protocol::Udp && self.home_udp == HomeUdp::Closed {
             return Err(Obstacle::UdpClosed);
@@ -267,21 +265,21 @@ impl<'a> World<'a> {
         special::is_public(address) || self.scene.stand_ins.contains(&address)
     }
 
-    fn on_internet(&mut self, packet: Packet, mut path: Vec<Place>) -> Result<Arrival, Obstacle> {
+    fn on_internet(&mut self, packet: Packet, mut path: Vec<Node>) -> Result<Arrival, Obstacle> {
         let to = packet.to.ip();
-        path.push(Place::Internet);
+        path.push(Node::Internet);
         if !self.is_routed(to) {
             return Err(Obstacle::NotRouted { to });
         }
         if self.scene.relay.public.has(to) {
-            path.push(Place::Edge);
+            path.push(Node::Edge);
             return self.at_relay(packet, path);
         }
         let mut homes = self.scene.parties.iter();
         if let Some(home) = homes.position(|party| party.home.has(to)) {
-            path.push(Place::Home(home));
+            path.push(Node::Home(home));
             let packet = self.enter(Router::Home(home), packet)?;
-            path.push(Place::Party(home));
+            path.push(Node::Party(home));
             return Ok(Arrival {
                 at: Receiver::Party(home),
                 packet,
@@ -295,7 +293,7 @@ impl<'a> World<'a> {
         Err(Obstacle::Nobody { to })
     }
 
-    fn at_relay(&self, packet: Packet, path: Vec<Place>) -> Result<Arrival, Obstacle> {
+    fn at_relay(&self, packet: Packet, path: Vec<Node>) -> Result<Arrival, Obstacle> {
         let relayed = self
             .allocations
             .iter()

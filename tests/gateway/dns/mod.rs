@@ -246,8 +246,8 @@ fn what_others_send_in_place_of_the_upstream_is_not_believed() {
         }));
         asked.send_before(b"garbage");
         // Correct in all fields, but from another port.
-        let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        stranger
+        let unrelated = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        unrelated
             .send_to(&forged(&|_| {}), asked.from)
             .expect("loopback");
         Some(good)

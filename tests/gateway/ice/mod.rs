@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use offramp::filter::{CompiledPolicy, Generation};
 use offramp::plan::RoutePlan;
-use offramp::verify::call::{self, CandidateKind, Gateway, Registration, Side, predict};
+use offramp::verify::call::{self, CandidateKind, GatewayMode, Registration, Side, predict};
 use tokio::sync::{Barrier, oneshot};
 use webrtc_ice::agent::agent_stats::CandidateStats;
 use webrtc_ice::candidate::{CandidatePairState, CandidateType};
@@ -58,7 +58,7 @@ fn a_client_calls_the_office_through_the_tunnel_without_a_filter() {
         );
         // The answers leave by the same interface and are not counted.
         assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
-        call.assert_predicted(question(Side::Internal, Gateway::Open));
+        call.assert_predicted(question(Side::Internal, GatewayMode::Open));
     });
 }
 
@@ -70,7 +70,7 @@ fn a_client_calls_the_office_by_relay_with_the_filter() {
         // From home, outside the tunnel, to the addresses that the Edge relays for the office.
         call.assert_relayed();
         call.assert_outside_the_tunnel(&filter, "media");
-        call.assert_predicted(question(Side::Internal, Gateway::Judging));
+        call.assert_predicted(question(Side::Internal, GatewayMode::Judging));
         filter.stop();
     });
 }
@@ -86,7 +86,7 @@ fn clients_call_each_other_through_the_tunnel_without_a_filter() {
             CandidateType::Host,
         );
         assert_eq!(call.in_tunnel, 2 * u64::from(PACKETS), "{call}");
-        call.assert_predicted(question(Side::Vpn, Gateway::Open));
+        call.assert_predicted(question(Side::Vpn, GatewayMode::Open));
     });
 }
 
@@ -98,7 +98,7 @@ fn clients_call_each_other_from_home_to_home_with_the_filter() {
         let (_, remote) = call.best();
         assert_eq!(remote.ip, HOME[1].v4.to_string(), "{call}");
         call.assert_outside_the_tunnel(&filter, "hairpin");
-        call.assert_predicted(question(Side::Vpn, Gateway::Judging));
+        call.assert_predicted(question(Side::Vpn, GatewayMode::Judging));
         filter.stop();
     });
 }
@@ -112,7 +112,7 @@ fn clients_call_each_other_by_relay_where_their_homes_do_not_permit_more() {
         call.assert_outside_the_tunnel(&filter, "hairpin");
         call.assert_predicted(call::Call {
             translation: call::Translation::RandomPorts,
-            ..question(Side::Vpn, Gateway::Judging)
+            ..question(Side::Vpn, GatewayMode::Judging)
         });
         filter.stop();
     });
@@ -134,7 +134,7 @@ fn ipv6_takes_the_tunnel_too_without_a_filter() {
         assert_eq!(call.in_tunnel, u64::from(PACKETS), "{call}");
         call.assert_predicted(call::Call {
             family: None,
-            ..question(Side::Internal, Gateway::Open)
+            ..question(Side::Internal, GatewayMode::Open)
         });
     });
 }
@@ -148,7 +148,7 @@ fn ipv6_is_no_way_around_the_filter() {
         call.assert_outside_the_tunnel(&filter, "media");
         call.assert_predicted(call::Call {
             family: None,
-            ..question(Side::Internal, Gateway::Judging)
+            ..question(Side::Internal, GatewayMode::Judging)
         });
         filter.stop();
     });
@@ -450,12 +450,12 @@ impl Call {
 }
 
 /// Returns the input for the prediction that matches these calls: agents here get the Edge's public leg, by IPv4.
-fn question(to: Side, gateway: Gateway) -> call::Call {
+fn question(to: Side, gateway: GatewayMode) -> call::Call {
     call::Call {
         gateway,
         family: Some(offramp::address::Family::V4),
         relay: Some(EDGE_PUBLIC.v4.into()),
-        office: call::Addresses {
+        office: call::HostAddresses {
             v4: Some(OFFICE.v4),
             v6: Some(OFFICE.v6),
         },

@@ -5,7 +5,7 @@ mod connections;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -231,16 +231,6 @@ fn policy_of_all_kinds(site: &PlainSite) -> String {
         )
 }
 
-fn send(site: &PlainSite, address: &str, port: u16, count: usize) {
-    let bind = || UdpSocket::bind("0.0.0.0:0");
-    let socket = site.client.enter(bind).expect("a free port");
-    for _ in 0..count {
-        socket
-            .send_to(&[7; 100], (address, port))
-            .expect("there is a route");
-    }
-}
-
 #[test]
 fn the_endpoint_tells_what_the_status_tells() {
     in_sandbox(&[], || {
@@ -265,12 +255,12 @@ fn the_endpoint_tells_what_the_status_tells() {
             assert_eq!(first.value("offramp_rule_packets_total", &labels), 0.0);
         }
 
-        send(&site, "10.20.0.8", DNS, 3);
-        send(&site, "10.20.0.9", DNS, 4);
-        send(&site, OFFICE, 50_021, 5);
-        send(&site, OFFICE, MEDIA, 6);
-        send(&site, OFFICE, DNS, 7);
-        send(&site, ELSEWHERE, DNS, 8);
+        site.send("10.20.0.8", DNS, 3, 100);
+        site.send("10.20.0.9", DNS, 4, 100);
+        site.send(OFFICE, 50_021, 5, 100);
+        site.send(OFFICE, MEDIA, 6, 100);
+        site.send(OFFICE, DNS, 7, 100);
+        site.send(ELSEWHERE, DNS, 8, 100);
         poll("the last packet", || {
             (site.count("forward", "public") == 8).then_some(())
         });
@@ -383,12 +373,8 @@ fn a_policy_of_a_thousand_servers_makes_no_more_than_200_series() {
         assert!(scrape(&site).series.len() <= 200);
 
         for at in 0..1_000 {
-            send(
-                &site,
-                &format!("10.20.{}.{}", 1 + at / 250, 1 + at % 250),
-                DNS,
-                1,
-            );
+            let to = format!("10.20.{}.{}", 1 + at / 250, 1 + at % 250);
+            site.send(&to, DNS, 1, 100);
         }
         poll("the last packet", || {
             (site.count("drop", "servers") == 1_000).then_some(())

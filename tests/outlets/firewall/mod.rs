@@ -7,13 +7,12 @@
 //! Every packet is sent twice: without rules, to see which packets the kernel forwards at all, and with them.
 //! `OFFRAMP_PACKETS` sets the number of packets, e.g. a million.
 
-mod bed;
 mod endpoint_files;
 mod policies;
 mod rule_files;
 mod shape;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -25,14 +24,15 @@ use offramp::policy::Policy;
 use offramp::render::{Options, Target, render, rules};
 use offramp::verdict::{Action, Reason, Verdict};
 
-use crate::packets::{Random, checksum, drain, identity, packet};
+use crate::packets::{Forwarder, Identity, Random, checksum, drain, identity, packet, sentinel};
 use crate::site::{Host, in_sandbox, poll};
 use crate::support::Folder;
-use bed::{BATCH, Bed, sentinel};
 use shape::{Shape, shape};
 
 /// Packets for each policy.
 const PACKETS: usize = 4_000;
+/// Packets in flight: no queue is smaller, that of the processor (net.core.netdev_max_backlog) included.
+const BATCH: usize = 500;
 /// Policies unless a number is given.
 const POLICIES: usize = 8;
 
@@ -46,6 +46,23 @@ fn policies_to_try() -> usize {
     let wanted = std::env::var("OFFRAMP_PACKETS").ok();
     let wanted = wanted.map(|text| text.parse::<usize>().expect("OFFRAMP_PACKETS is a number"));
     wanted.map_or(POLICIES, |packets| packets.div_ceil(PACKETS))
+}
+
+/// Returns an ICMP packet from a client to an address outside every policy: every rule lets it pass.
+fn last_from(client: Ipv4Addr) -> Vec<u8> {
+    sentinel(client, 1, [8, 0, 0xf7, 0xff, 0, 0, 0, 0])
+}
+
+/// Sends a batch and `last` after it, which must be forwarded; returns the packets forwarded.
+fn send(bed: &mut Forwarder, packets: &[Vec<u8>], last: &Vec<u8>) -> HashSet<Identity> {
+    bed.write(packets.iter().chain([last]));
+    let behind = identity(last).expect("a packet");
+    let mut forwarded = HashSet::new();
+    poll("the packet behind the batch", || {
+        forwarded.extend(drain(&bed.out, 0));
+        forwarded.remove(&behind).then_some(())
+    });
+    forwarded
 }
 
 /// A packet that was sent, and the filter's verdict.
@@ -75,7 +92,7 @@ impl Outcome {
 /// Sends packets of all kinds under `policy`, `load`s the rules, sends them again, and compares what the kernel forwards
 /// with the filter's verdicts. Packets that `skips` names are not sent.
 fn compare(
-    bed: &mut Bed,
+    bed: &mut Forwarder,
     policy: &Policy,
     random: &mut Random,
     load: impl FnOnce(),
@@ -87,7 +104,7 @@ fn compare(
         IpAddr::V4(client) => Some(*client),
         IpAddr::V6(_) => None,
     });
-    let last = sentinel(client.unwrap_or(Ipv4Addr::LOCALHOST));
+    let last = last_from(client.unwrap_or(Ipv4Addr::LOCALHOST));
     let mut judge = Judge::new(Capacity::of(16));
     let mut now = Duration::ZERO;
     let mut batches = Vec::new();
@@ -123,12 +140,12 @@ fn compare(
         |batch: &[Sent]| -> Vec<Vec<u8>> { batch.iter().map(|sent| sent.packet.clone()).collect() };
     let reached: Vec<_> = batches
         .iter()
-        .map(|batch| bed.send(&bytes(batch), &last))
+        .map(|batch| send(bed, &bytes(batch), &last))
         .collect();
     load();
     let mut outcome = Outcome::default();
     for (batch, reached) in batches.iter().zip(reached) {
-        let forwarded = bed.send(&bytes(batch), &last);
+        let forwarded = send(bed, &bytes(batch), &last);
         for sent in batch {
             let identity = identity(&sent.packet).expect("a packet");
             if !reached.contains(&identity) {
@@ -213,7 +230,7 @@ fn counted(host: &Host) -> BTreeMap<String, usize> {
 fn nftables_decides_and_counts_every_packet_as_the_filter_does() {
     in_sandbox(&[], || {
         let host = Host::new("concentrator");
-        let mut bed = Bed::new(&host);
+        let mut bed = Forwarder::new(&host);
         let mut all = Outcome::default();
         let tried = policies_to_try();
         for seed in 0..tried as u64 {
@@ -256,7 +273,7 @@ fn iptables_decides_every_packet_as_the_filter_does() {
     in_sandbox(&["iptables-restore", "ip6tables-restore", "ipset"], || {
         let folder = Folder::new("firewall-iptables");
         let host = Host::new("concentrator");
-        let mut bed = Bed::new(&host);
+        let mut bed = Forwarder::new(&host);
         let shell = |script: String| {
             host.run(Command::new("sh").args(["-ec", &script]))
                 .success()
@@ -329,12 +346,12 @@ fn plain(protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8) -> V
 fn with_connection_tracking_replies_to_sessions_from_inside_pass_and_media_does_not() {
     in_sandbox(&[], || {
         let host = Host::new("concentrator");
-        let mut bed = Bed::new(&host);
+        let mut bed = Forwarder::new(&host);
         host.ip("route add 172.16.1.0/24 dev vpn0");
         let text = "[vpn]\ninterfaces = [\"vpn0\"]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n\
                     [[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n";
         let policy = policies::parsed(text);
-        let last = sentinel(Ipv4Addr::new(172, 16, 1, 10));
+        let last = last_from(Ipv4Addr::new(172, 16, 1, 10));
         let (client, inside, server) = ([172, 16, 1, 10], [10, 0, 0, 5], [10, 1, 0, 10]);
         for (target, replies_pass) in [
             (&rules::nftables_conntrack::TARGET, true),
@@ -352,7 +369,7 @@ fn with_connection_tracking_replies_to_sessions_from_inside_pass_and_media_does_
                     });
                     let reply = plain(protocol, ours, theirs, answers);
                     let wanted = identity(&reply).expect("a packet");
-                    let passes = bed.send(&[reply], &last).contains(&wanted);
+                    let passes = send(&mut bed, &[reply], &last).contains(&wanted);
                     let may_pass = replies_pass && protocol == 6 && host_inside == inside;
                     assert_eq!(passes, may_pass, "{target}, {protocol} to {host_inside:?}");
                 }
@@ -361,7 +378,7 @@ fn with_connection_tracking_replies_to_sessions_from_inside_pass_and_media_does_
             for (port, may_pass) in [(50_124, false), (443, true)] {
                 let packet = plain(6, (client, 40_000), (inside, port), SYN);
                 let wanted = identity(&packet).expect("a packet");
-                let passes = bed.send(&[packet], &last).contains(&wanted);
+                let passes = send(&mut bed, &[packet], &last).contains(&wanted);
                 assert_eq!(passes, may_pass, "{target}, to port {port}");
             }
         }

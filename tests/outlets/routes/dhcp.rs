@@ -76,7 +76,7 @@ fn a_client_of_dnsmasq_gets_the_routes_of_the_plan() {
         let udhcpc = [
             "udhcpc", "-f", "-q", "-n", "-i", "up1", "-O", "121", "-s", &script,
         ];
-        let leased = client.run(Command::new("busybox").args(udhcpc));
+        let leased = client.host.run(Command::new("busybox").args(udhcpc));
         let line = leased
             .stdout
             .lines()

@@ -20,9 +20,8 @@ use offramp::plan::RoutePlan;
 use offramp::policy;
 use offramp::render::{self, Form, Options, Target};
 
-use crate::support::host::{Daemon, Host};
-use crate::support::sandbox::DEADLINE;
-use crate::support::{Ended, run};
+use crate::support::host::Host;
+use crate::support::sandbox::{DEADLINE, ip};
 
 /// Address of the server on the link to the client.
 const SERVER: &str = "192.0.2.1";
@@ -70,11 +69,6 @@ fn rendered(target: &'static Target, plan: &RoutePlan, form: Option<Form>) -> St
         .text
 }
 
-/// Runs `ip` with these arguments; panics if it fails.
-fn ip(arguments: &str) {
-    run(Command::new("ip").args(arguments.split(' '))).success();
-}
-
 /// The client's side: a host with a default route to the server, which is the sandbox itself.
 struct Client {
     host: Host,
@@ -89,33 +83,17 @@ impl Client {
         ip("link add up0 type veth peer name up1 netns client");
         ip(&format!("address add {SERVER}/24 dev up0"));
         ip("link set up0 up");
-        client.ip(&format!("address add {CLIENT}/24 dev up1"));
-        client.ip("link set up1 up");
-        client.ip(&format!("route add default via {SERVER}"));
-        // Exclusions of IPv6 need a route, too.
         ip("address add fd00:ff::1/64 dev up0 nodad");
-        client.ip("address add fd00:ff::2/64 dev up1 nodad");
-        client.ip("-6 route add default via fd00:ff::1");
+        // Exclusions of IPv6 need a route, too.
+        client.host.ip(&format!(
+            "
+            address add {CLIENT}/24 dev up1
+            address add fd00:ff::2/64 dev up1 nodad
+            link set up1 up
+            route add default via {SERVER}
+            route add default via fd00:ff::1"
+        ));
         client
-    }
-
-    /// Runs a program on the client's side to its end.
-    #[track_caller]
-    fn run(&self, command: &mut Command) -> Ended {
-        self.host.run(command)
-    }
-
-    /// Starts a program on the client's side.
-    #[track_caller]
-    fn start_daemon(&self, name: &str, log: String, command: &mut Command) -> Daemon {
-        Daemon::start(&self.host, name, log, command)
-    }
-
-    /// Runs `ip` on the client's side.
-    #[track_caller]
-    fn ip(&self, arguments: &str) -> String {
-        self.run(Command::new("ip").args(arguments.split(' ')))
-            .success()
     }
 
     /// Returns the addresses that the kernel routes into the interface `device`: the most specific route decides.
@@ -123,8 +101,9 @@ impl Client {
         // Of two routes with one destination the lower metric wins.
         let mut best: HashMap<IpNet, (u64, bool)> = HashMap::new();
         for family in ["-4", "-6"] {
-            let json = self.ip(&format!("-j {family} route show table main"));
-            let routes: serde_json::Value = serde_json::from_str(&json).expect("ip prints JSON");
+            let mut show = Command::new("ip");
+            show.args(["-j", family, "route", "show", "table", "main"]);
+            let routes = self.host.run(&mut show).json();
             for route in routes.as_array().expect("a list of routes") {
                 let prefix: IpNet = match route["dst"].as_str().expect("a destination") {
                     "default" if family == "-4" => "0.0.0.0/0".parse(),
@@ -175,7 +154,9 @@ fn assert_routed(client: &Client, plan: &RoutePlan, device: &str) {
                 continue;
             }
             let answer =
-                client.run(Command::new("ip").args(["route", "get", &address.to_string()]));
+                client
+                    .host
+                    .run(Command::new("ip").args(["route", "get", &address.to_string()]));
             let inside = answer.stdout.contains(&format!("dev {device}"))
                 || answer.stdout.contains("dev lo")
                 || answer.stdout.starts_with("broadcast");

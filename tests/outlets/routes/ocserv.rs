@@ -59,7 +59,7 @@ fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
     let resolv = folder.write("resolv.conf", "");
     run(Command::new("mount").args(["--bind", &resolv, "/etc/resolv.conf"])).success();
     let password = folder.write("password", "secret\n");
-    let mut connected = client.start_daemon("openconnect", folder.path("openconnect.log"), Command::new("sh").args([
+    let mut connected = Daemon::start(&client.host, "openconnect", folder.path("openconnect.log"), Command::new("sh").args([
         "-c",
         &format!(
             "exec openconnect --protocol=anyconnect --user=user --passwd-on-stdin --cafile={} --non-inter \

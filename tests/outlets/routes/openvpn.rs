@@ -68,7 +68,8 @@ fn assert_pushed(
     );
     server.wait_for_log("Initialization Sequence Completed");
     let (certificate, key) = certificates.issue(&folder, "client");
-    let mut connected = client.start_daemon(
+    let mut connected = Daemon::start(
+        &client.host,
         "openvpn, client",
         folder.path("client.log"),
         Command::new("openvpn")

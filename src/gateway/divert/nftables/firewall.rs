@@ -4,17 +4,17 @@ use serde_json::Value;
 
 use super::nft::NftError;
 use super::{Diversion, nft};
-use crate::gateway::host::finding::Finding;
+use crate::verify::Finding;
 
 /// Checks the complete nftables ruleset of this host.
 pub(super) fn check_host(diversion: &Diversion) -> Vec<Finding> {
     match nft::everything() {
         Ok(rules) => check(&rules, diversion),
-        Err(error @ NftError::Missing(_)) => vec![Finding::error(
+        Err(error @ NftError::Missing(_)) => vec![Finding::host_error(
             "there is no nft on this host",
             format!("it marks what enters from the VPN: {error}"),
         )],
-        Err(NftError::Refused(why)) => vec![Finding::error(
+        Err(NftError::Refused(why)) => vec![Finding::host_error(
             format!("nftables cannot be used: {why}"),
             "the kernel needs nf_tables, and offramp the right to use it (CAP_NET_ADMIN)",
         )],
@@ -35,7 +35,7 @@ pub(super) fn check(rules: &Value, diversion: &Diversion) -> Vec<Finding> {
             && stops_what_it_does_not_know
             && !knows_device(objects, chain, device)
         {
-            findings.push(Finding::error(
+            findings.push(Finding::host_error(
                 format!(
                     "chain {name} stops what it does not know, and would see each packet twice: from the VPN to {device}, \
                      and from {device} on"
@@ -50,7 +50,7 @@ pub(super) fn check(rules: &Value, diversion: &Diversion) -> Vec<Finding> {
             && chain["prio"].as_i64() > Some(nft::RAW.into())
             && rules_of(objects, chain).any(|rule| sets_mark(&rule["expr"]))
         {
-            findings.push(Finding::warning(
+            findings.push(Finding::host_warning(
                 format!(
                     "a rule of chain {name} sets packet marks behind the filter's: what it applies to may not be judged"
                 ),

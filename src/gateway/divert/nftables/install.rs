@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::nft::{self, Contents, NftError};
@@ -10,8 +10,8 @@ use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use super::{firewall, preflight};
 use crate::gateway::divert::Divert;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
-use crate::gateway::host::finding::Finding;
 use crate::policy::FailMode;
+use crate::verify::Finding;
 
 /// A diversion by marks, routing rules and routes that is in the kernel.
 #[derive(Debug)]
@@ -46,6 +46,14 @@ pub enum DivertError {
 impl Divert for Installation {
     type Plan = Diversion;
     type Error = DivertError;
+
+    fn programs() -> Vec<PathBuf> {
+        vec![nft::program()]
+    }
+
+    fn check_rights() -> Result<(), DivertError> {
+        Ok(nft::try_out()?)
+    }
 
     async fn check_start(plan: &Diversion, netlink: &Netlink) -> Vec<Finding> {
         let mut findings = preflight::check_tables(plan, netlink).await;

@@ -32,15 +32,18 @@
 mod firewall;
 mod install;
 mod marks;
-pub mod nft;
+mod nft;
 mod preflight;
 mod route;
 
 pub use install::{DivertError, Installation};
 
 use std::fmt;
+use std::io;
+use std::net::UdpSocket;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use socket2::SockRef;
 
 use super::netlink;
 use super::{DivertPlan, DivertSummary};
@@ -214,6 +217,16 @@ impl DivertPlan for Diversion {
         }
     }
 
+    fn lead_probes(&self, socket: &UdpSocket, port: u16) -> io::Result<()> {
+        let may_be_media = self.media_ports.iter().any(|it| it.contains(port));
+        let mark = match self.scope {
+            DivertScope::All => self.mark.anywhere(),
+            DivertScope::Suspects if may_be_media => self.mark.may_be_media(),
+            DivertScope::Suspects | DivertScope::Policy => self.mark.ordinary(),
+        };
+        SockRef::from(socket).set_mark(mark)
+    }
+
     fn keys_for_restart(&self, running: &Self) -> Vec<&'static str> {
         let keys = [
             ("gateway.device", running.device != self.device),
@@ -299,18 +312,13 @@ const fn family_flag(prefix: IpNet) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::host::sample;
 
     fn diversion(options: &str) -> Diversion {
-        let text = format!(
-            "[vpn]\ninterfaces = [\"tun0\", \"vpns*\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
-             [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n\
-             [[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n\
+        Diversion::of(&sample::policy(&format!(
+            "[[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n\
              [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.32\", \"167.55.49.33\"]\n{options}"
-        );
-        match crate::policy::parse("test.toml", text.as_bytes()) {
-            Ok((policy, _)) => Diversion::of(&policy),
-            Err(errors) => panic!("{errors}"),
-        }
+        )))
     }
 
     #[test]

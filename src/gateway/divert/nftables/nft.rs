@@ -22,7 +22,7 @@ use super::marks::{MARKS, chains};
 use crate::render::nft::NftTable;
 
 /// The name of the table, which is all ours.
-pub const TABLE: &str = "offramp";
+pub(super) const TABLE: &str = "offramp";
 
 /// The reason why nftables did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum NftError {
 /// The table as the kernel holds it: its chains and rules as `nft` lists them, without the handles, which change each
 /// time a rule is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contents(Vec<Value>);
+pub(super) struct Contents(Vec<Value>);
 
 impl Contents {
     /// Reads the answer of `nft --json list table`.
@@ -57,7 +57,7 @@ impl Contents {
     }
 
     /// Describes the change to the table since it was `installed`; `None` if there is none.
-    pub fn difference(now: Option<&Self>, installed: &Self) -> Option<String> {
+    pub(super) fn difference(now: Option<&Self>, installed: &Self) -> Option<String> {
         let Some(now) = now else {
             return Some("the nftables table".to_owned());
         };
@@ -89,7 +89,7 @@ fn without_handle(mut object: Value) -> Value {
 ///
 /// # Errors
 /// [`NftError`]; the kernel then keeps its earlier table.
-pub fn install(diversion: &Diversion) -> Result<Option<Contents>, NftError> {
+pub(super) fn install(diversion: &Diversion) -> Result<Option<Contents>, NftError> {
     let table = table(diversion);
     run(&["-f", "-"], &table.replacement())?;
     Ok(contents()?.filter(|it| it.rules() == table.rules()))
@@ -99,7 +99,7 @@ pub fn install(diversion: &Diversion) -> Result<Option<Contents>, NftError> {
 ///
 /// # Errors
 /// [`NftError`].
-pub fn remove() -> Result<(), NftError> {
+pub(super) fn remove() -> Result<(), NftError> {
     run(&["-f", "-"], &NftTable::removal(TABLE)).map(|_| ())
 }
 
@@ -107,7 +107,7 @@ pub fn remove() -> Result<(), NftError> {
 ///
 /// # Errors
 /// [`NftError`].
-pub fn contents() -> Result<Option<Contents>, NftError> {
+pub(super) fn contents() -> Result<Option<Contents>, NftError> {
     match run(&["--json", "list", "table", "inet", TABLE], "") {
         Ok(listing) => Contents::read(&listing).map(Some),
         // Any other refusal, such as no free descriptor, says nothing about the table.
@@ -120,7 +120,7 @@ pub fn contents() -> Result<Option<Contents>, NftError> {
 ///
 /// # Errors
 /// [`NftError`].
-pub fn try_out() -> Result<(), NftError> {
+pub(super) fn try_out() -> Result<(), NftError> {
     run(&["list", "tables"], "").map(|_| ())
 }
 
@@ -128,7 +128,7 @@ pub fn try_out() -> Result<(), NftError> {
 ///
 /// # Errors
 /// [`NftError`].
-pub fn everything() -> Result<Value, NftError> {
+pub(super) fn everything() -> Result<Value, NftError> {
     let listing = run(&["--json", "list", "ruleset"], "")?;
     serde_json::from_str(&listing).map_err(|error| NftError::Refused(error.to_string()))
 }
@@ -166,7 +166,7 @@ fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
 }
 
 /// The `nft` to run: the one on the search path, or the usual one, which ordinary users' search paths omit.
-pub fn program() -> PathBuf {
+pub(super) fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut programs = std::env::split_paths(&path).map(|folder| folder.join("nft"));
     let found = programs.find(|program| program.is_file());
@@ -196,7 +196,7 @@ pub(super) fn table(diversion: &Diversion) -> NftTable {
 /// The chain at the hook.
 const ENTERS: &str = "enters_from_vpn";
 /// The priority of the hook that nft calls `raw`: before connection tracking, which is to leave out what is diverted.
-pub const RAW: i32 = -300;
+pub(super) const RAW: i32 = -300;
 
 #[cfg(test)]
 mod tests {

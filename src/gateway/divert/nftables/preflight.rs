@@ -3,8 +3,8 @@
 use super::Diversion;
 use super::route::ForeignRule;
 use crate::gateway::divert::netlink::Netlink;
-use crate::gateway::host::finding::Finding;
 use crate::gateway::host::settings::Settings;
+use crate::verify::Finding;
 
 /// Checks that no other program uses the route tables of the diversion.
 pub(super) async fn check_tables(diversion: &Diversion, netlink: &Netlink) -> Vec<Finding> {
@@ -41,7 +41,7 @@ fn check_settings<Read: Fn(&str) -> Option<i64>>(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     if settings.get("ipv4/conf/all/rp_filter") == Some(STRICT) {
-        findings.push(Finding::error(
+        findings.push(Finding::host_error(
             "net.ipv4.conf.all.rp_filter is 1: packets that come back from the filter would be dropped, as their \
              sources are routed elsewhere",
             "sysctl -w net.ipv4.conf.all.rp_filter=0, and set 1 for the interfaces that need it, e.g. \
@@ -56,7 +56,7 @@ fn check_settings<Read: Fn(&str) -> Option<i64>>(
     ] {
         if settings.get(key) == Some(1) {
             let name = key.replace('/', ".");
-            findings.push(Finding::error(
+            findings.push(Finding::host_error(
                 format!("net.{name} is 1: answers of this host to clients would carry the filter's mark, and be lost"),
                 format!("sysctl -w net.{name}=0"),
             ));
@@ -65,7 +65,7 @@ fn check_settings<Read: Fn(&str) -> Option<i64>>(
     for interface in &diversion.interfaces {
         let name = interface.strip_suffix('*').unwrap_or(interface);
         if settings.src_valid_mark(name) && settings.rp_filter(name) == STRICT {
-            findings.push(Finding::error(
+            findings.push(Finding::host_error(
                 format!(
                     "src_valid_mark is 1 and rp_filter is 1 for {interface}: what the filter's mark is on would fail the \
                      reverse path check"
@@ -88,7 +88,7 @@ fn check_rules(diversion: &Diversion, rules: &[ForeignRule]) -> Vec<Finding> {
             && mask & bits != 0
             && mask != u32::MAX
         {
-            findings.push(Finding::error(
+            findings.push(Finding::host_error(
                 format!(
                     "the routing rule of priority {} looks at mark {mark:#x}/{mask:#x}, which shares bits with the filter's {bits:#x}",
                     rule.priority
@@ -98,7 +98,7 @@ fn check_rules(diversion: &Diversion, rules: &[ForeignRule]) -> Vec<Finding> {
         } else if let Some((mark, u32::MAX)) = rule.mark
             && mark & bits != 0
         {
-            findings.push(Finding::error(
+            findings.push(Finding::host_error(
                 format!(
                     "the routing rule of priority {} looks for mark {mark:#x}, which shares bits with the filter's {bits:#x}",
                     rule.priority
@@ -108,7 +108,7 @@ fn check_rules(diversion: &Diversion, rules: &[ForeignRule]) -> Vec<Finding> {
         } else if let Some((mark @ 1.., u32::MAX)) = rule.mark
             && !rule.is_inverted
         {
-            findings.push(Finding::warning(
+            findings.push(Finding::host_warning(
                 format!(
                     "the routing rule of priority {} wants mark {mark:#x} and nothing beside it: it does not match what \
                      carries the filter's bits too",
@@ -121,7 +121,7 @@ fn check_rules(diversion: &Diversion, rules: &[ForeignRule]) -> Vec<Finding> {
             ));
         } else if rule.priority < Diversion::FIRST_PRIORITY && rule.mark.is_none() && !rule.is_local
         {
-            findings.push(Finding::warning(
+            findings.push(Finding::host_warning(
                 format!(
                     "the routing rule of priority {} comes before the filter's ({}): what it routes is not judged",
                     rule.priority,
@@ -135,7 +135,7 @@ fn check_rules(diversion: &Diversion, rules: &[ForeignRule]) -> Vec<Finding> {
 }
 
 fn table_in_use(table: u32) -> Finding {
-    Finding::error(
+    Finding::host_error(
         format!("route table {table} holds routes of somebody else"),
         "choose three tables in a row that nothing uses: [gateway] table = 28600",
     )

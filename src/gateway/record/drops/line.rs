@@ -30,7 +30,8 @@ struct Line<'a> {
     /// Of the policy.
     generation: u64,
     /// Suppressed packets, dropped for the same reason since the last line.
-    unwritten: u64,
+    #[serde(rename = "unwritten")]
+    suppressed: u64,
     /// For media that the policy recognizes by evidence: `stun-check`, …
     evidence: Option<&'static str>,
     /// The packet that showed it: this `packet`, or an earlier one of its `flow`.
@@ -42,7 +43,7 @@ struct Line<'a> {
 }
 
 /// Appends the line of `sample`, which `by` has judged.
-pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, unwritten: u64) {
+pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, suppressed: u64) {
     let rule = sample.verdict.rule.and_then(|rule| by.rules.rule(rule));
     // The format begins in 1970, as the clocks of Linux do, and ends long after them.
     let at = sample.at.max(SystemTime::UNIX_EPOCH);
@@ -58,7 +59,7 @@ pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, unwritt
         protocol: None,
         length: sample.length,
         generation: by.generation.0,
-        unwritten,
+        suppressed,
         evidence: sample.verdict.media.map(|it| it.evidence.word()),
         evidence_by: sample.verdict.media.map(|it| it.by.word()),
         payload: None,

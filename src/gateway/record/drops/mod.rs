@@ -1,9 +1,9 @@
 //! Records of dropped packets: a log of samples, and a capture.
 //!
 //! ```text
-//!  worker 0 ──▶ Noting ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
-//!  worker 1 ──▶ Noting ─┤                      │              └──▶ capture    pcapng, the reason as packet comment
-//!                       └ free ◀───────────────┘
+//!  worker 0 ──▶ SampleWriter ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
+//!  worker 1 ──▶ SampleWriter ─┤                      │              └──▶ capture    pcapng, the reason as packet comment
+//!                             └ free ◀───────────────┘
 //! ```
 //!
 //! Both are off by default. A worker copies the beginning of a packet into a preallocated sample,
@@ -26,10 +26,9 @@ use tracing::warn;
 
 use self::counts::Counts;
 pub use self::recorder::Recorder;
-pub use self::sample::{Noting, Sample, SampleReader, Suppressed, samples};
+pub use self::sample::{Sample, SampleReader, SampleWriter, Suppressed, samples};
 use crate::filter::CompiledPolicy;
-use crate::gateway::record::{PATIENCE, Place};
-use crate::gateway::report::status::RecordStatus;
+use crate::gateway::record::{LogSink, PATIENCE, RecordStatus};
 use crate::policy::GatewayOptions;
 
 /// The log and the capture of dropped packets, and their files.
@@ -45,7 +44,7 @@ pub struct DropOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
     /// The file or stream that it writes to.
-    pub place: Place,
+    pub place: LogSink,
     /// Lines a second, at most, for each reason.
     pub rate: u32,
 }
@@ -65,7 +64,7 @@ impl DropOptions {
     /// Returns the records that `gateway` asks for, and `capture` beside them.
     pub fn new(gateway: &GatewayOptions, capture: Option<&CaptureOptions>) -> Self {
         let log = gateway.drop_log.as_ref().map(|place| LogOptions {
-            place: Place::of(&place.value),
+            place: LogSink::of(&place.value),
             rate: gateway
                 .drop_log_rate
                 .map_or(GatewayOptions::DROP_LOG_RATE, |rate| rate.value),
@@ -139,9 +138,9 @@ impl Drops {
     }
 
     /// Returns a worker's end for drops by `policy`; `None` if there is neither log nor capture.
-    pub fn noting(&self, policy: &CompiledPolicy) -> Option<Noting> {
+    pub fn writer(&self, policy: &CompiledPolicy) -> Option<SampleWriter> {
         let recorder = self.recorder.as_ref()?;
-        Some(recorder.noting(policy))
+        Some(recorder.writer(policy))
     }
 
     /// Returns the counters of the log.

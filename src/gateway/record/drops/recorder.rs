@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::counts::Counts;
 use super::line;
-use super::sample::{Noting, Sample, SampleReader};
+use super::sample::{Sample, SampleReader, SampleWriter};
 use super::{CaptureOptions, DropOptions};
 use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
 use crate::filter::CompiledPolicy;
@@ -43,8 +43,8 @@ impl Recorder {
         Ok(Self { reader, thread })
     }
 
-    pub(super) fn noting(&self, policy: &CompiledPolicy) -> Noting {
-        self.reader.noting(policy)
+    pub(super) fn writer(&self, policy: &CompiledPolicy) -> SampleWriter {
+        self.reader.writer(policy)
     }
 
     /// Has it write the samples it was handed, and end; gives up waiting after `patience`.
@@ -119,12 +119,12 @@ impl Writer {
 type Log = LineLog<{ Reason::ALL.len() }>;
 
 fn log_line(log: &mut Log, sample: &Sample) {
-    let (Some(unwritten), Some(by)) = (sample.unwritten, &sample.by) else {
+    let (Some(suppressed), Some(by)) = (sample.suppressed, &sample.by) else {
         return;
     };
     let reason = sample.verdict.reason as usize;
-    log.add(reason, unwritten, |out, unwritten| {
-        line::push(out, sample, by, unwritten);
+    log.add(reason, suppressed, |out, suppressed| {
+        line::push(out, sample, by, suppressed);
     });
 }
 
@@ -194,30 +194,21 @@ mod tests {
     use super::super::{LogOptions, Suppressed};
     use super::*;
     use crate::capture::CaptureReader;
-    use crate::filter::{Capacity, Generation, Judge};
-    use crate::gateway::record::Place;
+    use crate::filter::{Capacity, Judge};
+    use crate::gateway::host::sample::{compiled, datagram};
+    use crate::gateway::record::LogSink;
     use crate::packet::Received;
     use crate::verdict::Verdict;
     use std::path::{Path, PathBuf};
 
-    fn policy() -> CompiledPolicy {
-        let text = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n";
-        let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
-        CompiledPolicy::new(policy, Generation(1)).expect("a small policy")
-    }
-
     /// Drops `count` packets of 1,028 bytes.
-    fn drop_media(noting: &Noting, count: usize, unwritten: &mut Suppressed) {
-        let mut packet = Vec::new();
-        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 20, 0, 7], 64)
-            .udp(50_000, 50_020)
-            .write(&mut packet, &[7; 1_000])
-            .expect("room");
+    fn drop_media(writer: &SampleWriter, count: usize, suppressed: &mut Suppressed) {
+        let packet = datagram([10, 20, 0, 7], 50_020, 1_000);
         let received = [Received::whole(&packet, Duration::ZERO)];
         let mut verdicts = [Verdict::drop(Reason::Malformed)];
-        Judge::new(Capacity::of(1)).judge(&policy(), &received, &mut verdicts);
+        Judge::new(Capacity::of(1)).judge(&compiled("", 1), &received, &mut verdicts);
         for _ in 0..count {
-            noting.note(&received, &verdicts, unwritten);
+            writer.note(&received, &verdicts, suppressed);
         }
     }
 
@@ -231,7 +222,7 @@ mod tests {
     fn log_to(path: &Path, rate: u32) -> DropOptions {
         DropOptions {
             log: Some(LogOptions {
-                place: Place::File(path.to_owned()),
+                place: LogSink::File(path.to_owned()),
                 rate,
             }),
             capture: None,
@@ -252,8 +243,8 @@ mod tests {
         };
         let counts = Arc::new(Counts::default());
         let recorder = Recorder::start(&options, &counts).expect("a thread");
-        let noting = recorder.noting(&policy());
-        drop_media(&noting, 50, &mut [0; Reason::ALL.len()]);
+        let writer = recorder.writer(&compiled("", 1));
+        drop_media(&writer, 50, &mut [0; Reason::ALL.len()]);
         recorder.stop(Duration::from_secs(60)).await;
 
         let lines = std::fs::read_to_string(&log).expect("it is written");

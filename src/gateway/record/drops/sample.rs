@@ -27,7 +27,7 @@ pub struct Sample {
     /// Bytes that it had; a super-packet is one packet here.
     pub length: usize,
     /// For the log: suppressed packets of the same reason, dropped by the same worker since the last line.
-    pub unwritten: Option<u64>,
+    pub suppressed: Option<u64>,
     bytes: Vec<u8>,
 }
 
@@ -95,7 +95,7 @@ impl SampleReader {
                 verdict: Verdict::drop(Reason::Malformed),
                 by: None,
                 length: 0,
-                unwritten: None,
+                suppressed: None,
                 bytes: Vec::with_capacity(snap_length),
             }));
         }
@@ -117,8 +117,8 @@ impl SampleReader {
     }
 
     /// Returns a worker's end, for drops by `policy`.
-    pub fn noting(&self, policy: &CompiledPolicy) -> Noting {
-        Noting {
+    pub fn writer(&self, policy: &CompiledPolicy) -> SampleWriter {
+        SampleWriter {
             pool: Arc::clone(&self.pool),
             by: Arc::new(PolicyNames {
                 generation: policy.generation(),
@@ -155,19 +155,24 @@ impl SampleReader {
 
 /// A worker's end: hands over samples of the packets it drops.
 #[derive(Debug, Clone)]
-pub struct Noting {
+pub struct SampleWriter {
     pool: Arc<Pool>,
     by: Arc<PolicyNames>,
 }
 
-impl Noting {
+impl SampleWriter {
     /// Hands over the packets of a batch that were dropped; the slices are equally long.
-    pub fn note(&self, packets: &[Received<'_>], verdicts: &[Verdict], unwritten: &mut Suppressed) {
+    pub fn note(
+        &self,
+        packets: &[Received<'_>],
+        verdicts: &[Verdict],
+        suppressed: &mut Suppressed,
+    ) {
         let mut now = None;
         for (packet, verdict) in packets.iter().zip(verdicts) {
             match verdict.action {
                 Action::Forward => {}
-                Action::Drop => self.note_drop(packet, *verdict, &mut now, unwritten),
+                Action::Drop => self.note_drop(packet, *verdict, &mut now, suppressed),
             }
         }
     }
@@ -178,7 +183,7 @@ impl Noting {
         packet: &Received<'_>,
         verdict: Verdict,
         now: &mut Option<SystemTime>,
-        unwritten: &mut Suppressed,
+        suppressed: &mut Suppressed,
     ) {
         let pool = &*self.pool;
         let reason = verdict.reason as usize;
@@ -189,7 +194,7 @@ impl Noting {
             None
         };
         let Some(mut sample) = sample else {
-            unwritten[reason] += 1;
+            suppressed[reason] += 1;
             pool.count_lost(is_line);
             return;
         };
@@ -200,10 +205,10 @@ impl Noting {
         sample.bytes.clear();
         let kept = packet.bytes.len().min(pool.snap_length);
         sample.bytes.extend_from_slice(&packet.bytes[..kept]);
-        sample.unwritten = if is_line {
-            Some(std::mem::take(&mut unwritten[reason]))
+        sample.suppressed = if is_line {
+            Some(std::mem::take(&mut suppressed[reason]))
         } else {
-            unwritten[reason] += 1;
+            suppressed[reason] += 1;
             None
         };
         // There is room for as many as were made.
@@ -245,22 +250,21 @@ const MIN_SAMPLES: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LogOptions, Place};
+    use super::super::{LogOptions, LogSink};
     use super::*;
+    use crate::gateway::host::sample::{compiled, datagram};
     use crate::gateway::record::drops::line;
     use std::time::Duration;
 
-    const POLICY: &str = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
-        [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/64\"]\n\
-        [[server]]\nname = \"the \\\"Front End\\\"\"\naddresses = [\"10.1.0.10\"]\n";
+    const SERVER: &str =
+        "[[server]]\nname = \"the \\\"Front End\\\"\"\naddresses = [\"10.1.0.10\"]\n";
 
     fn policy() -> CompiledPolicy {
-        let (policy, _) = crate::policy::parse("test.toml", POLICY.as_bytes()).expect("a policy");
-        CompiledPolicy::new(policy, Generation(3)).expect("a small policy")
+        compiled(SERVER, 3)
     }
 
     fn reader(rate: Option<u32>, snap_length: Option<usize>) -> SampleReader {
-        let place = Place::Output;
+        let place = LogSink::Output;
         samples(&DropOptions {
             log: rate.map(|rate| LogOptions { place, rate }),
             capture: snap_length.map(|snap_length| CaptureOptions {
@@ -271,25 +275,16 @@ mod tests {
         })
     }
 
-    fn udp(destination: [u8; 4], port: u16, length: usize) -> Vec<u8> {
-        let mut packet = Vec::new();
-        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], destination, 64)
-            .udp(50_000, port)
-            .write(&mut packet, &vec![7; length])
-            .expect("room");
-        packet
-    }
-
-    /// Hands over `packets`, and counts those that are suppressed in `unwritten`.
-    fn note(reader: &SampleReader, packets: &[Vec<u8>], unwritten: &mut Suppressed) {
+    /// Hands over `packets`, and counts those that are suppressed in `suppressed`.
+    fn note(reader: &SampleReader, packets: &[Vec<u8>], suppressed: &mut Suppressed) {
         let policy = policy();
         let mut judge = crate::filter::Judge::new(crate::filter::Capacity::of(16));
-        let noting = reader.noting(&policy);
+        let writer = reader.writer(&policy);
         for packet in packets {
             let received = [Received::whole(packet, Duration::ZERO)];
             let mut verdicts = [Verdict::drop(Reason::Malformed)];
             judge.judge(&policy, &received, &mut verdicts);
-            noting.note(&received, &verdicts, unwritten);
+            writer.note(&received, &verdicts, suppressed);
         }
     }
 
@@ -297,8 +292,8 @@ mod tests {
     fn lines(reader: &SampleReader) -> Vec<serde_json::Value> {
         let mut text = Vec::new();
         while let Some(sample) = reader.next() {
-            if let (Some(unwritten), Some(by)) = (sample.unwritten, &sample.by) {
-                line::push(&mut text, &sample, by, unwritten);
+            if let (Some(suppressed), Some(by)) = (sample.suppressed, &sample.by) {
+                line::push(&mut text, &sample, by, suppressed);
             }
             reader.give_back(sample);
         }
@@ -329,10 +324,10 @@ mod tests {
         .write(&mut ipv6, &[0; 1_000])
         .expect("room");
         let packets = [
-            udp([10, 1, 0, 10], 5_061, 10),
+            datagram([10, 1, 0, 10], 5_061, 10),
             ipv6,
             vec![0x45, 0, 0],
-            udp([10, 20, 0, 7], 53, 10),
+            datagram([10, 20, 0, 7], 53, 10),
         ];
         note(&reader, &packets, &mut [0; Reason::ALL.len()]);
         let lines = lines(&reader);
@@ -374,14 +369,14 @@ mod tests {
     #[test]
     fn a_reason_has_its_lines_of_a_second_and_the_next_one_says_how_many_had_none() {
         let reader = reader(Some(2), None);
-        let media = udp([10, 20, 0, 7], 50_020, 10);
-        let server = udp([10, 1, 0, 10], 5_061, 10);
-        let mut unwritten = [0; Reason::ALL.len()];
-        note(&reader, &vec![media.clone(); 10], &mut unwritten);
+        let media = datagram([10, 20, 0, 7], 50_020, 10);
+        let server = datagram([10, 1, 0, 10], 5_061, 10);
+        let mut suppressed = [0; Reason::ALL.len()];
+        note(&reader, &vec![media.clone(); 10], &mut suppressed);
         // One reason takes no lines from another.
-        note(&reader, std::slice::from_ref(&server), &mut unwritten);
+        note(&reader, std::slice::from_ref(&server), &mut suppressed);
         reader.begin_second();
-        note(&reader, std::slice::from_ref(&media), &mut unwritten);
+        note(&reader, std::slice::from_ref(&media), &mut suppressed);
         let told: Vec<_> = lines(&reader)
             .iter()
             .map(|line| (line["reason"].clone(), line["unwritten"].clone()))
@@ -399,32 +394,32 @@ mod tests {
         let reader = reader(Some(1_000), Some(60_000));
         let count = reader.capacity();
         assert_eq!(count, MIN_SAMPLES);
-        let media = vec![udp([10, 20, 0, 7], 50_020, 10); 1_500];
-        let mut unwritten = [0; Reason::ALL.len()];
-        note(&reader, &media, &mut unwritten);
+        let media = vec![datagram([10, 20, 0, 7], 50_020, 10); 1_500];
+        let mut suppressed = [0; Reason::ALL.len()];
+        note(&reader, &media, &mut suppressed);
         let lines = lines(&reader).len() as u64;
-        let without = unwritten[Reason::Media as usize];
+        let without = suppressed[Reason::Media as usize];
         assert_eq!(lines, count as u64);
         assert_eq!(lines + without, 1_500);
         // 1,000 were to have a line; all were to be in the capture.
         assert_eq!(reader.pool.counts.log.lost(), 1_000 - lines);
         assert_eq!(reader.pool.counts.capture.lost(), 1_500 - lines);
         // And they are free again.
-        note(&reader, &media[..1], &mut unwritten);
+        note(&reader, &media[..1], &mut suppressed);
         assert!(reader.next().is_some());
     }
 
     #[test]
     fn a_capture_has_all_packets_and_a_log_beside_it_no_more_lines() {
         let reader = reader(Some(1), Some(64));
-        let media = vec![udp([10, 20, 0, 7], 50_020, 1_000); 5];
+        let media = vec![datagram([10, 20, 0, 7], 50_020, 1_000); 5];
         note(&reader, &media, &mut [0; Reason::ALL.len()]);
         let mut kept = Vec::new();
         while let Some(sample) = reader.next() {
             kept.push((
                 sample.bytes().len(),
                 sample.length,
-                sample.unwritten.is_some(),
+                sample.suppressed.is_some(),
             ));
         }
         assert_eq!(kept[0], (LOG_SNAP_LENGTH, 1_028, true));

@@ -1,9 +1,10 @@
 //! Few series, all of them right, whatever the policy and the traffic.
 
 use super::*;
+use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, EvidenceStatus, InterfaceStatus, LatencyStatus, OutcomeStatus,
-    RecordStatus, Reloads, Repairs, VerdictStatus,
+    Reloads, Repairs, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -138,7 +139,7 @@ fn assert_has(samples: &[String], wanted: &str) {
 }
 
 #[test]
-fn everything_that_is_told_is_told_with_its_unit_and_what_it_means() {
+fn everything_that_is_reported_is_reported_with_its_unit_and_what_it_means() {
     let rules = vec![
         rule("media", "media", 40),
         rule("public", "Access Edge", 0),
@@ -148,7 +149,7 @@ fn everything_that_is_told_is_told_with_its_unit_and_what_it_means() {
 }
 
 #[test]
-fn names_are_told_by_what_became_of_them_and_how_long_it_took() {
+fn names_are_reported_by_what_became_of_them_and_how_long_it_took() {
     let mut snapshot = snapshot(Vec::new());
     snapshot.status.dns = Some(dns());
     let text = series().render(&Arc::new(snapshot));
@@ -184,7 +185,7 @@ fn every_reason_is_there_before_any_packet_is() {
 }
 
 #[test]
-fn a_verdict_that_should_not_be_is_told_all_the_same() {
+fn a_verdict_that_should_not_be_is_reported_all_the_same() {
     let mut snapshot = snapshot(Vec::new());
     "forward".clone_into(&mut snapshot.status.verdicts[0].action);
     let text = series().render(&Arc::new(snapshot));
@@ -305,7 +306,7 @@ fn a_rule_that_is_gone_leaves_its_series_to_another_and_counts_twice_nowhere() {
 }
 
 #[test]
-fn what_the_kernel_does_not_say_is_not_told_as_nothing() {
+fn what_the_kernel_does_not_say_is_not_reported_as_nothing() {
     let mut snapshot = snapshot(Vec::new());
     snapshot.status.device.overload_drops = None;
     let text = series().render(&Arc::new(snapshot));
@@ -326,12 +327,12 @@ fn a_rule_that_is_called_like_the_others_is_one_of_them() {
 }
 
 #[test]
-fn the_dashboard_asks_for_nothing_that_is_not_told() {
+fn the_dashboard_asks_for_nothing_that_is_not_reported() {
     let dashboard: serde_json::Value =
         serde_json::from_str(include_str!("../../../../config/grafana-offramp.json"))
             .expect("the dashboard is JSON");
-    let told = series().render(&Arc::new(snapshot(vec![rule("media", "media", 1)])));
-    let told: BTreeSet<&str> = told
+    let reported = series().render(&Arc::new(snapshot(vec![rule("media", "media", 1)])));
+    let reported: BTreeSet<&str> = reported
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(['{', ' ']).next())
@@ -347,9 +348,9 @@ fn the_dashboard_asks_for_nothing_that_is_not_told() {
     }
     assert!(asked.len() >= 8, "{asked:?}");
     assert!(
-        asked.is_subset(&told),
+        asked.is_subset(&reported),
         "{:?}",
-        asked.difference(&told).collect::<Vec<_>>()
+        asked.difference(&reported).collect::<Vec<_>>()
     );
 }
 

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::files::regular;
-use crate::gateway::host::finding::Finding;
+use crate::verify::Finding;
 
 /// Checks the OpenVPN daemons in this network namespace.
 pub(super) fn check(interfaces: &[String]) -> Vec<Finding> {
     // ProtectProc= hides other processes, PID 1 included. OpenVPN's interfaces are `tun`s.
     let is_hidden = fs::metadata("/proc/1").is_err();
     if is_hidden && interfaces.iter().any(|name| name.starts_with("tun")) {
-        return vec![Finding::warning(
+        return vec![Finding::host_warning(
             "other processes are hidden: whether an OpenVPN daemon forwards between clients itself cannot be seen",
             "`offramp run POLICY --dry-run` as root looks whether client-to-client is set",
         )];
@@ -52,7 +52,7 @@ fn hairpins_inside(process: &Path) -> Option<Finding> {
             .to_string()
     };
     let pid = process.file_name()?.to_string_lossy();
-    Some(Finding::warning(
+    Some(Finding::host_warning(
         format!(
             "OpenVPN (process {pid}) forwards between clients itself: hairpin media never leaves it, and no filter sees it"
         ),

@@ -3,19 +3,9 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::gateway::divert::nftables::Diversion;
+use crate::gateway::host::sample::{assert_one, policy};
+use crate::gateway::run::Diverter;
 use crate::policy::Severity;
-
-fn policy(options: &str) -> Policy {
-    let text = format!(
-        "[vpn]\ninterfaces = [\"tun0\", \"vpns*\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
-         [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n{options}"
-    );
-    match crate::policy::parse("test.toml", text.as_bytes()) {
-        Ok((policy, _)) => policy,
-        Err(errors) => panic!("{errors}"),
-    }
-}
 
 /// The findings for correct forwarding settings with `changes` applied.
 fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
@@ -26,15 +16,7 @@ fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
 }
 
 fn plan(options: &str) -> DivertSummary {
-    Diversion::of(&policy(options)).summary()
-}
-
-#[track_caller]
-fn assert_one(findings: &[Finding], severity: Severity, part: &str) {
-    assert!(
-        matches!(findings, [one] if one.severity == severity && one.what.contains(part)),
-        "{findings:#?}"
-    );
+    <Diverter as Divert>::Plan::of(&policy(options)).summary()
 }
 
 #[test]
@@ -58,7 +40,7 @@ fn an_interface_that_is_missing_is_named_with_those_there_are() {
     let present = ["lo", "eth0", "tun1", "vpns0"].map(str::to_owned);
     let findings = check_interfaces(&diversion, &present);
     assert_one(&findings, Severity::Warning, "no interface tun0 yet");
-    assert!(findings[0].advice.contains("lo, eth0, tun1, vpns0"));
+    assert!(findings[0].remedy.contains("lo, eth0, tun1, vpns0"));
 }
 
 #[test]

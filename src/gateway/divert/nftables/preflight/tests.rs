@@ -7,19 +7,8 @@ use serde_json::Value;
 use super::*;
 use crate::gateway::divert::DivertPlan;
 use crate::gateway::divert::nftables::firewall;
-use crate::policy::Policy;
+use crate::gateway::host::sample::{assert_one, policy};
 use crate::policy::Severity;
-
-fn policy(options: &str) -> Policy {
-    let text = format!(
-        "[vpn]\ninterfaces = [\"tun0\", \"vpns*\"]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n\
-         [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd00:2::/48\"]\n{options}"
-    );
-    match crate::policy::parse("test.toml", text.as_bytes()) {
-        Ok((policy, _)) => policy,
-        Err(errors) => panic!("{errors}"),
-    }
-}
 
 /// Returns the findings for a sound host with `changes` to its settings.
 fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
@@ -32,14 +21,6 @@ fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
     settings.extend(changes.iter().copied());
     let read = move |key: &str| settings.get(key).copied();
     check_settings(&Diversion::of(&policy("")), &Settings { read })
-}
-
-#[track_caller]
-fn assert_one(findings: &[Finding], severity: Severity, part: &str) {
-    assert!(
-        matches!(findings, [one] if one.severity == severity && one.what.contains(part)),
-        "{findings:#?}"
-    );
 }
 
 #[test]

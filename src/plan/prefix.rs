@@ -1,4 +1,4 @@
-//! [`Entry`]: one prefix of a plan, with the sources it was made of.
+//! [`PlannedPrefix`]: one prefix of a plan, with the sources it was made of.
 
 use ipnet::IpNet;
 
@@ -7,7 +7,7 @@ use crate::address::PrefixSet;
 
 /// A prefix that the VPN pushes, or keeps out of the tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct PlannedPrefix {
     /// The prefix.
     pub prefix: IpNet,
     /// Positions in [`RoutePlan::sources`](super::RoutePlan::sources) of the sources with addresses in the prefix.
@@ -15,7 +15,7 @@ pub struct Entry {
     pub sources: Vec<usize>,
 }
 
-impl Entry {
+impl PlannedPrefix {
     /// Returns `true` if the prefix was merged from several sources or is part of one, so that no source has exactly
     /// this prefix.
     pub fn is_aggregated(&self, sources: &[Source]) -> bool {
@@ -26,14 +26,14 @@ impl Entry {
 
 /// Returns the prefixes of `set`, each with the positions of the `sources` for which `counts` is true and that overlap
 /// it.
-pub(super) fn entries(
+pub(super) fn planned(
     set: &PrefixSet,
     sources: &[Source],
     counts: impl Fn(&Source) -> bool,
-) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = set
+) -> Vec<PlannedPrefix> {
+    let mut entries: Vec<PlannedPrefix> = set
         .prefixes()
-        .map(|prefix| Entry {
+        .map(|prefix| PlannedPrefix {
             prefix,
             sources: Vec::new(),
         })

@@ -1,4 +1,4 @@
-//! [`Said`]: the answers that a file gives, to compare it with a policy whatever its lines look like.
+//! [`NameTable`]: the answers that a file gives, to compare it with a policy whatever its lines look like.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,11 +10,11 @@ use crate::plan::Zones;
 use crate::render::ReadError;
 
 /// The answer for each name.
-pub(in crate::render) type Said = BTreeMap<DnsName, Saying>;
+pub(in crate::render) type NameTable = BTreeMap<DnsName, NameAnswer>;
 
 /// The answer for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::render) enum Saying {
+pub(in crate::render) enum NameAnswer {
     /// It has these records, each as type and data, and no others.
     Records(BTreeSet<String>),
     /// It has no data.
@@ -23,7 +23,7 @@ pub(in crate::render) enum Saying {
     NoSuchName,
 }
 
-impl fmt::Display for Saying {
+impl fmt::Display for NameAnswer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Records(records) => {
@@ -37,30 +37,30 @@ impl fmt::Display for Saying {
 }
 
 /// The answers that a file must give; `lists_names_below`: a hidden name has an entry of its own for those below it.
-pub(super) fn of(zones: &Zones, lists_names_below: bool) -> Said {
-    let mut said = Said::new();
+pub(super) fn of(zones: &Zones, lists_names_below: bool) -> NameTable {
+    let mut table = NameTable::new();
     for owner in zones.owners() {
         let shape = Shape::of(zones, owner);
-        let saying = match shape {
+        let answer = match shape {
             Shape::Pinned(records) => {
                 let v4 = records.ipv4.iter().map(|it| format!("A {it}"));
                 let v6 = records.ipv6.iter().map(|it| format!("AAAA {it}"));
                 let srv = records.srv.iter().map(|it| format!("SRV {it}"));
-                Saying::Records(v4.chain(v6).chain(srv).collect())
+                NameAnswer::Records(v4.chain(v6).chain(srv).collect())
             }
-            Shape::Empty | Shape::HiddenBelow => Saying::NoData,
-            Shape::Hidden => Saying::NoSuchName,
+            Shape::Empty | Shape::HiddenBelow => NameAnswer::NoData,
+            Shape::Hidden => NameAnswer::NoSuchName,
         };
-        said.insert(owner.name, saying);
+        table.insert(owner.name, answer);
         let hides_below = matches!(shape, Shape::Hidden | Shape::HiddenBelow);
         if lists_names_below
             && hides_below
             && let Ok(below) = format!("*.{}", owner.name).parse()
         {
-            said.insert(below, Saying::NoSuchName);
+            table.insert(below, NameAnswer::NoSuchName);
         }
     }
-    said
+    table
 }
 
 /// Records of a file, by their owner.
