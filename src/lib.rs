@@ -63,8 +63,13 @@
 // The pure half reads no clock, file or environment: clippy.toml has the list. Unit tests may.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
+// A third party can use `address`, `packet`, `verdict`, `policy`, `filter`, `plan` and `render`, with the `name` and `feed` that
+// their signatures speak of. The rest is public for the program's tests, benchmarks and fuzz targets alone, and may
+// change with every version: it is hidden from the documentation.
 pub mod address;
+#[doc(hidden)]
 pub mod audit;
+#[doc(hidden)]
 pub mod capture;
 #[cfg(feature = "gateway")]
 #[allow(
@@ -72,12 +77,16 @@ pub mod capture;
     clippy::disallowed_types,
     reason = "files and the environment are read here"
 )]
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod datapath;
+#[doc(hidden)]
 pub mod dns;
 pub mod feed;
 #[cfg(feature = "gateway")]
 #[allow(clippy::disallowed_types, reason = "files are opened and written here")]
+#[doc(hidden)]
 pub mod files;
 pub mod filter;
 #[cfg(feature = "gateway")]
@@ -86,6 +95,7 @@ pub mod filter;
     clippy::disallowed_types,
     reason = "threads, clocks, files and sockets belong here"
 )]
+#[doc(hidden)]
 pub mod gateway;
 mod message;
 pub mod name;
@@ -94,6 +104,7 @@ pub mod plan;
 pub mod policy;
 pub mod render;
 pub mod verdict;
+#[doc(hidden)]
 pub mod verify;
 
 #[cfg(test)]

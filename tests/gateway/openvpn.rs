@@ -4,7 +4,7 @@ use crate::site::filter::{Filter, KernelState};
 use crate::site::openvpn::OpenVpn;
 use crate::site::table::{
     a_restarted_daemon_is_filtered, a_stop_restores_everything, everything_arrives, filter_holds,
-    media_is_dropped, the_table_holds, with_clients, with_site,
+    media_is_dropped, only_calls_are_dropped, the_table_holds, with_clients, with_site,
 };
 use crate::site::traffic::{datagram_arrives, udp};
 use crate::site::{CLIENT, Family, Vpn};
@@ -50,6 +50,17 @@ fn the_same_is_dropped_beside_a_stateful_firewall() {
             the_table_holds::<OpenVpn>(site, &filter);
             filter.stop();
             assert_eq!(KernelState::of(&site.concentrator), before);
+        }
+    });
+}
+
+#[test]
+fn recognizing_media_the_filter_drops_calls_and_servers_alone() {
+    with_clients::<OpenVpn>(|site, _| {
+        for divert in ["policy", "all", "suspects"] {
+            let filter = Filter::recognizing("ice", site, OpenVpn::INTERFACES, divert);
+            only_calls_are_dropped::<OpenVpn>(site, &filter);
+            filter.stop();
         }
     });
 }

@@ -16,9 +16,15 @@ impl Filter {
     /// Starts it with the article's policy for this site, and waits until it judges.
     #[track_caller]
     pub fn start(site: &Site, interfaces: &str, divert: &str) -> Self {
+        Self::recognizing("ports", site, interfaces, divert)
+    }
+
+    /// Starts it with this `media.match`.
+    #[track_caller]
+    pub fn recognizing(recognition: &str, site: &Site, interfaces: &str, divert: &str) -> Self {
         // Not in the test's folder: the path of a socket must be short (108 bytes, unix(7)).
         let control = "/run/offramp-of-the-test.sock".to_owned();
-        let policy = policy(interfaces, divert, &control);
+        let policy = policy(recognition, interfaces, divert, &control);
         let policy = site.folder.write("policy.toml", policy);
         let mut daemon = Daemon::start(
             &site.concentrator,
@@ -111,7 +117,7 @@ impl Status {
 }
 
 /// Returns the policy of Contoso, with the addresses of this site, IPv6 too.
-pub fn policy(interfaces: &str, divert: &str, control: &str) -> String {
+pub fn policy(recognition: &str, interfaces: &str, divert: &str, control: &str) -> String {
     format!(
         r#"
 [vpn]
@@ -120,6 +126,9 @@ client_subnets = ["172.16.1.0/24", "fd00:172:16:1::/64"]
 
 [corporate]
 subnets = ["10.0.0.0/8", "fd00:10::/32"]
+
+[media]
+match = "{recognition}"
 
 [[server]]
 name = "Front End"

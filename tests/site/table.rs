@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use offramp::packet::Protocol;
+use offramp::packet::media::Payload;
+
 use super::filter::{Filter, KernelState, Status};
 use super::traffic::{
     Attempt, connection_carries, connection_carries_from, datagram_arrives, is_alone, is_empty,
@@ -148,6 +151,62 @@ pub fn the_table_holds<V: Vpn>(site: &Site, filter: &Filter) {
     ] {
         assert_eq!(status.dropped(reason), 0, "{reason}: {status:?}");
     }
+}
+
+/// Asserts that a filter that recognizes media drops servers and connectivity checks with what follows in their flow, and
+/// nothing else of Table 1.
+pub fn only_calls_are_dropped<V: Vpn>(site: &Site, filter: &Filter) {
+    for row in TABLE {
+        let fate = match row.fate {
+            Dropped("media" | "hairpin") => Passes,
+            fate => fate,
+        };
+        for family in Family::BOTH {
+            row.check::<V>(site, Some(filter), family, fate);
+        }
+    }
+    helpdesk_reaches_a_client(site);
+    for (to, reason) in [(OFFICE, "media"), (CLIENT[1], "hairpin")] {
+        for family in Family::BOTH {
+            a_call_is_dropped(site, filter, SocketAddr::new(to.of(family), 50_030), reason);
+        }
+    }
+    let status = filter.status();
+    assert_eq!(status.lost(), 0, "{status:?}");
+    let evidence = status.0["media"]["evidence"].as_array().expect("a list");
+    let packets = |by: &str| {
+        let mut of = evidence.iter();
+        let found = of.find(|it| it["evidence"] == "stun-check" && it["by"] == by);
+        found.and_then(|it| it["packets"].as_u64())
+    };
+    // Of both kinds of destination, in both families.
+    assert_eq!(
+        [packets("packet"), packets("flow")],
+        [Some(4), Some(4)],
+        "{status:?}"
+    );
+}
+
+/// Asserts that a connectivity check, and a voice packet after it in the same flow, do not arrive.
+#[track_caller]
+fn a_call_is_dropped(site: &Site, filter: &Filter, to: SocketAddr, reason: &str) {
+    let family = match to.is_ipv4() {
+        true => Family::V4,
+        false => Family::V6,
+    };
+    let host = match to.ip() == OFFICE.of(family) {
+        true => &site.office,
+        false => &site.clients[1],
+    };
+    let receiver = udp(host, to.ip(), to.port());
+    let sender = udp(&site.clients[0], CLIENT[0].of(family), 50_030);
+    let before = filter.status().dropped(reason);
+    let check = Payload::StunCheck.packets(Protocol::Udp);
+    for packet in check.into_iter().chain([payload(VOICE)]) {
+        sender.send_to(&packet, to).expect("a route leads there");
+    }
+    dropped(filter, reason, before + 2);
+    assert!(is_empty(&receiver), "a call to {to} arrived");
 }
 
 /// Asserts that the datagrams of the table that must not pass are dropped.

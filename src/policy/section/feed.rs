@@ -35,7 +35,7 @@ pub struct Feed {
     pub max_age_days: u16,
     /// Treatment of prefixes so wide that they would empty the tunnel.
     pub wide_prefixes: WidePrefixes,
-    /// Contents of the file, once [`Policy::take_feed`] has read it. No part of the policy file, so printing leaves it out.
+    /// Contents of the file, once [`Policy::take_feed`](crate::policy::Policy::take_feed) has read it. No part of the policy file, so printing leaves it out.
     pub prefixes: Option<Vec<FeedPrefix>>,
 }
 

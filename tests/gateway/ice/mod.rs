@@ -76,6 +76,19 @@ fn a_client_calls_the_office_by_relay_with_the_filter() {
 }
 
 #[test]
+fn a_client_calls_the_office_by_relay_where_its_checks_are_recognized() {
+    on_site(Translation::KeepsPorts, |site| {
+        let filter = Filter::recognizing("ice", site, OpenVpn::INTERFACES, "policy");
+        let call = Call::between(site, client(site, 0, IPV4), office(site, IPV4));
+        // From home, outside the tunnel, to the addresses that the Edge relays for the office.
+        call.assert_relayed();
+        call.assert_outside_the_tunnel(&filter, "media");
+        call.assert_predicted(question(Side::Internal, GatewayMode::Judging));
+        filter.stop();
+    });
+}
+
+#[test]
 fn clients_call_each_other_through_the_tunnel_without_a_filter() {
     on_site(Translation::KeepsPorts, |site| {
         let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
@@ -94,6 +107,19 @@ fn clients_call_each_other_through_the_tunnel_without_a_filter() {
 fn clients_call_each_other_from_home_to_home_with_the_filter() {
     on_site(Translation::KeepsPorts, |site| {
         let filter = Filter::start(site, OpenVpn::INTERFACES, "policy");
+        let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
+        let (_, remote) = call.best();
+        assert_eq!(remote.ip, HOME[1].v4.to_string(), "{call}");
+        call.assert_outside_the_tunnel(&filter, "hairpin");
+        call.assert_predicted(question(Side::Vpn, GatewayMode::Judging));
+        filter.stop();
+    });
+}
+
+#[test]
+fn clients_call_each_other_from_home_to_home_where_their_checks_are_recognized() {
+    on_site(Translation::KeepsPorts, |site| {
+        let filter = Filter::recognizing("ice", site, OpenVpn::INTERFACES, "policy");
         let call = Call::between(site, client(site, 0, IPV4), client(site, 1, IPV4));
         let (_, remote) = call.best();
         assert_eq!(remote.ip, HOME[1].v4.to_string(), "{call}");
@@ -375,11 +401,20 @@ impl Call {
     /// Asserts that the library's prediction from the policy alone matches the call.
     #[track_caller]
     fn assert_predicted(&self, question: call::Call) {
-        let text = filter::policy(OpenVpn::INTERFACES, "policy", "/run/unused.sock");
+        // Checks are media by port and by evidence.
+        for recognition in ["ports", "ice"] {
+            self.assert_predicted_by(recognition, &question);
+        }
+    }
+
+    #[track_caller]
+    fn assert_predicted_by(&self, recognition: &str, question: &call::Call) {
+        let interfaces = OpenVpn::INTERFACES;
+        let text = filter::policy(recognition, interfaces, "policy", "/run/unused.sock");
         let (policy, _) = offramp::policy::parse("site.toml", text.as_bytes()).expect("a policy");
         let plan = RoutePlan::new(&policy);
         let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
-        let prediction = predict(&policy, &plan, &question);
+        let prediction = predict(&policy, &plan, question);
 
         let predicted = prediction.winner().expect("a way");
         let (local, remote) = self.best();
