@@ -5,13 +5,15 @@ use super::subject::{PORTS_OF_A_CALL, Subject, of, some};
 use super::{Finding, FindingCode, Part};
 use crate::address::PrefixSet;
 use crate::packet::Protocol;
-use crate::policy::{Allow, FeedFormat, Policy, PortRange};
+use crate::policy::{Allow, FeedFormat, MediaMatch, Policy, PortRange, ProtocolSet};
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     for allow in &subject.policy.allows {
         allowed(subject, allow, found);
     }
     teams_ports(subject.policy, found);
+    clients_without_a_mark(subject.policy, found);
+    protocol_left_out(subject.policy, found);
     if !subject.has_servers() && subject.corporate.is_empty() {
         no_offices(subject, found);
     }
@@ -103,10 +105,9 @@ fn teams_ports(policy: &Policy, found: &mut Vec<Finding>) {
         return;
     };
     let what = format!("Teams' ports {first}-{last} are not all among media.ports");
-    let line = policy.media.ports.first().map_or(0, |it| it.line);
     found.push(
         Finding::error(FindingCode::Leak, what)
-            .at(line)
+            .at(line_of_media(policy))
             .at(who.line)
             .because(
                 Part::Feeds,
@@ -128,6 +129,52 @@ const TEAMS_PORTS: PortRange = match PortRange::new(50_000, 50_059) {
     Some(ports) => ports,
     None => PortRange::ALL,
 };
+
+/// Reports a recognition by Microsoft's marks: browsers and thin clients set none.
+fn clients_without_a_mark(policy: &Policy, found: &mut Vec<Finding>) {
+    if policy.media.recognition != MediaMatch::IceMicrosoft {
+        return;
+    }
+    let what = "calls of Teams in a browser, of thin clients and of other WebRTC applications take the tunnel";
+    found.push(
+        Finding::error(FindingCode::Leak, what)
+            .at(line_of_media(policy))
+            .because(
+                Part::Filter,
+                "match = \"ice-microsoft\" drops checks with a mark of Microsoft's own clients alone",
+            )
+            .because(Part::Call, "these clients send checks without a mark")
+            .remedy("write match = \"ice\""),
+    );
+}
+
+/// Reports media of a transport protocol that is not blocked.
+fn protocol_left_out(policy: &Policy, found: &mut Vec<Finding>) {
+    let (left_out, kept, why) = match policy.media.protocols {
+        ProtocolSet::Both => return,
+        ProtocolSet::Tcp => ("UDP", "tcp", "clients prefer UDP"),
+        ProtocolSet::Udp => (
+            "TCP",
+            "udp",
+            "clients try TCP where UDP gets no answer (RFC 6544)",
+        ),
+    };
+    let what = format!("calls over {left_out} take the tunnel");
+    found.push(
+        Finding::error(FindingCode::Leak, what)
+            .at(line_of_media(policy))
+            .because(
+                Part::Filter,
+                format!("media.protocols is [\"{kept}\"]: {left_out} to media ports is forwarded"),
+            )
+            .because(Part::Call, why)
+            .remedy("write protocols = [\"tcp\", \"udp\"], or leave the key out"),
+    );
+}
+
+fn line_of_media(policy: &Policy) -> u32 {
+    policy.media.ports.first().map_or(0, |it| it.line)
+}
 
 /// Reports a policy with neither offices nor servers.
 fn no_offices(subject: &Subject<'_>, found: &mut Vec<Finding>) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{offramp, project};
+use crate::support::{Folder, offramp, project};
 use serde_json::{Value, json};
 
 const CONTOSO: &str = "config/contoso.toml";
@@ -400,4 +400,37 @@ fn a_question_of_both_kinds_or_of_none_is_refused() {
         let message = offramp(&[&["explain", CONTOSO], arguments].concat()).failure(2);
         assert!(message.contains(says), "{arguments:?}: {message}");
     }
+}
+
+#[test]
+fn where_media_is_recognized_the_payload_decides() {
+    let folder = Folder::new("the_payload_decides");
+    let policy = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n[media]\nmatch = \"ice\"\n";
+    let policy = folder.write("ice.toml", policy);
+    let explain = |more: &[&str]| {
+        let ends = ["--from", "172.16.1.10", "--to", "10.2.0.20:50010"];
+        let asked = ["explain", &policy, "--protocol", "udp"];
+        offramp(&[&asked, &ends, more].concat())
+    };
+    let text = explain(&[]).success();
+    insta::assert_snapshot!("explain-ice", text.replace(&policy, "ice.toml"));
+    let json = explain(&["--json"]).json();
+    assert_eq!(json["answers"][0]["verdict"], "forward");
+    assert_eq!(json["media"]["answers"][0]["reason"], "media");
+    assert_eq!(json["media"]["answers"][0]["evidence"], "stun-check");
+    for (payload, verdict) in [
+        ("stun-check", "drop"),
+        ("rtp", "forward"),
+        ("other", "forward"),
+    ] {
+        let json = explain(&["--payload", payload, "--json"]).json();
+        assert_eq!(json["payload"], payload);
+        assert_eq!(json["answers"][0]["verdict"], verdict, "{payload}");
+        assert!(json["media"].is_null());
+    }
+    let refused = explain(&["--payload", "stun"]).failure(2);
+    assert!(
+        refused.contains("write one of other, stun-check"),
+        "{refused}"
+    );
 }

@@ -357,3 +357,58 @@ fn colors_are_for_terminals_and_those_who_ask_for_them() {
     let verdicts = offramp(&["replay", &own.policy, &own.capture, "--verdicts", "-"]).success();
     assert!(!verdicts.contains('\u{1b}'), "{verdicts}");
 }
+
+const MORNING: &str = "tests/captures/contoso-morning.pcapng";
+
+/// Writes the article's policy with `media.match = "ice"`; returns its path.
+fn recognizing(folder: &Folder) -> String {
+    let policy = fs::read_to_string(project("config/contoso.toml")).expect("the article's policy");
+    let recognizing = policy.replace("match = \"ports\"", "match = \"ice\"");
+    assert_ne!(recognizing, policy);
+    folder.write("ice.toml", recognizing)
+}
+
+#[test]
+fn the_values_of_match_are_set_side_by_side() {
+    let arguments = ["replay", "config/contoso.toml", MORNING, "--compare-match"];
+    let compared = offramp(&arguments).success();
+    insta::assert_snapshot!("compare-match", compared);
+
+    let json = offramp(&[&arguments[..], &["--json"]].concat()).json();
+    let dropped = |word: &str| json[word]["dropped"]["packets"].as_u64();
+    assert!(dropped("ports") > dropped("ice"), "{json:#}");
+    assert!(dropped("ice") > dropped("ice-microsoft"), "{json:#}");
+    // README has the table.
+    let readme = fs::read_to_string(project("README.md")).expect("README.md");
+    for line in compared.lines().take(6) {
+        assert!(readme.contains(line), "README.md has no line\n{line}");
+    }
+}
+
+#[test]
+fn a_summary_says_what_lives_because_media_is_recognized() {
+    let folder = Folder::new("what_lives");
+    let policy = recognizing(&folder);
+    let text = offramp(&["replay", &policy, MORNING]).success();
+    insta::assert_snapshot!("replay-ice", text);
+    let json = offramp(&["replay", &policy, MORNING, "--json"]).json();
+    let kept = json["kept"]["services"].as_array().expect("services");
+    let names: Vec<_> = kept.iter().filter_map(|it| it["name"].as_str()).collect();
+    assert_eq!(names, ["RDP", "Oracle", "NFS"], "{json:#}");
+    assert_eq!(json["cut_off"].as_array().map(Vec::len), Some(0));
+    let by_ports = offramp(&["replay", "config/contoso.toml", MORNING, "--json"]).json();
+    assert!(by_ports["kept"].is_null());
+}
+
+#[test]
+fn comments_of_dropped_packets_name_the_evidence() {
+    let folder = Folder::new("evidence_in_comments");
+    let policy = recognizing(&folder);
+    let dropped = folder.path("dropped.pcapng");
+    offramp(&["replay", &policy, MORNING, "--write-dropped", &dropped]).success();
+    let bytes = fs::read(&dropped).expect("the capture");
+    let has = |text: &str| bytes.windows(text.len()).any(|it| it == text.as_bytes());
+    assert!(has("media: stun"));
+    assert!(has("hairpin: flow of stun"));
+    assert!(has("servers: Front End pool"));
+}
