@@ -1,6 +1,7 @@
 //! The cost of media recognition per packet.
 //!
-//! `cargo bench --bench media`. Packets of 1,000 and of 100,000 known flows arrive in random order, in batches
+//! `cargo bench --bench media`. `judge` compares the whole verdict under `media.match = "ports"` with that under `"ice"` and
+//! `"media"`: to media ports, and to ports that the class rules out. Below it, recognition alone: packets of 1,000 and of 100,000 known flows arrive in random order, in batches
 //! of 64. `parse` reads their headers alone; the difference to it is the cost of recognition. Flows are
 //! of three kinds: known not to be media (RDP, SQL, …), known to be media, and new ones, which the table has to insert.
 
@@ -9,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use etherparse::PacketBuilder;
+use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::media::{FlowTable, Profile, Segment};
-use offramp::packet::{BATCH, PacketView};
+use offramp::packet::{BATCH, PacketView, Received};
+use offramp::verdict::{Action, Reason, Verdict};
 
 const FLOWS: [usize; 2] = [1_000, 100_000];
 const START: Duration = Duration::from_secs(1000);
@@ -26,6 +29,11 @@ enum Kind {
 
 /// The same packets for each flow, flows in an order without pattern; source ports and addresses tell flows apart.
 fn packets(flows: usize, kind: Kind) -> Vec<Vec<u8>> {
+    packets_to(50_010, flows, kind)
+}
+
+/// The same, to a port.
+fn packets_to(port: u16, flows: usize, kind: Kind) -> Vec<Vec<u8>> {
     let mut payload = [0x17; 100];
     if let Kind::Media = kind {
         payload[..8].copy_from_slice(&[0, 1, 0, 80, 0x21, 0x12, 0xa4, 0x42]);
@@ -37,12 +45,64 @@ fn packets(flows: usize, kind: Kind) -> Vec<Vec<u8>> {
         let [_, _, high, low] = (flow as u32 / 50).to_be_bytes();
         let mut bytes = Vec::new();
         PacketBuilder::ipv4([172, 16, high, low], [10, 2, 0, 20], 64)
-            .udp(50_000 + (flow % 50) as u16, 50_010)
+            .udp(50_000 + (flow % 50) as u16, port)
             .write(&mut bytes, &payload)
             .expect("a vector takes any packet");
         bytes
     };
     order.into_iter().map(packet).collect()
+}
+
+/// The policy with this `media.match`.
+fn compiled(recognition: &str) -> CompiledPolicy {
+    let text = format!(
+        "[vpn]\nclient_subnets = [\"172.16.0.0/16\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n\
+         [media]\nmatch = \"{recognition}\"\n"
+    );
+    let (policy, _) = offramp::policy::parse("bench.toml", text.as_bytes()).expect("in order");
+    CompiledPolicy::new(policy, Generation(1)).expect("it is small")
+}
+
+/// Judges all packets in batches.
+fn judge(judge: &mut Judge, policy: &CompiledPolicy, packets: &[Received<'_>]) -> usize {
+    let mut verdicts = [Verdict::drop(Reason::Malformed); BATCH];
+    let mut dropped = 0;
+    for batch in packets.chunks(BATCH) {
+        judge.judge(policy, batch, &mut verdicts[..batch.len()]);
+        dropped += verdicts[..batch.len()]
+            .iter()
+            .filter(|it| it.action == Action::Drop)
+            .count();
+    }
+    dropped
+}
+
+/// The cost of whole verdicts.
+fn measure_verdicts(criterion: &mut Criterion) {
+    for flows in FLOWS {
+        let mut group = criterion.benchmark_group(format!("judge, {flows} flows"));
+        group
+            .throughput(Throughput::Elements(flows as u64))
+            .sample_size(20)
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(1));
+        for (port, to) in [(50_010, "media ports"), (443, "port 443")] {
+            let bytes = packets_to(port, flows, Kind::Other);
+            let received: Vec<Received<'_>> =
+                bytes.iter().map(|it| Received::whole(it, START)).collect();
+            for recognition in ["ports", "ice", "media"] {
+                let policy = compiled(recognition);
+                let mut memory = Judge::new(Capacity::GATEWAY);
+                for _ in 0..10 {
+                    judge(&mut memory, &policy, &received);
+                }
+                group.bench_function(format!("{to}, match = {recognition}"), |bencher| {
+                    bencher.iter(|| judge(&mut memory, &policy, black_box(&received)));
+                });
+            }
+        }
+        group.finish();
+    }
 }
 
 /// Examines all packets; returns the number that are media.
@@ -107,6 +167,7 @@ fn measure(criterion: &mut Criterion) {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
+    measure_verdicts(&mut criterion);
     measure(&mut criterion);
     criterion.final_summary();
 }

@@ -152,13 +152,21 @@ impl Judge {
         verdicts: &mut [Verdict],
         rare: usize,
     ) {
-        let mut rare = self.rare[..rare].iter().peekable();
+        let mut rare = &self.rare[..rare];
+        if rare.is_empty() && !verdicts.iter().any(|verdict| verdict.is_media_rule()) {
+            return;
+        }
         for (lane, (packet, verdict)) in packets.iter().zip(verdicts).enumerate() {
-            if rare.next_if(|it| usize::from(**it) == lane).is_some() {
-                *verdict = policy.judge(*packet, &mut self.memory);
-            } else if verdict.is_media_rule() {
-                let part = Segment::of_plain(packet.bytes);
-                *verdict = self.memory.recognize(*verdict, profile, *packet, part);
+            match rare {
+                [first, rest @ ..] if usize::from(*first) == lane => {
+                    *verdict = policy.judge(*packet, &mut self.memory);
+                    rare = rest;
+                }
+                _ if verdict.is_media_rule() => {
+                    let part = Segment::of_plain(packet.bytes);
+                    *verdict = self.memory.recognize(*verdict, profile, *packet, part);
+                }
+                _ => {}
             }
         }
     }
