@@ -3,8 +3,8 @@
 use super::*;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, EvidenceStatus, InterfaceStatus, LatencyStatus, OutcomeStatus,
-    Reloads, Repairs, VerdictStatus,
+    DeviceStatus, DiversionStatus, EvidenceStatus, InterfaceStatus, LatencyStatus, MediaStatus,
+    OutcomeStatus, Reloads, Repairs, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {

@@ -1,0 +1,215 @@
+//! [`Families`]: writes families of series, each with its help and its type.
+
+use std::fmt;
+
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, MetricEncoder,
+    NoLabelSet,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::gateway::report::status::{DnsStatus, MediaStatus, Reloads};
+use crate::packet::media::Evidence;
+
+/// Writes families of series, one after the other.
+pub(super) struct Families<'a, 'e>(pub(super) &'a mut DescriptorEncoder<'e>);
+
+impl Families<'_, '_> {
+    /// Writes the outcomes of policies.
+    pub(super) fn policies(&mut self, reloads: &Reloads, generation: u64) -> fmt::Result {
+        self.counters(
+            "policy_reloads",
+            "Policies read after the first, by whether they came into force.",
+            [
+                ([("result", "taken")], reloads.taken),
+                ([("result", "refused")], reloads.refused),
+            ],
+        )?;
+        self.gauge(
+            "policy_last_reload_successful",
+            "1 unless the last policy read was refused.",
+            u32::from(reloads.last_error.is_none()),
+        )?;
+        self.gauge(
+            "policy_generation",
+            "Which of the policies since the start is in force, from 1.",
+            generation,
+        )
+    }
+
+    /// Writes what was recognized as media, and the memory that it takes.
+    pub(super) fn media(&mut self, media: &MediaStatus) -> fmt::Result {
+        let evidence = Evidence::TABLE.iter().map(|row| {
+            let occurred = media.evidence.iter();
+            let of_row = occurred.filter(|it| it.evidence == row.word);
+            let packets: u64 = of_row.map(|it| it.packets).sum();
+            ([("evidence", row.word)], packets)
+        });
+        self.counters(
+            "media_packets",
+            "Packets dropped as media, by the evidence in them or in an earlier packet of their flow.",
+            evidence,
+        )?;
+        self.gauge(
+            "flows",
+            "Flows to media ports in memory; idle ones keep their room until another needs it.",
+            media.flows,
+        )?;
+        self.counter(
+            "evicted_flows",
+            "Flows forgotten for lack of room before they were idle: media among them was recognized again at its next check.",
+            media.evicted_flows,
+        )
+    }
+
+    /// Writes the outcomes of DNS queries, and the counters of their log.
+    pub(super) fn names(&mut self, dns: &DnsStatus) -> fmt::Result {
+        self.counters(
+            "dns_queries",
+            "DNS queries, by what became of them.",
+            dns.outcomes
+                .iter()
+                .map(|it| ([("outcome", &*it.outcome)], it.queries)),
+        )?;
+        self.histogram(
+            "dns_answer_seconds",
+            "How long DNS answers took.",
+            Latency(dns),
+        )?;
+        self.counter(
+            "dns_crowded_out_connections",
+            "Connections of DNS clients closed because others needed their room.",
+            dns.crowded_out_connections,
+        )?;
+        let Some(log) = &dns.query_log else {
+            return Ok(());
+        };
+        self.counters(
+            "dns_log_lines",
+            "Lines of the log of DNS queries; lost ones could not be written.",
+            [
+                ([("result", "written")], log.written),
+                ([("result", "lost")], log.lost),
+            ],
+        )?;
+        self.gauge(
+            "dns_log_failed",
+            "1 while the log of DNS queries cannot be written.",
+            u32::from(log.error.is_some()),
+        )
+    }
+
+    /// Writes the program's version and its start time.
+    pub(super) fn program(&mut self, version: &str, start_time: f64) -> fmt::Result {
+        self.gauge(
+            "start_time_seconds",
+            "When it started, in seconds since 1970.",
+            start_time,
+        )?;
+        self.gauges(
+            "build_info",
+            "1, with the version of the program.",
+            [([("version", version)], 1_u32)],
+        )
+    }
+
+    pub(super) fn counters<'l, V: EncodeCounterValue, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'l, N>, V)>,
+    ) -> fmt::Result
+    where
+        ConstCounter<V>: EncodeMetric,
+    {
+        let series = series
+            .into_iter()
+            .map(|(labels, value)| (labels, ConstCounter::new(value)));
+        self.family(name, help, MetricType::Counter, series)
+    }
+
+    pub(super) fn gauges<'l, V: EncodeGaugeValue, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'l, N>, V)>,
+    ) -> fmt::Result
+    where
+        ConstGauge<V>: EncodeMetric,
+    {
+        let series = series
+            .into_iter()
+            .map(|(labels, value)| (labels, ConstGauge::new(value)));
+        self.family(name, help, MetricType::Gauge, series)
+    }
+
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.counters(name, help, [(NO_LABELS, value)])
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, values: Latency<'_>) -> fmt::Result {
+        self.family(
+            name,
+            help,
+            MetricType::Histogram,
+            std::iter::once((NO_LABELS, values)),
+        )
+    }
+
+    pub(super) fn gauge<V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: V,
+    ) -> fmt::Result
+    where
+        ConstGauge<V>: EncodeMetric,
+    {
+        self.gauges(name, help, [(NO_LABELS, value)])
+    }
+
+    fn family<'l, M: EncodeMetric, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        series: impl Iterator<Item = (Labels<'l, N>, M)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in series {
+            value.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// A histogram of the time that DNS answers took.
+#[derive(Debug)]
+struct Latency<'s>(&'s DnsStatus);
+
+impl EncodeMetric for Latency<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let seconds = |microseconds: u64| microseconds as f64 / 1e6;
+        let latency = &self.0.latency;
+        // The encoder adds the one without a bound, which has all of them.
+        let bounded = latency.iter().filter_map(|it| {
+            let bound = it.up_to_microseconds?;
+            Some((seconds(bound), it.answers))
+        });
+        let buckets: Vec<_> = bounded.collect();
+        let answers = latency.iter().map(|it| it.answers).sum();
+        let sum = seconds(self.0.latency_microseconds);
+        encoder.encode_histogram::<NoLabelSet>(sum, answers, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+/// Names and values of the labels of a series.
+pub(super) type Labels<'l, const N: usize> = [(&'static str, &'l str); N];
+
+const NO_LABELS: Labels<'static, 0> = [];
