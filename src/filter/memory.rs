@@ -17,7 +17,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// What a gateway should remember: 2,000 fragmented datagrams a second for the 30 s of
+    /// The memory of a gateway: 2,000 fragmented datagrams a second for the 30 s of
     /// [`FRAGMENT_LIFETIME`](crate::packet::FRAGMENT_LIFETIME) in about 5 MiB, and 131,072 flows in about 14 MiB.
     pub const GATEWAY: Self = Self {
         fragments: 1 << 16,

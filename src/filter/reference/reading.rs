@@ -15,7 +15,7 @@ pub(super) struct Packet {
     /// The fragments it begins, if it is a first fragment.
     pub(super) first_of: Option<FragmentKey>,
     pub(super) payload: Payload,
-    /// Where the transport header begins, and where the packet ends, in bytes from its start.
+    /// Start of the transport header and end of the packet, in bytes from the start of the packet.
     pub(super) transport: (usize, usize),
 }
 

@@ -298,7 +298,7 @@ and the replies to internal callers use these ports, too. `media.match` decides 
 
 | `media.match` | blocks | lives | for |
 |---|---|---|---|
-| `\"ports\"` (the default) | everything, as Table 1 is written | what an `[[allow]]` lifts | sites that want the table by the letter |
+| `\"ports\"` (the default) | everything, as Table 1 is written | what an `[[allow]]` lifts | sites that want exactly Table 1 |
 | `\"ice\"` | connectivity checks and relay control of every ICE client, and what follows in their flow | RDP, SQL, RPC, file shares; phones and cameras without ICE | new policies: all media that has a relay to fall back to |
 | `\"ice-microsoft\"` | the same, of Lync, Skype for Business and native Teams alone | Teams in a browser, VDI, RDP Shortpath, WebRTC inside the company | sites whose own WebRTC must not change |
 | `\"media\"` | real-time media of any kind | everything else | only where phones without ICE have another way, or silence is wanted |
