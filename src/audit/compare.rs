@@ -7,32 +7,25 @@ use crate::packet::Received;
 use crate::policy::MediaMatch;
 use crate::verdict::{Action, Verdict};
 
-/// Judges the same packets by the policy with another `media.match`.
+/// Judges packets by the policy with another `media.match`.
 #[derive(Debug)]
-struct Other {
+struct Variant {
     policy: CompiledPolicy,
     judge: Judge,
-    audit: Audit,
 }
 
-impl Other {
+impl Variant {
     fn new(policy: &CompiledPolicy, recognition: MediaMatch) -> Result<Self, CompileError> {
-        let mut other = policy.policy().clone();
-        other.media.recognition = recognition;
+        let mut variant = policy.policy().clone();
+        variant.media.recognition = recognition;
         Ok(Self {
-            policy: CompiledPolicy::new(other, policy.generation())?,
+            policy: CompiledPolicy::new(variant, policy.generation())?,
             judge: Judge::new(Capacity::GATEWAY),
-            audit: Audit::new(),
         })
     }
 
     fn judge(&mut self, packet: Received<'_>) -> Verdict {
         self.judge.judge_one(&self.policy, packet)
-    }
-
-    fn record(&mut self, verdict: Verdict, packet: Received<'_>) {
-        self.audit
-            .record(verdict, packet.parse(), packet.length_on_wire);
     }
 }
 
@@ -40,9 +33,11 @@ impl Other {
 /// media in it that has no connectivity checks.
 #[derive(Debug)]
 pub struct Kept {
-    by_ports: Other,
+    by_ports: Variant,
+    audit: Audit,
     /// `None` where the policy takes all media.
-    by_media: Option<Other>,
+    by_media: Option<Variant>,
+    media: Tally,
 }
 
 /// The traffic that lives because of `media.match`.
@@ -70,56 +65,53 @@ impl Kept {
             MediaMatch::Ports => return Ok(None),
             MediaMatch::Media => None,
             MediaMatch::Ice | MediaMatch::IceMicrosoft => {
-                Some(Other::new(policy, MediaMatch::Media)?)
+                Some(Variant::new(policy, MediaMatch::Media)?)
             }
         };
         Ok(Some(Self {
-            by_ports: Other::new(policy, MediaMatch::Ports)?,
+            by_ports: Variant::new(policy, MediaMatch::Ports)?,
+            audit: Audit::new(),
             by_media,
+            media: Tally::default(),
         }))
     }
 
     /// Counts one packet, and the verdict that the policy itself gave it.
     pub fn record(&mut self, verdict: Verdict, packet: Received<'_>) {
         let by_ports = self.by_ports.judge(packet);
-        let by_media = self
-            .by_media
-            .as_mut()
-            .map(|other| (other.judge(packet), other));
+        // What is dropped may be the start of a flow, too.
+        let by_media = self.by_media.as_mut().map(|variant| variant.judge(packet));
         if verdict.action == Action::Drop || by_ports.action == Action::Forward {
             return;
         }
-        self.by_ports.record(by_ports, packet);
-        if let Some((verdict, other)) = by_media
-            && verdict.action == Action::Drop
-        {
-            other.record(verdict, packet);
+        self.audit
+            .record(by_ports, packet.parse(), packet.length_on_wire);
+        if by_media.is_some_and(|verdict| verdict.action == Action::Drop) {
+            self.media.count(packet.length_on_wire);
         }
     }
 
     /// Returns the report.
     pub fn report(&self) -> KeptReport {
-        let mut by_ports = self.by_ports.audit.report(&self.by_ports.policy);
+        let mut by_ports = self.audit.report(&self.by_ports.policy);
         by_ports.cut_off.retain(|it| it.nature == Nature::Service);
         let flows = by_ports.reasons.iter().map(|it| it.flows);
         let flows = flows.fold(Estimate::exactly(0), |sum, it| Estimate {
             count: sum.count + it.count,
             exact: sum.exact && it.exact,
         });
-        let by_media = self.by_media.as_ref();
-        let media = by_media.map(|other| other.audit.report(&other.policy).dropped);
         KeptReport {
             traffic: by_ports.dropped,
             flows,
             services: by_ports.cut_off,
-            media: media.unwrap_or_default(),
+            media: self.media,
         }
     }
 }
 
 /// Audits of one policy under every value of `media.match`.
 #[derive(Debug)]
-pub struct Comparison(Vec<(MediaMatch, Other)>);
+pub struct Comparison(Vec<(MediaMatch, Variant, Audit)>);
 
 impl Comparison {
     /// Compares the variants of `policy`.
@@ -127,24 +119,23 @@ impl Comparison {
     /// # Errors
     /// [`CompileError`] never, for a policy that was compiled before.
     pub fn new(policy: &CompiledPolicy) -> Result<Self, CompileError> {
-        let others = MediaMatch::ALL
-            .into_iter()
-            .map(|it| Ok((it, Other::new(policy, it)?)));
-        others.collect::<Result<_, _>>().map(Self)
+        let variants =
+            MediaMatch::all().map(|it| Ok((it, Variant::new(policy, it)?, Audit::new())));
+        variants.collect::<Result<_, _>>().map(Self)
     }
 
     /// Judges and counts one packet by each.
     pub fn record(&mut self, packet: Received<'_>) {
-        for (_, other) in &mut self.0 {
-            let verdict = other.judge(packet);
-            other.record(verdict, packet);
+        for (_, variant, audit) in &mut self.0 {
+            let verdict = variant.judge(packet);
+            audit.record(verdict, packet.parse(), packet.length_on_wire);
         }
     }
 
     /// Returns a report for each value, in the order of the policy's words.
     pub fn reports(&self) -> Vec<(MediaMatch, Report)> {
-        let reports = self.0.iter();
-        let reports = reports.map(|(it, other)| (*it, other.audit.report(&other.policy)));
+        let variants = self.0.iter();
+        let reports = variants.map(|(it, variant, audit)| (*it, audit.report(&variant.policy)));
         reports.collect()
     }
 }

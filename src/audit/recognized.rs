@@ -1,5 +1,6 @@
 //! [`RecognizedMedia`]: the traffic that was recognized as media, by evidence and destination.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -10,58 +11,44 @@ use crate::packet::media::Evidence;
 /// Tallies of media, in bounded memory.
 #[derive(Debug, Default)]
 pub(super) struct RecognizedMedia {
-    hosts: HashMap<(Evidence, Scope, IpAddr), Tally>,
-    /// The traffic to hosts that have no tally of their own.
-    others: HashMap<(Evidence, Scope), Tally>,
+    /// By evidence, kind of host, and host; `None` for all hosts that have no tally of their own.
+    tallies: HashMap<Key, Tally>,
 }
 
+type Key = (Evidence, Scope, Option<IpAddr>);
+
 impl RecognizedMedia {
-    /// Bytes that it takes at most: a map grows to the double of what it holds.
-    pub(super) const MEMORY_MAX: usize = 2
-        * (MAX_HOSTS * (size_of::<(Evidence, Scope, IpAddr)>() + size_of::<Tally>() + 1)
-            + 2 * Evidence::TABLE.len()
-                * (size_of::<(Evidence, Scope)>() + size_of::<Tally>() + 1));
+    /// Bytes that it takes at most: a map grows to the double of what it holds, with a byte of control for each entry.
+    pub(super) const MEMORY_MAX: usize = 2 * MAX_TALLIES * (size_of::<(Key, Tally)>() + 1);
 
     pub(super) fn record(&mut self, evidence: Evidence, scope: Scope, to: IpAddr, length: usize) {
-        let is_full = self.hosts.len() >= MAX_HOSTS;
-        let tally = match self.hosts.get_mut(&(evidence, scope, to)) {
-            Some(tally) => tally,
-            None if is_full => self.others.entry((evidence, scope)).or_default(),
-            None => self.hosts.entry((evidence, scope, to)).or_default(),
+        let own = (evidence, scope, Some(to));
+        let is_full = self.tallies.len() >= MAX_HOSTS;
+        let key = match is_full && !self.tallies.contains_key(&own) {
+            true => (evidence, scope, None),
+            false => own,
         };
-        tally.count(length);
+        self.tallies.entry(key).or_default().count(length);
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.hosts.capacity() * size_of::<((Evidence, Scope, IpAddr), Tally)>()
-            + self.others.capacity() * size_of::<((Evidence, Scope), Tally)>()
+        self.tallies.capacity() * (size_of::<(Key, Tally)>() + 1)
     }
 
-    /// The traffic in the order of the evidence, the most packets first.
+    /// The traffic in the order of the evidence, the most packets first, that of other hosts last.
     pub(super) fn report(&self) -> Vec<MediaTraffic> {
-        let hosts = self.hosts.iter();
-        let hosts = hosts.map(|(&(evidence, scope, to), &traffic)| MediaTraffic {
+        let all = self.tallies.iter();
+        let all = all.map(|(&(evidence, scope, destination), &traffic)| MediaTraffic {
             evidence,
             scope,
-            destination: Some(to),
+            destination,
             traffic,
         });
-        let others = self.others.iter();
-        let others = others.map(|(&(evidence, scope), &traffic)| MediaTraffic {
-            evidence,
-            scope,
-            destination: None,
-            traffic,
-        });
-        let mut all: Vec<_> = hosts.chain(others).collect();
+        let mut all: Vec<_> = all.collect();
         all.sort_by_key(|it| {
-            let most_first = std::cmp::Reverse(it.traffic.packets);
-            (
-                it.evidence,
-                it.destination.is_none(),
-                most_first,
-                it.destination,
-            )
+            let most_first = Reverse(it.traffic.packets);
+            let is_rest = it.destination.is_none();
+            (it.evidence, is_rest, most_first, it.destination)
         });
         all
     }
@@ -69,3 +56,38 @@ impl RecognizedMedia {
 
 /// Hosts with a tally of their own: a site has fewer phones and servers in calls at a time.
 const MAX_HOSTS: usize = 1_024;
+
+/// These, and one for the other hosts of each evidence and both kinds of host.
+const MAX_TALLIES: usize = MAX_HOSTS + 2 * Evidence::TABLE.len();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_beyond_the_bound_are_summed_and_keep_nobody_from_counting() {
+        let mut media = RecognizedMedia::default();
+        let host = |number: u32| IpAddr::from(number.to_be_bytes());
+        let hosts = MAX_HOSTS as u32 + 10;
+        for number in (0..hosts).chain([0]) {
+            media.record(Evidence::Stun, Scope::Corporate, host(number), 100);
+        }
+        let report = media.report();
+        assert_eq!(report.len(), MAX_HOSTS + 1);
+        let packets = |destination| {
+            let mut rows = report.iter().filter(|row| row.destination == destination);
+            rows.next().map(|row| row.traffic.packets)
+        };
+        assert_eq!(packets(Some(host(0))), Some(2));
+        assert_eq!(packets(Some(host(1))), Some(1));
+        assert_eq!(packets(Some(host(hosts - 1))), None);
+        assert_eq!(packets(None), Some(10));
+        assert_eq!(
+            report[0].destination,
+            Some(host(0)),
+            "the most packets first"
+        );
+        assert_eq!(report[MAX_HOSTS].destination, None, "the rest last");
+        assert!(media.memory_bytes() <= RecognizedMedia::MEMORY_MAX);
+    }
+}

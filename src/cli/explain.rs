@@ -269,7 +269,9 @@ fn because(
         DecidedBy::Nothing => {
             let internal = |it: &Membership<'_>| matches!(it.set, Set::Clients | Set::Corporate);
             let mut ports = policy.media.ports.iter();
-            let is_media_port = ports.any(|it| it.value.contains(answer.ports.first()));
+            let asked = answer.ports;
+            let is_media_port = ports
+                .any(|it| it.value.first() <= asked.last() && asked.first() <= it.value.last());
             match policy.media.recognition {
                 MediaMatch::Ports => "no rule speaks of it".to_owned(),
                 asked if is_media_port && destination.iter().any(internal) => format!(

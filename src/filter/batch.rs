@@ -419,43 +419,49 @@ subnets = ["10.0.0.0/8", "fd01::/64"]
 match = "ice"
 "#;
 
-    /// Two connectivity checks, 28 bytes each, as one datagram, or as a super-packet.
-    fn two_checks(is_ipv6: bool) -> Vec<u8> {
+    /// A connectivity check of 28 bytes.
+    fn check() -> Vec<u8> {
         let mut check = vec![0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42];
         check.extend([0x5a; 12]);
         check.extend([0, 6, 0, 4, b'a', b':', b'b', b'c']);
+        check
+    }
+
+    /// A packet of [`media`] with this payload.
+    fn with_payload(is_ipv6: bool, payload: &[u8]) -> Vec<u8> {
         let mut packet = media(is_ipv6, 50_000);
-        let udp = packet.len() - 8;
-        let at = if is_ipv6 { 5 } else { 3 };
-        packet[at] += 56;
-        packet[udp + 5] += 56;
-        packet.extend(check.repeat(2));
+        let udp_length = packet.len() - 8 + 5;
+        let ip_length = if is_ipv6 { 5 } else { 3 };
+        for at in [ip_length, udp_length] {
+            packet[at] += payload.len() as u8;
+        }
+        packet.extend(payload);
         packet
     }
 
     #[test]
     fn each_datagram_of_a_super_packet_may_be_a_check() {
         let policy = compiled(ICE, 1);
-        for is_ipv6 in [false, true] {
-            let bytes = two_checks(is_ipv6);
-            let judged = |datagram| {
-                let packet = Received::whole(&bytes, Duration::ZERO).with_datagrams_of(datagram);
-                let mut verdicts = [Verdict::drop(Reason::Malformed)];
-                Judge::new(Capacity::of(4)).judge(&policy, &[packet], &mut verdicts);
-                verdicts[0].to_string()
-            };
-            assert_eq!(judged(NonZeroU16::new(28)), "drop media");
-            assert_eq!(judged(None), "forward default", "56 bytes are no check");
+        let junk = vec![0x17; check().len()];
+        for payload in [[check(), junk.clone()], [junk, check()]] {
+            for is_ipv6 in [false, true] {
+                let bytes = with_payload(is_ipv6, &payload.concat());
+                let judged = |datagram| {
+                    let packet =
+                        Received::whole(&bytes, Duration::ZERO).with_datagrams_of(datagram);
+                    let mut verdicts = [Verdict::drop(Reason::Malformed)];
+                    Judge::new(Capacity::of(4)).judge(&policy, &[packet], &mut verdicts);
+                    verdicts[0].to_string()
+                };
+                assert_eq!(judged(NonZeroU16::new(28)), "drop media");
+                assert_eq!(judged(None), "forward default", "56 bytes are no check");
+            }
         }
     }
 
     #[test]
     fn what_is_media_is_forgotten_with_its_generation() {
-        let mut check = media(false, 50_000);
-        check[3] += 28;
-        let udp = check.len() - 8;
-        check[udp + 5] += 28;
-        check.extend(&two_checks(false)[udp + 8..udp + 36]);
+        let check = with_payload(false, &check());
         let later = media(false, 50_000);
         let policies = [compiled(ICE, 1), compiled(ICE, 2)];
         let mut judge = Judge::new(Capacity::of(4));

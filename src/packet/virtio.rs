@@ -63,6 +63,15 @@ impl VirtioHeader {
         Some((header, packet))
     }
 
+    /// Payload of each datagram, in bytes; `None` if the packet is no super-packet of UDP.
+    #[inline]
+    pub fn datagram(self) -> Option<NonZeroU16> {
+        match self.gso_type {
+            Self::UDP => NonZeroU16::new(self.segment),
+            _ => None,
+        }
+    }
+
     /// Its bytes.
     pub fn to_bytes(self) -> [u8; Self::LENGTH] {
         let [l0, l1] = self.header_length.to_ne_bytes();
@@ -70,16 +79,6 @@ impl VirtioHeader {
         let [c0, c1] = self.checksum_start.to_ne_bytes();
         let [o0, o1] = self.checksum_offset.to_ne_bytes();
         [self.flags, self.gso_type, l0, l1, s0, s1, c0, c1, o0, o1]
-    }
-}
-
-/// The payload of each datagram of a frame; `None` if it is no super-packet of UDP.
-#[inline]
-pub fn datagram_of(frame: &[u8]) -> Option<NonZeroU16> {
-    let (header, _) = VirtioHeader::split(frame)?;
-    match header.gso_type & !VirtioHeader::ECN {
-        VirtioHeader::UDP => NonZeroU16::new(header.segment),
-        _ => None,
     }
 }
 

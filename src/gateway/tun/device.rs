@@ -30,7 +30,7 @@ use crate::datapath::{Backend, BackendError, Judgement, Progress};
 use crate::filter::Judge;
 use crate::packet::Received;
 use crate::packet::merge::{Merger, Offload, PIECES};
-use crate::packet::virtio::{VirtioHeader, datagram_of, traffic_of};
+use crate::packet::virtio::{VirtioHeader, traffic_of};
 use crate::verdict::{Action, Reason, Verdict};
 
 /// The filter's tun device; it exists as long as one of its queues is open.
@@ -247,8 +247,12 @@ impl Backend for TunBackend {
         let frames = self.slots.frames();
         for (packet, frame) in packets.iter_mut().zip(frames.clone()) {
             // A frame shorter than its virtio header holds no packet: an empty one is malformed.
-            let bytes = frame.get(VirtioHeader::LENGTH..).unwrap_or_default();
-            *packet = Received::whole(bytes, at).with_datagrams_of(datagram_of(frame));
+            *packet = match VirtioHeader::split(frame) {
+                Some((header, bytes)) => {
+                    Received::whole(bytes, at).with_datagrams_of(header.datagram())
+                }
+                None => Received::whole(&[], at),
+            };
         }
         let mut verdicts = [Verdict::drop(Reason::Malformed); Judge::BATCH];
         judgement.judge(&packets[..count], &mut verdicts[..count]);

@@ -67,7 +67,7 @@ impl By {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Itself, Self::Flow];
 
-    /// The word for it in logs, JSON and metric labels.
+    /// The word for it in the drop log and in `status`.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Itself => "packet",

@@ -34,7 +34,9 @@ impl Word for MediaMatch {
 
 impl MediaMatch {
     /// Every value, in the order of the manual.
-    pub const ALL: [Self; 4] = [Self::Ports, Self::Ice, Self::IceMicrosoft, Self::Media];
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::WORDS.iter().map(|(_, value)| *value)
+    }
 
     /// The evidence that counts; `None` if ports alone decide.
     pub const fn profile(self) -> Option<Profile> {

@@ -103,8 +103,7 @@ impl Product {
 
     /// Its name in a policy.
     pub fn name(self) -> &'static str {
-        let known = Self::NAMES.iter().find(|(_, product)| *product == self);
-        known.map_or("", |(name, _)| name)
+        self.word()
     }
 }
 
