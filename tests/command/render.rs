@@ -311,6 +311,19 @@ fn names_are_written_for_dns_servers_and_take_no_choices_of_routes() {
 }
 
 #[test]
+fn rules_that_cannot_recognize_media_are_refused() {
+    for target in ["nftables", "iptables", "cisco-asa-filter", "rules-csv"] {
+        let refused = offramp(&["render", target, "config/minimal.toml"]).failure(2);
+        let expected = format!("{target} cannot recognize media");
+        assert!(refused.contains(&expected), "{refused}");
+        assert!(
+            refused.contains("match = \"ice\"; run `offramp run`"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
 fn rules_are_written_and_compared_with_a_file_in_place() {
     let folder = Folder::new("render-rules");
     let site = folder.write("site.toml", SITE);

@@ -254,6 +254,8 @@ mod tests {
     use super::*;
     use crate::gateway::host::sample::{compiled, datagram};
     use crate::gateway::record::drops::line;
+    use crate::packet::Protocol;
+    use crate::packet::media::Payload;
     use std::time::Duration;
 
     const SERVER: &str =
@@ -277,13 +279,22 @@ mod tests {
 
     /// Hands over `packets`, and counts those that are suppressed in `suppressed`.
     fn note(reader: &SampleReader, packets: &[Vec<u8>], suppressed: &mut Suppressed) {
-        let policy = policy();
+        note_by(&policy(), reader, packets, suppressed);
+    }
+
+    /// The same, judged by `policy`.
+    fn note_by(
+        policy: &CompiledPolicy,
+        reader: &SampleReader,
+        packets: &[Vec<u8>],
+        suppressed: &mut Suppressed,
+    ) {
         let mut judge = crate::filter::Judge::new(crate::filter::Capacity::of(16));
-        let writer = reader.writer(&policy);
+        let writer = reader.writer(policy);
         for packet in packets {
             let received = [Received::whole(packet, Duration::ZERO)];
             let mut verdicts = [Verdict::drop(Reason::Malformed)];
-            judge.judge(&policy, &received, &mut verdicts);
+            judge.judge(policy, &received, &mut verdicts);
             writer.note(&received, &verdicts, suppressed);
         }
     }
@@ -364,6 +375,31 @@ mod tests {
         assert_eq!(lines[2]["reason"], "malformed");
         assert_eq!(lines[2]["malformed"], "shorter than its header");
         assert!(lines[2]["source"].is_null());
+    }
+
+    #[test]
+    fn a_line_of_media_names_the_evidence_and_the_packet_that_showed_it() {
+        let reader = reader(Some(100), None);
+        let policy = compiled("[media]\nmatch = \"ice\"\n", 4);
+        let check = Payload::StunCheck.packets(Protocol::Udp).concat();
+        let mut packet = datagram([10, 20, 0, 7], 50_020, check.len());
+        let start = packet.len() - check.len();
+        packet[start..].copy_from_slice(&check);
+        let later = datagram([10, 20, 0, 7], 50_020, 160);
+        let packets = [later.clone(), packet, later];
+        note_by(&policy, &reader, &packets, &mut [0; Reason::ALL.len()]);
+        let lines = lines(&reader);
+        let lines = lines.iter().map(|line| {
+            ["evidence", "evidence_by", "payload"].map(|key| line[key].as_str().unwrap_or("none"))
+        });
+        // The first packet passes: nothing was recognized before.
+        assert_eq!(
+            lines.collect::<Vec<_>>(),
+            [
+                ["stun-check", "packet", "stun"],
+                ["stun-check", "flow", "other"]
+            ]
+        );
     }
 
     #[test]
