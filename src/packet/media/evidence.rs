@@ -325,8 +325,8 @@ the flow is idle for 60 seconds. The word of the evidence stands in the drop log
 
 - A UDP flow is given up after 8 datagrams without evidence (64 while a row of RTP is under way); a STUN message with the magic cookie is recognized
   in any flow at any time. A TCP connection is decided by its first bytes; one whose start was not seen, by four segments.
-- A TCP call that runs when the filter starts, or when the policy is loaded anew, lives to its end. A UDP call leaves the tunnel at its next
-  consent check: within a few seconds.
+- A TCP call that runs when the filter starts, or when the policy is loaded anew, lives to its end. A UDP call is recognized at its next
+  consent check (RFC 7675).
 - RTP is recognized by its media clock, and so never DTMF alone (RFC 4733), nor text (RFC 4103).
 - The first fragment of a datagram is judged by what it holds. One that shows its ports, and too little payload, passes.
 - Flows are kept in memory: 131,072 of them, in about 14 MiB. When it is full, the oldest is evicted, of the same client first; its media is recognized
