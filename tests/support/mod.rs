@@ -126,10 +126,28 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     None
 }
 
-/// Sends the process `pid` the signal `name`: `HUP`.
+/// Sends the process `pid` the signal `name`: `HUP`. After `STOP` it returns once every thread has stopped.
 #[track_caller]
 pub fn signal(pid: u32, name: &str) {
     run(Command::new("kill").args(["-s", name, &pid.to_string()])).success();
+    if name == "STOP" {
+        sandbox::poll("all threads stopped", || has_stopped(pid).then_some(()));
+    }
+}
+
+/// Returns `true` if every thread of the process is stopped, by a signal or by its tracer.
+fn has_stopped(pid: u32) -> bool {
+    let Ok(mut threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads.all(|thread| {
+        let stat = thread.and_then(|it| fs::read_to_string(it.path().join("stat")));
+        // The state follows the name, which is in parentheses: proc_pid_stat(5).
+        let state = stat
+            .ok()
+            .and_then(|stat| Some(stat.rsplit_once(") ")?.1.chars().next()));
+        matches!(state, Some(Some('T' | 't')))
+    })
 }
 
 /// Returns the path of a file of the project.
