@@ -39,6 +39,7 @@ const GATEWAY: House = House {
     folder: "src/gateway",
     path: "crate::gateway::",
     floors: &[
+        &["sys"],
         &["host", "interface", "record"],
         &["divert", "resolver", "tun"],
         &["report", "testbed"],
@@ -154,6 +155,9 @@ impl House {
                 let is_own = entry.file_name().is_some_and(|name| name == "mod.rs");
                 self.collect(&entry, depth + usize::from(!is_own), used);
             }
+            return;
+        }
+        if path.extension().is_none_or(|it| it != "rs") {
             return;
         }
         let text = std::fs::read_to_string(path).expect("a source file is readable");

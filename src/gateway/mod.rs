@@ -17,12 +17,13 @@
 //! |---|---|
 //! | [`run`] | a gateway from its start to its end; it knows a diversion by the trait [`divert::Divert`] only |
 //! | [`divert`] | the ways of leading packets to the filter, of which `nftables` is one |
-//! | [`tun`] | the filter's device, and a worker thread for each of its queues; all `unsafe` is in `tun::sys` |
+//! | [`tun`] | the filter's device, and a worker thread for each of its queues; it is a tun or a tap |
 //! | [`resolver`] | the DNS server that VPN clients use |
 //! | [`report`] | status, as JSON on a socket and as series for Prometheus |
 //! | [`record`] | logs of dropped packets and of queries, and captures; bounded files |
 //! | [`host`] | the host that the gateway runs on: files, feeds, rights, lock, service manager |
 //! | [`interface`] | a live interface as a backend, passively, for `observe` |
+//! | `sys` | the calls that the compiler cannot check: all `unsafe` of the crate |
 //! | [`testbed`] | sites of network namespaces, for the demo and for benchmarks |
 //!
 //! Packets take the path of `datapath`: a backend receives batches, and a worker has them judged by the published
@@ -36,5 +37,6 @@ pub mod record;
 pub mod report;
 pub mod resolver;
 pub mod run;
+mod sys;
 pub mod testbed;
 pub mod tun;

@@ -6,11 +6,60 @@
 //!  │ flags │ gso_type │ hdr_len │ gso_size │ csum_start │ csum_offset │ packet …
 //! ```
 //!
-//! Numbers are in host byte order, not in network byte order. Offsets count from the beginning of the packet.
+//! Numbers are in host byte order, not in network byte order. Offsets count from the beginning of the packet: on a tap
+//! device that is its Ethernet header ([`Framing`]).
 
 use std::num::NonZeroU16;
 
 use super::Traffic;
+
+/// The headers before the IP packet in a frame of the filter's device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Of a tun device: the virtio header.
+    Ip,
+    /// Of a tap device: the virtio header and an Ethernet header.
+    Ethernet,
+}
+
+impl Framing {
+    /// Bytes before the IP packet.
+    pub const fn prefix(self) -> usize {
+        VirtioHeader::LENGTH + self.link()
+    }
+
+    /// Bytes of the Ethernet header (IEEE 802.3 §3.1.1, without the check sequence).
+    const fn link(self) -> usize {
+        match self {
+            Self::Ip => 0,
+            Self::Ethernet => 14,
+        }
+    }
+
+    /// Splits a frame into its virtio header and its IP packet, from which the header's offsets count then; `None` if
+    /// it is shorter than its headers.
+    #[inline]
+    pub fn split(self, frame: &[u8]) -> Option<(VirtioHeader, &[u8])> {
+        let (mut header, rest) = VirtioHeader::split(frame)?;
+        let packet = rest.get(self.link()..)?;
+        // What lies in the Ethernet header becomes an offset beyond every packet.
+        let link = self.link() as u16;
+        header.header_length = header.header_length.wrapping_sub(link);
+        header.checksum_start = header.checksum_start.wrapping_sub(link);
+        Some((header, packet))
+    }
+
+    /// The bytes of a virtio header whose offsets count from the IP packet.
+    pub fn to_bytes(self, header: VirtioHeader) -> [u8; VirtioHeader::LENGTH] {
+        let link = self.link() as u16;
+        let header = VirtioHeader {
+            header_length: header.header_length.wrapping_add(link),
+            checksum_start: header.checksum_start.wrapping_add(link),
+            ..header
+        };
+        header.to_bytes()
+    }
+}
 
 /// Describes how to segment the packet after it, and how to complete its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,8 +132,8 @@ impl VirtioHeader {
 }
 
 /// The traffic of a frame on the wire: a super-packet counts as its segments, each with headers of its own.
-pub fn traffic_of(frame: &[u8]) -> Traffic {
-    let Some((header, packet)) = VirtioHeader::split(frame) else {
+pub fn traffic_of(frame: &[u8], framing: Framing) -> Traffic {
+    let Some((header, packet)) = framing.split(frame) else {
         return Traffic::ONE_EMPTY;
     };
     let one = Traffic {
@@ -134,6 +183,32 @@ mod tests {
         [&header.to_bytes(), packet].concat()
     }
 
+    fn of_tun(frame: &[u8]) -> Traffic {
+        traffic_of(frame, Framing::Ip)
+    }
+
+    #[test]
+    fn behind_an_ethernet_header_the_same_packet_counts_the_same() {
+        let mut packet = vec![0; 20 + 32 + 3_000];
+        packet[20 + TCP_OFFSET] = 8 << 4;
+        let header = VirtioHeader {
+            gso_type: VirtioHeader::TCP_V4,
+            segment: 1_400,
+            header_length: 52,
+            checksum_start: 20,
+            ..VirtioHeader::default()
+        };
+        let [tun, tap] = [(Framing::Ip, 0), (Framing::Ethernet, 14)].map(|(framing, link)| {
+            let frame = [&framing.to_bytes(header)[..], &vec![7; link], &packet].concat();
+            assert_eq!(framing.prefix(), frame.len() - packet.len());
+            assert_eq!(framing.split(&frame).map(|it| it.1), Some(&packet[..]));
+            assert_eq!(framing.split(&frame[..framing.prefix() - 1]), None);
+            traffic_of(&frame, framing)
+        });
+        assert_eq!(tun, tap);
+        assert_eq!(tap.packets, 3);
+    }
+
     #[test]
     fn what_is_written_is_read_again() {
         let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0x45];
@@ -145,7 +220,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_packet_counts_once() {
-        let traffic = traffic_of(&frame(VirtioHeader::NONE, 0, 0, &[0; 100]));
+        let traffic = of_tun(&frame(VirtioHeader::NONE, 0, 0, &[0; 100]));
         assert_eq!((traffic.packets, traffic.bytes), (1, 100));
     }
 
@@ -155,11 +230,11 @@ mod tests {
         let mut packet = vec![0; 20 + 32 + 3_000];
         packet[20 + TCP_OFFSET] = 8 << 4;
         let with_ecn = VirtioHeader::TCP_V4 | VirtioHeader::ECN;
-        let traffic = traffic_of(&frame(with_ecn, 1_400, 20, &packet));
+        let traffic = of_tun(&frame(with_ecn, 1_400, 20, &packet));
         assert_eq!((traffic.packets, traffic.bytes), (3, 3_000 + 3 * 52));
 
         let packet = [0; 40 + 8 + 12_000];
-        let traffic = traffic_of(&frame(VirtioHeader::UDP, 1_200, 40, &packet));
+        let traffic = of_tun(&frame(VirtioHeader::UDP, 1_200, 40, &packet));
         assert_eq!((traffic.packets, traffic.bytes), (10, 12_000 + 10 * 48));
     }
 
@@ -167,14 +242,14 @@ mod tests {
     fn headers_that_lie_count_as_one_packet() {
         for (segment, transport, length) in [(0, 20, 60), (1_400, 60_000, 60), (1_400, 20, 0)] {
             let packet = vec![0xff; length];
-            let traffic = traffic_of(&frame(VirtioHeader::TCP_V4, segment, transport, &packet));
+            let traffic = of_tun(&frame(VirtioHeader::TCP_V4, segment, transport, &packet));
             assert_eq!((traffic.packets, traffic.bytes), (1, length as u64));
         }
         // Payload, but no length of segments; and segments, but no payload.
         for (segment, length) in [(0, 60), (1_400, 28)] {
-            let traffic = traffic_of(&frame(VirtioHeader::UDP, segment, 20, &vec![0; length]));
+            let traffic = of_tun(&frame(VirtioHeader::UDP, segment, 20, &vec![0; length]));
             assert_eq!((traffic.packets, traffic.bytes), (1, length as u64));
         }
-        assert_eq!(traffic_of(&[0; 3]).packets, 1);
+        assert_eq!(of_tun(&[0; 3]).packets, 1);
     }
 }

@@ -16,6 +16,7 @@ use offramp::gateway::divert::nftables::{Diversion, Installation};
 use offramp::gateway::divert::{Divert, DivertPlan};
 use offramp::gateway::tun::TunDevice;
 use offramp::packet::Received;
+use offramp::packet::virtio::Framing;
 use offramp::policy::DivertScope;
 use offramp::verdict::{Action, Reason, Verdict};
 
@@ -145,7 +146,7 @@ impl Bed {
             .enable_all()
             .build()
             .expect("a runtime");
-        let device = TunDevice::create(&diversion.device, 1).expect("a tun device");
+        let device = TunDevice::create(&diversion.device, 1, Framing::Ip).expect("a tun device");
         let (netlink, installation) = runtime.block_on(async {
             let netlink = Netlink::new().expect("rtnetlink");
             let installation = Installation::install(netlink.clone(), diversion).await;

@@ -34,6 +34,7 @@ use crate::gateway::tun::publish::Published;
 use crate::gateway::tun::schedule::Schedule;
 use crate::gateway::tun::watchdog::Watchdog;
 use crate::gateway::tun::workers::Workers;
+use crate::packet::virtio::Framing;
 use crate::policy::{FailMode, GatewayOptions};
 
 /// A running gateway.
@@ -103,11 +104,12 @@ impl<D: Divert> Gateway<D> {
 
         let options = first.policy().gateway.clone();
         let count = workers_wanted(&options);
-        let device =
-            TunDevice::create(&summary.device, count).map_err(|source| RunError::Device {
+        let device = TunDevice::create(&summary.device, count, Framing::Ip).map_err(|source| {
+            RunError::Device {
                 device: summary.device.clone(),
                 source,
-            })?;
+            }
+        })?;
         // Real-time scheduling needs rights that the gateway drops next.
         let schedule = Schedule::new(options.realtime, cpus(&options));
         let files = source.files();

@@ -25,12 +25,12 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::counters::IoCounters;
 use super::queue::{Queue, Slots, is_gone};
-use super::sys;
 use crate::datapath::{Backend, BackendError, Judgement, Progress};
 use crate::filter::Judge;
+use crate::gateway::sys::{self, Queues};
 use crate::packet::Received;
 use crate::packet::merge::{Merger, Offload, PIECES};
-use crate::packet::virtio::{VirtioHeader, traffic_of};
+use crate::packet::virtio::{Framing, VirtioHeader, traffic_of};
 use crate::verdict::{Action, Reason, Verdict};
 
 /// The filter's tun device; it exists as long as one of its queues is open.
@@ -38,18 +38,25 @@ use crate::verdict::{Action, Reason, Verdict};
 pub struct TunDevice {
     queues: Vec<File>,
     offload: Offload,
+    framing: Framing,
 }
 
 impl TunDevice {
-    /// Creates the device called `name` with `queues` queues, at least one.
+    /// Creates the device called `name` with `queues` queues, at least one: a tun or, with Ethernet headers, a tap.
     ///
     /// # Errors
     /// The kernel's error.
-    pub fn create(name: &str, queues: usize) -> io::Result<Self> {
-        let queues = if queues > 1 {
-            (0..queues).map(|_| open_queue(name)).collect()
+    pub fn create(name: &str, queues: usize, framing: Framing) -> io::Result<Self> {
+        let queues = if queues > 1 || framing == Framing::Ethernet {
+            let several = if queues > 1 {
+                Queues::Several
+            } else {
+                Queues::One
+            };
+            let queue = |_| open_queue(name, framing, several);
+            (0..queues).map(queue).collect()
         } else {
-            make_device(name, Framing::Virtio).map(|file| vec![file])
+            make_device(name, Contents::WithVirtio).map(|file| vec![file])
         };
         let queues = queues?;
         let mut offload = Offload::TcpAndUdp;
@@ -57,13 +64,21 @@ impl TunDevice {
             offload = sys::set_offload(queue, VirtioHeader::LENGTH)?;
             set_nonblocking(queue)?;
         }
-        Ok(Self { queues, offload })
+        Ok(Self {
+            queues,
+            offload,
+            framing,
+        })
     }
 
     /// Returns its queues, one for each worker.
     pub fn into_queues(self) -> Vec<TunQueue> {
-        let offload = self.offload;
-        let queue = |file| TunQueue { file, offload };
+        let (offload, framing) = (self.offload, self.framing);
+        let queue = |file| TunQueue {
+            file,
+            offload,
+            framing,
+        };
         self.queues.into_iter().map(queue).collect()
     }
 }
@@ -74,6 +89,7 @@ pub struct TunQueue {
     file: File,
     /// The super-packets that the device accepts.
     offload: Offload,
+    framing: Framing,
 }
 
 impl From<TunQueue> for File {
@@ -88,23 +104,23 @@ impl From<TunQueue> for File {
 /// # Errors
 /// The kernel's error.
 pub fn make_plain_device(name: &str) -> io::Result<File> {
-    make_device(name, Framing::Plain)
+    make_device(name, Contents::Packets)
 }
 
-/// The header before each packet.
+/// What is read from a device at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    /// No header.
-    Plain,
-    /// A virtio header.
-    Virtio,
+enum Contents {
+    /// A packet.
+    Packets,
+    /// A virtio header and a packet.
+    WithVirtio,
 }
 
-fn make_device(name: &str, framing: Framing) -> io::Result<File> {
+fn make_device(name: &str, contents: Contents) -> io::Result<File> {
     let mut configuration = tun::Configuration::default();
     configuration.tun_name(name).layer(tun::Layer::L3);
     configuration.platform_config(|platform| {
-        platform.vnet_hdr(framing == Framing::Virtio);
+        platform.vnet_hdr(contents == Contents::WithVirtio);
         // Addresses, size and state are set by netlink, with everything else.
         platform.ensure_root_privileges(false);
     });
@@ -113,14 +129,14 @@ fn make_device(name: &str, framing: Framing) -> io::Result<File> {
         .map_err(io::Error::from)
 }
 
-/// Opens one queue of a multi-queue device, which the `tun` crate does not create.
-fn open_queue(name: &str) -> io::Result<File> {
+/// Opens one queue of a device that the `tun` crate does not create: it makes none with several queues, and no tap.
+fn open_queue(name: &str, framing: Framing, queues: Queues) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_CLOEXEC)
         .open(CLONE_DEVICE)?;
-    sys::attach_queue(&file, name)?;
+    sys::attach_queue(&file, name, framing, queues)?;
     Ok(file)
 }
 
@@ -164,6 +180,7 @@ impl StopSignal {
 #[derive(Debug)]
 pub struct TunBackend {
     queue: Queue,
+    framing: Framing,
     device: String,
     merger: Merger,
     slots: Slots,
@@ -176,11 +193,13 @@ pub struct TunBackend {
 impl TunBackend {
     /// Creates the worker's end of `queue`, a queue of the device called `device`.
     pub fn new(queue: TunQueue, device: &str, stop: StopSignal, counters: Arc<IoCounters>) -> Self {
-        let merger = Merger::new(queue.offload);
+        let framing = queue.framing;
+        let merger = Merger::new(queue.offload, framing);
         let queue = Queue::new(queue.file);
         counters.note_batching(queue.has_ring());
         Self {
             queue,
+            framing,
             merger,
             device: device.to_owned(),
             slots: Slots::new(),
@@ -246,8 +265,8 @@ impl Backend for TunBackend {
         let mut packets = [Received::whole(&[], Duration::ZERO); Judge::BATCH];
         let frames = self.slots.frames();
         for (packet, frame) in packets.iter_mut().zip(frames.clone()) {
-            // A frame shorter than its virtio header holds no packet: an empty one is malformed.
-            *packet = match VirtioHeader::split(frame) {
+            // A frame shorter than its headers holds no packet: an empty one is malformed.
+            *packet = match self.framing.split(frame) {
                 Some((header, bytes)) => {
                     Received::whole(bytes, at).with_datagrams_of(header.datagram())
                 }
@@ -260,7 +279,7 @@ impl Backend for TunBackend {
         let mut passing = [&[][..]; Judge::BATCH];
         let mut passes = 0;
         for (frame, verdict) in frames.zip(verdicts) {
-            judgement.count(verdict, traffic_of(frame));
+            judgement.count(verdict, traffic_of(frame, self.framing));
             match verdict.action {
                 Action::Drop => {}
                 Action::Forward => {
@@ -319,6 +338,7 @@ mod tests {
         let endless = TunQueue {
             file: File::open("/dev/zero").expect("every system has it"),
             offload: Offload::TcpAndUdp,
+            framing: Framing::Ip,
         };
         let stop = StopSignal::new().expect("an event file");
         let mut backend = TunBackend::new(endless, "zero", stop.clone(), Arc::default());

@@ -9,7 +9,6 @@ mod device;
 pub mod publish;
 pub mod queue;
 pub mod schedule;
-mod sys;
 pub mod watchdog;
 pub mod workers;
 

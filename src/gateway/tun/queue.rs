@@ -11,9 +11,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::libc;
 use tracing::{info, warn};
 
-use super::sys::ring::Ring;
 use crate::filter::Judge;
+use crate::gateway::sys::ring::Ring;
 use crate::packet::merge::{Merged, Writes};
+use crate::packet::virtio::Framing;
 
 /// One queue of a tun device; its reads and writes never block.
 #[derive(Debug)]
@@ -238,7 +239,7 @@ pub fn is_gone(error: &io::Error) -> bool {
 /// Bytes from one slot to the next: the largest packet with its virtio header. The odd number of cache lines keeps the
 /// beginnings of 64 slots, all that small packets touch, out of each other's way in the cache.
 const SLOT: usize = 65_536 + 64 * 9;
-const _: () = assert!(SLOT >= 65_535 + crate::packet::virtio::VirtioHeader::LENGTH);
+const _: () = assert!(SLOT >= 65_535 + Framing::Ethernet.prefix());
 
 #[cfg(test)]
 mod tests {
@@ -301,7 +302,7 @@ mod tests {
             let frames: Vec<Vec<u8>> = (0..9).map(|number| vec![number; 30]).collect();
             let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
             for some in [&slices[..1], &slices] {
-                let mut merger = Merger::new(Offload::Tcp);
+                let mut merger = Merger::new(Offload::Tcp, Framing::Ip);
                 let mut pieces = [IoSlice::new(&[]); PIECES];
                 let writes = merger.merge(some, &mut pieces);
                 let sent = queue.send(writes, |count| panic!("{count} lost"));
@@ -320,7 +321,7 @@ mod tests {
         for (mut queue, peer) in queues() {
             drop(peer);
             let frames = [&[0; 30][..], &[1; 30]];
-            let mut merger = Merger::new(Offload::Tcp);
+            let mut merger = Merger::new(Offload::Tcp, Framing::Ip);
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let writes = merger.merge(&frames, &mut pieces);
             let mut lost = 0;

@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 use tracing::warn;
 
-use super::sys;
+use crate::gateway::sys;
 
 /// The settings `gateway.realtime` and `gateway.cpus`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -2,11 +2,13 @@
 
 use super::Offload;
 use crate::packet::checksum::{Sum, is_canonical_tcp, is_canonical_udp};
-use crate::packet::virtio::VirtioHeader;
+use crate::packet::virtio::{Framing, VirtioHeader};
 
 /// Offsets and lengths in a packet that can be merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
+    /// Where the packet begins in its frame.
+    pub(super) framing: Framing,
     pub(super) protocol: Protocol,
     /// Bytes of the IP header.
     pub(super) network: u8,
@@ -36,8 +38,8 @@ pub(super) enum Kind {
 }
 
 /// The kind of `frame`, by its headers; checksums are not verified.
-pub(super) fn kind_of(frame: &[u8], offload: Offload) -> Kind {
-    let Some((virtio, packet)) = VirtioHeader::split(frame) else {
+pub(super) fn kind_of(frame: &[u8], offload: Offload, framing: Framing) -> Kind {
+    let Some((virtio, packet)) = framing.split(frame) else {
         return Kind::Barrier;
     };
     let Some((protocol, network, length)) = plain(packet) else {
@@ -85,6 +87,7 @@ pub(super) fn kind_of(frame: &[u8], offload: Offload) -> Kind {
         return Kind::Alone(protocol);
     }
     Kind::Mergeable(Layout {
+        framing,
         protocol,
         // Both at most 100, and the payload is part of a packet whose length has 16 bits.
         network: network as u8,
@@ -125,13 +128,13 @@ fn is_usual_partial(virtio: VirtioHeader, network: usize, protocol: Protocol) ->
 
 /// True if no packet may follow this one in a run: the kernel sets these flags on the last segment only.
 pub(super) fn ends_run(frame: &[u8], layout: Layout) -> bool {
-    let flags = VirtioHeader::LENGTH + usize::from(layout.network) + TCP_FLAGS;
+    let flags = layout.framing.prefix() + usize::from(layout.network) + TCP_FLAGS;
     layout.protocol == Protocol::Tcp && frame[flags] & TCP_LAST != 0
 }
 
 /// True if the checksums of a packet are those that the kernel would write.
 pub(super) fn is_intact(frame: &[u8], layout: Layout) -> bool {
-    let Some((virtio, packet)) = VirtioHeader::split(frame) else {
+    let Some((virtio, packet)) = layout.framing.split(frame) else {
         return false;
     };
     let network = usize::from(layout.network);

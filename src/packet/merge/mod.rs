@@ -31,7 +31,7 @@ use self::layout::{
 };
 use super::BATCH;
 use super::checksum::Sum;
-use super::virtio::VirtioHeader;
+use super::virtio::{Framing, VirtioHeader};
 
 mod layout;
 
@@ -48,6 +48,7 @@ pub enum Offload {
 #[derive(Debug)]
 pub struct Merger {
     offload: Offload,
+    framing: Framing,
     runs: [Run; BATCH],
     count: usize,
     /// For each packet, the next of its run.
@@ -156,10 +157,11 @@ impl<'a> Iterator for Frames<'a> {
 impl ExactSizeIterator for Frames<'_> {}
 
 impl Merger {
-    /// A merger for a kernel that accepts super-packets of `offload`.
-    pub fn new(offload: Offload) -> Self {
+    /// A merger for frames of `framing`, and for a kernel that accepts super-packets of `offload`.
+    pub fn new(offload: Offload, framing: Framing) -> Self {
         Self {
             offload,
+            framing,
             runs: [Run::NONE; BATCH],
             count: 0,
             next: [0; BATCH],
@@ -186,7 +188,7 @@ impl Merger {
                 }
                 continue;
             }
-            let payload = VirtioHeader::LENGTH + usize::from(run.layout.headers);
+            let payload = self.framing.prefix() + usize::from(run.layout.headers);
             run.write_head(head, first, frames[usize::from(run.last)]);
             let payloads = run
                 .frames(frames, &self.next)
@@ -210,10 +212,10 @@ impl Merger {
         self.open.fill(NO_RUN);
         // A batch has at most 64 frames, so their numbers fit.
         for (number, frame) in (0_u8..).zip(frames) {
-            match kind_of(frame, self.offload) {
+            match kind_of(frame, self.offload, self.framing) {
                 Kind::Mergeable(layout) => self.add(frames, number, layout),
                 Kind::Alone(protocol) => {
-                    let flow = place_of(frame, protocol);
+                    let flow = place_of(frame, protocol, self.framing);
                     self.open[flow] = NO_RUN;
                     self.begin(number, Run::alone(number));
                 }
@@ -229,7 +231,7 @@ impl Merger {
     /// Adds a packet to the run of its flow, or begins a run with it.
     fn add(&mut self, frames: &[&[u8]], number: u8, layout: Layout) {
         let frame = frames[usize::from(number)];
-        let flow = place_of(frame, layout.protocol);
+        let flow = place_of(frame, layout.protocol, self.framing);
         let open = self.open[flow];
         if let Some(run) = self.runs[..self.count].get_mut(usize::from(open))
             && run.can_take(frames, frame, layout)
@@ -270,6 +272,7 @@ impl Run {
             packets: 1,
             joins: Joins::No,
             layout: Layout {
+                framing: Framing::Ip,
                 protocol: Protocol::Udp,
                 network: 0,
                 headers: 0,
@@ -323,16 +326,17 @@ impl Run {
     fn continues(&self, first: &[u8], frame: &[u8]) -> bool {
         let network = usize::from(self.layout.network);
         let headers = usize::from(self.layout.headers);
+        let prefix = self.layout.framing.prefix();
         let part = |frame: &'_ [u8], from: usize, to: usize| -> u128 {
             // At most 16 bytes each, all within the headers, which both have.
-            let bytes = &frame[VirtioHeader::LENGTH..][..headers][from..to];
+            let bytes = &frame[prefix..][..headers][from..to];
             let mut sixteen = [0; 16];
             sixteen[..bytes.len()].copy_from_slice(bytes);
             u128::from_ne_bytes(sixteen)
         };
         let same = |from: usize, to: usize| part(first, from, to) == part(frame, from, to);
         let half = |frame: &[u8], at: usize| {
-            let at = VirtioHeader::LENGTH + at;
+            let at = prefix + at;
             u16::from_be_bytes([frame[at], frame[at + 1]])
         };
         let network_continues = match network {
@@ -342,7 +346,9 @@ impl Run {
             }
             _ => same(0, 4) && same(6, 16) && same(16, 32) && same(32, 40),
         };
-        if !network_continues || !same(network, network + 4) {
+        // The Ethernet header names the interface that a packet came from.
+        let link = VirtioHeader::LENGTH..prefix;
+        if first[link.clone()] != frame[link] || !network_continues || !same(network, network + 4) {
             return false;
         }
         match self.layout.protocol {
@@ -352,12 +358,11 @@ impl Run {
                     let at = network + TCP_SEQUENCE;
                     (u32::from(half(frame, at)) << 16) | u32::from(half(frame, at + 2))
                 };
-                let options = VirtioHeader::LENGTH + network + TCP_HEADER;
-                let end = VirtioHeader::LENGTH + headers;
+                let options = prefix + network + TCP_HEADER;
+                let end = prefix + headers;
                 sequence(frame) == sequence(first).wrapping_add(self.payload)
                     && same(network + 8, network + TCP_FLAGS)
-                    && (first[VirtioHeader::LENGTH + network + TCP_FLAGS]
-                        ^ frame[VirtioHeader::LENGTH + network + TCP_FLAGS])
+                    && (first[prefix + network + TCP_FLAGS] ^ frame[prefix + network + TCP_FLAGS])
                         & !TCP_LAST
                         == 0
                     && same(network + 14, network + 16)
@@ -379,8 +384,10 @@ impl Run {
     fn write_head(&self, head: &mut [u8], first: &[u8], last: &[u8]) {
         let network = usize::from(self.layout.network);
         let headers = usize::from(self.layout.headers);
-        let (virtio, packet) = head.split_at_mut(VirtioHeader::LENGTH);
-        packet[..headers].copy_from_slice(&first[VirtioHeader::LENGTH..][..headers]);
+        let framing = self.layout.framing;
+        let prefix = framing.prefix();
+        head[..prefix + headers].copy_from_slice(&first[..prefix + headers]);
+        let (before, packet) = head.split_at_mut(prefix);
 
         // A run is no longer than the longest packet.
         let transport_length = (headers - network) as u32 + self.payload;
@@ -401,7 +408,7 @@ impl Run {
         let sum = pseudo_header(packet, network, self.layout.protocol, transport_length);
         let (gso_type, checksum) = match self.layout.protocol {
             Protocol::Tcp => {
-                let flags = VirtioHeader::LENGTH + network + TCP_FLAGS;
+                let flags = prefix + network + TCP_FLAGS;
                 packet[network + TCP_FLAGS] |= last[flags] & TCP_LAST;
                 (gso_type, TCP_CHECKSUM)
             }
@@ -420,13 +427,13 @@ impl Run {
             checksum_start: self.layout.network.into(),
             checksum_offset: checksum as u16,
         };
-        virtio.copy_from_slice(&header.to_bytes());
+        before[..VirtioHeader::LENGTH].copy_from_slice(&framing.to_bytes(header));
     }
 }
 
 /// The place of a flow's run.
-fn place_of(frame: &[u8], protocol: Protocol) -> usize {
-    flow_of(&frame[VirtioHeader::LENGTH..], protocol) as usize % FLOWS
+fn place_of(frame: &[u8], protocol: Protocol, framing: Framing) -> usize {
+    flow_of(&frame[framing.prefix()..], protocol) as usize % FLOWS
 }
 
 /// Places for runs of flows: several times as many as there can be runs, so that few share one.
@@ -439,8 +446,8 @@ const _: () = assert!(BATCH < NO_RUN as usize);
 /// Maximum of IPv4's length field; IPv6 would allow 40 more.
 const MAX_PACKET: usize = 65_535;
 
-/// Maximum length of the headers: virtio, IPv6, and TCP with all options.
-const MAX_HEAD: usize = VirtioHeader::LENGTH + IPV6_HEADER + 60;
+/// Maximum length of the headers: virtio, Ethernet, IPv6, and TCP with all options.
+const MAX_HEAD: usize = Framing::Ethernet.prefix() + IPV6_HEADER + 60;
 
 /// Maximum number of pieces of a batch: two packets that are merged make three.
 pub const PIECES: usize = BATCH / 2 * 3;

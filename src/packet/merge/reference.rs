@@ -8,7 +8,7 @@ use etherparse::{Ipv4Header, Ipv6Header, TcpHeader, UdpHeader};
 use super::flows::{Flow, Oddity, Sent};
 use super::{Merged, Merger, Offload, PIECES};
 use crate::packet::BATCH;
-use crate::packet::virtio::VirtioHeader;
+use crate::packet::virtio::{Framing, VirtioHeader};
 
 /// Fuzzes `assert_cut_gives_back`: the first byte chooses the offload and the size of payloads, and five bytes each a
 /// packet: its flow, payload, oddity, and two of detail.
@@ -40,7 +40,26 @@ pub fn fuzz_merge(data: &[u8]) {
 
 /// Merges `frames`, a batch, and cuts what is written as the kernel does: each flow has its packets again, byte for
 /// byte and in order.
+///
+/// Behind Ethernet headers the same frames are merged in the same way, except over a change of the header.
 pub(super) fn assert_cut_gives_back(frames: &[Vec<u8>], offload: Offload) {
+    let of_one: Vec<Vec<u8>> = frames.iter().map(|it| behind_ethernet(it, 1)).collect();
+    let over_ethernet = written_as(Framing::Ethernet, &of_one, offload);
+    let bare = over_ethernet
+        .iter()
+        .map(|(frame, packets)| (without_ethernet(frame), *packets));
+    assert_eq!(bare.collect::<Vec<_>>(), written(frames, offload));
+
+    let apart = (0..)
+        .zip(frames)
+        .map(|(number, it)| behind_ethernet(it, number));
+    let apart: Vec<Vec<u8>> = apart.collect();
+    let written_apart = written_as(Framing::Ethernet, &apart, offload);
+    assert_eq!(
+        written_apart,
+        apart.into_iter().map(|it| (it, 1)).collect::<Vec<_>>()
+    );
+
     let before: Vec<Vec<u8>> = frames.iter().map(|frame| alone(frame)).collect();
     let mut after = Vec::new();
     for (frame, packets) in written(frames, offload) {
@@ -54,10 +73,31 @@ pub(super) fn assert_cut_gives_back(frames: &[Vec<u8>], offload: Offload) {
     assert_eq!(by_flow(&before), by_flow(&after));
 }
 
-/// The writes for `frames`, each with the number of its packets.
+/// The same frame of a tap device: behind an Ethernet header with this number in its destination.
+fn behind_ethernet(frame: &[u8], number: u8) -> Vec<u8> {
+    let Some((virtio, packet)) = VirtioHeader::split(frame) else {
+        return frame.to_vec();
+    };
+    let header = [2, 0, 0, 0, 0, number, 4, 0, 0, 0, 0, 1, 8, 0];
+    [&Framing::Ethernet.to_bytes(virtio)[..], &header, packet].concat()
+}
+
+/// Its opposite.
+fn without_ethernet(frame: &[u8]) -> Vec<u8> {
+    match Framing::Ethernet.split(frame) {
+        Some((virtio, packet)) => [&virtio.to_bytes()[..], packet].concat(),
+        None => frame.to_vec(),
+    }
+}
+
+/// The writes for `frames` of a tun device, each with the number of its packets.
 pub(super) fn written(frames: &[Vec<u8>], offload: Offload) -> Vec<(Vec<u8>, usize)> {
+    written_as(Framing::Ip, frames, offload)
+}
+
+fn written_as(framing: Framing, frames: &[Vec<u8>], offload: Offload) -> Vec<(Vec<u8>, usize)> {
     let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-    let mut merger = Merger::new(offload);
+    let mut merger = Merger::new(offload, framing);
     let mut pieces = [IoSlice::new(&[]); PIECES];
     let writes = merger.merge(&slices, &mut pieces);
     let whole = |merged: Merged<'_>| {

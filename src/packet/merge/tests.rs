@@ -245,7 +245,7 @@ fn a_write_knows_the_frames_that_it_is_made_of() {
     let mut flows = Flow::all();
     let frames = [TCP4, UDP4, TCP4, UDP4].map(|flow| flows[flow].send(usual(100)));
     let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-    let mut merger = Merger::new(Offload::Tcp);
+    let mut merger = Merger::new(Offload::Tcp, Framing::Ip);
     let mut pieces = [IoSlice::new(&[]); PIECES];
     let writes = merger.merge(&slices, &mut pieces);
     assert_eq!(writes.len(), 3);
@@ -261,7 +261,7 @@ fn a_write_is_as_long_as_its_pieces() {
     let mut flow = Flow::all().swap_remove(TCP4);
     let frames: Vec<Vec<u8>> = (0..3).map(|_| flow.send(usual(100))).collect();
     let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-    let mut merger = Merger::new(Offload::Tcp);
+    let mut merger = Merger::new(Offload::Tcp, Framing::Ip);
     let mut pieces = [IoSlice::new(&[]); PIECES];
     let lengths: Vec<usize> = merger
         .merge(&slices, &mut pieces)

@@ -1,24 +1,27 @@
-//! The calls that the compiler cannot check: with `ring`, the only `unsafe` of the crate.
+//! The calls that the compiler cannot check: with `ring` and `memory`, the only `unsafe` of the crate.
 
 #![allow(
     unsafe_code,
-    reason = "ioctls take what their number says, and schedulers what a pointer leads to: no type tells the compiler"
+    reason = "ioctls take what their number says, schedulers what a pointer leads to, programs in the kernel share memory: \
+              no type tells the compiler"
 )]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd};
 
 use nix::libc::{self, c_int, c_short};
 
 use crate::packet::merge::Offload;
+use crate::packet::virtio::Framing;
 
+pub(super) mod memory;
 pub(super) mod ring;
 
 mod ioctl {
     use nix::libc::{c_int, ifreq};
 
-    // linux/if_tun.h. The kernel reads an `int` through the pointer of the first two; the third takes its flags as the
+    // linux/if_tun.h. The kernel reads an `int` through the pointer of the first three; the last takes its flags as the
     // argument itself.
     nix::ioctl_write_ptr_bad!(
         tun_set_iff,
@@ -26,6 +29,12 @@ mod ioctl {
         ifreq
     );
     nix::ioctl_write_ptr!(tun_set_vnet_hdr_size, b'T', 216, c_int);
+    // Declared as one that reads (`_IOR`), though it writes.
+    nix::ioctl_write_ptr_bad!(
+        tun_set_steering,
+        nix::request_code_read!(b'T', 224, size_of::<c_int>()),
+        c_int
+    );
     nix::ioctl_write_int!(tun_set_offload, b'T', 208);
 }
 
@@ -36,11 +45,25 @@ pub(super) fn into_file(device: impl IntoRawFd) -> File {
     unsafe { File::from_raw_fd(fd) }
 }
 
-/// Attaches `file`, an open `/dev/net/tun`, as one more queue of the tun device `name`, which it makes if need be.
+/// How many queues a device may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queues {
+    /// One.
+    One,
+    /// As many as are attached.
+    Several,
+}
+
+/// Attaches `file`, an open `/dev/net/tun`, as one more queue of the device `name`, which it makes if need be.
 ///
 /// # Errors
 /// The kernel's error; a name that is too long is invalid input.
-pub(super) fn attach_queue(file: &File, name: &str) -> io::Result<()> {
+pub(super) fn attach_queue(
+    file: &File,
+    name: &str,
+    framing: Framing,
+    queues: Queues,
+) -> io::Result<()> {
     // SAFETY: `ifreq` is plain old data, for which all zeros are a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // The last byte stays NUL.
@@ -51,7 +74,15 @@ pub(super) fn attach_queue(file: &File, name: &str) -> io::Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = libc::c_char::from_ne_bytes([from]);
     }
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    let layer = match framing {
+        Framing::Ip => libc::IFF_TUN,
+        Framing::Ethernet => libc::IFF_TAP,
+    };
+    let several = match queues {
+        Queues::One => 0,
+        Queues::Several => libc::IFF_MULTI_QUEUE,
+    };
+    let flags = layer | libc::IFF_NO_PI | libc::IFF_VNET_HDR | several;
     request.ifr_ifru.ifru_flags = flags as c_short;
     // SAFETY: the descriptor is open, as `file` owns it, and `request` is the `ifreq` that TUNSETIFF reads and writes.
     unsafe { ioctl::tun_set_iff(file.as_raw_fd(), &raw const request) }?;
@@ -81,6 +112,17 @@ pub(super) fn set_offload(file: &File, header_size: usize) -> io::Result<Offload
             Ok(Offload::TcpAndUdp)
         }
     }
+}
+
+/// Has `program`, a socket filter, choose the queue of each packet that the device of `file` hands over.
+///
+/// # Errors
+/// The kernel's error.
+pub(super) fn steer(file: &File, program: impl AsFd) -> io::Result<()> {
+    let program: c_int = program.as_fd().as_raw_fd();
+    // SAFETY: both descriptors are open, and `program` is the `int` that TUNSETSTEERINGEBPF reads.
+    unsafe { ioctl::tun_set_steering(file.as_raw_fd(), &raw const program) }?;
+    Ok(())
 }
 
 /// Gives this thread the real-time priority `priority` (SCHED_FIFO); what it starts is scheduled as usual.
