@@ -34,7 +34,7 @@ mod few;
 mod ipv4;
 mod ipv6;
 mod port;
-mod ranges;
+pub(crate) mod ranges;
 pub mod reference;
 pub mod set;
 pub mod special;

@@ -5,9 +5,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The addresses from `start` up to the start of the next range, or to the end of the family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Range<Address> {
-    pub(super) start: Address,
-    pub(super) class: ClassNumber,
+pub(crate) struct Range<Address> {
+    pub(crate) start: Address,
+    pub(crate) class: ClassNumber,
 }
 
 /// A prefix as the span of addresses that it covers.
@@ -59,7 +59,7 @@ struct Span<Net: Prefix> {
 /// The first range starts at address 0, so every address lies in exactly one. Host bits of a
 /// prefix are ignored. Prefixes nest or are apart, never half overlap, so one pass with a stack
 /// of the prefixes that are open at an address is enough.
-pub(super) fn flatten<Net: Prefix>(
+pub(crate) fn flatten<Net: Prefix>(
     prefixes: impl IntoIterator<Item = (Net, ClassNumber)>,
 ) -> Result<Vec<Range<Net::Address>>, BuildError> {
     let mut spans: Vec<Span<Net>> = prefixes

@@ -191,6 +191,27 @@ impl CompiledPolicy {
         self.recognition
     }
 
+    /// The port function of whole packets of `protocol` (`None`: one without ports) to addresses of `class`, and its
+    /// verdict if it has only one.
+    pub(super) fn function_to(
+        &self,
+        class: ClassNumber,
+        protocol: Option<Protocol>,
+    ) -> (PortFunction, Option<Verdict>) {
+        let class = usize::from(class);
+        let plan = &self.plans[class];
+        let single = match protocol {
+            Some(protocol) => plan.single[protocol as usize],
+            None => Some(plan.other),
+        };
+        (self.by_ports[class][place(protocol)], single)
+    }
+
+    /// The verdict of packets that are not from a client.
+    pub(super) fn verdict_of_strangers(&self) -> Verdict {
+        self.unknown_source
+    }
+
     /// Judges one packet: a malformed header is dropped as `malformed`.
     #[inline(never)] // the way of rare packets: kept out of the loop over plain ones
     pub(super) fn judge(&self, received: Received<'_>, memory: &mut Memory) -> Verdict {

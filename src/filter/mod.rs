@@ -14,7 +14,8 @@
 //! The order of the rules is the order of [`Reason`](crate::verdict::Reason). `class` explains why one lookup answers
 //! every question about an address, `ports` how a port decides, `batch` why packets are judged in passes. `reference`
 //! (feature `fuzzing`, and tests) is a slow model of the same verdicts, written like the specification; `agreement`
-//! compares the two, and `leak` proves that no blocked datagram completes behind the filter in fragments.
+//! compares the two, and `leak` proves that no blocked datagram completes behind the filter in fragments. `kernel` is what
+//! a policy forwards for certain, as tables that the kernel can look up.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod agreement;
@@ -22,6 +23,7 @@ mod batch;
 mod class;
 mod compiled;
 mod explain;
+mod kernel;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod leak;
 mod memory;
@@ -35,5 +37,6 @@ pub mod strategy;
 pub use batch::Judge;
 pub use compiled::{CompileError, CompiledPolicy, Generation};
 pub use explain::{Answer, Explanation, Membership, Question, Set};
+pub use kernel::{KernelTables, TableRoom};
 pub use memory::Capacity;
 pub use rule::{Rule, RuleTable};

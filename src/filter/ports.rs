@@ -88,6 +88,22 @@ impl PortFunctions {
         self.verdict_of_range(function, range, source)
     }
 
+    /// The verdict of `function` for this destination port, if it is the same for every source port.
+    pub(super) fn verdict_by_destination(
+        &self,
+        function: PortFunction,
+        destination: u16,
+    ) -> Option<Verdict> {
+        let range = match &self.shared {
+            Some(map) => map.range(destination),
+            None => self.range(function, destination),
+        };
+        match self.cells[function.cells as usize + range] {
+            Decision::Verdict(verdict) => Some(verdict),
+            Decision::SourcePort(_) => None,
+        }
+    }
+
     /// The map shared by all functions of destination ports, if there is one.
     pub(super) fn shared_map(&self) -> Option<&SharedMap> {
         self.shared.as_ref()
