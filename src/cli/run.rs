@@ -105,7 +105,7 @@ fn rehearse(
     policy: &CompiledPolicy,
     capture: Option<&CaptureOptions>,
 ) -> Result<ExitCode, CliError> {
-    let Rehearsal { findings, commands } = gateway::rehearse(policy.policy()).map_err(failed)?;
+    let Rehearsal { findings, commands } = gateway::rehearse(policy).map_err(failed)?;
     let mut text = String::new();
     for finding in &findings {
         let Finding {

@@ -7,8 +7,10 @@
 //! ```
 //!
 //! A diversion decides which packets the filter sees, and may only let packets pass: drops are the filter's alone.
-//! [`nftables`] marks packets and routes the marked ones to the filter's device.
+//! [`ebpf`] has programs at the interfaces of the VPN; [`nftables`] marks packets and routes the marked ones to the
+//! filter's device.
 
+pub mod ebpf;
 pub mod netlink;
 pub mod nftables;
 
@@ -17,15 +19,20 @@ use std::io;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 
-use crate::policy::{DivertScope, FailMode, Policy};
+use crate::filter::CompiledPolicy;
+use crate::packet::Traffic;
+use crate::packet::virtio::Framing;
+use crate::policy::{DivertScope, FailMode};
+use crate::verdict::Verdict;
 
 use self::netlink::Netlink;
+use super::tun::{Acknowledgements, TunDevice};
 use crate::verify::Finding;
 
 /// The kernel state that one policy needs. It prints as the commands that an operator would type.
 pub trait DivertPlan: Clone + fmt::Display {
     /// Derives the plan from `policy`.
-    fn of(policy: &Policy) -> Self;
+    fn of(policy: &CompiledPolicy) -> Self;
 
     /// Summarizes the plan in terms that hold for every implementation.
     fn summary(&self) -> DivertSummary;
@@ -50,8 +57,18 @@ pub trait DivertPlan: Clone + fmt::Display {
 pub trait Divert: Sized {
     /// The kernel state that a policy needs.
     type Plan: DivertPlan;
+    /// The part of the kernel's state that takes more rights than a running gateway keeps.
+    type Prepared;
     /// The reason why the kernel's part cannot be set up, changed or removed.
     type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Its name, as `gateway.diversion` has it.
+    const NAME: &'static str;
+    /// The frames of the filter's device.
+    const FRAMING: Framing;
+
+    /// The kernel settings that the filter's device needs, as paths under `/proc/sys`, and their values.
+    fn settings(device: &str) -> Vec<(String, &'static str)>;
 
     /// The programs that an installed diversion runs.
     fn programs() -> Vec<PathBuf>;
@@ -68,21 +85,44 @@ pub trait Divert: Sized {
     /// Checks this host for anything that would break `plan`, at a start or a reload.
     async fn check_plan(plan: &Self::Plan, netlink: &Netlink) -> Vec<Finding>;
 
+    /// Does what takes more rights than a running gateway keeps; `device` exists, and has no reader yet.
+    ///
+    /// # Errors
+    /// [`Divert::Error`], with nothing left behind.
+    fn prepare(plan: &Self::Plan, device: &TunDevice) -> Result<Self::Prepared, Self::Error>;
+
+    /// Where workers note that they have read what was led to them.
+    fn acknowledgements(prepared: &Self::Prepared) -> Acknowledgements;
+
     /// Diverts the traffic of `plan` to its device, which exists and has a reader. Takes over the leftovers of a killed
     /// process.
     ///
     /// # Errors
     /// [`Divert::Error`], with everything undone except what the fail mode keeps closed.
-    async fn install(netlink: Netlink, plan: Self::Plan) -> Result<Self, Self::Error>;
+    async fn install(
+        netlink: Netlink,
+        plan: Self::Plan,
+        prepared: Self::Prepared,
+    ) -> Result<Self, Self::Error>;
 
     /// Returns the plan in force.
     fn plan(&self) -> &Self::Plan;
 
-    /// Replaces the plan; traffic that both plans divert is diverted without a gap.
+    /// Returns the traffic that the kernel has forwarded by verdicts of the plan in force since it was asked last.
+    fn passed(&self) -> Vec<(Verdict, Traffic)>;
+
+    /// Takes note that interfaces may have come or gone.
+    ///
+    /// # Errors
+    /// [`Divert::Error`].
+    async fn follow(&mut self) -> Result<(), Self::Error>;
+
+    /// Replaces the plan; traffic that both plans divert is diverted without a gap. Returns what [`Divert::passed`] would
+    /// have returned last of the plan before.
     ///
     /// # Errors
     /// [`Divert::Error`], with the plan before in force, as far as the kernel takes it back.
-    async fn change(&mut self, plan: Self::Plan) -> Result<(), Self::Error>;
+    async fn change(&mut self, plan: Self::Plan) -> Result<Vec<(Verdict, Traffic)>, Self::Error>;
 
     /// Compares the kernel's state with the installed one, and restores it. Describes the missing or changed parts;
     /// `None` if there are none.

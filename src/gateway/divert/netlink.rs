@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 
 use crate::verify::Finding;
@@ -122,6 +124,31 @@ impl Netlink {
         Ok(links.iter().filter_map(name_of).collect())
     }
 
+    /// Returns all interfaces.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|error| failed("list the interfaces", error))?;
+        Ok(links.iter().filter_map(Link::of).collect())
+    }
+
+    /// Sets the MTU and queue length of the tap device called `name` and switches it on.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn set_up_tap(&self, name: &str) -> Result<(), NetlinkError> {
+        let index = self.link(name, "set up").await?.header.index;
+        self.switch_on(name, index, TAP_MTU).await
+    }
+
     /// Counts the packets dropped because the queue of the device called `name` was full.
     ///
     /// # Errors
@@ -173,10 +200,16 @@ impl Netlink {
             .execute()
             .await
             .map_err(|error| failed(&what, error))?;
+        self.switch_on(name, index, DEVICE_MTU).await?;
+        Ok(index)
+    }
+
+    async fn switch_on(&self, name: &str, index: u32, mtu: u32) -> Result<(), NetlinkError> {
+        let what = format!("set up {name}");
         // In two steps: in one the kernel switches the device on first, and takes its queue away for a moment to change
         // its length. Packets that the device itself sends at that moment would be counted as lost.
         let sized = LinkUnspec::new_with_index(index)
-            .mtu(DEVICE_MTU)
+            .mtu(mtu)
             .append_extra_attribute(LinkAttribute::TxQueueLen(DEVICE_TX_QUEUE))
             .build();
         let on = LinkUnspec::new_with_index(index).up().build();
@@ -188,7 +221,69 @@ impl Netlink {
                 .await
                 .map_err(|error| failed(&what, error))?;
         }
-        Ok(index)
+        Ok(())
+    }
+}
+
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// The headers of its packets.
+    pub kind: LinkKind,
+    /// True if it is a port of a bridge, whose packets it then is.
+    pub is_bridge_port: bool,
+}
+
+/// The headers that packets of an interface begin with (`ARPHRD_*`, linux/if_arp.h).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkKind {
+    /// Ethernet headers; its address.
+    Ethernet([u8; 6]),
+    /// IP headers: tun, WireGuard, PPP, tunnels.
+    Ip,
+    /// Others, by their name.
+    Other(String),
+}
+
+impl Link {
+    fn of(message: &LinkMessage) -> Option<Self> {
+        let name = name_of(message)?;
+        let address = message.attributes.iter().find_map(|it| match it {
+            LinkAttribute::Address(address) => address.first_chunk::<6>().copied(),
+            _ => None,
+        });
+        let kind = match (message.header.link_layer_type, address) {
+            (LinkLayerType::Ether, Some(address)) => LinkKind::Ethernet(address),
+            (
+                LinkLayerType::None
+                | LinkLayerType::Rawip
+                | LinkLayerType::Ppp
+                | LinkLayerType::Tunnel
+                | LinkLayerType::Tunnel6
+                | LinkLayerType::Sit
+                | LinkLayerType::Ipgre
+                | LinkLayerType::Ip6gre,
+                _,
+            ) => LinkKind::Ip,
+            (other, _) => LinkKind::Other(format!("{other:?}")),
+        };
+        let is_bridge_port = message.attributes.iter().any(|it| {
+            let LinkAttribute::LinkInfo(about) = it else {
+                return false;
+            };
+            let port = LinkInfo::PortKind(InfoPortKind::Bridge);
+            about.contains(&port)
+        });
+        Some(Self {
+            name,
+            index: message.header.index,
+            kind,
+            is_bridge_port,
+        })
     }
 }
 
@@ -237,6 +332,9 @@ pub const DEVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// The largest MTU: no VPN has a larger one, and the device must not refuse any packet that came in.
 pub const DEVICE_MTU: u32 = 65_535;
+
+/// The largest MTU that the kernel gives a tap: 65,535 less its header.
+pub const TAP_MTU: u32 = 65_521;
 
 /// The number of packets that the device queues for the filter: bursts overflow the usual 500.
 pub const DEVICE_TX_QUEUE: u32 = 5_000;

@@ -14,7 +14,7 @@ use super::RunError;
 use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, workers_wanted};
 use crate::filter::CompiledPolicy;
-use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink, device_settings};
+use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
 use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::host::rights::{Needs, Rights};
 use crate::gateway::host::service::{Notice, ServiceManager};
@@ -30,12 +30,14 @@ use crate::gateway::report::status::{
 };
 use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
+use crate::gateway::tun::counters::VerdictCounters;
 use crate::gateway::tun::publish::Published;
 use crate::gateway::tun::schedule::Schedule;
 use crate::gateway::tun::watchdog::Watchdog;
 use crate::gateway::tun::workers::Workers;
-use crate::packet::virtio::Framing;
+use crate::packet::Traffic;
 use crate::policy::{FailMode, GatewayOptions};
+use crate::verdict::Verdict;
 
 /// A running gateway.
 pub(super) struct Gateway<D: Divert> {
@@ -43,6 +45,8 @@ pub(super) struct Gateway<D: Divert> {
     pub(super) netlink: Netlink,
     pub(super) published: Arc<Published>,
     workers: Workers,
+    /// The verdicts by which the kernel has forwarded traffic.
+    passed: VerdictCounters,
     watchdog: Watchdog,
     manager: Arc<ServiceManager>,
     pub(super) rights: Rights,
@@ -104,12 +108,13 @@ impl<D: Divert> Gateway<D> {
 
         let options = first.policy().gateway.clone();
         let count = workers_wanted(&options);
-        let device = TunDevice::create(&summary.device, count, Framing::Ip).map_err(|source| {
+        let device = TunDevice::create(&summary.device, count, D::FRAMING).map_err(|source| {
             RunError::Device {
                 device: summary.device.clone(),
                 source,
             }
         })?;
+        let prepared = D::prepare(&plan, &device).map_err(RunError::divert)?;
         // Real-time scheduling needs rights that the gateway drops next.
         let schedule = Schedule::new(options.realtime, cpus(&options));
         let files = source.files();
@@ -117,12 +122,13 @@ impl<D: Divert> Gateway<D> {
         let query_log = QueryLogOptions::of(first.policy());
         let folder = query_log.as_ref().and_then(|log| log.place.folder());
         written.extend(folder.map(Path::to_owned));
-        let settings = device_settings(&summary.device);
+        let settings = D::settings(&summary.device).into_iter();
+        let settings = settings.map(|(key, _)| Path::new("/proc/sys").join(key));
         let rights = Rights::limit_to(Needs {
             files: &files,
             written: &written,
             control: control_path(&first.policy().gateway),
-            settings: &settings.map(|(key, _)| Path::new("/proc/sys").join(key)),
+            settings: &settings.collect::<Vec<_>>(),
             programs: &D::programs(),
             work: &|| D::check_rights().map_err(|error| error.to_string()),
         });
@@ -138,9 +144,16 @@ impl<D: Divert> Gateway<D> {
         let writer = drops.writer(&first);
         let published = Arc::new(Published::new(first, writer, count));
         let queues = device.into_queues();
-        let workers = Workers::start(queues, &summary.device, &published, &schedule)
-            .map_err(system("start the workers"))?;
-        let divert = D::install(netlink.clone(), plan).await;
+        let acknowledgements = D::acknowledgements(&prepared);
+        let workers = Workers::start(
+            queues,
+            &summary.device,
+            &published,
+            &schedule,
+            &acknowledgements,
+        );
+        let workers = workers.map_err(system("start the workers"))?;
+        let divert = D::install(netlink.clone(), plan, prepared).await;
         let divert = divert.map_err(RunError::divert)?;
         let watchdog = Watchdog::start(workers.io(), Arc::clone(&manager));
         // Subscribed only now, so that the creation of the device is not reported as a change.
@@ -152,6 +165,7 @@ impl<D: Divert> Gateway<D> {
 
         info!(
             generation = published.generation().0,
+            diversion = D::NAME,
             device = summary.device,
             workers = count,
             "ready: {} is in force",
@@ -163,6 +177,7 @@ impl<D: Divert> Gateway<D> {
             netlink,
             published,
             workers,
+            passed: VerdictCounters::default(),
             watchdog,
             manager,
             rights,
@@ -256,8 +271,16 @@ impl<D: Divert> Gateway<D> {
         }
     }
 
+    /// Counts traffic that the kernel has forwarded by verdicts of the policy in force.
+    pub(super) fn count_passed(&self, passed: Vec<(Verdict, Traffic)>) {
+        self.published.count_passed(&self.passed, passed);
+    }
+
     /// Keeps the diversion complete when interfaces come and go.
     async fn follow(&mut self, change: LinkChange) {
+        if let Err(error) = self.divert.follow().await {
+            error!("traffic is not diverted as it should be: {error}");
+        }
         let (name, is_on) = match change {
             LinkChange::Overrun => return self.reconcile().await,
             LinkChange::Up(name) => (name, true),
@@ -315,9 +338,15 @@ impl<D: Divert> Gateway<D> {
 
     /// Collects the state of the gateway, with every rule of all policies so far, idle ones included.
     async fn status(&self) -> Status {
+        self.count_passed(self.divert.passed());
         let summary = self.divert.plan().summary();
         let present = self.netlink.interfaces().await.unwrap_or_default();
-        let verdicts = self.workers.verdicts().into_iter();
+        let mut verdicts = self.workers.verdicts();
+        for (reason, action, traffic) in self.passed.read() {
+            if traffic.packets > 0 {
+                *verdicts.entry((reason, action)).or_default() += traffic;
+            }
+        }
         let rules = self.published.rule_totals().into_iter();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -335,7 +364,7 @@ impl<D: Divert> Gateway<D> {
                 overload_drops: self.netlink.dropped(&summary.device).await.ok(),
                 failed_writes: self.workers.failed_writes(),
             },
-            verdicts: verdicts.map(VerdictStatus::from).collect(),
+            verdicts: verdicts.into_iter().map(VerdictStatus::from).collect(),
             rules: rules.map(RuleStatus::from).collect(),
             evicted_fragments: self.workers.evicted_fragments(),
             media: self.media_status(),

@@ -20,10 +20,10 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use socket2::SockRef;
 
-use super::Diverter;
 use super::options::control_path;
 use crate::filter::CompiledPolicy;
-use crate::gateway::divert::{Divert, DivertPlan};
+use crate::gateway::divert::DivertPlan;
+use crate::gateway::divert::nftables::Diversion;
 use crate::gateway::report::control;
 use crate::gateway::report::status::Status;
 use crate::gateway::resolver::probe::{ProbeClient, Reply};
@@ -300,7 +300,7 @@ impl LiveCheck<'_> {
         };
         let before = count()?;
         let socket = UdpSocket::bind((probe.from, 0))?;
-        let plan = <Diverter as Divert>::Plan::of(self.policy());
+        let plan = Diversion::of(self.policy);
         plan.lead_probes(&socket, probe.to.port())?;
         match probe.to {
             SocketAddr::V4(_) => socket.set_ttl(1)?,

@@ -21,48 +21,76 @@ pub mod resolver_alone;
 
 use std::sync::Arc;
 
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 pub use error::RunError;
 
 use self::lifecycle::Gateway;
 use super::divert::netlink::Netlink;
-use super::divert::{Divert, DivertPlan, nftables};
+use super::divert::{Divert, DivertPlan, ebpf, nftables};
 use super::host::lock::HostLock;
 use super::host::source::PolicySource;
 use super::host::watch::fingerprint;
 use super::record::drops::CaptureOptions;
-use crate::filter::Generation;
-use crate::policy::Policy;
-use crate::policy::Severity;
+use crate::filter::{CompiledPolicy, Generation};
+use crate::policy::{DiversionChoice, Severity};
 use crate::verify::Finding;
 
-/// The way of diverting.
-type Diverter = nftables::Installation;
+/// A way of diverting, chosen for a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Choice {
+    Ebpf,
+    Nftables,
+}
 
 /// Runs a gateway by the policy of `source` until SIGTERM or SIGINT; dropped packets go to `capture`.
 ///
 /// # Errors
 /// [`RunError`]; the kernel is then left as the policy's fail mode specifies.
 pub fn run(source: Arc<dyn PolicySource>, capture: Option<CaptureOptions>) -> Result<(), RunError> {
-    in_runtime(run_with::<Diverter>(source, capture))
+    in_runtime(async {
+        let lock = HostLock::take()?;
+        // A file written after this point counts as changed.
+        let read = fingerprint(&source.files());
+        let first = source.load(Generation(1))?;
+        let ended = match choose(&first) {
+            Choice::Ebpf => run_with::<ebpf::Installation>(source, first, read, capture).await,
+            Choice::Nftables => {
+                run_with::<nftables::Installation>(source, first, read, capture).await
+            }
+        };
+        drop(lock);
+        ended
+    })
+}
+
+/// Chooses the diversion that the policy asks for, or the best one that the kernel and the rights of this process allow.
+fn choose(policy: &CompiledPolicy) -> Choice {
+    match policy.policy().gateway.diversion {
+        DiversionChoice::Ebpf => Choice::Ebpf,
+        DiversionChoice::Nftables => Choice::Nftables,
+        DiversionChoice::Auto => match ebpf::try_out() {
+            Ok(()) => Choice::Ebpf,
+            Err(error) => {
+                info!("diversion by nftables, since eBPF cannot be used here: {error}");
+                Choice::Nftables
+            }
+        },
+    }
 }
 
 async fn run_with<D: Divert>(
     source: Arc<dyn PolicySource>,
+    first: CompiledPolicy,
+    read: u64,
     capture: Option<CaptureOptions>,
 ) -> Result<(), RunError> {
-    let lock = HostLock::take()?;
     let netlink = connect()?;
-    // A file written after this point counts as changed.
-    let read = fingerprint(&source.files());
-    let first = source.load(Generation(1))?;
-    let plan = D::Plan::of(first.policy());
+    let plan = D::Plan::of(&first);
     report(&preflight::check::<D>(first.policy(), &plan, &netlink).await)?;
     let mut gateway = Gateway::<D>::start(source, first, read, plan, netlink, capture).await?;
     let ended = gateway.serve().await;
     let stopped = gateway.stop(&ended).await;
-    drop(lock);
     ended.and(stopped)
 }
 
@@ -79,22 +107,29 @@ pub struct Rehearsal {
 ///
 /// # Errors
 /// [`RunError::System`].
-pub fn rehearse(policy: &Policy) -> Result<Rehearsal, RunError> {
+pub fn rehearse(policy: &CompiledPolicy) -> Result<Rehearsal, RunError> {
     in_runtime(async {
-        let netlink = connect()?;
-        let plan = <Diverter as Divert>::Plan::of(policy);
-        let findings = match HostLock::take() {
-            Ok(_lock) => preflight::check::<Diverter>(policy, &plan, &netlink).await,
-            // The running gateway's own device and files are not findings of their own.
-            Err(held) => vec![Finding::host_error(
-                held.to_string(),
-                "SIGHUP has it take a policy that has changed",
-            )],
-        };
-        Ok(Rehearsal {
-            findings,
-            commands: plan.to_string(),
-        })
+        match choose(policy) {
+            Choice::Ebpf => rehearse_with::<ebpf::Installation>(policy).await,
+            Choice::Nftables => rehearse_with::<nftables::Installation>(policy).await,
+        }
+    })
+}
+
+async fn rehearse_with<D: Divert>(policy: &CompiledPolicy) -> Result<Rehearsal, RunError> {
+    let netlink = connect()?;
+    let plan = D::Plan::of(policy);
+    let findings = match HostLock::take() {
+        Ok(_lock) => preflight::check::<D>(policy.policy(), &plan, &netlink).await,
+        // The running gateway's own device and files are not findings of their own.
+        Err(held) => vec![Finding::host_error(
+            held.to_string(),
+            "SIGHUP has it take a policy that has changed",
+        )],
+    };
+    Ok(Rehearsal {
+        findings,
+        commands: plan.to_string(),
     })
 }
 
@@ -105,8 +140,12 @@ pub fn rehearse(policy: &Policy) -> Result<Rehearsal, RunError> {
 pub fn clean_up() -> Result<(), RunError> {
     in_runtime(async {
         let _lock = HostLock::take()?;
-        let removed = Diverter::remove_leftovers(&connect()?).await;
-        removed.map_err(RunError::divert)
+        let netlink = connect()?;
+        // Both are tried, even if one fails.
+        let programs = ebpf::Installation::remove_leftovers(&netlink).await;
+        let marks = nftables::Installation::remove_leftovers(&netlink).await;
+        programs.map_err(RunError::divert)?;
+        marks.map_err(RunError::divert)
     })
 }
 

@@ -72,7 +72,7 @@ impl<D: Divert> Gateway<D> {
     }
 
     async fn exchange(&mut self, policy: CompiledPolicy) -> Result<(), String> {
-        let wanted = D::Plan::of(policy.policy());
+        let wanted = D::Plan::of(&policy);
         if wanted.summary().interfaces.is_empty() {
             return Err("it names no interface of the VPN (vpn.interfaces)".to_owned());
         }
@@ -90,7 +90,7 @@ impl<D: Divert> Gateway<D> {
             warn!("{key} takes effect at the next start of offramp");
         }
         let changed = self.divert.change(wanted).await;
-        changed.map_err(|error| error.to_string())?;
+        self.count_passed(changed.map_err(|error| error.to_string())?);
         let answered_at = self.dns.as_ref().map_or(&[][..], DnsServer::listen);
         if resolver::listen_addresses(policy.policy()) != answered_at {
             warn!("dns.listen takes effect at the next start of offramp");

@@ -23,6 +23,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::acknowledge::Acknowledgements;
 use super::counters::IoCounters;
 use super::queue::{Queue, Slots, is_gone};
 use crate::datapath::{Backend, BackendError, Judgement, Progress};
@@ -69,6 +70,20 @@ impl TunDevice {
             offload,
             framing,
         })
+    }
+
+    /// Returns the number of its queues.
+    pub fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Has `program`, a socket filter, choose the queue of each packet.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn steer(&self, program: impl AsFd) -> io::Result<()> {
+        let first = self.queues.first();
+        first.map_or(Ok(()), |queue| sys::steer(queue, program))
     }
 
     /// Returns its queues, one for each worker.
@@ -188,11 +203,21 @@ pub struct TunBackend {
     stopping: Option<Instant>,
     started: Instant,
     counters: Arc<IoCounters>,
+    /// The number of its worker.
+    worker: usize,
+    acknowledgements: Acknowledgements,
 }
 
 impl TunBackend {
-    /// Creates the worker's end of `queue`, a queue of the device called `device`.
-    pub fn new(queue: TunQueue, device: &str, stop: StopSignal, counters: Arc<IoCounters>) -> Self {
+    /// Creates the end of worker number `worker` of `queue`, a queue of the device called `device`.
+    pub fn new(
+        queue: TunQueue,
+        device: &str,
+        stop: StopSignal,
+        counters: Arc<IoCounters>,
+        worker: usize,
+        acknowledgements: Acknowledgements,
+    ) -> Self {
         let framing = queue.framing;
         let merger = Merger::new(queue.offload, framing);
         let queue = Queue::new(queue.file);
@@ -207,6 +232,8 @@ impl TunBackend {
             stopping: None,
             started: Instant::now(),
             counters,
+            worker,
+            acknowledgements,
         }
     }
 
@@ -253,6 +280,7 @@ impl Backend for TunBackend {
         self.counters.exchanged();
         let received = self.queue.receive(&mut self.slots);
         let count = received.map_err(|error| self.failed(error))?;
+        self.acknowledgements.read_by(self.worker);
         if self.is_over(count) {
             return Ok(Progress::End);
         }
@@ -315,9 +343,10 @@ pub fn try_open() -> io::Result<()> {
 /// The device file that creates tun devices.
 pub const CLONE_DEVICE: &str = "/dev/net/tun";
 
-/// The longest time that an idle worker waits before it checks for a stop: a few system calls a second.
+/// The longest time that an idle worker waits before it checks for a stop, and tells the kernel that it reads: ten system calls a
+/// second.
 pub const IDLE_LIMIT: Duration = Duration::from_millis(IDLE_MILLISECONDS as u64);
-const IDLE_MILLISECONDS: u8 = 250;
+const IDLE_MILLISECONDS: u8 = 100;
 
 /// The longest time that a stopping worker goes on reading; no more packets are diverted to it by then.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
@@ -341,7 +370,14 @@ mod tests {
             framing: Framing::Ip,
         };
         let stop = StopSignal::new().expect("an event file");
-        let mut backend = TunBackend::new(endless, "zero", stop.clone(), Arc::default());
+        let mut backend = TunBackend::new(
+            endless,
+            "zero",
+            stop.clone(),
+            Arc::default(),
+            0,
+            Acknowledgements::default(),
+        );
         assert_eq!(backend.exchange(&mut Nobody).ok(), Some(Progress::More));
         stop.give();
         let stopped = Instant::now();

@@ -4,6 +4,7 @@
 //!  TunDevice ─▶ TunQueue ─▶ worker thread: TunBackend ─▶ Live (a judgement by what is Published) ─▶ TunBackend
 //! ```
 
+mod acknowledge;
 pub mod counters;
 mod device;
 pub mod publish;
@@ -12,6 +13,7 @@ pub mod schedule;
 pub mod watchdog;
 pub mod workers;
 
+pub use acknowledge::{Acknowledgements, NoteLayout};
 pub use device::{
     CLONE_DEVICE, IDLE_LIMIT, StopSignal, TunBackend, TunDevice, TunQueue, make_plain_device,
     try_open,

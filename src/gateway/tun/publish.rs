@@ -36,7 +36,7 @@ pub struct Published {
 #[derive(Debug)]
 pub struct Enforced {
     policy: CompiledPolicy,
-    /// The counters of each worker, one for each rule.
+    /// The counters of each worker, and those of the kernel, one for each rule.
     rules: Vec<Vec<TrafficTally>>,
     /// Records dropped packets, if the policy or the operator asks for it.
     writer: Option<SampleWriter>,
@@ -61,7 +61,7 @@ pub const OTHERS: &str = "(others)";
 impl Enforced {
     fn new(policy: CompiledPolicy, writer: Option<SampleWriter>, workers: usize) -> Self {
         let of_worker = || policy.rules().iter().map(|_| TrafficTally::default());
-        let rules = (0..workers).map(|_| of_worker().collect()).collect();
+        let rules = (0..=workers).map(|_| of_worker().collect()).collect();
         Self {
             policy,
             rules,
@@ -72,6 +72,11 @@ impl Enforced {
     /// The policy.
     pub fn policy(&self) -> &CompiledPolicy {
         &self.policy
+    }
+
+    /// The counters of its rules that belong to the kernel, behind those of all workers.
+    fn of_kernel(&self) -> Option<&Vec<TrafficTally>> {
+        self.rules.last()
     }
 
     fn add_to(&self, totals: &mut RuleTotals) {
@@ -101,6 +106,18 @@ impl Published {
         let mut past = self.past();
         past.generations.push(before);
         past.fold(&enforced.policy);
+    }
+
+    /// Counts traffic that the kernel has forwarded by verdicts of the current policy: for its rules, and in `counters`.
+    /// Called by one thread.
+    pub fn count_passed(&self, counters: &VerdictCounters, passed: Vec<(Verdict, Traffic)>) {
+        let current = self.current.load();
+        for (verdict, traffic) in passed {
+            counters.add(verdict, traffic);
+            if let (Some(rule), Some(rules)) = (verdict.rule, current.of_kernel()) {
+                rules[rule.index()].add(traffic);
+            }
+        }
     }
 
     /// Returns the current policy.

@@ -13,6 +13,8 @@ use crate::policy::value::{
 /// `[gateway]`: diversion, workers, fail mode, metrics address, drop log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewayOptions {
+    /// `gateway.diversion`.
+    pub diversion: DiversionChoice,
     /// `gateway.divert`.
     pub divert: DivertScope,
     /// Name of the filter's tun device; `None` is [`GatewayOptions::DEVICE`].
@@ -50,6 +52,26 @@ impl GatewayOptions {
     pub const STANDARD_OUTPUT: &'static str = STANDARD_OUTPUT;
     /// Lines a second of the drop log, for each reason, where the file leaves it open: to read along, and for no disk a load.
     pub const DROP_LOG_RATE: u32 = 10;
+}
+
+/// The way in which packets are led to the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DiversionChoice {
+    /// eBPF where the kernel and the rights of the process allow it, else nftables.
+    #[default]
+    Auto,
+    /// Programs at the interfaces of the VPN.
+    Ebpf,
+    /// Marks, routing rules and routes.
+    Nftables,
+}
+
+impl Word for DiversionChoice {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("ebpf", Self::Ebpf),
+        ("nftables", Self::Nftables),
+    ];
 }
 
 /// How much the gateway diverts from the kernel's path.
@@ -135,6 +157,12 @@ impl MarkBits {
     }
 }
 
+const DIVERSION: Key = Key::new("diversion", Kind::word::<DiversionChoice>())
+    .default("\"auto\"")
+    .example("\"nftables\"")
+    .means("The way to the filter: programs at the interfaces of the VPN (`ebpf`), or marks, rules and routes (`nftables`); `auto` takes eBPF where the kernel and the rights of the process allow it")
+    .since("0.1");
+
 const DIVERT: Key = Key::new("divert", Kind::word::<DivertScope>())
     .default("\"suspects\"")
     .example("\"policy\"")
@@ -168,7 +196,7 @@ const ON_FAILURE: Key = Key::new("on_failure", Kind::word::<FailMode>())
 const DEVICE: Key = Key::new("device", Kind::Text(Form::Device))
     .default("\"offramp0\"")
     .example("\"offramp1\"")
-    .means("Name of the filter's tun device")
+    .means("Name of the filter's device: a tap under eBPF, a tun under nftables")
     .since("0.1");
 
 const MARK: Key = Key::new("mark", Kind::Integer(0, u32::MAX as i64))
@@ -214,6 +242,7 @@ pub(in crate::policy) const SECTION: SectionTable = SectionTable {
     header: Header::Single,
     meaning: "The sidecar, `offramp run`, on the concentrator.",
     keys: &[
+        DIVERSION,
         DIVERT,
         DEVICE,
         MARK,
@@ -253,6 +282,7 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
         return GatewayOptions::default();
     };
     GatewayOptions {
+        diversion: section.word_or_default(&DIVERSION, out),
         divert: section.word_or_default(&DIVERT, out),
         device: section.string(&DEVICE, parse_device, out),
         mark: read_mark(&section, out),
@@ -288,6 +318,7 @@ impl GatewayOptions {
     /// Writes the section.
     pub(in crate::policy) fn write(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         header(out, &SECTION)?;
+        pair(out, &DIVERSION, self.diversion.word())?;
         pair(out, &DIVERT, self.divert.word())?;
         if let Some(device) = &self.device {
             pair(out, &DEVICE, &device.value)?;

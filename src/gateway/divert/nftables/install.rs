@@ -10,7 +10,11 @@ use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use super::{firewall, preflight};
 use crate::gateway::divert::Divert;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
+use crate::gateway::tun::{Acknowledgements, TunDevice};
+use crate::packet::Traffic;
+use crate::packet::virtio::Framing;
 use crate::policy::FailMode;
+use crate::verdict::Verdict;
 use crate::verify::Finding;
 
 /// A diversion by marks, routing rules and routes that is in the kernel.
@@ -45,7 +49,15 @@ pub enum DivertError {
 
 impl Divert for Installation {
     type Plan = Diversion;
+    type Prepared = ();
     type Error = DivertError;
+
+    const NAME: &'static str = "nftables";
+    const FRAMING: Framing = Framing::Ip;
+
+    fn settings(device: &str) -> Vec<(String, &'static str)> {
+        device_settings(device).into()
+    }
 
     fn programs() -> Vec<PathBuf> {
         vec![nft::program()]
@@ -65,8 +77,17 @@ impl Divert for Installation {
         preflight::check_settings_and_rules(plan, netlink).await
     }
 
+    fn prepare(_plan: &Diversion, _device: &TunDevice) -> Result<(), DivertError> {
+        Ok(())
+    }
+
+    /// Whether a worker reads is the service manager's concern.
+    fn acknowledgements(_prepared: &()) -> Acknowledgements {
+        Acknowledgements::default()
+    }
+
     /// Nothing is diverted before the last step, which is atomic.
-    async fn install(netlink: Netlink, plan: Diversion) -> Result<Self, DivertError> {
+    async fn install(netlink: Netlink, plan: Diversion, _: ()) -> Result<Self, DivertError> {
         let mut installation = Self {
             netlink,
             device: 0,
@@ -87,8 +108,18 @@ impl Divert for Installation {
         &self.installed
     }
 
+    /// Marks do not count, and no packet is forwarded by them.
+    fn passed(&self) -> Vec<(Verdict, Traffic)> {
+        Vec::new()
+    }
+
+    /// Marks are for names of interfaces, which need not exist.
+    async fn follow(&mut self) -> Result<(), DivertError> {
+        Ok(())
+    }
+
     /// The device, the bits of the mark and the tables stay those of the start.
-    async fn change(&mut self, plan: Diversion) -> Result<(), DivertError> {
+    async fn change(&mut self, plan: Diversion) -> Result<Vec<(Verdict, Traffic)>, DivertError> {
         let before = self.installed.clone();
         let wanted = Diversion {
             device: before.device.clone(),
@@ -99,7 +130,7 @@ impl Divert for Installation {
         match self.change_to(&wanted).await {
             Ok(()) => {
                 self.installed = wanted;
-                Ok(())
+                Ok(Vec::new())
             }
             Err(error) => {
                 // The first error is the one to report.

@@ -48,10 +48,9 @@ use socket2::SockRef;
 use super::netlink;
 use super::{DivertPlan, DivertSummary};
 use crate::address::{PortSet, PrefixSet};
+use crate::filter::CompiledPolicy;
 use crate::plan::{diverted, diverted_on_every_port};
-use crate::policy::{
-    DivertScope, FailMode, GatewayOptions, MarkBits, Policy, PortRange, UnknownSource,
-};
+use crate::policy::{DivertScope, FailMode, GatewayOptions, MarkBits, PortRange, UnknownSource};
 
 /// The kernel state that one policy needs: marks, routing rules and routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +161,8 @@ impl Diversion {
 }
 
 impl DivertPlan for Diversion {
-    fn of(policy: &Policy) -> Self {
+    fn of(policy: &CompiledPolicy) -> Self {
+        let policy = policy.policy();
         let gateway = &policy.gateway;
         // A packet from an unknown source may go anywhere.
         let scope = match policy.filter.unknown_source {
@@ -315,10 +315,13 @@ mod tests {
     use crate::gateway::host::sample;
 
     fn diversion(options: &str) -> Diversion {
-        Diversion::of(&sample::policy(&format!(
-            "[[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n\
+        Diversion::of(&sample::compiled(
+            &format!(
+                "[[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n\
              [[public]]\nname = \"Edge\"\naddresses = [\"167.55.49.32\", \"167.55.49.33\"]\n{options}"
-        )))
+            ),
+            1,
+        ))
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::gateway::host::sample::{assert_one, policy};
-use crate::gateway::run::Diverter;
+use crate::gateway::divert::nftables::Diversion;
+use crate::gateway::host::sample::{assert_one, compiled, policy};
 use crate::policy::Severity;
 
 /// The findings for correct forwarding settings with `changes` applied.
@@ -16,7 +16,7 @@ fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
 }
 
 fn plan(options: &str) -> DivertSummary {
-    <Diverter as Divert>::Plan::of(&policy(options)).summary()
+    Diversion::of(&compiled(options, 1)).summary()
 }
 
 #[test]

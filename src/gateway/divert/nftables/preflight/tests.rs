@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::gateway::divert::DivertPlan;
 use crate::gateway::divert::nftables::firewall;
-use crate::gateway::host::sample::{assert_one, policy};
+use crate::gateway::host::sample::{assert_one, compiled};
 use crate::policy::Severity;
 
 /// Returns the findings for a sound host with `changes` to its settings.
@@ -20,7 +20,7 @@ fn settings_found(changes: &[(&str, i64)]) -> Vec<Finding> {
     ]);
     settings.extend(changes.iter().copied());
     let read = move |key: &str| settings.get(key).copied();
-    check_settings(&Diversion::of(&policy("")), &Settings { read })
+    check_settings(&Diversion::of(&compiled("", 1)), &Settings { read })
 }
 
 #[test]
@@ -38,7 +38,10 @@ fn a_sound_host_has_nothing_to_change() {
         is_local: false,
         is_inverted: false,
     };
-    assert_eq!(check_rules(&Diversion::of(&policy("")), &[local, main]), []);
+    assert_eq!(
+        check_rules(&Diversion::of(&compiled("", 1)), &[local, main]),
+        []
+    );
 }
 
 #[test]
@@ -79,7 +82,7 @@ fn answers_of_the_host_that_would_inherit_the_mark_are_an_error() {
 
 #[test]
 fn a_mark_that_somebody_else_uses_is_found() {
-    let diversion = Diversion::of(&policy(""));
+    let diversion = Diversion::of(&compiled("", 1));
     let rule = |mark, priority| ForeignRule {
         priority,
         mark,
@@ -105,7 +108,7 @@ fn a_mark_that_somebody_else_uses_is_found() {
 
 #[test]
 fn a_firewall_that_stops_by_default_or_sets_marks_is_found() {
-    let diversion = Diversion::of(&policy(""));
+    let diversion = Diversion::of(&compiled("", 1));
     let chain = |name: &str, hook: &str, policy: &str| serde_json::json!({"chain": {"family": "ip", "table": "filter", "name": name, "hook": hook, "policy": policy}});
     let rule = |chain: &str, expr: Value| serde_json::json!({"rule": {"family": "ip", "table": "filter", "chain": chain, "expr": expr}});
     let check = |objects: Vec<Value>| {

@@ -1,0 +1,145 @@
+//! The diversion by eBPF: programs at the interfaces of the VPN lead packets to the filter and back.
+//!
+//! [`EbpfPlan`] is the plan that follows from a policy, [`Installation`] the programs in the kernel.
+//!
+//! ```text
+//!  tun0, vpns* ──▶ entry ──┬── forwarded for certain ──▶ the stack: firewall, routing, NAT
+//!       ▲                  └── anything else
+//!       │                          │ offramp0, a tap
+//!    marked                        ▼
+//!       └───────── leave ◀─── filter: forward ─▶ drop
+//! ```
+//!
+//! The entry program looks up what the policy forwards for certain ([`KernelTables`]), counts and passes it, and leads
+//! everything else to the filter's device. What the filter forwards enters again at the interface where it came from, so
+//! no firewall, route, reverse path filter or NAT of the host sees a difference: no rule of theirs has to be changed.
+//!
+//! The interface travels in the Ethernet header of the tap, in place of the destination. A tun would lose it, and to take
+//! it from a route of the source would let a client send as another. The programs only ever pass packets or lead them on:
+//! drops are the filter's alone.
+//!
+//! A worker that reads nothing for [a quarter of a second](programs::PATIENCE), because it was stopped or hangs, is
+//! noticed by the entry program itself: it passes everything (`on_failure = "open"`) until the worker reads again.
+
+mod install;
+mod programs;
+
+pub use install::{EbpfError, Installation};
+
+use std::fmt;
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use super::netlink;
+use super::{DivertPlan, DivertSummary};
+use crate::filter::{CompiledPolicy, KernelTables};
+use crate::policy::{DivertScope, FailMode, GatewayOptions};
+
+/// The programs and tables that one policy needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EbpfPlan {
+    /// The interfaces on which clients' packets enter; a trailing `*` matches any suffix.
+    pub interfaces: Vec<String>,
+    /// The share of the traffic that is diverted.
+    pub scope: DivertScope,
+    /// The fate of diverted packets while nobody reads them.
+    pub on_failure: FailMode,
+    /// The filter's tap device.
+    pub device: String,
+    /// The packets that the policy forwards for certain.
+    tables: Arc<KernelTables>,
+}
+
+impl DivertPlan for EbpfPlan {
+    fn of(policy: &CompiledPolicy) -> Self {
+        let gateway = &policy.policy().gateway;
+        // The tables leave spoofed sources to the judge, who drops them.
+        let tables = match gateway.divert {
+            DivertScope::All => KernelTables::empty(policy.generation()),
+            DivertScope::Policy | DivertScope::Suspects => KernelTables::of(policy),
+        };
+        let interfaces = policy.policy().vpn.interfaces.iter();
+        Self {
+            interfaces: interfaces.map(|name| name.value.clone()).collect(),
+            scope: gateway.divert,
+            on_failure: gateway.on_failure,
+            device: gateway.device.as_ref().map_or_else(
+                || GatewayOptions::DEVICE.to_owned(),
+                |device| device.value.clone(),
+            ),
+            tables: Arc::new(tables),
+        }
+    }
+
+    fn summary(&self) -> DivertSummary {
+        DivertSummary {
+            interfaces: self.interfaces.clone(),
+            device: self.device.clone(),
+            scope: self.scope,
+            prefixes: self.tables.rows().len(),
+            on_failure: self.on_failure,
+        }
+    }
+
+    fn lead_probes(&self, _socket: &UdpSocket, _port: u16) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn keys_for_restart(&self, running: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("gateway.device", running.device != self.device),
+            ("gateway.on_failure", running.on_failure != self.on_failure),
+        ];
+        let changed = keys.iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| *key).collect()
+    }
+}
+
+/// Prints what is done; programs have no command of their own.
+impl fmt::Display for EbpfPlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = &self.device;
+        writeln!(out, "# the filter's device, which ends with the process")?;
+        writeln!(out, "ip tuntap add dev {device} mode tap vnet_hdr")?;
+        writeln!(out, "sysctl -w net/ipv6/conf/{device}/disable_ipv6=1")?;
+        writeln!(
+            out,
+            "ip link set {device} mtu {} txqueuelen {} up",
+            netlink::TAP_MTU,
+            netlink::DEVICE_TX_QUEUE
+        )?;
+        writeln!(
+            out,
+            "\n# programs (eBPF), before those of others, where packets enter from"
+        )?;
+        for interface in &self.interfaces {
+            writeln!(
+                out,
+                "#   {interface}: passes what the policy forwards for certain, leads the rest to {device}"
+            )?;
+        }
+        writeln!(
+            out,
+            "#   {device}: leads what the filter forwards back to its interface"
+        )?;
+        writeln!(
+            out,
+            "# firewall, routes, reverse path filters and NAT stay as they are"
+        )
+    }
+}
+
+/// Loads the programs and gives them up again.
+///
+/// # Errors
+/// The reason why they cannot be used here: the kernel, or the rights of this process.
+pub fn try_out() -> Result<(), EbpfError> {
+    let nothing = KernelTables::empty(crate::filter::Generation(0));
+    let target = programs::Target {
+        index: 1,
+        workers: 1,
+    };
+    programs::Programs::load(target, programs::Room::of(&nothing), FailMode::Open)?;
+    Ok(())
+}

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: (MIT OR GPL-2.0-only)
+//
+// Three programs of the eBPF diversion, which the kernel runs for each packet:
+//
+//   tun0, vpns*   ──▶ entry ──┬─ certain to be forwarded ──────────────▶ the stack, as if nothing were here
+//   ▲                         └─ everything else ──▶ offramp0 ──▶ filter (userspace): forward or drop
+//   └──── marked ◀── leave ◀─────────────────────────── offramp0 ◀── what it forwards
+//
+// entry_ip and entry_ethernet run where packets enter from a VPN interface, leave where the filter writes them back.
+// No verdict is given here: a packet passes if every packet with its addresses, protocol and ports is forwarded, which
+// the filter's tables say; whatever is not plain goes to the filter. A packet that returns is marked, and enters once more
+// at the interface that it came from: firewalls, connection tracking and counters of later stages see it once.
+//
+// Tables are rows of 256 cells, in one array. A cell either ends the lookup or is the number of the row that the next
+// byte selects a cell of: addresses are looked up byte by byte, and so are ports.
+//
+//   rows of one generation        cell
+//   0..255   IPv4, by byte 1      ┌───┬────────────────────────┐
+//   256      IPv6, byte 0         │ 0 │ number of the next row │
+//   257..    classes, then others │ 1 │ result, 15 bits        │
+//                                 └───┴────────────────────────┘
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+char license_of_program[] SEC("license") = "Dual MIT/GPL";
+
+// Set before the program is loaded.
+const volatile __u32 DEVICE;   // index of offramp0
+const volatile __u32 MARK;     // of packets that return
+const volatile __u32 WORKERS;  // queues of offramp0
+const volatile __u32 COUNTERS; // of each CPU
+const volatile __u64 PATIENCE; // nanoseconds until a worker that reads nothing counts as hung
+
+#define ROW 256
+#define IPV6_ROOT 256
+#define CLASS_ROOT 257
+#define CLASS_CELLS 4 // of one class: for its sources, then for its destinations by TCP, UDP and other protocols
+#define RESULT 0x8000 // a cell that ends the lookup
+#define CLIENT 0x4000 // in the result of an address: it is a client's
+#define MAX_WORKERS 256
+
+struct row {
+    __u16 cells[ROW];
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1); // set when it is loaded, as for all maps
+    __type(key, __u32);
+    __type(value, struct row);
+} rows SEC(".maps");
+
+struct traffic {
+    __u64 packets;
+    __u64 bytes;
+};
+
+// Of each CPU in turn: two for packets that the filter did not see, then one for each verdict.
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct traffic);
+} counters SEC(".maps");
+
+enum { UNREAD_PASSED, BYPASSED };
+
+// Written by the gateway, but for `waiting_since`.
+struct control {
+    __u64 tables; // in force: the first of their rows, and in the upper half the first of their counters
+    __u64 bypass; // 1: everything passes
+    __u64 closed; // 1: what a hung worker should judge is not passed
+    __u64 reserved[5];
+    struct {
+        __u64 waiting_since; // when the oldest packet that its worker has not read was diverted; 0: none
+        __u64 reserved[7];   // a cache line of its own
+    } workers[MAX_WORKERS];
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct control);
+} control SEC(".maps");
+
+// Interfaces that packets may return to.
+struct interface {
+    __u8 address[6]; // its MAC address
+    __u16 has_ethernet;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct interface);
+} interfaces SEC(".maps");
+
+struct ethernet {
+    __u16 tag; // of the destination: ours
+    __u32 interface;
+    __u8 source[6];
+    __be16 protocol;
+} __attribute__((packed));
+
+// A locally administered address, 02:0f:.., so that no bridge or sniffer takes it for another's.
+#define TAG bpf_htons(0x020f)
+
+// RFC 791 §3.1, and the first four bytes behind it.
+struct ipv4 {
+    __u8 version_and_length;
+    __u8 service;
+    __be16 length;
+    __be16 id;
+    __be16 fragment;
+    __u8 ttl;
+    __u8 protocol;
+    __be16 checksum;
+    __u8 source[4];
+    __u8 destination[4];
+    __u8 ports[4];
+};
+
+// RFC 8200 §3, and the first four bytes behind it.
+struct ipv6 {
+    __u8 version;
+    __u8 flow[3];
+    __be16 length;
+    __u8 next_header;
+    __u8 hop_limit;
+    __u8 source[16];
+    __u8 destination[16];
+    __u8 ports[4];
+};
+
+// To programs of others at this interface, and then to the stack: TCX_NEXT on new kernels, the same number on old ones.
+#define PASS TC_ACT_UNSPEC
+
+#define TCP 6
+#define UDP 17
+#define ICMPV6 58
+
+#define ETHERNET 14
+#define IPV4 0x0800
+#define IPV6 0x86dd
+
+static __always_inline struct control *shared(void)
+{
+    __u32 first = 0;
+    return bpf_map_lookup_elem(&control, &first);
+}
+
+static __always_inline __u32 cell(__u32 base, __u32 row, __u8 byte)
+{
+    __u32 key = base + row;
+    struct row *found = bpf_map_lookup_elem(&rows, &key);
+    return found ? found->cells[byte] : 0;
+}
+
+// Follows `bytes` from `row` to a cell with a result; 0 without one.
+static __always_inline __u32 lookup(__u32 base, __u32 row, const __u8 *bytes, int count)
+{
+#pragma unroll
+    for (int at = 0; at < count; at++) {
+        __u32 found = cell(base, row, bytes[at]);
+        if (found & RESULT)
+            return found & ~RESULT;
+        row = found;
+    }
+    return 0;
+}
+
+static __always_inline __u32 of_class(__u32 base, __u32 class, __u32 at)
+{
+    __u32 number = (class & ~CLIENT) * CLASS_CELLS + at;
+    return cell(base, CLASS_ROOT + number / ROW, number % ROW);
+}
+
+// The counter of packets that the filter would forward for certain; 0: let it judge.
+static __always_inline __u32 certain(__u32 base, __u32 source, __u32 destination, __u8 protocol, const __u8 *ports)
+{
+    if (!(source & CLIENT)) {
+        __u32 found = of_class(base, source, 0);
+        return found & RESULT ? found & ~RESULT : 0;
+    }
+    __u32 found = of_class(base, destination, protocol == TCP ? 1 : protocol == UDP ? 2 : 3);
+    if (found & RESULT)
+        return found & ~RESULT;
+    return lookup(base, found, ports + 2, 2);
+}
+
+// Counts a packet as what it is on the wire: a super-packet of TCP or UDP as its segments, each with headers of its own.
+static __always_inline void count(struct __sk_buff *skb, __u32 link, __u8 protocol, __u32 counter)
+{
+    __u32 key = bpf_get_smp_processor_id() * COUNTERS + counter;
+    struct traffic *traffic = bpf_map_lookup_elem(&counters, &key);
+    if (!traffic)
+        return;
+    __u64 packets = 1, bytes = skb->len - link;
+    __u32 segment = skb->gso_size;
+    if (segment && protocol) {
+        __u32 headers = skb->protocol == bpf_htons(IPV4) ? 20 : 40;
+        __u8 offset = 0;
+        if (protocol == UDP)
+            headers += 8;
+        else if (!bpf_skb_load_bytes(skb, link + headers + 12, &offset, 1))
+            headers += (offset >> 4) * 4; // RFC 9293 §3.1: data offset
+        if (bytes > headers) {
+            packets = (bytes - headers + segment - 1) / segment;
+            bytes += (packets - 1) * headers;
+        }
+    }
+    traffic->packets += packets;
+    traffic->bytes += bytes;
+}
+
+// Leads a packet to the filter; `flow` chooses its worker.
+static __always_inline int divert(struct __sk_buff *skb, struct control *control, __u32 link, __u32 flow)
+{
+    __u32 number = flow % WORKERS;
+    if (number >= MAX_WORKERS)
+        return PASS;
+    __u64 *waiting_since = &control->workers[number].waiting_since;
+    __u64 since = *(volatile __u64 *)waiting_since;
+    __u64 now = bpf_ktime_get_ns();
+    if (!since) {
+        *(volatile __u64 *)waiting_since = now;
+    } else if (now > since && now - since > PATIENCE && !control->closed) {
+        count(skb, link, 0, UNREAD_PASSED);
+        return PASS;
+    }
+    __be16 protocol = skb->protocol;
+    if (!link && bpf_skb_change_head(skb, ETHERNET, 0))
+        return PASS;
+    void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+    struct ethernet *header = data;
+    if ((void *)(header + 1) > end)
+        return PASS;
+    header->tag = TAG;
+    header->interface = skb->ingress_ifindex;
+    if (!link)
+        header->protocol = protocol;
+    return bpf_redirect(DEVICE, 0);
+}
+
+// A hash of both addresses: all packets of a flow have the same, also its fragments.
+static __always_inline __u32 mix(__u32 sum)
+{
+    return (sum * 0x9e3779b1) >> 16;
+}
+
+static __always_inline __u32 word(const __u8 *bytes)
+{
+    return *(const __u32 *)bytes;
+}
+
+static __always_inline __u32 flow_of_ipv6(const struct ipv6 *ip)
+{
+    __u32 sum = 0;
+#pragma unroll
+    for (int at = 0; at < 16; at += 4)
+        sum = sum * 31 + (word(ip->source + at) ^ word(ip->destination + at) * 7);
+    return mix(sum);
+}
+
+static __always_inline __u32 flow_of_ipv4(const struct ipv4 *ip)
+{
+    return mix(word(ip->source) ^ word(ip->destination) * 7);
+}
+
+static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
+{
+    if (skb->mark == MARK) {
+        skb->mark = 0;
+        return PASS;
+    }
+    __u32 protocol = skb->protocol;
+    // Of Ethernet, frames for another VLAN are another interface's, and those for many or for others are not forwarded.
+    if ((protocol != bpf_htons(IPV4) && protocol != bpf_htons(IPV6)) ||
+        (link && (skb->vlan_present || skb->pkt_type != 0)))
+        return PASS;
+    struct control *control = shared();
+    if (!control)
+        return PASS;
+    if (control->bypass) {
+        count(skb, link, 0, BYPASSED);
+        return PASS;
+    }
+
+    __u64 tables = *(volatile __u64 *)&control->tables; // once: both parts are of one generation
+    __u32 base = tables, counter = 0, flow = 0;
+    __u8 transport = 0;
+    __u32 headers = link + (protocol == bpf_htons(IPV4) ? sizeof(struct ipv4) : sizeof(struct ipv6));
+    if (skb->data + headers > skb->data_end)
+        bpf_skb_pull_data(skb, headers);
+    void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+    __u32 length = skb->len - link;
+    if (protocol == bpf_htons(IPV4)) {
+        struct ipv4 *ip = data + link;
+        if ((void *)(ip + 1) > end)
+            return divert(skb, control, link, 0);
+        flow = flow_of_ipv4(ip);
+        __u32 says = bpf_ntohs(ip->length);
+        // Whole, without options, and as long as it says: src/packet/plain.rs.
+        if (ip->version_and_length == 0x45 && !(ip->fragment & bpf_htons(0x3fff)) && says >= sizeof(*ip) &&
+            says <= length) {
+            __u32 source = lookup(base, ip->source[0], ip->source + 1, 3);
+            __u32 destination = lookup(base, ip->destination[0], ip->destination + 1, 3);
+            transport = ip->protocol;
+            counter = certain(base, source, destination, transport, ip->ports);
+        }
+    } else {
+        struct ipv6 *ip = data + link;
+        if ((void *)(ip + 1) > end)
+            return divert(skb, control, link, 0);
+        flow = flow_of_ipv6(ip);
+        __u32 says = bpf_ntohs(ip->length);
+        if (ip->version >> 4 == 6 && says >= 4 && says + 40 <= length &&
+            (ip->next_header == TCP || ip->next_header == UDP || ip->next_header == ICMPV6)) {
+            __u32 source = lookup(base, IPV6_ROOT, ip->source, 16);
+            __u32 destination = lookup(base, IPV6_ROOT, ip->destination, 16);
+            transport = ip->next_header;
+            counter = certain(base, source, destination, transport, ip->ports);
+        }
+    }
+    if (!counter)
+        return divert(skb, control, link, flow);
+    count(skb, link, transport, (tables >> 32) + counter);
+    return PASS;
+}
+
+// At an interface whose packets begin with the IP header: tun, WireGuard, PPP.
+SEC("classifier")
+int entry_ip(struct __sk_buff *skb)
+{
+    return entry(skb, 0);
+}
+
+// At an interface whose packets begin with an Ethernet header: tap, VLAN, veth.
+SEC("classifier")
+int entry_ethernet(struct __sk_buff *skb)
+{
+    return entry(skb, ETHERNET);
+}
+
+// At offramp0: leads what the filter forwards back to the interface that it came from.
+SEC("classifier")
+int leave(struct __sk_buff *skb)
+{
+    void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+    struct ethernet *header = data;
+    if ((void *)(header + 1) > end || header->tag != TAG)
+        return TC_ACT_SHOT; // not of the filter: nothing else is to send here
+    __u32 index = header->interface;
+    struct interface *interface = bpf_map_lookup_elem(&interfaces, &index);
+    if (!interface)
+        return TC_ACT_SHOT; // its interface is gone
+    if (interface->has_ethernet)
+        __builtin_memcpy(header, interface->address, sizeof(interface->address));
+    skb->mark = MARK;
+    return bpf_redirect(index, BPF_F_INGRESS);
+}
+
+// Chooses the queue of offramp0, and so the worker, that the entry program has noted.
+SEC("socket")
+int steer(struct __sk_buff *skb)
+{
+    struct {
+        __u8 bytes[40];
+        __be16 protocol;
+    } packet __attribute__((aligned(8)));
+    if (bpf_skb_load_bytes(skb, 12, &packet.protocol, 2))
+        return 0;
+    if (packet.protocol == bpf_htons(IPV4)) {
+        if (bpf_skb_load_bytes(skb, ETHERNET, packet.bytes, 20))
+            return 0;
+        return flow_of_ipv4((struct ipv4 *)packet.bytes) % WORKERS;
+    }
+    if (bpf_skb_load_bytes(skb, ETHERNET, packet.bytes, 40))
+        return 0;
+    return flow_of_ipv6((struct ipv6 *)packet.bytes) % WORKERS;
+}

@@ -1,0 +1,405 @@
+//! [`Programs`]: the programs in the kernel, and the maps that the gateway shares with them.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, SocketFilter, TcAttachType, tc};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfError, EbpfLoader};
+
+use crate::filter::KernelTables;
+use crate::gateway::sys::memory::{SharedMemory, await_programs};
+use crate::packet::Traffic;
+use crate::policy::FailMode;
+
+/// The programs, loaded, and their maps. All of it is gone with this value.
+#[derive(Debug)]
+pub(super) struct Programs {
+    ebpf: Ebpf,
+    rows: SharedMemory,
+    counters: SharedMemory,
+    control: Arc<SharedMemory>,
+    interfaces: HashMap<MapData, u32, [u8; 8]>,
+    room: Room,
+    processors: usize,
+    /// The half of the rows and counters that is in force.
+    half: usize,
+}
+
+/// The rows and counters that tables may have, in each of the two halves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    rows: usize,
+    counters: usize,
+}
+
+/// The device that the programs lead packets to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    /// Its index.
+    pub(super) index: u32,
+    /// Its queues, each with a worker.
+    pub(super) workers: usize,
+}
+
+/// An interface that packets return to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Headers {
+    /// Its packets begin with the IP header.
+    Ip,
+    /// They begin with an Ethernet header; this is the interface's own address.
+    Ethernet([u8; 6]),
+}
+
+/// The reason why a program cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramsError {
+    /// The kernel does not take the object.
+    #[error("the kernel does not load it: {}", chain(.0))]
+    Load(#[from] EbpfError),
+    /// The kernel does not take a program, or does not attach it.
+    #[error("{}", chain(.0))]
+    Program(#[from] ProgramError),
+    /// A classifier queue of an interface.
+    #[error("{}", chain(.0))]
+    Classifier(#[from] TcError),
+    /// A map.
+    #[error("{}", chain(.0))]
+    Map(#[from] MapError),
+    /// Memory is not shared.
+    #[error("a map is not mapped: {0}")]
+    Memory(#[from] io::Error),
+    /// The object lacks a part.
+    #[error("the object has no {0}")]
+    Missing(&'static str),
+}
+
+/// An error with its causes: the crate's own messages leave them out.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        // Some repeat their cause.
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    // The verifier's log is for those who change the program.
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+impl Room {
+    /// Room for `tables`, and for a policy that grows.
+    pub(super) fn of(tables: &KernelTables) -> Self {
+        Self {
+            rows: (tables.rows().len() * 2).next_power_of_two().max(1024),
+            counters: (tables.verdicts().len() * 2).next_power_of_two().max(64),
+        }
+    }
+
+    /// Returns `true` if `tables` have room.
+    pub(super) fn fits(self, tables: &KernelTables) -> bool {
+        tables.rows().len() <= self.rows && tables.verdicts().len() < self.counters
+    }
+
+    fn counters_of_processor(self) -> usize {
+        UNJUDGED + 2 * self.counters
+    }
+}
+
+impl Programs {
+    /// Loads the programs for `target`; they pass everything until tables are [put into force](Self::enforce).
+    ///
+    /// # Errors
+    /// [`ProgramsError`]: the kernel has no eBPF as needed, or this process may not use it.
+    pub(super) fn load(
+        target: Target,
+        room: Room,
+        on_failure: FailMode,
+    ) -> Result<Self, ProgramsError> {
+        let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        let rows = 2 * room.rows;
+        let counters = processors * room.counters_of_processor();
+        let patience = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("DEVICE", &target.index, true)
+            .override_global("MARK", &MARK, true)
+            .override_global("PATIENCE", &patience, true);
+        let workers = target.workers as u32;
+        let counters_of_processor = room.counters_of_processor() as u32;
+        loader
+            .override_global("WORKERS", &workers, true)
+            .override_global("COUNTERS", &counters_of_processor, true)
+            .map_max_entries("rows", rows as u32)
+            .map_max_entries("counters", counters as u32)
+            .map_max_entries("interfaces", MAX_INTERFACES);
+        let mut ebpf = loader.load(OBJECT)?;
+        for name in [ENTRY_IP, ENTRY_ETHERNET, LEAVE] {
+            classifier(&mut ebpf, name)?.load()?;
+        }
+        steering(&mut ebpf)?.load()?;
+        let mut shared = |name, words| -> Result<SharedMemory, ProgramsError> {
+            let map = ebpf.take_map(name).ok_or(ProgramsError::Missing(name))?;
+            let Map::Array(map) = map else {
+                return Err(ProgramsError::Missing(name));
+            };
+            Ok(SharedMemory::of_map(map.fd(), words)?)
+        };
+        let rows = shared("rows", rows * WORDS_OF_ROW)?;
+        let counters = shared("counters", counters * WORDS_OF_COUNTER)?;
+        let control = shared("control", CONTROL_WORDS)?;
+        let interfaces = ebpf.take_map("interfaces");
+        let interfaces = interfaces.ok_or(ProgramsError::Missing("interfaces"))?;
+        let programs = Self {
+            ebpf,
+            rows,
+            counters,
+            control: Arc::new(control),
+            interfaces: HashMap::try_from(interfaces)?,
+            room,
+            processors,
+            half: 1,
+        };
+        programs.set(BYPASS, 1);
+        programs.set(CLOSED, u64::from(on_failure == FailMode::Closed));
+        Ok(programs)
+    }
+
+    /// The words that workers note in that they have read their queues.
+    pub(super) fn control(&self) -> &Arc<SharedMemory> {
+        &self.control
+    }
+
+    /// The room of each half.
+    pub(super) fn room(&self) -> Room {
+        self.room
+    }
+
+    /// The socket filter that chooses a queue of the device.
+    pub(super) fn steering(&mut self) -> Result<impl AsFd, ProgramsError> {
+        Ok(steering(&mut self.ebpf)?.fd()?.try_clone()?)
+    }
+
+    /// Puts `tables` into force, which [fit](Room::fits). No packet sees a part of them beside a part of others.
+    ///
+    /// Returns once no packet is looked up in the tables before.
+    pub(super) fn enforce(&mut self, tables: &KernelTables) {
+        let half = 1 - self.half;
+        let first_row = half * self.room.rows;
+        let words = &self.rows.words()[first_row * WORDS_OF_ROW..];
+        for (row, words) in tables.rows().iter().zip(words.chunks_exact(WORDS_OF_ROW)) {
+            let (cells, _) = row.as_chunks::<4>();
+            for ([a, b, c, d], word) in cells.iter().zip(words) {
+                let [a, b, c, d] = [a, b, c, d].map(|cell| cell.to_ne_bytes());
+                let bytes = [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]];
+                word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+            }
+        }
+        for number in 0..self.room.counters {
+            for word in self.counter(half, number).flatten() {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+        // The program adds the number of a counter, from 1 on.
+        let first_counter = UNJUDGED + half * self.room.counters;
+        let tables = (first_counter as u64) << 32 | first_row as u64;
+        self.control.words()[TABLES].store(tables, Ordering::Release);
+        self.set(BYPASS, 0);
+        self.half = half;
+        if await_programs().is_err() {
+            // A program runs for less than a microsecond, but its processor may be taken away from it.
+            std::thread::sleep(GRACE);
+        }
+    }
+
+    /// The traffic that passed so far for each verdict of the tables in force; `count` verdicts.
+    pub(super) fn passed(&self, count: usize) -> Vec<Traffic> {
+        self.passed_by(self.half, count)
+    }
+
+    /// Likewise, of the tables that were in force before.
+    pub(super) fn passed_before(&self, count: usize) -> Vec<Traffic> {
+        self.passed_by(1 - self.half, count)
+    }
+
+    fn passed_by(&self, half: usize, count: usize) -> Vec<Traffic> {
+        let numbers = 1..=count.min(self.room.counters - 1);
+        numbers
+            .map(|number| sum(self.counter(half, number)))
+            .collect()
+    }
+
+    /// The traffic that passed without a verdict: unread by a worker in time, and by command.
+    pub(super) fn unjudged(&self) -> [Traffic; UNJUDGED] {
+        std::array::from_fn(|number| sum(self.of_processors(number)))
+    }
+
+    /// Has everything pass, or everything be judged again.
+    pub(super) fn bypass(&self, on: bool) {
+        self.set(BYPASS, on.into());
+    }
+
+    fn set(&self, word: usize, value: u64) {
+        self.control.words()[word].store(value, Ordering::Relaxed);
+    }
+
+    /// Counter `number` of a half, of each processor.
+    fn counter(&self, half: usize, number: usize) -> impl Iterator<Item = &[AtomicU64]> {
+        self.of_processors(UNJUDGED + half * self.room.counters + number)
+    }
+
+    fn of_processors(&self, number: usize) -> impl Iterator<Item = &[AtomicU64]> {
+        let processors = (0..self.processors).map(|it| it * self.room.counters_of_processor());
+        processors.map(move |first| {
+            let at = (first + number) * WORDS_OF_COUNTER;
+            &self.counters.words()[at..at + WORDS_OF_COUNTER]
+        })
+    }
+
+    /// Attaches the entry program to `interface`, before all programs of others, and lets packets return to it.
+    pub(super) fn attach_entry(
+        &mut self,
+        interface: &str,
+        index: u32,
+        headers: Headers,
+    ) -> Result<SchedClassifierLink, ProgramsError> {
+        let (program, address) = entry_of(headers);
+        self.interfaces.insert(index, address, 0)?;
+        attach(classifier(&mut self.ebpf, program)?, interface)
+    }
+
+    /// Attaches the program that leads packets back, to the filter's device.
+    pub(super) fn attach_leave(
+        &mut self,
+        device: &str,
+    ) -> Result<SchedClassifierLink, ProgramsError> {
+        attach(classifier(&mut self.ebpf, LEAVE)?, device)
+    }
+
+    /// Replaces the program of `link`, which is attached to an interface of such headers, by this one of `self`.
+    pub(super) fn take_over(
+        &mut self,
+        link: SchedClassifierLink,
+        at: Option<(u32, Headers)>,
+    ) -> Result<SchedClassifierLink, ProgramsError> {
+        let name = match at {
+            None => LEAVE,
+            Some((index, headers)) => {
+                let (program, address) = entry_of(headers);
+                self.interfaces.insert(index, address, 0)?;
+                program
+            }
+        };
+        let program = classifier(&mut self.ebpf, name)?;
+        let id = program.attach_to_link(link)?;
+        Ok(program.take_link(id)?)
+    }
+
+    /// Forgets an interface that is gone.
+    pub(super) fn forget(&mut self, index: u32) {
+        // It may have been forgotten already.
+        _ = self.interfaces.remove(&index);
+    }
+}
+
+/// The entry program for an interface, and what is noted of it.
+fn entry_of(headers: Headers) -> (&'static str, [u8; 8]) {
+    match headers {
+        Headers::Ip => (ENTRY_IP, [0; 8]),
+        Headers::Ethernet([a, b, c, d, e, f]) => (ENTRY_ETHERNET, [a, b, c, d, e, f, 1, 0]),
+    }
+}
+
+fn sum<'a>(counters: impl Iterator<Item = &'a [AtomicU64]>) -> Traffic {
+    let mut sum = Traffic::default();
+    for counter in counters {
+        if let [packets, bytes] = counter {
+            sum += Traffic {
+                packets: packets.load(Ordering::Relaxed),
+                bytes: bytes.load(Ordering::Relaxed),
+            };
+        }
+    }
+    sum
+}
+
+fn classifier<'e>(
+    ebpf: &'e mut Ebpf,
+    name: &'static str,
+) -> Result<&'e mut SchedClassifier, ProgramsError> {
+    let program = ebpf.program_mut(name).ok_or(ProgramsError::Missing(name))?;
+    Ok(program.try_into()?)
+}
+
+fn steering(ebpf: &mut Ebpf) -> Result<&mut SocketFilter, ProgramsError> {
+    let program = ebpf
+        .program_mut("steer")
+        .ok_or(ProgramsError::Missing("steer"))?;
+    Ok(program.try_into()?)
+}
+
+/// Attaches `program` to what enters at `interface`: by a link that ends with this process, or before Linux 6.6 by a filter
+/// of the interface's queue.
+fn attach(
+    program: &mut SchedClassifier,
+    interface: &str,
+) -> Result<SchedClassifierLink, ProgramsError> {
+    let options = if has_links() {
+        TcAttachOptions::TcxOrder(LinkOrder::first())
+    } else {
+        match tc::qdisc_add_clsact(interface) {
+            Ok(()) | Err(TcError::AlreadyAttached) => {}
+            Err(error) => return Err(error.into()),
+        }
+        TcAttachOptions::Netlink(NlOptions {
+            priority: 1,
+            ..NlOptions::default()
+        })
+    };
+    let id = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
+    Ok(program.take_link(id)?)
+}
+
+/// True if the kernel has links of programs at interfaces (TCX): Linux 6.6.
+fn has_links() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
+/// The programs, compiled from `program.c` by `build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("program.o");
+
+const ENTRY_IP: &str = "entry_ip";
+const ENTRY_ETHERNET: &str = "entry_ethernet";
+const LEAVE: &str = "leave";
+
+/// The mark of packets that return from the filter, until they enter again. The stack never sees it.
+const MARK: u32 = 0x0ff7_a3b1;
+
+/// The longest time that a worker may leave a packet unread.
+pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// The time to wait for running programs where the kernel does not tell when they have ended.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Interfaces of clients: ocserv makes one each.
+const MAX_INTERFACES: u32 = 16_384;
+
+/// Counters of packets without a verdict: unread by a worker in time, and passed by command.
+const UNJUDGED: usize = 2;
+
+// `struct row`, `struct traffic` and `struct control` of the programs, in words.
+const WORDS_OF_ROW: usize = 256 * size_of::<u16>() / size_of::<u64>();
+const WORDS_OF_COUNTER: usize = 2;
+const TABLES: usize = 0;
+const BYPASS: usize = 1;
+const CLOSED: usize = 2;
+const CONTROL_WORDS: usize = 8 + 8 * MAX_WORKERS;
+/// Queues of a device, at most.
+const MAX_WORKERS: usize = 256;
