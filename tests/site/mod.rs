@@ -34,7 +34,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub use offramp::address::Family;
 
 pub use crate::support::host::{Daemon, Host};
-pub use crate::support::sandbox::{DEADLINE, in_sandbox, in_sandbox_of, poll};
+pub use crate::support::sandbox::{
+    DEADLINE, Diversion, in_ebpf_sandbox, in_nftables_sandbox, in_sandbox, in_sandbox_of, poll,
+};
 
 use crate::support::Folder;
 

@@ -4,6 +4,10 @@
 //! system allows user namespaces to everybody, nothing outside can be changed, and when the test ends, however it ends,
 //! all processes, interfaces, rules and mounts of the sandbox end with it.
 //!
+//! In a user namespace a gateway diverts by nftables, since the kernel takes eBPF programs from real root alone. So tests
+//! of both diversions run twice, the second time as root without a user namespace: `OFFRAMP_TEST_DIVERSION=ebpf` or
+//! `=nftables` asks for one.
+//!
 //! ```text
 //!  cargo test ── setpriv --pdeathsig KILL ── unshare --kill-child ── the test again, process 1
 //!                                                                     ├ /run/netns/client1       a Host
@@ -28,13 +32,56 @@ const SANDBOX_LIMIT: Duration = Duration::from_secs(180);
 /// Set inside the sandbox.
 const INSIDE: &str = "OFFRAMP_TEST_INSIDE_SANDBOX";
 
-/// Runs `body`, a closure of the test itself, in a sandbox. `programs` are those it needs.
+/// The diversion of the gateways in a sandbox, as `gateway.diversion` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Diversion {
+    Nftables,
+    Ebpf,
+}
+
+impl Diversion {
+    /// The one of this sandbox.
+    pub fn here() -> Self {
+        match std::env::var(INSIDE).as_deref() {
+            Ok("ebpf") => Self::Ebpf,
+            _ => Self::Nftables,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Ebpf => "ebpf",
+        }
+    }
+}
+
+/// Runs `body`, a closure of the test itself, in a sandbox for each diversion. `programs` are those it needs.
 pub fn in_sandbox(programs: &[&str], body: impl FnOnce()) {
     in_sandbox_of(test_of(&body), programs, body);
 }
 
 /// Does the same for helpers that wrap a test's closure: `test` is the test's full name.
 pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
+    in_sandboxes_of(
+        &[Diversion::Nftables, Diversion::Ebpf],
+        test,
+        programs,
+        body,
+    );
+}
+
+/// Runs `body`, a closure of the test itself, in a sandbox where gateways divert by nftables.
+pub fn in_nftables_sandbox(programs: &[&str], body: impl FnOnce()) {
+    in_sandboxes_of(&[Diversion::Nftables], test_of(&body), programs, body);
+}
+
+/// Runs `body`, a closure of the test itself, in a sandbox where gateways divert by eBPF.
+pub fn in_ebpf_sandbox(programs: &[&str], body: impl FnOnce()) {
+    in_sandboxes_of(&[Diversion::Ebpf], test_of(&body), programs, body);
+}
+
+fn in_sandboxes_of(diversions: &[Diversion], test: &str, programs: &[&str], body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         // `ip netns` keeps its names here, and VPN daemons their sockets.
         run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"])).success();
@@ -49,6 +96,18 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
     if let Err(error) = File::options().read(true).write(true).open("/dev/net/tun") {
         return skip(&format!("/dev/net/tun: {error}"));
     }
+    let wanted = std::env::var("OFFRAMP_TEST_DIVERSION");
+    let is_wanted = |it: &&Diversion| wanted.as_ref().is_ok_and(|wanted| it.word() == wanted);
+    for diversion in diversions
+        .iter()
+        .filter(|it| wanted.is_err() || is_wanted(it))
+    {
+        run_inside(*diversion, test);
+    }
+}
+
+/// Runs `test` again, in a sandbox.
+fn run_inside(diversion: Diversion, test: &str) {
     let isolated = [
         "--net",
         "--mount",
@@ -63,10 +122,18 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
         [&["--user", "--map-user=0", "--map-group=1"][..], &isolated].concat(),
         isolated.to_vec(),
     ];
+    // eBPF programs are loaded by root of the first user namespace.
+    let ways = match diversion {
+        Diversion::Nftables => &ways[..],
+        Diversion::Ebpf => &ways[1..],
+    };
     let works =
         |way: &&Vec<&str>| run(Command::new("unshare").args(*way).arg("true")).code == Some(0);
     let Some(way) = ways.iter().find(works) else {
-        return skip("this system gives no namespaces of users, processes, mounts and networks");
+        let word = diversion.word();
+        return skip(&format!(
+            "this system gives this user no namespaces for gateways that divert by {word}"
+        ));
     };
     let binary = std::env::current_exe().expect("the path of this test binary");
     let mut child = Command::new("setpriv")
@@ -74,7 +141,7 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
         .args(way)
         .arg(binary)
         .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
+        .env(INSIDE, diversion.word())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -87,7 +154,7 @@ pub fn in_sandbox_of(test: &str, programs: &[&str], body: impl FnOnce()) {
     let (stdout, stderr) = (text(stdout), text(stderr));
     assert!(
         stdout.contains("1 passed"),
-        "in the sandbox: {status:?}\n{stdout}\n{stderr}"
+        "in the sandbox of {diversion:?}: {status:?}\n{stdout}\n{stderr}"
     );
     // A skipped test reports so past the test runner, which shows captured output only with --nocapture.
     let is_skip = |line: &&str| line.starts_with("SKIPPED ");
