@@ -13,6 +13,7 @@ use offramp::audit::Audit;
 use offramp::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
 use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
+use offramp::packet::virtio::Framing;
 use offramp::verdict::{Reason, Verdict};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -204,7 +205,7 @@ fn merging_a_batch_allocates_nothing() {
     let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
     let mut writes = 0;
     let count = allocations(
-        || Merger::new(Offload::TcpAndUdp),
+        || Merger::new(Offload::TcpAndUdp, Framing::Ip),
         |merger| {
             let mut pieces = [std::io::IoSlice::new(&[]); PIECES];
             writes = merger.merge(&slices, &mut pieces).count();

@@ -3,6 +3,7 @@
 //! Results go to standard output, everything said about them to standard error. Exit codes: 0 fine, 1 failed, 2 usage or
 //! policy refused, 3 the check found something.
 
+mod bypass;
 mod call;
 mod check;
 mod demo;
@@ -74,6 +75,7 @@ enum Command {
     Dns(dns::Options),
     Demo(demo::Options),
     Status(status::Options),
+    Bypass(bypass::Options),
     Render(render::Options),
     Routes(routes::Options),
     #[command(
@@ -122,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Dns(options) => dns::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Bypass(options) => bypass::run(&options),
         Command::Render(options) => render::run(&options),
         Command::Routes(options) => routes::run(&options),
         Command::Feed(command) => feed::run(&command),

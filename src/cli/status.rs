@@ -55,7 +55,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     }
 }
 
-fn explained(path: &Path, error: &io::Error) -> String {
+pub(super) fn explained(path: &Path, error: &io::Error) -> String {
     let path = path.display();
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
@@ -92,6 +92,7 @@ fn report(status: &Status) -> String {
     let diversion = &status.diversion;
     let diverted = match diversion.scope.as_str() {
         "all" => "everything that enters".to_owned(),
+        _ if diversion.kind == "ebpf" => "what the policy does not forward for certain".to_owned(),
         _ => format!(
             "what goes to {} prefixes",
             number::whole(diversion.prefixes as u64)
@@ -99,9 +100,27 @@ fn report(status: &Status) -> String {
     };
     _ = writeln!(
         text,
-        "diverted: {diverted}, into {}; on failure {}",
-        status.device.name, diversion.on_failure
+        "diverted: {diverted}, into {}{}; on failure {}",
+        status.device.name,
+        match diversion.kind.as_str() {
+            "" => String::new(),
+            kind => format!(" (by {kind})"),
+        },
+        diversion.on_failure
     );
+    if diversion.bypassed {
+        text.push_str("BYPASS IS ON: everything passes unjudged, until `offramp bypass off`\n");
+    }
+    if diversion.unread_packets > 0 {
+        _ = writeln!(
+            text,
+            "passed unjudged, since a worker did not read them in time: {} packets",
+            number::whole(diversion.unread_packets)
+        );
+    }
+    for failure in diversion.self_test.iter().flat_map(|it| &it.failures) {
+        _ = writeln!(text, "THE SELF-TEST FAILED: {failure}");
+    }
     for interface in &diversion.interfaces {
         let present = match &interface.present[..] {
             [] => "none at the moment: nothing is judged".to_owned(),

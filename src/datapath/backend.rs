@@ -24,6 +24,14 @@ pub trait Judgement {
     /// Fills in the verdict of each of `packets`; the slices are equally long.
     fn judge(&mut self, packets: &[Received<'_>], verdicts: &mut [Verdict]);
 
+    /// Judges a packet of a self-test, which is no traffic: it is neither counted nor logged.
+    fn judge_probe(&mut self, packet: Received<'_>) -> Verdict {
+        let mut verdicts = [Verdict::drop(Reason::Malformed)];
+        self.judge(&[packet], &mut verdicts);
+        let [verdict] = verdicts;
+        verdict
+    }
+
     /// Counts a verdict of the batch that was judged last, once for each packet and in their order; backends that only
     /// record do not count.
     fn count(&mut self, _verdict: Verdict, _traffic: Traffic) {}

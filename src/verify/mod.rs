@@ -27,6 +27,7 @@ mod media;
 mod names;
 mod overlap;
 mod parity;
+pub mod probe;
 mod reach;
 mod stale;
 mod subject;

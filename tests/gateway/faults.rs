@@ -31,7 +31,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
-use crate::site::{Daemon, in_sandbox, poll};
+use crate::site::{Daemon, in_nftables_sandbox, in_sandbox, poll};
 use crate::support::{program, run};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_offramp");
@@ -95,7 +95,7 @@ fn packets_that_the_kernel_does_not_take_back_are_counted_and_the_next_ones_pass
     in_sandbox(&["strace"], || {
         let site = PlainSite::new("writes");
         answer(&site);
-        let mut gateway = site.start("");
+        let mut gateway = site.start("divert = \"all\"");
         let failed = || site.status()["device"]["failed_writes"].as_u64();
         for fault in [
             "error=EAGAIN",
@@ -159,7 +159,7 @@ fn a_device_whose_mtu_is_changed_goes_on_judging() {
 
 #[test]
 fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
-    in_sandbox(&["prlimit"], || {
+    in_nftables_sandbox(&["prlimit"], || {
         let site = PlainSite::new("no_descriptor");
         answer(&site);
         let policy = plain::policy(&site.folder, "");
@@ -332,7 +332,7 @@ fn a_reload_without_memory_is_refused_or_the_fail_mode_holds() {
 
 #[test]
 fn a_clock_that_jumps_changes_no_timer() {
-    in_sandbox(&["faketime"], || {
+    in_nftables_sandbox(&["faketime"], || {
         const DAY: i64 = 86_400;
         let site = PlainSite::new("clock");
         answer(&site);
@@ -503,7 +503,7 @@ impl Numbered {
 
 #[test]
 fn a_gateway_that_was_stopped_or_starved_delivers_in_order_and_once() {
-    in_sandbox(&["chrt", "taskset"], || {
+    in_nftables_sandbox(&["chrt", "taskset"], || {
         let site = PlainSite::new("starved");
         answer(&site);
         let mut gateway = site.start("metrics = \"127.0.0.1:9464\"");

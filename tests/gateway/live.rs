@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::site::plain::{self, PlainSite};
-use crate::site::{Daemon, in_sandbox, poll};
+use crate::site::{Daemon, in_nftables_sandbox, in_sandbox, poll};
 use crate::support::program;
 
 const RULES: &str = "[[server]]\nname = \"Front End pool\"\naddresses = [\"10.1.0.0/28\"]\nhosts = [\"pool01.contoso.com\"]\n\
@@ -45,7 +45,7 @@ fn found(site: &PlainSite, on_client: bool, arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn what_a_gateway_does_not_do_is_found() {
-    in_sandbox(&[], || {
+    in_nftables_sandbox(&[], || {
         let site = PlainSite::new("live_gateway");
         site.concentrator.ip("route add default via 192.0.2.7");
         let policy = |more: &str| format!("{}{RULES}{more}", dns("172.16.1.1:53"));

@@ -3,13 +3,13 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::site::in_sandbox;
+use crate::site::in_nftables_sandbox;
 use crate::site::plain::{self, PlainSite};
 use crate::support::run;
 
 #[test]
 fn addresses_that_are_taken_are_found_before_the_start() {
-    in_sandbox(&[], || {
+    in_nftables_sandbox(&[], || {
         let site = PlainSite::new("taken_addresses");
         let listen = || TcpListener::bind("127.0.0.1:9100");
         let _other = site.concentrator.enter(listen).expect("a free port");
@@ -39,7 +39,7 @@ fn addresses_that_are_taken_are_found_before_the_start() {
 
 #[test]
 fn the_control_socket_of_somebody_else_is_left_alone() {
-    in_sandbox(&[], || {
+    in_nftables_sandbox(&[], || {
         let site = PlainSite::new("socket");
         let path = site.folder.path("control.sock");
         let other = std::os::unix::net::UnixListener::bind(&path).expect("a free place");
@@ -79,7 +79,7 @@ fn refused(site: &PlainSite, options: &str) -> String {
 
 #[test]
 fn what_would_break_it_is_refused_with_advice_before_anything_is_changed() {
-    in_sandbox(&[], || {
+    in_nftables_sandbox(&[], || {
         let site = PlainSite::new("refused");
         let concentrator = &site.concentrator;
         let says = |options: &str, parts: [&str; 2]| {

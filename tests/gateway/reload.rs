@@ -16,7 +16,7 @@ use offramp::gateway::report::control;
 use offramp::gateway::run as gateway;
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
-use crate::site::{in_sandbox, poll};
+use crate::site::{Diversion, in_nftables_sandbox, in_sandbox, poll};
 use crate::support::{program, signal};
 
 /// Returns a policy that either allows or drops media, and is otherwise the same.
@@ -158,7 +158,7 @@ fn a_file_that_is_written_in_two_halves_is_taken_whole() {
 
 #[test]
 fn what_is_diverted_follows_the_policy() {
-    in_sandbox(&[], || {
+    in_nftables_sandbox(&[], || {
         let site = PlainSite::new("diverted");
         let mut gateway = site.start("");
         let first = site.kernel();
@@ -393,7 +393,12 @@ fn status_is_for_people_and_for_programs_and_says_when_there_is_none() {
         let text = site.offramp(&["status", "--control", &socket]).success();
         for part in [
             "generation 1",
-            "what goes to 4 prefixes",
+            match Diversion::here() {
+                Diversion::Nftables => "what goes to 4 prefixes, into offramp0 (by nftables)",
+                Diversion::Ebpf => {
+                    "what the policy does not forward for certain, into offramp0 (by ebpf)"
+                }
+            },
             "from tun0: tun0",
             "drop     media",
             "[media]",

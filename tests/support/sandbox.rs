@@ -86,6 +86,9 @@ fn in_sandboxes_of(diversions: &[Diversion], test: &str, programs: &[&str], body
         // `ip netns` keeps its names here, and VPN daemons their sockets.
         run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"])).success();
         ip("link set lo up");
+        if Diversion::here() == Diversion::Ebpf {
+            run(Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"])).success();
+        }
         return body();
     }
     let always = ["setpriv", "unshare", "mount", "ip", "ss", "nft", "ping"];

@@ -26,8 +26,9 @@ use crate::policy::{DivertScope, FailMode};
 use crate::verdict::Verdict;
 
 use self::netlink::Netlink;
-use super::tun::{Acknowledgements, TunDevice};
+use super::tun::{Feedback, TunDevice};
 use crate::verify::Finding;
+use crate::verify::probe::SelfTestPacket;
 
 /// The kernel state that one policy needs. It prints as the commands that an operator would type.
 pub trait DivertPlan: Clone + fmt::Display {
@@ -73,6 +74,9 @@ pub trait Divert: Sized {
     /// The programs that an installed diversion runs.
     fn programs() -> Vec<PathBuf>;
 
+    /// The folders that an installed diversion writes to.
+    fn written() -> Vec<PathBuf>;
+
     /// Checks that this thread, with the rights it has left, could still change the diversion; changes nothing.
     ///
     /// # Errors
@@ -91,8 +95,8 @@ pub trait Divert: Sized {
     /// [`Divert::Error`], with nothing left behind.
     fn prepare(plan: &Self::Plan, device: &TunDevice) -> Result<Self::Prepared, Self::Error>;
 
-    /// Where workers note that they have read what was led to them.
-    fn acknowledgements(prepared: &Self::Prepared) -> Acknowledgements;
+    /// What workers are to tell the diversion.
+    fn feedback(prepared: &Self::Prepared) -> Feedback;
 
     /// Diverts the traffic of `plan` to its device, which exists and has a reader. Takes over the leftovers of a killed
     /// process.
@@ -130,6 +134,19 @@ pub trait Divert: Sized {
     /// # Errors
     /// [`Divert::Error`] where it cannot be compared or restored.
     async fn repair(&mut self) -> Result<Option<String>, Self::Error>;
+
+    /// Has each of `packets` enter at each interface of the VPN as a client's would, and follows it through the filter.
+    /// Describes what went wrong; `None` if a diversion of this kind has no way to do so.
+    async fn self_test(&mut self, packets: &[SelfTestPacket]) -> Option<Vec<String>>;
+
+    /// Has everything pass unjudged, or has traffic judged again.
+    ///
+    /// # Errors
+    /// [`Divert::Error`].
+    async fn bypass(&mut self, on: bool) -> Result<(), Self::Error>;
+
+    /// Packets that passed without a verdict since the start, because a worker did not read them in time.
+    fn unread(&self) -> Traffic;
 
     /// Ends the diversion: no more packets are led to the device.
     ///

@@ -1,7 +1,7 @@
-//! The control socket: it sends the [`Status`] to each client that connects, and closes the connection.
+//! The control socket: a client sends a line with a [`Request`], gets the [`Status`], and the connection is closed.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, access};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::debug;
 
 use super::status::Status;
@@ -22,6 +23,8 @@ pub struct ControlSocket {
     path: PathBuf,
     /// Device and inode, which distinguish it from a file that another program puts at its path.
     identity: (u64, u64),
+    requests: UnboundedSender<Asked>,
+    read: UnboundedReceiver<Asked>,
 }
 
 impl ControlSocket {
@@ -48,26 +51,92 @@ impl ControlSocket {
         umask(before);
         let listener = bound?;
         let metadata = fs::symlink_metadata(path)?;
+        let (requests, read) = unbounded_channel();
         Ok(Self {
             listener,
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
+            requests,
+            read,
         })
     }
 
-    /// Waits for the next client.
-    pub async fn accept(&self) -> UnixStream {
+    /// Waits for the next request.
+    ///
+    /// Cancelling it loses none: each is read by a task of its own.
+    pub async fn asked(&mut self) -> Asked {
         loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => return stream,
-                Err(error) => {
-                    // No descriptor is free: one may be soon.
-                    debug!("a client that asks for the status has to wait: {error}");
-                    tokio::time::sleep(PAUSE).await;
-                }
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        tokio::spawn(read(stream, self.requests.clone()));
+                    }
+                    Err(error) => {
+                        // No descriptor is free: one may be soon.
+                        debug!("a client that asks for the status has to wait: {error}");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
+                Some(asked) = self.read.recv() => return asked,
             }
         }
     }
+}
+
+/// What a client of the control socket asks for; the status is sent in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// The status alone.
+    Status,
+    /// Everything is to pass unjudged, or traffic to be judged again.
+    Bypass(bool),
+    /// A self-test, before the status.
+    SelfTest,
+}
+
+impl Request {
+    const WORDS: [(&'static str, Self); 4] = [
+        ("status", Self::Status),
+        ("bypass on", Self::Bypass(true)),
+        ("bypass off", Self::Bypass(false)),
+        ("self-test", Self::SelfTest),
+    ];
+
+    fn word(self) -> &'static str {
+        let known = Self::WORDS.iter().find(|(_, request)| *request == self);
+        known.map_or("status", |(word, _)| word)
+    }
+}
+
+/// A request, and the connection of its client.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request.
+    pub request: Request,
+    /// The connection.
+    pub stream: UnixStream,
+}
+
+/// Reads the line of a request. A client that writes none, as those of 0.1, asks for the status.
+async fn read(mut stream: UnixStream, requests: UnboundedSender<Asked>) {
+    let mut line = Vec::new();
+    let mut bytes = [0; 64];
+    let reading = async {
+        while !line.contains(&b'\n') && line.len() < bytes.len() {
+            match stream.read(&mut bytes).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => line.extend(&bytes[..count]),
+            }
+        }
+    };
+    _ = tokio::time::timeout(SHORT_PATIENCE, reading).await;
+    let line = String::from_utf8_lossy(&line);
+    let known = Request::WORDS
+        .iter()
+        .find(|(word, _)| *word == line.trim_end());
+    let request = known.map_or(Request::Status, |(_, request)| *request);
+    // The gateway has ended otherwise.
+    _ = requests.send(Asked { request, stream });
 }
 
 /// Checks that [`ControlSocket::listen`] could listen at `path`, and changes nothing.
@@ -138,12 +207,22 @@ pub async fn tell(mut stream: UnixStream, status: Status) {
     _ = tokio::time::timeout(PATIENCE, stream.write_all(&line)).await;
 }
 
-/// Asks the gateway that listens at `path`.
+/// Asks the gateway that listens at `path` for its status.
 ///
 /// # Errors
 /// When none listens there, or it sends no status.
 pub fn ask(path: &Path) -> io::Result<Status> {
+    request(path, Request::Status)
+}
+
+/// Has the gateway that listens at `path` do what `request` says; returns its status then.
+///
+/// # Errors
+/// When none listens there, or it sends no status.
+pub fn request(path: &Path, request: Request) -> io::Result<Status> {
     let mut stream = StdUnixStream::connect(path)?;
+    // A gateway of 0.1 reads nothing, and may have closed the connection.
+    _ = stream.write_all(format!("{}\n", request.word()).as_bytes());
     stream.set_read_timeout(Some(LONG_PATIENCE))?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
@@ -154,5 +233,7 @@ pub fn ask(path: &Path) -> io::Result<Status> {
 const LONG_PATIENCE: Duration = Duration::from_secs(15);
 /// The time that a client may take to read the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The time that a client has to send its request.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 /// The pause before another try for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);

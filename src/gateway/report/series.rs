@@ -250,6 +250,11 @@ impl Collector for Scrape {
             status.device.failed_writes,
         )?;
         out.counter(
+            "unread_packets",
+            "Packets that passed unjudged because a worker did not read them in time.",
+            status.diversion.unread_packets,
+        )?;
+        out.counter(
             "evicted_fragments",
             "First fragments forgotten for lack of room: their tails were forwarded.",
             status.evicted_fragments,
@@ -293,6 +298,18 @@ impl Collector for Scrape {
             "1 while traffic is diverted and every worker lives.",
             u32::from(*ready),
         )?;
+        out.gauge(
+            "bypassed",
+            "1 while everything passes unjudged, by `offramp bypass on`.",
+            u32::from(status.diversion.bypassed),
+        )?;
+        if let Some(test) = &status.diversion.self_test {
+            out.gauge(
+                "self_test_passed",
+                "1 if packets of the gateway's own met the verdicts of the policy, on the way of clients' packets.",
+                u32::from(test.failures.is_empty()),
+            )?;
+        }
         out.gauge(
             "workers",
             "Worker threads, with a queue of the device each.",

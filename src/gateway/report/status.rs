@@ -141,6 +141,18 @@ pub struct Reloads {
 /// The traffic diverted, and by which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiversionStatus {
+    /// `ebpf` or `nftables`.
+    #[serde(default)]
+    pub kind: String,
+    /// True if everything passes unjudged, by `offramp bypass on`.
+    #[serde(default)]
+    pub bypassed: bool,
+    /// Packets that passed unjudged because a worker did not read them in time.
+    #[serde(default)]
+    pub unread_packets: u64,
+    /// The last self-test; `null` if the diversion has none, or it was not made yet.
+    #[serde(default)]
+    pub self_test: Option<SelfTestStatus>,
     /// `gateway.divert`, as it is in force.
     pub scope: String,
     /// `gateway.on_failure`.
@@ -152,6 +164,13 @@ pub struct DiversionStatus {
     /// Changes by other programs that were undone.
     #[serde(default)]
     pub repairs: Repairs,
+}
+
+/// The outcome of a self-test: packets of the gateway that enter at the interfaces as clients' would.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SelfTestStatus {
+    /// What went wrong; empty if all packets met the verdict of the policy.
+    pub failures: Vec<String>,
 }
 
 /// Changes to the kernel's state by other programs, which the gateway has undone.
@@ -235,6 +254,10 @@ impl DiversionStatus {
             FailMode::Closed => "closed",
         };
         Self {
+            kind: String::new(),
+            bypassed: false,
+            unread_packets: 0,
+            self_test: None,
             scope: scope.to_owned(),
             on_failure: on_failure.to_owned(),
             prefixes: summary.prefixes,

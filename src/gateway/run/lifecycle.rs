@@ -21,12 +21,12 @@ use crate::gateway::host::service::{Notice, ServiceManager};
 use crate::gateway::host::source::PolicySource;
 use crate::gateway::host::watch::FileWatch;
 use crate::gateway::record::drops::{CaptureOptions, DropOptions, Drops};
-use crate::gateway::report::control::{self, ControlSocket};
+use crate::gateway::report::control::{self, Asked, ControlSocket, Request};
 use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, MediaStatus, Reloads, Repairs,
-    RuleStatus, Status, VerdictStatus,
+    RuleStatus, SelfTestStatus, Status, VerdictStatus,
 };
 use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
@@ -38,6 +38,7 @@ use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
 use crate::policy::{FailMode, GatewayOptions};
 use crate::verdict::Verdict;
+use crate::verify::probe::self_test;
 
 /// A running gateway.
 pub(super) struct Gateway<D: Divert> {
@@ -64,6 +65,10 @@ pub(super) struct Gateway<D: Divert> {
     pub(super) options: GatewayOptions,
     /// True if the device is up and the routes lead to it.
     diverting: bool,
+    /// True if everything passes by command.
+    bypassed: bool,
+    /// The outcome of the last self-test, if the diversion has one.
+    self_test: Option<SelfTestStatus>,
     pub(super) loader: Loader,
     pub(super) reloads: Reloads,
     repairs: Repairs,
@@ -122,6 +127,9 @@ impl<D: Divert> Gateway<D> {
         let query_log = QueryLogOptions::of(first.policy());
         let folder = query_log.as_ref().and_then(|log| log.place.folder());
         written.extend(folder.map(Path::to_owned));
+        if options.on_failure == FailMode::Closed {
+            written.extend(D::written());
+        }
         let settings = D::settings(&summary.device).into_iter();
         let settings = settings.map(|(key, _)| Path::new("/proc/sys").join(key));
         let rights = Rights::limit_to(Needs {
@@ -144,14 +152,8 @@ impl<D: Divert> Gateway<D> {
         let writer = drops.writer(&first);
         let published = Arc::new(Published::new(first, writer, count));
         let queues = device.into_queues();
-        let acknowledgements = D::acknowledgements(&prepared);
-        let workers = Workers::start(
-            queues,
-            &summary.device,
-            &published,
-            &schedule,
-            &acknowledgements,
-        );
+        let feedback = D::feedback(&prepared);
+        let workers = Workers::start(queues, &summary.device, &published, &schedule, &feedback);
         let workers = workers.map_err(system("start the workers"))?;
         let divert = D::install(netlink.clone(), plan, prepared).await;
         let divert = divert.map_err(RunError::divert)?;
@@ -192,6 +194,8 @@ impl<D: Divert> Gateway<D> {
             known_links,
             options,
             diverting: true,
+            bypassed: false,
+            self_test: None,
             loader,
             reloads: Reloads::default(),
             repairs: Repairs::default(),
@@ -219,6 +223,7 @@ impl<D: Divert> Gateway<D> {
     pub(super) async fn serve(&mut self) -> Result<(), RunError> {
         let mut reconcile = tokio::time::interval(RECONCILE_INTERVAL);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.test_itself().await;
         // The policy may have changed during the start.
         self.ask_for_policy(ReloadTrigger::FileChange);
         loop {
@@ -230,11 +235,7 @@ impl<D: Divert> Gateway<D> {
                 () = self.watch.changed() => self.ask_for_policy(ReloadTrigger::FileChange),
                 loaded = self.loader.loaded() => self.take(loaded).await,
                 change = self.links.next() => self.follow(change).await,
-                stream = self.control.accept() => {
-                    let mut status = self.status().await;
-                    status.rules.retain(|rule| rule.packets > 0);
-                    tokio::spawn(control::tell(stream, status));
-                }
+                asked = self.control.asked() => self.obey(asked).await,
                 questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
                 why = self.workers.ended() => return Err(RunError::Worker(why)),
                 why = DnsServer::ended(&mut self.dns) => return Err(RunError::DnsEnded(why)),
@@ -245,8 +246,12 @@ impl<D: Divert> Gateway<D> {
         Ok(())
     }
 
-    /// Restores the parts of the diversion that another program has changed in the kernel.
+    /// Tests the diversion, and restores the parts of it that another program has changed in the kernel.
     async fn reconcile(&mut self) {
+        if self.bypassed {
+            return;
+        }
+        self.test_itself().await;
         let device = self.divert.plan().summary().device;
         if self.known_links.get(&device) == Some(&false) {
             // No route can lead to a device that is down; that was logged already.
@@ -269,6 +274,61 @@ impl<D: Divert> Gateway<D> {
             Err(error) if before => error!("cannot restore the diversion: {error}"),
             Err(error) => debug!("still cannot restore the diversion: {error}"),
         }
+    }
+
+    /// Follows packets of its own through the diversion and the filter.
+    pub(super) async fn test_itself(&mut self) {
+        let packets = self_test(self.published.current().policy());
+        let Some(failures) = self.divert.self_test(&packets).await else {
+            return;
+        };
+        let failed_before = self
+            .self_test
+            .as_ref()
+            .is_some_and(|it| !it.failures.is_empty());
+        match (&failures[..], failed_before) {
+            ([], true) => info!("the self-test passes again"),
+            ([], false) | ([_, ..], true) => {}
+            ([first, rest @ ..], false) => {
+                let more = match rest.len() {
+                    0 => String::new(),
+                    more => format!(", and {more} more"),
+                };
+                error!(
+                    "the self-test failed: {first}{more}; traffic may not be judged as the policy says"
+                );
+            }
+        }
+        self.self_test = Some(SelfTestStatus { failures });
+    }
+
+    /// Has everything pass unjudged, or has traffic judged again.
+    async fn bypass(&mut self, on: bool) {
+        match self.divert.bypass(on).await {
+            Ok(()) if self.bypassed == on => {}
+            Ok(()) if on => {
+                warn!("bypass is on: everything passes unjudged, until `offramp bypass off`")
+            }
+            Ok(()) => info!("bypass is off: traffic is judged again"),
+            Err(error) => {
+                error!("cannot switch the bypass: {error}");
+                return;
+            }
+        }
+        self.bypassed = on;
+    }
+
+    /// Does what a client of the control socket asks for, and tells it the status.
+    async fn obey(&mut self, asked: Asked) {
+        match asked.request {
+            Request::Status => {}
+            Request::Bypass(on) => self.bypass(on).await,
+            Request::SelfTest if !self.bypassed => self.test_itself().await,
+            Request::SelfTest => {}
+        }
+        let mut status = self.status().await;
+        status.rules.retain(|rule| rule.packets > 0);
+        tokio::spawn(control::tell(asked.stream, status));
     }
 
     /// Counts traffic that the kernel has forwarded by verdicts of the policy in force.
@@ -326,7 +386,14 @@ impl<D: Divert> Gateway<D> {
 
     /// Answers requests to the metrics endpoint.
     async fn answer(&self, questions: Questions) {
-        let ready = self.diverting && self.workers.all_live() && self.watchdog.all_live();
+        let ready = self.diverting
+            && !self.bypassed
+            && self
+                .self_test
+                .as_ref()
+                .is_none_or(|it| it.failures.is_empty())
+            && self.workers.all_live()
+            && self.watchdog.all_live();
         let snapshot = if questions.want_numbers() {
             let status = self.status().await;
             Some(Report::Gateway(Arc::new(Snapshot { status, ready })))
@@ -355,7 +422,13 @@ impl<D: Divert> Gateway<D> {
             policy: self.name.clone(),
             generation: self.published.generation().0,
             reloads: self.reloads.clone(),
-            diversion: DiversionStatus::new(&summary, &present, &self.repairs),
+            diversion: DiversionStatus {
+                kind: D::NAME.to_owned(),
+                bypassed: self.bypassed,
+                unread_packets: self.divert.unread().packets,
+                self_test: self.self_test.clone(),
+                ..DiversionStatus::new(&summary, &present, &self.repairs)
+            },
             device: DeviceStatus {
                 name: summary.device.clone(),
                 workers: self.workers.count(),

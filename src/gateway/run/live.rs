@@ -22,9 +22,9 @@ use socket2::SockRef;
 
 use super::options::control_path;
 use crate::filter::CompiledPolicy;
-use crate::gateway::divert::DivertPlan;
 use crate::gateway::divert::nftables::Diversion;
-use crate::gateway::report::control;
+use crate::gateway::divert::{Divert, DivertPlan, ebpf};
+use crate::gateway::report::control::{self, Request};
 use crate::gateway::report::status::Status;
 use crate::gateway::resolver::probe::{ProbeClient, Reply};
 use crate::name::record_type;
@@ -223,11 +223,35 @@ impl LiveCheck<'_> {
             }
         };
         self.report.findings.extend(about_status(&status, file));
+        if status.diversion.kind == ebpf::Installation::NAME {
+            return self.self_test(&control);
+        }
         for probe in self.probes() {
             if let Err(error) = self.send(&probe, &control) {
                 let unchecked = format!("filter: a probe to {} was not sent: {error}", probe.to);
                 self.report.unchecked.push(unchecked);
             }
+        }
+    }
+
+    /// Has the gateway send packets through its interfaces as clients would.
+    fn self_test(&mut self, control: &Path) {
+        let tested = control::request(control, Request::SelfTest);
+        let outcome = tested.map(|status| status.diversion.self_test);
+        let failures = match outcome {
+            Ok(Some(outcome)) => outcome.failures,
+            Ok(None) => {
+                let unchecked = "filter: the gateway makes no self-test (bypass is on)";
+                return self.report.unchecked.push(unchecked.to_owned());
+            }
+            Err(error) => vec![format!("the gateway does not answer: {error}")],
+        };
+        for failure in failures {
+            let what = format!("the self-test of the gateway failed: {failure}");
+            let finding = Finding::error(FindingCode::Leak, what)
+                .because(Part::Host, "packets of its own take the way of clients'")
+                .remedy("`offramp status` tells what is judged, and by which policy");
+            self.report.findings.push(finding);
         }
     }
 
@@ -364,6 +388,14 @@ fn about_status(status: &Status, file: &Path) -> Vec<Finding> {
         );
         let first = why.lines().next().unwrap_or_default();
         findings.push(Finding::error(FindingCode::Stale, what).because(Part::Host, first));
+    }
+    if status.diversion.bypassed {
+        let finding = Finding::error(
+            FindingCode::Leak,
+            "the gateway judges nothing: bypass is on",
+        );
+        let finding = finding.because(Part::Host, "everything passes");
+        findings.push(finding.remedy("offramp bypass off"));
     }
     for interface in &status.diversion.interfaces {
         if interface.present.is_empty() {

@@ -33,20 +33,24 @@ impl<D: Divert> Gateway<D> {
                         Ok(policy) => self.exchange(policy).await,
                         Err(error) => Err(error.to_string()),
                     };
-                    self.conclude(taken, &loaded.files);
+                    self.conclude(taken, &loaded.files).await;
                 }
             }
-            Err(panic) => self.conclude(Err(format!("loading it failed: {panic}")), &[]),
+            Err(panic) => {
+                let why = format!("loading it failed: {panic}");
+                self.conclude(Err(why), &[]).await;
+            }
         }
         let next = self.next_generation();
         self.loader.go_on(next);
     }
 
     /// Logs and counts the outcome of a reload.
-    fn conclude(&mut self, taken: Result<(), String>, files: &[std::path::PathBuf]) {
+    async fn conclude(&mut self, taken: Result<(), String>, files: &[std::path::PathBuf]) {
         let generation = self.published.generation().0;
         match taken {
             Ok(()) => {
+                self.test_itself().await;
                 self.reloads.taken += 1;
                 self.reloads.last_error = None;
                 info!(generation, "reloaded: {} is in force", self.name);

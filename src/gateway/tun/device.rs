@@ -12,7 +12,7 @@
 //! into super-packets ([`Merger`]), which are segmented into the originals. So no byte of a packet changes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::acknowledge::Acknowledgements;
 use super::counters::IoCounters;
+use super::feedback::{ArrivedProbe, Feedback, ProbeHeader};
 use super::queue::{Queue, Slots, is_gone};
 use crate::datapath::{Backend, BackendError, Judgement, Progress};
 use crate::filter::Judge;
@@ -86,6 +86,15 @@ impl TunDevice {
         first.map_or(Ok(()), |queue| sys::steer(queue, program))
     }
 
+    /// Returns an end of it to write frames to, beside its workers.
+    ///
+    /// # Errors
+    /// Too many files are open.
+    pub fn writer(&self) -> io::Result<DeviceWriter> {
+        let first = self.queues.first().ok_or(io::ErrorKind::NotFound)?;
+        Ok(DeviceWriter(first.try_clone()?))
+    }
+
     /// Returns its queues, one for each worker.
     pub fn into_queues(self) -> Vec<TunQueue> {
         let (offload, framing) = (self.offload, self.framing);
@@ -95,6 +104,20 @@ impl TunDevice {
             framing,
         };
         self.queues.into_iter().map(queue).collect()
+    }
+}
+
+/// An end of a [`TunDevice`] that writes frames.
+#[derive(Debug)]
+pub struct DeviceWriter(File);
+
+impl DeviceWriter {
+    /// Writes a frame, which enters the host from the device.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn write(&self, frame: &[u8]) -> io::Result<()> {
+        (&self.0).write_all(frame)
     }
 }
 
@@ -205,7 +228,7 @@ pub struct TunBackend {
     counters: Arc<IoCounters>,
     /// The number of its worker.
     worker: usize,
-    acknowledgements: Acknowledgements,
+    feedback: Feedback,
 }
 
 impl TunBackend {
@@ -216,7 +239,7 @@ impl TunBackend {
         stop: StopSignal,
         counters: Arc<IoCounters>,
         worker: usize,
-        acknowledgements: Acknowledgements,
+        feedback: Feedback,
     ) -> Self {
         let framing = queue.framing;
         let merger = Merger::new(queue.offload, framing);
@@ -233,7 +256,25 @@ impl TunBackend {
             started: Instant::now(),
             counters,
             worker,
-            acknowledgements,
+            feedback,
+        }
+    }
+
+    /// Has the packets of a self-test among `frames` judged, and reports them; they are no traffic.
+    #[cold]
+    fn judge_probes(&self, judgement: &mut impl Judgement, at: Duration) {
+        for frame in self.slots.frames().filter(|it| ProbeHeader::is_of(it)) {
+            let (Some((_, packet)), Some((interface, passes))) =
+                (self.framing.split(frame), ProbeHeader::read(frame))
+            else {
+                continue;
+            };
+            self.feedback.report(ArrivedProbe {
+                interface,
+                passes,
+                packet: packet.to_vec(),
+                verdict: judgement.judge_probe(Received::whole(packet, at)),
+            });
         }
     }
 
@@ -278,9 +319,10 @@ impl TunBackend {
 impl Backend for TunBackend {
     fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
         self.counters.exchanged();
+        let reading = self.feedback.begin(self.worker);
         let received = self.queue.receive(&mut self.slots);
         let count = received.map_err(|error| self.failed(error))?;
-        self.acknowledgements.read_by(self.worker);
+        reading.end(count);
         if self.is_over(count) {
             return Ok(Progress::End);
         }
@@ -291,7 +333,14 @@ impl Backend for TunBackend {
 
         let at = self.started.elapsed();
         let mut packets = [Received::whole(&[], Duration::ZERO); Judge::BATCH];
+        let has_probes = self.framing == Framing::Ethernet;
         let frames = self.slots.frames();
+        let frames = frames.filter(|frame| !(has_probes && ProbeHeader::is_of(frame)));
+        let traffic = frames.clone().count();
+        if traffic < count {
+            self.judge_probes(judgement, at);
+        }
+        let count = traffic;
         for (packet, frame) in packets.iter_mut().zip(frames.clone()) {
             // A frame shorter than its headers holds no packet: an empty one is malformed.
             *packet = match self.framing.split(frame) {
@@ -376,7 +425,7 @@ mod tests {
             stop.clone(),
             Arc::default(),
             0,
-            Acknowledgements::default(),
+            Feedback::default(),
         );
         assert_eq!(backend.exchange(&mut Nobody).ok(), Some(Progress::More));
         stop.give();

@@ -4,17 +4,18 @@
 //!  TunDevice ─▶ TunQueue ─▶ worker thread: TunBackend ─▶ Live (a judgement by what is Published) ─▶ TunBackend
 //! ```
 
-mod acknowledge;
 pub mod counters;
 mod device;
+mod feedback;
 pub mod publish;
 pub mod queue;
 pub mod schedule;
 pub mod watchdog;
 pub mod workers;
 
-pub use acknowledge::{Acknowledgements, NoteLayout};
 pub use device::{
-    CLONE_DEVICE, IDLE_LIMIT, StopSignal, TunBackend, TunDevice, TunQueue, make_plain_device,
-    try_open,
+    CLONE_DEVICE, DeviceWriter, IDLE_LIMIT, StopSignal, TunBackend, TunDevice, TunQueue,
+    make_plain_device, try_open,
 };
+pub(in crate::gateway) use feedback::ProbeHeader;
+pub use feedback::{ArrivedProbe, Feedback, NoteLayout};

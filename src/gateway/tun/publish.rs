@@ -234,6 +234,11 @@ impl Judgement for Live {
         }
     }
 
+    fn judge_probe(&mut self, packet: Received<'_>) -> Verdict {
+        self.enforced = self.published.current.load();
+        self.judge.judge_one(&self.enforced.policy, packet)
+    }
+
     fn count(&mut self, verdict: Verdict, traffic: Traffic) {
         self.counters.add(verdict, traffic);
         if let Some(rule) = verdict.rule {

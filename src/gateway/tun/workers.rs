@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::acknowledge::Acknowledgements;
 use super::counters::{IoCounters, VerdictCounters};
 use super::device::{StopSignal, TunBackend, TunQueue};
+use super::feedback::Feedback;
 use super::publish::{Live, Published};
 use super::schedule::Schedule;
 use crate::datapath::worker;
@@ -36,7 +36,7 @@ struct Worker {
 
 impl Workers {
     /// Starts a worker for each of `queues`, queues of the device called `device`; they judge by the `published`
-    /// policy, and note in `acknowledgements` that they read.
+    /// policy, and give `feedback` to the diversion.
     ///
     /// # Errors
     /// The system has no thread or no event file left.
@@ -45,16 +45,16 @@ impl Workers {
         device: &str,
         published: &Arc<Published>,
         schedule: &Schedule,
-        acknowledgements: &Acknowledgements,
+        feedback: &Feedback,
     ) -> io::Result<Self> {
         let workers = queues.len();
         let stop = StopSignal::new()?;
         let (sender, ends) = unbounded_channel();
         let start = |(number, queue)| {
             let io = Arc::new(IoCounters::default());
-            let (stop, acknowledgements) = (stop.clone(), acknowledgements.clone());
+            let (stop, feedback) = (stop.clone(), feedback.clone());
             let counters = Arc::clone(&io);
-            let backend = TunBackend::new(queue, device, stop, counters, number, acknowledgements);
+            let backend = TunBackend::new(queue, device, stop, counters, number, feedback);
             let verdicts = Arc::new(VerdictCounters::default());
             let live = Live::new(Arc::clone(published), number, Arc::clone(&verdicts));
             let schedule = schedule.clone();

@@ -1,44 +1,41 @@
 //! [`Installation`]: the programs at the interfaces, from their start to their end.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aya::programs::tc::SchedClassifierLink;
-use tracing::{info, warn};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::EbpfPlan;
-use super::programs::{Headers, Programs, ProgramsError, Room, Target};
-use crate::gateway::divert::netlink::{Link, LinkKind, Netlink, NetlinkError};
-use crate::gateway::divert::{Divert, names};
-use crate::gateway::tun::{Acknowledgements, TunDevice};
+use super::entries::{self, Entries};
+use super::programs::{Programs, ProgramsError, Room, Target};
+use crate::filter::KernelTables;
+use crate::gateway::divert::Divert;
+use crate::gateway::divert::netlink::{Netlink, NetlinkError};
+use crate::gateway::tun::{ArrivedProbe, DeviceWriter, Feedback, ProbeHeader, TunDevice};
 use crate::packet::Traffic;
 use crate::packet::virtio::Framing;
-use crate::verdict::Verdict;
+use crate::policy::FailMode;
+use crate::verdict::{Action, Verdict};
 use crate::verify::Finding;
+use crate::verify::probe::SelfTestPacket;
 
 /// The programs of a plan, at the interfaces of the VPN and at the filter's device.
 #[derive(Debug)]
 pub struct Installation {
     netlink: Netlink,
     plan: EbpfPlan,
-    programs: Programs,
-    /// The number of workers.
-    target: Target,
-    acknowledgements: Acknowledgements,
+    prepared: Prepared,
     leave: Option<SchedClassifierLink>,
-    /// The interfaces that the entry program is attached to, by index.
-    entries: BTreeMap<u32, Entry>,
+    entries: Entries,
     /// The traffic of each verdict in force that was reported before.
     reported: RefCell<Vec<Traffic>>,
-}
-
-/// The entry program at an interface.
-#[derive(Debug)]
-struct Entry {
-    name: String,
-    headers: Headers,
-    link: SchedClassifierLink,
+    /// Interfaces at which the last self-test failed, by index.
+    suspects: BTreeSet<u32>,
+    /// The interface that the next self-test begins with.
+    next: u32,
 }
 
 /// The programs, loaded but not attached.
@@ -46,7 +43,9 @@ struct Entry {
 pub struct Prepared {
     programs: Programs,
     target: Target,
-    acknowledgements: Acknowledgements,
+    writer: DeviceWriter,
+    feedback: Feedback,
+    arrivals: UnboundedReceiver<ArrivedProbe>,
 }
 
 /// The reason why the programs could not be loaded, attached or changed.
@@ -58,11 +57,11 @@ pub enum EbpfError {
     /// The programs and maps.
     #[error("eBPF: {0}")]
     Programs(#[from] ProgramsError),
-    /// The program at one interface.
-    #[error("eBPF: no program can be attached to {interface}: {source}")]
+    /// The program at the filter's device.
+    #[error("eBPF: no program can be attached to {device}: {source}")]
     Attach {
-        /// The interface.
-        interface: String,
+        /// The device.
+        device: String,
         /// The reason.
         source: ProgramsError,
     },
@@ -88,6 +87,10 @@ impl Divert for Installation {
         Vec::new()
     }
 
+    fn written() -> Vec<PathBuf> {
+        vec![entries::FOLDER.into()]
+    }
+
     fn check_rights() -> Result<(), EbpfError> {
         Ok(())
     }
@@ -100,7 +103,7 @@ impl Divert for Installation {
         match netlink.links().await {
             Ok(links) => {
                 let of_clients = links.iter().filter(|link| plan.is_of_clients(&link.name));
-                of_clients.filter_map(unusable).collect()
+                of_clients.filter_map(entries::unusable).collect()
             }
             Err(error) => vec![Finding::from(&error)],
         }
@@ -108,55 +111,53 @@ impl Divert for Installation {
 
     fn prepare(plan: &EbpfPlan, device: &TunDevice) -> Result<Prepared, EbpfError> {
         let failed = |error| EbpfError::Device(plan.device.clone(), error);
+        let index = nix::net::if_::if_nametoindex(plan.device.as_str());
         let target = Target {
-            index: nix::net::if_::if_nametoindex(plan.device.as_str())
-                .map_err(|error| failed(error.into()))?,
+            index: index.map_err(|error| failed(error.into()))?,
             workers: device.queues(),
         };
         let mut programs = Programs::load(target, Room::of(&plan.tables), plan.on_failure)?;
         if device.queues() > 1 {
             device.steer(programs.steering()?).map_err(failed)?;
         }
-        let acknowledgements = Acknowledgements::default();
-        acknowledgements.go_to(programs.control().clone());
+        let (feedback, arrivals) = Feedback::with_probes();
+        feedback.note_in(programs.control().clone());
         Ok(Prepared {
             programs,
             target,
-            acknowledgements,
+            writer: device.writer().map_err(failed)?,
+            feedback,
+            arrivals,
         })
     }
 
-    fn acknowledgements(prepared: &Prepared) -> Acknowledgements {
-        prepared.acknowledgements.clone()
+    fn feedback(prepared: &Prepared) -> Feedback {
+        prepared.feedback.clone()
     }
 
     async fn install(
         netlink: Netlink,
         plan: EbpfPlan,
-        prepared: Prepared,
+        mut prepared: Prepared,
     ) -> Result<Self, EbpfError> {
+        netlink.set_up_tap(&plan.device).await?;
+        prepared.programs.enforce(&plan.tables);
+        let leave = prepared.programs.attach_leave(&plan.device);
+        let leave = leave.map_err(|source| EbpfError::Attach {
+            device: plan.device.clone(),
+            source,
+        })?;
         let mut installation = Self {
             netlink,
-            reported: RefCell::default(),
-            programs: prepared.programs,
-            target: prepared.target,
-            acknowledgements: prepared.acknowledgements,
-            leave: None,
-            entries: BTreeMap::new(),
             plan,
+            prepared,
+            leave: Some(leave),
+            entries: Entries::default(),
+            reported: RefCell::default(),
+            suspects: BTreeSet::new(),
+            next: 0,
         };
-        installation
-            .netlink
-            .set_up_tap(&installation.plan.device)
-            .await?;
-        installation.enforce();
-        let device = installation.plan.device.clone();
-        let leave = installation.programs.attach_leave(&device);
-        installation.leave = Some(leave.map_err(|source| EbpfError::Attach {
-            interface: device,
-            source,
-        })?);
-        installation.attach_missing().await?;
+        installation.follow().await?;
         Ok(installation)
     }
 
@@ -171,36 +172,95 @@ impl Divert for Installation {
             on_failure: self.plan.on_failure,
             ..plan
         };
-        let old = if self.programs.room().fits(&plan.tables) {
-            self.programs.enforce(&plan.tables);
-            self.programs.passed_before(before.verdicts().len())
+        let verdicts = before.verdicts().len();
+        let programs = &mut self.prepared.programs;
+        let sums = if programs.room().fits(&plan.tables) {
+            programs.enforce(&plan.tables);
+            programs.passed_before(verdicts)
         } else {
-            let old = self.exchange_programs(&plan)?;
-            old.passed(before.verdicts().len())
+            self.exchange_programs(&plan)?.passed(verdicts)
         };
-        let last = self.increments(&before, old);
+        let last = self.increments(&before, sums);
+        // The counters of the new tables begin at zero.
+        self.reported.borrow_mut().clear();
         self.plan = plan;
-        self.attach_missing().await?;
+        self.follow().await?;
         Ok(last)
     }
 
     fn passed(&self) -> Vec<(Verdict, Traffic)> {
         let tables = &self.plan.tables;
-        let now = self.programs.passed(tables.verdicts().len());
-        self.increments(tables, now)
+        let sums = self.prepared.programs.passed(tables.verdicts().len());
+        self.increments(tables, sums)
     }
 
     async fn follow(&mut self) -> Result<(), EbpfError> {
-        self.attach_missing().await
+        let links = self.netlink.links().await?;
+        let programs = &mut self.prepared.programs;
+        self.entries.follow(&self.plan, programs, &links);
+        Ok(())
     }
 
+    /// Attaches the programs anew where the last self-test failed.
     async fn repair(&mut self) -> Result<Option<String>, EbpfError> {
-        self.attach_missing().await?;
-        Ok(None)
+        let suspects = std::mem::take(&mut self.suspects).into_iter();
+        let names = suspects.filter_map(|index| self.entries.forget(index));
+        let names = names.collect::<Vec<_>>();
+        self.follow().await?;
+        Ok((!names.is_empty()).then(|| format!("the program at {}", names.join(", "))))
+    }
+
+    async fn self_test(&mut self, packets: &[SelfTestPacket]) -> Option<Vec<String>> {
+        // Those of an earlier one that came too late.
+        while self.prepared.arrivals.try_recv().is_ok() {}
+        let interfaces: Vec<(u32, String)> = self.interfaces_in_turn();
+        let mut failures = Vec::new();
+        let mut awaited = Vec::new();
+        for (index, name) in &interfaces {
+            for packet in packets {
+                let frame = ProbeHeader::frame(*index, &packet.packet);
+                match self.prepared.writer.write(&frame) {
+                    Ok(()) => awaited.push((*index, name, packet)),
+                    Err(error) => {
+                        failures.push(format!("no packet can be sent to {name}: {error}"))
+                    }
+                }
+            }
+        }
+        let deadline = tokio::time::Instant::now() + SELF_TEST_LIMIT;
+        while !awaited.is_empty() {
+            let arrival = tokio::time::timeout_at(deadline, self.prepared.arrivals.recv()).await;
+            let Ok(Some(arrival)) = arrival else { break };
+            let is_of = |(index, _, sent): &(u32, _, &SelfTestPacket)| {
+                *index == arrival.interface && sent.packet == arrival.packet
+            };
+            if let Some(at) = awaited.iter().position(is_of) {
+                let (_, name, sent) = awaited.swap_remove(at);
+                failures.extend(disagreement(name, sent, &arrival));
+            }
+        }
+        for (index, name, sent) in awaited {
+            self.suspects.insert(index);
+            failures.push(format!(
+                "a packet to {} that enters at {name} does not reach the filter",
+                sent.to
+            ));
+        }
+        Some(failures)
+    }
+
+    async fn bypass(&mut self, on: bool) -> Result<(), EbpfError> {
+        self.prepared.programs.bypass(on);
+        Ok(())
+    }
+
+    fn unread(&self) -> Traffic {
+        self.prepared.programs.unread()
     }
 
     async fn stop(&mut self) -> Result<(), EbpfError> {
-        self.programs.bypass(true);
+        self.prepared.programs.bypass(true);
+        self.entries.release();
         Ok(())
     }
 
@@ -208,130 +268,81 @@ impl Divert for Installation {
         Ok(())
     }
 
+    /// Closed, the programs stay and lead to a device that is gone.
     async fn abandon(&mut self) -> Result<(), EbpfError> {
-        Ok(())
+        match self.plan.on_failure {
+            FailMode::Open => self.stop().await,
+            FailMode::Closed => Ok(()),
+        }
     }
 
-    async fn remove_leftovers(_netlink: &Netlink) -> Result<(), EbpfError> {
+    async fn remove_leftovers(netlink: &Netlink) -> Result<(), EbpfError> {
+        entries::remove_leftovers(&netlink.interfaces().await?);
         Ok(())
     }
 }
 
 impl Installation {
-    fn enforce(&mut self) {
-        self.programs.enforce(&self.plan.tables);
-        self.reported.borrow_mut().clear();
-    }
-
     /// Loads programs with room for `plan`, and has them take the place of those in force; returns these.
     fn exchange_programs(&mut self, plan: &EbpfPlan) -> Result<Programs, EbpfError> {
         let room = Room::of(&plan.tables);
-        let mut programs = Programs::load(self.target, room, plan.on_failure)?;
+        let mut programs = Programs::load(self.prepared.target, room, plan.on_failure)?;
         programs.enforce(&plan.tables);
-        self.acknowledgements.go_to(programs.control().clone());
+        self.prepared.feedback.note_in(programs.control().clone());
         if let Some(link) = self.leave.take() {
             self.leave = Some(programs.take_over(link, None)?);
         }
-        for (index, entry) in std::mem::take(&mut self.entries) {
-            let link = programs.take_over(entry.link, Some((index, entry.headers)))?;
-            self.entries.insert(index, Entry { link, ..entry });
-        }
-        Ok(std::mem::replace(&mut self.programs, programs))
+        self.entries.take_over(plan, &mut programs)?;
+        Ok(std::mem::replace(&mut self.prepared.programs, programs))
     }
 
-    /// Attaches the entry program to the interfaces of clients that lack it, and forgets those that are gone.
-    async fn attach_missing(&mut self) -> Result<(), EbpfError> {
-        let links = self.netlink.links().await?;
-        let plan = &self.plan;
-        let programs = &mut self.programs;
-        self.entries.retain(|index, entry| {
-            let stays = links.iter().any(|link| {
-                link.index == *index && link.name == entry.name && plan.is_of_clients(&link.name)
-            });
-            if !stays {
-                programs.forget(*index);
-            }
-            stays
-        });
-        let missing = links.iter().filter(|link| {
-            plan.is_of_clients(&link.name) && !self.entries.contains_key(&link.index)
-        });
-        let missing: Vec<_> = missing.collect();
-        for link in missing {
-            let Some(headers) = headers_of(link) else {
-                // Reported at the start, or at the reload that named it.
-                continue;
-            };
-            match programs.attach_entry(&link.name, link.index, headers) {
-                Ok(attached) => {
-                    info!("packets that enter from {} are judged", link.name);
-                    let entry = Entry {
-                        name: link.name.clone(),
-                        headers,
-                        link: attached,
-                    };
-                    self.entries.insert(link.index, entry);
-                }
-                // It may be gone again.
-                Err(error) => warn!("packets from {} are not judged: {error}", link.name),
-            }
-        }
-        Ok(())
-    }
-
-    /// The traffic of each verdict since it was reported last, given its sum `now`.
-    fn increments(
-        &self,
-        tables: &crate::filter::KernelTables,
-        now: Vec<Traffic>,
-    ) -> Vec<(Verdict, Traffic)> {
-        let before = self.reported.replace(now.clone());
-        let before = before
-            .into_iter()
-            .chain(std::iter::repeat(Traffic::default()));
+    /// The traffic of each verdict since it was reported last, given its sums by now.
+    fn increments(&self, tables: &KernelTables, sums: Vec<Traffic>) -> Vec<(Verdict, Traffic)> {
+        let before = self.reported.replace(sums.clone()).into_iter();
+        let before = before.chain(std::iter::repeat(Traffic::default()));
         let verdicts = tables.verdicts().iter().copied();
-        let increments =
-            verdicts
-                .zip(now.into_iter().zip(before))
-                .map(|(verdict, (now, before))| {
-                    let traffic = Traffic {
-                        packets: now.packets.saturating_sub(before.packets),
-                        bytes: now.bytes.saturating_sub(before.bytes),
-                    };
-                    (verdict, traffic)
-                });
+        let since = sums.into_iter().zip(before).map(|(now, before)| Traffic {
+            packets: now.packets.saturating_sub(before.packets),
+            bytes: now.bytes.saturating_sub(before.bytes),
+        });
+        let increments = verdicts.zip(since);
         increments
             .filter(|(_, traffic)| traffic.packets > 0)
             .collect()
     }
-}
 
-impl EbpfPlan {
-    fn is_of_clients(&self, interface: &str) -> bool {
-        interface != self.device && self.interfaces.iter().any(|name| names(name, interface))
+    /// The interfaces of the next self-test: all of them, or as many as it may take, beginning where the last one ended.
+    fn interfaces_in_turn(&mut self) -> Vec<(u32, String)> {
+        let all = self.entries.interfaces();
+        let (before, after): (Vec<_>, Vec<_>) = all
+            .map(|(index, name)| (index, name.to_owned()))
+            .partition(|(index, _)| *index < self.next);
+        let mut turn = [after, before].concat();
+        turn.truncate(MAX_TESTED);
+        self.next = turn.last().map_or(0, |(index, _)| index + 1);
+        turn
     }
 }
 
-/// The headers of packets that enter at `link`; `None` if the programs do not know them.
-fn headers_of(link: &Link) -> Option<Headers> {
-    match link.kind {
-        LinkKind::Ethernet(address) if !link.is_bridge_port => Some(Headers::Ethernet(address)),
-        LinkKind::Ip => Some(Headers::Ip),
-        LinkKind::Ethernet(_) | LinkKind::Other(_) => None,
+/// A difference between the verdict that a packet met and that of the policy.
+fn disagreement(name: &str, sent: &SelfTestPacket, arrival: &ArrivedProbe) -> Option<String> {
+    let SelfTestPacket { to, verdict, .. } = sent;
+    if arrival.verdict.action != verdict.action {
+        Some(format!(
+            "a packet to {to} that enters at {name} is met with \"{}\", and the policy says \"{verdict}\"",
+            arrival.verdict
+        ))
+    } else if arrival.passes && verdict.action == Action::Drop {
+        Some(format!(
+            "the program at {name} would pass a packet to {to}, and the policy says \"{verdict}\""
+        ))
+    } else {
+        None
     }
 }
 
-fn unusable(link: &Link) -> Option<Finding> {
-    let name = &link.name;
-    match &link.kind {
-        LinkKind::Ethernet(_) if link.is_bridge_port => Some(Finding::host_error(
-            format!("{name} is a port of a bridge: what enters there is the bridge's"),
-            "name the bridge in vpn.interfaces, and not its port",
-        )),
-        LinkKind::Other(kind) => Some(Finding::host_error(
-            format!("{name} is an interface of kind {kind}, whose packets offramp does not read"),
-            "[gateway] diversion = \"nftables\" takes every interface that IP packets enter from",
-        )),
-        _ => None,
-    }
-}
+/// The time that the packets of a self-test may take to the filter.
+const SELF_TEST_LIMIT: Duration = Duration::from_secs(1);
+
+/// Interfaces that a self-test takes: ocserv makes one for each client.
+const MAX_TESTED: usize = 16;

@@ -21,6 +21,7 @@
 //! A worker that reads nothing for [a quarter of a second](programs::PATIENCE), because it was stopped or hangs, is
 //! noticed by the entry program itself: it passes everything (`on_failure = "open"`) until the worker reads again.
 
+mod entries;
 mod install;
 mod programs;
 
@@ -31,8 +32,8 @@ use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
 
-use super::netlink;
 use super::{DivertPlan, DivertSummary};
+use super::{names, netlink};
 use crate::filter::{CompiledPolicy, KernelTables};
 use crate::policy::{DivertScope, FailMode, GatewayOptions};
 
@@ -96,6 +97,13 @@ impl DivertPlan for EbpfPlan {
     }
 }
 
+impl EbpfPlan {
+    /// Returns `true` if clients' packets enter at `interface`.
+    fn is_of_clients(&self, interface: &str) -> bool {
+        interface != self.device && self.interfaces.iter().any(|name| names(name, interface))
+    }
+}
+
 /// Prints what is done; programs have no command of their own.
 impl fmt::Display for EbpfPlan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,6 +131,13 @@ impl fmt::Display for EbpfPlan {
             out,
             "#   {device}: leads what the filter forwards back to its interface"
         )?;
+        if self.on_failure == FailMode::Closed {
+            writeln!(
+                out,
+                "# files in {} keep them attached if the process is killed",
+                entries::FOLDER
+            )?;
+        }
         writeln!(
             out,
             "# firewall, routes, reverse path filters and NAT stay as they are"

@@ -29,7 +29,7 @@ char license_of_program[] SEC("license") = "Dual MIT/GPL";
 
 // Set before the program is loaded.
 const volatile __u32 DEVICE;   // index of offramp0
-const volatile __u32 MARK;     // of packets that return
+const volatile __u32 MARK;     // of packets that return; one more: of the self-test
 const volatile __u32 WORKERS;  // queues of offramp0
 const volatile __u32 COUNTERS; // of each CPU
 const volatile __u64 PATIENCE; // nanoseconds until a worker that reads nothing counts as hung
@@ -76,9 +76,12 @@ struct control {
     __u64 bypass; // 1: everything passes
     __u64 closed; // 1: what a hung worker should judge is not passed
     __u64 reserved[5];
-    struct {
-        __u64 waiting_since; // when the oldest packet that its worker has not read was diverted; 0: none
-        __u64 reserved[7];   // a cache line of its own
+    struct worker {
+        __u64 waiting_since; // when the oldest packet that it has not read was diverted; 0: none
+        __u64 diverted;      // packets led to it so far
+        __u64 settled;       // as many of them it had read and written when it found its queue empty
+        __u64 settling;      // 1: since a reload, packets that pass could overtake those that were diverted before
+        __u64 reserved[4];   // a cache line of its own
     } workers[MAX_WORKERS];
 };
 
@@ -110,8 +113,10 @@ struct ethernet {
     __be16 protocol;
 } __attribute__((packed));
 
-// A locally administered address, 02:0f:.., so that no bridge or sniffer takes it for another's.
+// Locally administered addresses, 02:0f:.. and 02:1f:.., so that nobody takes them for another's.
 #define TAG bpf_htons(0x020f)
+// Of the self-test: a packet of the gateway, which enters as a client's would, and is diverted whatever it is.
+#define PROBE_TAG bpf_htons(0x021f)
 
 // RFC 791 §3.1, and the first four bytes behind it.
 struct ipv4 {
@@ -221,21 +226,9 @@ static __always_inline void count(struct __sk_buff *skb, __u32 link, __u8 protoc
     traffic->bytes += bytes;
 }
 
-// Leads a packet to the filter; `flow` chooses its worker.
-static __always_inline int divert(struct __sk_buff *skb, struct control *control, __u32 link, __u32 flow)
+// Leads a packet to the filter's device, with the interface that it entered in its Ethernet header.
+static __always_inline int redirect(struct __sk_buff *skb, __u32 link, __u16 tag, __u8 note)
 {
-    __u32 number = flow % WORKERS;
-    if (number >= MAX_WORKERS)
-        return PASS;
-    __u64 *waiting_since = &control->workers[number].waiting_since;
-    __u64 since = *(volatile __u64 *)waiting_since;
-    __u64 now = bpf_ktime_get_ns();
-    if (!since) {
-        *(volatile __u64 *)waiting_since = now;
-    } else if (now > since && now - since > PATIENCE && !control->closed) {
-        count(skb, link, 0, UNREAD_PASSED);
-        return PASS;
-    }
     __be16 protocol = skb->protocol;
     if (!link && bpf_skb_change_head(skb, ETHERNET, 0))
         return PASS;
@@ -243,11 +236,51 @@ static __always_inline int divert(struct __sk_buff *skb, struct control *control
     struct ethernet *header = data;
     if ((void *)(header + 1) > end)
         return PASS;
-    header->tag = TAG;
+    header->tag = tag;
     header->interface = skb->ingress_ifindex;
     if (!link)
         header->protocol = protocol;
+    if (tag == PROBE_TAG)
+        header->source[0] = note;
     return bpf_redirect(DEVICE, 0);
+}
+
+// The worker of a flow.
+static __always_inline struct worker *worker_of(struct control *control, __u32 flow)
+{
+    __u32 number = WORKERS == 1 ? 0 : flow % WORKERS;
+    number &= MAX_WORKERS - 1; // which proves to the verifier that it is one
+    return &control->workers[number];
+}
+
+#define READ(word) (*(volatile __u64 *)&(word))
+
+// True unless the packet could overtake one of its flow that was diverted before a reload.
+static __always_inline int may_pass(struct control *control, __u32 flow)
+{
+    struct worker *worker = worker_of(control, flow);
+    if (!READ(worker->settling))
+        return 1;
+    if (READ(worker->diverted) != READ(worker->settled))
+        return 0;
+    READ(worker->settling) = 0;
+    return 1;
+}
+
+// Leads a packet to the filter, unless its worker hangs.
+static __always_inline int divert(struct __sk_buff *skb, struct control *control, __u32 link, __u32 flow)
+{
+    struct worker *worker = worker_of(control, flow);
+    __u64 since = READ(worker->waiting_since);
+    __u64 now = bpf_ktime_get_ns();
+    if (!since) {
+        READ(worker->waiting_since) = now;
+    } else if (now > since && now - since > PATIENCE && !control->closed) {
+        count(skb, link, 0, UNREAD_PASSED);
+        return PASS;
+    }
+    __sync_fetch_and_add(&worker->diverted, 1);
+    return redirect(skb, link, TAG, 0);
 }
 
 // A hash of both addresses: all packets of a flow have the same, also its fragments.
@@ -277,10 +310,11 @@ static __always_inline __u32 flow_of_ipv4(const struct ipv4 *ip)
 
 static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
 {
-    if (skb->mark == MARK) {
+    __u32 mark = skb->mark, is_probe = mark == MARK + 1;
+    if (mark == MARK || is_probe)
         skb->mark = 0;
+    if (mark == MARK)
         return PASS;
-    }
     __u32 protocol = skb->protocol;
     // Of Ethernet, frames for another VLAN are another interface's, and those for many or for others are not forwarded.
     if ((protocol != bpf_htons(IPV4) && protocol != bpf_htons(IPV6)) ||
@@ -289,7 +323,7 @@ static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
     struct control *control = shared();
     if (!control)
         return PASS;
-    if (control->bypass) {
+    if (control->bypass && !is_probe) {
         count(skb, link, 0, BYPASSED);
         return PASS;
     }
@@ -330,7 +364,9 @@ static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
             counter = certain(base, source, destination, transport, ip->ports);
         }
     }
-    if (!counter)
+    if (is_probe)
+        return redirect(skb, link, PROBE_TAG, counter != 0);
+    if (!counter || !may_pass(control, flow))
         return divert(skb, control, link, flow);
     count(skb, link, transport, (tables >> 32) + counter);
     return PASS;
@@ -356,15 +392,15 @@ int leave(struct __sk_buff *skb)
 {
     void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
     struct ethernet *header = data;
-    if ((void *)(header + 1) > end || header->tag != TAG)
+    if ((void *)(header + 1) > end || (header->tag != TAG && header->tag != PROBE_TAG))
         return TC_ACT_SHOT; // not of the filter: nothing else is to send here
     __u32 index = header->interface;
+    skb->mark = header->tag == TAG ? MARK : MARK + 1;
     struct interface *interface = bpf_map_lookup_elem(&interfaces, &index);
     if (!interface)
         return TC_ACT_SHOT; // its interface is gone
     if (interface->has_ethernet)
         __builtin_memcpy(header, interface->address, sizeof(interface->address));
-    skb->mark = MARK;
     return bpf_redirect(index, BPF_F_INGRESS);
 }
 

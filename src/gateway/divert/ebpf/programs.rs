@@ -13,6 +13,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use crate::filter::KernelTables;
 use crate::gateway::sys::memory::{SharedMemory, await_programs};
+use crate::gateway::tun::NoteLayout;
 use crate::packet::Traffic;
 use crate::policy::FailMode;
 
@@ -26,6 +27,7 @@ pub(super) struct Programs {
     interfaces: HashMap<MapData, u32, [u8; 8]>,
     room: Room,
     processors: usize,
+    workers: usize,
     /// The half of the rows and counters that is in force.
     half: usize,
 }
@@ -165,6 +167,7 @@ impl Programs {
             interfaces: HashMap::try_from(interfaces)?,
             room,
             processors,
+            workers: target.workers,
             half: 1,
         };
         programs.set(BYPASS, 1);
@@ -210,6 +213,13 @@ impl Programs {
         // The program adds the number of a counter, from 1 on.
         let first_counter = UNJUDGED + half * self.room.counters;
         let tables = (first_counter as u64) << 32 | first_row as u64;
+        // From here on, what passes must not overtake what was diverted before.
+        for worker in 0..self.workers {
+            self.set(
+                NoteLayout::FIRST + NoteLayout::STRIDE * worker + NoteLayout::SETTLING,
+                1,
+            );
+        }
         self.control.words()[TABLES].store(tables, Ordering::Release);
         self.set(BYPASS, 0);
         self.half = half;
@@ -236,9 +246,9 @@ impl Programs {
             .collect()
     }
 
-    /// The traffic that passed without a verdict: unread by a worker in time, and by command.
-    pub(super) fn unjudged(&self) -> [Traffic; UNJUDGED] {
-        std::array::from_fn(|number| sum(self.of_processors(number)))
+    /// The traffic that passed without a verdict because a worker did not read it in time.
+    pub(super) fn unread(&self) -> Traffic {
+        sum(self.of_processors(UNREAD))
     }
 
     /// Has everything pass, or everything be judged again.
@@ -263,13 +273,20 @@ impl Programs {
         })
     }
 
-    /// Attaches the entry program to `interface`, before all programs of others, and lets packets return to it.
+    /// Attaches the entry program to `interface`, before all programs of others, and lets packets return to it. Takes over
+    /// the link `before`, which an earlier process has left.
     pub(super) fn attach_entry(
         &mut self,
         interface: &str,
         index: u32,
         headers: Headers,
+        before: Option<SchedClassifierLink>,
     ) -> Result<SchedClassifierLink, ProgramsError> {
+        if let Some(link) = before
+            && let Ok(link) = self.take_over(link, Some((index, headers)))
+        {
+            return Ok(link);
+        }
         let (program, address) = entry_of(headers);
         self.interfaces.insert(index, address, 0)?;
         attach(classifier(&mut self.ebpf, program)?, interface)
@@ -358,6 +375,7 @@ fn attach(
             Ok(()) | Err(TcError::AlreadyAttached) => {}
             Err(error) => return Err(error.into()),
         }
+        detach_leftovers(interface);
         TcAttachOptions::Netlink(NlOptions {
             priority: 1,
             ..NlOptions::default()
@@ -367,8 +385,16 @@ fn attach(
     Ok(program.take_link(id)?)
 }
 
+/// Removes programs that a killed process has left at `interface`, on a kernel without links.
+pub(super) fn detach_leftovers(interface: &str) {
+    for name in [ENTRY_IP, ENTRY_ETHERNET] {
+        // Mostly there are none.
+        _ = tc::qdisc_detach_program(interface, TcAttachType::Ingress, name);
+    }
+}
+
 /// True if the kernel has links of programs at interfaces (TCX): Linux 6.6.
-fn has_links() -> bool {
+pub(super) fn has_links() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
@@ -391,7 +417,9 @@ const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
 /// Interfaces of clients: ocserv makes one each.
 const MAX_INTERFACES: u32 = 16_384;
 
-/// Counters of packets without a verdict: unread by a worker in time, and passed by command.
+/// The counter of packets that a worker did not read in time.
+const UNREAD: usize = 0;
+/// Counters of packets without a verdict: those, and what passed by command.
 const UNJUDGED: usize = 2;
 
 // `struct row`, `struct traffic` and `struct control` of the programs, in words.
@@ -400,6 +428,6 @@ const WORDS_OF_COUNTER: usize = 2;
 const TABLES: usize = 0;
 const BYPASS: usize = 1;
 const CLOSED: usize = 2;
-const CONTROL_WORDS: usize = 8 + 8 * MAX_WORKERS;
+const CONTROL_WORDS: usize = NoteLayout::FIRST + NoteLayout::STRIDE * MAX_WORKERS;
 /// Queues of a device, at most.
 const MAX_WORKERS: usize = 256;

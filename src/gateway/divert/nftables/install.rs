@@ -10,12 +10,13 @@ use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use super::{firewall, preflight};
 use crate::gateway::divert::Divert;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
-use crate::gateway::tun::{Acknowledgements, TunDevice};
+use crate::gateway::tun::{Feedback, TunDevice};
 use crate::packet::Traffic;
 use crate::packet::virtio::Framing;
 use crate::policy::FailMode;
 use crate::verdict::Verdict;
 use crate::verify::Finding;
+use crate::verify::probe::SelfTestPacket;
 
 /// A diversion by marks, routing rules and routes that is in the kernel.
 #[derive(Debug)]
@@ -63,6 +64,10 @@ impl Divert for Installation {
         vec![nft::program()]
     }
 
+    fn written() -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     fn check_rights() -> Result<(), DivertError> {
         Ok(nft::try_out()?)
     }
@@ -81,9 +86,9 @@ impl Divert for Installation {
         Ok(())
     }
 
-    /// Whether a worker reads is the service manager's concern.
-    fn acknowledgements(_prepared: &()) -> Acknowledgements {
-        Acknowledgements::default()
+    /// A worker that hangs is the service manager's concern.
+    fn feedback(_prepared: &()) -> Feedback {
+        Feedback::default()
     }
 
     /// Nothing is diverted before the last step, which is atomic.
@@ -167,6 +172,24 @@ impl Divert for Installation {
             }
         }
         Ok((!missing.is_empty()).then(|| missing.join(", ")))
+    }
+
+    async fn self_test(&mut self, _packets: &[SelfTestPacket]) -> Option<Vec<String>> {
+        None
+    }
+
+    /// Without marks nothing is diverted.
+    async fn bypass(&mut self, on: bool) -> Result<(), DivertError> {
+        if on {
+            run_nft(nft::remove).await?;
+            return Ok(());
+        }
+        let diversion = self.installed.clone();
+        self.install_marks(&diversion).await
+    }
+
+    fn unread(&self) -> Traffic {
+        Traffic::default()
     }
 
     /// Both steps are tried: without marks or without rules nothing is diverted.

@@ -4,7 +4,7 @@ use super::*;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, EvidenceStatus, InterfaceStatus, LatencyStatus, MediaStatus,
-    OutcomeStatus, Reloads, Repairs, VerdictStatus,
+    OutcomeStatus, Reloads, Repairs, SelfTestStatus, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -46,6 +46,10 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 last_error: Some("a mistake".to_owned()),
             },
             diversion: DiversionStatus {
+                kind: "ebpf".to_owned(),
+                bypassed: false,
+                unread_packets: 7,
+                self_test: Some(SelfTestStatus::default()),
                 scope: "policy".to_owned(),
                 on_failure: "open".to_owned(),
                 prefixes: 5,

@@ -1,0 +1,227 @@
+//! [`Entries`]: the interfaces that the entry program is attached to.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::SchedClassifierLink;
+use tracing::{debug, info, warn};
+
+use super::EbpfPlan;
+use super::programs::{Headers, Programs, ProgramsError, detach_leftovers, has_links};
+use crate::gateway::divert::netlink::{Link, LinkKind};
+use crate::policy::FailMode;
+use crate::verify::Finding;
+
+/// The interfaces with an entry program, by index.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    entries: BTreeMap<u32, Entry>,
+}
+
+/// The entry program at an interface.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    headers: Headers,
+    held: Held,
+}
+
+/// What keeps a program attached.
+#[derive(Debug)]
+enum Held {
+    /// This process.
+    ByProcess(SchedClassifierLink),
+    /// A file: also when the process is killed.
+    ByFile(PinnedLink),
+}
+
+impl Held {
+    /// Takes the link out; the file is removed.
+    fn release(self) -> Option<SchedClassifierLink> {
+        match self {
+            Self::ByProcess(link) => Some(link),
+            Self::ByFile(pinned) => {
+                let link = pinned
+                    .unpin()
+                    .inspect_err(|error| debug!("a pinned link: {error}"));
+                SchedClassifierLink::try_from(link.ok()?).ok()
+            }
+        }
+    }
+}
+
+impl Entries {
+    /// The names and indexes of the interfaces.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.entries
+            .iter()
+            .map(|(index, entry)| (*index, entry.name.as_str()))
+    }
+
+    /// Attaches the program to those of `links` that the plan names and that lack it, and forgets those that are gone.
+    pub(super) fn follow(&mut self, plan: &EbpfPlan, programs: &mut Programs, links: &[Link]) {
+        self.entries.retain(|index, entry| {
+            let stays = links.iter().any(|link| {
+                link.index == *index && link.name == entry.name && plan.is_of_clients(&link.name)
+            });
+            if !stays {
+                programs.forget(*index);
+                let file = pin_of(&entry.name, *index);
+                // Only a closed gateway has one.
+                _ = fs::remove_file(file);
+            }
+            stays
+        });
+        for link in links {
+            if plan.is_of_clients(&link.name) && !self.entries.contains_key(&link.index) {
+                self.attach(plan, programs, link);
+            }
+        }
+    }
+
+    fn attach(&mut self, plan: &EbpfPlan, programs: &mut Programs, link: &Link) {
+        let Some(headers) = headers_of(link) else {
+            // Reported at the start, or at the reload that named it.
+            return;
+        };
+        let file = pin_of(&link.name, link.index);
+        let before = PinnedLink::from_pin(&file).ok().map(Held::ByFile);
+        let before = before.and_then(Held::release);
+        let attached = programs.attach_entry(&link.name, link.index, headers, before);
+        let held = match attached {
+            Ok(link) if plan.on_failure == FailMode::Closed => pin(link, &file),
+            Ok(link) => Some(Held::ByProcess(link)),
+            Err(error) => {
+                // It may be gone again.
+                warn!("packets from {} are not judged: {error}", link.name);
+                None
+            }
+        };
+        if let Some(held) = held {
+            info!("packets that enter from {} are judged", link.name);
+            let name = link.name.clone();
+            let entry = Entry {
+                name,
+                headers,
+                held,
+            };
+            self.entries.insert(link.index, entry);
+        }
+    }
+
+    /// Forgets the interface `index`, so that the program is attached to it anew; returns its name.
+    pub(super) fn forget(&mut self, index: u32) -> Option<String> {
+        let entry = self.entries.remove(&index)?;
+        drop(entry.held.release());
+        Some(entry.name)
+    }
+
+    /// Has `programs` take the place of those that are attached.
+    pub(super) fn take_over(
+        &mut self,
+        plan: &EbpfPlan,
+        programs: &mut Programs,
+    ) -> Result<(), ProgramsError> {
+        for (index, entry) in std::mem::take(&mut self.entries) {
+            let Some(link) = entry.held.release() else {
+                continue;
+            };
+            let link = programs.take_over(link, Some((index, entry.headers)))?;
+            let held = match plan.on_failure {
+                FailMode::Open => Some(Held::ByProcess(link)),
+                FailMode::Closed => pin(link, &pin_of(&entry.name, index)),
+            };
+            if let Some(held) = held {
+                self.entries.insert(index, Entry { held, ..entry });
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches all.
+    pub(super) fn release(&mut self) {
+        for (_, entry) in std::mem::take(&mut self.entries) {
+            drop(entry.held.release());
+        }
+    }
+}
+
+/// Removes the programs that a killed process has left at any of `interfaces`.
+pub(super) fn remove_leftovers(interfaces: &[String]) {
+    for file in pinned() {
+        match fs::remove_file(&file) {
+            Ok(()) => info!("removed {}", file.display()),
+            Err(error) => warn!("cannot remove {}: {error}", file.display()),
+        }
+    }
+    if !has_links() {
+        for interface in interfaces {
+            detach_leftovers(interface);
+        }
+    }
+}
+
+/// The files that keep programs attached.
+fn pinned() -> Vec<PathBuf> {
+    let files = fs::read_dir(FOLDER).into_iter().flatten();
+    files.filter_map(|file| Some(file.ok()?.path())).collect()
+}
+
+/// Keeps the program of `link` attached by `file`, also when this process is killed. A kernel without links does so anyway.
+fn pin(link: SchedClassifierLink, file: &Path) -> Option<Held> {
+    if !has_links() {
+        return Some(Held::ByProcess(link));
+    }
+    let link = FdLink::try_from(link).ok()?;
+    if let Some(folder) = file.parent() {
+        // What follows tells if it is there.
+        _ = fs::create_dir(folder);
+    }
+    match link.pin(file) {
+        Ok(pinned) => Some(Held::ByFile(pinned)),
+        Err(error) => {
+            warn!(
+                "gateway.on_failure = \"closed\" does not hold if the process is killed: {}: {error}; mount the BPF file \
+                 system there (mount -t bpf bpf /sys/fs/bpf)",
+                file.display()
+            );
+            None
+        }
+    }
+}
+
+fn pin_of(interface: &str, index: u32) -> PathBuf {
+    Path::new(FOLDER).join(format!("{interface}:{index}"))
+}
+
+/// The folder of files that keep programs attached, in the BPF file system.
+pub(super) const FOLDER: &str = "/sys/fs/bpf/offramp";
+
+/// The headers of packets that enter at `link`; `None` if the programs do not know them.
+fn headers_of(link: &Link) -> Option<Headers> {
+    match link.kind {
+        LinkKind::Ethernet(address) if !link.is_bridge_port => Some(Headers::Ethernet(address)),
+        LinkKind::Ip => Some(Headers::Ip),
+        LinkKind::Ethernet(_) | LinkKind::Other(_) => None,
+    }
+}
+
+/// The finding for an interface that the programs cannot be attached to.
+pub(super) fn unusable(link: &Link) -> Option<Finding> {
+    let name = &link.name;
+    match &link.kind {
+        LinkKind::Ethernet(_) if link.is_bridge_port => Some(Finding::host_error(
+            format!("{name} is a port of a bridge: what enters there is the bridge's"),
+            "name the bridge in vpn.interfaces, and not its port",
+        )),
+        LinkKind::Other(kind) => Some(Finding::host_error(
+            format!(
+                "{name} is an interface of kind {kind}, whose packets the programs do not read"
+            ),
+            "[gateway] diversion = \"nftables\" takes every interface that IP packets enter from",
+        )),
+        _ => None,
+    }
+}

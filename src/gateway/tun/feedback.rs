@@ -1,0 +1,157 @@
+//! [`Feedback`]: what workers tell the diversion, if it asks: that they read, and which packets of a self-test arrived.
+//!
+//! A program in the kernel notes when the oldest packet that a worker has not read was diverted, and counts what it
+//! diverts. A worker that does not erase the note in time counts as hung, and one that has found its queue empty has
+//! written everything that was counted before.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arc_swap::{ArcSwapOption, Guard};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::gateway::sys::memory::SharedMemory;
+use crate::packet::virtio::{Framing, VirtioHeader};
+use crate::verdict::Verdict;
+
+/// What workers tell the diversion; clones share it. By default nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Feedback {
+    notes: Arc<ArcSwapOption<SharedMemory>>,
+    probes: Option<UnboundedSender<ArrivedProbe>>,
+}
+
+/// A packet of a self-test that a worker has read and judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrivedProbe {
+    /// The index of the interface that it entered.
+    pub interface: u32,
+    /// True if the kernel would have forwarded it for certain.
+    pub passes: bool,
+    /// The IP packet.
+    pub packet: Vec<u8>,
+    /// The verdict of the policy in force.
+    pub verdict: Verdict,
+}
+
+/// The places of the notes in the shared memory: words of `struct control` (`divert/ebpf/program.c`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoteLayout;
+
+impl NoteLayout {
+    /// The first word of the first worker.
+    pub const FIRST: usize = 8;
+    /// Words of a worker.
+    pub const STRIDE: usize = 8;
+    /// Of these: when the oldest packet that it has not read was diverted, or 0.
+    const WAITING_SINCE: usize = 0;
+    /// Packets that were led to it.
+    const DIVERTED: usize = 1;
+    /// As many of them it had read and written when it found its queue empty.
+    const SETTLED: usize = 2;
+    /// Set at a change of tables.
+    pub const SETTLING: usize = 3;
+}
+
+impl Feedback {
+    /// Has the workers send packets of self-tests to the receiver, too.
+    pub fn with_probes() -> (Self, UnboundedReceiver<ArrivedProbe>) {
+        let (probes, arrivals) = unbounded_channel();
+        let feedback = Self {
+            notes: Arc::default(),
+            probes: Some(probes),
+        };
+        (feedback, arrivals)
+    }
+
+    /// Has the workers note in `memory` what they read.
+    pub(in crate::gateway) fn note_in(&self, memory: Arc<SharedMemory>) {
+        self.notes.store(Some(memory));
+    }
+
+    /// Begins to read the queue of `worker`.
+    pub(super) fn begin(&self, worker: usize) -> Reading {
+        let notes = self.notes.load();
+        let at = NoteLayout::FIRST + NoteLayout::STRIDE * worker;
+        let diverted = match notes
+            .as_deref()
+            .and_then(|it| it.words().get(at..at + NoteLayout::STRIDE))
+        {
+            Some(words) => words[NoteLayout::DIVERTED].load(Ordering::Acquire),
+            None => 0,
+        };
+        Reading {
+            notes,
+            at,
+            diverted,
+        }
+    }
+
+    /// Reports a packet of a self-test.
+    pub(super) fn report(&self, probe: ArrivedProbe) {
+        if let Some(probes) = &self.probes {
+            // A self-test that is over needs it no longer.
+            _ = probes.send(probe);
+        }
+    }
+}
+
+/// A queue that is being read.
+pub(super) struct Reading {
+    notes: Guard<Option<Arc<SharedMemory>>>,
+    at: usize,
+    diverted: u64,
+}
+
+impl Reading {
+    /// Notes that everything was read that could be: `count` packets.
+    pub(super) fn end(self, count: usize) {
+        let words = self
+            .notes
+            .as_deref()
+            .and_then(|it| it.words().get(self.at..self.at + NoteLayout::STRIDE));
+        let Some(words) = words else { return };
+        words[NoteLayout::WAITING_SINCE].store(0, Ordering::Relaxed);
+        if count == 0 {
+            words[NoteLayout::SETTLED].store(self.diverted, Ordering::Release);
+        }
+    }
+}
+
+/// The Ethernet header of a packet of a self-test (`struct ethernet` of `divert/ebpf/program.c`).
+pub(in crate::gateway) struct ProbeHeader;
+
+impl ProbeHeader {
+    /// The first bytes of the destination.
+    const TAG: [u8; 2] = [0x02, 0x1f];
+
+    /// Returns `true` if `frame` is a packet of a self-test.
+    #[inline]
+    pub(super) fn is_of(frame: &[u8]) -> bool {
+        frame.get(VirtioHeader::LENGTH..VirtioHeader::LENGTH + 2) == Some(&Self::TAG)
+    }
+
+    /// The index of the interface, and true if the kernel would have forwarded it.
+    pub(super) fn read(frame: &[u8]) -> Option<(u32, bool)> {
+        let header = frame.get(VirtioHeader::LENGTH..Framing::Ethernet.prefix())?;
+        let [_, _, a, b, c, d, passes, ..] = *header else {
+            return None;
+        };
+        Some((u32::from_ne_bytes([a, b, c, d]), passes != 0))
+    }
+
+    /// The frame that has `packet` enter at the interface of this index.
+    pub(in crate::gateway) fn frame(interface: u32, packet: &[u8]) -> Vec<u8> {
+        let protocol: [u8; 2] = match packet.first() {
+            Some(first) if first >> 4 == 6 => [0x86, 0xdd],
+            _ => [0x08, 0x00],
+        };
+        let mut frame = vec![0; VirtioHeader::LENGTH];
+        frame.extend(Self::TAG);
+        frame.extend(interface.to_ne_bytes());
+        frame.extend([0; 6]);
+        frame.extend(protocol);
+        frame.extend(packet);
+        frame
+    }
+}
