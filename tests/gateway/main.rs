@@ -24,6 +24,7 @@ mod metrics;
 mod names;
 mod ocserv;
 mod openvpn;
+mod programs;
 mod refusals;
 mod reload;
 mod service;

@@ -30,6 +30,8 @@ pub(super) struct Programs {
     workers: usize,
     /// The half of the rows and counters that is in force.
     half: usize,
+    /// True if any are.
+    is_enforced: bool,
 }
 
 /// The rows and counters that tables may have, in each of the two halves.
@@ -169,6 +171,7 @@ impl Programs {
             processors,
             workers: target.workers,
             half: 1,
+            is_enforced: false,
         };
         programs.set(BYPASS, 1);
         programs.set(CLOSED, u64::from(on_failure == FailMode::Closed));
@@ -213,8 +216,10 @@ impl Programs {
         // The program adds the number of a counter, from 1 on.
         let first_counter = UNJUDGED + half * self.room.counters;
         let tables = (first_counter as u64) << 32 | first_row as u64;
-        // From here on, what passes must not overtake what was diverted before.
-        for worker in 0..self.workers {
+        // From here on, what passes must not overtake what was diverted before, if anything was.
+        let settling = if self.is_enforced { self.workers } else { 0 };
+        self.is_enforced = true;
+        for worker in 0..settling {
             self.set(
                 NoteLayout::FIRST + NoteLayout::STRIDE * worker + NoteLayout::SETTLING,
                 1,

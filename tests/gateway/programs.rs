@@ -1,0 +1,243 @@
+//! The diversion by eBPF: beside the firewalls of others, while its process is stopped, and when others interfere.
+
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
+use crate::site::{in_ebpf_sandbox, poll};
+use crate::support::{run, signal};
+
+/// A service at a media port that the policy allows.
+const ALLOWED: u16 = 3_389;
+
+/// Firewalls as they are found on concentrators: none of them knows offramp.
+const FIREWALLS: [(&str, &str); 4] = [
+    ("nothing", ""),
+    (
+        "a hand-written one that drops by default",
+        r#"table inet filter {
+             chain forward { type filter hook forward priority 0; policy drop;
+               ct state established,related accept
+               iifname "tun0" accept
+             }
+           }
+           table ip nat {
+             chain out { type nat hook postrouting priority 100;
+               ip saddr 172.16.1.0/24 oifname "eth1" masquerade
+             }
+           }"#,
+    ),
+    (
+        "zones, as firewalld has them",
+        r#"table inet zones {
+             chain forward { type filter hook forward priority filter + 10; policy accept;
+               ct state { established, related } accept
+               ct state invalid drop
+               jump from
+               reject with icmpx admin-prohibited
+             }
+             chain from { iifname "tun0" goto vpn
+             }
+             chain vpn { accept
+             }
+           }"#,
+    ),
+    (
+        "reverse path filters of both families",
+        r#"table inet reverse {
+             chain prerouting { type filter hook prerouting priority filter + 10; policy accept;
+               icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept
+               fib saddr . mark . iif oif missing drop
+             }
+           }"#,
+    ),
+];
+
+#[test]
+fn firewalls_and_reverse_path_filters_need_no_change() {
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("firewalls");
+        for (address, port) in [
+            (OFFICE, DNS),
+            (OFFICE, MEDIA),
+            (OFFICE, ALLOWED),
+            (OFFICE6, DNS),
+        ] {
+            site.echo(address, port);
+        }
+        site.echo(OFFICE6, MEDIA);
+        site.echo(OFFICE6, ALLOWED);
+        site.echo(ELSEWHERE, MEDIA);
+        let allow = "[[allow]]\nname = \"desktops\"\nto = [\"10.20.0.0/16\", \"fd00:2::/64\"]\nports = [\"3389\"]\n";
+        for divert in ["suspects", "all"] {
+            let mut gateway = site.start(&format!("divert = \"{divert}\"\n{allow}"));
+            for strict in ["0", "1"] {
+                for interface in ["all", "tun0", "eth1"] {
+                    site.concentrator.run(Command::new("sysctl").args([
+                        "-qw",
+                        &format!("net.ipv4.conf.{interface}.rp_filter={strict}"),
+                    ]));
+                }
+                for (name, rules) in FIREWALLS {
+                    // Loaded while the gateway runs.
+                    site.concentrator.nft(rules);
+                    let scene = format!("{divert}, rp_filter {strict}, {name}");
+                    for address in [OFFICE, OFFICE6] {
+                        for port in [DNS, ALLOWED] {
+                            assert!(
+                                site.is_answered(address, port, 100),
+                                "{scene}: {address} {port}"
+                            );
+                        }
+                        assert!(
+                            site.is_answered(address, DNS, 4_000),
+                            "{scene}: fragments to {address}"
+                        );
+                        assert!(!site.is_answered(address, MEDIA, 100), "{scene}: {address}");
+                    }
+                    assert!(site.is_answered(ELSEWHERE, MEDIA, 100), "{scene}");
+                    site.concentrator.nft("flush ruleset");
+                }
+            }
+            let status = site.status();
+            assert_eq!(status["diversion"]["kind"], "ebpf");
+            let failures = &status["diversion"]["self_test"]["failures"];
+            assert_eq!(failures.as_array().map(Vec::len), Some(0), "{failures}");
+            assert_eq!(gateway.terminate().code(), Some(0));
+        }
+    });
+}
+
+#[test]
+fn a_stopped_process_costs_a_moment_and_traffic_is_judged_again_behind_it() {
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("stopped");
+        for port in [DNS, MEDIA] {
+            site.echo(OFFICE, port);
+        }
+        let gateway = site.start("divert = \"all\"");
+        assert!(site.is_answered(OFFICE, DNS, 100));
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+
+        signal(gateway.pid(), "STOP");
+        let stopped = Instant::now();
+        site.wait_for_answer(OFFICE, DNS);
+        println!("traffic flows {:?} after the stop", stopped.elapsed());
+        assert!(site.is_answered(OFFICE, MEDIA, 100), "nobody judges");
+
+        signal(gateway.pid(), "CONT");
+        let continued = Instant::now();
+        poll("media to be dropped again", || {
+            (!site.is_answered(OFFICE, MEDIA, 100)).then_some(())
+        });
+        println!(
+            "media is dropped {:?} after it goes on",
+            continued.elapsed()
+        );
+        assert!(site.is_answered(OFFICE, DNS, 100));
+        assert!(site.status()["diversion"]["unread_packets"].as_u64() > Some(0));
+    });
+}
+
+#[test]
+fn a_stopped_process_lets_nothing_pass_that_is_diverted_where_it_is_closed() {
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("stopped_closed");
+        for port in [DNS, MEDIA] {
+            site.echo(OFFICE, port);
+        }
+        let gateway = site.start("on_failure = \"closed\"");
+        signal(gateway.pid(), "STOP");
+        // Longer than a worker may take.
+        thread::sleep(Duration::from_millis(400));
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        assert!(
+            site.is_answered(OFFICE, DNS, 100),
+            "it is forwarded for certain"
+        );
+        signal(gateway.pid(), "KILL");
+        poll("the device to go", || {
+            (!site.concentrator.has_interface("offramp0")).then_some(())
+        });
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+
+        // What is left is taken over, and a cleanup removes it.
+        let gateway = site.start_again("again.log");
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        signal(gateway.pid(), "KILL");
+        poll("the device to go", || {
+            (!site.concentrator.has_interface("offramp0")).then_some(())
+        });
+        site.offramp(&["run", "--cleanup"]).success();
+        assert!(site.is_answered(OFFICE, MEDIA, 100));
+    });
+}
+
+#[test]
+fn a_bypass_passes_everything_and_says_so_until_it_is_off() {
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("bypass");
+        site.echo(OFFICE, MEDIA);
+        let mut gateway = site.start("");
+        let socket = site.folder.path("control.sock");
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        site.offramp(&["bypass", "on", "--control", &socket])
+            .success();
+        assert!(site.is_answered(OFFICE, MEDIA, 100));
+        assert_eq!(site.status()["diversion"]["bypassed"], true);
+        let text = site.offramp(&["status", "--control", &socket]).success();
+        assert!(text.contains("BYPASS IS ON"), "{text}");
+        gateway.wait_for_log("bypass is on: everything passes unjudged");
+        site.offramp(&["bypass", "off", "--control", &socket])
+            .success();
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn a_program_that_others_detach_is_missed_and_attached_again() {
+    in_ebpf_sandbox(&["bpftool"], || {
+        let site = PlainSite::new("detached");
+        site.echo(OFFICE, MEDIA);
+        let mut gateway = site.start("");
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        let links = site
+            .concentrator
+            .run(Command::new("bpftool").args(["-j", "link", "list"]));
+        let links = links.json();
+        let links = links.as_array().expect("a list").iter();
+        let ids: Vec<String> = links.map(|link| link["id"].to_string()).collect();
+        // The one at offramp0 comes first; an older bpftool does not tell more of them.
+        assert_eq!(ids.len(), 2, "{ids:?}");
+        run(Command::new("bpftool").args(["link", "detach", "id", &ids[1]])).success();
+        assert!(site.is_answered(OFFICE, MEDIA, 100), "it is not judged");
+        gateway.wait_for_log("the self-test failed: a packet to");
+        gateway.wait_for_log("another program has removed or changed the program at tun0");
+        poll("media to be dropped again", || {
+            (!site.is_answered(OFFICE, MEDIA, 100)).then_some(())
+        });
+        gateway.wait_for_log("the self-test passes again");
+        assert_eq!(site.status()["diversion"]["repairs"]["count"], 1);
+    });
+}
+
+#[test]
+fn a_port_of_a_bridge_is_refused_with_advice() {
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("bridge");
+        site.concentrator.ip("
+            link add bridge0 type bridge
+            link set tun0 master bridge0");
+        let policy = site
+            .folder
+            .write("policy.toml", plain::policy(&site.folder, ""));
+        let refused = site.offramp(&["run", &policy]).failure(1);
+        assert!(refused.contains("tun0 is a port of a bridge"), "{refused}");
+        assert!(
+            refused.contains("name the bridge in vpn.interfaces"),
+            "{refused}"
+        );
+    });
+}
