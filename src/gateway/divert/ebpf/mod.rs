@@ -24,6 +24,8 @@
 mod entries;
 mod install;
 mod programs;
+#[cfg(test)]
+mod tests;
 
 pub use install::{EbpfError, Installation};
 

@@ -37,8 +37,8 @@ pub(super) struct Programs {
 /// The rows and counters that tables may have, in each of the two halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
-    rows: usize,
-    counters: usize,
+    pub(super) rows: usize,
+    pub(super) counters: usize,
 }
 
 /// The device that the programs lead packets to.
@@ -186,6 +186,12 @@ impl Programs {
     /// The room of each half.
     pub(super) fn room(&self) -> Room {
         self.room
+    }
+
+    /// The entry program of Ethernet interfaces.
+    #[cfg(test)]
+    pub(super) fn entry(&mut self) -> &SchedClassifier {
+        classifier(&mut self.ebpf, ENTRY_ETHERNET).expect("it was loaded")
     }
 
     /// The socket filter that chooses a queue of the device.
