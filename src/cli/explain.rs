@@ -9,13 +9,13 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::explain_name;
-use super::input::load_policy;
+use super::input::load_policy_at;
 use crate::filter::{Answer, Explanation, Membership, Question, Set};
 use crate::name::DnsName;
 use crate::packet::Protocol;
 use crate::packet::media::Payload;
 use crate::policy::{MediaMatch, Policy};
-use crate::verdict::{Action, DecidedBy};
+use crate::verdict::{Action, DecidedBy, Reason};
 
 /// Explain what becomes of a packet: the verdict, the rule, the line of the policy, the prefix that matched; or what
 /// clients get for a name
@@ -27,10 +27,13 @@ Examples:
   offramp explain config/dual-stack.toml --protocol udp \\
       --from fd00:c0de:200::10 --to [2001:db8:c0de:40::7]:50020
   offramp explain config/contoso.toml --name _sip._tls.contoso.com --type SRV
+  offramp explain config/contoso.toml --from 172.16.1.10 --to 172.16.1.1:5353 --protocol udp \\
+      --gateway-address 172.16.1.1
 
 Without a destination port, the answer is given for every range of ports. Without a source port,
 49152 is taken. Where the policy asks for evidence of media (media.match), the answer is given for a
-packet that shows none, and for a connectivity check; --payload chooses one. Without --type, a name is explained for A, AAAA, SRV and HTTPS.")]
+packet that shows none, and for a connectivity check; --payload chooses one. A running gateway forwards whatever is sent
+to its own addresses; --gateway-address names them. Without --type, a name is explained for A, AAAA, SRV and HTTPS.")]
 pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY")]
@@ -47,6 +50,13 @@ pub(super) struct Options {
     /// Its payload, for a policy that asks for evidence of media
     #[arg(long, value_name = "PAYLOAD", value_parser = parse_payload, conflicts_with = "name")]
     payload: Option<Payload>,
+    /// An address of the gateway itself, as a running one knows them; may be repeated
+    #[arg(
+        long = "gateway-address",
+        value_name = "ADDRESS",
+        conflicts_with = "name"
+    )]
+    gateway_addresses: Vec<IpAddr>,
     /// A name that a client asks for, instead of a packet
     #[arg(long, value_name = "NAME", value_parser = explain_name::parse_name,
           conflicts_with_all = ["from", "to", "protocol"])]
@@ -143,7 +153,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         protocol,
         payload: options.payload.unwrap_or_default(),
     };
-    let compiled = load_policy(&options.policy)?;
+    let compiled = load_policy_at(&options.policy, &options.gateway_addresses)?;
     let explain = |question: &Question| {
         compiled.explain(question).ok_or_else(|| {
             CliError::Usage(format!(
@@ -263,6 +273,9 @@ fn because(
             format!("{place}, and {}; media between clients{beyond}", media())
         }
         DecidedBy::Allow => format!("{place}; it lifts the rule that would drop it"),
+        DecidedBy::Nothing if reason == Reason::Gateway => {
+            format!("{} is the gateway's own address", question.to)
+        }
         DecidedBy::Nothing if question.protocol.is_none() => {
             "the rules speak of TCP and UDP; ICMP passes".to_owned()
         }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::Path;
 
 use anstream::ColorChoice;
@@ -9,22 +10,31 @@ use anstream::ColorChoice;
 use super::error::{CliError, say};
 use crate::capture::{CaptureReader, Gunzip, gunzip};
 use crate::files::regular;
-use crate::filter::{CompiledPolicy, Generation};
+use crate::filter::{CompileError, CompiledPolicy, Generation};
 use crate::gateway::host::source::{self, load_feeds};
 use crate::plan::RoutePlan;
 use crate::policy::{self, Code, Diagnostics, Policy, Remark, Style};
 
 /// Reads and compiles the policy file at `path`; its warnings go to standard error.
 pub(super) fn load_policy(path: &Path) -> Result<CompiledPolicy, CliError> {
-    load(path, print_diagnostics)
+    load(path, &[], print_diagnostics)
+}
+
+/// The same for a gateway whose addresses are `own`.
+pub(super) fn load_policy_at(path: &Path, own: &[IpAddr]) -> Result<CompiledPolicy, CliError> {
+    load(path, own, print_diagnostics)
 }
 
 /// The same without its warnings.
 pub(super) fn load_policy_quietly(path: &Path) -> Result<CompiledPolicy, CliError> {
-    load(path, |_| {})
+    load(path, &[], |_| {})
 }
 
-fn load(path: &Path, show: impl Fn(&Diagnostics)) -> Result<CompiledPolicy, CliError> {
+fn load(
+    path: &Path,
+    own: &[IpAddr],
+    show: impl Fn(&Diagnostics),
+) -> Result<CompiledPolicy, CliError> {
     let (policy, warnings) = match read_policy(path)? {
         Ok(taken) => taken,
         Err(errors) => {
@@ -33,7 +43,8 @@ fn load(path: &Path, show: impl Fn(&Diagnostics)) -> Result<CompiledPolicy, CliE
         }
     };
     show(&warnings);
-    compile(path, policy, Generation(1))
+    let compiled = CompiledPolicy::at_gateway(policy, Generation(1), own);
+    compiled.map_err(|error| too_large(path, error))
 }
 
 /// Compiles a policy that was read from `path`.
@@ -42,8 +53,11 @@ pub(super) fn compile(
     policy: Policy,
     generation: Generation,
 ) -> Result<CompiledPolicy, CliError> {
-    CompiledPolicy::new(policy, generation)
-        .map_err(|error| CliError::Refused(format!("policy {}: {error}", path.display())))
+    CompiledPolicy::new(policy, generation).map_err(|error| too_large(path, error))
+}
+
+fn too_large(path: &Path, error: CompileError) -> CliError {
+    CliError::Refused(format!("policy {}: {error}", path.display()))
 }
 
 /// The policy at `path` without its feeds; errors go to standard error, and warnings nowhere.

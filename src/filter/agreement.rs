@@ -1,5 +1,7 @@
 //! Asserts that the compiled policy and the reference model give the same verdicts.
 
+use std::net::IpAddr;
+
 use super::compiled::Bounds;
 use super::reference::ReferenceFilter;
 use super::strategy::{Arrival, Scenario};
@@ -9,28 +11,34 @@ use crate::verdict::{Reason, Verdict};
 
 /// Judges the packets of `scenario` by the compiled policy, one by one and in batches, and by the reference model.
 ///
-/// Does so twice: with the fast paths that a policy of its size gets, and without them, as for a large one.
+/// Does so with the fast paths that a policy of its size gets, and without them, as for a large one; and with and
+/// without addresses of the gateway's own.
 ///
 /// # Panics
 /// If two of them differ. Property tests and fuzzing use this as their oracle.
 pub fn assert_agreement(scenario: &Scenario) {
-    assert_agreement_within(Bounds::USUAL, scenario);
-    assert_agreement_within(Bounds::NOTHING, scenario);
+    for own in [Vec::new(), scenario.own_addresses()] {
+        assert_agreement_within(Bounds::USUAL, scenario, &own);
+        assert_agreement_within(Bounds::NOTHING, scenario, &own);
+    }
 }
 
-fn assert_agreement_within(bounds: Bounds, scenario: &Scenario) {
-    let policy = CompiledPolicy::within(bounds, scenario.policy.clone(), Generation(1))
+fn assert_agreement_within(bounds: Bounds, scenario: &Scenario, own: &[IpAddr]) {
+    let policy = CompiledPolicy::within(bounds, scenario.policy.clone(), Generation(1), own)
         .expect("a generated policy is small");
     let packets: Vec<Received<'_>> = scenario.arrivals.iter().map(Arrival::received).collect();
     let mut in_a_batch = vec![Verdict::drop(Reason::Malformed); packets.len()];
     Judge::new(Capacity::of(REMEMBERED)).judge(&policy, &packets, &mut in_a_batch);
 
     let mut judge = Judge::new(Capacity::of(REMEMBERED));
-    let mut reference = ReferenceFilter::new(&scenario.policy);
+    let mut reference = ReferenceFilter::at_gateway(&scenario.policy, own);
     for (packet, in_a_batch) in packets.iter().zip(in_a_batch) {
         let expected = reference.judge(packet.bytes, packet.length_on_wire, packet.at);
         let alone = judge.judge_one(&policy, *packet);
-        let context = || format!("{packet:02x?}\n{bounds:?}, policy {:?}", scenario.policy);
+        let context = || {
+            let policy = &scenario.policy;
+            format!("{packet:02x?}\n{bounds:?}, own addresses {own:?}, policy {policy:?}")
+        };
         assert_eq!(
             alone,
             expected,

@@ -1,9 +1,9 @@
 //! Classes of addresses: the combinations of sets that a policy makes out of the address space.
 //!
 //! A policy needs several facts about an address: if it is a client, if it is corporate, its server, and the
-//! `[[allow]]` entries that contain it. All of these together are its *class*. A policy of 10,000 prefixes has a few
-//! dozen classes, so one trie that maps an address to its class answers every question in one lookup, and the compiler
-//! evaluates the rules once for each class.
+//! `[[allow]]` entries that contain it; a gateway also needs to know if it is its own. All of these together are its
+//! *class*. A policy of 10,000 prefixes has a few dozen classes, so one trie that maps an address to its class answers
+//! every question in one lookup, and the compiler evaluates the rules once for each class.
 //!
 //! ```text
 //!   10.0.0.0/8   corporate           10.0.0.0 ─┐ class 1: corporate
@@ -13,20 +13,23 @@
 //!                                    10.1.0.16 ┘ class 1
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::address::ClassNumber;
 use crate::policy::{Policy, Sourced};
 
-/// The sets of a policy that one address belongs to.
+/// The sets of a policy and of its gateway that one address belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Class {
     /// In `vpn.client_subnets`.
     pub(super) client: bool,
     /// In `corporate.subnets`.
     pub(super) corporate: bool,
+    /// One of the gateway's own addresses, and no `[[server]]` lists exactly it.
+    pub(super) gateway: bool,
     /// Position of the `[[server]]` with the most specific prefix that contains it.
     pub(super) server: Option<u32>,
     /// Position of the `[[public]]` service, or of the feed after these, with the most specific prefix that contains
@@ -38,11 +41,12 @@ pub(super) struct Class {
     pub(super) allows_between_clients: Vec<u32>,
 }
 
-/// One set of a policy that a prefix puts its addresses into.
+/// One set that a prefix puts its addresses into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Membership {
     Client,
     Corporate,
+    Gateway,
     Server(u32),
     Public(u32),
     Allow(u32),
@@ -62,9 +66,10 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    pub(super) fn of(policy: &Policy) -> Result<Self, TooManyClasses> {
+    /// Numbers the classes of `policy` at a gateway whose addresses are `own`.
+    pub(super) fn of(policy: &Policy, own: &[IpAddr]) -> Result<Self, TooManyClasses> {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for (prefix, membership) in memberships(policy) {
+        for (prefix, membership) in memberships(policy).chain(gateway(policy, own)) {
             match prefix {
                 IpNet::V4(prefix) => v4.push((prefix, membership)),
                 IpNet::V6(prefix) => v6.push((prefix, membership)),
@@ -126,6 +131,15 @@ fn memberships(policy: &Policy) -> impl Iterator<Item = (IpNet, Membership)> {
                 .flat_map(move |(at, rule)| each(&rule.addresses, Membership::Public(number(at)))),
         )
         .chain(allows)
+}
+
+/// The addresses of `own` that no `[[server]]` lists by themselves.
+fn gateway(policy: &Policy, own: &[IpAddr]) -> impl Iterator<Item = (IpNet, Membership)> {
+    let servers = policy.servers.iter().flat_map(|server| &server.addresses);
+    let listed: HashSet<IpNet> = servers.map(|prefix| prefix.value).collect();
+    let own = own.iter().map(|address| IpNet::from(*address));
+    own.filter(move |address| !listed.contains(address))
+        .map(|address| (address, Membership::Gateway))
 }
 
 /// Walks the prefixes from the lowest address up, outer before inner, and gives each the class of its parent with its
@@ -192,6 +206,7 @@ impl Interner {
         match membership {
             Membership::Client => joined.client = true,
             Membership::Corporate => joined.corporate = true,
+            Membership::Gateway => joined.gateway = true,
             Membership::Server(position) => joined.server = Some(position),
             Membership::Public(position) => joined.public = Some(position),
             Membership::Allow(position) => insert(&mut joined.allows, position),

@@ -1,5 +1,6 @@
 //! [`CompiledPolicy`]: a policy compiled to lookup tables.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -23,6 +24,8 @@ use crate::verdict::{Reason, Verdict};
 pub struct CompiledPolicy {
     policy: Policy,
     generation: Generation,
+    /// The gateway's own addresses, ascending; none for a policy that is judged anywhere else.
+    own: Vec<IpAddr>,
     rules: RuleTable,
     v4: Ipv4Trie,
     v6: Ipv6Trie,
@@ -106,7 +109,19 @@ impl CompiledPolicy {
     /// # Errors
     /// [`CompileError`] when the policy is too large for the tables.
     pub fn new(policy: Policy, generation: Generation) -> Result<Self, CompileError> {
-        Self::within(Bounds::USUAL, policy, generation)
+        Self::at_gateway(policy, generation, &[])
+    }
+
+    /// Compiles `policy` for a gateway whose addresses are `own`: it receives packets to them itself.
+    ///
+    /// # Errors
+    /// [`CompileError`] when the policy is too large for the tables.
+    pub fn at_gateway(
+        policy: Policy,
+        generation: Generation,
+        own: &[IpAddr],
+    ) -> Result<Self, CompileError> {
+        Self::within(Bounds::USUAL, policy, generation, own)
     }
 
     /// Compiles `policy`, with the fast paths that `bounds` allow; the verdicts are the same.
@@ -114,9 +129,13 @@ impl CompiledPolicy {
         bounds: Bounds,
         policy: Policy,
         generation: Generation,
+        own: &[IpAddr],
     ) -> Result<Self, CompileError> {
         let rules = RuleTable::new(&policy);
-        let classes = Classes::of(&policy).map_err(|_| CompileError::TooManyClasses)?;
+        let mut own = own.to_vec();
+        own.sort_unstable();
+        own.dedup();
+        let classes = Classes::of(&policy, &own).map_err(|_| CompileError::TooManyClasses)?;
         let v4 = Ipv4Trie::build(classes.v4)?;
         let v6 = Ipv6Trie::build(classes.v6)?;
         let mut compiler = PortCompiler::new(&policy, &rules);
@@ -147,6 +166,7 @@ impl CompiledPolicy {
         Ok(Self {
             policy,
             generation,
+            own,
             rules,
             v4,
             v6,
@@ -164,6 +184,11 @@ impl CompiledPolicy {
     /// The policy it was compiled from.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// The addresses of the gateway that it was compiled for, ascending, each once.
+    pub fn own(&self) -> &[IpAddr] {
+        &self.own
     }
 
     /// The number of the policy among those that a gateway has had.
@@ -346,6 +371,9 @@ impl Plan {
                 LeakedPublic::Drop => Verdict::drop(Reason::Public),
             };
             return Self::of_one(verdict.by(rules.public(public as usize)), compiler);
+        }
+        if class.gateway {
+            return Self::of_one(Verdict::forward(Reason::Gateway), compiler);
         }
         let [tcp, udp] =
             [Protocol::Tcp, Protocol::Udp].map(|protocol| compiler.compile(class, protocol));

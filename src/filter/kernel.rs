@@ -63,12 +63,13 @@ impl KernelTables {
 
     /// Builds the tables of `policy`. What has no room is left to the judge.
     pub fn within(room: TableRoom, policy: &CompiledPolicy) -> Self {
-        let built = Classes::of(policy.policy()).ok().and_then(|classes| {
+        let classes = Classes::of(policy.policy(), policy.own()).ok();
+        let built = classes.and_then(|classes| {
             let mut builder = Builder::new(room, classes.classes.len())?;
             for (class, sets) in (0..).zip(&classes.classes) {
                 builder.add_class(policy, class, sets.client);
             }
-            // The policy was compiled from the same prefixes.
+            // The policy was compiled from the same prefixes and addresses.
             builder.add_ipv4(&ranges(classes.v4)?);
             builder.add_ipv6(&ranges(classes.v6)?);
             Some(builder)

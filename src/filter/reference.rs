@@ -10,13 +10,14 @@
 //! 2. source outside `vpn.client_subnets` → forward `not-a-client`, or drop `spoofed-source`
 //! 3. a source route with hops left → drop `source-routed`
 //! 4. destination in a `[[public]]` service or a feed → forward `public`, or drop it
-//! 5. TCP or UDP to a `[[server]]` → drop `servers`, unless an `[[allow]]` lifts it → forward `allow`
+//! 5. destination is one of the gateway's own addresses → forward `gateway`, unless a `[[server]]` names exactly it;
+//!    TCP or UDP to a `[[server]]` → drop `servers`, unless an `[[allow]]` lifts it → forward `allow`
 //! 6. TCP or UDP to a media port of a client → drop `hairpin`, of a corporate host → drop `media`, unless an
 //!    `[[allow]]` lifts it → forward `allow`; between clients by a prefix that lies inside the client subnets alone.
 //!    Under a `media.match` other than `"ports"`, only what `packet::media` recognizes
 //! 7. anything else → forward `default`
 //!
-//! Rules 5 and 6 may need ports, and not every packet has them. `Payload` lists the ways in which they can be missing;
+//! Servers in rule 5, and rule 6, may need ports, and not every packet has them. `Payload` lists the ways in which they can be missing;
 //! in each case the model considers the verdicts that any ports could lead to.
 
 use std::collections::HashMap;
@@ -32,7 +33,9 @@ use super::RuleTable;
 use crate::packet::Protocol;
 use crate::packet::media::FlowKey;
 use crate::packet::media::reference::ReferenceFlows;
-use crate::policy::{Allow, Destination, LeakedPublic, Policy, PortRange, Sourced, UnknownSource};
+use crate::policy::{
+    Allow, Destination, LeakedPublic, Policy, PortRange, Server, Sourced, UnknownSource,
+};
 use crate::verdict::{Action, Reason, RuleId, Verdict};
 
 mod reading;
@@ -46,6 +49,8 @@ const FRAGMENT_LIFETIME: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct ReferenceFilter {
     policy: Policy,
+    /// The addresses of the gateway.
+    own: Vec<IpAddr>,
     rules: RuleTable,
     firsts: HashMap<FragmentKey, First>,
     /// `None` if ports alone decide.
@@ -60,10 +65,16 @@ struct First {
 }
 
 impl ReferenceFilter {
-    /// Creates a filter for `policy` that has seen no packet.
+    /// Creates a filter for `policy` that has seen no packet, and that no gateway runs.
     pub fn new(policy: &Policy) -> Self {
+        Self::at_gateway(policy, &[])
+    }
+
+    /// Creates a filter for `policy` that has seen no packet, run by a gateway whose addresses are `own`.
+    pub fn at_gateway(policy: &Policy, own: &[IpAddr]) -> Self {
         Self {
             policy: policy.clone(),
+            own: own.to_vec(),
             rules: RuleTable::new(policy),
             firsts: HashMap::new(),
             flows: policy.media.recognition.profile().map(ReferenceFlows::new),
@@ -137,6 +148,7 @@ impl ReferenceFilter {
     /// Rules 4 to 7, one after the other.
     fn rules_4_to_7(&self, destination: IpAddr, transport: Transport) -> Verdict {
         self.rule_4_public(destination)
+            .or_else(|| self.rule_5_gateway(destination))
             .or_else(|| self.rule_5_servers(destination, transport))
             .or_else(|| self.rule_6_media(destination, transport))
             .unwrap_or(Verdict::forward(Reason::Default))
@@ -164,7 +176,17 @@ impl ReferenceFilter {
         Some(verdict.by(rule))
     }
 
-    /// Rule 5: TCP and UDP, all ports.
+    /// Rule 5, first half: any protocol.
+    fn rule_5_gateway(&self, destination: IpAddr) -> Option<Verdict> {
+        let names_it = |server: &Server| {
+            let mut prefixes = server.addresses.iter().map(|it| it.value);
+            prefixes.any(|it| it.addr() == destination && it.prefix_len() == it.max_prefix_len())
+        };
+        let is_named = self.policy.servers.iter().any(names_it);
+        (self.own.contains(&destination) && !is_named).then(|| Verdict::forward(Reason::Gateway))
+    }
+
+    /// Rule 5, second half: TCP and UDP, all ports.
     fn rule_5_servers(&self, destination: IpAddr, transport: Transport) -> Option<Verdict> {
         let Transport::Ports(ports) = transport else {
             return None;

@@ -50,6 +50,17 @@ impl Arrival {
     }
 }
 
+impl Scenario {
+    /// The destinations of the first arrivals, which a gateway could have as addresses of its own.
+    pub fn own_addresses(&self) -> Vec<IpAddr> {
+        let first = self.arrivals.iter().take(4);
+        let packets = first.filter_map(|arrival| arrival.received().parse().ok());
+        packets
+            .map(|packet| packet.addresses().destination())
+            .collect()
+    }
+}
+
 impl<'a> Arbitrary<'a> for Scenario {
     fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Self> {
         let policy = policy(bytes)?;

@@ -62,6 +62,10 @@ reasons! {
         "The destination is a `[[public]]` service or in a `[[feed]]`: the packet should have gone outside the tunnel. \
          It is dropped where `filter.leaked_public = \"drop\"`.",
         "article, Tables 2 to 4";
+    Gateway "gateway" [Forward] by Nothing:
+        "The destination is one of the gateway's own addresses, and no `[[server]]` lists exactly that address: the gateway \
+         receives the packet itself. Only a running gateway knows its addresses, and `explain --gateway-address`.",
+        "RFC 1812 §5.2.3";
     Servers "servers" [Drop] by Server:
         "TCP or UDP to an address of a `[[server]]`, whatever the port.",
         "article, Table 1, row 2";
@@ -99,7 +103,7 @@ pub enum DecidedBy {
     Corporate,
     /// A client prefix that has the destination.
     Client,
-    /// No rule.
+    /// No rule of the policy.
     Nothing,
 }
 

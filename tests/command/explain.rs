@@ -434,3 +434,23 @@ fn where_media_is_recognized_the_payload_decides() {
         "{refused}"
     );
 }
+
+#[test]
+fn what_is_sent_to_the_gateway_itself_passes_where_its_address_is_given() {
+    let ask = |gateway: &[&str], to: &str| {
+        let ends = ["--from", "172.16.1.10", "--protocol", "udp", "--to", to];
+        offramp(&[&["explain", CONTOSO], &ends[..], gateway].concat()).success()
+    };
+    let gateway = ["--gateway-address", "172.16.1.1"];
+    let both = ["--gateway-address", "10.1.0.10", gateway[0], gateway[1]];
+
+    assert!(ask(&[], "172.16.1.1:5353").starts_with("drop hairpin: "));
+    let answer = ask(&gateway, "172.16.1.1:5353");
+    let sentence = "forward gateway: 172.16.1.1 is the gateway's own address\n";
+    assert!(answer.starts_with(sentence), "{answer}");
+    assert!(ask(&gateway, "172.16.1.1").starts_with(sentence));
+    assert!(ask(&gateway, "172.16.1.2:5353").starts_with("drop hairpin: "));
+    // A server's rule names this address.
+    assert!(ask(&both, "10.1.0.10:5353").starts_with("drop servers: "));
+    assert!(ask(&both, "172.16.1.1:5353").starts_with(sentence));
+}

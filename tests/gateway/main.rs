@@ -12,6 +12,7 @@ mod site;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addresses;
 mod datapath;
 mod dns;
 mod drops;

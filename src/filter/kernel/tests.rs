@@ -11,8 +11,12 @@ use crate::packet::{plain_ipv4, plain_ipv6};
 use crate::policy;
 
 fn compiled(text: &str) -> CompiledPolicy {
+    at_gateway(text, &[])
+}
+
+fn at_gateway(text: &str, own: &[IpAddr]) -> CompiledPolicy {
     let (policy, _) = policy::parse("kernel.toml", text.as_bytes()).expect("a good policy");
-    CompiledPolicy::new(policy, Generation(3)).expect("a small policy")
+    CompiledPolicy::at_gateway(policy, Generation(3), own).expect("a small policy")
 }
 
 /// Looks a packet up as the program does: step by step, without knowledge of how the tables were made.
@@ -70,8 +74,9 @@ fn certain(tables: &KernelTables, packet: &[u8]) -> Option<Verdict> {
 }
 
 /// Fails if the tables of the policy pass a packet with another verdict than the judge's.
-fn assert_agreement(scenario: &Scenario) {
-    let policy = CompiledPolicy::new(scenario.policy.clone(), Generation(1)).expect("it is small");
+fn assert_agreement(scenario: &Scenario, own: &[IpAddr]) {
+    let policy = CompiledPolicy::at_gateway(scenario.policy.clone(), Generation(1), own);
+    let policy = policy.expect("it is small");
     // Also with too little room: for rows, for classes, for counters.
     for (rows, counters) in [(1 << 15, 100), (280, 2), (258, 1), (0, 0)] {
         let tables = KernelTables::within(TableRoom { rows, counters }, &policy);
@@ -84,7 +89,8 @@ fn assert_agreement(scenario: &Scenario) {
             if received.length_on_wire == received.bytes.len()
                 && let Some(certain) = certain(&tables, received.bytes)
             {
-                assert_eq!(certain, verdict, "{received:02x?} {:?}", scenario.policy);
+                let policy = &scenario.policy;
+                assert_eq!(certain, verdict, "{received:02x?} {own:?} {policy:?}");
                 assert_eq!(certain.action, Action::Forward);
             }
         }
@@ -98,7 +104,8 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..1400),
     ) {
         if let Ok(scenario) = Scenario::arbitrary(&mut Unstructured::new(&bytes)) {
-            assert_agreement(&scenario);
+            assert_agreement(&scenario, &[]);
+            assert_agreement(&scenario, &scenario.own_addresses());
         }
     }
 }
@@ -188,6 +195,30 @@ fn what_the_policy_forwards_passes_and_the_rest_is_left_to_the_judge() {
     ] {
         let found = told(from, to, protocol, port);
         assert_eq!(found.as_deref(), expected, "{from} {to} {protocol} {port}");
+    }
+}
+
+/// The gateway's own addresses, among clients, in the company and on the internet.
+#[test]
+fn packets_to_the_gateway_itself_pass_unless_a_server_lists_the_address() {
+    let own = ["172.16.1.1", "fd00:1::1", "10.1.0.10", "192.0.2.1"];
+    let own = own.map(|it| it.parse().expect("an address"));
+    let policy = at_gateway(SITE, &own);
+    let tables = KernelTables::of(&policy);
+    for (from, to, protocol, expected) in [
+        ("172.16.1.10", "172.16.1.1", "udp", Some("gateway")),
+        ("172.16.1.10", "172.16.1.1", "tcp", Some("gateway")),
+        ("172.16.1.10", "172.16.1.1", "icmp", Some("gateway")),
+        ("172.16.1.10", "172.16.1.2", "udp", None),
+        ("172.16.1.10", "192.0.2.1", "udp", Some("gateway")),
+        ("172.16.1.10", "10.1.0.10", "udp", None),
+        ("fd00:1::10", "fd00:1::1", "udp", Some("gateway")),
+        ("fd00:1::10", "fd00:1::2", "udp", None),
+        ("192.0.2.9", "172.16.1.1", "udp", Some("not-a-client")),
+    ] {
+        let found = certain(&tables, &packet(from, to, protocol, 50_000));
+        let found = found.map(|verdict| policy.rules().tell(verdict));
+        assert_eq!(found.as_deref(), expected, "{from} {to} {protocol}");
     }
 }
 

@@ -442,3 +442,52 @@ fn a_mapped_ipv4_address_is_an_ipv6_address() {
 
     assert_eq!(judge(&packet), DEFAULT);
 }
+
+fn judge_at_gateway(policy: &Policy, own: [u8; 4], packet: &[u8]) -> Verdict {
+    let mut filter = ReferenceFilter::at_gateway(policy, &[own.into()]);
+    filter.judge(packet, packet.len(), Duration::ZERO)
+}
+
+#[test]
+fn the_gateway_receives_whatever_is_sent_to_its_own_addresses() {
+    let policy = test_policy();
+    let judge = |own, packet: &[u8]| judge_at_gateway(&policy, own, packet);
+    let gateway = Verdict::forward(Reason::Gateway);
+
+    for own in [OTHER_CLIENT, CORPORATE, INTERNET] {
+        assert_eq!(judge(own, &ipv4(own, UDP, 0, &udp(50_000))), gateway);
+        assert_eq!(judge(own, &ipv4(own, TCP, 0, &[])), gateway);
+        assert_eq!(judge(own, &ipv4(own, ICMP, 0, &[8, 0, 0, 0])), gateway);
+        assert_eq!(judge(own, &ipv4(own, UDP, MORE, &[])), gateway);
+        assert_eq!(judge(own, &ipv4(own, UDP, 1, &[])), gateway);
+    }
+    let beside = ipv4(CORPORATE, UDP, 0, &udp(50_000));
+    assert_eq!(judge(OTHER_CLIENT, &beside), media());
+}
+
+#[test]
+fn a_server_that_is_the_gateway_is_named_by_its_address_and_not_by_a_prefix() {
+    let mut policy = test_policy();
+    let packet = ipv4(SERVER, TCP, 0, &udp(443));
+
+    let by_address = judge_at_gateway(&policy, SERVER, &packet);
+    policy.servers.truncate(1);
+    let by_prefix = judge_at_gateway(&policy, SERVER, &packet);
+
+    assert_eq!(by_address.reason, Reason::Servers);
+    assert_eq!(by_prefix, Verdict::forward(Reason::Gateway));
+}
+
+#[test]
+fn source_routes_and_public_services_come_before_the_gateway() {
+    let policy = test_policy();
+    let options = [131, 7, 4, 10, 0, 0, 1, 0];
+    let routed = ipv4_with_options(CORPORATE, UDP, 0, &options, &udp(1));
+    let stranger = ipv4_from(STRANGER, ipv4(CORPORATE, UDP, 0, &udp(50_000)));
+    let leaked = ipv4(PUBLIC, UDP, 0, &udp(3478));
+    let reason = |own, packet: &[u8]| judge_at_gateway(&policy, own, packet).reason;
+
+    assert_eq!(reason(CORPORATE, &routed), Reason::SourceRouted);
+    assert_eq!(reason(CORPORATE, &stranger), Reason::NotAClient);
+    assert_eq!(reason(PUBLIC, &leaked), Reason::Public);
+}

@@ -74,12 +74,16 @@ fn every_reason_is_reached() {
     let mut reached = HashSet::new();
     let mut evidence = HashMap::new();
     for seed in 0..400 {
-        let Scenario { policy, arrivals } = scenario(&noise(seed, 1200));
-        let mut filter = ReferenceFilter::new(&policy);
-        for arrival in arrivals {
-            let verdict = filter.judge(&arrival.packet, arrival.length_on_the_wire, arrival.now);
-            reached.insert(verdict.reason);
-            *evidence.entry(verdict.media).or_insert(0) += 1;
+        let scenario = scenario(&noise(seed, 1200));
+        let Scenario { policy, arrivals } = &scenario;
+        let at_gateway = ReferenceFilter::at_gateway(policy, &scenario.own_addresses());
+        for mut filter in [ReferenceFilter::new(policy), at_gateway] {
+            for arrival in arrivals {
+                let verdict =
+                    filter.judge(&arrival.packet, arrival.length_on_the_wire, arrival.now);
+                reached.insert(verdict.reason);
+                *evidence.entry(verdict.media).or_insert(0) += 1;
+            }
         }
     }
 

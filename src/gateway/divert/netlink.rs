@@ -11,6 +11,7 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 
+use crate::gateway::host::addresses::IPV4_DUMMY;
 use crate::verify::Finding;
 
 /// A connection to the kernel for links, routes and rules.
@@ -38,7 +39,7 @@ impl From<&NetlinkError> for Finding {
     }
 }
 
-/// A change of an interface.
+/// A change of the host's interfaces or addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkChange {
     /// It exists and is up.
@@ -47,11 +48,13 @@ pub enum LinkChange {
     Down(String),
     /// It is gone.
     Gone(String),
+    /// An interface has gained or lost an address.
+    Addresses,
     /// The kernel's buffer overflowed, and some changes were not reported.
     Overrun,
 }
 
-/// Reports changes of interfaces as they happen.
+/// Reports changes of interfaces and of their addresses as they happen.
 pub struct LinkChanges {
     messages: Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Unpin>,
 }
@@ -62,7 +65,11 @@ impl LinkChanges {
     /// # Errors
     /// The kernel has no rtnetlink socket for us.
     pub fn new() -> io::Result<Self> {
-        let groups = [MulticastGroup::Link];
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+        ];
         let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
         tokio::spawn(connection);
         Ok(Self {
@@ -88,6 +95,9 @@ impl LinkChanges {
                     (link, LinkChange::Up)
                 }
                 RouteNetlinkMessage::NewLink(link) => (link, LinkChange::Down),
+                RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => {
+                    return LinkChange::Addresses;
+                }
                 _ => continue,
             };
             if let Some(name) = name_of(&link) {
@@ -326,9 +336,8 @@ pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
     }
 }
 
-/// The address of the filter's device: the IPv4 dummy address (RFC 7600 §4.8), which stands nowhere else. A device
-/// without one is no source for the kernel's reverse path check, and every packet written back would be lost.
-pub const DEVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+/// The address of the filter's device, which stands nowhere else. A device without one is no source for the kernel's reverse path check, and every packet written back would be lost.
+pub const DEVICE_ADDRESS: Ipv4Addr = IPV4_DUMMY;
 
 /// The largest MTU: no VPN has a larger one, and the device must not refuse any packet that came in.
 pub const DEVICE_MTU: u32 = 65_535;

@@ -1,5 +1,6 @@
-//! The gateway's use of its host: files and their changes, feeds, the lock, privileges, the service manager.
+//! The gateway's use of its host: addresses, files and their changes, feeds, the lock, privileges, the service manager.
 
+pub mod addresses;
 pub mod feeds;
 pub mod fetch;
 pub mod lock;

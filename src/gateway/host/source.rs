@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::addresses::own_addresses;
 use super::feeds;
 use crate::files::regular;
 use crate::filter::{CompileError, CompiledPolicy, Generation};
@@ -12,7 +13,7 @@ use crate::verify::broken_expectations;
 
 /// A source of policies. Loading may take long, so it happens on a thread of its own.
 pub trait PolicySource: Send + Sync {
-    /// Reads and compiles the current policy.
+    /// Reads the current policy and compiles it for this host.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -51,6 +52,9 @@ pub enum LoadError {
         /// The bound that it exceeds.
         source: CompileError,
     },
+    /// The kernel does not tell the addresses of this host.
+    #[error("cannot read the addresses of this host: {0}")]
+    Addresses(io::Error),
     /// One of the policy's own tests fails.
     #[error(
         "{origin} is refused: test \"{test}\" expects {expected}, and what happens is {outcome}; `offramp check` tells more"
@@ -90,13 +94,17 @@ impl PolicySource for PolicyPath {
             Ok((policy, _)) => policy,
             Err(errors) => return Err(LoadError::Mistakes(Box::new(errors))),
         };
-        let compiled = CompiledPolicy::new(policy, generation);
-        let compiled = compiled.map_err(|source| LoadError::TooLarge {
+        let too_large = |source| LoadError::TooLarge {
             path: path.clone(),
             source,
-        })?;
-        check_tests(&compiled)?;
-        Ok(compiled)
+        };
+        // Its tests are about the policy alone: they hold or fail alike wherever it is checked.
+        if !policy.tests.is_empty() {
+            let anywhere = CompiledPolicy::new(policy.clone(), generation);
+            check_tests(&anywhere.map_err(too_large)?)?;
+        }
+        let own = own_addresses().map_err(LoadError::Addresses)?;
+        CompiledPolicy::at_gateway(policy, generation, &own).map_err(too_large)
     }
 
     fn files(&self) -> Vec<PathBuf> {

@@ -16,6 +16,7 @@ use super::options::{control_path, cpus, metrics_address, workers_wanted};
 use crate::filter::CompiledPolicy;
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
 use crate::gateway::divert::{Divert, DivertPlan};
+use crate::gateway::host::addresses::OwnAddresses;
 use crate::gateway::host::rights::{Needs, Rights};
 use crate::gateway::host::service::{Notice, ServiceManager};
 use crate::gateway::host::source::PolicySource;
@@ -59,6 +60,7 @@ pub(super) struct Gateway<D: Divert> {
     signals: Signals,
     pub(super) watch: FileWatch,
     links: LinkChanges,
+    pub(super) own: OwnAddresses,
     /// The last state that the kernel reported of each relevant interface: true if it is up.
     known_links: HashMap<String, bool>,
     /// `[gateway]` as it was at the start.
@@ -149,6 +151,7 @@ impl<D: Divert> Gateway<D> {
         if let Some(dns) = &dns {
             dns.publish(first.policy(), &queries);
         }
+        let own = OwnAddresses::new(first.own());
         let writer = drops.writer(&first);
         let published = Arc::new(Published::new(first, writer, count));
         let queues = device.into_queues();
@@ -191,6 +194,7 @@ impl<D: Divert> Gateway<D> {
             signals,
             watch,
             links,
+            own,
             known_links,
             options,
             diverting: true,
@@ -224,8 +228,9 @@ impl<D: Divert> Gateway<D> {
         let mut reconcile = tokio::time::interval(RECONCILE_INTERVAL);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.test_itself().await;
-        // The policy may have changed during the start.
+        // The policy, and the addresses of the host, may have changed during the start.
         self.ask_for_policy(ReloadTrigger::FileChange);
+        self.own.note();
         loop {
             tokio::select! {
                 _ = reconcile.tick() => self.reconcile().await,
@@ -235,6 +240,7 @@ impl<D: Divert> Gateway<D> {
                 () = self.watch.changed() => self.ask_for_policy(ReloadTrigger::FileChange),
                 loaded = self.loader.loaded() => self.take(loaded).await,
                 change = self.links.next() => self.follow(change).await,
+                () = self.own.settled() => self.compare_addresses(),
                 asked = self.control.asked() => self.obey(asked).await,
                 questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
                 why = self.workers.ended() => return Err(RunError::Worker(why)),
@@ -336,15 +342,29 @@ impl<D: Divert> Gateway<D> {
         self.published.count_passed(&self.passed, passed);
     }
 
+    /// Has the policy loaded again if the host has other addresses than it was compiled for.
+    fn compare_addresses(&mut self) {
+        if self.own.differ() {
+            info!("this host has other addresses than before: the policy is loaded again for them");
+            self.ask_for_policy(ReloadTrigger::Addresses);
+        }
+    }
+
     /// Keeps the diversion complete when interfaces come and go.
     async fn follow(&mut self, change: LinkChange) {
+        let link = match change {
+            LinkChange::Addresses => return self.own.note(),
+            LinkChange::Overrun => None,
+            LinkChange::Up(name) => Some((name, true)),
+            LinkChange::Down(name) | LinkChange::Gone(name) => Some((name, false)),
+        };
         if let Err(error) = self.divert.follow().await {
             error!("traffic is not diverted as it should be: {error}");
         }
-        let (name, is_on) = match change {
-            LinkChange::Overrun => return self.reconcile().await,
-            LinkChange::Up(name) => (name, true),
-            LinkChange::Down(name) | LinkChange::Gone(name) => (name, false),
+        let Some((name, is_on)) = link else {
+            // Any change may be among those that were not reported.
+            self.own.note();
+            return self.reconcile().await;
         };
         let summary = self.divert.plan().summary();
         let is_ours = name == summary.device;

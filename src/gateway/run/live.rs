@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use nix::ifaddrs::getifaddrs;
 use socket2::SockRef;
 
 use super::options::control_path;
 use crate::filter::CompiledPolicy;
 use crate::gateway::divert::nftables::Diversion;
 use crate::gateway::divert::{Divert, DivertPlan, ebpf};
+use crate::gateway::host::addresses::local_addresses;
 use crate::gateway::report::control::{self, Request};
 use crate::gateway::report::status::Status;
 use crate::gateway::resolver::probe::{ProbeClient, Reply};
@@ -75,7 +75,8 @@ pub fn check(
 ) -> LiveReport {
     let mut check = LiveCheck {
         policy,
-        local: local_addresses(),
+        // Without them the check sends no probe.
+        local: local_addresses().unwrap_or_default(),
         options,
         report: LiveReport::default(),
     };
@@ -466,17 +467,6 @@ fn source_towards(to: IpAddr) -> io::Result<IpAddr> {
     // STUN's port; any port would do.
     socket.connect((to, 3_478))?;
     Ok(socket.local_addr()?.ip())
-}
-
-fn local_addresses() -> Vec<IpAddr> {
-    // Without interface addresses the check knows no address of this host, and sends no probe.
-    let interfaces = getifaddrs().into_iter().flatten();
-    let addresses = interfaces.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
-    });
-    addresses.collect()
 }
 
 /// The name servers of `/etc/resolv.conf` (resolv.conf(5)).

@@ -25,6 +25,8 @@ use crate::gateway::host::watch::fingerprint;
 pub(super) enum ReloadTrigger {
     /// A file may have changed.
     FileChange,
+    /// The host has other addresses, even if no file has changed.
+    Addresses,
     /// An operator requests a load, even if no file has changed.
     Signal,
 }
@@ -45,7 +47,7 @@ pub(super) struct Loaded {
     /// The files that were read.
     pub(super) files: Vec<PathBuf>,
     fingerprint: u64,
-    /// The policy; `None` if no file has changed and no operator requested the load.
+    /// The policy; `None` if the load was requested because of the files alone, and none has changed.
     pub(super) policy: Option<Result<CompiledPolicy, LoadError>>,
 }
 
@@ -111,7 +113,7 @@ fn load(
 ) -> Loaded {
     let files = source.files();
     let fingerprint = fingerprint(&files);
-    let policy = (trigger == ReloadTrigger::Signal || fingerprint != before).then(|| {
+    let policy = (trigger != ReloadTrigger::FileChange || fingerprint != before).then(|| {
         manager.tell(Notice::Reloading);
         source.load(generation)
     });
@@ -216,6 +218,17 @@ mod tests {
             assert!(loader.loading.is_none());
             let begun: Vec<Generation> = has_begun.try_iter().collect();
             assert_eq!(begun, [Generation(2), Generation(3)]);
+        });
+    }
+
+    #[test]
+    fn the_same_files_are_loaded_for_other_addresses() {
+        on_one_thread(async {
+            let (mut loader, _has_begun, allow) = slow();
+            allow.send(()).expect("the source waits for it");
+            loader.ask(ReloadTrigger::Addresses, Generation(2));
+            let loaded = loader.loaded().await.expect("no panic");
+            assert!(matches!(loaded.policy, Some(Ok(_))));
         });
     }
 

@@ -104,6 +104,7 @@ impl<D: Divert> Gateway<D> {
             dns.publish(policy.policy(), &self.queries);
         }
         self.drops.change(&policy.policy().gateway).await;
+        self.own.change(policy.own());
         let writer = self.drops.writer(&policy);
         self.published.publish(policy, writer);
         Ok(())

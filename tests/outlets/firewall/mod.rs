@@ -256,7 +256,9 @@ fn nftables_decides_and_counts_every_packet_as_the_filter_does() {
             all.verdicts
         );
         if tried >= POLICIES {
-            for reason in Reason::ALL {
+            // The rules of another firewall speak of forwarded packets only.
+            let forwarded = |reason: &Reason| *reason != Reason::Gateway;
+            for reason in Reason::ALL.into_iter().filter(forwarded) {
                 let reached =
                     |action: &str| all.verdicts.contains_key(&format!("{action} {reason}"));
                 assert!(

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use aya::programs::{TestRun, TestRunOptions};
-use proptest::test_runner::{Config, RngAlgorithm, TestRng};
 use proptest::prelude::RngCore;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng};
 
 use super::programs::{Programs, Room, Target};
 use crate::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
@@ -21,12 +21,25 @@ use crate::verdict::{Action, Reason, Verdict};
 
 /// The programs, with room for a large policy; `None` where they cannot be loaded, which is an error in CI.
 fn programs() -> Option<Programs> {
-    let target = Target { index: 1, workers: 1 };
-    let loaded = Programs::load(target, Room { rows: 1 << 13, counters: 256 }, FailMode::Closed);
+    let target = Target {
+        index: 1,
+        workers: 1,
+    };
+    let loaded = Programs::load(
+        target,
+        Room {
+            rows: 1 << 13,
+            counters: 256,
+        },
+        FailMode::Closed,
+    );
     match loaded {
         Ok(programs) => Some(programs),
         Err(error) => {
-            assert!(std::env::var_os("CI").is_none(), "nothing is skipped in CI: {error}");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "nothing is skipped in CI: {error}"
+            );
             eprintln!("SKIPPED: eBPF programs: {error}");
             None
         }
@@ -97,7 +110,9 @@ fn compare(programs: &mut Programs, policy: &CompiledPolicy, packets: &[Vec<u8>]
     let counted = programs.passed(tables.verdicts().len());
     let counted = tables.verdicts().iter().zip(counted);
     let counted = counted.filter(|(_, traffic)| *traffic != Traffic::default());
-    let counted: HashMap<Verdict, u64> = counted.map(|(it, traffic)| (*it, traffic.packets)).collect();
+    let counted: HashMap<Verdict, u64> = counted
+        .map(|(it, traffic)| (*it, traffic.packets))
+        .collect();
     assert_eq!(counted, expected, "{:?}", policy.policy());
     passed
 }
@@ -105,7 +120,9 @@ fn compare(programs: &mut Programs, policy: &CompiledPolicy, packets: &[Vec<u8>]
 /// `EBPF_PACKETS` asks for as many: a million take minutes.
 #[test]
 fn the_kernel_passes_only_generated_packets_that_the_judge_forwards() {
-    let Some(mut programs) = programs() else { return };
+    let Some(mut programs) = programs() else {
+        return;
+    };
     let wanted = std::env::var("EBPF_PACKETS").map_or(40_000, |it| it.parse().expect("a number"));
     let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let (mut sent, mut passed) = (0, 0);
@@ -137,15 +154,24 @@ fn the_kernel_passes_only_generated_packets_that_the_judge_forwards() {
 /// The packets of each capture, cut short or not, and the policy that comes with it.
 #[test]
 fn the_kernel_passes_only_recorded_packets_that_the_judge_forwards() {
-    let Some(mut programs) = programs() else { return };
+    let Some(mut programs) = programs() else {
+        return;
+    };
     let folder = std::env::var_os("OFFRAMP_CAPTURES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures"),
         Into::into,
     );
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
     if !folder.exists() {
-        assert!(std::env::var_os("CI").is_none(), "nothing is skipped in CI: {}", folder.display());
-        eprintln!("SKIPPED: the captures of others: there is no {}", folder.display());
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "nothing is skipped in CI: {}",
+            folder.display()
+        );
+        eprintln!(
+            "SKIPPED: the captures of others: there is no {}",
+            folder.display()
+        );
     }
     let (mut captures, mut sent, mut passed) = (0, 0, 0);
     for folder in [folder, own] {
@@ -159,10 +185,18 @@ fn the_kernel_passes_only_recorded_packets_that_the_judge_forwards() {
             let Ok(policy) = CompiledPolicy::new(policy, Generation(1)) else {
                 continue;
             };
+            // `NAME.pcap.policy.toml` beside `NAME.pcap`, or `NAME.policy.toml` beside `NAME.pcapng`.
             let name = policy_file.to_string_lossy();
-            let capture = name.trim_end_matches(".policy.toml");
-            let Ok(bytes) = fs::read(capture) else { continue };
-            let packets = packets_of(&bytes);
+            let name = name.trim_end_matches(".policy.toml");
+            let capture = [
+                name.to_owned(),
+                format!("{name}.pcapng"),
+                format!("{name}.pcap"),
+            ];
+            let Some(capture) = capture.iter().map(Path::new).find(|it| it.is_file()) else {
+                continue;
+            };
+            let packets = packets_of(capture);
             captures += 1;
             sent += packets.len();
             passed += compare(&mut programs, &policy, &packets);
@@ -172,15 +206,14 @@ fn the_kernel_passes_only_recorded_packets_that_the_judge_forwards() {
     assert!(captures > 0 && passed > 0);
 }
 
-fn packets_of(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let bytes = gunzip(bytes).expect("a capture");
-    let Ok(mut reader) = CaptureReader::new(&bytes) else {
-        return Vec::new();
-    };
+fn packets_of(capture: &Path) -> Vec<Vec<u8>> {
+    let file = fs::File::open(capture).expect("it is readable");
+    let mut reader = CaptureReader::new(gunzip(file).expect("a capture")).expect("a capture");
     let mut packets = Vec::new();
+    // Some end in the middle of a block.
     while let Ok(Some(frame)) = reader.next_frame() {
-        if let LinkPayload::Ip(packet) = ip_packet(&frame) {
-            packets.push(packet.bytes.to_vec());
+        if let LinkPayload::Ip { packet, .. } = ip_packet(frame.link_type, frame.bytes) {
+            packets.push(packet.to_vec());
         }
     }
     packets
@@ -191,16 +224,31 @@ fn packets_of(bytes: &[u8]) -> Vec<Vec<u8>> {
 fn the_object_is_that_of_its_source() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gateway/divert/ebpf");
     let built = std::env::temp_dir().join(format!("offramp-program-{}.o", std::process::id()));
-    let compiled = std::process::Command::new(folder.join("build")).arg(&built).output();
-    let has_compiler = std::process::Command::new("clang-14").arg("--version").output().is_ok();
+    let compiled = std::process::Command::new(folder.join("build"))
+        .arg(&built)
+        .output();
+    let has_compiler = std::process::Command::new("clang-14")
+        .arg("--version")
+        .output()
+        .is_ok();
     if !has_compiler {
-        assert!(std::env::var_os("CI").is_none(), "nothing is skipped in CI: clang-14");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "nothing is skipped in CI: clang-14"
+        );
         return eprintln!("SKIPPED: the object of the eBPF programs: clang-14 is not installed");
     }
     let compiled = compiled.expect("a shell");
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    assert!(
+        compiled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
     let fresh = fs::read(&built).expect("it was written");
     fs::remove_file(&built).expect("it is ours");
     let committed = fs::read(folder.join("program.o")).expect("it is committed");
-    assert!(fresh == committed, "src/gateway/divert/ebpf/build writes another program.o: commit it");
+    assert!(
+        fresh == committed,
+        "src/gateway/divert/ebpf/build writes another program.o: commit it"
+    );
 }

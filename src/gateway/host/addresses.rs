@@ -1,0 +1,137 @@
+//! The addresses of this host: [`local_addresses`], those that the filter forwards to ([`own_addresses`]), and
+//! [`OwnAddresses`], which finds out that they have changed.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use nix::ifaddrs::getifaddrs;
+use tokio::time::{Instant, sleep_until};
+
+/// The IPv4 dummy address (RFC 7600 §4.8), which nobody sends to.
+pub const IPV4_DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+
+/// Returns every address of this host; not those of its peers at point-to-point interfaces.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
+    let addresses = getifaddrs()?.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
+    });
+    Ok(addresses.collect())
+}
+
+/// Returns the addresses at which this host receives packets of clients, ascending, each once.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
+    local_addresses().map(own)
+}
+
+/// Leaves out loopback addresses, the dummy that a filter's device has, and link-local IPv6 addresses: every
+/// interface brings another of these, a VPN daemon's for each client, and no policy speaks of them.
+fn own(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    addresses.retain(|address| match address {
+        IpAddr::V4(v4) => !v4.is_loopback() && *v4 != IPV4_DUMMY,
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    });
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// The own addresses that the policy in force was compiled for, and if they are to be read again.
+#[derive(Debug)]
+pub struct OwnAddresses {
+    in_force: Vec<IpAddr>,
+    read_again: Option<Instant>,
+}
+
+impl OwnAddresses {
+    /// Creates it for a policy that was compiled for `in_force`.
+    pub fn new(in_force: &[IpAddr]) -> Self {
+        Self {
+            in_force: in_force.to_vec(),
+            read_again: None,
+        }
+    }
+
+    /// A policy is in force that was compiled for `in_force`.
+    pub fn change(&mut self, in_force: &[IpAddr]) {
+        self.in_force = in_force.to_vec();
+    }
+
+    /// An interface has gained or lost an address.
+    pub fn note(&mut self) {
+        self.note_at(Instant::now());
+    }
+
+    fn note_at(&mut self, now: Instant) {
+        self.read_again.get_or_insert(now + SETTLING);
+    }
+
+    /// Waits until changes are noted and have settled; without one, forever. Cancel-safe.
+    pub async fn settled(&mut self) {
+        let Some(at) = self.read_again else {
+            return std::future::pending().await;
+        };
+        sleep_until(at).await;
+        self.read_again = None;
+    }
+
+    /// True if the host has other addresses than the policy in force was compiled for.
+    pub fn differ(&self) -> bool {
+        own_addresses().is_ok_and(|own| own != self.in_force)
+    }
+}
+
+/// The time from the first change of an address until all are read: a VPN daemon that starts has many clients at once.
+const SETTLING: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        let parsed = texts.iter().map(|it| it.parse().expect("an address"));
+        parsed.collect()
+    }
+
+    #[test]
+    fn addresses_that_each_client_brings_or_nobody_sends_to_are_left_out() {
+        let of_all_interfaces = [
+            "::1",
+            "127.0.0.1",
+            "fd00:1::1",
+            "fe80::1",
+            "172.16.1.1",
+            "192.0.0.8",
+            "172.16.1.1",
+            "10.0.0.1",
+            "fe80::2",
+        ];
+        let own = own(addresses(&of_all_interfaces));
+        assert_eq!(own, addresses(&["10.0.0.1", "172.16.1.1", "fd00:1::1"]));
+    }
+
+    #[test]
+    fn many_changes_are_read_once_a_second_after_the_first() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let mut own = OwnAddresses::new(&[]);
+            let first = Instant::now() - SETTLING;
+            own.note_at(first);
+            own.note_at(first + SETTLING);
+            assert_eq!(own.read_again, Some(first + SETTLING), "it was put off");
+            own.settled().await;
+            assert_eq!(own.read_again, None);
+        });
+    }
+}
