@@ -19,6 +19,7 @@ mod pushed;
 pub mod strongswan;
 pub mod strongswan_unity;
 pub mod windows_powershell;
+#[cfg(feature = "xml")]
 pub mod windows_profilexml;
 pub mod wireguard;
 
@@ -37,6 +38,7 @@ pub const TARGETS: &[&Target] = &[
     &wireguard::TARGET,
     &strongswan::TARGET,
     &strongswan_unity::TARGET,
+    #[cfg(feature = "xml")]
     &windows_profilexml::TARGET,
     &windows_powershell::TARGET,
     &cisco_asa::TARGET,
