@@ -30,6 +30,7 @@
 //!    0   name      DNS names and record types
 //!    0   feed      prefixes that others publish
 //!    0   capture   pcap, pcapng, link headers
+//!    0   random    pseudorandom numbers of tests and the fault injector
 //! ```
 //!
 //! # Features
@@ -120,6 +121,8 @@ pub mod name;
 pub mod packet;
 pub mod plan;
 pub mod policy;
+#[doc(hidden)]
+pub mod random;
 pub mod render;
 pub mod verdict;
 #[doc(hidden)]
