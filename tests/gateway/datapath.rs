@@ -417,7 +417,7 @@ fn workers_run_where_and_when_the_policy_says() {
             let folder = folders.next().expect("a worker");
             fs::read_to_string(folder.join(file)).expect("it runs")
         };
-        gateway.wait_for_log("gateway.cpus: worker 1 cannot keep to [1023]");
+        gateway.wait_for_log("gateway.cpus: cannot pin worker 1 to [1023]");
         assert!(read(0, "status").contains("Cpus_allowed_list:\t0\n"));
         // Field 41 of proc_pid_stat(5); the name before it contains no blank.
         let stat = read(0, "stat");
@@ -426,7 +426,7 @@ fn workers_run_where_and_when_the_policy_says() {
         if may {
             assert_eq!(policy.as_deref(), Some("1"), "SCHED_FIFO: {stat}");
         } else {
-            gateway.wait_for_log("gateway.realtime = 7 is refused");
+            gateway.wait_for_log("the kernel refuses gateway.realtime = 7");
             assert_eq!(policy.as_deref(), Some("0"), "{stat}");
         }
         // Their verdicts are the same.

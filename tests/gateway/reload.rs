@@ -393,8 +393,8 @@ fn status_is_for_people_and_for_programs_and_says_when_there_is_none() {
         let text = site.offramp(&["status", "--control", &socket]).success();
         for part in [
             "generation 1",
-            "what goes to 4 prefixes",
-            "from tun0: tun0",
+            "packets to 4 prefixes",
+            "  from tun0\n",
             "drop     media",
             "[media]",
         ] {

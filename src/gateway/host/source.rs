@@ -53,7 +53,7 @@ pub enum LoadError {
     },
     /// One of the policy's own tests fails.
     #[error(
-        "{origin} is refused: test \"{test}\" expects {expected}, and what happens is {outcome}; `offramp check` tells more"
+        "{origin} is refused: test \"{test}\" expects {expected}, but the outcome is {outcome}; `offramp check` says why"
     )]
     TestFailed {
         /// The policy.

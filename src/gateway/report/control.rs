@@ -62,7 +62,9 @@ impl ControlSocket {
                 Ok((stream, _)) => return stream,
                 Err(error) => {
                     // No descriptor is free: one may be soon.
-                    debug!("a client that asks for the status has to wait: {error}");
+                    debug!(
+                        "cannot accept a connection to the control socket, and will try again: {error}"
+                    );
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -111,7 +113,9 @@ impl PathState {
                     Ok(_) | Err(_) => Err(io::Error::other("another program listens there")),
                 }
             }
-            Ok(_) => Err(io::Error::other("there is a file that is no socket")),
+            Ok(_) => Err(io::Error::other(
+                "a file that is not a socket has this path",
+            )),
             Err(_) => Ok(Self::Free),
         }
     }

@@ -74,7 +74,7 @@ pub(super) fn render(
     for (family, says, enters) in said {
         if enters && !says {
             rendered.warnings.push(format!(
-                "{target} cannot say {family} routes: push those of this plan by another way"
+                "{target} cannot express {family} routes: push those of this plan in another way"
             ));
         }
     }
