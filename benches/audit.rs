@@ -13,14 +13,14 @@ use etherparse::PacketBuilder;
 use offramp::audit::Audit;
 use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::{PacketView, Received};
+use offramp::random::Random;
 use offramp::verdict::Verdict;
-use support::Random;
 
 const PACKETS: usize = 65_536;
 
 /// Returns packets of `flows` flows in random order; `dropped` percent go to services and peers that the policy blocks.
 fn traffic(flows: usize, dropped: usize) -> Vec<Vec<u8>> {
-    let mut random = Random::seeded(flows as u64);
+    let mut random = Random(flows as u64);
     let flow = |random: &mut Random| {
         let client = [172, 16, 1, random.below(256) as u8];
         let host = [10, 9, 10, random.below(256) as u8];

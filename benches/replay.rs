@@ -27,8 +27,8 @@ use offramp::datapath::CaptureBackend;
 use offramp::datapath::worker::{self, ByPolicy};
 use offramp::datapath::{FrameSink, Outcome};
 use offramp::filter::{CompiledPolicy, Generation, Judge};
+use offramp::random::Random;
 use offramp::verdict::Action;
-use support::Random;
 
 /// Bytes of the capture.
 const BYTES: u64 = 1_000_000_000;
@@ -130,13 +130,13 @@ fn policy_text() -> String {
 
 /// Returns a frame of each flow, 60 to 94 bytes: media, acknowledgements and the rest of an office's small packets.
 fn flows() -> Vec<Vec<u8>> {
-    let mut random = Random::seeded(7);
+    let mut random = Random(7);
     (0..FLOWS).map(|_| frame(&mut random)).collect()
 }
 
 fn frame(random: &mut Random) -> Vec<u8> {
-    let client = random.next() as u8;
-    let (low, high) = (random.next() as u8, random.next() as u8);
+    let client = random.next_u64() as u8;
+    let (low, high) = (random.next_u64() as u8, random.next_u64() as u8);
     let port = 49_152 + random.below(16_384) as u16;
     let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     let ip = if random.below(100) < 70 {
@@ -163,7 +163,9 @@ fn frame(random: &mut Random) -> Vec<u8> {
             .write(&mut frame, &payload[..12 + random.below(20)])
     } else {
         let service = [443, 445, 1_433, 3_389, 8_080, 49_670][random.below(6)];
-        let segment = ip.tcp(port, service, random.next() as u32, 64_000).ack(1);
+        let segment = ip
+            .tcp(port, service, random.next_u64() as u32, 64_000)
+            .ack(1);
         if random.below(2) == 0 {
             segment.write(&mut frame, &[])
         } else {
@@ -194,7 +196,7 @@ fn write_capture(path: &Path, flows: &[Vec<u8>], bytes: u64) -> Size {
         }
     };
     words(&mut out, &[0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, 1]);
-    let mut random = Random::seeded(11);
+    let mut random = Random(11);
     let mut size = Size {
         packets: 0,
         bytes: 24,

@@ -17,7 +17,7 @@ use criterion::Criterion;
 use ipnet::Ipv4Net;
 use iprange::IpRange;
 use offramp::address::PrefixSet;
-use support::Random;
+use offramp::random::Random;
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -122,10 +122,10 @@ fn aggregate_ipnet(table: &[Ipv4Net]) -> Vec<Ipv4Net> {
 
 /// Prefixes of public services, /14 to /32, anywhere.
 fn excludes(count: usize) -> Vec<Ipv4Net> {
-    let mut random = Random::seeded(7);
+    let mut random = Random(7);
     let net = |_| {
         let length = 14 + random.below(19) as u8;
-        let address = std::net::Ipv4Addr::from_bits((random.next() >> 32) as u32);
+        let address = std::net::Ipv4Addr::from_bits((random.next_u64() >> 32) as u32);
         Ipv4Net::new(address, length)
             .expect("a length up to 32")
             .trunc()
@@ -140,10 +140,10 @@ fn table(count: usize) -> Vec<Ipv4Net> {
     {
         return table;
     }
-    let mut random = Random::seeded(11);
+    let mut random = Random(11);
     let net = |_| {
         let length = 16 + random.below(9) as u8;
-        let address = std::net::Ipv4Addr::from_bits((random.next() >> 32) as u32);
+        let address = std::net::Ipv4Addr::from_bits((random.next_u64() >> 32) as u32);
         Ipv4Net::new(address, length)
             .expect("a length up to 32")
             .trunc()

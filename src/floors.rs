@@ -22,7 +22,7 @@ const CRATE: House = House {
     path: "crate::",
     floors: &[
         &[
-            "address", "capture", "feed", "message", "name", "packet", "verdict",
+            "address", "capture", "feed", "message", "name", "packet", "random", "verdict",
         ],
         &["policy"],
         &["filter"],

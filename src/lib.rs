@@ -7,7 +7,8 @@
 //! # The map of the house
 //!
 //! A folder may use lower floors only. Everything below `gateway` is pure: no I/O, threads or clocks; bytes, policy and
-//! time come in as arguments, a value goes out. It builds alone, with `--no-default-features`.
+//! time come in as arguments, a value goes out. It builds alone, with `--no-default-features` (without `capture`, `datapath` and
+//! `dns`, which have features of their own).
 //!
 //! ```text
 //!  floor                                                                  needs
@@ -29,7 +30,22 @@
 //!    0   name      DNS names and record types
 //!    0   feed      prefixes that others publish
 //!    0   capture   pcap, pcapng, link headers
+//!    0   random    pseudorandom numbers of tests and the fault injector
 //! ```
+//!
+//! # Features
+//!
+//! | feature | what it adds | crates |
+//! |---|---|---|
+//! | `gateway` (default) | the program: `cli`, `gateway`, `files`, and every feature below but `fuzzing` | those of the operating system |
+//! | `captures` | `capture` and `datapath`: capture files, and packets in batches | pcap-file, pcap-parser, flate2 |
+//! | `dns` | `dns`: the messages of the DNS server | hickory-proto |
+//! | `snippets` | diagnostics of a policy drawn with their lines; without it they are lines of text | annotate-snippets |
+//! | `xml` | the target `windows-profilexml` of `render` | roxmltree |
+//! | `fuzzing` | reference models and generators, for the fuzz targets | arbitrary, pnet_packet |
+//!
+//! `default-features = false` leaves policy, filter, plans, all other targets of `render` and the proofs of `verify`, with eight
+//! direct dependencies.
 //!
 //! # One packet, judged
 //!
@@ -69,6 +85,7 @@
 pub mod address;
 #[doc(hidden)]
 pub mod audit;
+#[cfg(feature = "captures")]
 #[doc(hidden)]
 pub mod capture;
 #[cfg(feature = "gateway")]
@@ -79,8 +96,10 @@ pub mod capture;
 )]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "captures")]
 #[doc(hidden)]
 pub mod datapath;
+#[cfg(feature = "dns")]
 #[doc(hidden)]
 pub mod dns;
 pub mod feed;
@@ -102,6 +121,8 @@ pub mod name;
 pub mod packet;
 pub mod plan;
 pub mod policy;
+#[doc(hidden)]
+pub mod random;
 pub mod render;
 pub mod verdict;
 #[doc(hidden)]

@@ -2,6 +2,8 @@
 //!
 //! The packets come from our own captures, which hold every evasion that the tests know.
 
+#![cfg(feature = "captures")]
+
 use std::alloc::System;
 use std::collections::BTreeSet;
 use std::fs::File;

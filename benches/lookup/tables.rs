@@ -3,6 +3,7 @@
 use crate::oracle::{Address, Oracle, Prefix};
 use flate2::read::GzDecoder;
 use ipnet::{Ipv4Net, Ipv6Net};
+use offramp::random::Random;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,40 +12,23 @@ use std::str::FromStr;
 
 pub(crate) type Table<Net> = Vec<(Net, u16)>;
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): the same tables and addresses in every run.
-pub(crate) struct Random(pub(crate) u64);
+fn between(random: &mut Random, low: usize, high: usize) -> usize {
+    low + random.below(high - low + 1)
+}
 
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low + 1)
-    }
-
-    pub(crate) fn address(&mut self) -> u128 {
-        u128::from(self.next()) << 64 | u128::from(self.next())
-    }
+fn address(random: &mut Random) -> u128 {
+    u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
 }
 
 /// Classes by the purpose of a prefix: a few for sites, more for subnets, servers and public services.
-fn class(random: &mut Random, kind: u64) -> u16 {
+fn class(random: &mut Random, kind: usize) -> u16 {
     (kind * 15 + random.below(15) + 1) as u16
 }
 
-const SITE: u64 = 0;
-const SUBNET: u64 = 1;
-const SERVER: u64 = 2;
-const PUBLIC: u64 = 3;
+const SITE: usize = 0;
+const SUBNET: usize = 1;
+const SERVER: usize = 2;
+const PUBLIC: usize = 3;
 
 /// Returns `count` prefixes of a company: private blocks, sites, subnets, servers, public services.
 pub(crate) fn policy_v4(count: usize) -> Table<Ipv4Net> {
@@ -57,24 +41,24 @@ pub(crate) fn policy_v4(count: usize) -> Table<Ipv4Net> {
         let site = 0x0a00_0000 | (random.below(200) as u32) << 16;
         let subnet = site | (random.below(256) as u32) << 8;
         match random.below(100) {
-            0..10 => table.add(site, random.between(14, 20) as u8, class(random, SITE)),
+            0..10 => table.add(site, between(random, 14, 20) as u8, class(random, SITE)),
             10..50 => table.add(
                 subnet | random.below(256) as u32,
                 if random.below(4) > 0 {
                     24
                 } else {
-                    random.between(22, 28) as u8
+                    between(random, 22, 28) as u8
                 },
                 class(random, SUBNET),
             ),
             50..85 => table.add(subnet | random.below(256) as u32, 32, class(random, SERVER)),
             85..95 => table.add(
-                random.between(0x0d00_0000, 0xdf00_0000) as u32,
-                random.between(12, 24) as u8,
+                between(random, 0x0d00_0000, 0xdf00_0000) as u32,
+                between(random, 12, 24) as u8,
                 class(random, PUBLIC),
             ),
             _ => table.add(
-                random.between(0x0d00_0000, 0xdf00_0000) as u32,
+                between(random, 0x0d00_0000, 0xdf00_0000) as u32,
                 32,
                 class(random, PUBLIC),
             ),
@@ -94,34 +78,34 @@ pub(crate) fn policy_v6(count: usize) -> Table<Ipv6Net> {
     while !table.full() {
         let site = match random.below(10) {
             0 => local,
-            _ => corporate | u128::from(random.below(300)) << 80,
+            _ => corporate | (random.below(300) as u128) << 80,
         };
-        let subnet = site | u128::from(random.below(16) << 8 | random.below(24)) << 64;
+        let subnet = site | ((random.below(16) << 8 | random.below(24)) as u128) << 64;
         match random.below(100) {
-            0..10 => table.add(site, random.between(44, 52) as u8, class(random, SITE)),
+            0..10 => table.add(site, between(random, 44, 52) as u8, class(random, SITE)),
             10..45 => table.add(
                 subnet,
                 if random.below(4) > 0 { 64 } else { 56 },
                 class(random, SUBNET),
             ),
             45..60 => table.add(
-                subnet | u128::from(random.next()),
+                subnet | u128::from(random.next_u64()),
                 128,
                 class(random, SERVER),
             ),
             60..80 => table.add(
-                subnet | u128::from(random.below(200)),
+                subnet | random.below(200) as u128,
                 128,
                 class(random, SERVER),
             ),
             80..87 => table.add(
-                subnet | u128::from(random.below(1 << 20)),
-                random.between(96, 124) as u8,
+                subnet | random.below(1 << 20) as u128,
+                between(random, 96, 124) as u8,
                 class(random, SERVER),
             ),
             _ => table.add(
-                1 << 125 | random.address() >> 3 & 0x0fff << 109 | random.address() >> 16,
-                random.between(24, 64) as u8,
+                1 << 125 | address(random) >> 3 & 0x0fff << 109 | address(random) >> 16,
+                between(random, 24, 64) as u8,
                 class(random, PUBLIC),
             ),
         }
@@ -183,8 +167,8 @@ pub(crate) fn bgp<Net: FromStr>(file: &str) -> Option<Table<Net>> {
 pub(crate) fn in_table<Net: Prefix>(table: &Table<Net>, count: usize) -> Vec<Net::Address> {
     let random = &mut Random(1);
     let one = |_| {
-        let (net, _) = &table[random.below(table.len() as u64) as usize];
-        net.address_inside(random.address())
+        let (net, _) = &table[random.below(table.len())];
+        net.address_inside(address(random))
     };
     (0..count).map(one).collect()
 }
@@ -202,8 +186,8 @@ pub(crate) fn missing<Net: Prefix>(
         if addresses.len() == count {
             break;
         }
-        let (net, _) = &table[random.below(table.len() as u64) as usize];
-        let address = net.address_near(random.address());
+        let (net, _) = &table[random.below(table.len())];
+        let address = net.address_near(address(random));
         if oracle.lookup(address) == 0 {
             addresses.push(address);
         }
@@ -217,7 +201,7 @@ pub(crate) fn skewed<Net: Prefix>(table: &Table<Net>, count: usize) -> Vec<Net::
     let addresses = in_table(table, count);
     let one = |index: usize| match random.below(10) {
         0 => addresses[index],
-        _ => addresses[random.below(256) as usize],
+        _ => addresses[random.below(256)],
     };
     (0..count).map(one).collect()
 }

@@ -1,4 +1,4 @@
-//! Shared by the benches: a random generator, policies of any size, and packets that match them.
+//! Shared by the benches: policies of any size, and packets that match them.
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses a part of it")]
 
@@ -10,26 +10,7 @@ use offramp::policy::{
     Allow, Destination, Lifts, MediaMatch, MediaOptions, Policy, PortRange, ProtocolSet,
     PublicService, Server, Sourced, VpnOptions,
 };
-
-/// A small seeded generator (xorshift64*, Vigna 2016): the same packets in every run.
-pub struct Random(u64);
-
-impl Random {
-    pub fn seeded(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() >> 33) as usize % bound
-    }
-}
+use offramp::random::Random;
 
 fn sourced<T>(value: T) -> Sourced<T> {
     Sourced { value, line: 1 }
@@ -47,7 +28,7 @@ pub struct Sets {
 /// About `size` prefixes of each family the way companies have them: a few large internal prefixes with hundreds of
 /// sites in them, servers as hosts and small subnets, cloud services as large prefixes and hosts.
 pub fn sets(size: usize, v6: bool) -> Sets {
-    let mut random = Random::seeded(size as u64 + 7);
+    let mut random = Random(size as u64 + 7);
     let v4_net = |address: u32, length: u8| {
         IpNet::V4(
             Ipv4Net::new(Ipv4Addr::from_bits(address), length)
@@ -73,9 +54,10 @@ pub fn sets(size: usize, v6: bool) -> Sets {
         sets.clients.push(v6_net(0x2001_0db8_00ff << 80, 56));
         sets.corporate.push(v6_net(0x2001_0db8 << 96, 32));
         for _ in 4..size {
-            let site = 0x2001_0db8_u128 << 96 | u128::from(random.next() & 0x7fff) << 80;
-            let host =
-                site | u128::from(random.next() & 0xff) << 64 | u128::from(random.next() & 0xffff);
+            let site = 0x2001_0db8_u128 << 96 | u128::from(random.next_u64() & 0x7fff) << 80;
+            let host = site
+                | u128::from(random.next_u64() & 0xff) << 64
+                | u128::from(random.next_u64() & 0xffff);
             match random.below(100) {
                 0..40 => sets
                     .servers
@@ -83,7 +65,7 @@ pub fn sets(size: usize, v6: bool) -> Sets {
                 40..60 => sets.corporate.push(v6_net(site, 48)),
                 60..80 => sets.allows.push(v6_net(host, 64)),
                 _ => sets.publics.push(v6_net(
-                    0x2603_u128 << 112 | u128::from(random.next() & 0xffff_ffff) << 80,
+                    0x2603_u128 << 112 | u128::from(random.next_u64() & 0xffff_ffff) << 80,
                     [38, 44, 48, 56][random.below(4)],
                 )),
             }
@@ -95,8 +77,8 @@ pub fn sets(size: usize, v6: bool) -> Sets {
         sets.clients.push(v4_net(0xac10_0100, 24));
         sets.corporate.push(v4_net(0x0a00_0000, 8));
         for _ in 4..size {
-            let site = 0x0a00_0000 | (random.next() as u32 & 0x00ff_ff00);
-            let host = site | random.next() as u32 & 0xff;
+            let site = 0x0a00_0000 | (random.next_u64() as u32 & 0x00ff_ff00);
+            let host = site | random.next_u64() as u32 & 0xff;
             match random.below(100) {
                 0..40 => sets
                     .servers
@@ -105,7 +87,7 @@ pub fn sets(size: usize, v6: bool) -> Sets {
                 60..80 => sets.allows.push(v4_net(host, 26)),
                 _ => sets.publics.push(v4_net(
                     [0x3470_0000, 0x0d6b_0000, 0x2860_0000, 0x84f5_0000][random.below(4)]
-                        | random.next() as u32 & 0x0003_ffff,
+                        | random.next_u64() as u32 & 0x0003_ffff,
                     [22, 24, 28, 32][random.below(4)],
                 )),
             }
@@ -126,7 +108,7 @@ pub fn entries(prefixes: &[IpNet]) -> impl Iterator<Item = &[IpNet]> {
 
 /// Returns exactly `size` different prefixes, at least 4: kinds and shares of [`sets`], spread enough for a million.
 pub fn distinct_sets(size: usize, v6: bool) -> Sets {
-    let mut random = Random::seeded(size as u64 + 5);
+    let mut random = Random(size as u64 + 5);
     let net = |v4: u32, v6_bits: u128, v4_length: u8, v6_length: u8| -> IpNet {
         if v6 {
             let net = Ipv6Net::new_assert(Ipv6Addr::from_bits(v6_bits), v6_length);
@@ -149,7 +131,7 @@ pub fn distinct_sets(size: usize, v6: bool) -> Sets {
         .copied()
         .collect();
     while seen.len() < size {
-        let (v4, low) = (random.next() as u32, random.next());
+        let (v4, low) = (random.next_u64() as u32, random.next_u64());
         let inside = 0x0a00_0000 | v4 & 0x00ff_ffff;
         let site = 0x2001_0db8_u128 << 96 | u128::from(low >> 32 & 0x7fff_ffff) << 64;
         let host = site | u128::from(low & 0xffff);
@@ -257,7 +239,7 @@ pub fn policy(sets: &Sets) -> Policy {
 /// Returns `count` UDP packets of `length` bytes from clients to addresses all over the policy's prefixes, one
 /// behind the other as a ring buffer holds them.
 pub fn packets(sets: &Sets, count: usize, length: usize) -> Vec<u8> {
-    let mut random = Random::seeded(count as u64);
+    let mut random = Random(count as u64);
     let groups = [
         &sets.corporate,
         &sets.servers,
@@ -292,14 +274,14 @@ pub fn host_in(prefix: IpNet, random: &mut Random) -> IpAddr {
             let host_bits = u32::MAX
                 .checked_shr(prefix.prefix_len().into())
                 .unwrap_or(0);
-            Ipv4Addr::from_bits(prefix.network().to_bits() | (random.next() as u32 & host_bits))
+            Ipv4Addr::from_bits(prefix.network().to_bits() | (random.next_u64() as u32 & host_bits))
                 .into()
         }
         IpNet::V6(prefix) => {
             let host_bits = u128::MAX
                 .checked_shr(prefix.prefix_len().into())
                 .unwrap_or(0);
-            let bits = u128::from(random.next()) << 64 | u128::from(random.next());
+            let bits = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
             Ipv6Addr::from_bits(prefix.network().to_bits() | (bits & host_bits)).into()
         }
     }

@@ -55,3 +55,14 @@ impl fmt::Display for Family {
         out.pad(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Family;
+
+    #[test]
+    fn families_have_the_names_of_messages_and_of_generated_files() {
+        let names = Family::BOTH.map(|family| (family.name(), family.suffix()));
+        assert_eq!(names, [("IPv4", "v4"), ("IPv6", "v6")]);
+    }
+}

@@ -235,6 +235,25 @@ mod tests {
     }
 
     #[test]
+    fn a_set_without_one_port_is_not_all() {
+        let set = |ranges: &[(u16, u16)]| -> PortSet {
+            let ranges = ranges.iter();
+            ranges
+                .filter_map(|(first, last)| PortRange::new(*first, *last))
+                .collect()
+        };
+        assert!(set(&[(0, 1_023), (1_024, u16::MAX)]).is_all());
+        for ranges in [
+            &[][..],
+            &[(1, u16::MAX)],
+            &[(0, 65_534)],
+            &[(0, 79), (81, u16::MAX)],
+        ] {
+            assert!(!set(ranges).is_all(), "{ranges:?}");
+        }
+    }
+
+    #[test]
     fn ranges_that_touch_are_one() {
         let set: PortSet = [(5_000, 5_009), (80, 80), (5_010, 5_019)]
             .into_iter()

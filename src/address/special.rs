@@ -361,6 +361,21 @@ mod tests {
     }
 
     #[test]
+    fn hosts_of_the_internet_are_those_outside_the_table() {
+        for (address, expected) in [
+            ("8.8.8.8", true),
+            ("192.0.0.9", true),
+            ("10.0.0.1", false),
+            ("100.64.0.1", false),
+            ("2603:1030::1", true),
+            ("fe80::1", false),
+        ] {
+            let address = address.parse().expect("a literal");
+            assert_eq!(is_public(address), expected, "{address}");
+        }
+    }
+
+    #[test]
     fn rows_are_written_without_host_bits_and_ascend() {
         assert!(TABLE.iter().all(|row| row.prefix == row.prefix.trunc()));
         let place = |row: &SpecialPrefix| (row.prefix.network(), row.prefix.prefix_len());

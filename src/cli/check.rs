@@ -84,7 +84,7 @@ fn failure(policy: &Policy, broken: &BrokenExpectation<'_>) -> String {
         because,
     } = broken;
     format!(
-        "{origin}:{line}: test \"{name}\" does not hold\n  expected  {expected}\n  happens   {outcome}: {because}\n",
+        "{origin}:{line}: test \"{name}\" does not hold\n  expected  {expected}\n  actual    {outcome}: {because}\n",
         origin = policy.origin,
         line = test.line,
         name = test.name.value,

@@ -16,9 +16,10 @@ use crate::gateway::run::resolver_alone::{AloneError, serve_alone};
 
 /// Answer DNS queries by the policy, without the rest of the gateway
 ///
-/// VPN clients that ask at `dns.listen` get the public addresses of the policy's services, do not find the internal ones,
-/// and everything else as `dns.upstreams` answer it. `offramp run` does this, too; alone it needs no rights but for ports
-/// below 1024. SIGTERM and SIGINT (Ctrl-C) end it; SIGHUP, and any change of the policy file, reload the policy.
+/// VPN clients that ask at `dns.listen` get the public addresses of the policy's services and NXDOMAIN for internal
+/// names; all other names are answered by `dns.upstreams`. `offramp run` includes this server; alone, it needs no
+/// privileges except for ports below 1024. SIGTERM and SIGINT (Ctrl-C) end it; SIGHUP, and any change of the policy
+/// file, reload the policy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

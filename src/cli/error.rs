@@ -18,7 +18,7 @@ pub(super) enum CliError {
     #[error("{0}")]
     Failed(String),
     /// Whoever read the output has gone: no error.
-    #[error("the reader of the output has gone")]
+    #[error("the program that reads the output has closed it")]
     ReaderGone,
 }
 

@@ -277,7 +277,7 @@ fn because(
             format!("{} is the gateway's own address", question.to)
         }
         DecidedBy::Nothing if question.protocol.is_none() => {
-            "the rules speak of TCP and UDP; ICMP passes".to_owned()
+            "the rules cover TCP and UDP; ICMP passes".to_owned()
         }
         DecidedBy::Nothing => {
             let internal = |it: &Membership<'_>| matches!(it.set, Set::Clients | Set::Corporate);
@@ -286,12 +286,12 @@ fn because(
             let is_media_port = ports
                 .any(|it| it.value.first() <= asked.last() && asked.first() <= it.value.last());
             match policy.media.recognition {
-                MediaMatch::Ports => "no rule speaks of it".to_owned(),
+                MediaMatch::Ports => "no rule applies".to_owned(),
                 asked if is_media_port && destination.iter().any(internal) => format!(
-                    "it is no media, and match = \"{}\" drops nothing else",
+                    "it is not recognized as media, and match = \"{}\" drops nothing else",
                     asked.word()
                 ),
-                _ => "no rule speaks of it".to_owned(),
+                _ => "no rule applies".to_owned(),
             }
         }
         DecidedBy::Header => reason.meaning().to_owned(),

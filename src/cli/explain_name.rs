@@ -108,7 +108,7 @@ fn as_text(
             } else {
                 format!("answered by {}", upstreams.join(", "))
             };
-            _ = writeln!(text, "the policy says nothing of {name}; {to}");
+            _ = writeln!(text, "the policy does not name {name}; {to}");
         }
     }
     text

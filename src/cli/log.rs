@@ -84,7 +84,7 @@ impl Tally {
             return;
         }
         let more = lost - *reported;
-        warn!("{more} lines of this log are lost here: it was not read in time");
+        warn!("{more} lines of this log are lost here: the program that reads it was too slow");
         // That line may have found no room itself; then it is said again, with all that came to it.
         if self.lost.load(Ordering::Relaxed) == lost {
             *reported = lost;

@@ -10,7 +10,7 @@ use super::log::{self, LogEnd};
 /// How and what to log.
 #[derive(Debug, clap::Args)]
 pub(super) struct LogOptions {
-    /// How to write the log
+    /// Format of the log
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     log: LogFormat,
     /// Log decisions about reloads and devices, too
@@ -23,11 +23,11 @@ pub(super) struct LogOptions {
 enum LogFormat {
     /// `journal` under systemd, else `text`
     Auto,
-    /// A line each, with time and level
+    /// Lines with time and level
     Text,
-    /// A JSON object a line
+    /// Lines that are JSON objects
     Json,
-    /// A line each, with the level as the journal reads it
+    /// Lines with the level as the systemd journal reads it
     Journal,
 }
 

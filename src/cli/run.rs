@@ -20,14 +20,15 @@ use crate::verify::Finding;
 
 /// Enforce the policy on the traffic of a VPN, beside its daemon
 ///
-/// Leads what clients send through a filter of its own: nftables marks what enters from `vpn.interfaces`, routing rules
-/// lead it to a tun device, and what the policy lets pass is written back and routed as before. Nothing of the daemon's is
-/// changed. SIGTERM and SIGINT (Ctrl-C) end it and remove all of it; SIGHUP, and any change of the policy file, reload the
-/// policy: one with mistakes changes nothing. What happens while it is away is `gateway.on_failure`.
+/// Diverts the packets of clients through a filter: nftables marks those that enter from `vpn.interfaces`, routing
+/// rules send them to a tun device, and those that the policy lets pass are written back and routed as before. The
+/// daemon and its configuration are not changed. SIGTERM and SIGINT (Ctrl-C) end it and remove all of it; SIGHUP, and
+/// any change of the policy file, reload the policy: one with mistakes is refused, and the old one stays in force.
+/// `gateway.on_failure` says what happens to traffic while offramp is down.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  offramp run /etc/offramp/policy.toml --dry-run    what it would do, and what stands in the way
+  offramp run /etc/offramp/policy.toml --dry-run    what a start would change, and what prevents it
   offramp run /etc/offramp/policy.toml
   offramp run /etc/offramp/policy.toml --capture-dropped /tmp/dropped.pcapng
   offramp run --cleanup                             after kill -9, where it is not to be started again")]
@@ -35,10 +36,10 @@ pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY", required_unless_present = "cleanup")]
     policy: Option<PathBuf>,
-    /// Print what would be done, and do nothing
+    /// Check this host and print what a start would change, and change nothing
     #[arg(long, conflicts_with = "cleanup")]
     dry_run: bool,
-    /// Remove what a killed one left in the kernel
+    /// Remove what a killed process left in the kernel
     #[arg(long, conflicts_with = "policy")]
     cleanup: bool,
     /// Capture what is dropped to FILE (pcapng, the reason as packet comment), and older files beside it, FILE.1 to FILE.3

@@ -16,7 +16,7 @@ use crate::gateway::report::control;
 use crate::gateway::report::status::{DnsStatus, MediaStatus, Status};
 use crate::policy::GatewayOptions;
 
-/// Tell what a running gateway has done: packets and bytes by reason and by rule
+/// Show what a running gateway has done: packets and bytes by reason and by rule
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,13 +24,13 @@ Examples:
   offramp status --watch
   offramp status --json | jq .generation")]
 pub(super) struct Options {
-    /// The control socket, where the policy names another under `gateway.control`
+    /// The gateway's control socket, where the policy sets `gateway.control`
     #[arg(long, value_name = "PATH", default_value = GatewayOptions::CONTROL)]
     control: PathBuf,
-    /// Print it as JSON
+    /// Print the status as JSON
     #[arg(long)]
     json: bool,
-    /// Print it again every second, until interrupted
+    /// Print the status every second, until interrupted
     #[arg(long)]
     watch: bool,
 }
@@ -62,7 +62,7 @@ pub(super) fn explained(path: &Path, error: &io::Error) -> String {
             "no gateway listens on {path}: start it with `offramp run`, or name its socket with --control"
         ),
         ErrorKind::PermissionDenied => {
-            format!("{path} is for the user that offramp runs as: ask as root")
+            format!("{path} belongs to the user that offramp runs as: ask as root")
         }
         _ => format!("{path}: {error}"),
     }
@@ -91,10 +91,12 @@ fn report(status: &Status) -> String {
     }
     let diversion = &status.diversion;
     let diverted = match diversion.scope.as_str() {
-        "all" => "everything that enters".to_owned(),
-        _ if diversion.kind == "ebpf" => "what the policy does not forward for certain".to_owned(),
+        "all" => "all packets from the VPN".to_owned(),
+        _ if diversion.kind == "ebpf" => {
+            "packets that the policy does not forward for certain".to_owned()
+        }
         _ => format!(
-            "what goes to {} prefixes",
+            "packets to {} prefixes",
             number::whole(diversion.prefixes as u64)
         ),
     };
@@ -123,10 +125,11 @@ fn report(status: &Status) -> String {
     }
     for interface in &diversion.interfaces {
         let present = match &interface.present[..] {
-            [] => "none at the moment: nothing is judged".to_owned(),
-            names => names.join(", "),
+            [] => ": no such interface at the moment, nothing is judged".to_owned(),
+            [name] if *name == interface.pattern => String::new(),
+            names => format!(": {}", names.join(", ")),
         };
-        _ = writeln!(text, "  from {}: {present}", interface.pattern);
+        _ = writeln!(text, "  from {}{present}", interface.pattern);
     }
 
     let verdicts = status.verdicts.iter().map(|verdict| {
@@ -166,7 +169,7 @@ fn report(status: &Status) -> String {
     }
     if status.device.overload_drops.is_none() {
         text.push_str(
-            "lost because the filter did not keep up: unknown, the kernel does not say\n",
+            "lost because the filter did not keep up: unknown, the kernel does not report it\n",
         );
     }
     let losses = [
@@ -174,13 +177,16 @@ fn report(status: &Status) -> String {
             "lost because the filter did not keep up",
             status.device.overload_drops.unwrap_or(0),
         ),
-        ("not taken back by the kernel", status.device.failed_writes),
         (
-            "fragmented datagrams forgotten for lack of room",
+            "refused by the kernel on their way back",
+            status.device.failed_writes,
+        ),
+        (
+            "first fragments evicted for lack of room",
             status.evicted_fragments,
         ),
         (
-            "flows forgotten for lack of room, media among them until its next check",
+            "flows evicted for lack of room (their media is recognized again at its next connectivity check)",
             status.media.as_ref().map_or(0, |it| it.evicted_flows),
         ),
     ];

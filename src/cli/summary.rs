@@ -369,26 +369,26 @@ impl Text {
         }
         if report.skipped > 0 {
             notes.push(format!(
-                "{} held no IP packet that can be read; --verdicts tells what they are.",
+                "{} held no readable IP packet; --verdicts shows what they are.",
                 count(report.skipped, "frame")
             ));
         }
         if report.fragments + report.tails > 0 {
             notes.push(format!(
-                "{} and {}: a later one gets the verdict of its first.",
+                "{} and {}: a non-first fragment gets the verdict of its first.",
                 count(report.fragments, "first fragment"),
-                count(report.tails, "later one"),
+                count(report.tails, "non-first fragment"),
             ));
         }
         if report.without_ports.packets > 0 {
             notes.push(format!(
-                "{} of what is dropped as media showed no ports.",
+                "{} dropped as media showed no ports.",
                 count(report.without_ports.packets, "packet")
             ));
         }
         if report.scattered.packets > 0 {
             notes.push(format!(
-                "{} to ports too many to list: somebody scans.",
+                "{} to too many ports to list: probably a port scan.",
                 count(report.scattered.packets, "packet")
             ));
         }

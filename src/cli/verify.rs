@@ -18,7 +18,7 @@ use crate::policy::{Code, Policy, Severity};
 use crate::verify::against::{Existing, audit};
 use crate::verify::{Finding, FindingCode, verify};
 
-/// Verify that filter, routes and names agree: no leak, nothing that clients need cut off
+/// Verify that filter, routes and names agree: nothing leaks, and nothing that clients need is cut off
 ///
 /// Compares what a policy drops, what it leads into the tunnel and what clients resolve, predicts calls, and says what to
 /// write instead. `offramp check` is about the file; this is about what it does. Exit code 3 when there are findings.
@@ -36,12 +36,12 @@ pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY", required_unless_present = "codes")]
     policy: Option<PathBuf>,
-    /// Hold these files against the policy, too: configurations of OpenVPN, ocserv, WireGuard, unbound, BIND, dnsmasq,
+    /// Compare these files with the policy, too: configurations of OpenVPN, ocserv, WireGuard, unbound, BIND, dnsmasq,
     /// and response policy zones
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "codes")]
     against: Vec<PathBuf>,
-    /// Look at this host, too: names as they resolve, routes as the kernel has them, and on the gateway probes that it must
-    /// drop. Sends DNS queries, and those probes with one hop to live; changes nothing
+    /// Check this host, too: how names resolve, which routes the kernel has, and on the gateway whether it drops
+    /// probes. Sends DNS queries and, with a TTL of 1, those probes; changes nothing
     #[arg(long, value_name = "WHERE", conflicts_with = "codes")]
     live: Option<Live>,
     /// With --live: ask this DNS server, e.g. 172.16.1.1 or 172.16.1.1:5353, in place of `dns.listen` on the gateway and of
@@ -59,7 +59,7 @@ pub(super) struct Options {
     json: bool,
 }
 
-/// Host from which `--live` looks.
+/// Host that `--live` checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Live {
     /// The concentrator, beside the running gateway, as root
@@ -108,7 +108,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         let report = live::check(path, &compiled, &plan, &zones, &options);
         findings.extend(report.findings);
         for unchecked in report.unchecked {
-            warn(&format!("not looked at: {unchecked}"));
+            warn(&format!("not checked: {unchecked}"));
         }
     }
     let is_stale = |finding: &Finding| finding.code == FindingCode::Stale;

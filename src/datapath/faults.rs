@@ -9,6 +9,7 @@ use std::io;
 use super::backend::{Backend, BackendError, Judgement, Progress};
 use crate::filter::Judge;
 use crate::packet::{Received, Traffic};
+use crate::random::Random;
 use crate::verdict::{Reason, Verdict};
 
 /// Probability of each fault, in 1/256. With all at 0, the backend behaves as if undecorated.
@@ -61,13 +62,13 @@ impl<B> Faulty<B> {
 
 impl<B: Backend> Backend for Faulty<B> {
     fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
-        if self.random.happens(self.rates.error) {
+        if happens(&mut self.random, self.rates.error) {
             return Err(BackendError::Interface {
                 interface: "a faulty device".to_owned(),
                 source: io::Error::other("an injected fault"),
             });
         }
-        if self.idle < MAX_IDLE && self.random.happens(self.rates.idle) {
+        if self.idle < MAX_IDLE && happens(&mut self.random, self.rates.idle) {
             self.idle += 1;
             return Ok(Progress::More);
         }
@@ -98,22 +99,22 @@ impl<J: Judgement> Judgement for FaultyJudgement<'_, J> {
         for (number, packet) in packets.iter().enumerate() {
             // A lost packet is not forwarded.
             verdicts[number] = Verdict::drop(Reason::Malformed);
-            if self.random.happens(self.rates.lost) {
+            if happens(self.random, self.rates.lost) {
                 continue;
             }
             let mut packet = *packet;
-            if self.random.happens(self.rates.short) {
+            if happens(self.random, self.rates.short) {
                 let length = self.random.below(packet.bytes.len() + 1);
                 packet = Received::whole(&packet.bytes[..length], packet.at);
             }
             arriving.push((number, packet));
-            if self.random.happens(self.rates.duplicated) {
+            if happens(self.random, self.rates.duplicated) {
                 arriving.push((number, packet));
             }
         }
         let last = arriving.len().saturating_sub(1);
         for place in 0..arriving.len() {
-            if self.random.happens(self.rates.reordered) {
+            if happens(self.random, self.rates.reordered) {
                 let further = self.random.below(REORDER_DISTANCE + 1);
                 arriving.swap(place, (place + further).min(last));
             }
@@ -137,25 +138,7 @@ impl<J: Judgement> Judgement for FaultyJudgement<'_, J> {
     }
 }
 
-/// SplitMix64, a small pseudo-random number generator.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`, which is not 0.
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn happens(&mut self, rate: u8) -> bool {
-        self.below(256) < rate.into()
-    }
+/// Returns `true` in `rate` of 256 cases.
+fn happens(random: &mut Random, rate: u8) -> bool {
+    random.below(256) < rate.into()
 }

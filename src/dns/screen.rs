@@ -53,7 +53,7 @@ pub enum Unusable {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// A record must not pass, and the rest cannot be rebuilt.
-    #[error("what may pass of the answer cannot be told from what may not")]
+    #[error("the records of the answer that may pass cannot be separated from the others")]
     Entangled,
 }
 

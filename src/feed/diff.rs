@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::{Document, Entry, EntryKey};
+use super::{Document, EntryKey, FeedEntry};
 use crate::address::PrefixSet;
 
 /// Differences between two versions of a feed.
@@ -58,7 +58,7 @@ fn addresses(document: &Document) -> PrefixSet {
 }
 
 fn entry_differences(earlier: &Document, later: &Document) -> Vec<EntryDifference> {
-    fn by_id(document: &Document) -> BTreeMap<EntryKey, &Entry> {
+    fn by_id(document: &Document) -> BTreeMap<EntryKey, &FeedEntry> {
         let entries = document.entries.iter();
         let with_id = entries.filter(|entry| matches!(entry.key, EntryKey::Id(_)));
         with_id.map(|entry| (entry.key, entry)).collect()
@@ -73,10 +73,11 @@ fn entry_differences(earlier: &Document, later: &Document) -> Vec<EntryDifferenc
 
 fn entry_difference(
     key: EntryKey,
-    old: Option<&Entry>,
-    new: Option<&Entry>,
+    old: Option<&FeedEntry>,
+    new: Option<&FeedEntry>,
 ) -> Option<EntryDifference> {
-    let prefixes = |entry: Option<&Entry>| entry.map_or(&[][..], |entry| &entry.prefixes).to_vec();
+    let prefixes =
+        |entry: Option<&FeedEntry>| entry.map_or(&[][..], |entry| &entry.prefixes).to_vec();
     let (before, after) = (prefixes(old), prefixes(new));
     let without = |these: &[IpNet], others: &[IpNet]| -> Vec<IpNet> {
         let kept = these.iter().filter(|prefix| !others.contains(prefix));
@@ -95,7 +96,7 @@ fn entry_difference(
 }
 
 /// Changes other than those of prefixes.
-fn facts(old: Option<&Entry>, new: Option<&Entry>) -> Vec<String> {
+fn facts(old: Option<&FeedEntry>, new: Option<&FeedEntry>) -> Vec<String> {
     let (old, new) = match (old, new) {
         (None, Some(_)) => return vec!["is new".to_owned()],
         (Some(_), None) => return vec!["is gone".to_owned()],

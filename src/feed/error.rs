@@ -96,7 +96,7 @@ pub enum FeedError {
     /// A prefix that would empty the tunnel.
     #[error(
         "{entry}: {prefix} is wider than /{limit}: it would take most of the tunnel's traffic out; \
-         wide_prefixes = \"accept\" takes it all the same"
+         wide_prefixes = \"accept\" accepts it"
     )]
     TooWide {
         /// Entry with the mistake.
@@ -109,7 +109,7 @@ pub enum FeedError {
     /// Prefixes that would empty the tunnel together.
     #[error(
         "its {family} prefixes are a {share} of the whole address space: they would take most of the tunnel's traffic \
-         out; wide_prefixes = \"accept\" takes them all the same"
+         out; wide_prefixes = \"accept\" accepts them"
     )]
     TooMuch {
         /// `IPv4` or `IPv6`.

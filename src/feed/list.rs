@@ -1,7 +1,7 @@
 //! Lists of prefixes, one a line, as Zoom and others publish them.
 
 use super::prefix::parse_prefix;
-use super::{Category, Document, Entry, EntryKey, FeedError, MAX_FEED_SIZE};
+use super::{Category, Document, EntryKey, FeedEntry, FeedError, MAX_FEED_SIZE};
 
 /// Reads a list: one prefix or address a line; `#`, `;` and `//` begin comments, empty lines are skipped.
 ///
@@ -23,7 +23,7 @@ pub fn parse_list(bytes: &[u8]) -> Result<Document, FeedError> {
         let number = u32::try_from(index + 1).expect("a feed of 16 MiB has fewer lines than 2^32");
         let key = EntryKey::Line(number);
         let prefix = parse_prefix(key, value, &mut document.notes)?;
-        document.entries.push(Entry {
+        document.entries.push(FeedEntry {
             key,
             service_area: String::new(),
             service_area_name: String::new(),

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::list::read_text;
 use super::prefix::parse_prefix;
-use super::{Category, Document, Entry, EntryKey, FeedError, Note};
+use super::{Category, Document, EntryKey, FeedEntry, FeedError, Note};
 use crate::message::shorten;
 
 /// An element of the document, as it is written.
@@ -59,7 +59,7 @@ pub fn parse_microsoft(bytes: &[u8]) -> Result<Document, FeedError> {
     Ok(document)
 }
 
-fn read_entry(written: Written, notes: &mut Vec<Note>) -> Result<Entry, FeedError> {
+fn read_entry(written: Written, notes: &mut Vec<Note>) -> Result<FeedEntry, FeedError> {
     let key = EntryKey::Id(written.id);
     let prefixes: Vec<IpNet> = written
         .ips
@@ -80,7 +80,7 @@ fn read_entry(written: Written, notes: &mut Vec<Note>) -> Result<Entry, FeedErro
             text: shorten(&written.category),
         });
     }
-    Ok(Entry {
+    Ok(FeedEntry {
         key,
         prefixes,
         tcp_ports: ports(&written.tcp_ports)?,

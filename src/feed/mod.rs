@@ -87,7 +87,7 @@ impl Category {
 
 /// One entry of a feed: an endpoint set of Microsoft's, or a line of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct FeedEntry {
     /// Its key.
     pub key: EntryKey,
     /// `Exchange`, `SharePoint`, `Skype` (which is also Teams) or `Common`; empty in a list.
@@ -116,7 +116,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Document {
     /// Its entries, in their order.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<FeedEntry>,
     /// Entries that were taken although they are written in an unusual way.
     pub notes: Vec<Note>,
 }

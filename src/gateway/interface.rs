@@ -71,9 +71,7 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
                 _ => error,
             })?;
         let Channel::Ethernet(_, receiver) = channel else {
-            return Err(io::Error::other(
-                "this system gives no frames of the link layer",
-            ));
+            return Err(io::Error::other("this system offers no link-layer frames"));
         };
         Ok(Self {
             interface: interface.to_owned(),
@@ -150,7 +148,7 @@ fn link_type_of(interface: &str) -> io::Result<LinkType> {
         Ok(ETHERNET | LOOPBACK) => Ok(LinkType::ETHERNET),
         Ok(NONE | PPP) => Ok(LinkType::RAW),
         _ => Err(io::Error::other(format!(
-            "hardware type {} is not understood; listen on an Ethernet, PPP or tun interface",
+            "hardware type {} is not supported; listen on an Ethernet, PPP or tun interface",
             text.trim()
         ))),
     }

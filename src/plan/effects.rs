@@ -241,12 +241,13 @@ file = "m365.txt"
 
     #[test]
     fn clients_that_an_allow_has_by_prefixes_of_two_kinds_have_verdicts_of_two_kinds() {
+        // No corporate prefix has either: the two differ in what the allow has them by, and in nothing else.
         let text = format!(
-            "{POLICY}[[allow]]\nname = \"help\"\nto = [\"52.120.0.0/16\", \"20.0.0.0/8\"]\n"
+            "{POLICY}[[allow]]\nname = \"help\"\nto = [\"52.124.0.0/16\", \"20.0.0.0/8\"]\n"
         )
         .replace(
             "172.16.1.0/24",
-            "20.8.0.0/24\", \"52.120.0.0/17\", \"52.120.128.0/17",
+            "20.8.0.0/24\", \"52.124.0.0/17\", \"52.124.128.0/17",
         );
         let (policy, _) = policy::parse("policy.toml", text.as_bytes()).expect("a good policy");
         let with = |list: &str| {
@@ -255,7 +256,7 @@ file = "m365.txt"
             policy
         };
         let effects = Effects::between(
-            &with("52.112.0.0/14\n20.8.0.0/30\n52.120.3.0/30\n"),
+            &with("52.112.0.0/14\n20.8.0.0/30\n52.124.3.0/30\n"),
             &with("52.112.0.0/14\n"),
         );
         let effects = effects.expect("small policies");
@@ -268,7 +269,7 @@ file = "m365.txt"
             after,
             [
                 "20.8.0.0/30: 0-1023 forward default, 1024-65535 drop hairpin",
-                "52.120.3.0/30: 0-1023 forward default, 1024-65535 forward allow",
+                "52.124.3.0/30: 0-1023 forward default, 1024-65535 forward allow",
             ]
         );
     }

@@ -184,7 +184,9 @@ fn path_remark(rule: &EndpointRule) -> Option<Remark> {
     let variable = USER_VARIABLES.into_iter().find(|it| path.contains(it));
     let (what, help) = if let Some(variable) = variable {
         (
-            format!("{variable} is a user's, and the firewall's service is none"),
+            format!(
+                "{variable} differs from user to user, and the firewall's service runs as none of them"
+            ),
             r"write e.g. '%SystemDrive%\Users\*\AppData\Local\Microsoft\Teams\current\Teams.exe': windows-firewall looks it up on the client",
         )
     } else if path.contains(r"\windowsapps\") && !rule.is_looked_up() {
@@ -289,7 +291,9 @@ mod tests {
     fn a_path_that_would_not_be_found_is_remarked() {
         let endpoint = |path: &str| format!("[[endpoint]]\nname = \"x\"\nprograms = ['{path}']\n");
         let said = |path: &str| said(&endpoint(path));
-        assert!(said(r"%LocalAppData%\Microsoft\Teams\current\Teams.exe").contains("a user's"));
+        assert!(
+            said(r"%LocalAppData%\Microsoft\Teams\current\Teams.exe").contains("from user to user")
+        );
         assert!(
             said(r"C:\Program Files\WindowsApps\MSTeams_25306.8_x64__8wekyb3d8bbwe\ms-teams.exe")
                 .contains("changes with the next update")

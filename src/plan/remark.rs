@@ -174,6 +174,6 @@ fn feeds_not_loaded(policy: &Policy, remarks: &mut Vec<Remark>) {
             feed.name.value
         );
         let problem = Remark::error(Code::FeedNotLoaded, message).at(feed.file.line);
-        remarks.push(problem.help("get its file with `offramp feed fetch`, or save it by hand"));
+        remarks.push(problem.help("fetch its file with `offramp feed fetch`, or save it by hand"));
     }
 }

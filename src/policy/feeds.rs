@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::address::PrefixSet;
 use crate::feed::{
-    Category, Document, Entry, EntryKey, FeedError, guard, parse_list, parse_microsoft,
+    Category, Document, EntryKey, FeedEntry, FeedError, guard, parse_list, parse_microsoft,
 };
 use crate::policy::meaning::Policy;
 use crate::policy::section::feed::{EntryChoice, Feed, FeedFormat, FeedPrefix, WidePrefixes};
@@ -38,7 +38,7 @@ impl Feed {
                 *category = (*category).max(entry.category);
             }
         }
-        let selected: Vec<&Entry> = document
+        let selected: Vec<&FeedEntry> = document
             .entries
             .iter()
             .filter(|entry| self.takes(entry))
@@ -72,7 +72,7 @@ impl Feed {
         Ok(prefixes)
     }
 
-    fn takes(&self, entry: &Entry) -> bool {
+    fn takes(&self, entry: &FeedEntry) -> bool {
         let names = |list: &[Sourced<String>], name: &str| {
             list.is_empty()
                 || list

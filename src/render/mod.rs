@@ -16,7 +16,8 @@
 
 mod budget;
 mod compare;
-#[cfg(test)]
+// The page names the targets of all features.
+#[cfg(all(test, feature = "xml"))]
 mod manual;
 pub mod names;
 pub mod nft;
@@ -120,7 +121,7 @@ pub enum RenderError {
     Refused(String),
     /// Programs would take an empty list for everything.
     #[error(
-        "no address that {target} can say enters the tunnel, and programs take an empty list for everything"
+        "no address that {target} can express enters the tunnel, and programs take an empty list as everything"
     )]
     NothingEnters {
         /// The target.
@@ -191,7 +192,7 @@ pub enum RenderError {
     },
     /// A name is too long below the policy zone's own.
     #[error(
-        "{target} cannot say {name}: with the name of the policy zone behind it, it is longer than 255 bytes"
+        "{target} cannot write {name}: with the name of the policy zone behind it, it is longer than 255 bytes"
     )]
     NameTooLong {
         /// The target.
@@ -201,14 +202,14 @@ pub enum RenderError {
     },
     /// The policy has no rule for clients.
     #[error(
-        "{origin} has no [[endpoint]]: say which programs Windows Firewall keeps off the tunnel"
+        "{origin} has no [[endpoint]]: write which programs Windows Firewall keeps off the tunnel"
     )]
     NoEndpoint {
         /// The policy file.
         origin: String,
     },
     /// No rule is left that the target could have.
-    #[error("{target} can say none of the rules of {origin}: {why}")]
+    #[error("{target} can express none of the rules of {origin}: {why}")]
     NothingToSay {
         /// The target.
         target: &'static Target,

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::routes::{
-    Pushed, cisco_asa, ocserv, openvpn, openvpn_push_update, strongswan, windows_powershell,
-    wireguard,
+    Pushed, cisco_asa, dnsmasq, kea, ocserv, openvpn, openvpn_push_update, strongswan,
+    windows_powershell, wireguard,
 };
 use super::{
     Form, Kind, Measure, Options, ReadError, RenderError, Target, read, reference, render,
@@ -123,6 +123,51 @@ fn past_a_strict_limit_nothing_is_written_and_it_is_said_what_would_help() {
         warned.warnings
     );
     assert_eq!(warned.measures.messages, Some(7));
+}
+
+#[test]
+fn the_advice_fits_the_tunnel_and_the_limit() {
+    const WIDEN: &str = "--widen-to";
+    const CORPORATE: &str = "write fewer, wider corporate subnets";
+    const SERVICES: &str = "take fewer services";
+    let many = |first: &str| -> String {
+        let prefixes = (0..130).flat_map(|at| [(at, 0), (at, 2)]);
+        let prefixes = prefixes.map(|(second, third)| format!("\"{first}.{second}.{third}.0/24\""));
+        prefixes.collect::<Vec<_>>().join(", ")
+    };
+    let full = plan(&FULL.replace("\"52.122.0.0/15\"", &many("52")));
+    let split = plan(&format!(
+        "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [{}]\n",
+        many("10")
+    ));
+    for (plan, target, expected) in [
+        (&full, &strongswan::TARGET, WIDEN),
+        (&full, &openvpn_push_update::TARGET, SERVICES),
+        (&split, &strongswan::TARGET, CORPORATE),
+        (&split, &openvpn_push_update::TARGET, SERVICES),
+    ] {
+        let refused = render(target, plan, &options()).expect_err("past the limit");
+        let refused = refused.to_string();
+        for advice in [WIDEN, CORPORATE, SERVICES] {
+            assert_eq!(refused.contains(advice), advice == expected, "{refused}");
+        }
+    }
+}
+
+#[test]
+fn options_of_dhcp_count_their_routes() {
+    let plan = plan(&FULL.replace("\"full\"", "\"split\""));
+    for target in [&dnsmasq::TARGET, &kea::TARGET] {
+        let measures = render(target, &plan, &options())
+            .expect("within the limit")
+            .measures;
+        // 10.0.0.0/8 and 172.16.1.0/24; DHCP has no IPv6 routes.
+        assert_eq!(
+            (measures.v4_entries, measures.v6_entries),
+            (2, 0),
+            "{target}"
+        );
+    }
 }
 
 #[test]

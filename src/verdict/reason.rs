@@ -53,7 +53,7 @@ reasons! {
         "The source lies outside `vpn.client_subnets`, so the policy does not apply to the packet.",
         "policy, `filter.unknown_source = \"forward\"`";
     SpoofedSource "spoofed-source" [Drop] by Source:
-        "The source lies outside `vpn.client_subnets`, and the policy has such packets dropped.",
+        "The source lies outside `vpn.client_subnets`, and the policy drops such packets.",
         "policy, `filter.unknown_source = \"drop\"`; BCP 38 (RFC 2827)";
     SourceRouted "source-routed" [Drop] by Header:
         "A source route has hops left: the destination in the header is not where the packet ends up.",

@@ -187,7 +187,7 @@ fn swallowed(subject: &Subject<'_>, server: &Server, found: &mut Vec<Finding>) {
             (None, Some(dns), _) if prefix.value.prefix_len() < prefix.value.max_prefix_len() => {
                 format!("it holds the DNS server {}", dns.value)
             }
-            (None, _, true) => "it holds a corporate prefix whole".to_owned(),
+            (None, _, true) => "it contains a whole corporate prefix".to_owned(),
             (None, _, false) => continue,
         };
         let what = format!(

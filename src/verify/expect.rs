@@ -191,7 +191,7 @@ fn why_there(policy: &Policy, routes: &RoutePlan, to: IpAddr) -> String {
     )
 }
 
-const NOTHING: &str = "no rule speaks of it";
+const NOTHING: &str = "no rule applies";
 
 #[cfg(test)]
 mod tests {
@@ -279,7 +279,7 @@ gateways = ["167.55.49.1"]
             ),
             (
                 r#"lookup = "www.contoso.com"; expect = "hidden""#,
-                "hidden | forwarded | no rule speaks of it",
+                "hidden | forwarded | no rule applies",
             ),
             (
                 r#"to = "167.55.49.32"; expect = "inside the tunnel""#,
@@ -299,7 +299,7 @@ gateways = ["167.55.49.1"]
             ),
             (
                 r#"to = "198.51.100.1"; expect = "inside""#,
-                "inside the tunnel | outside the tunnel | no rule speaks of it",
+                "inside the tunnel | outside the tunnel | no rule applies",
             ),
             (
                 r#"to = "2001:db8::1"; expect = "inside""#,

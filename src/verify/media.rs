@@ -187,7 +187,7 @@ fn no_offices(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     if outside.is_empty() {
         return;
     }
-    let what = "nothing is said to be internal, and more than the clients' own addresses enters the tunnel";
+    let what = "the policy names nothing internal, and more than the clients' own addresses enters the tunnel";
     found.push(
         Finding::error(FindingCode::Leak, what)
             .at(line)

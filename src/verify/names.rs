@@ -56,7 +56,7 @@ fn servers_reached(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                 .at(prefix.line)
                 .because(Part::Routes, format!("{} enters the tunnel", bare(prefix.value)))
                 .because(Part::Filter, format!("TCP to port {port} gets the verdict {} by {rule}", answer.verdict))
-                .because(Part::Call, "who signs in internally is told of the Edge's internal interface as its relay")
+                .because(Part::Call, "a client that signs in internally is given the Edge's internal interface as its relay")
                 .remedy("leave ports 5060 and 5061 of servers blocked: write the ports that the [[allow]] is for"),
         );
     }

@@ -60,7 +60,7 @@ fn server_clients(subject: &Subject<'_>, server: &Server, found: &mut Vec<Findin
                 "every port of these clients is dropped for other clients",
             )
             .remedy(
-                "write the addresses of the server alone, or the pool that the VPN really gives",
+                "write the addresses of the server alone, or the pool that the VPN really assigns",
             ),
     );
 }
@@ -168,10 +168,7 @@ fn gateway_inside(subject: &Subject<'_>, gateway: &Source, found: &mut Vec<Findi
                 Part::Routes,
                 "the tunnel cannot carry itself: the address stays outside",
             )
-            .because(
-                Part::Filter,
-                "what is meant for it as an internal host never gets there",
-            )
+            .because(Part::Filter, "no client reaches it as an internal host")
             .remedy("write the address to which clients connect, as the Internet sees it"),
     );
 }

@@ -56,7 +56,7 @@ fn no_clients(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
             .at(line(&policy.corporate.subnets))
             .because(
                 Part::Filter,
-                format!("{name} from clients is nobody's that is judged"),
+                format!("{name} packets from clients have no source in client_subnets: they are not judged"),
             )
             .because(Part::Routes, format!("no {name} address enters the tunnel"))
             .remedy(format!(

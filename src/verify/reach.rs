@@ -105,7 +105,7 @@ fn behind_nat(public: &Published<'_>, unreachable: &PrefixSet, found: &mut Vec<F
     found.push(
         finding
             .because(Part::Names, "clients resolve the service to this address")
-            .because(Part::Routes, "it is kept outside the tunnel, where nobody has a way to it")
+            .because(Part::Routes, "it is kept outside the tunnel, where no route leads to it")
             .remedy("write the public address, as the Internet sees it: behind NAT only the translated one counts"),
     );
 }
@@ -155,7 +155,7 @@ fn nothing_excluded(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     {
         return;
     }
-    let what = "the full tunnel takes everything along, the media relay too";
+    let what = "the full tunnel carries everything, traffic of the media relay too";
     let line = policy.vpn.client_subnets.first().map_or(0, |it| it.line);
     let finding = Finding::error(FindingCode::Leak, what).at(line);
     found.push(
@@ -266,7 +266,7 @@ fn judged(to: Side, code: FindingCode, prediction: &Prediction) -> Option<Findin
             );
             finding = finding.because(Part::Call, says);
         }
-        return Some(finding.remedy("`offramp call` shows every way and who stops it"));
+        return Some(finding.remedy("`offramp call` shows every path and what stops it"));
     };
     if !prediction.is_in_tunnel() {
         return None;
@@ -280,7 +280,7 @@ fn judged(to: Side, code: FindingCode, prediction: &Prediction) -> Option<Findin
     Some(
         Finding::error(code, what)
             .because(Part::Call, says)
-            .remedy("`offramp call --pairs` shows every way and what passes it"),
+            .remedy("`offramp call --pairs` shows every path and what lets it pass"),
     )
 }
 

@@ -1,6 +1,8 @@
 //! Captures through the library's public interface: read, written, and judged packet by packet.
 //!
-//! Needs no feature: these tests also run on the pure half.
+//! Needs the feature `captures` alone: these tests also run on the pure half.
+
+#![cfg(feature = "captures")]
 
 #[path = "../support/skip.rs"]
 mod skip;

@@ -354,7 +354,7 @@ fn a_test_that_does_not_hold_refuses_the_policy() {
     let path = folder.write("policy.toml", format!("{GOOD}{BROKEN_TEST}"));
     let printed = refusal(&path);
     let expected = format!(
-        "{path}:15: test \"web pages load\" does not hold\n  expected  forward default\n  happens   drop media: corporate.subnets 10.0.0.0/8 in line 5\n"
+        "{path}:15: test \"web pages load\" does not hold\n  expected  forward default\n  actual    drop media: corporate.subnets 10.0.0.0/8 in line 5\n"
     );
     assert!(printed.contains(&expected), "{printed}");
     assert!(

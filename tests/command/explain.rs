@@ -366,7 +366,7 @@ fn hidden_names_canaries_and_others_are_told_apart() {
     }
     let answer = offramp(&["explain", CONTOSO, "--name", "www.contoso.com"]).success();
     assert!(
-        answer.contains("the policy says nothing of www.contoso.com; answered by 10.0.0.53:53"),
+        answer.contains("the policy does not name www.contoso.com; answered by 10.0.0.53:53"),
         "{answer}"
     );
 }

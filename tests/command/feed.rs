@@ -317,7 +317,7 @@ fn a_publisher_that_asks_to_be_left_alone_is_left_alone() {
     publisher.answer_with(|_| (429, "Retry-After: 7200\r\n".to_owned(), Vec::new()));
     let said = run(&mut fetch(&policy)).failure(1);
     assert!(
-        said.contains("it asks to be left alone for 120 minutes"),
+        said.contains("(too many requests): try again in 120 minutes"),
         "{said}"
     );
     assert_eq!(publisher.asked().len(), 1);
@@ -454,7 +454,7 @@ fn a_difference_says_which_routes_and_verdicts_change_and_what_was_named_by_hand
     let same = diff(&[&old, &old]);
     assert_eq!(
         (same.code, same.stdout.as_str()),
-        (Some(0), "the two say the same\n")
+        (Some(0), "the two have the same entries\n")
     );
     let ended = diff(&[&old, &new, "--policy", &policy]);
     assert_eq!(ended.code, Some(3), "{ended:?}");

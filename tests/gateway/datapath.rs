@@ -18,6 +18,7 @@ use etherparse::{
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use offramp::gateway::tun::make_plain_device;
+use offramp::random::Random;
 
 /// A concentrator without attached hosts.
 struct Wire {
@@ -199,19 +200,6 @@ fn datagram(version: u8, client: u8, from: u16, to: u16, payload: &[u8]) -> Vec<
     packet
 }
 
-/// Pseudorandom numbers, the same in every run.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % bound
-    }
-}
-
 /// One direction of a connection that mostly behaves as usual.
 struct Flow {
     version: u8,
@@ -222,8 +210,8 @@ struct Flow {
 }
 
 impl Flow {
-    fn send(&mut self, chance: &mut Chance) -> Vec<u8> {
-        let oddity = chance.below(40);
+    fn send(&mut self, random: &mut Random) -> Vec<u8> {
+        let oddity = random.below(40);
         let length = match oddity {
             0 | 1 => 300,
             2 => 0,
@@ -233,7 +221,7 @@ impl Flow {
             self.sequence = self.sequence.wrapping_add(5_000);
             self.id = self.id.wrapping_add(5);
         }
-        let payload: Vec<u8> = (0..length).map(|_| chance.below(256) as u8).collect();
+        let payload: Vec<u8> = (0..length).map(|_| random.below(256) as u8).collect();
         let mut ip = header(self.version, 10);
         match &mut ip {
             IpHeaders::Ipv4(ip, _) => {
@@ -324,7 +312,7 @@ fn what_the_kernel_makes_of_merged_packets_is_what_came_in() {
         const COUNT: u64 = 4_000;
         let wire = Wire::new("merged");
         let gateway = wire.start("");
-        let mut chance = Chance(1);
+        let mut random = Random(1);
         let mut flows: Vec<Flow> = (0..8_u16)
             .map(|number| Flow {
                 version: if number % 2 == 0 { 4 } else { 6 },
@@ -336,9 +324,9 @@ fn what_the_kernel_makes_of_merged_packets_is_what_came_in() {
             .collect();
         let mut sent = Vec::new();
         while sent.len() < COUNT as usize {
-            let flow = chance.below(8) as usize;
-            for _ in 0..=chance.below(20) {
-                sent.push(flows[flow].send(&mut chance));
+            let flow = random.below(8);
+            for _ in 0..=random.below(20) {
+                sent.push(flows[flow].send(&mut random));
             }
         }
         sent.truncate(COUNT as usize);
@@ -444,7 +432,7 @@ fn workers_run_where_and_when_the_policy_says() {
             let folder = folders.next().expect("a worker");
             fs::read_to_string(folder.join(file)).expect("it runs")
         };
-        gateway.wait_for_log("gateway.cpus: worker 1 cannot keep to [1023]");
+        gateway.wait_for_log("gateway.cpus: cannot pin worker 1 to [1023]");
         assert!(read(0, "status").contains("Cpus_allowed_list:\t0\n"));
         // Field 41 of proc_pid_stat(5); the name before it contains no blank.
         let stat = read(0, "stat");
@@ -455,7 +443,7 @@ fn workers_run_where_and_when_the_policy_says() {
         if may {
             assert_eq!(policy.as_deref(), Some("1"), "SCHED_FIFO: {stat}");
         } else {
-            gateway.wait_for_log("gateway.realtime = 7 is refused");
+            gateway.wait_for_log("the kernel refuses gateway.realtime = 7");
             assert_eq!(policy.as_deref(), Some("0"), "{stat}");
         }
         // Their verdicts are the same.

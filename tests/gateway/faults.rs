@@ -181,12 +181,12 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
         let mut asking = asking.expect("it starts");
         without_spinning(gateway.pid(), || {
             gateway.signal("HUP");
-            gateway.wait_for_log("has to wait: Too many open files");
+            gateway.wait_for_log("will try again: Too many open files");
             gateway.wait_for_log("reload refused, generation 1 stays in force");
             gateway.wait_for_log("cannot restore the diversion: nft refused: it cannot be run");
             assert_judges(&site);
         });
-        let tries = gateway.log().matches("has to wait").count();
+        let tries = gateway.log().matches("will try again").count();
         assert!(tries < 500, "{tries}");
 
         limit(&gateway, "--nofile=1024:");

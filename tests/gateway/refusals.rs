@@ -17,7 +17,7 @@ fn addresses_that_are_taken_are_found_before_the_start() {
         let long = "x".repeat(120);
         for (control, says) in [
             ("folder/control.sock", "not a directory"),
-            ("folder", "there is a file that is no socket"),
+            ("folder", "a file that is not a socket has this path"),
             (&long, "path must be shorter than"),
         ] {
             let options = "metrics = \"127.0.0.1:9100\"";

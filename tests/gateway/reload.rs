@@ -401,12 +401,12 @@ fn status_is_for_people_and_for_programs_and_says_when_there_is_none() {
         for part in [
             "generation 1",
             match Diversion::here() {
-                Diversion::Nftables => "what goes to 4 prefixes, into offramp0 (by nftables)",
+                Diversion::Nftables => "packets to 4 prefixes, into offramp0 (by nftables)",
                 Diversion::Ebpf => {
-                    "what the policy does not forward for certain, into offramp0 (by ebpf)"
+                    "packets that the policy does not forward for certain, into offramp0 (by ebpf)"
                 }
             },
-            "from tun0: tun0",
+            "  from tun0\n",
             "drop     media",
             "[media]",
         ] {

@@ -17,9 +17,10 @@ use offramp::gateway::divert::{Divert, DivertPlan, ebpf, nftables};
 use offramp::gateway::tun::TunDevice;
 use offramp::packet::Received;
 use offramp::policy::DivertScope;
+use offramp::random::Random;
 use offramp::verdict::{Action, Reason, Verdict};
 
-use crate::packets::{Forwarder, Identity, Places, Random, drain, identity, packet, sentinel};
+use crate::packets::{Forwarder, Identity, Places, drain, identity, packet, sentinel};
 use crate::site::{self, Host, in_sandbox, poll};
 
 /// Packets for each policy and scope.

@@ -34,6 +34,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub use offramp::address::Family;
 
 pub use crate::support::host::{Daemon, Host};
+#[allow(
+    unused_imports,
+    reason = "gateways run in the tests of one binary only"
+)]
 pub use crate::support::sandbox::{
     DEADLINE, Diversion, in_ebpf_sandbox, in_nftables_sandbox, in_sandbox, in_sandbox_of, poll,
 };

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use offramp::random::Random;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{DEADLINE, Host, poll};
@@ -36,12 +37,8 @@ pub fn listen(host: &Host, address: IpAddr, port: u16) -> TcpListener {
 
 /// Returns `length` bytes without repetition over short distances.
 pub fn payload(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
-    let next = |_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..length).map(next).collect()
+    let mut random = Random(1);
+    (0..length).map(|_| random.next_u64() as u8).collect()
 }
 
 /// Sends a datagram to `receiver`, asserts that it arrives whole, and replies with its beginning; returns its source.

@@ -20,11 +20,11 @@ use crate::verify::call::{
     Registration, Side, Translation, predict,
 };
 
-/// Predict which way a call takes, without offramp and with it, and why each other way fails
+/// Predict the path of a call, without offramp and with it, and why each other path fails
 ///
-/// Walks the order of the article's clients (UDP direct, UDP NAT, UDP relay, TCP relay) through the policy's routes, the
-/// routers of homes and the filter. It is a prediction: nothing is sent. Exit code 3 when, with the policy, media enters
-/// the tunnel, or there is no media at all.
+/// Tries the candidates in the order of the article's clients (UDP direct, UDP NAT, UDP relay, TCP relay) through the
+/// policy's routes, the NATs of homes and the filter. It is a prediction: nothing is sent. Exit code 3 when, with the
+/// policy, media enters the tunnel, or there is no media at all.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,19 +41,19 @@ pub(super) struct Options {
     /// The callee's place
     #[arg(long, value_name = "SIDE")]
     to: SideName,
-    /// Firewalls of homes pass no UDP
+    /// Assume that firewalls of homes block UDP
     #[arg(long)]
     no_udp: bool,
-    /// How routers of homes choose ports: one for all peers, or another for each ("symmetric")
+    /// Port mapping of the NATs of homes: one port for all peers, or another for each ("symmetric")
     #[arg(long, value_name = "HOW", default_value = "same")]
     home_ports: HomePorts,
-    /// Address of the media relay; that of the policy's A/V Edge without it
+    /// Address of the media relay; by default that of the policy's A/V Edge
     #[arg(long, value_name = "ADDRESS")]
     relay: Option<IpAddr>,
-    /// Address in the office; one that no rule speaks of without it
+    /// Address in the office; by default one that no rule names
     #[arg(long, value_name = "ADDRESS")]
     office: Option<IpAddr>,
-    /// Every pair of candidates
+    /// List every pair of candidates
     #[arg(long)]
     pairs: bool,
     /// Write the picture of both ways to this file
@@ -244,7 +244,7 @@ const fn node_name(node: Node) -> &'static str {
         Node::Party(0) => "caller",
         Node::Party(_) => "called",
         Node::Home(0) => "home of the caller",
-        Node::Home(_) => "home of the called",
+        Node::Home(_) => "home of the callee",
         Node::Gateway => "concentrator",
         Node::Company => "corporate network",
         Node::Internet => "internet",

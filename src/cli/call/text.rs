@@ -103,7 +103,7 @@ fn way_lines(prediction: &Prediction, way: Way) -> Vec<String> {
         attempts.sort_by_key(|it| !it.obstacle.is_dropped());
         let asked = attempts.iter().map(|it| {
             format!(
-                "{} asks the relay {} in vain: {}",
+                "{} gets no answer from the relay {}: {}",
                 it.base.ip(),
                 it.server,
                 it.obstacle
@@ -115,8 +115,10 @@ fn way_lines(prediction: &Prediction, way: Way) -> Vec<String> {
         lines.push(
             match way {
                 Way::UdpDirect => "nothing to try: no addresses of one family",
-                Way::UdpNat => "nothing to try: no address behind a router is known",
-                Way::UdpRelay | Way::TcpRelay => "nothing to try: nobody has an address of a relay",
+                Way::UdpNat => "nothing to try: no reflexive address is known",
+                Way::UdpRelay | Way::TcpRelay => {
+                    "nothing to try: neither side has a relayed address"
+                }
             }
             .to_owned(),
         );
@@ -234,7 +236,7 @@ fn pairs(out: &mut String, prediction: &Prediction) {
     };
     let local = width(&|pair| side(&pair.local));
     let remote = width(&|pair| side(&pair.remote));
-    _ = writeln!(out, "\n  Pairs, the best first");
+    _ = writeln!(out, "\n  Candidate pairs, the best first");
     for pair in &prediction.pairs {
         let said = match &pair.outcome {
             Ok(_) if Some(pair) == prediction.winner() => "nominated".to_owned(),

@@ -10,7 +10,7 @@ use super::diff::{bytes, refused};
 use crate::cli::error::{CliError, warn};
 use crate::feed::changes::{Change, Disposition, parse_changes};
 
-/// Tell what a changes document of Microsoft's web service announces, and from when
+/// Show what a changes document of Microsoft's web service announces, and from when
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

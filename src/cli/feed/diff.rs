@@ -14,7 +14,7 @@ use crate::gateway::host::feeds;
 use crate::plan::Effects;
 use crate::policy::Policy;
 
-/// Tell which prefixes a later version of a feed adds and withdraws, and what that changes under a policy
+/// Show which prefixes a later version of a feed adds and withdraws, and what that changes under a policy
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +29,7 @@ pub(in crate::cli) struct Options {
     /// The later version
     #[arg(value_name = "NEW")]
     new: PathBuf,
-    /// Also tell which routes and verdicts of this policy change
+    /// Show the routes and verdicts of this policy that change, too
     #[arg(long, value_name = "POLICY")]
     policy: Option<PathBuf>,
     /// The feed of the policy that they are versions of, where it has several
@@ -129,7 +129,7 @@ fn under_policy(
             names.join(", ")
         };
         return Err(CliError::Usage(format!(
-            "say with --feed which feed of {} it is: {names}",
+            "name the feed of {} with --feed: {names}",
             path.display()
         )));
     };
@@ -239,7 +239,7 @@ fn listed(set: &PrefixSet) -> String {
 /// Describes the differences, for people.
 pub(super) fn difference_text(difference: &Difference) -> String {
     if difference.is_empty() {
-        return "the two say the same\n".to_owned();
+        return "the two have the same entries\n".to_owned();
     }
     let mut text = String::new();
     for entry in &difference.entries {

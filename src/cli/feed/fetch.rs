@@ -14,11 +14,11 @@ use crate::gateway::host::feeds;
 use crate::gateway::host::fetch::{FetchError, FetchState, Fetched, fetch, previous};
 use crate::policy::Feed;
 
-/// Get the latest file of every feed of a policy
+/// Fetch the latest file of every feed of a policy
 ///
-/// Each publisher is asked at most once an hour, Microsoft for the version first. A file with a mistake, or with prefixes
-/// that would empty the tunnel, does not take the place of the one before; that one is kept beside as FILE.previous. The
-/// proxy comes from HTTPS_PROXY, the certificates from the system or SSL_CERT_FILE.
+/// Each publisher is asked at most once an hour, Microsoft for the version first. A file with a mistake, or with
+/// prefixes that would empty the tunnel, does not replace the present one. A replaced file is kept as FILE.previous.
+/// The proxy comes from HTTPS_PROXY, the certificates from the system or SSL_CERT_FILE.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  offramp feed fetch /etc/offramp/site.toml")]
 pub(in crate::cli) struct Options {
@@ -98,7 +98,7 @@ fn outcome_text(feed: &Feed, path: &std::path::Path, done: &Result<Fetched, Fetc
     };
     match done {
         Ok(Fetched::TooSoon { wait }) => format!(
-            "feed \"{name}\": not asked; its publisher may be asked again in {} minutes\n",
+            "feed \"{name}\": not fetched; its publisher may be asked again in {} minutes\n",
             wait.as_secs().div_ceil(60)
         ),
         Ok(Fetched::Unchanged { version }) => {
@@ -117,7 +117,7 @@ fn outcome_text(feed: &Feed, path: &std::path::Path, done: &Result<Fetched, Fetc
             if let Some(before) = before {
                 text.push_str(&difference_text(&Difference::between(before, after)));
                 text.push_str(&format!(
-                    "  the file before is {}\n",
+                    "  the previous file is {}\n",
                     previous(path).display()
                 ));
             }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use super::error::CliError;
 
-/// Get feeds from their publishers, and tell what a later version changes
+/// Fetch feeds from their publishers, and show what a later version changes
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     Fetch(fetch::Options),

@@ -38,10 +38,10 @@ pub(super) fn run(
         crate::cli::print(&match &difference {
             None => equal(target.kind(), &file, origin),
             Some(Difference::Addresses(it)) => {
-                format!("{file} is not what {origin} asks for\n{}", addresses(it))
+                format!("{file} does not match {origin}\n{}", addresses(it))
             }
             Some(Difference::Names(lines)) => {
-                format!("{file} is not what {origin} asks for\n{}", names(lines))
+                format!("{file} does not match {origin}\n{}", names(lines))
             }
             Some(Difference::Lines(it)) => lines(&file, origin, it),
         })?;
@@ -55,7 +55,7 @@ pub(super) fn run(
 fn equal(kind: Kind, file: &str, origin: &str) -> String {
     match kind {
         Kind::Routes => format!("{file} sends the addresses of {origin} into the tunnel\n"),
-        Kind::Names => format!("{file} says of names what {origin} says\n"),
+        Kind::Names => format!("{file} answers for names as {origin} does\n"),
         Kind::GatewayRules | Kind::ClientRules => format!("{file} has the rules of {origin}\n"),
     }
 }
@@ -89,7 +89,7 @@ fn lines(file: &str, origin: &str, difference: &LineDifference) -> String {
         .line
         .map_or("its end".to_owned(), |line| format!("line {line}"));
     format!(
-        "{file} is not what {origin} asks for, from {place} on\n  expected  {}\n  found     {}\n",
+        "{file} does not match {origin}, from {place} on\n  expected  {}\n  found     {}\n",
         shown(&difference.expected),
         shown(&difference.found),
     )

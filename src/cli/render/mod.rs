@@ -24,9 +24,9 @@ use crate::render::{self, Form, Kind, Measures, Rendered, Source, Target};
 /// Write what a VPN server pushes, what a DNS server tells VPN clients, or what a firewall lets pass
 ///
 /// Routes: public services and feeds of the policy stay outside the tunnel, corporate and client subnets enter it. The
-/// target's limits are known: what its program would cut or refuse is not written. Names: those of public services have
-/// their public addresses, and internal ones are hidden. Rules: those of the filter, for gateways that run without it, and
-/// those of Windows Firewall for the client programs that the policy names.
+/// limits of each target are known: a file that its program would truncate or refuse is not written. Names: those of
+/// public services have their public addresses, and internal ones are hidden. Rules: those of the filter, for gateways
+/// that run without it, and those of Windows Firewall for the client programs that the policy names.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -53,16 +53,16 @@ pub(super) struct Options {
     /// Write the file into this folder
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Compare this file, in place, with the policy
+    /// Compare this file, which is in use, with the policy
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     check: Option<PathBuf>,
-    /// Say what enters the tunnel, or what does not; the target's own choice without it
+    /// List what enters the tunnel, or what does not; by default as the target prefers
     #[arg(long, value_name = "FORM")]
     form: Option<FormName>,
     /// Take wider prefixes out of the tunnel until there are at most this many entries
     #[arg(long, value_name = "COUNT")]
     widen_to: Option<usize>,
-    /// The concentrator's address in the tunnel, for routes by DHCP; a pin-point DNS server there without it
+    /// The concentrator's address in the tunnel, for routes by DHCP; by default that of `dns.listen`
     #[arg(long, value_name = "ADDRESS")]
     via: Option<Ipv4Addr>,
     /// The name of the VPN connection (windows-powershell), group policy (cisco-asa, windows-firewall-gpo), access list or

@@ -6,24 +6,18 @@ use proptest::prelude::*;
 use super::Scenario;
 use crate::filter::reference::ReferenceFilter;
 use crate::packet::media::{By, Evidence, Recognized};
+use crate::random::Random;
 use crate::verdict::Reason;
 
 fn scenario(bytes: &[u8]) -> Scenario {
     Scenario::arbitrary(&mut Unstructured::new(bytes)).expect("every byte string makes a scenario")
 }
 
-/// Bytes that look random and are the same in every run (SplitMix64).
+/// Bytes that look random and are the same in every run.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    };
+    let mut random = Random(seed);
     (0..length.div_ceil(8))
-        .flat_map(|_| next().to_le_bytes())
+        .flat_map(|_| random.next_u64().to_le_bytes())
         .collect()
 }
 

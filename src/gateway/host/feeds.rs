@@ -47,11 +47,11 @@ fn load_one(
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let message = format!(
-                "feed \"{name}\" is not loaded: {} is not there; packets to it are not public",
+                "feed \"{name}\" is not loaded: there is no file {}; packets to its prefixes do not count as public",
                 file.display()
             );
             let remark = Remark::warning(Code::FeedNotLoaded, message).at(line);
-            remarks.push(remark.help("get it with `offramp feed fetch`, or save it by hand"));
+            remarks.push(remark.help("fetch it with `offramp feed fetch`, or save it by hand"));
             return;
         }
         Err(error) => {
@@ -66,7 +66,7 @@ fn load_one(
         Err(error) => {
             let message = format!("feed \"{name}\" is refused: {}: {error}", file.display());
             let remark = Remark::error(Code::FeedRefused, message).at(line);
-            remarks.push(remark.help("the file is taken whole or not at all; `offramp feed fetch` gets it again, and keeps the one before beside it"));
+            remarks.push(remark.help("offramp loads a feed whole or not at all; `offramp feed fetch` fetches it again, and keeps the previous file beside it"));
             return;
         }
     };
@@ -78,13 +78,13 @@ fn load_one(
     if let Some(days) = age.map(|age| age.as_secs() / SECONDS_OF_A_DAY)
         && days > max_age_days
     {
-        let message = format!("feed \"{name}\" is {days} days old; {max_age_days} are the most");
+        let message = format!("feed \"{name}\" is {days} days old; max_age_days is {max_age_days}");
         let remark = Remark::warning(Code::FeedOld, message).at(line);
         remarks.push(remark.help("`offramp feed fetch` asks whether there is a later one"));
     }
     for withdrawn in policy.withdrawn(&document) {
         let message = format!(
-            "{} of [[public]] \"{}\" is not in feed \"{name}\" any more, but for {}",
+            "{} of [[public]] \"{}\" is no longer in feed \"{name}\", except for {}",
             withdrawn.prefix.value, withdrawn.service, withdrawn.still_there
         );
         let remark = Remark::warning(Code::FeedWithdrawn, message).at(withdrawn.prefix.line);

@@ -79,7 +79,7 @@ pub enum FetchError {
         status: u16,
     },
     /// The publisher refused because of too many requests.
-    #[error("{url} answered 429: it asks to be left alone for {} minutes", .wait.as_secs().div_ceil(60))]
+    #[error("{url} answered 429 (too many requests): try again in {} minutes", .wait.as_secs().div_ceil(60))]
     TooMany {
         /// The address.
         url: String,
@@ -93,7 +93,7 @@ pub enum FetchError {
         url: String,
     },
     /// The document has a mistake.
-    #[error("what {url} answered is refused: {error}")]
+    #[error("the answer of {url} is refused: {error}")]
     Refused {
         /// The address.
         url: String,

@@ -40,7 +40,7 @@ pub enum LockError {
         holder: Option<(i32, u32)>,
     },
     /// The kernel has no socket for us.
-    #[error("cannot make sure that offramp runs once only: {0}")]
+    #[error("cannot make sure that no other offramp runs on this host: {0}")]
     Socket(#[from] io::Error),
 }
 
@@ -72,7 +72,7 @@ impl HostLock {
                 _ if Instant::now() < deadline => {}
                 (Setting::Locked(setting), None) if !is_held_by_a_gateway() => {
                     warn!(
-                        "an unrelated process holds the socket name @{NAME}; offramp starts all the same"
+                        "an unrelated process holds the socket name @{NAME}; offramp starts anyway"
                     );
                     return Ok(Self {
                         _setting: Some(setting),

@@ -89,7 +89,7 @@ impl Rights {
         for limits in ATTEMPTS {
             match try_out(limits, &reach, needs) {
                 Ok(()) => return Self::limited(limits, reach),
-                Err(error) => warn!("some rights that are not needed are kept: {error}"),
+                Err(error) => warn!("cannot drop all privileges that are not needed: {error}"),
             }
         }
         Self::default()
@@ -100,7 +100,7 @@ impl Rights {
         let files = match take_on(limits, &reach) {
             Ok(files) => files,
             Err(error) => {
-                warn!("some rights that are not needed are kept: {error}");
+                warn!("cannot drop all privileges that are not needed: {error}");
                 return Self::default();
             }
         };
@@ -118,12 +118,12 @@ impl Rights {
             }
             Some(RulesetStatus::NotEnforced) => {
                 info!(
-                    "the kernel has no Landlock to limit files with: what the user can read can be read"
+                    "the kernel has no Landlock to restrict files with: offramp can read all that its user can"
                 );
             }
             None => {}
         }
-        info!("rights given up: {}", given_up.join(", and "));
+        info!("dropped privileges: {}", given_up.join(", and "));
         rights
     }
 
@@ -151,7 +151,7 @@ pub fn give_up_everything() {
         keep_capabilities(&CapsHashSet::new())
     };
     if let Err(error) = limits() {
-        debug!("a thread has kept rights that it does not need: {error}");
+        debug!("a thread could not drop its privileges: {error}");
     }
 }
 
@@ -165,7 +165,7 @@ fn try_out(limits: &[Limit], reach: &Reach, needs: Needs<'_>) -> Result<(), Limi
         match before.iter().find(|file| !readable(file)) {
             None => Ok(()),
             Some(file) => Err(LimitError::Work(format!(
-                "{} could not be read again; root should own it, or everybody be allowed to read it",
+                "offramp could not read {} again at a reload; make root its owner, or let everybody read it",
                 file.display()
             ))),
         }

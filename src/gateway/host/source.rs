@@ -57,7 +57,7 @@ pub enum LoadError {
     Addresses(io::Error),
     /// One of the policy's own tests fails.
     #[error(
-        "{origin} is refused: test \"{test}\" expects {expected}, and what happens is {outcome}; `offramp check` tells more"
+        "{origin} is refused: test \"{test}\" expects {expected}, but the outcome is {outcome}; `offramp check` says why"
     )]
     TestFailed {
         /// The policy.

@@ -76,7 +76,7 @@ impl OutletCounts {
             written: self.written.load(Ordering::Relaxed),
             lost: self.lost(),
             error: if waits {
-                Some("it takes nothing: a write does not come back".to_owned())
+                Some("a write to it hangs".to_owned())
             } else {
                 state.error.clone()
             },

@@ -57,7 +57,10 @@ impl Outlet {
                 if self.retry_at.take().is_some() {
                     counts.set_error(None);
                     let lost = counts.lost() - self.lost_before;
-                    info!("{} is written again; {lost} records were lost", self.name);
+                    info!(
+                        "writing {} succeeds again; {lost} records were lost",
+                        self.name
+                    );
                 }
                 return true;
             }
@@ -65,7 +68,7 @@ impl Outlet {
                 if self.retry_at.is_none() {
                     self.lost_before = counts.lost();
                     warn!(
-                        "{} cannot be written: {error}; traffic goes on, its records are lost until it can",
+                        "cannot write {}: {error}; traffic goes on, and records are lost until writing succeeds",
                         self.name
                     );
                 }

@@ -73,7 +73,9 @@ impl ControlSocket {
                     }
                     Err(error) => {
                         // No descriptor is free: one may be soon.
-                        debug!("a client that asks for the status has to wait: {error}");
+                        debug!(
+                            "cannot accept a connection to the control socket, and will try again: {error}"
+                        );
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
@@ -180,7 +182,9 @@ impl PathState {
                     Ok(_) | Err(_) => Err(io::Error::other("another program listens there")),
                 }
             }
-            Ok(_) => Err(io::Error::other("there is a file that is no socket")),
+            Ok(_) => Err(io::Error::other(
+                "a file that is not a socket has this path",
+            )),
             Err(_) => Ok(Self::Free),
         }
     }

@@ -85,8 +85,8 @@ impl MetricsServer {
             info!("metrics are served at http://{address}/metrics");
         } else {
             warn!(
-                "metrics are served at http://{address}/metrics to whoever reaches that address: the names of rules and \
-                 interfaces, and how much traffic there is"
+                "metrics are served at http://{address}/metrics to anyone who can reach that address; they \
+                 have the names of rules and interfaces, and the amount of traffic"
             );
         }
         Ok(Self::serve(listener, serving))
@@ -183,7 +183,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             }
             Err(error) => {
                 // No descriptor is free: one may be when connections have ended.
-                debug!("a connection of the metrics endpoint has to wait: {error}");
+                debug!(
+                    "cannot accept a connection to the metrics endpoint, and will try again: {error}"
+                );
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -48,7 +48,7 @@ pub struct NamesSnapshot {
     pub version: String,
     /// Its numbers.
     pub dns: DnsStatus,
-    /// Which of the policies since the start is in force, from 1.
+    /// Generation of the policy in force, from 1.
     pub generation: u64,
     /// Outcomes of later policies.
     pub reloads: Reloads,
@@ -212,7 +212,7 @@ impl Collector for Scrape {
         let verdicts = traffic_by_verdict(status);
         out.counters(
             "packets",
-            "Packets judged, by what became of them and why; a super-packet counts as what it is cut into.",
+            "Packets judged, by action and reason; a super-packet counts as the packets that it is cut into.",
             verdicts.iter().map(|(labels, it)| (*labels, it.packets)),
         )?;
         out.counters(
@@ -246,7 +246,7 @@ impl Collector for Scrape {
         }
         out.counter(
             "failed_writes",
-            "Packets lost because the kernel did not take them back.",
+            "Packets lost because the kernel refused them on their way back.",
             status.device.failed_writes,
         )?;
         out.counter(
@@ -256,7 +256,7 @@ impl Collector for Scrape {
         )?;
         out.counter(
             "evicted_fragments",
-            "First fragments forgotten for lack of room: their tails were forwarded.",
+            "First fragments evicted for lack of room: the non-first fragments of their datagrams were forwarded.",
             status.evicted_fragments,
         )?;
 
@@ -276,7 +276,7 @@ impl Collector for Scrape {
             });
             out.counters(
                 "drop_records",
-                "Lines of the drop log and packets of the capture of drops; lost ones could not be written.",
+                "Lines of the drop log and packets of the capture of drops: written, or lost because writing failed.",
                 results,
             )?;
             out.gauges(
@@ -312,18 +312,18 @@ impl Collector for Scrape {
         }
         out.gauge(
             "workers",
-            "Worker threads, with a queue of the device each.",
+            "Worker threads; each has a queue of the tun device.",
             status.device.workers,
         )?;
         out.gauge(
             "diverted_prefixes",
-            "Prefixes that lead to the filter; 0 where everything does.",
+            "Prefixes whose packets are diverted to the filter; 0 where all packets are.",
             status.diversion.prefixes,
         )?;
         let interfaces = interfaces_present(status);
         out.gauges(
             "interfaces_present",
-            "Interfaces of the VPN that there are, by the pattern of the policy that names them.",
+            "VPN interfaces that exist, by the pattern of vpn.interfaces that matches them.",
             interfaces
                 .iter()
                 .map(|(pattern, count)| ([("pattern", *pattern)], *count)),

@@ -24,7 +24,7 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// The policy file.
     pub policy: String,
-    /// Which of the policies since the start is in force, from 1.
+    /// Generation of the policy in force, from 1.
     pub generation: u64,
     /// Outcomes of later policies.
     pub reloads: Reloads,

@@ -100,7 +100,9 @@ impl QueryLog {
         if let Some(options) = &options {
             match Recorder::start(options, &self.counts) {
                 Ok(recorder) => self.recorder = Some(recorder),
-                Err(error) => warn!("queries are not logged, there is no thread for it: {error}"),
+                Err(error) => warn!(
+                    "queries are not logged: cannot start the thread that writes them: {error}"
+                ),
             }
         }
         self.options = options;

@@ -36,13 +36,13 @@ impl Schedule {
             && let Err(error) = sys::set_realtime(priority)
         {
             warn!(
-                "gateway.realtime = {priority} is refused: {error}; in a unit it takes LimitRTPRIO={priority} and RestrictRealtime=no"
+                "the kernel refuses gateway.realtime = {priority}: {error}; a systemd unit needs LimitRTPRIO={priority} and RestrictRealtime=no"
             );
         }
         let cpus = share(&self.cpus, worker, workers);
         if let Err(error) = keep_to(&cpus) {
             warn!(
-                "gateway.cpus: worker {worker} cannot keep to {cpus:?}: {error}; `nproc --all` tells how many there are"
+                "gateway.cpus: cannot pin worker {worker} to {cpus:?}: {error}; `nproc --all` says how many processors there are"
             );
         }
     }

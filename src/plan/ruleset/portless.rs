@@ -4,9 +4,9 @@
 //! follow from the address rules alone:
 //!
 //! ```text
-//!  ends before its ports    dropped where some ports would have it dropped     `cut`
-//!  IPv4, a later fragment   dropped where all ports would have it dropped      `tails`
-//!  IPv6, a later fragment   forwarded: what it carries is said in the first
+//!  ends before its ports      dropped where some ports would have it dropped     `cut`
+//!  IPv4, non-first fragment  dropped where all ports would have it dropped      `tails`
+//!  IPv6, non-first fragment  forwarded: what it carries is said in the first
 //! ```
 //!
 //! A non-first fragment that passes is useless if its first fragment was dropped. Public destinations have been decided

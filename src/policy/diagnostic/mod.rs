@@ -1,10 +1,14 @@
 //! [`Diagnostic`]: one mistake or doubt about a policy file, and [`Diagnostics`]: all of them.
 //!
-//! Plain data with accessors, so that a program can print them as JSON; [`Diagnostics::render`] draws them for people.
+//! Plain data with accessors, so that a program can print them as JSON; [`Diagnostics::render`] writes them for people.
 
 mod code;
 mod collector;
+#[cfg(feature = "snippets")]
+mod drawing;
 mod item;
+#[cfg(any(test, not(feature = "snippets")))]
+mod lines;
 mod list;
 mod remark;
 mod report;

@@ -25,8 +25,8 @@ pub const TARGET: Target = Target {
 fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     let advice = [
         "For named.conf: include \"FILE\"; in front of all other views. Once there is one view, every",
-        "zone has to stand in a view. The file of the zone is `offramp render rpz`. In its first moment",
-        "BIND answers without it: let clients wait for the line `rpz: offramp.rpz: reload done`.",
+        "zone has to be in a view. The file of the zone is `offramp render rpz`. BIND answers without it",
+        "until it has loaded it: let clients wait for the line `rpz: offramp.rpz: reload done`.",
     ];
     let mut text = head("//", policy, zones, &advice);
     text.push_str("view \"offramp\" {\n    match-clients {");
@@ -49,7 +49,7 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     let ttl = zones.ttl_seconds();
     _ = write!(
         text,
-        "    // What stands beside an answer is not looked up in the policy zone.\n    \
+        "    // Additional records of an answer are not looked up in the policy zone.\n    \
          minimal-responses yes;\n    \
          response-policy {{ zone \"{ZONE}\" max-policy-ttl {ttl}; }} qname-wait-recurse no break-dnssec yes;\n    \
          zone \"{ZONE}\" {{ type primary; file \"{ZONE}\"; allow-query {{ none; }}; }};\n}};\n"
@@ -57,7 +57,7 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     let mut rendered = Rendered::of_names(text);
     if policy.dns_upstreams().is_empty() {
         rendered.warnings.push(
-            "the policy names no upstream: the view walks down from the root, and finds no internal name"
+            "the policy names no upstream: the view resolves from the root servers, and finds no internal name"
                 .to_owned(),
         );
     }

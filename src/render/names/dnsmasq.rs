@@ -34,8 +34,8 @@ pub const TARGET: Target = Target {
 fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     let advice = [
         "Start an instance of its own with it: dnsmasq --conf-file=FILE",
-        "dnsmasq hands on what stands beside an answer, and aliases: an internal CNAME, SRV or MX record",
-        "that ends in a pinned name brings the internal addresses. Name such aliases in the policy, too.",
+        "dnsmasq passes on additional records and aliases: an internal CNAME, SRV or MX record that ends",
+        "in a pinned name leads to the internal addresses. Name such aliases in the policy, too.",
     ];
     let mut text = head("#", policy, zones, &advice);
     let mut ports: Vec<u16> = policy.dns.listen.iter().map(|it| it.value.port()).collect();
@@ -65,7 +65,7 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     }
     _ = writeln!(
         text,
-        "# From its cache it would answer with what came beside another answer.\ncache-size=0\nlocal-ttl={}",
+        "# From its cache it would answer with additional records of other answers.\ncache-size=0\nlocal-ttl={}",
         zones.ttl_seconds()
     );
     for owner in zones.owners() {

@@ -35,8 +35,8 @@ pub const TARGET: Target = Target {
 fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     let advice = [
         "For unbound.conf: include: \"FILE\". Queries from elsewhere are answered as before.",
-        "unbound follows an alias of another name by its own: an internal CNAME that ends in a",
-        "pinned name brings the internal addresses. Name such aliases in the policy, too.",
+        "unbound resolves the target of an alias itself: an internal CNAME that ends in a pinned",
+        "name leads to the internal addresses. Name such aliases in the policy, too.",
     ];
     let mut text = head("#", policy, zones, &advice);
     text.push_str("server:\n");

@@ -63,18 +63,6 @@ impl Lists {
         lists
     }
 
-    /// Returns `true` if everything enters the tunnel in each family of which clients have addresses.
-    pub(super) fn include_everything(&self, plan: &RoutePlan) -> bool {
-        let has_all = |v6: bool| {
-            let mut whole = self
-                .includes
-                .iter()
-                .filter(|line| line.prefix.prefix_len() == 0);
-            whole.any(|line| line.prefix.addr().is_ipv6() == v6)
-        };
-        (has_all(false) || !plan.families.has_v4()) && (has_all(true) || !plan.families.has_v6())
-    }
-
     /// The exclude form for programs that include everything by a word of its own: a family that is excluded whole is
     /// excluded in halves, which are more specific than that word.
     pub(super) fn out_of_everything(plan: &RoutePlan) -> Self {

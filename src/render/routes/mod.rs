@@ -19,6 +19,7 @@ mod pushed;
 pub mod strongswan;
 pub mod strongswan_unity;
 pub mod windows_powershell;
+#[cfg(feature = "xml")]
 pub mod windows_profilexml;
 pub mod wireguard;
 
@@ -37,6 +38,7 @@ pub const TARGETS: &[&Target] = &[
     &wireguard::TARGET,
     &strongswan::TARGET,
     &strongswan_unity::TARGET,
+    #[cfg(feature = "xml")]
     &windows_profilexml::TARGET,
     &windows_powershell::TARGET,
     &cisco_asa::TARGET,
@@ -72,7 +74,7 @@ pub(super) fn render(
     for (family, says, enters) in said {
         if enters && !says {
             rendered.warnings.push(format!(
-                "{target} cannot say {family} routes: push those of this plan by another way"
+                "{target} cannot express {family} routes: push those of this plan in another way"
             ));
         }
     }

@@ -33,7 +33,7 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
         return Err(RenderError::NoSuchForm {
             target: &TARGET,
             form: Form::Exclude,
-            why: "IKEv2 has no word for it",
+            why: "IKEv2 has no exclusions",
         });
     }
     let lists = Lists::of(plan, Form::Include, Form::Include, Gateways::LeftToClient);

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 
 use super::lists::{Gateways, Lists, head, measures};
 use super::pushed::{Pushed, read_prefix};
-use super::windows_profilexml::LIMITS;
 use crate::message::shorten;
 use crate::plan::RoutePlan;
 use crate::render::rules::powershell::quoted;
 use crate::render::{
-    Families, Form, Options, Read, ReadError, RenderError, Rendered, Target, Write, code_lines,
+    Families, Form, Limit, Measure, Options, Read, ReadError, RenderError, Rendered, Target, Write,
+    code_lines,
 };
 
 /// PowerShell on a Windows client.
@@ -25,6 +25,14 @@ pub const TARGET: Target = Target {
     write: Write::Routes(write),
     read: Read::Routes(read),
 };
+
+/// Limits of Windows clients.
+pub(super) const LIMITS: &[Limit] = &[Limit {
+    measure: Measure::Entries,
+    most: 1_000,
+    is_strict: false,
+    whose: "Windows clients, which add routes one by one",
+}];
 
 fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     if options.form == Some(Form::Exclude) {

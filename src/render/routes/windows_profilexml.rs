@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 
 use super::lists::{Gateways, Lists, head, measures};
 use super::pushed::{Pushed, read_prefix};
+use super::windows_powershell::LIMITS;
 use crate::message::shorten;
 use crate::plan::RoutePlan;
 use crate::render::{
-    Families, Form, Limit, Measure, Options, Read, ReadError, RenderError, Rendered, Target, Write,
+    Families, Form, Options, Read, ReadError, RenderError, Rendered, Target, Write,
 };
 
 /// ProfileXML of a Windows client.
@@ -25,19 +26,11 @@ pub const TARGET: Target = Target {
     read: Read::Routes(read),
 };
 
-/// Limits of Windows clients.
-pub(super) const LIMITS: &[Limit] = &[Limit {
-    measure: Measure::Entries,
-    most: 1_000,
-    is_strict: false,
-    whose: "Windows clients, which add routes one by one",
-}];
-
 fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let form = options.form.unwrap_or(Form::Exclude);
     let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
     let measures = measures(lists.all());
-    let is_forced = lists.include_everything(plan);
+    let is_forced = include_everything(&lists, plan);
     let lists = if is_forced {
         Lists {
             includes: Vec::new(),
@@ -89,6 +82,16 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
         measures,
         warnings: Vec::new(),
     })
+}
+
+/// Returns `true` if everything enters the tunnel in each family of which clients have addresses.
+fn include_everything(lists: &Lists, plan: &RoutePlan) -> bool {
+    let has_all = |v6: bool| {
+        let includes = lists.includes.iter().map(|line| line.prefix);
+        let mut whole = includes.filter(|prefix| prefix.prefix_len() == 0);
+        whole.any(|prefix| prefix.addr().is_ipv6() == v6)
+    };
+    (has_all(false) || !plan.families.has_v4()) && (has_all(true) || !plan.families.has_v6())
 }
 
 fn read(text: &str) -> Result<Pushed, ReadError> {

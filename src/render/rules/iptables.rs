@@ -80,7 +80,7 @@ pub(super) fn write(ruleset: &Ruleset, family: Family) -> String {
                 if !tails.is_empty() {
                     let set = ipset::name(&format!("tails-{protocol}"), family);
                     line(&format!(
-                        "{CHAIN} -f -p {protocol} -m set --match-set {set} dst -m comment --comment \"later fragment\" -j DROP"
+                        "{CHAIN} -f -p {protocol} -m set --match-set {set} dst -m comment --comment \"non-first fragment\" -j DROP"
                     ));
                 }
             }
@@ -235,8 +235,28 @@ fn written(range: PortRange) -> (usize, String) {
 const CHAIN: &str = "OFFRAMP";
 const PORTS: &str = "OFFRAMP_PORTS";
 /// The end of a rule that lets fragments without ports pass, where ports decide.
-const LATER: &str = "-m comment --comment \"default: later fragment\" -j RETURN";
+const LATER: &str = "-m comment --comment \"default: non-first fragment\" -j RETURN";
 /// Ports that one multiport match takes (XT_MULTI_PORTS).
 const MAX_MULTIPORT: usize = 15;
 /// Bytes of a comment (XT_MAX_COMMENT_LEN, with its end).
 const MAX_COMMENT: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel counts a range as two (`XT_MULTI_PORTS`).
+    #[test]
+    fn a_multiport_match_takes_fifteen_ports_and_the_next_one_the_rest() {
+        let ranges = (1..=20).filter_map(|at| PortRange::new(10 * at, 10 * at + 1));
+        let lists = multiports(
+            "dports",
+            &ranges.chain(PortRange::new(5_000, 5_000)).collect(),
+        );
+        let sizes: Vec<usize> = lists
+            .iter()
+            .map(|list| list.matches([',', ':']).count() + 1)
+            .collect();
+        assert_eq!(sizes, [14, 14, 13], "{lists:?}");
+    }
+}

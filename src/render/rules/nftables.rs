@@ -68,7 +68,7 @@ fn opening(ruleset: &Ruleset, tracking: Tracking) -> String {
     text.push_str(match tracking {
         Tracking::None => {
             "# Each packet is decided as `offramp explain` decides it, but for\n\
-             # - later fragments, which do not wait for their first one: where the ports of a datagram decide, they pass, and\n\
+             # - non-first fragments, which do not wait for their first one: where the ports of a datagram decide, they pass, and\n\
              #   complete nothing if it was dropped. Fragments of lengths that no host accepts pass likewise. Where this host\n\
              #   tracks connections, the kernel puts datagrams together before the rules see them.\n\
              # - IPv6 headers that nftables does not look behind: authentication, mobility, HIP and shim6, a second routing or\n\
@@ -139,13 +139,13 @@ impl Table {
         let portless = &ruleset.portless;
         let tails = [&portless.non_first_tcp, &portless.non_first_udp];
         let has_tails = tails.iter().any(|it| !it.is_empty());
-        self.line("# later fragments have no ports");
+        self.line("# non-first fragments have no ports");
         self.line(if has_tails {
             "ip frag-off & 0x1fff != 0 goto tails"
         } else {
-            "ip frag-off & 0x1fff != 0 counter accept comment \"default: later fragment\""
+            "ip frag-off & 0x1fff != 0 counter accept comment \"default: non-first fragment\""
         });
-        self.line("frag frag-off != 0 counter accept comment \"default: later fragment\"");
+        self.line("frag frag-off != 0 counter accept comment \"default: non-first fragment\"");
         self.line("meta l4proto { tcp, udp } th dport 0-65535 goto with_ports");
         self.line("# TCP and UDP that end before their ports");
         let pairs = [&portless.truncated_tcp, &portless.truncated_udp];
@@ -185,8 +185,8 @@ impl Table {
 
         if has_tails {
             self.open_chain("tails");
-            self.both("tails", tails, "later fragments", "later fragment");
-            self.line("counter accept comment \"default: later fragment\"");
+            self.both("tails", tails, "non-first fragments", "non-first fragment");
+            self.line("counter accept comment \"default: non-first fragment\"");
             self.close_chain();
         }
     }

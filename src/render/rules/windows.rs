@@ -54,7 +54,7 @@ impl<'r> Chosen<'r> {
             let why = if rule.is_looked_up() {
                 "its path differs from client to client; windows-firewall looks it up there"
             } else {
-                "its path has characters that this file cannot have; windows-firewall can say it"
+                "its path has characters that this file cannot have; windows-firewall can write it"
             };
             format!("{target} leaves out `{}`: {why}", rule.program)
         }));

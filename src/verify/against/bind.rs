@@ -177,7 +177,7 @@ fn block(
                 current = Some(statement);
             }
             Token::Open if depth == DEEPEST => {
-                return Err(ReadError::new(line, "too many braces inside one another"));
+                return Err(ReadError::new(line, "braces are nested too deeply"));
             }
             Token::Open => {
                 let mut statement = begun(current.take());
@@ -211,7 +211,7 @@ fn included(
     let file = statement.words.get(1).map_or("", String::as_str);
     let failed = |why: &str| ReadError::new(statement.line, format!("include \"{file}\": {why}"));
     if depth == DEEPEST {
-        return Err(failed("files include one another without an end"));
+        return Err(failed("files include one another in a circle"));
     }
     let text = includes(file).map_err(|why| failed(&why))?;
     statements_of(&text, includes, depth + 1).map_err(|error| failed(&error.to_string()))

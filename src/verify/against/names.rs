@@ -145,7 +145,7 @@ fn hidden(owner: &Owner, local: &Local) -> Option<Finding> {
         finding
             .because(
                 Part::File,
-                "it does not speak of the name, so the internal answer gets through",
+                "it has no answer of its own for the name, so the internal answer gets through",
             )
             .because(
                 Part::Names,

@@ -463,11 +463,13 @@ impl fmt::Display for Obstacle {
                 route: Interface::Local,
             } => write!(out, "{to} is routed outside the tunnel"),
             Self::NotRouted { to } => write!(out, "{to} is private to another network"),
-            Self::NotLetIn { to } => write!(out, "the router at {to} lets in only answers"),
-            Self::UdpClosed => out.write_str("the home passes no UDP"),
+            Self::NotLetIn { to } => write!(out, "the NAT at {to} lets in replies only"),
+            Self::UdpClosed => out.write_str("the home's firewall blocks UDP"),
             Self::NoWayOut => out.write_str("offices reach the Internet by the Edge alone"),
             Self::Nobody { to } => write!(out, "nobody answers at {to}"),
-            Self::Unanswered(obstacle) => write!(out, "it arrives, but of the answer: {obstacle}"),
+            Self::Unanswered(obstacle) => {
+                write!(out, "the request arrives, the answer does not: {obstacle}")
+            }
         }
     }
 }

@@ -130,7 +130,8 @@ fn without_free_descriptors_connections_wait_and_nothing_spins() {
 }
 
 /// The log's message for connections without a free descriptor.
-const HAS_TO_WAIT: &str = "a connection of the metrics endpoint has to wait: Too many open files";
+const HAS_TO_WAIT: &str =
+    "cannot accept a connection to the metrics endpoint, and will try again: Too many open files";
 
 /// Returns the number of the gateway's next descriptor.
 fn next_descriptor(gateway: &Daemon) -> u32 {

@@ -21,10 +21,11 @@ use std::time::Duration;
 use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::policy::Policy;
+use offramp::random::Random;
 use offramp::render::{Options, Target, render, rules};
 use offramp::verdict::{Action, Reason, Verdict};
 
-use crate::packets::{Forwarder, Identity, Random, checksum, drain, identity, packet, sentinel};
+use crate::packets::{Forwarder, Identity, checksum, drain, identity, packet, sentinel};
 use crate::site::{Host, in_sandbox, poll};
 use crate::support::Folder;
 use shape::{Shape, shape};

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use offramp::policy::{self, Policy};
 
-use crate::packets::{Places, Random};
+use offramp::random::Random;
+
+use crate::packets::Places;
 
 /// Prefixes to choose a policy's from; they nest, adjoin and overlap.
 const V4: [&str; 16] = [

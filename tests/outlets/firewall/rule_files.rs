@@ -9,11 +9,11 @@ use ipnet::{IpNet, Ipv4Net};
 use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use offramp::packet::Received;
 use offramp::policy::Policy;
+use offramp::random::Random;
 use offramp::render::{Options, render, rules};
 use offramp::verdict::Action;
 
 use super::policies;
-use crate::packets::Random;
 
 /// One line with a decision.
 struct Line {

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use aya::programs::{TestRun, TestRunOptions};
-use proptest::prelude::RngCore;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng};
 
 use super::programs::{Programs, Room, Target};
 use crate::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
@@ -17,6 +15,7 @@ use crate::filter::strategy::{self, Scenario};
 use crate::filter::{Capacity, CompiledPolicy, Generation, Judge, KernelTables};
 use crate::packet::{Received, Traffic};
 use crate::policy::FailMode;
+use crate::random::Random;
 use crate::verdict::{Action, Reason, Verdict};
 
 /// The programs, with room for a large policy; `None` where they cannot be loaded, which is an error in CI.
@@ -124,13 +123,12 @@ fn the_kernel_passes_only_generated_packets_that_the_judge_forwards() {
         return;
     };
     let wanted = std::env::var("EBPF_PACKETS").map_or(40_000, |it| it.parse().expect("a number"));
-    let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut random = Random(1);
     let (mut sent, mut passed) = (0, 0);
     while sent < wanted {
         let mut noise = |length: usize| {
-            let mut bytes = vec![0; length];
-            random.fill_bytes(&mut bytes);
-            bytes
+            let words = (0..length / 8).map(|_| random.next_u64().to_le_bytes());
+            words.flatten().collect::<Vec<u8>>()
         };
         let bytes = noise(1_400);
         let Ok(scenario) = Scenario::arbitrary(&mut Unstructured::new(&bytes)) else {

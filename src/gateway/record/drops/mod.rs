@@ -130,7 +130,9 @@ impl Drops {
             match Recorder::start(&options, &self.counts) {
                 Ok(recorder) => self.recorder = Some(recorder),
                 Err(error) => {
-                    warn!("drops are not written down, there is no thread for it: {error}")
+                    warn!(
+                        "drops are neither logged nor captured: cannot start the thread that writes them: {error}"
+                    )
                 }
             }
         }

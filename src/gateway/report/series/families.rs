@@ -21,7 +21,7 @@ impl Families<'_, '_> {
     pub(super) fn policies(&mut self, reloads: &Reloads, generation: u64) -> fmt::Result {
         self.counters(
             "policy_reloads",
-            "Policies read after the first, by whether they came into force.",
+            "Reloads of the policy, taken or refused.",
             [
                 ([("result", "taken")], reloads.taken),
                 ([("result", "refused")], reloads.refused),
@@ -34,7 +34,7 @@ impl Families<'_, '_> {
         )?;
         self.gauge(
             "policy_generation",
-            "Which of the policies since the start is in force, from 1.",
+            "Generation of the policy in force: 1 from the start, one more with each reload that is taken.",
             generation,
         )
     }
@@ -54,12 +54,12 @@ impl Families<'_, '_> {
         )?;
         self.gauge(
             "flows",
-            "Flows to media ports in memory; idle ones keep their room until another needs it.",
+            "Flows to media ports in the flow table; an idle one stays until another needs its place.",
             media.flows,
         )?;
         self.counter(
             "evicted_flows",
-            "Flows forgotten for lack of room before they were idle: media among them was recognized again at its next check.",
+            "Flows evicted for lack of room before they were idle: their media is recognized again at its next connectivity check.",
             media.evicted_flows,
         )
     }
@@ -68,19 +68,19 @@ impl Families<'_, '_> {
     pub(super) fn names(&mut self, dns: &DnsStatus) -> fmt::Result {
         self.counters(
             "dns_queries",
-            "DNS queries, by what became of them.",
+            "DNS queries, by outcome.",
             dns.outcomes
                 .iter()
                 .map(|it| ([("outcome", &*it.outcome)], it.queries)),
         )?;
         self.histogram(
             "dns_answer_seconds",
-            "How long DNS answers took.",
+            "Time from a DNS query to its answer.",
             Latency(dns),
         )?;
         self.counter(
             "dns_crowded_out_connections",
-            "Connections of DNS clients closed because others needed their room.",
+            "Connections of DNS clients closed to make room for others.",
             dns.crowded_out_connections,
         )?;
         let Some(log) = &dns.query_log else {
@@ -88,7 +88,7 @@ impl Families<'_, '_> {
         };
         self.counters(
             "dns_log_lines",
-            "Lines of the log of DNS queries; lost ones could not be written.",
+            "Lines of the DNS query log: written, or lost because writing failed.",
             [
                 ([("result", "written")], log.written),
                 ([("result", "lost")], log.lost),
@@ -96,7 +96,7 @@ impl Families<'_, '_> {
         )?;
         self.gauge(
             "dns_log_failed",
-            "1 while the log of DNS queries cannot be written.",
+            "1 while the DNS query log cannot be written.",
             u32::from(log.error.is_some()),
         )
     }
@@ -105,7 +105,7 @@ impl Families<'_, '_> {
     pub(super) fn program(&mut self, version: &str, start_time: f64) -> fmt::Result {
         self.gauge(
             "start_time_seconds",
-            "When it started, in seconds since 1970.",
+            "Start time of the process, in seconds since 1970.",
             start_time,
         )?;
         self.gauges(
