@@ -324,7 +324,7 @@ fn a_publisher_that_asks_to_be_left_alone_is_left_alone() {
     // One hour is over, but the server asked for two.
     an_hour_later(&folder);
     let told = run(&mut fetch(&policy)).success();
-    assert!(told.contains("not asked"), "{told}");
+    assert!(told.contains("not fetched"), "{told}");
     assert_eq!(publisher.asked(), [""; 0]);
 }
 

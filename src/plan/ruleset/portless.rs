@@ -4,7 +4,7 @@
 //! follow from the address rules alone:
 //!
 //! ```text
-//!  ends before its ports      dropped where some ports would have it dropped     `cut`
+//!  ends before its ports     dropped where some ports would have it dropped     `cut`
 //!  IPv4, non-first fragment  dropped where all ports would have it dropped      `tails`
 //!  IPv6, non-first fragment  forwarded: what it carries is said in the first
 //! ```

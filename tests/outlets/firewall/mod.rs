@@ -213,8 +213,8 @@ fn counted(host: &Host) -> BTreeMap<String, usize> {
         let Some(comment) = rule["comment"].as_str() else {
             continue;
         };
-        let named =
-            comment.starts_with("default") || matches!(comment, "tiny-fragment" | "later fragment");
+        let named = comment.starts_with("default")
+            || matches!(comment, "tiny-fragment" | "non-first fragment");
         let title = if named { "other" } else { comment };
         for statement in rule["expr"].as_array().expect("a list") {
             let packets = statement["counter"]["packets"].as_u64().unwrap_or(0);
