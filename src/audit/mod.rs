@@ -19,6 +19,7 @@ mod compare;
 mod conclude;
 mod cut_off;
 mod hash;
+pub mod quality;
 mod recognized;
 mod report;
 mod service;
@@ -29,6 +30,7 @@ mod suggest;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod variant;
 
 pub use compare::{Comparison, Kept, KeptReport};
 pub use report::{

@@ -5,11 +5,14 @@
 //!   Verdicts                     packets, bytes and flows by reason
 //!   Media recognized             by evidence and host, if the policy asks for evidence
 //!   Kept                         services that match = "ports" would drop
+//!   Quality                      of calls, and of RTP streams by client pool and peer
 //!   Leaks, rules                 what the policy's own entries met
 //!   Services, unclear, media     what would be cut off, the hosts below each
 //!   [[allow]] entries            what keeps the services: flush left, to be copied
 //!   notes                        what the numbers do not say
 //! ```
+
+mod quality;
 
 use std::fmt::Write as _;
 
@@ -17,6 +20,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
 
 use super::number::{bytes, flows, hosts, packets, share, whole};
+use crate::audit::quality::QualityReport;
 use crate::audit::{
     CutService, KeptReport, MediaTraffic, Nature, ReasonTraffic, Report, Role, RuleTraffic, Scope,
 };
@@ -42,8 +46,13 @@ impl Default for TextOptions {
     }
 }
 
-/// Draws `report`, and what lives because of `media.match`, as text that ends with a line feed.
-pub(super) fn render(report: &Report, kept: Option<&KeptReport>, options: &TextOptions) -> String {
+/// Draws `report`, what lives because of `media.match`, and the quality of RTP, as text that ends with a line feed.
+pub(super) fn render(
+    report: &Report,
+    kept: Option<&KeptReport>,
+    quality: Option<&QualityReport>,
+    options: &TextOptions,
+) -> String {
     let mut text = Text {
         out: String::new(),
         options: *options,
@@ -53,6 +62,9 @@ pub(super) fn render(report: &Report, kept: Option<&KeptReport>, options: &TextO
     text.media(&report.media);
     if let Some(kept) = kept {
         text.kept(kept);
+    }
+    if let Some(quality) = quality {
+        text.quality(quality);
     }
     text.rules(
         "Leaks: meant to be reached outside the tunnel",
