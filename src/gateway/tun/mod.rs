@@ -7,6 +7,7 @@
 pub mod counters;
 mod device;
 pub mod publish;
+pub mod quality;
 pub mod queue;
 pub mod schedule;
 mod sys;
