@@ -1307,7 +1307,8 @@ def contoso_morning() -> Capture:
 
 
 def rtp_quality() -> Capture:
-    """RTP streams that are lost, late, repeated and uneven, and the call setup that tells a reader their clocks.
+    """RTP streams that are lost, late, repeated and uneven, and the call setup that tells a reader their clocks: one call
+    with connectivity checks, and one of a telephone, without.
 
     What the measurements must be is asked of tshark, which reads the call setup; offramp has to find the clocks by itself.
     """
@@ -1364,16 +1365,25 @@ def rtp_quality() -> Capture:
             for part in range(parts)
         ]
 
-    there, back = (CLIENT, CORPORATE), (CORPORATE, CLIENT)
-    setup(0, CORPORATE, CLIENT, [
-        "m=audio 24000 RTP/AVP 0 13", "m=audio 24010 RTP/AVP 111", "a=rtpmap:111 opus/48000/2",
+    def check(ports: tuple[int, int], start: int) -> None:
+        """A connectivity check: a STUN binding request with a user name."""
+        message = struct.pack(">HHI12sHH", 0x0001, 12, 0x2112A442, b"offramp-test", 0x0006, 8) + b"peer:you"
+        timed.append((start, "connectivity check", to4(CORPORATE, udp(*ports, message)), "drop media"))
+
+    phone = "10.2.0.6"
+    there, to_phone, from_phone = (CLIENT, CORPORATE), (CLIENT, phone), (phone, CLIENT)
+    setup(0, phone, CLIENT, ["m=audio 24000 RTP/AVP 0 13"])
+    setup(1_000, CORPORATE, CLIENT, [
+        "m=audio 24010 RTP/AVP 111", "a=rtpmap:111 opus/48000/2",
         "m=audio 24030 RTP/AVP 104", "a=rtpmap:104 SILK/16000", "m=video 24020 RTP/AVP 96", "a=rtpmap:96 H264/90000",
     ])  # fmt: skip
-    stream("telephony", there, (50_000, 24_000), 0x0A0A0A01, 65_500, 100_000, 9_000, speech(150, 8_000, 0), "drop media")
+    for ports in (50_010, 24_010), (50_020, 24_020), (50_030, 24_030):
+        check(ports, 500)
+    stream("telephony", to_phone, (50_000, 24_000), 0x0A0A0A01, 65_500, 100_000, 9_000, speech(150, 8_000, 0), "drop media")
     stream("Opus", there, (50_010, 24_010), 0x0A0A0A02, 65_500, 103_000, 15_000, speech(150, 48_000, 111), "drop media")
     stream("SILK", there, (50_030, 24_030), 0x0A0A0A04, 65_500, 105_000, 4_000, speech(90, 16_000, 104), "drop media")
     stream("video", there, (50_020, 24_020), 0x0A0A0A03, 1_000, 107_000, 4_500, video(45, 4), "drop media")
-    stream("telephony, to the client", back, (24_000, 50_000), 0x0B0B0B01, 7, 101_000, 2_000, speech(120, 8_000, 0), "forward not-a-client")
+    stream("telephony, to the client", from_phone, (24_000, 50_000), 0x0B0B0B01, 7, 101_000, 2_000, speech(120, 8_000, 0), "forward not-a-client")
     timed.sort(key=lambda packet: packet[0])
     frames = [Wire(packet, len(packet), Link.RAW, at) for at, _, packet, _ in timed]
     return Capture("rtp-quality.pcap", SITE, formats.pcap(frames), [verdict for *_, verdict in timed])

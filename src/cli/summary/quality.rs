@@ -68,10 +68,12 @@ impl Text {
 fn sentence(calls: &CallReport) -> String {
     let jitter = calls.median_jitter.map(milliseconds);
     let jitter = jitter.map(|it| format!(", median jitter {it}"));
-    let remain = |number| match number {
-        0 => "none would".to_owned(),
-        all if all == calls.count => "all of them would".to_owned(),
-        some => format!("{} would", whole(some)),
+    let remain = |number| match (number, calls.count) {
+        (0, 1) => "it would not".to_owned(),
+        (_, 1) => "it would".to_owned(),
+        (0, _) => "none would".to_owned(),
+        (some, all) if some == all => "all of them would".to_owned(),
+        (some, _) => format!("{} would", whole(some)),
     };
     let with_policy = remain(calls.tunnel);
     let with_ice = match calls.r#match {
@@ -98,7 +100,7 @@ fn notes(report: &QualityReport) -> Vec<String> {
         .count();
     let unknown = clocks().filter(Option::is_none).count();
     let mut notes = vec![
-        "Loss and jitter as of the median stream; p95: 95 % of the streams lost no more. What comes from clients has passed \
+        "Loss and jitter are those of the median stream; p95: 95 % of the streams lost no more. What comes from clients has passed \
          the tunnel, what goes to them has not."
             .to_owned(),
     ];

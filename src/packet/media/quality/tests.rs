@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use arbitrary::{Arbitrary, Unstructured};
 use proptest::prelude::*;
 
 use super::*;
 use crate::packet::Protocol;
+use crate::packet::media::traffic::Scenario;
 use crate::packet::media::{FlowKey, Segment};
 
 const START: Duration = Duration::from_secs(1_000);
@@ -374,4 +376,28 @@ fn streams_of_a_table_are_those_of_each_flow_alone() {
     separate.sort_unstable();
     assert_eq!(separate.len(), 40);
     assert_eq!(together.finish(), separate);
+}
+
+proptest! {
+    /// Media, media with changed bits, and what resembles it: no arithmetic fails, and the figures are those of packets.
+    #[test]
+    fn any_traffic_is_measured_within_its_packets(bytes in proptest::collection::vec(any::<u8>(), 0..3_000)) {
+        let mut traffic = Unstructured::new(&bytes);
+        let scenario = Scenario::arbitrary(&mut traffic).expect("it takes any bytes");
+        let mut table = RtpTable::<u32>::new(16);
+        let arrivals = scenario.arrivals.len() as u64;
+        let mut received = 0;
+        let mut check = |stream: &MeasuredStream<u32>| {
+            let measured = &stream.measured;
+            received += measured.received();
+            assert!((0.0..=1.0).contains(&measured.loss()), "{measured:?}");
+            assert!(measured.duplicates() + measured.reordered() < measured.received());
+            assert!(measured.jitter().is_none_or(|it| it.mean <= it.max && it.max.is_finite()));
+        };
+        for arrival in &scenario.arrivals {
+            table.record(&arrival.key, arrival.segment.borrow(), arrival.at, 0, &mut check);
+        }
+        table.finish(&mut check);
+        prop_assert!(received <= arrivals);
+    }
 }
