@@ -163,6 +163,7 @@ mod tests {
         for (client, host) in [
             ("172.16.1.5:50000", "10.0.0.9:50100"),
             ("172.16.1.6:50000", "10.0.0.9:50101"),
+            ("172.16.1.6:50002", "10.0.0.9:50103"),
             ("172.16.1.6:50001", "10.0.0.8:50102"),
         ] {
             packets.push(udp(client, host, &check()));
@@ -176,7 +177,7 @@ mod tests {
     fn session_hosts_are_named_with_the_entry_that_keeps_them() {
         let (suggestions, hosts) = audit(&compiled("[media]\nmatch = \"ice\"\n"), &sessions());
         let named = |address: &str, connections| (address.to_owned(), connections);
-        assert_eq!(hosts, [named("10.0.0.9", 2), named("10.0.0.8", 1)]);
+        assert_eq!(hosts, [named("10.0.0.9", 3), named("10.0.0.8", 1)]);
         assert_eq!(
             suggestions,
             [

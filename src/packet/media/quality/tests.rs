@@ -215,12 +215,18 @@ fn comfort_noise_and_markers_are_left_out_of_mean_and_maximum() {
 #[test]
 fn a_capture_whose_times_go_back_is_measured() {
     let mut packets: Vec<Sent> = (0..10).map(|number| speech(number, 0, 8_000)).collect();
-    packets[5].at = START;
+    let before = START - Duration::from_secs(1);
+    packets[5].at = before;
     let stream = measure(&packets);
     assert_eq!(
         (stream.first(), stream.duration()),
-        (START, Duration::from_millis(180))
+        (before, Duration::from_millis(1_180))
     );
+    // A second and 100 ms back, and forth.
+    let back = 1.1 / 16.0;
+    let forth = back + (1.1 - back) / 16.0;
+    let jitter = stream.jitter().expect("a clock");
+    assert_close(jitter.max, forth);
 }
 
 /// A table of few entries, and the streams that ended.
