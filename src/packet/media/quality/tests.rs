@@ -108,12 +108,12 @@ fn arrivals(payload_type: u8, clock: u32) -> impl Strategy<Value = Vec<Sent>> {
             let mut packet = speech(number, payload_type, clock);
             packet.at += Duration::from_micros(late);
             match fate {
-                0 => {}
-                1 => {
+                19 => {}
+                18 => {
                     packet.at += Duration::from_millis(70);
                     sent.push(packet);
                 }
-                2 => {
+                17 => {
                     sent.push(packet);
                     packet.at += Duration::from_millis(1);
                     sent.push(packet);
