@@ -8,6 +8,7 @@
 //!   verdict, packet ──► by action and reason   packets, bytes (exact), flows (sketch)
 //!                  ├──► by rule                packets, bytes (exact)
 //!                  └──► dropped as media or hairpin:
+//!                       RDP Shortpath ─► session hosts
 //!                       service ─► destinations   told by ports and TCP flags, bounded tables
 //!                                                       │
 //!                            CompiledPolicy ──► Report ◄┘ suggestions

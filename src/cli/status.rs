@@ -214,13 +214,15 @@ fn push_media(text: &mut String, media: &MediaStatus) {
 /// Prints the quality of the RTP streams that take the tunnel.
 fn push_quality(text: &mut String, quality: &QualityStatus) {
     let rows = quality.groups.iter().map(|it| {
-        let median = it.loss_millionths.median_up_to();
-        let median = median.map(|millionths| format!("{} %", millionths as f64 / 1e4));
+        let loss = &it.loss_millionths;
+        let percent = |millionths: u64| format!("{} %", millionths as f64 / 1e4);
+        let highest = loss.buckets.iter().filter_map(|it| it.up_to).max();
+        let median = loss.median_up_to().map(percent);
         [
             it.pool.clone().unwrap_or_else(|| "other pools".to_owned()),
             it.peer.clone(),
-            number::whole(it.loss_millionths.streams()),
-            median.unwrap_or_else(|| "more".to_owned()),
+            number::whole(loss.streams()),
+            median.unwrap_or_else(|| format!("> {}", percent(highest.unwrap_or(0)))),
         ]
     });
     let title = format!(

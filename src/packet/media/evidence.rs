@@ -344,7 +344,7 @@ silence. SRTP leaves the RTP header in the clear.
 | loss | the share of the packets promised by the sequence numbers (RFC 3550 A.1, A.3) that never arrived; a packet that arrived twice counts once. `lost` in `--json` is the difference of both as RTCP reports it, which duplicates lower |
 | reordered | packets that arrived behind a later one |
 | jitter | interarrival jitter (RFC 3550 §6.4.1, A.8): mean and maximum over the packets, without marked ones and comfort noise, as Wireshark has them |
-| clock | by the payload type (RFC 3551). A dynamic type has none: then it is estimated from the ticks that passed in the time of the stream, and said to be (`\"basis\": \"estimated\"`); 8, 16, 24, 32, 48 and 90 kHz are told apart. Below 8 packets or 100 ms it stays unknown |
+| clock | by the payload type (RFC 3551). A dynamic type has none: then it is estimated from the ticks that passed in the time of the stream, and said to be (`\"basis\": \"estimated\"`); 8, 16, 24, 32, 48 and 90 kHz are told apart. Below 8 packets or one second it stays unknown |
 | call | the streams of both directions between two addresses, with pauses of a minute at most |
 
 What a client sends has passed the tunnel when it is measured; what it receives has not: the sentence about calls speaks of the former where there is any.

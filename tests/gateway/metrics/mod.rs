@@ -501,7 +501,11 @@ fn a_stream_that_still_tunnels_is_told_with_its_loss_and_without_addresses() {
         site.folder.write("policy.toml", policy("ports"));
         generation(2);
         assert!(site.status()["media"].is_null());
-        site.wait_for_answer(OFFICE, DNS);
+        let before = site.count("forward", "default");
+        site.send(OFFICE, DNS, 1, 100);
+        poll("the next packet", || {
+            (site.count("forward", "default") > before).then_some(())
+        });
         site.folder.write("policy.toml", policy("ice"));
         generation(3);
         let group = quality()["groups"][0].clone();

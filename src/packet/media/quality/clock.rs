@@ -39,8 +39,8 @@ pub(super) const COMMON: [u32; 6] = [8_000, 16_000, 24_000, 32_000, 48_000, 90_0
 
 /// Packets from which a clock is estimated.
 pub(super) const MIN_PACKETS: u64 = 8;
-/// The shortest stream whose clock is estimated: arrival is uneven by some ten milliseconds.
-const MIN_TIME: Duration = Duration::from_millis(100);
+/// The shortest stream whose clock is estimated: arrival may be uneven by 100 ms, and common clocks differ by a third.
+const MIN_TIME: Duration = Duration::from_secs(1);
 /// Largest factor between the counted rate and a common clock.
 const MAX_FACTOR: f64 = 1.4;
 
@@ -132,6 +132,6 @@ mod tests {
         ] {
             assert_eq!(rate(ticks, second), expected, "{ticks}");
         }
-        assert_eq!(rate(4_752, Duration::from_millis(99)), None);
+        assert_eq!(rate(47_952, Duration::from_millis(999)), None);
     }
 }

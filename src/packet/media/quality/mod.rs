@@ -40,9 +40,10 @@ pub struct RtpStream {
     /// The packet that arrived last.
     arrived: Duration,
     stamp: u32,
-    payload_type: u8,
+    /// Type of the packet that arrived last.
+    last_type: u8,
     /// Type of the last packet that was not comfort noise.
-    media_type: u8,
+    payload_type: u8,
     /// Ticks that its stamps have advanced.
     ticks: i64,
     /// Packets whose type has a clock, and packets whose type has none.
@@ -63,8 +64,8 @@ impl RtpStream {
             last: now,
             arrived: now,
             stamp: header.stamp,
+            last_type: payload_type,
             payload_type,
-            media_type: payload_type,
             ticks: 0,
             with_clock: has_clock.into(),
             without_clock: (!has_clock).into(),
@@ -79,7 +80,7 @@ impl RtpStream {
         self.sequence.count(header.sequence);
         let is_noise = |payload_type| COMFORT_NOISE.contains(&payload_type);
         let payload_type = header.payload_type();
-        let counts = !header.is_marked() && !is_noise(payload_type) && !is_noise(self.payload_type);
+        let counts = !header.is_marked() && !is_noise(payload_type) && !is_noise(self.last_type);
         let ticks = header.stamp.wrapping_sub(self.stamp) as i32;
         let since = signed_seconds(now, self.arrived);
         let difference = |rate: u32| since - f64::from(ticks) / f64::from(rate);
@@ -100,9 +101,9 @@ impl RtpStream {
         self.last = self.last.max(now);
         self.arrived = now;
         self.stamp = header.stamp;
-        self.payload_type = payload_type;
+        self.last_type = payload_type;
         if !is_noise(payload_type) {
-            self.media_type = payload_type;
+            self.payload_type = payload_type;
         }
     }
 
@@ -140,7 +141,7 @@ impl RtpStream {
 
     /// The type of its last packet of media.
     pub fn payload_type(&self) -> u8 {
-        self.media_type
+        self.payload_type
     }
 
     /// Arrival of its first packet.
@@ -170,7 +171,7 @@ impl RtpStream {
 
     fn clock_and_jitter(&self) -> Option<(Clock, Jitter)> {
         let has_clock = self.with_clock > self.without_clock;
-        if let (true, Some(rate)) = (has_clock, clock::of_payload_type(self.media_type)) {
+        if let (true, Some(rate)) = (has_clock, clock::of_payload_type(self.payload_type)) {
             let basis = ClockBasis::PayloadType;
             return Some((Clock { rate, basis }, self.known));
         }

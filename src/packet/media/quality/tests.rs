@@ -102,7 +102,7 @@ impl Model {
 /// Packets in the order of arrival: lost, late, doubled, each up to 30 ms late.
 fn arrivals(payload_type: u8, clock: u32) -> impl Strategy<Value = Vec<Sent>> {
     let packet = (0_u8..20, 0_u64..30_000);
-    proptest::collection::vec(packet, 20..200).prop_map(move |packets| {
+    proptest::collection::vec(packet, 70..200).prop_map(move |packets| {
         let mut sent = vec![speech(0, payload_type, clock)];
         for (number, (fate, late)) in (1..).zip(packets) {
             let mut packet = speech(number, payload_type, clock);
