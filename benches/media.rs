@@ -3,7 +3,8 @@
 //! `cargo bench --bench media`. `judge` compares the whole verdict under `media.match = "ports"` with that under `"ice"` and
 //! `"media"`: to media ports, and to ports that the class rules out. Below it, recognition alone: packets of 1,000 and of 100,000 known flows arrive in random order, in batches
 //! of 64. `parse` reads their headers alone; the difference to it is the cost of recognition. Flows are
-//! of three kinds: known not to be media (RDP, SQL, …), known to be media, and new ones, which the table has to insert.
+//! of three kinds: known not to be media (RDP, SQL, …), known to be media, and new ones, which the table has to insert. `quality`
+//! measures RTP streams, their headers included.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use etherparse::PacketBuilder;
 use offramp::filter::{Capacity, CompiledPolicy, Generation, Judge};
+use offramp::packet::media::quality::RtpTable;
 use offramp::packet::media::{FlowTable, Profile, Segment};
 use offramp::packet::{BATCH, PacketView, Received};
 use offramp::verdict::{Action, Reason, Verdict};
@@ -25,6 +27,8 @@ enum Kind {
     Other,
     /// Connectivity checks.
     Media,
+    /// RTP of telephony.
+    Rtp,
 }
 
 /// The same packets for each flow, flows in an order without pattern; source ports and addresses tell flows apart.
@@ -35,8 +39,10 @@ fn packets(flows: usize, kind: Kind) -> Vec<Vec<u8>> {
 /// The same, to a port.
 fn packets_to(port: u16, flows: usize, kind: Kind) -> Vec<Vec<u8>> {
     let mut payload = [0x17; 100];
-    if let Kind::Media = kind {
-        payload[..8].copy_from_slice(&[0, 1, 0, 80, 0x21, 0x12, 0xa4, 0x42]);
+    match kind {
+        Kind::Other => {}
+        Kind::Media => payload[..8].copy_from_slice(&[0, 1, 0, 80, 0x21, 0x12, 0xa4, 0x42]),
+        Kind::Rtp => payload[..2].copy_from_slice(&[0x80, 0]),
     }
     let mut order: Vec<usize> = (0..flows).collect();
     // A multiplier without common divisor: the order of a full cycle.
@@ -165,9 +171,46 @@ fn measure(criterion: &mut Criterion) {
     }
 }
 
+/// The cost of measuring RTP: of a packet of 1,000 streams, and of one that cannot be RTP.
+fn measure_streams(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("quality, 1000 streams");
+    group
+        .throughput(Throughput::Elements(1_000))
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    for (name, kind) in [("rtp", Kind::Rtp), ("other", Kind::Other)] {
+        let mut packets = packets(1_000, kind);
+        let mut table = RtpTable::<()>::new(4_096);
+        let mut number = 0_u16;
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..rounds {
+                    number = number.wrapping_add(1);
+                    let at = START + Duration::from_millis(20) * u32::from(number);
+                    for packet in packets.iter_mut().filter(|_| matches!(kind, Kind::Rtp)) {
+                        packet[30..32].copy_from_slice(&number.to_be_bytes());
+                        packet[32..36].copy_from_slice(&(u32::from(number) * 160).to_be_bytes());
+                    }
+                    let start = Instant::now();
+                    for packet in black_box(&packets) {
+                        let (flow, segment) = Segment::of_plain(packet).expect("a plain datagram");
+                        table.record(&flow, segment, at, (), |_| {});
+                    }
+                    spent += start.elapsed();
+                }
+                spent
+            });
+        });
+    }
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     measure_verdicts(&mut criterion);
     measure(&mut criterion);
+    measure_streams(&mut criterion);
     criterion.final_summary();
 }

@@ -242,7 +242,7 @@ fn live_with_records(
     });
     let writer = reader.writer(&policy);
     let published = Published::new(policy, Some(writer), 1);
-    let live = Live::new(Arc::new(published), 0, Arc::default());
+    let live = Live::new(Arc::new(published), 0, Arc::default(), Arc::default());
     (live, reader)
 }
 

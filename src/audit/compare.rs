@@ -1,33 +1,12 @@
 //! [`Kept`] and [`Comparison`]: the same traffic under other values of `media.match`.
 
 use super::report::{CutService, Estimate, Nature, Tally};
+use super::variant::Variant;
 use super::{Audit, Report};
-use crate::filter::{Capacity, CompileError, CompiledPolicy, Judge};
+use crate::filter::{CompileError, CompiledPolicy};
 use crate::packet::Received;
 use crate::policy::MediaMatch;
 use crate::verdict::{Action, Verdict};
-
-/// Judges packets by the policy with another `media.match`.
-#[derive(Debug)]
-struct Variant {
-    policy: CompiledPolicy,
-    judge: Judge,
-}
-
-impl Variant {
-    fn new(policy: &CompiledPolicy, recognition: MediaMatch) -> Result<Self, CompileError> {
-        let mut variant = policy.policy().clone();
-        variant.media.recognition = recognition;
-        Ok(Self {
-            policy: CompiledPolicy::new(variant, policy.generation())?,
-            judge: Judge::new(Capacity::GATEWAY),
-        })
-    }
-
-    fn judge(&mut self, packet: Received<'_>) -> Verdict {
-        self.judge.judge_one(&self.policy, packet)
-    }
-}
 
 /// Traffic that a policy lets live because it asks for evidence of media: what `match = "ports"` would drop, and the
 /// media in it that has no connectivity checks.
@@ -93,7 +72,7 @@ impl Kept {
 
     /// Returns the report.
     pub fn report(&self) -> KeptReport {
-        let mut by_ports = self.audit.report(&self.by_ports.policy);
+        let mut by_ports = self.audit.report(self.by_ports.policy());
         by_ports.cut_off.retain(|it| it.nature == Nature::Service);
         let flows = by_ports.reasons.iter().map(|it| it.flows);
         let flows = flows.fold(Estimate::exactly(0), |sum, it| Estimate {
@@ -135,7 +114,7 @@ impl Comparison {
     /// Returns a report for each value, in the order of the policy's words.
     pub fn reports(&self) -> Vec<(MediaMatch, Report)> {
         let variants = self.0.iter();
-        let reports = variants.map(|(it, variant, audit)| (*it, audit.report(&variant.policy)));
+        let reports = variants.map(|(it, variant, audit)| (*it, audit.report(variant.policy())));
         reports.collect()
     }
 }

@@ -8,6 +8,7 @@
 //!   verdict, packet ──► by action and reason   packets, bytes (exact), flows (sketch)
 //!                  ├──► by rule                packets, bytes (exact)
 //!                  └──► dropped as media or hairpin:
+//!                       RDP Shortpath ─► session hosts
 //!                       service ─► destinations   told by ports and TCP flags, bounded tables
 //!                                                       │
 //!                            CompiledPolicy ──► Report ◄┘ suggestions
@@ -19,9 +20,11 @@ mod compare;
 mod conclude;
 mod cut_off;
 mod hash;
+pub mod quality;
 mod recognized;
 mod report;
 mod service;
+mod shortpath;
 mod sight;
 mod sketch;
 mod suggest;
@@ -29,11 +32,12 @@ mod suggest;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod variant;
 
 pub use compare::{Comparison, Kept, KeptReport};
 pub use report::{
     CutService, Destination, Estimate, MediaTraffic, Nature, ReasonTraffic, Report, RuleTraffic,
-    Suggestion, Tally,
+    ShortpathHost, Suggestion, Tally,
 };
 pub use service::{Role, Scope};
 
@@ -44,6 +48,7 @@ use crate::verdict::{Action, DecidedBy, Reason, RuleId, RuleKind, Verdict};
 use cut_off::CutOff;
 use hash::flow_hash;
 use recognized::RecognizedMedia;
+use shortpath::Shortpath;
 use sketch::{Sketch, memory_of};
 
 /// Counters that are kept while packets pass.
@@ -54,6 +59,7 @@ pub struct Audit {
     /// By position in the rule table.
     rules: Vec<Tally>,
     media: RecognizedMedia,
+    shortpath: Shortpath,
     cut_off: CutOff,
     skipped: u64,
     fragments: u64,
@@ -83,7 +89,8 @@ impl Audit {
     pub const MEMORY_MAX: usize =
         REASONS * ACTIONS * (size_of::<Counts>() + memory_of(FLOWS_OF_REASON))
             + cut_off::MEMORY_MAX
-            + RecognizedMedia::MEMORY_MAX;
+            + RecognizedMedia::MEMORY_MAX
+            + Shortpath::MEMORY_MAX;
 
     /// An audit of nothing yet.
     pub fn new() -> Self {
@@ -92,6 +99,7 @@ impl Audit {
             counts: Reason::ALL.iter().map(|_| counts()).collect(),
             rules: Vec::new(),
             media: RecognizedMedia::default(),
+            shortpath: Shortpath::default(),
             cut_off: CutOff::new(),
             skipped: 0,
             fragments: 0,
@@ -146,6 +154,7 @@ impl Audit {
             | DecidedBy::Allow
             | DecidedBy::Nothing => return,
         };
+        self.shortpath.record(scope, &packet);
         match verdict.media {
             Some(Recognized { evidence, .. }) => {
                 let to = packet.addresses().destination();
@@ -170,6 +179,7 @@ impl Audit {
             + self.rules.capacity() * size_of::<Tally>()
             + self.cut_off.memory_bytes()
             + self.media.memory_bytes()
+            + self.shortpath.memory_bytes()
     }
 
     /// Returns the report; `policy` is the one that gave the verdicts.
@@ -184,6 +194,7 @@ impl Audit {
             reasons: Vec::new(),
             rules: self.rule_traffic(policy),
             media: self.media.report(),
+            shortpath: self.shortpath.report(),
             cut_off: Vec::new(),
             scattered: self.cut_off.scattered,
             without_ports: self.cut_off.without_ports,
@@ -214,6 +225,8 @@ impl Audit {
                 .extend(suggest::suggest(&conclusion, policy, &report.suggestions));
             report.cut_off.push(conclusion.service);
         }
+        let shortpath = self.shortpath.suggest(policy, &report.suggestions);
+        report.suggestions.extend(shortpath);
         report
     }
 

@@ -193,6 +193,18 @@ pub struct Suggestion {
     pub toml: String,
 }
 
+/// A session host whose RDP Shortpath would be dropped, because it is found by the checks of ICE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "gateway", derive(Serialize))]
+pub struct ShortpathHost {
+    /// Its address.
+    pub address: IpAddr,
+    /// The kind of host.
+    pub scope: Scope,
+    /// Connections of clients to it.
+    pub connections: u64,
+}
+
 /// Report of an audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "gateway", derive(Serialize))]
@@ -215,6 +227,8 @@ pub struct Report {
     pub rules: Vec<RuleTraffic>,
     /// Dropped because it was recognized as media, by evidence and host; empty where ports alone decide.
     pub media: Vec<MediaTraffic>,
+    /// Session hosts whose RDP Shortpath would be dropped, those with the most connections first.
+    pub shortpath: Vec<ShortpathHost>,
     /// Services that would be cut off: services, then unclear ones, then media; the most packets first.
     pub cut_off: Vec<CutService>,
     /// Dropped as `media` or `hairpin` at ports that were too many to keep apart: somebody scans.

@@ -23,12 +23,7 @@ pub(super) fn suggest(
         Nature::Service if !conclusion.hosts.is_empty() => {}
         Nature::Service | Nature::Unclear | Nature::Media => return None,
     }
-    let taken = |name: &str| {
-        let allows = &policy.policy().allows;
-        allows.iter().any(|allow| allow.name.value == name)
-            || earlier.iter().any(|suggestion| suggestion.name == name)
-    };
-    let name = free_name(&name(service), taken);
+    let name = free_name(&name(service), |name| is_taken(name, policy, earlier));
     let (to, left_out) = prefixes(&conclusion.hosts);
     Some(Suggestion {
         toml: toml(service, &name, &to, left_out),
@@ -36,6 +31,39 @@ pub(super) fn suggest(
         to,
         left_out,
     })
+}
+
+/// The entry called `name` that keeps RDP Shortpath to `hosts`, each with its number of connections.
+pub(super) fn shortpath(
+    name: &str,
+    hosts: &[(IpNet, u64)],
+    has_more: bool,
+    policy: &CompiledPolicy,
+    earlier: &[Suggestion],
+) -> Suggestion {
+    let name = free_name(name, |name| is_taken(name, policy, earlier));
+    let (to, left_out) = prefixes(hosts);
+    let mut toml = String::new();
+    if has_more || left_out > 0 {
+        toml += "# There are more session hosts: write the subnets they are in.\n";
+    }
+    let _ = writeln!(toml, "[[allow]]\nname = \"{name}\"");
+    let hosts: Vec<String> = to.iter().map(host_or_prefix).collect();
+    write_list(&mut toml, "to", &hosts);
+    // Its ports are new for each connection.
+    toml += "protocols = [\"udp\"]\n";
+    Suggestion {
+        name,
+        to,
+        left_out,
+        toml,
+    }
+}
+
+fn is_taken(name: &str, policy: &CompiledPolicy, earlier: &[Suggestion]) -> bool {
+    let allows = &policy.policy().allows;
+    allows.iter().any(|allow| allow.name.value == name)
+        || earlier.iter().any(|suggestion| suggestion.name == name)
 }
 
 /// Returns the name that an operator would give it.

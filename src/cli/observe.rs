@@ -12,10 +12,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::error::CliError;
 use super::input::load_policy;
 use super::replay::print_summary;
+use crate::audit::quality::Quality;
 use crate::audit::{Audit, Kept};
 use crate::capture::CapturedFrame;
 use crate::datapath::worker::{self, ByPolicy};
 use crate::datapath::{FrameSink, Outcome};
+use crate::filter::CompileError;
 use crate::gateway::interface::{InterfaceBackend, Limits};
 use crate::verdict::Action;
 
@@ -58,9 +60,11 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         duration: options.seconds.map(Duration::from_secs),
         frames: options.packets,
     };
+    let failed = |error: CompileError| CliError::Failed(error.to_string());
     let sink = Watch {
         audit: Audit::new(),
-        kept: Kept::new(&policy).map_err(|error| CliError::Failed(error.to_string()))?,
+        kept: Kept::new(&policy).map_err(failed)?,
+        quality: Quality::new(&policy).map_err(failed)?,
         seen: 0,
         dropped: 0,
         ticker: ticker(&options.interface),
@@ -70,9 +74,16 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let mut backend =
         InterfaceBackend::open(&options.interface, sink, limits, stop).map_err(failed)?;
     let watched = worker::run(&mut backend, &mut ByPolicy::new(&policy));
-    let sink = backend.into_sink();
+    let mut sink = backend.into_sink();
     sink.ticker.finish_and_clear();
-    print_summary(&sink.audit, sink.kept.as_ref(), &policy, options.json)?;
+    let quality = sink.quality.report(&policy);
+    print_summary(
+        &sink.audit,
+        sink.kept.as_ref(),
+        &quality,
+        &policy,
+        options.json,
+    )?;
     match watched {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(CliError::Failed(error.to_string())),
@@ -95,6 +106,7 @@ fn ticker(interface: &str) -> ProgressBar {
 struct Watch {
     audit: Audit,
     kept: Option<Kept>,
+    quality: Quality,
     seen: u64,
     dropped: u64,
     ticker: ProgressBar,
@@ -110,6 +122,7 @@ impl FrameSink for Watch {
                 if let Some(kept) = &mut self.kept {
                     kept.record(verdict, packet);
                 }
+                self.quality.record(verdict, packet);
                 self.seen += 1;
                 self.dropped += u64::from(verdict.action == Action::Drop);
                 if !self.ticker.is_hidden() {

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::error::{CliError, warn};
 use super::input::{Capture, load_policy, open_capture};
 use super::summary::{TextOptions, render, render_comparison};
+use crate::audit::quality::{Quality, QualityReport};
 use crate::audit::{Audit, Comparison, Kept};
 use crate::capture::{CaptureError, CapturedFrame, NotIp, PcapngWriter};
 use crate::datapath::CaptureBackend;
@@ -87,6 +88,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             .transpose()?,
         audit: Audit::new(),
         kept: Kept::new(&policy).map_err(failed)?,
+        quality: Quality::new(&policy).map_err(failed)?,
         comparison: match options.compare_match {
             true => Some(Comparison::new(&policy).map_err(failed)?),
             false => None,
@@ -107,12 +109,14 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let Audits {
         audit,
         kept,
+        mut quality,
         comparison,
     } = backend.into_sink().finish()?;
     if let Some(comparison) = comparison {
         print_comparison(&comparison, options.json)?;
     } else if options.verdicts.is_none() {
-        print_summary(&audit, kept.as_ref(), &policy, options.json)?;
+        let quality = quality.report(&policy);
+        print_summary(&audit, kept.as_ref(), &quality, &policy, options.json)?;
     }
     match cut_off {
         None => Ok(ExitCode::SUCCESS),
@@ -131,6 +135,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
 pub(super) fn print_summary(
     audit: &Audit,
     kept: Option<&Kept>,
+    quality: &QualityReport,
     policy: &CompiledPolicy,
     json: bool,
 ) -> Result<(), CliError> {
@@ -138,12 +143,20 @@ pub(super) fn print_summary(
     let kept = kept.map(Kept::report);
     if json {
         let mut json = value(&report)?;
-        if let (Some(kept), Some(fields)) = (&kept, json.as_object_mut()) {
-            fields.insert("kept".to_owned(), value(kept)?);
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("quality".to_owned(), value(quality)?);
+            if let Some(kept) = &kept {
+                fields.insert("kept".to_owned(), value(kept)?);
+            }
         }
         return super::print_json(&json);
     }
-    super::print(&render(&report, kept.as_ref(), &text_options()))
+    super::print(&render(
+        &report,
+        kept.as_ref(),
+        Some(quality),
+        &text_options(),
+    ))
 }
 
 /// Prints the reports of one capture under each value of `media.match`.
@@ -244,6 +257,7 @@ struct Sink<'a> {
     forwarded: Option<CaptureFile>,
     audit: Audit,
     kept: Option<Kept>,
+    quality: Quality,
     comparison: Option<Comparison>,
 }
 
@@ -251,6 +265,7 @@ struct Sink<'a> {
 struct Audits {
     audit: Audit,
     kept: Option<Kept>,
+    quality: Quality,
     comparison: Option<Comparison>,
 }
 
@@ -271,6 +286,7 @@ impl FrameSink for Sink<'_> {
             if let Some(kept) = &mut self.kept {
                 kept.record(verdict, packet);
             }
+            self.quality.record(verdict, packet);
         }
         self.line(|lines| lines.write(frame.number, verdict))?;
         match verdict.action {
@@ -315,6 +331,7 @@ impl Sink<'_> {
         Ok(Audits {
             audit: self.audit,
             kept: self.kept,
+            quality: self.quality,
             comparison: self.comparison,
         })
     }

@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::number;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::control;
-use crate::gateway::report::status::{DnsStatus, MediaStatus, Status};
+use crate::gateway::report::status::{DnsStatus, MediaStatus, QualityStatus, Status};
 use crate::policy::GatewayOptions;
 
 /// Show what a running gateway has done: packets and bytes by reason and by rule
@@ -163,6 +163,7 @@ fn report(status: &Status) -> String {
 
     if let Some(media) = &status.media {
         push_media(&mut text, media);
+        push_quality(&mut text, &media.quality);
     }
     if let Some(dns) = &status.dns {
         push_names(&mut text, dns);
@@ -188,6 +189,13 @@ fn report(status: &Status) -> String {
         (
             "flows evicted for lack of room (their media is recognized again at its next connectivity check)",
             status.media.as_ref().map_or(0, |it| it.evicted_flows),
+        ),
+        (
+            "RTP streams whose measurement ended early for lack of room",
+            status
+                .media
+                .as_ref()
+                .map_or(0, |it| it.quality.evicted_streams),
         ),
     ];
     for (what, count) in losses {
@@ -226,6 +234,28 @@ fn push_media(text: &mut String, media: &MediaStatus) {
         true => _ = writeln!(text, "\n{title}: none so far"),
         false => push_table(text, &title, ["Evidence", "In", "Packets", "Bytes"], rows),
     }
+}
+
+/// Prints the quality of the RTP streams that take the tunnel.
+fn push_quality(text: &mut String, quality: &QualityStatus) {
+    let rows = quality.groups.iter().map(|it| {
+        let loss = &it.loss_millionths;
+        let percent = |millionths: u64| format!("{} %", millionths as f64 / 1e4);
+        let highest = loss.buckets.iter().filter_map(|it| it.up_to).max();
+        let median = loss.median_up_to().map(percent);
+        [
+            it.pool.clone().unwrap_or_else(|| "other pools".to_owned()),
+            it.peer.clone(),
+            number::whole(loss.streams()),
+            median.unwrap_or_else(|| format!("> {}", percent(highest.unwrap_or(0)))),
+        ]
+    });
+    let title = format!(
+        "RTP streams forwarded and ended, {} under way",
+        number::whole(quality.streams)
+    );
+    let head = ["Clients", "Peer", "Streams", "Half lost up to"];
+    push_table(text, &title, head, rows.collect());
 }
 
 fn push_record(text: &mut String, what: &str, unit: &str, record: &RecordStatus) {

@@ -5,11 +5,15 @@
 //!   Verdicts                     packets, bytes and flows by reason
 //!   Media recognized             by evidence and host, if the policy asks for evidence
 //!   Kept                         services that match = "ports" would drop
+//!   Quality                      of calls, and of RTP streams by client pool and peer
 //!   Leaks, rules                 what the policy's own entries met
 //!   Services, unclear, media     what would be cut off, the hosts below each
+//!   RDP Shortpath                session hosts that it would no longer reach
 //!   [[allow]] entries            what keeps the services: flush left, to be copied
 //!   notes                        what the numbers do not say
 //! ```
+
+mod quality;
 
 use std::fmt::Write as _;
 
@@ -17,8 +21,10 @@ use anstyle::{AnsiColor, Style as Ansi};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
 
 use super::number::{bytes, flows, hosts, packets, share, whole};
+use crate::audit::quality::QualityReport;
 use crate::audit::{
     CutService, KeptReport, MediaTraffic, Nature, ReasonTraffic, Report, Role, RuleTraffic, Scope,
+    ShortpathHost,
 };
 use crate::policy::{MediaMatch, Style};
 use crate::verdict::{Action, RuleKind};
@@ -42,8 +48,13 @@ impl Default for TextOptions {
     }
 }
 
-/// Draws `report`, and what lives because of `media.match`, as text that ends with a line feed.
-pub(super) fn render(report: &Report, kept: Option<&KeptReport>, options: &TextOptions) -> String {
+/// Draws `report`, what lives because of `media.match`, and the quality of RTP, as text that ends with a line feed.
+pub(super) fn render(
+    report: &Report,
+    kept: Option<&KeptReport>,
+    quality: Option<&QualityReport>,
+    options: &TextOptions,
+) -> String {
     let mut text = Text {
         out: String::new(),
         options: *options,
@@ -53,6 +64,9 @@ pub(super) fn render(report: &Report, kept: Option<&KeptReport>, options: &TextO
     text.media(&report.media);
     if let Some(kept) = kept {
         text.kept(kept);
+    }
+    if let Some(quality) = quality {
+        text.quality(quality);
     }
     text.rules(
         "Leaks: meant to be reached outside the tunnel",
@@ -74,6 +88,7 @@ pub(super) fn render(report: &Report, kept: Option<&KeptReport>, options: &TextO
     ] {
         text.services(title, nature, &report.cut_off);
     }
+    text.shortpath(&report.shortpath);
     text.suggestions(report);
     text.notes(report);
     text.out
@@ -340,6 +355,34 @@ impl Text {
                 "  and {} more with {} packets",
                 whole(left.len() as u64),
                 whole(traffic)
+            ));
+        }
+    }
+
+    fn shortpath(&mut self, hosts: &[ShortpathHost]) {
+        if hosts.is_empty() {
+            return;
+        }
+        self.title("RDP Shortpath that would fall back to TCP");
+        let shown = &hosts[..hosts.len().min(MAX_OTHERS)];
+        let mut table = table(&["Session host", "Connections"], 1, self.options.width);
+        for host in shown {
+            let address = match host.scope {
+                Scope::Corporate => host.address.to_string(),
+                Scope::Client => format!("{} (client)", host.address),
+            };
+            add(&mut table, 1, [address, whole(host.connections)]);
+        }
+        for line in self.table(&mut table, 0) {
+            self.line(&line);
+        }
+        let left = &hosts[shown.len()..];
+        if !left.is_empty() {
+            let connections = left.iter().map(|host| host.connections).sum();
+            self.line(&format!(
+                "  and {} more with {}",
+                whole(left.len() as u64),
+                count(connections, "connection")
             ));
         }
     }

@@ -25,6 +25,7 @@ mod ipv6;
 pub mod media;
 pub mod merge;
 mod plain;
+pub mod rdp_udp;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
 mod traffic;

@@ -123,6 +123,7 @@ pub const SERVICES: &[Service] = &[
         Some("databases and the applications on them"),
     ),
     at("RDP", Both, 3389, 3389, Some("Remote Desktop")),
+    at("RDP Shortpath", Udp, 3390, 3390, None),
     at("STUN/TURN", Both, 3478, 3478, None),
     at("Teams media relay", Udp, 3479, 3481, None),
     at("IPsec NAT traversal", Udp, 4500, 4500, None),

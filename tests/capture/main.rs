@@ -9,6 +9,7 @@ mod skip;
 
 mod link_types;
 mod media;
+mod quality;
 mod reader;
 mod verdicts;
 mod writer;

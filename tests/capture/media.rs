@@ -72,7 +72,7 @@ fn compare(folder: &str, expected: &str, least: usize) {
     println!("{frames} frames of media agree");
 }
 
-fn captures_of(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn captures_of(folder: &Path) -> Vec<PathBuf> {
     let mut captures: Vec<PathBuf> = fs::read_dir(folder)
         .expect("the folder of captures can be listed")
         .map(|entry| entry.expect("an entry of the folder").path())
@@ -100,7 +100,7 @@ fn read_expected(path: &Path) -> Frames {
 }
 
 /// The policy by which every address is a client's.
-fn policy(word: &str) -> CompiledPolicy {
+pub(crate) fn policy(word: &str) -> CompiledPolicy {
     let text = format!(
         "[vpn]\nclient_subnets = [\"0.0.0.0/0\", \"::/0\"]\n[media]\nmatch = \"{word}\"\nports = [\"1024-65535\"]\n"
     );

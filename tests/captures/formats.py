@@ -33,6 +33,7 @@ class Wire:
     data: bytes
     original: int
     link: Link
+    at: int | None = None  # microseconds since FIRST_SECOND; by its place in the file when None
 
 
 # Link layers
@@ -126,8 +127,9 @@ def pcap(frames: list[Wire], order: str = "<", nanoseconds: bool = False) -> byt
     magic = 0xA1B23C4D if nanoseconds else 0xA1B2C3D4
     file = struct.pack(order + "IHHIIII", magic, 2, 4, 0, 0, SNAP_LENGTH, link)
     for index, frame in enumerate(frames):
-        fraction = index * (1_000_000 if nanoseconds else 1_000)
-        file += struct.pack(order + "IIII", FIRST_SECOND, fraction, len(frame.data), frame.original) + frame.data
+        seconds, fraction = divmod(index * 1_000 if frame.at is None else frame.at, 1_000_000)
+        fraction *= 1_000 if nanoseconds else 1
+        file += struct.pack(order + "IIII", FIRST_SECOND + seconds, fraction, len(frame.data), frame.original) + frame.data
     return file
 
 

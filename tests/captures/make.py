@@ -1306,12 +1306,95 @@ def contoso_morning() -> Capture:
     return Capture("contoso-morning.pcapng", policy, file, [row.verdict for row in rows])
 
 
+def rtp_quality() -> Capture:
+    """RTP streams that are lost, late, repeated and uneven, and the call setup that tells a reader their clocks: one call
+    with connectivity checks, and one of a telephone, without.
+
+    What the measurements must be is asked of tshark, which reads the call setup; offramp has to find the clocks by itself.
+    """
+    random = 0x2545F491
+    timed: list[tuple[int, str, bytes, str]] = []
+
+    def below(bound: int) -> int:
+        nonlocal random
+        random = (random * 1_103_515_245 + 12_345) % 2**31
+        return (random >> 12) % bound
+
+    def setup(start: int, source: str, destination: str, media: list[str]) -> None:
+        lines = ["v=0", f"o=- 1 1 IN IP4 {source}", "s=-", f"c=IN IP4 {source}", "t=0 0", *media, ""]
+        body = "\r\n".join(lines)
+        head = [
+            f"INVITE sip:b@{destination} SIP/2.0", f"Via: SIP/2.0/UDP {source}:5060;branch=z9hG4bK{start}",
+            f"From: <sip:a@{source}>;tag={start}", f"To: <sip:b@{destination}>", f"Call-ID: {start}@{source}", "CSeq: 1 INVITE",
+            "Content-Type: application/sdp", f"Content-Length: {len(body)}", "", "",
+        ]  # fmt: skip
+        message = "\r\n".join(head).encode() + body.encode()
+        timed.append((start, "call setup", ip4(source, destination, udp(5060, 5060, message)), "forward not-a-client"))
+
+    def stream(what: str, ends: tuple[str, str], ports: tuple[int, int], source: int, first: int, start: int, uneven: int,
+               packets: list[tuple[int, int, int, bool]], verdict: str) -> None:  # fmt: skip
+        """`first`: number of the first packet. `packets`: microseconds after the start, stamp, payload type, marker; in the order of their numbers."""
+        for number, (after, stamp, kind, marker) in enumerate(packets):
+            header = struct.pack(">BBHII", 0x80, marker << 7 | kind, (first + number) % 65_536, stamp % 2**32, source)
+            arrival = start + after + below(uneven)
+            match number:
+                case _ if number % 37 == 30 or 50 <= number < 54:
+                    continue  # lost
+                case _ if number % 41 == 20:
+                    arrival += 45_000  # late
+            packet = ip4(*ends, udp(*ports, header + bytes(20)))
+            timed.append((arrival, what, packet, verdict))
+            if number % 53 == 40:
+                timed.append((arrival + 300, f"{what}: once more", packet, verdict))
+
+    def speech(count: int, clock: int, kind: int) -> list[tuple[int, int, int, bool]]:
+        """20 ms a packet, with comfort noise now and then, and a marker behind it."""
+        noise = 13 if kind == 0 else kind
+        is_noise = [number % 60 in (57, 58) for number in range(count)]
+        marked = [number == 0 or not is_noise[number] and is_noise[number - 1] for number in range(count)]
+        return [
+            (number * 20_000, 1_000 + number * clock // 50, noise if is_noise[number] else kind, marked[number])
+            for number in range(count)
+        ]
+
+    def video(pictures: int, parts: int) -> list[tuple[int, int, int, bool]]:
+        """30 pictures a second, in parts; the last of them is marked."""
+        return [
+            (picture * 33_333 + part * 5_000, 5_000 + picture * 3_000, 96, part == parts - 1)
+            for picture in range(pictures)
+            for part in range(parts)
+        ]
+
+    def check(ports: tuple[int, int], start: int) -> None:
+        """A connectivity check: a STUN binding request with a user name."""
+        message = struct.pack(">HHI12sHH", 0x0001, 12, 0x2112A442, b"offramp-test", 0x0006, 8) + b"peer:you"
+        timed.append((start, "connectivity check", to4(CORPORATE, udp(*ports, message)), "drop media"))
+
+    phone = "10.2.0.6"
+    there, to_phone, from_phone = (CLIENT, CORPORATE), (CLIENT, phone), (phone, CLIENT)
+    setup(0, phone, CLIENT, ["m=audio 24000 RTP/AVP 0 13"])
+    setup(1_000, CORPORATE, CLIENT, [
+        "m=audio 24010 RTP/AVP 111", "a=rtpmap:111 opus/48000/2",
+        "m=audio 24030 RTP/AVP 104", "a=rtpmap:104 SILK/16000", "m=video 24020 RTP/AVP 96", "a=rtpmap:96 H264/90000",
+    ])  # fmt: skip
+    for ports in (50_010, 24_010), (50_020, 24_020), (50_030, 24_030):
+        check(ports, 500)
+    stream("telephony", to_phone, (50_000, 24_000), 0x0A0A0A01, 65_500, 100_000, 9_000, speech(150, 8_000, 0), "drop media")
+    stream("Opus", there, (50_010, 24_010), 0x0A0A0A02, 65_500, 103_000, 15_000, speech(150, 48_000, 111), "drop media")
+    stream("SILK", there, (50_030, 24_030), 0x0A0A0A04, 65_500, 105_000, 4_000, speech(90, 16_000, 104), "drop media")
+    stream("video", there, (50_020, 24_020), 0x0A0A0A03, 1_000, 107_000, 4_500, video(45, 4), "drop media")
+    stream("telephony, to the client", from_phone, (24_000, 50_000), 0x0B0B0B01, 7, 101_000, 2_000, speech(120, 8_000, 0), "forward not-a-client")
+    timed.sort(key=lambda packet: packet[0])
+    frames = [Wire(packet, len(packet), Link.RAW, at) for at, _, packet, _ in timed]
+    return Capture("rtp-quality.pcap", SITE, formats.pcap(frames), [verdict for *_, verdict in timed])
+
+
 def captures() -> list[Capture]:
     return [
         table_1_ipv4(), table_1_ipv6(), media_ports(), ipv4_fragments(), ipv6_fragments(), ipv6_extension_headers(),
         ipv4_options(), malformed_ipv4(), malformed_ipv6(), malformed_raw(), gso_and_jumbo(), snap_length(),
         checksums_and_lengths(), tcp_flags(), other_protocols(), unknown_sources(), spoofed_sources(), leaked_public(),
-        broadcast_and_multicast(), contoso_morning(), *link_types(), *file_formats(),
+        broadcast_and_multicast(), contoso_morning(), rtp_quality(), *link_types(), *file_formats(),
     ]  # fmt: skip
 
 

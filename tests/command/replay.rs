@@ -412,3 +412,34 @@ fn comments_of_dropped_packets_name_the_evidence() {
     assert!(has("hairpin: flow of stun"));
     assert!(has("servers: Front End pool"));
 }
+
+/// One call with connectivity checks, and one of a telephone, which has none.
+#[test]
+fn a_summary_says_how_well_calls_came_through_and_which_would_still_take_the_tunnel() {
+    let own = OwnCapture::named("rtp-quality.pcap");
+    let text = offramp(&["replay", &own.policy, &own.capture]).success();
+    let (_, quality) = text
+        .split_once("Quality of calls, by their RTP streams\n")
+        .expect("there are streams");
+    let (quality, _) = quality.split_once("\n\n").unwrap_or((quality, ""));
+    insta::assert_snapshot!("replay-quality", quality);
+    let readme = fs::read_to_string(project("README.md")).expect("README.md");
+    for line in quality.lines().take(5) {
+        assert!(readme.contains(line), "README.md has no line\n{line}");
+    }
+
+    let json = offramp(&["replay", &own.policy, &own.capture, "--json"]).json();
+    let calls = &json["quality"]["calls"];
+    let numbers = ["count", "tunnel", "tunnel_with_ice"].map(|key| calls[key].as_u64());
+    assert_eq!(numbers, [Some(2), Some(0), Some(1)], "{calls:#}");
+    let streams = json["quality"]["streams"].as_array().expect("streams");
+    assert_eq!(streams.len(), 5);
+    let opus = streams.iter().find(|it| it["payload_type"] == 111);
+    let opus = opus.expect("a stream of a dynamic type");
+    assert_eq!(opus["clock"]["rate"], 48_000);
+    assert_eq!(opus["clock"]["basis"], "estimated");
+    assert_eq!(opus["source"], "172.16.1.10:50010");
+    assert_eq!(opus["pool"], "172.16.1.0/24");
+    assert_eq!(opus["lost"], 5);
+    assert!(opus["jitter_seconds"]["mean"].as_f64() > Some(0.006));
+}

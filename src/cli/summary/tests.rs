@@ -60,7 +60,7 @@ fn mixed() -> Report {
 
 #[test]
 fn a_summary_tells_what_breaks_and_what_keeps_it() {
-    insta::assert_snapshot!(render(&mixed(), None, &TextOptions::default()));
+    insta::assert_snapshot!(render(&mixed(), None, None, &TextOptions::default()));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn no_line_is_wider_than_the_terminal() {
             width,
             ..TextOptions::default()
         };
-        let text = render(&report, None, &options);
+        let text = render(&report, None, None, &options);
         // The policy entries are for the clipboard; they are drawn as they will stand in the file.
         let (tables, _) = text.split_once("To keep").expect("there are suggestions");
         let widest = tables.lines().map(|line| line.chars().count()).max();
@@ -82,13 +82,13 @@ fn no_line_is_wider_than_the_terminal() {
 #[test]
 fn colors_come_only_when_asked_for() {
     let report = mixed();
-    let plain = render(&report, None, &TextOptions::default());
+    let plain = render(&report, None, None, &TextOptions::default());
     assert!(!plain.contains('\u{1b}'));
     let options = TextOptions {
         style: Style::Colored,
         ..TextOptions::default()
     };
-    let colored = render(&report, None, &options);
+    let colored = render(&report, None, None, &options);
     assert!(colored.contains('\u{1b}'));
     let mut stripped = String::new();
     for part in colored.split('\u{1b}') {
@@ -103,10 +103,15 @@ fn colors_come_only_when_asked_for() {
 #[test]
 fn traffic_that_all_passes_is_one_sentence_and_its_verdicts() {
     let web = tcp("172.16.1.5:50000", "10.0.0.9:443", ACK, b"");
-    let text = render(&report(&[web.clone(), web]), None, &TextOptions::default());
+    let text = render(
+        &report(&[web.clone(), web]),
+        None,
+        None,
+        &TextOptions::default(),
+    );
     assert!(text.starts_with("All 2 packets would pass.\n"), "{text}");
     assert!(!text.contains("cut off"), "{text}");
-    let nothing = render(&report(&[]), None, &TextOptions::default());
+    let nothing = render(&report(&[]), None, None, &TextOptions::default());
     assert!(
         nothing.starts_with("No IP packet was judged.\n"),
         "{nothing}"

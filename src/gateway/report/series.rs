@@ -28,6 +28,7 @@ use super::status::{DnsStatus, Reloads, RuleStatus, Status};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::resolver::Outcome;
 use crate::gateway::tun::publish::OTHERS;
+use crate::gateway::tun::quality::{JITTER_BOUNDS, LOSS_BOUNDS};
 use crate::packet::Traffic;
 use crate::packet::media::Evidence;
 use crate::verdict::{Action, Reason, RuleKind};
@@ -404,6 +405,8 @@ const SINGLE_SERIES: usize = 12;
 const RECORD_SERIES: usize = 9;
 /// Of flows to media ports: those in memory, and those evicted.
 const FLOW_SERIES: usize = 2;
+/// Of RTP streams: those under way, and those evicted; and of loss and jitter each: bounds, the bucket beyond, number and sum.
+const STREAM_SERIES: usize = 2 + (LOSS_BOUNDS.len() + 3) + (JITTER_BOUNDS.len() + 3);
 /// Of names: outcomes; connections; and of the time that answers took: six bounds, their number and their sum.
 const DNS_SERIES: usize = Outcome::ALL.len() + 1 + 8;
 
@@ -412,7 +415,7 @@ const ALL_SERIES: usize = {
     let verdicts = Action::ALL.len() * Reason::ALL.len();
     let rules = MAX_NAMED_RULES + RuleKind::ALL.len();
     let patterns = MAX_PATTERNS + 1;
-    let others = SINGLE_SERIES + RECORD_SERIES + DNS_SERIES + FLOW_SERIES;
+    let others = SINGLE_SERIES + RECORD_SERIES + DNS_SERIES + FLOW_SERIES + STREAM_SERIES;
     let evidence = Evidence::TABLE.len();
     // Of verdicts and rules: packets, and bytes.
     2 * verdicts + 2 * rules + evidence + patterns + others

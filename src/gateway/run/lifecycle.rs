@@ -26,8 +26,8 @@ use crate::gateway::report::control::{self, Asked, ControlSocket, Request};
 use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, MediaStatus, Reloads, Repairs,
-    RuleStatus, SelfTestStatus, Status, VerdictStatus,
+    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, MediaStatus, QualityStatus, Reloads,
+    Repairs, RuleStatus, SelfTestStatus, Status, VerdictStatus,
 };
 use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
@@ -480,6 +480,7 @@ impl<D: Divert> Gateway<D> {
             flows: self.workers.flows(),
             evicted_flows: self.workers.evicted_flows(),
             evidence: evidence.map(EvidenceStatus::from).collect(),
+            quality: QualityStatus::of(&self.workers),
         })
     }
 

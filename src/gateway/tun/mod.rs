@@ -8,6 +8,7 @@ pub mod counters;
 mod device;
 mod feedback;
 pub mod publish;
+pub mod quality;
 pub mod queue;
 pub mod schedule;
 pub mod watchdog;

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 
 use super::counters::{TrafficTally, VerdictCounters};
+use super::quality::{QualityCounters, StreamMeter};
 use crate::datapath::Judgement;
 use crate::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use crate::gateway::record::drops::{SampleWriter, Suppressed};
@@ -204,20 +205,28 @@ pub struct Live {
     counters: Arc<VerdictCounters>,
     worker: usize,
     judge: Judge,
+    meter: StreamMeter,
     enforced: Guard<Arc<Enforced>>,
     suppressed: Suppressed,
 }
 
 impl Live {
     /// Creates the judgement of worker number `worker`, by the `published` policy.
-    pub fn new(published: Arc<Published>, worker: usize, counters: Arc<VerdictCounters>) -> Self {
+    pub fn new(
+        published: Arc<Published>,
+        worker: usize,
+        counters: Arc<VerdictCounters>,
+        quality: Arc<QualityCounters>,
+    ) -> Self {
         let enforced = published.current.load();
         let capacity = Capacity::GATEWAY.for_each_of(published.workers);
+        let meter = StreamMeter::new(quality, published.workers);
         Self {
             published,
             counters,
             worker,
             judge: Judge::new(capacity),
+            meter,
             enforced,
             suppressed: [0; Reason::ALL.len()],
         }
@@ -229,6 +238,7 @@ impl Judgement for Live {
         self.enforced = self.published.current.load();
         self.judge.judge(&self.enforced.policy, packets, verdicts);
         self.counters.note_memory(&self.judge);
+        self.meter.measure(&self.enforced.policy, packets, verdicts);
         if let Some(writer) = &self.enforced.writer {
             writer.note(packets, verdicts, &mut self.suppressed);
         }
@@ -271,7 +281,12 @@ mod tests {
     fn every_packet_is_counted_for_the_rule_of_the_policy_that_judged_it() {
         let published = Arc::new(Published::new(policy("pool", 1), None, 1));
         let counters = Arc::new(VerdictCounters::default());
-        let mut live = Live::new(Arc::clone(&published), 0, Arc::clone(&counters));
+        let mut live = Live::new(
+            Arc::clone(&published),
+            0,
+            Arc::clone(&counters),
+            Arc::default(),
+        );
         let packets = vec![to_server(); 100];
         let judge = |live: &mut Live| {
             worker::run(&mut MemoryBackend::new(&packets), live).expect("memory");
@@ -299,6 +314,7 @@ mod tests {
             Arc::clone(&published),
             0,
             Arc::new(VerdictCounters::default()),
+            Arc::default(),
         );
         for generation in 2..100 {
             published.publish(policy("pool", generation), None);
@@ -313,7 +329,7 @@ mod tests {
     #[test]
     fn rules_that_are_renamed_a_thousand_times_leave_a_few_names_and_no_packet_uncounted() {
         let published = Arc::new(Published::new(policy("pool 0", 1), None, 1));
-        let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
+        let mut live = Live::new(Arc::clone(&published), 0, Arc::default(), Arc::default());
         let packets = vec![to_server(); 3];
         for round in 1..=1_000 {
             worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
@@ -369,7 +385,7 @@ mod tests {
             compiled(&names.iter().map(allow).collect::<String>(), generation)
         };
         let published = Arc::new(Published::new(with_rules(&["jump hosts"], 1), None, 1));
-        let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
+        let mut live = Live::new(Arc::clone(&published), 0, Arc::default(), Arc::default());
         let judge = |live: &mut Live, packet: Vec<u8>| {
             let packets = [packet];
             let mut backend = MemoryBackend::new(&packets);
@@ -395,7 +411,7 @@ mod tests {
     #[test]
     fn a_rule_that_comes_back_goes_on_where_it_was() {
         let published = Arc::new(Published::new(policy("one", 1), None, 1));
-        let mut live = Live::new(Arc::clone(&published), 0, Arc::default());
+        let mut live = Live::new(Arc::clone(&published), 0, Arc::default(), Arc::default());
         let packets = vec![to_server(); 3];
         for round in 1..=100 {
             worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");

@@ -12,6 +12,7 @@ use super::counters::{IoCounters, VerdictCounters};
 use super::device::{StopSignal, TunBackend, TunQueue};
 use super::feedback::Feedback;
 use super::publish::{Live, Published};
+use super::quality::{Groups, QualityCounters};
 use super::schedule::Schedule;
 use crate::datapath::worker;
 use crate::packet::Traffic;
@@ -31,6 +32,7 @@ pub struct Workers {
 struct Worker {
     thread: JoinHandle<()>,
     verdicts: Arc<VerdictCounters>,
+    quality: Arc<QualityCounters>,
     io: Arc<IoCounters>,
 }
 
@@ -56,13 +58,20 @@ impl Workers {
             let counters = Arc::clone(&io);
             let backend = TunBackend::new(queue, device, stop, counters, number, feedback);
             let verdicts = Arc::new(VerdictCounters::default());
-            let live = Live::new(Arc::clone(published), number, Arc::clone(&verdicts));
+            let quality = Arc::new(QualityCounters::default());
+            let live = Live::new(
+                Arc::clone(published),
+                number,
+                Arc::clone(&verdicts),
+                Arc::clone(&quality),
+            );
             let schedule = schedule.clone();
             let prepare = move || schedule.apply(number, workers);
             let thread = spawn(number, prepare, backend, live, sender.clone())?;
             Ok(Worker {
                 thread,
                 verdicts,
+                quality,
                 io,
             })
         };
@@ -158,6 +167,25 @@ impl Workers {
     pub fn evicted_flows(&self) -> u64 {
         let evicted = self.threads.iter().map(|it| it.verdicts.evicted_flows());
         evicted.sum()
+    }
+
+    /// RTP streams that are forwarded at the moment.
+    pub fn streams(&self) -> u64 {
+        self.threads.iter().map(|it| it.quality.streams()).sum()
+    }
+
+    /// RTP streams whose measurement ended early, for lack of room.
+    pub fn evicted_streams(&self) -> u64 {
+        self.threads.iter().map(|it| it.quality.evicted()).sum()
+    }
+
+    /// The quality of RTP streams that have ended, by client pool and kind of peer.
+    pub fn stream_groups(&self) -> Groups {
+        let mut groups = Groups::new();
+        for worker in &self.threads {
+            worker.quality.add_to(&mut groups);
+        }
+        groups
     }
 
     /// First fragments evicted for lack of room.

@@ -332,5 +332,37 @@ the flow is idle for 60 seconds. The word of the evidence stands in the drop log
 - Flows are kept in memory: 131,072 of them, in about 14 MiB. When it is full, the oldest is evicted, of the same client first; its media is recognized
   again at its next check (`offramp_evicted_flows_total`).
 - Rules for other firewalls (`render nftables` and others) read no payload; they are written for `match = \"ports\"` alone.
+
+# Quality of calls
+
+`replay` and `observe` measure every RTP stream that they see, under every `media.match`, whatever the policy makes of it. A stream is one source
+(SSRC) of one flow of UDP, by itself or in TURN ChannelData; it is recognized as above and measured from its first packet to a minute of
+silence. SRTP leaves the RTP header in the clear.
+
+| figure | meaning |
+|---|---|
+| loss | the share of the packets promised by the sequence numbers (RFC 3550 A.1, A.3) that never arrived; a packet that arrived twice counts once. `lost` in `--json` is the difference of both as RTCP reports it, which duplicates lower |
+| reordered | packets that arrived behind a later one |
+| jitter | interarrival jitter (RFC 3550 §6.4.1, A.8): mean and maximum over the packets, without marked ones and comfort noise, as Wireshark has them |
+| clock | by the payload type (RFC 3551). A dynamic type has none: then it is estimated from the ticks that passed in the time of the stream, and said to be (`\"basis\": \"estimated\"`); 8, 16, 24, 32, 48 and 90 kHz are told apart. Below 8 packets or one second it stays unknown |
+| call | the streams of both directions between two addresses, with pauses of a minute at most |
+
+What a client sends has passed the tunnel when it is measured; what it receives has not: the sentence about calls speaks of the former where there is any.
+A call still takes the tunnel if the last packet of a stream that its client sends is forwarded. `observe` on the interface of a VPN sees what
+goes from client to client twice, as duplicates. RTP in TCP connections and in TURN indications is not measured.
+
+The running gateway measures the streams that it forwards, where `media.match` is not `\"ports\"`: phones without ICE, and what an `[[allow]]` lifts. It is
+handed only what clients send, and nothing that the kernel forwards by itself. Streams are summed when they have ended: a minute after their last
+packet, with the worker's next ones. `status` has them by client pool and kind of peer (`media.quality`); the histograms
+`offramp_rtp_stream_loss_ratio` and `offramp_rtp_stream_jitter_seconds` have no addresses.
+
+Bounds: `replay` and `observe` measure 8,192 streams at a time and list 16,384; a gateway measures 4,096 at a time. The oldest is evicted, ends early, and is
+counted (`offramp_evicted_rtp_streams_total`); what follows of it is another stream.
+
+# RDP Shortpath
+
+Remote Desktop over UDP is not media, but where it finds its way by STUN its connectivity checks are those of ICE: `\"ice\"` and `\"media\"` drop them, and
+the session goes on over TCP. `replay` and `observe` name the session hosts (by the datagram that opens a connection of
+[MS-RDPEUDP]) and print the `[[allow]]` that keeps it. Without STUN (UDP 3389 and 3390) it is dropped by `\"ports\"` alone.
 ";
 }

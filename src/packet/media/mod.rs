@@ -33,6 +33,7 @@ mod ms_turn;
 mod payload;
 mod prefix;
 mod pseudo_tls;
+pub mod quality;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
 mod rows;

@@ -37,16 +37,27 @@ const MOVES: u8 = 2;
 /// Packets after which a row is under way.
 const UNDER_WAY: u8 = 2;
 
-/// The fields of a header that a row compares.
+/// The fields of a header that a row compares, and those that the measurement of a stream needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) source: u32,
-    sequence: u16,
-    stamp: u32,
+    pub(super) sequence: u16,
+    pub(super) stamp: u32,
     contributing: u8,
+    /// Marker above, payload type below.
+    kind: u8,
 }
 
 impl Header {
+    /// All zeros, for entries without a packet.
+    pub(super) const EMPTY: Self = Self {
+        source: 0,
+        sequence: 0,
+        stamp: 0,
+        contributing: 0,
+        kind: 0,
+    };
+
     /// Reads the header of a packet of `size` bytes, as far as it can be one.
     pub(super) fn read(bytes: &[u8], size: usize) -> Option<Self> {
         let &[first, kind, q0, q1, t0, t1, t2, t3, s0, s1, s2, s3] =
@@ -60,7 +71,18 @@ impl Header {
             sequence: u16::from_be_bytes([q0, q1]),
             stamp: u32::from_be_bytes([t0, t1, t2, t3]),
             contributing,
+            kind,
         })
+    }
+
+    /// The payload type.
+    pub(super) const fn payload_type(&self) -> u8 {
+        self.kind & 0x7f
+    }
+
+    /// True if the marker is set: the first packet after silence, or the last of a picture.
+    pub(super) const fn is_marked(&self) -> bool {
+        self.kind & 0x80 != 0
     }
 }
 

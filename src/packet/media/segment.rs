@@ -1,6 +1,6 @@
 //! [`FlowKey`] and [`Segment`]: the flow of a packet, and the part of the flow that it carries.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::super::{Addresses, PacketView, Protocol, Transport, plain_ipv4, plain_ipv6};
 use super::half;
@@ -97,6 +97,16 @@ impl FlowKey {
         Self::of_words(protocol, (source, source_port), (destination, port))
     }
 
+    /// Source address and port.
+    pub fn source(&self) -> SocketAddr {
+        SocketAddr::new(address_of(self.source), (self.ports >> 16) as u16)
+    }
+
+    /// Destination address and port.
+    pub fn destination(&self) -> SocketAddr {
+        SocketAddr::new(address_of(self.destination), self.ports as u16)
+    }
+
     /// The transport protocol.
     pub fn protocol(&self) -> Protocol {
         self.protocol
@@ -129,6 +139,12 @@ fn words_v4(address: Ipv4Addr) -> [u64; 2] {
 fn words_v6(address: Ipv6Addr) -> [u64; 2] {
     let bits = address.to_bits();
     [(bits >> 64) as u64, bits as u64]
+}
+
+/// The address of `words`.
+fn address_of([high, low]: [u64; 2]) -> IpAddr {
+    let bits = u128::from(high) << 64 | u128::from(low);
+    Ipv6Addr::from_bits(bits).to_canonical()
 }
 
 impl<'a> Segment<'a> {

@@ -17,15 +17,20 @@ pub(super) fn recognize(
     size: usize,
     inner: fn(&[u8], usize) -> Option<Sighting>,
 ) -> Option<Sighting> {
-    let (&[number, _, l0, l1], data) = bytes.split_first_chunk::<4>()?;
-    let length = half([l0, l1]);
-    let padding = size.checked_sub(4 + length)?;
-    if !CHANNELS.contains(&number) || padding > MAX_PADDING {
-        return None;
-    }
-    let sighting = inner(&data[..length.min(data.len())], length)?;
+    let (data, length) = channel_data(bytes, size)?;
+    let sighting = inner(data, length)?;
     Some(Sighting {
         evidence: Evidence::ChannelData,
         ..sighting
     })
+}
+
+/// The application data of ChannelData that fills a datagram of `size` bytes: the available bytes, and their number on the
+/// wire.
+pub(super) fn channel_data(bytes: &[u8], size: usize) -> Option<(&[u8], usize)> {
+    let (&[number, _, l0, l1], data) = bytes.split_first_chunk::<4>()?;
+    let length = half([l0, l1]);
+    let padding = size.checked_sub(4 + length)?;
+    let is_channel = CHANNELS.contains(&number) && padding <= MAX_PADDING;
+    is_channel.then(|| (&data[..length.min(data.len())], length))
 }

@@ -461,3 +461,80 @@ fn reloads_are_counted_and_the_address_stays_that_of_the_start() {
         assert_eq!(gateway.terminate().code(), Some(0));
     });
 }
+
+/// A phone without ICE, under a policy that lets it live; a burst, so its jitter is that of its clock.
+#[test]
+fn a_stream_that_still_tunnels_is_told_with_its_loss_and_without_addresses() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("quality");
+        let policy = |recognition: &str| {
+            let policy = plain::policy(&site.folder, METRICS);
+            format!("{policy}[media]\nmatch = \"{recognition}\"\n")
+        };
+        site.folder.write("policy.toml", policy("ice"));
+        let _gateway = site.start_again("gateway.log");
+        let quality = || site.status()["media"]["quality"].clone();
+        assert_eq!(quality()["groups"], serde_json::json!([]));
+
+        let socket = site.socket_to(OFFICE);
+        // The ninth of ten is lost: 4 of the 49 that the numbers promise.
+        for number in (0..50_u16).filter(|number| number % 10 != 9) {
+            let mut rtp = vec![0x80, 0];
+            rtp.extend(number.to_be_bytes());
+            rtp.extend((u32::from(number) * 160).to_be_bytes());
+            rtp.resize(172, 7);
+            socket.send_to(&rtp, (OFFICE, MEDIA)).expect("a route");
+        }
+        poll("all of it", || {
+            (site.count("forward", "default") >= 45).then_some(())
+        });
+        let metrics = || request(&site, "GET", "/metrics").body;
+        poll("the stream", || (quality()["streams"] == 1).then_some(()));
+        assert!(metrics().contains("\nofframp_rtp_streams 1\n"));
+
+        // A policy of ports ends what is measured, with the next packet.
+        let generation = |number: u64| {
+            poll("the reload", || {
+                (site.status()["generation"] == number).then_some(())
+            });
+        };
+        site.folder.write("policy.toml", policy("ports"));
+        generation(2);
+        assert!(site.status()["media"].is_null());
+        let before = site.count("forward", "default");
+        site.send(OFFICE, DNS, 1, 100);
+        poll("the next packet", || {
+            (site.count("forward", "default") > before).then_some(())
+        });
+        site.folder.write("policy.toml", policy("ice"));
+        generation(3);
+        let group = quality()["groups"][0].clone();
+        assert_eq!(group["pool"], "172.16.1.0/24", "{group:#}");
+        assert_eq!(group["peer"], "corporate");
+        let loss = &group["loss_millionths"];
+        assert_eq!(loss["sum"], 81_633, "{loss:#}");
+        assert_eq!(
+            loss["buckets"][5],
+            serde_json::json!({ "up_to": 100_000, "streams": 1 })
+        );
+        assert_eq!(
+            group["jitter_microseconds"]["buckets"]
+                .as_array()
+                .map(Vec::len),
+            Some(7)
+        );
+
+        let text = metrics();
+        let has = |line: &str| assert!(text.lines().any(|it| it == line), "no {line} in {text}");
+        has("offramp_rtp_streams 0");
+        has("offramp_rtp_stream_loss_ratio_bucket{le=\"0.05\"} 0");
+        has("offramp_rtp_stream_loss_ratio_bucket{le=\"0.1\"} 1");
+        has("offramp_rtp_stream_loss_ratio_count 1");
+        has("offramp_rtp_stream_jitter_seconds_count 1");
+        assert!(!text.contains("172.16.1"), "{text}");
+        let socket = site.folder.path("control.sock");
+        let shown = site.offramp(&["status", "--control", &socket]).success();
+        assert!(shown.contains("RTP streams forwarded and ended"), "{shown}");
+        assert!(shown.contains("10 %"), "{shown}");
+    });
+}

@@ -10,7 +10,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::gateway::report::status::{DnsStatus, MediaStatus, Reloads};
+use crate::gateway::report::status::{
+    DnsStatus, HistogramStatus, MediaStatus, QualityStatus, Reloads,
+};
+use crate::gateway::tun::quality::{JITTER_BOUNDS, LOSS_BOUNDS};
 use crate::packet::media::Evidence;
 
 /// Writes families of series, one after the other.
@@ -61,6 +64,32 @@ impl Families<'_, '_> {
             "evicted_flows",
             "Flows evicted for lack of room before they were idle: their media is recognized again at its next connectivity check.",
             media.evicted_flows,
+        )?;
+        self.quality(&media.quality)
+    }
+
+    /// Writes the quality of RTP streams.
+    fn quality(&mut self, quality: &QualityStatus) -> fmt::Result {
+        self.gauge(
+            "rtp_streams",
+            "RTP streams of clients that are forwarded at the moment.",
+            quality.streams,
+        )?;
+        self.counter(
+            "evicted_rtp_streams",
+            "RTP streams whose measurement ended early for lack of room.",
+            quality.evicted_streams,
+        )?;
+        let groups = || quality.groups.iter();
+        self.histogram(
+            "rtp_stream_loss_ratio",
+            "The share of packets lost before the gateway, of RTP streams that were forwarded and have ended.",
+            Buckets::of_streams(groups().map(|it| &it.loss_millionths), &LOSS_BOUNDS),
+        )?;
+        self.histogram(
+            "rtp_stream_jitter_seconds",
+            "The mean jitter (RFC 3550) of RTP streams that were forwarded and have ended.",
+            Buckets::of_streams(groups().map(|it| &it.jitter_microseconds), &JITTER_BOUNDS),
         )
     }
 
@@ -76,7 +105,7 @@ impl Families<'_, '_> {
         self.histogram(
             "dns_answer_seconds",
             "Time from a DNS query to its answer.",
-            Latency(dns),
+            Buckets::of_answers(dns),
         )?;
         self.counter(
             "dns_crowded_out_connections",
@@ -149,7 +178,7 @@ impl Families<'_, '_> {
         self.counters(name, help, [(NO_LABELS, value)])
     }
 
-    fn histogram(&mut self, name: &str, help: &str, values: Latency<'_>) -> fmt::Result {
+    fn histogram(&mut self, name: &str, help: &str, values: Buckets) -> fmt::Result {
         self.family(
             name,
             help,
@@ -185,28 +214,61 @@ impl Families<'_, '_> {
     }
 }
 
-/// A histogram of the time that DNS answers took.
+/// A histogram: the number of values up to each bound, and beyond.
 #[derive(Debug)]
-struct Latency<'s>(&'s DnsStatus);
+struct Buckets {
+    bounded: Vec<(f64, u64)>,
+    count: u64,
+    sum: f64,
+}
 
-impl EncodeMetric for Latency<'_> {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let seconds = |microseconds: u64| microseconds as f64 / 1e6;
-        let latency = &self.0.latency;
-        // The encoder adds the one without a bound, which has all of them.
+impl Buckets {
+    /// Of the time that DNS answers took.
+    fn of_answers(dns: &DnsStatus) -> Self {
+        let latency = &dns.latency;
         let bounded = latency.iter().filter_map(|it| {
             let bound = it.up_to_microseconds?;
-            Some((seconds(bound), it.answers))
+            Some((millionths(bound), it.answers))
         });
-        let buckets: Vec<_> = bounded.collect();
-        let answers = latency.iter().map(|it| it.answers).sum();
-        let sum = seconds(self.0.latency_microseconds);
-        encoder.encode_histogram::<NoLabelSet>(sum, answers, &buckets, None)
+        Self {
+            bounded: bounded.collect(),
+            count: latency.iter().map(|it| it.answers).sum(),
+            sum: millionths(dns.latency_microseconds),
+        }
+    }
+
+    /// Of streams in groups, with these bounds in millionths.
+    fn of_streams<'s>(groups: impl Iterator<Item = &'s HistogramStatus>, bounds: &[u64]) -> Self {
+        let mut sums = Self {
+            bounded: bounds.iter().map(|&bound| (millionths(bound), 0)).collect(),
+            count: 0,
+            sum: 0.0,
+        };
+        for group in groups {
+            let bounded = group.buckets.iter().filter(|it| it.up_to.is_some());
+            for ((_, sum), bucket) in sums.bounded.iter_mut().zip(bounded) {
+                *sum += bucket.streams;
+            }
+            sums.count += group.streams();
+            sums.sum += millionths(group.sum);
+        }
+        sums
+    }
+}
+
+impl EncodeMetric for Buckets {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        // The encoder adds the bucket without a bound, which has all of them.
+        encoder.encode_histogram::<NoLabelSet>(self.sum, self.count, &self.bounded, None)
     }
 
     fn metric_type(&self) -> MetricType {
         MetricType::Histogram
     }
+}
+
+fn millionths(number: u64) -> f64 {
+    number as f64 / 1e6
 }
 
 /// Names and values of the labels of a series.

@@ -3,8 +3,9 @@
 use super::*;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, EvidenceStatus, InterfaceStatus, LatencyStatus, MediaStatus,
-    OutcomeStatus, Reloads, Repairs, SelfTestStatus, VerdictStatus,
+    BucketStatus, DeviceStatus, DiversionStatus, EvidenceStatus, HistogramStatus, InterfaceStatus,
+    LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus, Reloads, Repairs, SelfTestStatus,
+    StreamGroupStatus, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -29,6 +30,27 @@ fn record(written: u64, lost: u64, error: Option<&str>) -> RecordStatus {
         written,
         lost,
         error: error.map(str::to_owned),
+    }
+}
+
+/// Streams with as many in each bucket.
+fn group(peer: &str, streams: u64) -> StreamGroupStatus {
+    let histogram = |bounds: &[u64]| HistogramStatus {
+        buckets: bounds
+            .iter()
+            .copied()
+            .map(Some)
+            .chain([None])
+            .map(|up_to| BucketStatus { up_to, streams })
+            .collect(),
+        sum: 1_000 * streams,
+    };
+    StreamGroupStatus {
+        pool: Some("172.16.1.0/24".to_owned()),
+        peer: peer.to_owned(),
+        loss_millionths: histogram(&LOSS_BOUNDS),
+        jitter_microseconds: histogram(&JITTER_BOUNDS),
+        longest_seconds: 60,
     }
 }
 
@@ -85,6 +107,11 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                     packets: 23,
                     bytes: 2_300,
                 }],
+                quality: QualityStatus {
+                    streams: 24,
+                    evicted_streams: 25,
+                    groups: vec![group("corporate", 1), group("client", 10)],
+                },
             }),
             drop_log: Some(record(14, 15, None)),
             drop_capture: Some(record(16, 17, Some("the disk is full"))),
