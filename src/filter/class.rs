@@ -13,7 +13,7 @@
 //!                                    10.1.0.16 ┘ class 1
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -135,10 +135,12 @@ fn memberships(policy: &Policy) -> impl Iterator<Item = (IpNet, Membership)> {
 
 /// The addresses of `own` that no `[[server]]` lists by themselves.
 fn gateway(policy: &Policy, own: &[IpAddr]) -> impl Iterator<Item = (IpNet, Membership)> {
-    let servers = policy.servers.iter().flat_map(|server| &server.addresses);
-    let listed: HashSet<IpNet> = servers.map(|prefix| prefix.value).collect();
-    let own = own.iter().map(|address| IpNet::from(*address));
-    own.filter(move |address| !listed.contains(address))
+    let mut unlisted: BTreeSet<IpNet> = own.iter().map(|address| IpNet::from(*address)).collect();
+    for prefix in policy.servers.iter().flat_map(|server| &server.addresses) {
+        unlisted.remove(&prefix.value);
+    }
+    unlisted
+        .into_iter()
         .map(|address| (address, Membership::Gateway))
 }
 

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
+use offramp::verdict::Reason;
 use serde_json::Value;
 
 use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, PlainSite};
@@ -303,7 +304,7 @@ fn the_endpoint_tells_what_the_status_tells() {
             .of("offramp_packets_total")
             .map(|(labels, _)| &*labels["reason"])
             .collect();
-        assert_eq!(reasons.len(), 11, "{reasons:?}");
+        assert_eq!(reasons.len(), Reason::ALL.len(), "{reasons:?}");
         let tun0 = [("pattern", "tun0")];
         assert_eq!(told.value("offramp_interfaces_present", &tun0), 1.0);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
