@@ -81,9 +81,11 @@ fn destinations(policy: &CompiledPolicy, is_ipv6: bool, action: Action) -> Vec<S
     }
 }
 
-/// The last address of a prefix that may be a host's.
+/// The first address of a prefix that may be a host's: that of an IPv6 subnet is its routers' (RFC 4291 §2.6.1).
 fn host_in(prefix: IpNet) -> IpAddr {
-    prefix.hosts().next().unwrap_or(prefix.network())
+    let network = prefix.network();
+    let mut hosts = prefix.hosts().take(2);
+    hosts.find(|host| *host != network).unwrap_or(network)
 }
 
 fn datagram(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Option<Vec<u8>> {
@@ -135,14 +137,18 @@ mod tests {
             "[media]\nmatch = \"ice\"\n",
             "[media]\nmatch = \"ice-microsoft\"\n",
         ] {
-            let evidence = if more.is_empty() { "" } else { ": stun-check" };
+            let evidence = if more.is_empty() {
+                "media"
+            } else {
+                "stun-check"
+            };
             assert_eq!(
                 told(&format!("{site}{more}")),
                 [
                     "203.0.113.9:9 default".to_owned(),
-                    format!("10.0.0.1:1024 media{evidence}"),
+                    format!("10.0.0.1:1024 media: {evidence}"),
                     "[2001:db8::9]:9 default".to_owned(),
-                    format!("[fd00:2::1]:1024 media{evidence}"),
+                    format!("[fd00:2::1]:1024 media: {evidence}"),
                 ]
             );
         }
@@ -152,6 +158,9 @@ mod tests {
     fn a_policy_that_takes_everything_for_corporate_is_tested_at_a_port_that_it_forwards() {
         let site =
             "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"0.0.0.0/0\"]\n";
-        assert_eq!(told(site), ["203.0.113.9:9 default", "0.0.0.1:1024 media"]);
+        assert_eq!(
+            told(site),
+            ["203.0.113.9:9 default", "0.0.0.1:1024 media: media"]
+        );
     }
 }

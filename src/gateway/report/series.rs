@@ -400,7 +400,7 @@ const MAX_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MAX_PATTERNS: usize = 8;
 /// Series without labels, or with labels of two values at most.
-const SINGLE_SERIES: usize = 12;
+const SINGLE_SERIES: usize = 15;
 /// Series of the drop log, of the capture of drops, and of the log of queries.
 const RECORD_SERIES: usize = 9;
 /// Of flows to media ports: those in memory, and those evicted.
