@@ -19,6 +19,8 @@ use std::io;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 
+use caps::Capability;
+
 use crate::filter::CompiledPolicy;
 use crate::packet::Traffic;
 use crate::packet::virtio::Framing;
@@ -73,6 +75,9 @@ pub trait Divert: Sized {
 
     /// The programs that an installed diversion runs.
     fn programs() -> Vec<PathBuf>;
+
+    /// The capabilities that an installed diversion needs.
+    fn capabilities() -> Vec<Capability>;
 
     /// The folders that an installed diversion writes to.
     fn written() -> Vec<PathBuf>;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                      to start                            to run
-//!  capabilities        those it is given                   CAP_NET_ADMIN, for the diversion
+//!  capabilities        those it is given                   those of the diversion: CAP_NET_ADMIN, before Linux 5.19 CAP_BPF
 //!  files, reading      as its user                         folders of the policy and its feeds, /proc/sys/net, programs it runs
 //!  files, writing      as its user                         drop log and capture; the control socket may be removed
 //!  new privileges      set-user-id programs                never
@@ -42,6 +42,8 @@ pub struct Needs<'a> {
     pub settings: &'a [PathBuf],
     /// The programs that it runs.
     pub programs: &'a [PathBuf],
+    /// The capabilities that it keeps.
+    pub capabilities: &'a [Capability],
     /// Tries out the work that needs rights, and returns why it fails; changes nothing.
     pub work: &'a (dyn Fn() -> Result<(), String> + Sync),
 }
@@ -88,7 +90,7 @@ impl Rights {
         let reach = Reach::of(needs);
         for limits in ATTEMPTS {
             match try_out(limits, &reach, needs) {
-                Ok(()) => return Self::limited(limits, reach),
+                Ok(()) => return Self::limited(limits, reach, needs.capabilities),
                 Err(error) => warn!("cannot drop all privileges that are not needed: {error}"),
             }
         }
@@ -96,8 +98,8 @@ impl Rights {
     }
 
     /// Takes on limits that were tried out before.
-    fn limited(limits: &[Limit], reach: Reach) -> Self {
-        let files = match take_on(limits, &reach) {
+    fn limited(limits: &[Limit], reach: Reach, kept: &[Capability]) -> Self {
+        let files = match take_on(limits, &reach, kept) {
             Ok(files) => files,
             Err(error) => {
                 warn!("cannot drop all privileges that are not needed: {error}");
@@ -107,7 +109,8 @@ impl Rights {
         let mut rights = Self::default();
         let mut given_up = Vec::new();
         if limits.contains(&Limit::Capabilities) {
-            given_up.push("all capabilities but CAP_NET_ADMIN".to_owned());
+            let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
+            given_up.push(format!("all capabilities but {}", kept.join(" and ")));
         }
         match files {
             Some(RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced) => {
@@ -160,7 +163,7 @@ fn try_out(limits: &[Limit], reach: &Reach, needs: Needs<'_>) -> Result<(), Limi
     let readable = |file: &&PathBuf| regular::read(file, 1).is_ok();
     let before: Vec<&PathBuf> = needs.files.iter().filter(readable).collect();
     let alone = || {
-        take_on(limits, reach)?;
+        take_on(limits, reach, needs.capabilities)?;
         (needs.work)().map_err(LimitError::Work)?;
         match before.iter().find(|file| !readable(file)) {
             None => Ok(()),
@@ -180,14 +183,18 @@ fn try_out(limits: &[Limit], reach: &Reach, needs: Needs<'_>) -> Result<(), Limi
 }
 
 /// Takes the limits on, on this thread; returns the outcome of the file limit.
-fn take_on(limits: &[Limit], reach: &Reach) -> Result<Option<RulesetStatus>, LimitError> {
+fn take_on(
+    limits: &[Limit],
+    reach: &Reach,
+    kept: &[Capability],
+) -> Result<Option<RulesetStatus>, LimitError> {
     nix::sys::prctl::set_no_new_privs()?;
     let mut files = None;
     for limit in limits {
         match limit {
             Limit::Files => files = Some(restrict(reach)?),
             Limit::Capabilities => {
-                keep_capabilities(&CapsHashSet::from([Capability::CAP_NET_ADMIN]))?;
+                keep_capabilities(&kept.iter().copied().collect())?;
             }
         }
     }

@@ -140,6 +140,7 @@ impl<D: Divert> Gateway<D> {
             control: control_path(&first.policy().gateway),
             settings: &settings.collect::<Vec<_>>(),
             programs: &D::programs(),
+            capabilities: &D::capabilities(),
             work: &|| D::check_rights().map_err(|error| error.to_string()),
         });
         // Threads start here: the file watch has one, too.

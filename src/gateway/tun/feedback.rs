@@ -70,7 +70,7 @@ impl Feedback {
     }
 
     /// Begins to read the queue of `worker`.
-    pub(super) fn begin(&self, worker: usize) -> Reading {
+    pub(in crate::gateway) fn begin(&self, worker: usize) -> Reading {
         let notes = self.notes.load();
         let at = NoteLayout::FIRST + NoteLayout::STRIDE * worker;
         let diverted = match notes
@@ -97,7 +97,7 @@ impl Feedback {
 }
 
 /// A queue that is being read.
-pub(super) struct Reading {
+pub(in crate::gateway) struct Reading {
     notes: Guard<Option<Arc<SharedMemory>>>,
     at: usize,
     diverted: u64,
@@ -105,7 +105,7 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Notes that everything was read that could be: `count` packets.
-    pub(super) fn end(self, count: usize) {
+    pub(in crate::gateway) fn end(self, count: usize) {
         let words = self
             .notes
             .as_deref()

@@ -9,7 +9,7 @@ use aya::programs::tc::SchedClassifierLink;
 use tracing::{debug, info, warn};
 
 use super::EbpfPlan;
-use super::programs::{Headers, Programs, ProgramsError, detach_leftovers, has_links};
+use super::programs::{Headers, Programs, detach_leftovers, has_links};
 use crate::gateway::divert::netlink::{Link, LinkKind};
 use crate::policy::FailMode;
 use crate::verify::Finding;
@@ -24,7 +24,6 @@ pub(super) struct Entries {
 #[derive(Debug)]
 struct Entry {
     name: String,
-    headers: Headers,
     held: Held,
 }
 
@@ -90,24 +89,28 @@ impl Entries {
         let before = PinnedLink::from_pin(&file).ok().map(Held::ByFile);
         let before = before.and_then(Held::release);
         let attached = programs.attach_entry(&link.name, link.index, headers, before);
-        let held = match attached {
-            Ok(link) if plan.on_failure == FailMode::Closed => pin(link, &file),
-            Ok(link) => Some(Held::ByProcess(link)),
-            Err(error) => {
-                // It may be gone again.
-                warn!("packets from {} are not judged: {error}", link.name);
-                None
-            }
+        let held = match (attached, plan.on_failure) {
+            (Ok(link), FailMode::Open) => Ok(Some(Held::ByProcess(link))),
+            (Ok(link), FailMode::Closed) => Ok(pin(link, &file)),
+            (Err(error), _) => Err(error),
         };
-        if let Some(held) = held {
-            info!("packets that enter from {} are judged", link.name);
-            let name = link.name.clone();
-            let entry = Entry {
-                name,
-                headers,
-                held,
-            };
-            self.entries.insert(link.index, entry);
+        let held = match held {
+            // What could not be kept by a file is attached once more.
+            Ok(None) => {
+                let attached = programs.attach_entry(&link.name, link.index, headers, None);
+                attached.map(Held::ByProcess)
+            }
+            Ok(Some(held)) => Ok(held),
+            Err(error) => Err(error),
+        };
+        match held {
+            Ok(held) => {
+                info!("packets that enter from {} are judged", link.name);
+                let name = link.name.clone();
+                self.entries.insert(link.index, Entry { name, held });
+            }
+            // It may be gone again.
+            Err(error) => warn!("packets from {} are not judged: {error}", link.name),
         }
     }
 
@@ -116,28 +119,6 @@ impl Entries {
         let entry = self.entries.remove(&index)?;
         drop(entry.held.release());
         Some(entry.name)
-    }
-
-    /// Has `programs` take the place of those that are attached.
-    pub(super) fn take_over(
-        &mut self,
-        plan: &EbpfPlan,
-        programs: &mut Programs,
-    ) -> Result<(), ProgramsError> {
-        for (index, entry) in std::mem::take(&mut self.entries) {
-            let Some(link) = entry.held.release() else {
-                continue;
-            };
-            let link = programs.take_over(link, Some((index, entry.headers)))?;
-            let held = match plan.on_failure {
-                FailMode::Open => Some(Held::ByProcess(link)),
-                FailMode::Closed => pin(link, &pin_of(&entry.name, index)),
-            };
-            if let Some(held) = held {
-                self.entries.insert(index, Entry { held, ..entry });
-            }
-        }
-        Ok(())
     }
 
     /// Detaches all.
@@ -169,7 +150,8 @@ fn pinned() -> Vec<PathBuf> {
     files.filter_map(|file| Some(file.ok()?.path())).collect()
 }
 
-/// Keeps the program of `link` attached by `file`, also when this process is killed. A kernel without links does so anyway.
+/// Keeps the program of `link` attached by `file`, also when this process is killed; `None`, with the program detached, if
+/// it cannot be kept so. A kernel without links keeps programs anyway.
 fn pin(link: SchedClassifierLink, file: &Path) -> Option<Held> {
     if !has_links() {
         return Some(Held::ByProcess(link));

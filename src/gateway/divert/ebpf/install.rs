@@ -3,14 +3,17 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::programs::tc::SchedClassifierLink;
+use caps::Capability;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::warn;
 
 use super::EbpfPlan;
 use super::entries::{self, Entries};
-use super::programs::{Programs, ProgramsError, Room, Target};
+use super::programs::{self, Programs, ProgramsError, Room, Target};
 use crate::filter::KernelTables;
 use crate::gateway::divert::Divert;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError};
@@ -28,7 +31,8 @@ pub struct Installation {
     netlink: Netlink,
     plan: EbpfPlan,
     prepared: Prepared,
-    leave: Option<SchedClassifierLink>,
+    /// The program at the filter's device, for as long as this is held.
+    _leave: SchedClassifierLink,
     entries: Entries,
     /// The traffic of each verdict in force that was reported before.
     reported: RefCell<Vec<Traffic>>,
@@ -42,7 +46,6 @@ pub struct Installation {
 #[derive(Debug)]
 pub struct Prepared {
     programs: Programs,
-    target: Target,
     writer: DeviceWriter,
     feedback: Feedback,
     arrivals: UnboundedReceiver<ArrivedProbe>,
@@ -87,6 +90,15 @@ impl Divert for Installation {
         Vec::new()
     }
 
+    /// Before Linux 5.19 a process without CAP_BPF may not even change a map.
+    fn capabilities() -> Vec<Capability> {
+        let mut kept = vec![Capability::CAP_NET_ADMIN];
+        if !programs::may_change_maps() {
+            kept.push(Capability::CAP_BPF);
+        }
+        kept
+    }
+
     fn written() -> Vec<PathBuf> {
         vec![entries::FOLDER.into()]
     }
@@ -124,7 +136,6 @@ impl Divert for Installation {
         feedback.note_in(programs.control().clone());
         Ok(Prepared {
             programs,
-            target,
             writer: device.writer().map_err(failed)?,
             feedback,
             arrivals,
@@ -151,7 +162,7 @@ impl Divert for Installation {
             netlink,
             plan,
             prepared,
-            leave: Some(leave),
+            _leave: leave,
             entries: Entries::default(),
             reported: RefCell::default(),
             suspects: BTreeSet::new(),
@@ -174,12 +185,18 @@ impl Divert for Installation {
         };
         let verdicts = before.verdicts().len();
         let programs = &mut self.prepared.programs;
-        let sums = if programs.room().fits(&plan.tables) {
-            programs.enforce(&plan.tables);
-            programs.passed_before(verdicts)
+        let plan = if programs.room().fits(&plan.tables) {
+            plan
         } else {
-            self.exchange_programs(&plan)?.passed(verdicts)
+            warn!(
+                "the policy is several times as large as the one at the start: all packets go to the filter until offramp is \
+                 restarted, which then makes room"
+            );
+            let tables = Arc::new(KernelTables::empty(plan.tables.generation()));
+            EbpfPlan { tables, ..plan }
         };
+        programs.enforce(&plan.tables);
+        let sums = programs.passed_before(verdicts);
         let last = self.increments(&before, sums);
         // The counters of the new tables begin at zero.
         self.reported.borrow_mut().clear();
@@ -283,19 +300,6 @@ impl Divert for Installation {
 }
 
 impl Installation {
-    /// Loads programs with room for `plan`, and has them take the place of those in force; returns these.
-    fn exchange_programs(&mut self, plan: &EbpfPlan) -> Result<Programs, EbpfError> {
-        let room = Room::of(&plan.tables);
-        let mut programs = Programs::load(self.prepared.target, room, plan.on_failure)?;
-        programs.enforce(&plan.tables);
-        self.prepared.feedback.note_in(programs.control().clone());
-        if let Some(link) = self.leave.take() {
-            self.leave = Some(programs.take_over(link, None)?);
-        }
-        self.entries.take_over(plan, &mut programs)?;
-        Ok(std::mem::replace(&mut self.prepared.programs, programs))
-    }
-
     /// The traffic of each verdict since it was reported last, given its sums by now.
     fn increments(&self, tables: &KernelTables, sums: Vec<Traffic>) -> Vec<(Verdict, Traffic)> {
         let before = self.reported.replace(sums.clone()).into_iter();

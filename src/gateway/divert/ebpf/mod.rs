@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use super::{DivertPlan, DivertSummary};
 use super::{names, netlink};
-use crate::filter::{CompiledPolicy, KernelTables};
+use crate::filter::{CompiledPolicy, Generation, KernelTables};
 use crate::policy::{DivertScope, FailMode, GatewayOptions};
 
 /// The programs and tables that one policy needs.
@@ -152,7 +152,7 @@ impl fmt::Display for EbpfPlan {
 /// # Errors
 /// The reason why they cannot be used here: the kernel, or the rights of this process.
 pub fn try_out() -> Result<(), EbpfError> {
-    let nothing = KernelTables::empty(crate::filter::Generation(0));
+    let nothing = KernelTables::empty(Generation(0));
     let target = programs::Target {
         index: 1,
         workers: 1,

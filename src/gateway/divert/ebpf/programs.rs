@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError};
@@ -63,11 +64,11 @@ pub(super) enum Headers {
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramsError {
     /// The kernel does not take the object.
-    #[error("the kernel does not load it: {}", chain(.0))]
-    Load(#[from] EbpfError),
+    #[error("the kernel does not load it: {}", chain(.0.as_ref()))]
+    Load(Box<EbpfError>),
     /// The kernel does not take a program, or does not attach it.
-    #[error("{}", chain(.0))]
-    Program(#[from] ProgramError),
+    #[error("{}", chain(.0.as_ref()))]
+    Program(Box<ProgramError>),
     /// A classifier queue of an interface.
     #[error("{}", chain(.0))]
     Classifier(#[from] TcError),
@@ -80,6 +81,18 @@ pub enum ProgramsError {
     /// The object lacks a part.
     #[error("the object has no {0}")]
     Missing(&'static str),
+}
+
+impl From<EbpfError> for ProgramsError {
+    fn from(error: EbpfError) -> Self {
+        Self::Load(Box::new(error))
+    }
+}
+
+impl From<ProgramError> for ProgramsError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(Box::new(error))
+    }
 }
 
 /// An error with its causes: the crate's own messages leave them out.
@@ -99,11 +112,11 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl Room {
-    /// Room for `tables`, and for a policy that grows.
+    /// Room for `tables`, and for a policy that grows: a running gateway has no right to make more.
     pub(super) fn of(tables: &KernelTables) -> Self {
         Self {
-            rows: (tables.rows().len() * 2).next_power_of_two().max(1024),
-            counters: (tables.verdicts().len() * 2).next_power_of_two().max(64),
+            rows: (tables.rows().len() * 4).next_power_of_two().max(4096),
+            counters: (tables.verdicts().len() * 4).next_power_of_two().max(256),
         }
     }
 
@@ -186,6 +199,14 @@ impl Programs {
     /// The room of each half.
     pub(super) fn room(&self) -> Room {
         self.room
+    }
+
+    /// Notes what a worker notes that has read and written everything.
+    #[cfg(test)]
+    pub(super) fn settle(&self) {
+        let feedback = crate::gateway::tun::Feedback::default();
+        feedback.note_in(Arc::clone(&self.control));
+        feedback.begin(0).end(0);
     }
 
     /// The entry program of Ethernet interfaces.
@@ -293,14 +314,14 @@ impl Programs {
         headers: Headers,
         before: Option<SchedClassifierLink>,
     ) -> Result<SchedClassifierLink, ProgramsError> {
-        if let Some(link) = before
-            && let Ok(link) = self.take_over(link, Some((index, headers)))
-        {
-            return Ok(link);
-        }
         let (program, address) = entry_of(headers);
         self.interfaces.insert(index, address, 0)?;
-        attach(classifier(&mut self.ebpf, program)?, interface)
+        let program = classifier(&mut self.ebpf, program)?;
+        // Replaced at once, it leaves no packet without a program.
+        if let Some(Ok(id)) = before.map(|link| program.attach_to_link(link)) {
+            return Ok(program.take_link(id)?);
+        }
+        attach(program, interface)
     }
 
     /// Attaches the program that leads packets back, to the filter's device.
@@ -309,25 +330,6 @@ impl Programs {
         device: &str,
     ) -> Result<SchedClassifierLink, ProgramsError> {
         attach(classifier(&mut self.ebpf, LEAVE)?, device)
-    }
-
-    /// Replaces the program of `link`, which is attached to an interface of such headers, by this one of `self`.
-    pub(super) fn take_over(
-        &mut self,
-        link: SchedClassifierLink,
-        at: Option<(u32, Headers)>,
-    ) -> Result<SchedClassifierLink, ProgramsError> {
-        let name = match at {
-            None => LEAVE,
-            Some((index, headers)) => {
-                let (program, address) = entry_of(headers);
-                self.interfaces.insert(index, address, 0)?;
-                program
-            }
-        };
-        let program = classifier(&mut self.ebpf, name)?;
-        let id = program.attach_to_link(link)?;
-        Ok(program.take_link(id)?)
     }
 
     /// Forgets an interface that is gone.
@@ -409,6 +411,11 @@ pub(super) fn has_links() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
+/// True if a process without CAP_BPF may change maps that it has open: Linux 5.19.
+pub(super) fn may_change_maps() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 19, 0))
+}
+
 /// The programs, compiled from `program.c` by `build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("program.o");
 
@@ -420,10 +427,10 @@ const LEAVE: &str = "leave";
 const MARK: u32 = 0x0ff7_a3b1;
 
 /// The longest time that a worker may leave a packet unread.
-pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The time to wait for running programs where the kernel does not tell when they have ended.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Interfaces of clients: ocserv makes one each.
 const MAX_INTERFACES: u32 = 16_384;

@@ -65,6 +65,8 @@ fn enter(programs: &mut Programs, packet: &[u8]) -> Outcome {
         repeat: 1,
         ..TestRunOptions::default()
     };
+    // Or packets that follow a diverted one would wait for it.
+    programs.settle();
     let run = programs.entry().test_run(options);
     match run.expect("the kernel runs it").return_value {
         // TC_ACT_UNSPEC and TC_ACT_REDIRECT (linux/pkt_cls.h).

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use caps::Capability;
+
 use super::nft::{self, Contents, NftError};
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use super::{firewall, preflight};
@@ -62,6 +64,10 @@ impl Divert for Installation {
 
     fn programs() -> Vec<PathBuf> {
         vec![nft::program()]
+    }
+
+    fn capabilities() -> Vec<Capability> {
+        vec![Capability::CAP_NET_ADMIN]
     }
 
     fn written() -> Vec<PathBuf> {
