@@ -82,6 +82,7 @@ fn main() {
     let run = Run {
         traffic: Traffic::prepare(&bed),
         bed: &bed,
+        rights,
         bpf,
     };
     run.check_agreement();
@@ -96,6 +97,7 @@ fn main() {
 struct Run<'a> {
     bed: &'a Bed,
     traffic: Traffic<'a>,
+    rights: Rights,
     /// The eBPF program, or the reason why there is none.
     bpf: Result<Bpf, String>,
 }
@@ -195,6 +197,7 @@ impl Run<'_> {
         let wanted = |peer: &Peer| match peer {
             Peer::Kernel => false,
             Peer::Ebpf => self.bpf.is_ok(),
+            Peer::Programs => self.rights == Rights::Root,
             Peer::Nftables | Peer::TunTokio | Peer::All | Peer::Offramp => true,
         };
         let peers = peers.iter().copied().filter(wanted);

@@ -32,7 +32,7 @@ pub(crate) fn start(bed: &Bed) {
     bed.on_gateway("ip link set plain0 txqueuelen 5000 up");
     bed.on_gateway("ip address add 192.0.0.8/32 dev plain0");
     bed.on_gateway(&format!("ip route add default dev plain0 table {TABLE}"));
-    let text = policy::as_file(Length::Ten, "all");
+    let text = policy::as_file(Length::Ten, "nftables", "all");
     let (policy, _) = offramp::policy::parse("bench.toml", text.as_bytes()).expect("a policy");
     let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small one");
     thread::spawn(move || runtime.block_on(filter(device, &policy)));

@@ -228,6 +228,7 @@ fn color(peer: Peer) -> &'static str {
         Peer::TunTokio => "#e0a55a",
         Peer::All => "#c9a0c9",
         Peer::Offramp => "#7a3f8f",
+        Peer::Programs => "#4f1f66",
     }
 }
 

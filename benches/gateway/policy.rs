@@ -80,7 +80,7 @@ impl Set {
 }
 
 /// Returns the policy file, with `divert` as `[gateway]` has it.
-pub(crate) fn as_file(length: Length, divert: &str) -> String {
+pub(crate) fn as_file(length: Length, diversion: &str, divert: &str) -> String {
     let list = |set: Set| {
         let prefixes = set.prefixes(length);
         let quoted: Vec<String> = prefixes.iter().map(|it| format!("\"{it}\"")).collect();
@@ -105,6 +105,7 @@ ports = ["{first}-{last}"]
 name = "Edge and Teams"
 addresses = [{publics}]
 [gateway]
+diversion = "{diversion}"
 divert = "{divert}"
 "#
     )

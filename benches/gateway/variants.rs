@@ -26,10 +26,12 @@ pub(crate) enum Peer {
     Ebpf,
     /// The obvious filter.
     TunTokio,
-    /// `offramp run`, `divert = "all"`.
+    /// `offramp run` by nftables, `divert = "all"`.
     All,
-    /// `offramp run` as it is by default, `divert = "suspects"`.
+    /// `offramp run` by nftables, `divert = "suspects"`.
     Offramp,
+    /// `offramp run` by eBPF, as it is by default.
+    Programs,
 }
 
 /// A peer, and the length of its policy.
@@ -55,7 +57,7 @@ impl Variant {
     /// Returns `true` if this peer exists with a long policy.
     pub(crate) fn can_be_long(self) -> bool {
         match self.peer {
-            Peer::Nftables | Peer::Ebpf | Peer::Offramp => true,
+            Peer::Nftables | Peer::Ebpf | Peer::Offramp | Peer::Programs => true,
             // Forwarding has no policy; the others differ from those above only in how packets get there.
             Peer::Kernel | Peer::TunTokio | Peer::All => false,
         }
@@ -72,6 +74,8 @@ impl Variant {
             (Peer::All, _) => "offramp, divert all",
             (Peer::Offramp, Length::Ten) => "offramp",
             (Peer::Offramp, Length::TenThousand) => "offramp, 10k prefixes",
+            (Peer::Programs, Length::Ten) => "offramp by eBPF",
+            (Peer::Programs, Length::TenThousand) => "offramp by eBPF, 10k prefixes",
         }
     }
 
@@ -101,8 +105,11 @@ impl Variant {
                 }
                 Work::TunTokio
             }
-            Peer::All => Work::Offramp(Offramp::start(bed, self.length, "all")),
-            Peer::Offramp => Work::Offramp(Offramp::start(bed, self.length, "suspects")),
+            Peer::All => Work::Offramp(Offramp::start(bed, self.length, "nftables", "all")),
+            Peer::Offramp => {
+                Work::Offramp(Offramp::start(bed, self.length, "nftables", "suspects"))
+            }
+            Peer::Programs => Work::Offramp(Offramp::start(bed, self.length, "ebpf", "suspects")),
         };
         Running { bed, work }
     }
@@ -159,9 +166,9 @@ struct Offramp {
 }
 
 impl Offramp {
-    fn start(bed: &Bed, length: Length, divert: &str) -> Self {
+    fn start(bed: &Bed, length: Length, diversion: &str, divert: &str) -> Self {
         let file = format!("{SCRATCH}/policy.toml");
-        fs::write(&file, policy::as_file(length, divert)).expect("a file in memory");
+        fs::write(&file, policy::as_file(length, diversion, divert)).expect("a file in memory");
         let namespace = bed.gateway.path();
         let (ready, started) = mpsc::channel();
         let parent = thread::spawn(move || {

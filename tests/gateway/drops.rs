@@ -354,7 +354,7 @@ fn a_disk_that_takes_nothing_keeps_the_gateway_from_nothing() {
         let disk = Disk::new(&site, "size=1m,ro");
         let log = disk.path("drops.jsonl");
         let mut gateway = start(&site, &format!("drop_log = \"{log}\""), &[]);
-        gateway.wait_for_log("Read-only file system; traffic goes on");
+        gateway.wait_for_log("Read-only file system (os error 30); traffic goes on");
         assert_judges(&site);
         disk.remount("rw");
         gateway.wait_for_log("succeeds again");
@@ -438,7 +438,7 @@ fn a_log_on_standard_output_survives_whoever_reads_it() {
         // And one that closes the pipe.
         drop(reader);
         poll("the end of the pipe", || {
-            said("Broken pipe; traffic goes on")
+            said("Broken pipe (os error 32); traffic goes on")
         });
         assert_judges(&site);
         signal(child.id(), "TERM");

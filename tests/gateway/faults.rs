@@ -280,7 +280,7 @@ fn a_reload_without_memory_is_refused_or_the_fail_mode_holds() {
             let mut gateway = site.start(&options);
             limit(&gateway, "--core=0");
             let most = (memory(&gateway, "VmSize:") << 10) + (headroom << 20);
-            limit(&gateway, &format!("--as={most}"));
+            limit(&gateway, &format!("--as={most}:"));
             let policy = plain::policy(&site.folder, &options) + &huge;
             site.folder.write("policy.toml", policy);
             let stat = format!("/proc/{}/stat", gateway.pid());
@@ -323,6 +323,8 @@ fn a_reload_without_memory_is_refused_or_the_fail_mode_holds() {
                 let reloads = &site.status()["reloads"];
                 let taken = reloads["taken"].as_u64();
                 assert_eq!(reloads["refused"].as_u64(), taken.map(|taken| 1 - taken));
+                // A stop starts a program.
+                limit(&gateway, "--as=unlimited:");
                 assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
             }
             site.offramp(&["run", "--cleanup"]).success();

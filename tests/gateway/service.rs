@@ -302,7 +302,7 @@ fn a_kernel_without_landlock_is_no_obstacle() {
             .args([env!("CARGO_BIN_EXE_offramp"), "run", &policy]);
         let log = site.folder.path("gateway.log");
         let mut gateway = Daemon::start(&site.concentrator, "offramp run", log, &mut command);
-        gateway.wait_for_log("the kernel has no Landlock to limit files with");
+        gateway.wait_for_log("the kernel has no Landlock to restrict files with");
         gateway.wait_for_log("ready: ");
         assert!(site.is_answered(OFFICE, DNS, 100));
     });

@@ -18,7 +18,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use skip::{is_installed, skip};
+pub use skip::{is_installed, may_load_programs, skip};
 
 /// No command of a test takes nearly this long; one that does is considered hung.
 pub const TIME_LIMIT: Duration = Duration::from_secs(60);

@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{is_installed, read_all, run, skip, test_of, wait};
+use super::{is_installed, may_load_programs, read_all, run, skip, test_of, wait};
 
 /// Any event that a test waits for happens within this time, or never.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -111,6 +111,9 @@ fn in_sandboxes_of(diversions: &[Diversion], test: &str, programs: &[&str], body
 
 /// Runs `test` again, in a sandbox.
 fn run_inside(diversion: Diversion, test: &str) {
+    if diversion == Diversion::Ebpf && !may_load_programs() {
+        return;
+    }
     let isolated = [
         "--net",
         "--mount",

@@ -23,6 +23,27 @@ pub fn skip(why: &str) {
     _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
+/// Returns `true` if this process may load eBPF programs: as root of the first user namespace, with CAP_SYS_ADMIN or CAP_BPF
+/// (bits 21 and 39, linux/capability.h). A machine whose root may not has nothing to install or to switch on, so the skip is
+/// reported in CI, too, and fails nothing there.
+pub fn may_load_programs() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let is_first = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let may = is_first && mask.is_some_and(|mask| mask & (1 << 21 | 1 << 39) != 0);
+    if !may {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test");
+        _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: this user may load no eBPF programs; run the tests as root"
+        );
+    }
+    may
+}
+
 /// Returns `true` if the program `name` can be started; reports a skip if not. `tests/run` installs the programs.
 #[track_caller]
 pub fn is_installed(name: impl AsRef<OsStr>) -> bool {
