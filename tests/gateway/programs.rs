@@ -111,6 +111,23 @@ fn firewalls_and_reverse_path_filters_need_no_change() {
 }
 
 #[test]
+fn neighbors_are_found_where_unknown_sources_are_dropped() {
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("neighbors");
+        site.echo(OFFICE6, DNS);
+        let _gateway = site.start("divert = \"all\"\n[filter]\nunknown_source = \"drop\"");
+        for host in [&site.client, &site.concentrator] {
+            host.ip("-6 neigh flush dev tun0");
+        }
+        // From its link-local address, which is in no pool.
+        let mut ping = Command::new("ping");
+        ping.args(["-c", "1", "-W", "5", "ff02::1%tun0"]);
+        site.client.run(&mut ping).success();
+        assert!(site.is_answered(OFFICE6, DNS, 100));
+    });
+}
+
+#[test]
 fn a_stopped_process_costs_a_moment_and_traffic_is_judged_again_behind_it() {
     in_ebpf_sandbox(&[], || {
         let site = PlainSite::new("stopped");

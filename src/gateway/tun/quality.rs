@@ -33,7 +33,7 @@ pub const LOSS_BOUNDS: [u64; 6] = [0, 5_000, 10_000, 20_000, 50_000, 100_000];
 /// Bounds of the histogram of jitter, in microseconds.
 pub const JITTER_BOUNDS: [u64; 6] = [2_000, 5_000, 10_000, 20_000, 50_000, 100_000];
 
-/// Sums of streams by client pool and kind of peer; `None` sums the pools beyond [`MAX_GROUPS`].
+/// Sums of streams by client pool and kind of peer; `None` sums the pools beyond `MAX_GROUPS`.
 pub type Groups = BTreeMap<(Option<IpNet>, Peer), Group>;
 
 /// Sums of the streams of one client pool to one kind of peer.

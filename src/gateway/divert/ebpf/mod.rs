@@ -18,7 +18,7 @@
 //! it from a route of the source would let a client send as another. The programs only ever pass packets or lead them on:
 //! drops are the filter's alone.
 //!
-//! A worker that reads nothing for [a quarter of a second](programs::PATIENCE), because it was stopped or hangs, is
+//! A worker that reads nothing for a quarter of a second, because it was stopped or hangs, is
 //! noticed by the entry program itself: it passes everything (`on_failure = "open"`) until the worker reads again.
 
 mod entries;

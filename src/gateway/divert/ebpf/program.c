@@ -6,10 +6,8 @@
 //   ▲                         └─ everything else ──▶ offramp0 ──▶ filter (userspace): forward or drop
 //   └──── marked ◀── leave ◀─────────────────────────── offramp0 ◀── what it forwards
 //
-// entry_ip and entry_ethernet run where packets enter from a VPN interface, leave where the filter writes them back.
-// No verdict is given here: a packet passes if every packet with its addresses, protocol and ports is forwarded, which
-// the filter's tables say; whatever is not plain goes to the filter. A packet that returns is marked, and enters once more
-// at the interface that it came from: firewalls, connection tracking and counters of later stages see it once.
+// A packet passes if every packet with its addresses, protocol and ports is forwarded, which the filter's tables say;
+// whatever is not plain goes to the filter. What returns is marked, and enters once more at the interface that it came from.
 //
 // Tables are rows of 256 cells, in one array. A cell either ends the lookup or is the number of the row that the next
 // byte selects a cell of: addresses are looked up byte by byte, and so are ports.
@@ -308,6 +306,14 @@ static __always_inline __u32 flow_of_ipv4(const struct ipv4 *ip)
     return mix(word(ip->source) ^ word(ip->destination) * 7);
 }
 
+// True if no router forwards the packet, by its source (fe80::/10) or its destination (ff01::/16, ff02::/16): neighbor
+// discovery of an Ethernet interface, for one. RFC 4291 §2.5.6 and §2.7.
+static __always_inline int is_of_link(const struct ipv6 *ip)
+{
+    return (ip->source[0] == 0xfe && (ip->source[1] & 0xc0) == 0x80) ||
+           (ip->destination[0] == 0xff && (ip->destination[1] & 0x0f) <= 2);
+}
+
 static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
 {
     __u32 mark = skb->mark, is_probe = mark == MARK + 1;
@@ -354,6 +360,8 @@ static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
         struct ipv6 *ip = data + link;
         if ((void *)(ip + 1) > end)
             return divert(skb, control, link, 0);
+        if (is_of_link(ip))
+            return PASS;
         flow = flow_of_ipv6(ip);
         __u32 says = bpf_ntohs(ip->length);
         if (ip->version >> 4 == 6 && says >= 4 && says + 40 <= length &&

@@ -77,13 +77,19 @@ fn enter(programs: &mut Programs, packet: &[u8]) -> Outcome {
     }
 }
 
-/// True if the kernel runs a program on the packet: it has a whole IP header, and a page has room for it.
+/// True if the kernel runs a program on the packet (it has a whole IP header, and a page has room for it), and if routers
+/// forward it: the program leaves neighbor discovery alone.
 fn is_run(packet: &[u8]) -> bool {
-    let shortest = match packet.first() {
-        Some(first) if first >> 4 == 6 => 40,
-        _ => 20,
-    };
-    (shortest..=3_000).contains(&packet.len())
+    match packet {
+        [0x60..0x70, ..] => {
+            let is_of_link = |packet: &[u8]| {
+                packet[8] == 0xfe && packet[9] & 0xc0 == 0x80
+                    || packet[24] == 0xff && packet[25] & 0x0f <= 2
+            };
+            (40..=3_000).contains(&packet.len()) && !is_of_link(packet)
+        }
+        _ => (20..=3_000).contains(&packet.len()),
+    }
 }
 
 /// Runs the program on `packets`, and compares: what passes is forwarded, for the same reason and rule, and counted so.
