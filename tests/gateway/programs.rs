@@ -117,7 +117,7 @@ fn neighbors_are_found_where_unknown_sources_are_dropped() {
         site.echo(OFFICE6, DNS);
         let _gateway = site.start("divert = \"all\"\n[filter]\nunknown_source = \"drop\"");
         for host in [&site.client, &site.concentrator] {
-            host.ip("-6 neigh flush dev tun0");
+            host.ip("neigh flush dev tun0");
         }
         // From its link-local address, which is in no pool.
         let mut ping = Command::new("ping");

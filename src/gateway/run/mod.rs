@@ -69,7 +69,7 @@ fn choose(policy: &CompiledPolicy) -> Choice {
     match policy.policy().gateway.diversion {
         DiversionChoice::Ebpf => Choice::Ebpf,
         DiversionChoice::Nftables => Choice::Nftables,
-        DiversionChoice::Auto => match ebpf::try_out() {
+        DiversionChoice::Auto => match ebpf::try_out(policy.policy().gateway.on_failure) {
             Ok(()) => Choice::Ebpf,
             Err(error) => {
                 info!("diversion by nftables, since eBPF cannot be used here: {error}");

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::SchedClassifierLink;
+use nix::sys::statfs::{FsType, statfs};
+use nix::unistd::{AccessFlags, access};
 use tracing::{debug, info, warn};
 
 use super::EbpfPlan;
@@ -173,6 +176,27 @@ fn pin(link: SchedClassifierLink, file: &Path) -> Option<Held> {
         }
     }
 }
+
+/// Checks that programs can be kept attached when the process is killed: by files, on kernels with links.
+///
+/// # Errors
+/// The reason why they cannot.
+pub(super) fn check_files() -> io::Result<()> {
+    if !has_links() {
+        return Ok(());
+    }
+    let parent = Path::new(FOLDER).parent().unwrap_or(Path::new("/"));
+    if statfs(parent)?.filesystem_type() != FsType(BPF_FILE_SYSTEM) {
+        return Err(io::Error::other("it is no BPF file system"));
+    }
+    match fs::create_dir(FOLDER) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(access(FOLDER, AccessFlags::W_OK | AccessFlags::X_OK)?),
+    }
+}
+
+/// `BPF_FS_MAGIC` (linux/magic.h).
+const BPF_FILE_SYSTEM: i64 = 0xcafe_4a11;
 
 fn pin_of(interface: &str, index: u32) -> PathBuf {
     Path::new(FOLDER).join(format!("{interface}:{index}"))

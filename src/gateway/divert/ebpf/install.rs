@@ -68,6 +68,9 @@ pub enum EbpfError {
         /// The reason.
         source: ProgramsError,
     },
+    /// No file can keep the programs attached.
+    #[error("on_failure = \"closed\" would not hold after a kill: {folder}: {0}", folder = entries::FOLDER)]
+    Files(std::io::Error),
     /// The device lacks what the programs need.
     #[error("eBPF: the device {0} cannot be used: {1}")]
     Device(String, std::io::Error),

@@ -147,11 +147,14 @@ impl fmt::Display for EbpfPlan {
     }
 }
 
-/// Loads the programs and gives them up again.
+/// Loads the programs and gives them up again; checks that what fails closed can be kept so.
 ///
 /// # Errors
 /// The reason why they cannot be used here: the kernel, or the rights of this process.
-pub fn try_out() -> Result<(), EbpfError> {
+pub fn try_out(on_failure: FailMode) -> Result<(), EbpfError> {
+    if on_failure == FailMode::Closed {
+        entries::check_files().map_err(EbpfError::Files)?;
+    }
     let nothing = KernelTables::empty(Generation(0));
     let target = programs::Target {
         index: 1,
