@@ -37,6 +37,7 @@ use std::sync::Arc;
 use super::{DivertPlan, DivertSummary};
 use super::{names, netlink};
 use crate::filter::{CompiledPolicy, Generation, KernelTables};
+use crate::plan::diverted;
 use crate::policy::{DivertScope, FailMode, GatewayOptions};
 
 /// The programs and tables that one policy needs.
@@ -50,6 +51,8 @@ pub struct EbpfPlan {
     pub on_failure: FailMode,
     /// The filter's tap device.
     pub device: String,
+    /// Prefixes that a rule speaks of; 0 where everything is diverted.
+    prefixes: usize,
     /// The packets that the policy forwards for certain.
     tables: Arc<KernelTables>,
 }
@@ -58,9 +61,12 @@ impl DivertPlan for EbpfPlan {
     fn of(policy: &CompiledPolicy) -> Self {
         let gateway = &policy.policy().gateway;
         // The tables leave spoofed sources to the judge, who drops them.
-        let tables = match gateway.divert {
-            DivertScope::All => KernelTables::empty(policy.generation()),
-            DivertScope::Policy | DivertScope::Suspects => KernelTables::of(policy),
+        let (tables, prefixes) = match gateway.divert {
+            DivertScope::All => (KernelTables::empty(policy.generation()), 0),
+            DivertScope::Policy | DivertScope::Suspects => {
+                let prefixes = diverted(policy.policy()).prefixes().count();
+                (KernelTables::of(policy), prefixes)
+            }
         };
         let interfaces = policy.policy().vpn.interfaces.iter();
         Self {
@@ -71,6 +77,7 @@ impl DivertPlan for EbpfPlan {
                 || GatewayOptions::DEVICE.to_owned(),
                 |device| device.value.clone(),
             ),
+            prefixes,
             tables: Arc::new(tables),
         }
     }
@@ -80,7 +87,7 @@ impl DivertPlan for EbpfPlan {
             interfaces: self.interfaces.clone(),
             device: self.device.clone(),
             scope: self.scope,
-            prefixes: self.tables.rows().len(),
+            prefixes: self.prefixes,
             on_failure: self.on_failure,
         }
     }
