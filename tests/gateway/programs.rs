@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
-use crate::site::{Daemon, in_ebpf_sandbox, poll};
+use crate::site::{Daemon, in_ebpf_sandbox, in_sandbox, poll};
 use crate::support::{run, signal};
 
 /// A service at a media port that the policy allows.
@@ -194,7 +194,7 @@ fn a_stopped_process_lets_nothing_pass_that_is_diverted_where_it_is_closed() {
 
 #[test]
 fn a_bypass_passes_everything_and_says_so_until_it_is_off() {
-    in_ebpf_sandbox(&[], || {
+    in_sandbox(&[], || {
         let site = PlainSite::new("bypass");
         site.echo(OFFICE, MEDIA);
         let mut gateway = site.start("");
@@ -207,6 +207,10 @@ fn a_bypass_passes_everything_and_says_so_until_it_is_off() {
         let text = site.offramp(&["status", "--control", &socket]).success();
         assert!(text.contains("BYPASS IS ON"), "{text}");
         gateway.wait_for_log("bypass is on: everything passes unjudged");
+        // A reload is no end of it.
+        gateway.signal("HUP");
+        gateway.wait_for_log("reloaded: ");
+        assert!(site.is_answered(OFFICE, MEDIA, 100), "it is on");
         site.offramp(&["bypass", "off", "--control", &socket])
             .success();
         assert!(!site.is_answered(OFFICE, MEDIA, 100));

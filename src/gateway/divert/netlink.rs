@@ -123,15 +123,8 @@ impl Netlink {
     /// # Errors
     /// [`NetlinkError`].
     pub async fn interfaces(&self) -> Result<Vec<String>, NetlinkError> {
-        let links: Vec<LinkMessage> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|error| failed("list the interfaces", error))?;
-        Ok(links.iter().filter_map(name_of).collect())
+        let links = self.links().await?;
+        Ok(links.into_iter().map(|link| link.name).collect())
     }
 
     /// Returns all interfaces.

@@ -245,7 +245,6 @@ impl Programs {
         let tables = (first_counter as u64) << 32 | first_row as u64;
         // From here on, what passes must not overtake what was diverted before, if anything was.
         let settling = if self.is_enforced { self.workers } else { 0 };
-        self.is_enforced = true;
         for worker in 0..settling {
             self.set(
                 NoteLayout::FIRST + NoteLayout::STRIDE * worker + NoteLayout::SETTLING,
@@ -253,7 +252,11 @@ impl Programs {
             );
         }
         self.control.words()[TABLES].store(tables, Ordering::Release);
-        self.set(BYPASS, 0);
+        // A bypass by command outlasts a reload.
+        if !self.is_enforced {
+            self.set(BYPASS, 0);
+        }
+        self.is_enforced = true;
         self.half = half;
         if await_programs().is_err() {
             // A program runs for less than a microsecond, but its processor may be taken away from it.

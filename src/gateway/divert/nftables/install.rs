@@ -27,6 +27,8 @@ pub struct Installation {
     /// The index of the filter's device.
     device: u32,
     installed: Diversion,
+    /// True if no packet is to be marked, by command.
+    bypassed: bool,
     /// The table of marks as the kernel listed it after the installation; `None` if another program changed it before.
     table: Option<Contents>,
 }
@@ -103,6 +105,7 @@ impl Divert for Installation {
             netlink,
             device: 0,
             installed: plan,
+            bypassed: false,
             table: None,
         };
         match installation.install_all().await {
@@ -165,6 +168,7 @@ impl Divert for Installation {
         let mut missing = Vec::new();
         let now = run_nft(nft::contents).await?;
         let difference = match &self.table {
+            _ if self.bypassed => None,
             Some(installed) => Contents::difference(now.as_ref(), installed),
             None => Some("the nftables table".to_owned()),
         };
@@ -188,8 +192,8 @@ impl Divert for Installation {
     async fn bypass(&mut self, on: bool) -> Result<(), DivertError> {
         if on {
             run_nft(nft::remove).await?;
-            return Ok(());
         }
+        self.bypassed = on;
         let diversion = self.installed.clone();
         self.install_marks(&diversion).await
     }
@@ -276,7 +280,11 @@ impl Installation {
         Ok(())
     }
 
+    /// Under a bypass there are none.
     async fn install_marks(&mut self, diversion: &Diversion) -> Result<(), DivertError> {
+        if self.bypassed {
+            return Ok(());
+        }
         let diversion = diversion.clone();
         self.table = run_nft(move || nft::install(&diversion)).await?;
         Ok(())
