@@ -163,4 +163,15 @@ mod tests {
             ["203.0.113.9:9 default", "0.0.0.1:1024 media: media"]
         );
     }
+
+    #[test]
+    fn destinations_that_meet_another_verdict_are_passed_over() {
+        let site = "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n\
+                    [[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\", \"203.0.113.9\"]\n\
+                    [[allow]]\nname = \"pool\"\nto = [\"10.1.0.10\"]\nlifts = [\"servers\"]\n";
+        assert_eq!(
+            told(site),
+            ["192.0.2.9:9 default", "203.0.113.9:1024 servers: pool"]
+        );
+    }
 }

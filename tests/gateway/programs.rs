@@ -119,9 +119,16 @@ fn neighbors_are_found_where_unknown_sources_are_dropped() {
         for host in [&site.client, &site.concentrator] {
             host.ip("neigh flush dev tun0");
         }
-        // From its link-local address, which is in no pool.
+        // From the client's link-local address, which is in no pool, to the concentrator's.
+        let mut show = Command::new("ip");
+        show.args([
+            "-json", "-6", "address", "show", "dev", "tun0", "scope", "link",
+        ]);
+        let shown = site.concentrator.run(&mut show).json();
+        let address = shown[0]["addr_info"][0]["local"].as_str();
+        let address = format!("{}%tun0", address.expect("an address of the link"));
         let mut ping = Command::new("ping");
-        ping.args(["-c", "1", "-W", "5", "ff02::1%tun0"]);
+        ping.args(["-c", "1", "-W", "5", &address]);
         site.client.run(&mut ping).success();
         assert!(site.is_answered(OFFICE6, DNS, 100));
     });
