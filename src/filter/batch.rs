@@ -13,7 +13,7 @@ use super::memory::{Capacity, Memory};
 use super::ports::PortFunction;
 use super::{CompiledPolicy, Generation};
 use crate::address::{ClassNumber, FewRanges, NO_CLASS, Number};
-use crate::packet::media::{Profile, Segment};
+use crate::packet::media::{Look, Profile, Segment};
 use crate::packet::{PlainPacket, Protocol, Received, plain_ipv4, plain_ipv6};
 use crate::verdict::Verdict;
 
@@ -27,6 +27,8 @@ pub struct Judge {
     v6: Lanes<u128>,
     /// Lanes of the packets of a batch that are not plain.
     rare: [u8; Self::BATCH],
+    /// Of the batch that was judged last, a bit for each lane: it is not plain, or its flow may still show to be media.
+    uncertain: u64,
 }
 
 /// The number of packets of each kind in a batch.
@@ -49,6 +51,7 @@ impl Judge {
             v4: Lanes::new(0),
             v6: Lanes::new(0),
             rare: [0; Self::BATCH],
+            uncertain: u64::MAX,
         }
     }
 
@@ -78,6 +81,13 @@ impl Judge {
     pub fn judge_one(&mut self, policy: &CompiledPolicy, packet: Received<'_>) -> Verdict {
         self.adopt(policy);
         policy.judge(packet, &mut self.memory)
+    }
+
+    /// True if packet number `lane` of the last [`BATCH`](Self::BATCH) that was judged speaks for its flow: every plain
+    /// packet with its addresses, protocol and ports gets the same verdict, if that is to forward; but for one with the
+    /// cookie of STUN (UDP) or at the start of a connection (TCP).
+    pub fn is_certain(&self, lane: usize) -> bool {
+        lane < Self::BATCH && self.uncertain >> lane & 1 == 0
     }
 
     /// First fragments evicted for lack of room: the non-first fragments of their datagrams are forwarded.
@@ -111,6 +121,10 @@ impl Judge {
         verdicts: &mut [Verdict],
     ) {
         let counts = self.read(packets);
+        self.uncertain = 0;
+        for &lane in &self.rare[..counts.rare] {
+            self.uncertain |= 1 << lane;
+        }
         let recognition = policy.recognition();
         if recognition.is_none() {
             for &lane in &self.rare[..counts.rare] {
@@ -164,7 +178,10 @@ impl Judge {
                 }
                 _ if verdict.is_media_rule() => {
                     let part = Segment::of_plain(packet.bytes);
-                    *verdict = self.memory.recognize(*verdict, profile, *packet, part);
+                    let (recognized, look) =
+                        self.memory.recognize(*verdict, profile, *packet, part);
+                    *verdict = recognized;
+                    self.uncertain |= u64::from(look == Look::Undecided) << lane;
                 }
                 _ => {}
             }

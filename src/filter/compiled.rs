@@ -260,7 +260,9 @@ impl CompiledPolicy {
                 let verdict = self.ports.verdict(function, source, port);
                 match self.recognition {
                     Some(profile) if verdict.is_media_rule() => {
-                        memory.recognize(verdict, profile, received, Segment::of(&packet))
+                        memory
+                            .recognize(verdict, profile, received, Segment::of(&packet))
+                            .0
                     }
                     _ => verdict,
                 }

@@ -23,7 +23,7 @@ use super::{CompiledPolicy, Generation};
 use crate::address::ClassNumber;
 use crate::address::ranges::{Prefix, Range, flatten};
 use crate::packet::Protocol;
-use crate::verdict::{Action, Verdict};
+use crate::verdict::{Action, Reason, Verdict};
 
 /// Tables for the kernel, of one policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct KernelTables {
     rows: Vec<Row>,
     /// The verdict that each counter counts, from counter 1 on.
     verdicts: Vec<Verdict>,
+    /// The cell of each verdict.
+    results: HashMap<Verdict, u16>,
     is_partial: bool,
 }
 
@@ -72,6 +74,7 @@ impl KernelTables {
             // The policy was compiled from the same prefixes and addresses.
             builder.add_ipv4(&ranges(classes.v4)?);
             builder.add_ipv6(&ranges(classes.v6)?);
+            builder.add_verdicts(policy);
             Some(builder)
         });
         match built {
@@ -79,6 +82,7 @@ impl KernelTables {
                 generation: policy.generation(),
                 rows: built.rows,
                 verdicts: built.verdicts,
+                results: built.results,
                 is_partial: built.is_partial,
             },
             None => Self {
@@ -97,6 +101,7 @@ impl KernelTables {
             generation,
             rows,
             verdicts: Vec::new(),
+            results: HashMap::new(),
             is_partial: false,
         }
     }
@@ -114,6 +119,12 @@ impl KernelTables {
     /// The verdict of each counter that the policy uses, from counter 1 on.
     pub fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
+    }
+
+    /// The counter of packets that are forwarded by `verdict`; `None` if there is none.
+    pub fn counter(&self, verdict: Verdict) -> Option<u16> {
+        let counter = self.results.get(&verdict)? & !RESULT;
+        (counter != 0).then_some(counter)
     }
 
     /// True if there was too little room, so that the judge is asked more than it has to be.
@@ -258,6 +269,14 @@ impl Builder {
         };
         self.results.insert(verdict, cell);
         cell
+    }
+
+    /// Adds counters of verdicts that take more than a destination: a source port, or evidence.
+    fn add_verdicts(&mut self, policy: &CompiledPolicy) {
+        self.result(Some(Verdict::forward(Reason::Default)));
+        for verdict in policy.ports().verdicts() {
+            self.result(Some(verdict));
+        }
     }
 
     fn add_ipv4(&mut self, ranges: &[Range<u128>]) {

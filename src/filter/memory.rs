@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::packet::media::{FlowKey, FlowTable, Profile, Recognized, Segment};
+use crate::packet::media::{FlowKey, FlowTable, Look, Profile, Segment};
 use crate::packet::{FragmentTable, Received};
 use crate::verdict::{Reason, Verdict};
 
@@ -70,7 +70,8 @@ impl Memory {
         }
     }
 
-    /// The verdict on `packet`, which `rule` blocks if it is media; `part` is its flow and its segment.
+    /// The verdict on `packet`, which `rule` blocks if it is media, and what is known of its flow; `part` is the flow and its
+    /// segment.
     #[inline]
     pub(super) fn recognize(
         &mut self,
@@ -78,20 +79,21 @@ impl Memory {
         profile: Profile,
         packet: Received<'_>,
         part: Option<(FlowKey, Segment<'_>)>,
-    ) -> Verdict {
-        let recognized = match (part, &mut self.flows) {
+    ) -> (Verdict, Look) {
+        let look = match (part, &mut self.flows) {
             (Some((key, segment)), Some(flows)) => match (packet.datagram, segment) {
                 (Some(datagram), Segment::Udp { payload, .. }) => {
                     look_at_each(flows, profile, &key, payload, datagram, packet.at)
                 }
                 _ => flows.look(profile, &key, segment, packet.at),
             },
-            _ => None,
+            _ => Look::Undecided,
         };
-        match recognized {
-            Some(recognized) => rule.because_of(recognized),
-            None => Verdict::forward(Reason::Default),
-        }
+        let verdict = match look {
+            Look::Media(recognized) => rule.because_of(recognized),
+            Look::Undecided | Look::NotMedia => Verdict::forward(Reason::Default),
+        };
+        (verdict, look)
     }
 
     /// First fragments evicted before their lifetime ended.
@@ -119,12 +121,14 @@ fn look_at_each(
     payload: &[u8],
     datagram: NonZeroU16,
     now: Duration,
-) -> Option<Recognized> {
+) -> Look {
     let datagrams = payload.chunks(datagram.get().into());
-    datagrams.fold(None, |found, payload| {
+    datagrams.fold(Look::Undecided, |found, payload| {
         let size = payload.len();
         let segment = Segment::Udp { payload, size };
-        let here = flows.look(profile, key, segment, now);
-        found.or(here)
+        match (found, flows.look(profile, key, segment, now)) {
+            (Look::Media(_), _) => found,
+            (_, here) => here,
+        }
     })
 }

@@ -104,6 +104,14 @@ impl PortFunctions {
         }
     }
 
+    /// Every verdict that a packet with ports can get, some of them more than once.
+    pub(super) fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        self.cells.iter().filter_map(|decision| match decision {
+            Decision::Verdict(verdict) => Some(*verdict),
+            Decision::SourcePort(_) => None,
+        })
+    }
+
     /// The map shared by all functions of destination ports, if there is one.
     pub(super) fn shared_map(&self) -> Option<&SharedMap> {
         self.shared.as_ref()

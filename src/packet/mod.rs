@@ -51,6 +51,14 @@ pub enum Protocol {
 
 impl Protocol {
     /// The protocol with this number in the IP header; `None` for any but TCP and UDP.
+    /// Its number in IP headers.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
     const fn from_number(number: u8) -> Option<Self> {
         match number {
             6 => Some(Self::Tcp),

@@ -341,6 +341,13 @@ impl Backend for TunBackend {
             self.judge_probes(judgement, at);
         }
         let count = traffic;
+        let diverted = match self.framing {
+            Framing::Ip => 0,
+            Framing::Ethernet => frames
+                .clone()
+                .filter(|it| ProbeHeader::is_diverted(it))
+                .count(),
+        };
         for (packet, frame) in packets.iter_mut().zip(frames.clone()) {
             // A frame shorter than its headers holds no packet: an empty one is malformed.
             *packet = match self.framing.split(frame) {
@@ -371,6 +378,7 @@ impl Backend for TunBackend {
         let sent = self.queue.send(writes, lost);
         self.counters.note_batching(self.queue.has_ring());
         sent.map_err(|error| self.failed(error))?;
+        reading.settle(diverted);
         Ok(Progress::More)
     }
 }

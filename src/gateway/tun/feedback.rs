@@ -4,13 +4,16 @@
 //! diverts. A worker that does not erase the note in time counts as hung, and one that has found its queue empty has
 //! written everything that was counted before.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::filter::Generation;
 use crate::gateway::sys::memory::SharedMemory;
+use crate::packet::media::FlowKey;
 use crate::packet::virtio::{Framing, VirtioHeader};
 use crate::verdict::Verdict;
 
@@ -19,6 +22,17 @@ use crate::verdict::Verdict;
 pub struct Feedback {
     notes: Arc<ArcSwapOption<SharedMemory>>,
     probes: Option<UnboundedSender<ArrivedProbe>>,
+    flows: Option<Arc<dyn ClearFlows>>,
+}
+
+/// A diversion that need not lead a flow to the filter any more, once that has decided.
+pub trait ClearFlows: fmt::Debug + Send + Sync {
+    /// Has the packets of `flow` forwarded by `verdict`, which the policy of this generation gives all of them, but for one
+    /// that begins a connection or has the cookie of STUN.
+    fn clear(&self, generation: Generation, flow: &FlowKey, verdict: Verdict);
+
+    /// Has the packets of `flow` judged again: one of those that are judged all the same was media.
+    fn forget(&self, generation: Generation, flow: &FlowKey);
 }
 
 /// A packet of a self-test that a worker has read and judged.
@@ -47,7 +61,7 @@ impl NoteLayout {
     const WAITING_SINCE: usize = 0;
     /// Packets that were led to it.
     const DIVERTED: usize = 1;
-    /// As many of them it had read and written when it found its queue empty.
+    /// As many of them, the oldest, it has read and written, or were lost before.
     const SETTLED: usize = 2;
     /// Set at a change of tables.
     pub const SETTLING: usize = 3;
@@ -60,8 +74,22 @@ impl Feedback {
         let feedback = Self {
             notes: Arc::default(),
             probes: Some(probes),
+            flows: None,
         };
         (feedback, arrivals)
+    }
+
+    /// Has workers tell `flows` of those that they have cleared, too.
+    pub fn with_flows(self, flows: Arc<dyn ClearFlows>) -> Self {
+        Self {
+            flows: Some(flows),
+            ..self
+        }
+    }
+
+    /// The diversion that asks which flows are cleared.
+    pub(super) fn flows(&self) -> Option<&Arc<dyn ClearFlows>> {
+        self.flows.as_ref()
     }
 
     /// Has the workers note in `memory` what they read.
@@ -105,16 +133,26 @@ pub(in crate::gateway) struct Reading {
 
 impl Reading {
     /// Notes that everything was read that could be: `count` packets.
-    pub(in crate::gateway) fn end(self, count: usize) {
-        let words = self
-            .notes
-            .as_deref()
-            .and_then(|it| it.words().get(self.at..self.at + NoteLayout::STRIDE));
-        let Some(words) = words else { return };
+    pub(in crate::gateway) fn end(&self, count: usize) {
+        let Some(words) = self.words() else { return };
         words[NoteLayout::WAITING_SINCE].store(0, Ordering::Relaxed);
         if count == 0 {
             words[NoteLayout::SETTLED].store(self.diverted, Ordering::Release);
         }
+    }
+
+    /// Notes that `count` diverted packets, the oldest ones, were written or dropped.
+    pub(super) fn settle(self, count: usize) {
+        if let Some(words) = self.words() {
+            // This worker alone writes it.
+            let settled = words[NoteLayout::SETTLED].load(Ordering::Relaxed);
+            words[NoteLayout::SETTLED].store(settled + count as u64, Ordering::Release);
+        }
+    }
+
+    fn words(&self) -> Option<&[AtomicU64]> {
+        let notes = self.notes.as_deref()?;
+        notes.words().get(self.at..self.at + NoteLayout::STRIDE)
     }
 }
 
@@ -124,6 +162,14 @@ pub(in crate::gateway) struct ProbeHeader;
 impl ProbeHeader {
     /// The first bytes of the destination.
     const TAG: [u8; 2] = [0x02, 0x1f];
+
+    /// The first bytes of the destination of a diverted packet.
+    const DIVERTED: [u8; 2] = [0x02, 0x0f];
+
+    /// Returns `true` if `frame` is a packet that the programs have diverted, and counted.
+    pub(super) fn is_diverted(frame: &[u8]) -> bool {
+        frame.get(VirtioHeader::LENGTH..VirtioHeader::LENGTH + 2) == Some(&Self::DIVERTED)
+    }
 
     /// Returns `true` if `frame` is a packet of a self-test.
     #[inline]

@@ -19,4 +19,4 @@ pub use device::{
     make_plain_device, try_open,
 };
 pub(in crate::gateway) use feedback::ProbeHeader;
-pub use feedback::{ArrivedProbe, Feedback, NoteLayout};
+pub use feedback::{ArrivedProbe, ClearFlows, Feedback, NoteLayout};

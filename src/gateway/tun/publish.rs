@@ -16,14 +16,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 
 use super::counters::{TrafficTally, VerdictCounters};
+use super::feedback::ClearFlows;
 use super::quality::{QualityCounters, StreamMeter};
 use crate::datapath::Judgement;
 use crate::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use crate::gateway::record::drops::{SampleWriter, Suppressed};
 use crate::packet::Received;
 use crate::packet::Traffic;
-use crate::policy::MediaMatch;
-use crate::verdict::{Reason, RuleKind, Verdict};
+use crate::packet::media::{By, Segment};
+use crate::policy::{DivertScope, MediaMatch};
+use crate::verdict::{Action, Reason, RuleKind, Verdict};
 
 /// The policy that all workers judge by.
 #[derive(Debug)]
@@ -206,6 +208,8 @@ pub struct Live {
     worker: usize,
     judge: Judge,
     meter: StreamMeter,
+    /// The diversion, if it asks which flows are cleared.
+    flows: Option<Arc<dyn ClearFlows>>,
     enforced: Guard<Arc<Enforced>>,
     suppressed: Suppressed,
 }
@@ -227,8 +231,41 @@ impl Live {
             worker,
             judge: Judge::new(capacity),
             meter,
+            flows: None,
             enforced,
             suppressed: [0; Reason::ALL.len()],
+        }
+    }
+
+    /// Has it tell `flows` of those that are cleared, if the diversion asks for them.
+    pub fn with_flows(self, flows: Option<Arc<dyn ClearFlows>>) -> Self {
+        Self { flows, ..self }
+    }
+}
+
+impl Live {
+    /// Tells the diversion of flows that it need not lead here any more. RTP is not among them: it is measured.
+    fn clear(&self, flows: &dyn ClearFlows, packets: &[Received<'_>], verdicts: &[Verdict]) {
+        let policy = &self.enforced.policy;
+        if policy.policy().gateway.divert == DivertScope::All {
+            return;
+        }
+        for (lane, (packet, verdict)) in packets.iter().zip(verdicts).enumerate() {
+            let is_clear = verdict.action == Action::Forward
+                && verdict.reason != Reason::NotAClient
+                && self.judge.is_certain(lane);
+            let shows_media = verdict.media.is_some_and(|it| it.by == By::Itself);
+            if !is_clear && !shows_media {
+                continue;
+            }
+            let Some((key, segment)) = Segment::of_plain(packet.bytes) else {
+                continue;
+            };
+            if shows_media {
+                flows.forget(policy.generation(), &key);
+            } else if !self.meter.may_measure(&key, segment) {
+                flows.clear(policy.generation(), &key, *verdict);
+            }
         }
     }
 }
@@ -241,6 +278,9 @@ impl Judgement for Live {
         self.meter.measure(&self.enforced.policy, packets, verdicts);
         if let Some(writer) = &self.enforced.writer {
             writer.note(packets, verdicts, &mut self.suppressed);
+        }
+        if let Some(flows) = &self.flows {
+            self.clear(flows.as_ref(), packets, verdicts);
         }
     }
 

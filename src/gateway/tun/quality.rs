@@ -173,6 +173,12 @@ impl StreamMeter {
         }
     }
 
+    /// True if a packet of `flow`, or an earlier one, can be RTP that is to be measured.
+    pub fn may_measure(&self, flow: &FlowKey, segment: Segment<'_>) -> bool {
+        let table = self.table.as_ref();
+        table.is_some_and(|it| it.may_be_rtp(segment) || it.has_stream_of(flow))
+    }
+
     #[inline(never)]
     fn measure_batch(
         &mut self,

@@ -56,7 +56,7 @@ impl Workers {
             let io = Arc::new(IoCounters::default());
             let (stop, feedback) = (stop.clone(), feedback.clone());
             let counters = Arc::clone(&io);
-            let backend = TunBackend::new(queue, device, stop, counters, number, feedback);
+            let backend = TunBackend::new(queue, device, stop, counters, number, feedback.clone());
             let verdicts = Arc::new(VerdictCounters::default());
             let quality = Arc::new(QualityCounters::default());
             let live = Live::new(
@@ -65,6 +65,7 @@ impl Workers {
                 Arc::clone(&verdicts),
                 Arc::clone(&quality),
             );
+            let live = live.with_flows(feedback.flows().cloned());
             let schedule = schedule.clone();
             let prepare = move || schedule.apply(number, workers);
             let thread = spawn(number, prepare, backend, live, sender.clone())?;

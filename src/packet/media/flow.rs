@@ -16,13 +16,12 @@
 //! is kept in two smaller pools, reused in order of allocation. Losing any of it delays recognition, and never makes a
 //! verdict wrong.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::frames::{Followed, Frames};
 use super::prefix::{self, MAX_PREFIX, Prefix};
 use super::rows::{RowPacket, Rows};
-use super::{Evidence, FlowKey, Profile, Segment, datagram};
+use super::{By, Evidence, FlowKey, Look, Profile, Recognized, Segment, datagram};
 
 /// Idle time after which a flow is forgotten: longer than the 30 s after which consent expires (RFC 7675 §5.1).
 pub const FLOW_IDLE: Duration = Duration::from_secs(60);
@@ -33,48 +32,6 @@ const MAX_LOOKS: u8 = 8;
 const MAX_LOOKS_UNDER_WAY: u8 = 64;
 /// Segments examined one by one if the start of a connection was not seen.
 const MAX_MIDDLE_LOOKS: u8 = 4;
-
-/// A packet that is media.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Recognized {
-    /// The evidence, in this packet or an earlier one of its flow.
-    pub evidence: Evidence,
-    /// The packet that the evidence comes from.
-    pub by: By,
-}
-
-/// The packet that the evidence comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum By {
-    /// The packet itself shows or completes the evidence.
-    Itself,
-    /// An earlier packet of its flow showed the evidence.
-    Flow,
-}
-
-/// As logs, captures and summaries name it: `stun-check`, or `flow of stun-check` for a packet after the one that showed
-/// it.
-impl fmt::Display for Recognized {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.by {
-            By::Itself => self.evidence.fmt(out),
-            By::Flow => write!(out, "flow of {}", self.evidence),
-        }
-    }
-}
-
-impl By {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Itself, Self::Flow];
-
-    /// The word for it in the drop log and in `status`.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Itself => "packet",
-            Self::Flow => "flow",
-        }
-    }
-}
 
 /// A bounded memory of flows.
 #[derive(Debug)]
@@ -150,7 +107,7 @@ impl FlowTable {
         }
     }
 
-    /// Examines the packet of `key` that arrived at `now`; returns the evidence if it is media.
+    /// Examines the packet of `key` that arrived at `now`.
     ///
     /// A table serves one `profile`: [`clear`](Self::clear) it before using another.
     #[inline]
@@ -160,11 +117,13 @@ impl FlowTable {
         key: &FlowKey,
         segment: Segment<'_>,
         now: Duration,
-    ) -> Option<Recognized> {
-        let place = self.place_of(key, segment, now)?;
+    ) -> Look {
+        let Some(place) = self.place_of(key, segment, now) else {
+            return Look::Undecided;
+        };
         let flow = &mut self.flows[place.set][place.way];
         if let State::Media(evidence) = flow.state {
-            return Some(Recognized {
+            return Look::Media(Recognized {
                 evidence,
                 by: By::Flow,
             });
@@ -197,12 +156,16 @@ impl FlowTable {
                     now,
                 )
             }
-        }?;
-        flow.state = State::Media(evidence);
-        Some(Recognized {
-            evidence,
-            by: By::Itself,
-        })
+        };
+        match (evidence, flow.state) {
+            (Some(evidence), _) => {
+                flow.state = State::Media(evidence);
+                let by = By::Itself;
+                Look::Media(Recognized { evidence, by })
+            }
+            (None, State::NotMedia) => Look::NotMedia,
+            (None, _) => Look::Undecided,
+        }
     }
 
     /// Entries taken: idle flows keep theirs until another one needs it.

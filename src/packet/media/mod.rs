@@ -29,6 +29,7 @@ mod evidence;
 mod flow;
 mod frames;
 mod ice_tcp;
+mod look;
 mod ms_turn;
 mod payload;
 mod prefix;
@@ -50,7 +51,8 @@ mod zoom;
 mod zrtp;
 
 pub use evidence::{Evidence, EvidenceRow, Profile};
-pub use flow::{By, FLOW_IDLE, FlowTable, Recognized};
+pub use flow::{FLOW_IDLE, FlowTable};
+pub use look::{By, Look, Recognized};
 pub use payload::Payload;
 pub use segment::{FlowKey, Segment};
 

@@ -55,7 +55,8 @@ impl Datagrams {
         };
         let found = self
             .table
-            .look(self.profile, &flow(Protocol::Udp), segment, at);
+            .look(self.profile, &flow(Protocol::Udp), segment, at)
+            .media();
         found.map(|found| found.evidence.word())
     }
 }
@@ -78,12 +79,14 @@ fn generated_packets_show_every_evidence() {
         let mut table = FlowTable::new(4096);
         packets += scenario.arrivals.len();
         for arrival in &scenario.arrivals {
-            let found = table.look(
-                scenario.profile,
-                &arrival.key,
-                arrival.segment.borrow(),
-                arrival.at,
-            );
+            let found = table
+                .look(
+                    scenario.profile,
+                    &arrival.key,
+                    arrival.segment.borrow(),
+                    arrival.at,
+                )
+                .media();
             seen.extend(found.map(|found| found.evidence.word()));
         }
     }

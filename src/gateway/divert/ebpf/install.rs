@@ -136,6 +136,7 @@ impl Divert for Installation {
             device.steer(programs.steering()?).map_err(failed)?;
         }
         let (feedback, arrivals) = Feedback::with_probes();
+        let feedback = feedback.with_flows(programs.flows().clone());
         feedback.note_in(programs.control().clone());
         Ok(Prepared {
             programs,

@@ -22,6 +22,7 @@
 //! noticed by the entry program itself: it passes everything (`on_failure = "open"`) until the worker reads again.
 
 mod entries;
+mod flows;
 mod install;
 mod programs;
 #[cfg(test)]

@@ -7,141 +7,15 @@
 //   └──── marked ◀── leave ◀─────────────────────────── offramp0 ◀── what it forwards
 //
 // A packet passes if every packet with its addresses, protocol and ports is forwarded, which the filter's tables say;
-// whatever is not plain goes to the filter. What returns is marked, and enters once more at the interface that it came from.
-//
-// Tables are rows of 256 cells, in one array. A cell either ends the lookup or is the number of the row that the next
-// byte selects a cell of: addresses are looked up byte by byte, and so are ports.
-//
-//   rows of one generation        cell
-//   0..255   IPv4, by byte 1      ┌───┬────────────────────────┐
-//   256      IPv6, byte 0         │ 0 │ number of the next row │
-//   257..    classes, then others │ 1 │ result, 15 bits        │
-//                                 └───┴────────────────────────┘
+// whatever is not plain goes to the filter. It clears flows that these tables leave open, and is not media, and their
+// packets pass as well. What returns is marked, and enters once more at the interface that it came from.
 
-#include <linux/bpf.h>
+#include "maps.h"
+
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 
 char license_of_program[] SEC("license") = "Dual MIT/GPL";
-
-// Set before the program is loaded.
-const volatile __u32 DEVICE;   // index of offramp0
-const volatile __u32 MARK;     // of packets that return; one more: of the self-test
-const volatile __u32 WORKERS;  // queues of offramp0
-const volatile __u32 COUNTERS; // of each CPU
-const volatile __u64 PATIENCE; // nanoseconds until a worker that reads nothing counts as hung
-
-#define ROW 256
-#define IPV6_ROOT 256
-#define CLASS_ROOT 257
-#define CLASS_CELLS 4 // of one class: for its sources, then for its destinations by TCP, UDP and other protocols
-#define RESULT 0x8000 // a cell that ends the lookup
-#define CLIENT 0x4000 // in the result of an address: it is a client's
-#define MAX_WORKERS 256
-
-struct row {
-    __u16 cells[ROW];
-};
-
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(map_flags, BPF_F_MMAPABLE);
-    __uint(max_entries, 1); // set when it is loaded, as for all maps
-    __type(key, __u32);
-    __type(value, struct row);
-} rows SEC(".maps");
-
-struct traffic {
-    __u64 packets;
-    __u64 bytes;
-};
-
-// Of each CPU in turn: two for packets that the filter did not see, then one for each verdict.
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(map_flags, BPF_F_MMAPABLE);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, struct traffic);
-} counters SEC(".maps");
-
-enum { UNREAD_PASSED, BYPASSED };
-
-// Written by the gateway, but for `waiting_since`.
-struct control {
-    __u64 tables; // in force: the first of their rows, and in the upper half the first of their counters
-    __u64 bypass; // 1: everything passes
-    __u64 closed; // 1: what a hung worker should judge is not passed
-    __u64 reserved[5];
-    struct worker {
-        __u64 waiting_since; // when the oldest packet that it has not read was diverted; 0: none
-        __u64 diverted;      // packets led to it so far
-        __u64 settled;       // as many of them it had read and written when it found its queue empty
-        __u64 settling;      // 1: since a reload, packets that pass could overtake those that were diverted before
-        __u64 reserved[4];   // a cache line of its own
-    } workers[MAX_WORKERS];
-};
-
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(map_flags, BPF_F_MMAPABLE);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, struct control);
-} control SEC(".maps");
-
-// Interfaces that packets may return to.
-struct interface {
-    __u8 address[6]; // its MAC address
-    __u16 has_ethernet;
-};
-
-struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, struct interface);
-} interfaces SEC(".maps");
-
-struct ethernet {
-    __u16 tag; // of the destination: ours
-    __u32 interface;
-    __u8 source[6];
-    __be16 protocol;
-} __attribute__((packed));
-
-// Locally administered addresses, 02:0f:.. and 02:1f:.., so that nobody takes them for another's.
-#define TAG bpf_htons(0x020f)
-// Of the self-test: a packet of the gateway, which enters as a client's would, and is diverted whatever it is.
-#define PROBE_TAG bpf_htons(0x021f)
-
-// RFC 791 §3.1, and the first four bytes behind it.
-struct ipv4 {
-    __u8 version_and_length;
-    __u8 service;
-    __be16 length;
-    __be16 id;
-    __be16 fragment;
-    __u8 ttl;
-    __u8 protocol;
-    __be16 checksum;
-    __u8 source[4];
-    __u8 destination[4];
-    __u8 ports[4];
-};
-
-// RFC 8200 §3, and the first four bytes behind it.
-struct ipv6 {
-    __u8 version;
-    __u8 flow[3];
-    __be16 length;
-    __u8 next_header;
-    __u8 hop_limit;
-    __u8 source[16];
-    __u8 destination[16];
-    __u8 ports[4];
-};
 
 // To programs of others at this interface, and then to the stack: TCX_NEXT on new kernels, the same number on old ones.
 #define PASS TC_ACT_UNSPEC
@@ -150,9 +24,14 @@ struct ipv6 {
 #define UDP 17
 #define ICMPV6 58
 
+#define SYN 0x02
+#define STUN_COOKIE bpf_htonl(0x2112a442) // RFC 8489 §5
+
 #define ETHERNET 14
 #define IPV4 0x0800
 #define IPV6 0x86dd
+
+#define READ(word) (*(volatile __u64 *)&(word))
 
 static __always_inline struct control *shared(void)
 {
@@ -251,8 +130,6 @@ static __always_inline struct worker *worker_of(struct control *control, __u32 f
     return &control->workers[number];
 }
 
-#define READ(word) (*(volatile __u64 *)&(word))
-
 // True unless the packet could overtake one of its flow that was diverted before a reload.
 static __always_inline int may_pass(struct control *control, __u32 flow)
 {
@@ -265,8 +142,80 @@ static __always_inline int may_pass(struct control *control, __u32 flow)
     return 1;
 }
 
-// Leads a packet to the filter, unless its worker hangs.
-static __always_inline int divert(struct __sk_buff *skb, struct control *control, __u32 link, __u32 flow)
+static __always_inline __u32 now(void)
+{
+    return (COARSE ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns()) >> 20;
+}
+
+// The flow with this key, if it was cleared and has not lapsed.
+static __always_inline struct cleared *find(const __u64 *key, __u32 time)
+{
+    __u64 sum = key[0] + key[1] * 0xd6e8feb86659fd93 + key[2] * 0xa0761d6478bd642f + key[3] * 0xe7037ed1a0b428db +
+                key[4] * 0x8ebc6af09c88c6e3;
+    __u64 hash = (sum ^ sum >> 32) * 0x9e3779b97f4a7c15;
+#pragma unroll
+    for (int choice = 48; choice >= 32; choice -= 16) {
+        __u32 number = hash >> choice & (FLOW_SETS - 1);
+        struct flow_set *set = bpf_map_lookup_elem(&flows, &number);
+        if (!set)
+            return 0;
+#pragma unroll
+        for (int way = 0; way < FLOW_WAYS; way++) {
+            struct cleared *flow = &set->ways[way];
+            __u64 nonce = READ(flow->nonce), differs = 0;
+            if (!nonce || (READ(flow->key[0]) ^ nonce) != key[0])
+                continue;
+            for (int at = 1; at < 5; at++)
+                differs |= READ(flow->key[at]) ^ nonce ^ key[at];
+            if (!differs && (__s32)(time - flow->seen) < FLOW_IDLE)
+                return flow;
+        }
+    }
+    return 0;
+}
+
+// True if a packet of a cleared flow is for the filter all the same, since it begins another connection, or a datagram has
+// the cookie of STUN, by itself or in a frame of TURN; `at` is its transport header.
+static __always_inline int is_new(struct __sk_buff *skb, __u32 at, __u8 protocol)
+{
+    if (protocol == TCP) {
+        __u8 flags = SYN;
+        bpf_skb_load_bytes(skb, at + 13, &flags, 1);
+        return flags & SYN;
+    }
+    at += 8;
+    __u32 segment = skb->gso_size, words[4];
+    for (int datagrams = 0; datagrams < 128; datagrams++) {
+        if (bpf_skb_load_bytes(skb, at + 4, words, sizeof(words)))
+            return 0; // too short for it
+        if (words[0] == STUN_COOKIE || words[1] == STUN_COOKIE || words[3] == STUN_COOKIE)
+            return 1;
+        if (!segment)
+            return 0;
+        at += segment;
+    }
+    return 1;
+}
+
+// True if the next packet of a cleared flow may pass: the filter has forwarded all that it was handed of it.
+static __always_inline int goes_on(struct __sk_buff *skb, struct worker *worker, struct cleared *flow, __u32 at,
+                                   __u8 protocol, __u32 time)
+{
+    if (is_new(skb, at, protocol)) {
+        if (protocol == TCP)
+            READ(flow->nonce) = 0;
+        return 0;
+    }
+    if (READ(worker->settled) < READ(flow->after))
+        return 0;
+    if ((__s32)(time - flow->seen) > SECOND)
+        flow->seen = time;
+    return 1;
+}
+
+// Leads a packet to the filter, unless its worker hangs; `cleared` is its flow, if it was cleared.
+static __always_inline int divert(struct __sk_buff *skb, struct control *control, __u32 link, __u32 flow,
+                                  struct cleared *cleared)
 {
     struct worker *worker = worker_of(control, flow);
     __u64 since = READ(worker->waiting_since);
@@ -278,6 +227,8 @@ static __always_inline int divert(struct __sk_buff *skb, struct control *control
         return PASS;
     }
     __sync_fetch_and_add(&worker->diverted, 1);
+    if (cleared)
+        READ(cleared->after) = READ(worker->diverted);
     return redirect(skb, link, TAG, 0);
 }
 
@@ -334,8 +285,9 @@ static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
         return PASS;
     }
 
-    __u64 tables = *(volatile __u64 *)&control->tables; // once: both parts are of one generation
-    __u32 base = tables, counter = 0, flow = 0;
+    __u64 tables = READ(control->tables); // once: all parts are of one generation
+    __u64 key[5] = {};
+    __u32 base = FIRST_ROW(tables), counter = 0, flow = 0;
     __u8 transport = 0;
     __u32 headers = link + (protocol == bpf_htons(IPV4) ? sizeof(struct ipv4) : sizeof(struct ipv6));
     if (skb->data + headers > skb->data_end)
@@ -345,7 +297,7 @@ static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
     if (protocol == bpf_htons(IPV4)) {
         struct ipv4 *ip = data + link;
         if ((void *)(ip + 1) > end)
-            return divert(skb, control, link, 0);
+            return divert(skb, control, link, 0, 0);
         flow = flow_of_ipv4(ip);
         __u32 says = bpf_ntohs(ip->length);
         // Whole, without options, and as long as it says: src/packet/plain.rs.
@@ -355,11 +307,13 @@ static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
             __u32 destination = lookup(base, ip->destination[0], ip->destination + 1, 3);
             transport = ip->protocol;
             counter = certain(base, source, destination, transport, ip->ports);
+            key[0] = word(ip->ports);
+            key[1] = (__u64)word(ip->source) << 32 | word(ip->destination);
         }
     } else {
         struct ipv6 *ip = data + link;
         if ((void *)(ip + 1) > end)
-            return divert(skb, control, link, 0);
+            return divert(skb, control, link, 0, 0);
         if (is_of_link(ip))
             return PASS;
         flow = flow_of_ipv6(ip);
@@ -370,13 +324,28 @@ static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
             __u32 destination = lookup(base, IPV6_ROOT, ip->destination, 16);
             transport = ip->next_header;
             counter = certain(base, source, destination, transport, ip->ports);
+            key[0] = word(ip->ports);
+            for (int at = 0; at < 2; at++) {
+                key[1 + at] = (__u64)word(ip->source + 8 * at) << 32 | word(ip->source + 8 * at + 4);
+                key[3 + at] = (__u64)word(ip->destination + 8 * at) << 32 | word(ip->destination + 8 * at + 4);
+            }
         }
     }
     if (is_probe)
         return redirect(skb, link, PROBE_TAG, counter != 0);
-    if (!counter || !may_pass(control, flow))
-        return divert(skb, control, link, flow);
-    count(skb, link, transport, (tables >> 32) + counter);
+    if (counter && !may_pass(control, flow))
+        return divert(skb, control, link, flow, 0);
+    if (!counter) {
+        struct cleared *cleared = 0;
+        __u32 time = now();
+        key[0] |= GENERATION(tables) | (__u64)transport << 32;
+        if (transport == TCP || transport == UDP)
+            cleared = find(key, time);
+        if (!cleared || !goes_on(skb, worker_of(control, flow), cleared, headers - 4, transport, time))
+            return divert(skb, control, link, flow, cleared);
+        counter = cleared->counter;
+    }
+    count(skb, link, transport, FIRST_COUNTER(tables) + counter);
     return PASS;
 }
 

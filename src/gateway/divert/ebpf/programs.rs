@@ -12,6 +12,7 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, SocketFilter, TcAt
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
+use super::flows::{ClearedFlows, generation_bits};
 use crate::filter::KernelTables;
 use crate::gateway::sys::memory::{SharedMemory, await_programs};
 use crate::gateway::tun::NoteLayout;
@@ -26,6 +27,7 @@ pub(super) struct Programs {
     counters: SharedMemory,
     control: Arc<SharedMemory>,
     interfaces: HashMap<MapData, u32, [u8; 8]>,
+    flows: Arc<ClearedFlows>,
     room: Room,
     processors: usize,
     workers: usize,
@@ -144,11 +146,13 @@ impl Programs {
         let rows = 2 * room.rows;
         let counters = processors * room.counters_of_processor();
         let patience = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+        let coarse = u32::from(has_coarse_clock());
         let mut loader = EbpfLoader::new();
         loader
             .override_global("DEVICE", &target.index, true)
             .override_global("MARK", &MARK, true)
-            .override_global("PATIENCE", &patience, true);
+            .override_global("PATIENCE", &patience, true)
+            .override_global("COARSE", &coarse, true);
         let workers = target.workers as u32;
         let counters_of_processor = room.counters_of_processor() as u32;
         loader
@@ -172,6 +176,7 @@ impl Programs {
         let rows = shared("rows", rows * WORDS_OF_ROW)?;
         let counters = shared("counters", counters * WORDS_OF_COUNTER)?;
         let control = shared("control", CONTROL_WORDS)?;
+        let flows = shared("flows", ClearedFlows::WORDS)?;
         let interfaces = ebpf.take_map("interfaces");
         let interfaces = interfaces.ok_or(ProgramsError::Missing("interfaces"))?;
         let programs = Self {
@@ -180,6 +185,7 @@ impl Programs {
             counters,
             control: Arc::new(control),
             interfaces: HashMap::try_from(interfaces)?,
+            flows: Arc::new(ClearedFlows::new(flows)),
             room,
             processors,
             workers: target.workers,
@@ -194,6 +200,11 @@ impl Programs {
     /// The words that workers note in that they have read their queues.
     pub(super) fn control(&self) -> &Arc<SharedMemory> {
         &self.control
+    }
+
+    /// The flows that pass, since the filter has cleared them.
+    pub(super) fn flows(&self) -> &Arc<ClearedFlows> {
+        &self.flows
     }
 
     /// The room of each half.
@@ -223,7 +234,7 @@ impl Programs {
     /// Puts `tables` into force, which [fit](Room::fits). No packet sees a part of them beside a part of others.
     ///
     /// Returns once no packet is looked up in the tables before.
-    pub(super) fn enforce(&mut self, tables: &KernelTables) {
+    pub(super) fn enforce(&mut self, tables: &Arc<KernelTables>) {
         let half = 1 - self.half;
         let first_row = half * self.room.rows;
         let words = &self.rows.words()[first_row * WORDS_OF_ROW..];
@@ -242,7 +253,9 @@ impl Programs {
         }
         // The program adds the number of a counter, from 1 on.
         let first_counter = UNJUDGED + half * self.room.counters;
-        let tables = (first_counter as u64) << 32 | first_row as u64;
+        let in_force = generation_bits(tables.generation())
+            | (first_counter as u64) << COUNTER_SHIFT
+            | first_row as u64;
         // From here on, what passes must not overtake what was diverted before, if anything was.
         let settling = if self.is_enforced { self.workers } else { 0 };
         for worker in 0..settling {
@@ -251,12 +264,13 @@ impl Programs {
                 1,
             );
         }
-        self.control.words()[TABLES].store(tables, Ordering::Release);
+        self.control.words()[TABLES].store(in_force, Ordering::Release);
         // A bypass by command outlasts a reload.
         if !self.is_enforced {
             self.set(BYPASS, 0);
         }
         self.is_enforced = true;
+        self.flows.count_by(Arc::clone(tables));
         self.half = half;
         if await_programs().is_err() {
             // A program runs for less than a microsecond, but its processor may be taken away from it.
@@ -414,6 +428,11 @@ pub(super) fn has_links() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
+/// True if programs may read the coarse clock, which costs less: Linux 5.11.
+fn has_coarse_clock() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 11, 0))
+}
+
 /// True if a process without CAP_BPF may change maps that it has open: Linux 5.19.
 pub(super) fn may_change_maps() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 19, 0))
@@ -446,6 +465,8 @@ const UNJUDGED: usize = 2;
 // `struct row`, `struct traffic` and `struct control` of the programs, in words.
 const WORDS_OF_ROW: usize = 256 * size_of::<u16>() / size_of::<u64>();
 const WORDS_OF_COUNTER: usize = 2;
+/// The place of the first counter in the word of the tables: `FIRST_COUNTER`.
+const COUNTER_SHIFT: u32 = 20;
 const TABLES: usize = 0;
 const BYPASS: usize = 1;
 const CLOSED: usize = 2;

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -13,7 +14,9 @@ use super::programs::{Programs, Room, Target};
 use crate::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
 use crate::filter::strategy::{self, Scenario};
 use crate::filter::{Capacity, CompiledPolicy, Generation, Judge, KernelTables};
-use crate::packet::{Received, Traffic};
+use crate::gateway::tun::ClearFlows as _;
+use crate::packet::media::{FlowKey, Segment};
+use crate::packet::{Protocol, Received, Traffic};
 use crate::policy::FailMode;
 use crate::random::Random;
 use crate::verdict::{Action, Reason, Verdict};
@@ -53,7 +56,14 @@ enum Outcome {
     IsDiverted,
 }
 
+/// Has a packet enter; the worker has found its queue empty before.
 fn enter(programs: &mut Programs, packet: &[u8]) -> Outcome {
+    programs.settle();
+    enter_behind_others(programs, packet)
+}
+
+/// Has a packet enter while the worker may not have read those before.
+fn enter_behind_others(programs: &mut Programs, packet: &[u8]) -> Outcome {
     // To the address of the loopback device, on which the kernel runs it.
     let mut frame = vec![0; 12];
     frame.extend(match packet.first() {
@@ -66,8 +76,6 @@ fn enter(programs: &mut Programs, packet: &[u8]) -> Outcome {
         repeat: 1,
         ..TestRunOptions::default()
     };
-    // Or packets that follow a diverted one would wait for it.
-    programs.settle();
     let run = programs.entry().test_run(options);
     match run.expect("the kernel runs it").return_value {
         // TC_ACT_UNSPEC and TC_ACT_REDIRECT (linux/pkt_cls.h).
@@ -92,13 +100,14 @@ fn is_run(packet: &[u8]) -> bool {
     }
 }
 
-/// Runs the program on `packets`, and compares: what passes is forwarded, for the same reason and rule, and counted so.
-/// Returns how many passed.
+/// Runs the program on `packets`, and compares: what passes is forwarded, for the same reason and rule, and counted so. A judge
+/// that sees what is diverted clears flows, as a worker does; another one sees every packet. Returns how many passed.
 fn compare(programs: &mut Programs, policy: &CompiledPolicy, packets: &[Vec<u8>]) -> usize {
-    let tables = KernelTables::of(policy);
+    let tables = Arc::new(KernelTables::of(policy));
     assert!(programs.room().fits(&tables), "it is a small policy");
     programs.enforce(&tables);
-    let mut judge = Judge::new(Capacity::of(4096));
+    let flows = Arc::clone(programs.flows());
+    let [mut judge, mut worker] = [(); 2].map(|()| Judge::new(Capacity::of(4096)));
     let mut expected: HashMap<Verdict, u64> = HashMap::new();
     let mut passed = 0;
     for packet in packets.iter().filter(|it| is_run(it)) {
@@ -119,6 +128,11 @@ fn compare(programs: &mut Programs, policy: &CompiledPolicy, packets: &[Vec<u8>]
             );
             *expected.entry(verdict).or_default() += 1;
             passed += 1;
+        } else if let Some((flow, verdict)) = settled(&mut worker, policy, packet) {
+            match verdict.action {
+                Action::Forward => flows.clear(policy.generation(), &flow, verdict),
+                Action::Drop => flows.forget(policy.generation(), &flow),
+            }
         }
     }
     let counted = programs.passed(tables.verdicts().len());
@@ -129,6 +143,188 @@ fn compare(programs: &mut Programs, policy: &CompiledPolicy, packets: &[Vec<u8>]
         .collect();
     assert_eq!(counted, expected, "{:?}", policy.policy());
     passed
+}
+
+/// The flow and the verdict of a packet, if it is what a worker tells the diversion of.
+fn settled(
+    worker: &mut Judge,
+    policy: &CompiledPolicy,
+    packet: &[u8],
+) -> Option<(FlowKey, Verdict)> {
+    let mut verdicts = [Verdict::drop(Reason::Malformed)];
+    worker.judge(
+        policy,
+        &[Received::whole(packet, Duration::ZERO)],
+        &mut verdicts,
+    );
+    let [verdict] = verdicts;
+    let is_told = match verdict.action {
+        Action::Forward => worker.is_certain(0) && verdict.reason != Reason::NotAClient,
+        Action::Drop => verdict.media.is_some(),
+    };
+    let (flow, _) = Segment::of_plain(packet)?;
+    is_told.then_some((flow, verdict))
+}
+
+/// A policy that drops connectivity checks between clients and to offices.
+const ICE: &str = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"fd00::/64\"]\n\
+                   [corporate]\nsubnets = [\"10.0.0.0/8\", \"fd01::/64\"]\n[media]\nmatch = \"ice\"\n";
+
+fn ice(generation: u64) -> CompiledPolicy {
+    let (policy, _) = crate::policy::parse("ice.toml", ICE.as_bytes()).expect("a good policy");
+    CompiledPolicy::new(policy, Generation(generation)).expect("a small policy")
+}
+
+/// A packet from port 50000 of a client to `port` of an office, with `payload` behind its transport header.
+fn to_office(is_ipv6: bool, protocol: Protocol, port: u16, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = port.to_be_bytes();
+    let mut transport = vec![0xc3, 0x50, high, low];
+    match protocol {
+        Protocol::Udp => transport.extend([0, 8, 0, 0]),
+        Protocol::Tcp => transport.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0]),
+    }
+    transport.extend(payload);
+    let length = transport.len() as u16;
+    let mut packet = if is_ipv6 {
+        let [high, low] = length.to_be_bytes();
+        let mut header = vec![0x60, 0, 0, 0, high, low, protocol.number(), 64];
+        for site in [0, 1] {
+            header.extend([0xfd, site, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10]);
+        }
+        header
+    } else {
+        let [high, low] = (length + 20).to_be_bytes();
+        let header = [0x45, 0, high, low, 0, 0, 0, 0, 64, protocol.number(), 0, 0];
+        [&header[..], &[172, 16, 1, 10, 10, 1, 0, 10]].concat()
+    };
+    packet.extend(transport);
+    packet
+}
+
+#[test]
+fn a_cleared_flow_passes_once_the_worker_has_forwarded_what_it_was_handed() {
+    use Outcome::{IsDiverted, Passes};
+    let Some(mut programs) = programs() else {
+        return;
+    };
+    let flows = Arc::clone(programs.flows());
+    let default = Verdict::forward(Reason::Default);
+    let mut generation = 1;
+    for is_ipv6 in [false, true] {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let tables = Arc::new(KernelTables::of(&ice(generation)));
+            programs.enforce(&tables);
+            let packet = to_office(is_ipv6, protocol, 50_000, &[7; 40]);
+            let (flow, _) = Segment::of_plain(&packet).expect("a plain packet");
+            assert_eq!(
+                enter(&mut programs, &packet),
+                IsDiverted,
+                "nothing is known of it"
+            );
+            flows.clear(Generation(generation + 1), &flow, default);
+            assert_eq!(
+                enter(&mut programs, &packet),
+                IsDiverted,
+                "by another policy"
+            );
+            flows.clear(Generation(generation), &flow, default);
+            // Packets of the flow may be in the queue: the first one notes its number, and the others wait for it.
+            assert_eq!(
+                enter(&mut programs, &packet),
+                IsDiverted,
+                "the first behind"
+            );
+            assert_eq!(
+                enter_behind_others(&mut programs, &packet),
+                IsDiverted,
+                "unread"
+            );
+            assert_eq!(enter(&mut programs, &packet), Passes, "all are written");
+            assert_eq!(
+                enter_behind_others(&mut programs, &packet),
+                Passes,
+                "and stay so"
+            );
+            let other_port = to_office(is_ipv6, protocol, 50_001, &[7; 40]);
+            assert_eq!(
+                enter(&mut programs, &other_port),
+                IsDiverted,
+                "another flow"
+            );
+            let other_family = to_office(!is_ipv6, protocol, 50_000, &[7; 40]);
+            assert_eq!(
+                enter(&mut programs, &other_family),
+                IsDiverted,
+                "another flow"
+            );
+            let counter = tables.counter(default).expect("it has one");
+            let counted = programs.passed(counter.into()).pop();
+            assert_eq!(
+                counted.map(|it| it.packets),
+                Some(2),
+                "counted as forwarded"
+            );
+
+            // Nothing of it is known to a policy that comes later.
+            generation += 1;
+            programs.enforce(&Arc::new(KernelTables::of(&ice(generation))));
+            assert_eq!(enter(&mut programs, &packet), IsDiverted, "another policy");
+            generation += 1;
+        }
+    }
+}
+
+#[test]
+fn a_cleared_flow_is_judged_where_it_begins_or_has_the_cookie_of_stun() {
+    use Outcome::{IsDiverted, Passes};
+    let Some(mut programs) = programs() else {
+        return;
+    };
+    let flows = Arc::clone(programs.flows());
+    programs.enforce(&Arc::new(KernelTables::of(&ice(1))));
+    let clear = |programs: &mut Programs, packet: &[u8]| {
+        let (flow, _) = Segment::of_plain(packet).expect("a plain packet");
+        flows.clear(Generation(1), &flow, Verdict::forward(Reason::Default));
+        _ = enter(programs, packet);
+        assert_eq!(enter(programs, packet), Passes);
+        flow
+    };
+    for is_ipv6 in [false, true] {
+        let plain = to_office(is_ipv6, Protocol::Udp, 50_000, &[7; 40]);
+        let flow = clear(&mut programs, &plain);
+        for at in [4, 8, 16] {
+            let mut payload = [7; 40];
+            payload[at..at + 4].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
+            let check = to_office(is_ipv6, Protocol::Udp, 50_000, &payload);
+            assert_eq!(enter(&mut programs, &check), IsDiverted, "a cookie at {at}");
+            assert_eq!(
+                enter_behind_others(&mut programs, &plain),
+                IsDiverted,
+                "what follows waits"
+            );
+            assert_eq!(enter(&mut programs, &plain), Passes, "it was no media");
+        }
+        let short = to_office(is_ipv6, Protocol::Udp, 50_000, &[7; 3]);
+        assert_eq!(enter(&mut programs, &short), Passes, "no room for a cookie");
+        flows.forget(Generation(1), &flow);
+        assert_eq!(enter(&mut programs, &plain), IsDiverted, "it was media");
+
+        let segment = to_office(is_ipv6, Protocol::Tcp, 50_000, &[7; 40]);
+        clear(&mut programs, &segment);
+        let mut start = segment.clone();
+        let flags = if is_ipv6 { 40 } else { 20 } + 13;
+        start[flags] = 0x02;
+        assert_eq!(
+            enter(&mut programs, &start),
+            IsDiverted,
+            "another connection"
+        );
+        assert_eq!(
+            enter(&mut programs, &segment),
+            IsDiverted,
+            "of which nothing is known"
+        );
+    }
 }
 
 /// `EBPF_PACKETS` asks for as many: a million take minutes.
@@ -195,24 +391,8 @@ fn the_kernel_passes_only_recorded_packets_that_the_judge_forwards() {
     let Some(mut programs) = programs() else {
         return;
     };
-    let folder = std::env::var_os("OFFRAMP_CAPTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures"),
-        Into::into,
-    );
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
-    if !folder.exists() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "nothing is skipped in CI: {}",
-            folder.display()
-        );
-        eprintln!(
-            "SKIPPED: the captures of others: there is no {}",
-            folder.display()
-        );
-    }
     let (mut captures, mut sent, mut passed) = (0, 0, 0);
-    for folder in [folder, own] {
+    for folder in [folder_of_others("captures"), own_captures()] {
         let files = fs::read_dir(&folder).into_iter().flatten();
         let files = files.filter_map(|file| Some(file.ok()?.path()));
         for policy_file in files.filter(|it| it.to_string_lossy().ends_with(".policy.toml")) {
@@ -242,6 +422,61 @@ fn the_kernel_passes_only_recorded_packets_that_the_judge_forwards() {
     }
     println!("{passed} of {sent} packets of {captures} captures pass");
     assert!(captures > 0 && passed > 0);
+}
+
+/// Flows of real clients and everything else, each cleared or not by the evidence that is asked for.
+#[test]
+fn the_kernel_passes_only_recorded_flows_that_show_no_media() {
+    let Some(mut programs) = programs() else {
+        return;
+    };
+    let (mut sent, mut passed) = (0, 0);
+    for folder in ["captures", "captures-media"] {
+        let files = fs::read_dir(folder_of_others(folder)).into_iter().flatten();
+        let files = files.filter_map(|file| Some(file.ok()?.path()));
+        let is_capture = |file: &PathBuf| {
+            let name = file.to_string_lossy();
+            [".pcap", ".pcapng", ".pcap.gz"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        };
+        for capture in files.filter(is_capture) {
+            let packets = packets_of(&capture);
+            for word in ["ice", "ice-microsoft", "media"] {
+                let text = format!(
+                    "[vpn]\nclient_subnets = [\"0.0.0.0/0\", \"::/0\"]\n[media]\nmatch = \"{word}\"\nports = [\"1024-65535\"]\n"
+                );
+                let (policy, _) =
+                    crate::policy::parse("media.toml", text.as_bytes()).expect("good");
+                let policy = CompiledPolicy::new(policy, Generation(passed as u64)).expect("small");
+                sent += packets.len();
+                passed += compare(&mut programs, &policy, &packets);
+            }
+        }
+    }
+    let flows = programs.flows().cleared();
+    println!("{passed} of {sent} packets pass, {flows} flows were cleared");
+    assert!(sent == 0 || flows > 100 && passed > sent / 4);
+}
+
+fn own_captures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures")
+}
+
+/// A folder of captures that are not ours; without it, the test skips them, loudly, and never in CI.
+fn folder_of_others(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared")
+        .join(name);
+    if !folder.exists() {
+        let folder = folder.display();
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "nothing is skipped in CI: {folder}"
+        );
+        eprintln!("SKIPPED: captures of others: there is no {folder}");
+    }
+    folder
 }
 
 fn packets_of(capture: &Path) -> Vec<Vec<u8>> {

@@ -86,6 +86,20 @@ impl<Note: Copy + Default> RtpTable<Note> {
         }
     }
 
+    /// Returns `true` if a packet can be RTP by its header alone.
+    pub fn may_be_rtp(&self, segment: Segment<'_>) -> bool {
+        read(segment).is_some()
+    }
+
+    /// Returns `true` if a stream of `flow` is under way.
+    pub fn has_stream_of(&self, flow: &FlowKey) -> bool {
+        let mut places = places(self.sets_of(flow.spread()));
+        places.any(|place| {
+            let entry = &self.entries[place.set][place.way];
+            self.tags[place.set][place.way] != 0 && entry.is_media && entry.stream.flow == *flow
+        })
+    }
+
     /// Ends the idle streams of one set of entries after the other, one a call.
     pub fn sweep(&mut self, now: Duration, mut ended: impl FnMut(&MeasuredStream<Note>)) {
         let set = self.swept;
@@ -132,9 +146,8 @@ impl<Note: Copy + Default> RtpTable<Note> {
         note: Note,
         mut ended: impl FnMut(&MeasuredStream<Note>),
     ) {
-        let mask = self.tags.len() - 1;
         let hash = flow.spread();
-        let sets = [hash as usize & mask, (hash >> 20) as usize & mask];
+        let sets = self.sets_of(hash);
         let tag = (hash >> 32) as u32 ^ header.source | 1;
         let entry = Entry::start(flow, header, now, note);
         let Some(place) = self.lookup(sets, tag, flow, header.source) else {
@@ -156,6 +169,11 @@ impl<Note: Copy + Default> RtpTable<Note> {
             known.is_media = true;
             self.streams += 1;
         }
+    }
+
+    fn sets_of(&self, hash: u64) -> [usize; 2] {
+        let mask = self.tags.len() - 1;
+        [hash as usize & mask, (hash >> 20) as usize & mask]
     }
 
     fn lookup(&self, sets: [usize; 2], tag: u32, flow: &FlowKey, source: u32) -> Option<Place> {

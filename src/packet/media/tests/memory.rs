@@ -66,17 +66,21 @@ fn the_other_direction_and_other_ports_are_other_flows() {
     let check = check();
     let segment = |payload| Segment::Udp { payload, size: 28 };
     let client = Ipv4Addr::new(172, 16, 1, 10);
-    let found = table.look(
-        Profile::Ice,
-        &flow_of(Protocol::Udp, client, 50_000),
-        segment(&check),
-        START,
-    );
+    let found = table
+        .look(
+            Profile::Ice,
+            &flow_of(Protocol::Udp, client, 50_000),
+            segment(&check),
+            START,
+        )
+        .media();
     assert!(found.is_some());
     let junk = [0xff; 28];
     let other_port = flow_of(Protocol::Udp, client, 50_002);
     assert_eq!(
-        table.look(Profile::Ice, &other_port, segment(&junk), START),
+        table
+            .look(Profile::Ice, &other_port, segment(&junk), START)
+            .media(),
         None
     );
     let back = FlowKey::new(
@@ -84,7 +88,12 @@ fn the_other_direction_and_other_ports_are_other_flows() {
         (Ipv4Addr::new(10, 2, 0, 20).into(), 50_010),
         (client.into(), 50_000),
     );
-    assert_eq!(table.look(Profile::Ice, &back, segment(&junk), START), None);
+    assert_eq!(
+        table
+            .look(Profile::Ice, &back, segment(&junk), START)
+            .media(),
+        None
+    );
 }
 
 #[test]
@@ -108,6 +117,7 @@ fn a_client_that_opens_a_million_flows_evicts_none_of_another_client() {
         assert!(
             table
                 .look(Profile::Ice, &quiet(port), media, START)
+                .media()
                 .is_some()
         );
     }
@@ -130,6 +140,7 @@ fn a_client_that_opens_a_million_flows_evicts_none_of_another_client() {
     let kept = (2000..2500).filter(|&port| {
         table
             .look(Profile::Ice, &quiet(port), junk, later)
+            .media()
             .is_some()
     });
     assert_eq!(kept.count(), 500);
@@ -159,10 +170,14 @@ fn the_oldest_flow_of_a_full_set_is_evicted() {
         assert!(
             table
                 .look(Profile::Ice, &client(number), junk, later)
+                .media()
                 .is_some()
         );
     }
-    assert_eq!(table.look(Profile::Ice, &client(0), junk, later), None);
+    assert_eq!(
+        table.look(Profile::Ice, &client(0), junk, later).media(),
+        None
+    );
 }
 
 #[test]

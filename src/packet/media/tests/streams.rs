@@ -45,7 +45,7 @@ impl Stream {
         let found = self
             .table
             .look(self.profile, &flow(Protocol::Tcp), segment, self.at);
-        found.map(|found| found.evidence.word())
+        found.media().map(|found| found.evidence.word())
     }
 
     fn send(&mut self, payload: &[u8]) -> Option<&'static str> {

@@ -298,7 +298,7 @@ fn a_fragment_without_its_payload_is_not_recognized() {
             size: message.len(),
         };
         let key = flow_of(Protocol::Udp, Ipv4Addr::new(172, 16, 1, 10), length as u16);
-        assert_eq!(table.look(Profile::Any, &key, segment, START), None);
+        assert_eq!(table.look(Profile::Any, &key, segment, START).media(), None);
     }
     let segment = Segment::Udp {
         payload: &message[..20],
@@ -307,6 +307,7 @@ fn a_fragment_without_its_payload_is_not_recognized() {
     assert!(
         table
             .look(Profile::Any, &flow(Protocol::Udp), segment, START)
+            .media()
             .is_some()
     );
 }
