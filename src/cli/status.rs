@@ -120,6 +120,13 @@ fn report(status: &Status) -> String {
             number::whole(diversion.unread_packets)
         );
     }
+    if let Some(flows) = diversion.flows.filter(|it| it.cleared > 0) {
+        _ = writeln!(
+            text,
+            "cleared, so that their packets pass in the kernel: {} flows",
+            number::whole(flows.cleared)
+        );
+    }
     for failure in diversion.self_test.iter().flat_map(|it| &it.failures) {
         _ = writeln!(text, "THE SELF-TEST FAILED: {failure}");
     }

@@ -17,6 +17,7 @@ mod datapath;
 mod dns;
 mod drops;
 mod faults;
+mod flows;
 mod ice;
 mod kernel;
 mod life;

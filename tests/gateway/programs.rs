@@ -116,19 +116,13 @@ fn neighbors_are_found_where_unknown_sources_are_dropped() {
         let site = PlainSite::new("neighbors");
         site.echo(OFFICE6, DNS);
         let _gateway = site.start("divert = \"all\"\n[filter]\nunknown_source = \"drop\"");
-        for host in [&site.client, &site.concentrator] {
+        // From an address of the link, which is in no pool, to another one.
+        for (host, address) in [(&site.client, "fe80::10"), (&site.concentrator, "fe80::1")] {
+            host.ip(&format!("address add {address}/64 dev tun0 nodad"));
             host.ip("neigh flush dev tun0");
         }
-        // From the client's link-local address, which is in no pool, to the concentrator's.
-        let mut show = Command::new("ip");
-        show.args([
-            "-json", "-6", "address", "show", "dev", "tun0", "scope", "link",
-        ]);
-        let shown = site.concentrator.run(&mut show).json();
-        let address = shown[0]["addr_info"][0]["local"].as_str();
-        let address = format!("{}%tun0", address.expect("an address of the link"));
         let mut ping = Command::new("ping");
-        ping.args(["-c", "1", "-W", "5", &address]);
+        ping.args(["-c", "1", "-W", "5", "-I", "fe80::10%tun0", "fe80::1%tun0"]);
         site.client.run(&mut ping).success();
         assert!(site.is_answered(OFFICE6, DNS, 100));
     });

@@ -195,7 +195,8 @@ fn compare<D: Divert<Plan: Send> + Send>(
     scope: &str,
     seed: u64,
 ) -> BTreeMap<String, u32> {
-    let text = format!("{policy}\n[gateway]\ndivert = \"{scope}\"\n");
+    // Closed, so that a test that is slow to read is not taken for a hung worker.
+    let text = format!("{policy}\n[gateway]\ndivert = \"{scope}\"\non_failure = \"closed\"\n");
     let (policy, _) = match offramp::policy::parse("test.toml", text.as_bytes()) {
         Ok(taken) => taken,
         Err(errors) => panic!("{errors}"),

@@ -153,6 +153,9 @@ pub trait Divert: Sized {
     /// Packets that passed without a verdict since the start, because a worker did not read them in time.
     fn unread(&self) -> Traffic;
 
+    /// Flows that the kernel passes since the filter has cleared them; `None` if a diversion of this kind asks every time.
+    fn flows(&self) -> Option<FlowCounts>;
+
     /// Ends the diversion: no more packets are led to the device.
     ///
     /// # Errors
@@ -176,6 +179,15 @@ pub trait Divert: Sized {
     /// # Errors
     /// [`Divert::Error`].
     async fn remove_leftovers(netlink: &Netlink) -> Result<(), Self::Error>;
+}
+
+/// Flows that were cleared since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FlowCounts {
+    /// Flows cleared, the same one again after it had lapsed included.
+    pub cleared: u64,
+    /// Of these: judged again before they had lapsed, for lack of room.
+    pub evicted: u64,
 }
 
 /// A plan in numbers and names, for status, logs and link changes.

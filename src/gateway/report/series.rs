@@ -255,6 +255,18 @@ impl Collector for Scrape {
             "Packets that passed unjudged because a worker did not read them in time.",
             status.diversion.unread_packets,
         )?;
+        if let Some(flows) = status.diversion.flows {
+            out.counter(
+                "cleared_flows",
+                "Flows that pass in the kernel, since the filter has cleared them.",
+                flows.cleared,
+            )?;
+            out.counter(
+                "evicted_cleared_flows",
+                "Cleared flows that are judged again, for lack of room.",
+                flows.evicted,
+            )?;
+        }
         out.counter(
             "evicted_fragments",
             "First fragments evicted for lack of room: the non-first fragments of their datagrams were forwarded.",

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::quality::Peer;
-use crate::gateway::divert::{self, DivertSummary};
+use crate::gateway::divert::{self, DivertSummary, FlowCounts};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::resolver::{DnsServer, QueryLog};
 use crate::gateway::tun::quality::{Group, Histogram, JITTER_BOUNDS, LOSS_BOUNDS};
@@ -236,6 +236,22 @@ pub struct Reloads {
     pub last_error: Option<String>,
 }
 
+/// Flows that the filter has cleared: it forwards all of their packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowsStatus {
+    /// Flows cleared since the start.
+    pub cleared: u64,
+    /// Of these: judged again before a minute without a packet, for lack of room.
+    pub evicted: u64,
+}
+
+impl From<FlowCounts> for FlowsStatus {
+    fn from(counts: FlowCounts) -> Self {
+        let FlowCounts { cleared, evicted } = counts;
+        Self { cleared, evicted }
+    }
+}
+
 /// The traffic diverted, and by which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiversionStatus {
@@ -248,6 +264,9 @@ pub struct DiversionStatus {
     /// Packets that passed unjudged because a worker did not read them in time.
     #[serde(default)]
     pub unread_packets: u64,
+    /// Flows that pass in the kernel, since the filter has cleared them; `null` for `nftables`.
+    #[serde(default)]
+    pub flows: Option<FlowsStatus>,
     /// The last self-test; `null` if the diversion has none, or it was not made yet.
     #[serde(default)]
     pub self_test: Option<SelfTestStatus>,
@@ -355,6 +374,7 @@ impl DiversionStatus {
             kind: String::new(),
             bypassed: false,
             unread_packets: 0,
+            flows: None,
             self_test: None,
             scope: scope.to_owned(),
             on_failure: on_failure.to_owned(),

@@ -26,8 +26,8 @@ use crate::gateway::report::control::{self, Asked, ControlSocket, Request};
 use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, MediaStatus, QualityStatus, Reloads,
-    Repairs, RuleStatus, SelfTestStatus, Status, VerdictStatus,
+    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, FlowsStatus, MediaStatus,
+    QualityStatus, Reloads, Repairs, RuleStatus, SelfTestStatus, Status, VerdictStatus,
 };
 use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
@@ -447,6 +447,7 @@ impl<D: Divert> Gateway<D> {
                 kind: D::NAME.to_owned(),
                 bypassed: self.bypassed,
                 unread_packets: self.divert.unread().packets,
+                flows: self.divert.flows().map(FlowsStatus::from),
                 self_test: self.self_test.clone(),
                 ..DiversionStatus::new(&summary, &present, &self.repairs)
             },

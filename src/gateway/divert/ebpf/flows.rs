@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::filter::{Generation, KernelTables};
+use crate::gateway::divert::FlowCounts;
 use crate::gateway::sys::memory::SharedMemory;
 use crate::gateway::tun::ClearFlows;
 use crate::packet::media::FlowKey;
@@ -57,14 +58,12 @@ impl ClearedFlows {
         self.tables.store(tables);
     }
 
-    /// Flows that were cleared so far.
-    pub(super) fn cleared(&self) -> u64 {
-        self.cleared.load(Ordering::Relaxed)
-    }
-
-    /// Flows that lost their place to another before they had lapsed.
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted.load(Ordering::Relaxed)
+    /// Flows cleared so far.
+    pub(super) fn counts(&self) -> FlowCounts {
+        FlowCounts {
+            cleared: self.cleared.load(Ordering::Relaxed),
+            evicted: self.evicted.load(Ordering::Relaxed),
+        }
     }
 
     fn entry(&self, set: usize, way: usize) -> Entry<'_> {

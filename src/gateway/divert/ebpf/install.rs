@@ -15,8 +15,8 @@ use super::EbpfPlan;
 use super::entries::{self, Entries};
 use super::programs::{self, Programs, ProgramsError, Room, Target};
 use crate::filter::KernelTables;
-use crate::gateway::divert::Divert;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError};
+use crate::gateway::divert::{Divert, FlowCounts};
 use crate::gateway::tun::{ArrivedProbe, DeviceWriter, Feedback, ProbeHeader, TunDevice};
 use crate::packet::Traffic;
 use crate::packet::virtio::Framing;
@@ -277,6 +277,10 @@ impl Divert for Installation {
 
     fn unread(&self) -> Traffic {
         self.prepared.programs.unread()
+    }
+
+    fn flows(&self) -> Option<FlowCounts> {
+        Some(self.prepared.programs.flows().counts())
     }
 
     async fn stop(&mut self) -> Result<(), EbpfError> {

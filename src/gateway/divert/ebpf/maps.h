@@ -89,8 +89,8 @@ struct {
 struct cleared {
     __u64 nonce;   // random, or 0 without a flow
     __u64 key[5];  // XOR `nonce`, so that one half written is no flow: GENERATION | protocol | ports, addresses
-    __u64 after;   // its packets that were diverted are settled once so many of its worker are
-    __u32 seen;    // when a packet passed last, in 2^20 ns
+    __u64 after;   // those of its packets that were diverted are settled once so many of its worker's are; 0: they are
+    __u32 seen;    // when a packet passed last, or it was cleared, in 2^20 ns
     __u32 counter; // of its packets
 };
 
@@ -98,6 +98,7 @@ struct cleared {
 #define FLOW_SETS (1 << 15)
 #define FLOW_WAYS 4
 #define FLOW_IDLE ((__s32)(60ULL * 1000 * 1000 * 1000 >> 20)) // signed: clocks differ by a tick
+#define HAND_OVER (100 * 1000 * 1000 >> 20) // longest wait for `after`: then packets pass that may overtake others, once
 #define SECOND (1000 * 1000 * 1000 >> 20)
 
 struct flow_set {

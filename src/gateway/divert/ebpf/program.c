@@ -197,17 +197,20 @@ static __always_inline int is_new(struct __sk_buff *skb, __u32 at, __u8 protocol
     return 1;
 }
 
-// True if the next packet of a cleared flow may pass: the filter has forwarded all that it was handed of it.
+// True if a packet of a cleared flow may pass: the filter has forwarded all that it was handed of it, or does not catch up.
 static __always_inline int goes_on(struct __sk_buff *skb, struct worker *worker, struct cleared *flow, __u32 at,
                                    __u8 protocol, __u32 time)
 {
     if (is_new(skb, at, protocol)) {
+        flow->seen = time;
         if (protocol == TCP)
             READ(flow->nonce) = 0;
         return 0;
     }
-    if (READ(worker->settled) < READ(flow->after))
+    if (READ(worker->settled) < READ(flow->after) && (__s32)(time - flow->seen) < HAND_OVER)
         return 0;
+    if (READ(flow->after))
+        READ(flow->after) = 0;
     if ((__s32)(time - flow->seen) > SECOND)
         flow->seen = time;
     return 1;

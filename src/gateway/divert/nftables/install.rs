@@ -10,8 +10,8 @@ use caps::Capability;
 use super::nft::{self, Contents, NftError};
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use super::{firewall, preflight};
-use crate::gateway::divert::Divert;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
+use crate::gateway::divert::{Divert, FlowCounts};
 use crate::gateway::tun::{Feedback, TunDevice};
 use crate::packet::Traffic;
 use crate::packet::virtio::Framing;
@@ -200,6 +200,10 @@ impl Divert for Installation {
 
     fn unread(&self) -> Traffic {
         Traffic::default()
+    }
+
+    fn flows(&self) -> Option<FlowCounts> {
+        None
     }
 
     /// Both steps are tried: without marks or without rules nothing is diverted.

@@ -3,9 +3,9 @@
 use super::*;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
-    BucketStatus, DeviceStatus, DiversionStatus, EvidenceStatus, HistogramStatus, InterfaceStatus,
-    LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus, Reloads, Repairs, SelfTestStatus,
-    StreamGroupStatus, VerdictStatus,
+    BucketStatus, DeviceStatus, DiversionStatus, EvidenceStatus, FlowsStatus, HistogramStatus,
+    InterfaceStatus, LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus, Reloads, Repairs,
+    SelfTestStatus, StreamGroupStatus, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -71,6 +71,10 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 kind: "ebpf".to_owned(),
                 bypassed: false,
                 unread_packets: 7,
+                flows: Some(FlowsStatus {
+                    cleared: 12,
+                    evicted: 1,
+                }),
                 self_test: Some(SelfTestStatus::default()),
                 scope: "policy".to_owned(),
                 on_failure: "open".to_owned(),
