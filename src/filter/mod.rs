@@ -30,6 +30,7 @@ mod memory;
 mod ports;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
+mod reject;
 mod rule;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod strategy;
@@ -39,4 +40,5 @@ pub use compiled::{CompileError, CompiledPolicy, Generation};
 pub use explain::{Answer, Explanation, Membership, Question, Set};
 pub use kernel::{KernelTables, TableRoom};
 pub use memory::Capacity;
+pub use reject::{rejectable, rejection_kind};
 pub use rule::{Rule, RuleTable};

@@ -1,0 +1,1 @@
+//! Tests of answers, compared with what etherparse reads in them.
