@@ -5,7 +5,7 @@
 //! (on Windows as WSAECONNRESET, at its next read), and that socket serves all candidates of the call, those that work among
 //! them. Media in TCP has a connection for each candidate, and a RST ends only that.
 
-use crate::packet::media::{announces_media, Payload, Segment};
+use crate::packet::media::{Payload, Segment, announces_media};
 use crate::packet::reject::{Rejectable, RejectionKind};
 use crate::packet::{Protocol, Received};
 use crate::policy::Reject;

@@ -291,8 +291,7 @@ fn pseudo_header(addresses: Addresses, protocol: u8, length: usize) -> Sum {
             destination,
         } => Sum::of(&source.octets()).and(&destination.octets()),
     };
-    sum.and(&[0, protocol])
-        .and(&(length as u16).to_be_bytes())
+    sum.and(&[0, protocol]).and(&(length as u16).to_be_bytes())
 }
 
 const fn reverse(addresses: Addresses) -> Addresses {
