@@ -72,3 +72,81 @@ fn is_by_rule(verdict: Verdict) -> bool {
             | Reason::Default => false,
         }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::packet::media::{By, Evidence, Recognized};
+
+    const ALL: [Reject; 3] = [Reject::Nothing, Reject::Tcp, Reject::All];
+    const MEDIA: Verdict = Verdict::drop(Reason::Media);
+
+    fn packet(protocol: Protocol, payload: &[u8]) -> Vec<u8> {
+        let ip = etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 20, 0, 7], 64);
+        let mut packet = Vec::new();
+        match protocol {
+            Protocol::Tcp => ip.tcp(50_000, 50_020, 1, 1_024).write(&mut packet, payload),
+            Protocol::Udp => ip.udp(50_000, 50_020).write(&mut packet, payload),
+        }
+        .expect("room");
+        packet
+    }
+
+    fn answers(verdict: Verdict, protocol: Protocol, payload: &[u8]) -> [bool; 3] {
+        let packet = packet(protocol, payload);
+        let received = Received::whole(&packet, Duration::ZERO);
+        ALL.map(|reject| rejectable(reject, verdict, received).is_some())
+    }
+
+    #[test]
+    fn drops_by_table_1_are_answered_and_no_others() {
+        for reason in Reason::ALL {
+            let is_by_table = ["servers", "media", "hairpin"].contains(&reason.name());
+            let verdict = Verdict::drop(reason);
+            let found = [Protocol::Tcp, Protocol::Udp].map(|it| answers(verdict, it, b"a query"));
+            let expected = [
+                [false, is_by_table, is_by_table],
+                [false, false, is_by_table],
+            ];
+            assert_eq!(found, expected, "{verdict}");
+            let forwarded = Verdict::forward(reason);
+            assert_eq!(answers(forwarded, Protocol::Tcp, b"a query"), [false; 3]);
+        }
+    }
+
+    #[test]
+    fn media_is_answered_in_tcp_alone() {
+        let recognized = MEDIA.because_of(Recognized {
+            evidence: Evidence::Rtp,
+            by: By::Flow,
+        });
+        assert_eq!(answers(recognized, Protocol::Udp, b"media"), [false; 3]);
+        let by_tcp = answers(recognized, Protocol::Tcp, b"media");
+        assert_eq!(by_tcp, [false, true, true]);
+    }
+
+    #[test]
+    fn a_check_finds_no_answer_whichever_rule_drops_it() {
+        for payload in [Payload::StunCheck, Payload::MicrosoftCheck, Payload::Dtls] {
+            for reason in [Reason::Media, Reason::Servers, Reason::Hairpin] {
+                let verdict = Verdict::drop(reason);
+                for check in payload.packets(Protocol::Udp) {
+                    let found = answers(verdict, Protocol::Udp, &check);
+                    assert_eq!(found, [false; 3], "{}", payload.word());
+                    // The first of several in a super-packet.
+                    let bytes = packet(Protocol::Udp, &[&check[..], &check].concat());
+                    let datagram = NonZeroU16::new(check.len() as u16);
+                    let received = Received::whole(&bytes, Duration::ZERO);
+                    let received = received.with_datagrams_of(datagram);
+                    assert!(rejectable(Reject::All, verdict, received).is_none());
+                }
+                let kind = |payload| rejection_kind(Reject::All, verdict, Protocol::Udp, payload);
+                assert_eq!(kind(payload), None);
+                assert_eq!(kind(Payload::Other), Some(RejectionKind::Unreachable));
+            }
+        }
+    }
+}

@@ -1,9 +1,11 @@
 //! [`Limiter`]: limits the rate of answers, to each client and in total.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use foldhash::quality::RandomState;
 
 /// A rate, and the number that may come at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,7 @@ impl Limiter {
         Self {
             clients: Box::new(std::array::from_fn(|_| Due::default())),
             total: Due::default(),
-            hash: RandomState::new(),
+            hash: RandomState::default(),
         }
     }
 

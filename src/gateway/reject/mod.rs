@@ -89,13 +89,7 @@ impl Rejector {
     /// # Errors
     /// The system has no thread or no socket left.
     pub(in crate::gateway) fn start(socket: LinkSocket, framing: Framing) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            limiter: Limiter::new(),
-            queue: ArrayQueue::new(QUEUE),
-            interfaces: ArcSwap::default(),
-            sent: Default::default(),
-            failed: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared::new(QUEUE));
         let mut sender = Sender::new(Arc::clone(&shared), Routes::open()?, socket);
         let thread = WriterThread::start("offramp-reject", move |stop| sender.run(stop))?;
         Ok(Self {
@@ -122,23 +116,13 @@ impl Rejector {
         packet: Received<'_>,
         frame: &[u8],
     ) -> Offer {
-        let Some(rejectable) = rejectable(policy.policy().filter.reject, verdict, packet) else {
-            return Offer::Unwanted;
-        };
-        if !self.shared.limiter.admits(rejectable.client(), packet.at) {
-            return Offer::Suppressed;
+        let offer = self
+            .shared
+            .offer(policy, verdict, packet, frame, self.framing);
+        if offer == Offer::Taken {
+            self.waker.unpark();
         }
-        let queued = Queued {
-            answer: rejectable.answer(),
-            entry: Entry::of(frame, self.framing),
-        };
-        match self.shared.queue.push(queued) {
-            Ok(()) => {
-                self.waker.unpark();
-                Offer::Taken
-            }
-            Err(_) => Offer::Suppressed,
-        }
+        offer
     }
 
     /// Answers sent so far, by their kind.
@@ -154,6 +138,42 @@ impl Rejector {
     /// Answers that could not be sent: the client has no route by the VPN, or the interface took none.
     pub fn failed(&self) -> u64 {
         self.shared.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn new(queue: usize) -> Self {
+        Self {
+            limiter: Limiter::new(),
+            queue: ArrayQueue::new(queue),
+            interfaces: ArcSwap::default(),
+            sent: Default::default(),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    fn offer(
+        &self,
+        policy: &CompiledPolicy,
+        verdict: Verdict,
+        packet: Received<'_>,
+        frame: &[u8],
+        framing: Framing,
+    ) -> Offer {
+        let Some(rejectable) = rejectable(policy.policy().filter.reject, verdict, packet) else {
+            return Offer::Unwanted;
+        };
+        if !self.limiter.admits(rejectable.client(), packet.at) {
+            return Offer::Suppressed;
+        }
+        let queued = Queued {
+            answer: rejectable.answer(),
+            entry: Entry::of(frame, framing),
+        };
+        match self.queue.push(queued) {
+            Ok(()) => Offer::Taken,
+            Err(_) => Offer::Suppressed,
+        }
     }
 }
 
