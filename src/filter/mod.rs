@@ -15,7 +15,7 @@
 //! every question about an address, `ports` how a port decides, `batch` why packets are judged in passes. `reference`
 //! (feature `fuzzing`, and tests) is a slow model of the same verdicts, written like the specification; `agreement`
 //! compares the two, and `leak` proves that no blocked datagram completes behind the filter in fragments. `kernel` is what
-//! a policy forwards for certain, as tables that the kernel can look up.
+//! a policy forwards for certain, as tables that the kernel can look up; `reject` decides which drops are answered.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod agreement;

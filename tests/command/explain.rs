@@ -493,7 +493,7 @@ fn it_says_which_drops_are_answered() {
     ] {
         let (text, json) = answer(reject, protocol, payload);
         assert!(
-            !text.contains("answered"),
+            !text.contains("; answered by"),
             "{reject} {protocol} {payload}: {text}"
         );
         assert_eq!(json, Value::Null);

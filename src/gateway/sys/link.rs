@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use nix::libc;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockFilter, Socket, Type};
 
 /// A socket that sends IP packets out of interfaces, and receives nothing.
 #[derive(Debug)]
@@ -17,7 +17,22 @@ impl LinkSocket {
     /// The kernel's error: it takes CAP_NET_RAW.
     pub(in crate::gateway) fn open() -> io::Result<Self> {
         // Without a protocol no packet is received. The kernel writes the link header, where the interface has one.
-        Socket::new(Domain::PACKET, Type::DGRAM, None).map(Self)
+        let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
+        // Whoever takes the process over could name a protocol, but not remove this filter.
+        socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, NOTHING)])?;
+        let locked: libc::c_int = 1;
+        // SAFETY: the descriptor is open, as `socket` owns it, and `locked` is the `int` that SO_LOCK_FILTER reads.
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_LOCK_FILTER,
+                (&raw const locked).cast(),
+                size_of_val(&locked) as libc::socklen_t,
+            )
+        };
+        nix::Error::result(done)?;
+        Ok(Self(socket))
     }
 
     /// Sends `packet`, which is of the Ethernet protocol `protocol`, out of the interface of this index to the neighbor at
@@ -60,5 +75,22 @@ impl LinkSocket {
         };
         nix::Error::result(sent)?;
         Ok(())
+    }
+}
+
+/// `BPF_RET | BPF_K` (linux/bpf_common.h): keeps as many bytes of a packet.
+const RETURN: u16 = 0x06;
+const NOTHING: u32 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_have_it_receive() {
+        // It takes rights that tests may lack.
+        if let Ok(LinkSocket(socket)) = LinkSocket::open() {
+            assert!(socket.detach_filter().is_err());
+        }
     }
 }

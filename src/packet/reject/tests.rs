@@ -266,6 +266,12 @@ fn other_protocols_and_bad_headers_find_no_answer() {
         packet[9] = protocol;
         assert!(!is_answered(&packet), "protocol {protocol}");
     }
+    for length in [4_u8, 7, 8] {
+        let mut packet = udp(false, &[]);
+        packet.truncate(20 + usize::from(length));
+        packet[3] = 20 + length;
+        assert_eq!(is_answered(&packet), length == 8, "{length} bytes of UDP");
+    }
     let mut packet = tcp(false, Flags(SYN), 1, 0, &[]);
     for (offset, answered) in [(0x40, false), (0x50, true), (0x60, false), (0xf0, false)] {
         packet[32] = offset;
