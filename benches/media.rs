@@ -118,7 +118,12 @@ fn look(table: &mut FlowTable, packets: &[Vec<u8>], at: Duration) -> usize {
         for packet in batch {
             let view = PacketView::parse(packet).expect("packets of etherparse are well-formed");
             if let Some((key, segment)) = Segment::of(&view) {
-                media += usize::from(table.look(Profile::Any, &key, segment, at).is_some());
+                media += usize::from(
+                    table
+                        .look(Profile::Any, &key, segment, at)
+                        .media()
+                        .is_some(),
+                );
             }
         }
     }

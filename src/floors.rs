@@ -40,7 +40,7 @@ const GATEWAY: House = House {
     path: "crate::gateway::",
     floors: &[
         &["sys"],
-        &["host", "interface", "record"],
+        &["host", "interface", "record", "reject"],
         &["divert", "resolver", "tun"],
         &["report", "testbed"],
         &["run"],

@@ -10,10 +10,11 @@ use serde_json::json;
 use super::error::CliError;
 use super::explain_name;
 use super::input::load_policy_at;
-use crate::filter::{Answer, Explanation, Membership, Question, Set};
+use crate::filter::{Answer, Explanation, Membership, Question, Set, rejection_kind};
 use crate::name::DnsName;
 use crate::packet::Protocol;
 use crate::packet::media::Payload;
+use crate::packet::reject::RejectionKind;
 use crate::policy::{MediaMatch, Policy};
 use crate::verdict::{Action, DecidedBy, Reason};
 
@@ -172,9 +173,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         Some(_) => None,
     };
     if options.json {
-        let mut json = as_json(&question, &explanation);
+        let mut json = as_json(compiled.policy(), &question, &explanation);
         if let (Some(media), Some(fields)) = (&media, json.as_object_mut()) {
-            fields.insert("media".to_owned(), as_json(&check, media));
+            fields.insert(
+                "media".to_owned(),
+                as_json(compiled.policy(), &check, media),
+            );
         }
         super::print_json(&json)?;
     } else {
@@ -207,7 +211,10 @@ fn answers_as_text(policy: &Policy, question: &Question, explanation: &Explanati
             1 => String::new(),
             _ => format!("{:<13}", answer.ports.to_string()),
         };
-        let because = because(policy, question, answer, &explanation.destination);
+        let mut because = because(policy, question, answer, &explanation.destination);
+        if let Some(kind) = answered_by(policy, question, answer) {
+            _ = write!(because, "; answered by {}", kind.name());
+        }
         _ = writeln!(text, "{ports}{style}{verdict}{style:#}: {because}");
     }
     text
@@ -230,6 +237,17 @@ fn sets_as_text(policy: &Policy, question: &Question, explanation: &Explanation<
         &explanation.destination,
     );
     text
+}
+
+/// The answer that the client gets from a running gateway.
+fn answered_by(policy: &Policy, question: &Question, answer: &Answer<'_>) -> Option<RejectionKind> {
+    let protocol = question.protocol?;
+    rejection_kind(
+        policy.filter.reject,
+        answer.verdict,
+        protocol,
+        question.payload,
+    )
 }
 
 /// The sentence that gives the reason of an answer.
@@ -315,13 +333,18 @@ fn list(text: &mut String, policy: &Policy, end: &str, address: IpAddr, found: &
     }
 }
 
-fn as_json(question: &Question, explanation: &Explanation<'_>) -> serde_json::Value {
+fn as_json(
+    policy: &Policy,
+    question: &Question,
+    explanation: &Explanation<'_>,
+) -> serde_json::Value {
     let membership = |it: &Membership<'_>| json!({ "set": it.set.to_string(), "prefix": it.prefix.to_string(), "line": it.line });
     let answer = |it: &Answer<'_>| {
         json!({
             "ports": { "first": it.ports.first(), "last": it.ports.last() },
             "verdict": it.verdict.action.to_string(),
             "reason": it.verdict.reason.name(),
+            "answered_by": answered_by(policy, question, it).map(RejectionKind::word),
             "evidence": it.verdict.media.map(|it| it.evidence.word()),
             "rule": it.rule.map(|rule| json!({ "name": rule.name, "line": rule.line })),
             "matched": it.matched.as_ref().map(membership),

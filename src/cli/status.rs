@@ -168,6 +168,15 @@ fn report(status: &Status) -> String {
         rules.collect(),
     );
 
+    let rejections = &status.rejections;
+    if rejections.rst + rejections.unreachable > 0 {
+        _ = writeln!(
+            text,
+            "\nanswered to clients: {} by RST, {} by ICMP port unreachable",
+            number::whole(rejections.rst),
+            number::whole(rejections.unreachable)
+        );
+    }
     if let Some(media) = &status.media {
         push_media(&mut text, media);
         push_quality(&mut text, &media.quality);
@@ -188,6 +197,10 @@ fn report(status: &Status) -> String {
         (
             "refused by the kernel on their way back",
             status.device.failed_writes,
+        ),
+        (
+            "answers to clients suppressed (beyond the rate, or to a source that is not routed to the interface it came from)",
+            status.rejections.suppressed,
         ),
         (
             "first fragments evicted for lack of room",

@@ -35,6 +35,9 @@ pub trait Judgement {
     /// Counts a verdict of the batch that was judged last, once for each packet and in their order; backends that only
     /// record do not count.
     fn count(&mut self, _verdict: Verdict, _traffic: Traffic) {}
+
+    /// Takes note that `packet` of the batch was dropped; `frame` is the same behind the headers of its device.
+    fn dropped(&mut self, _verdict: Verdict, _packet: Received<'_>, _frame: &[u8]) {}
 }
 
 /// The state of a backend after an exchange.

@@ -15,7 +15,7 @@
 //! every question about an address, `ports` how a port decides, `batch` why packets are judged in passes. `reference`
 //! (feature `fuzzing`, and tests) is a slow model of the same verdicts, written like the specification; `agreement`
 //! compares the two, and `leak` proves that no blocked datagram completes behind the filter in fragments. `kernel` is what
-//! a policy forwards for certain, as tables that the kernel can look up.
+//! a policy forwards for certain, as tables that the kernel can look up; `reject` decides which drops are answered.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod agreement;
@@ -30,6 +30,7 @@ mod memory;
 mod ports;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
+mod reject;
 mod rule;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod strategy;
@@ -39,4 +40,5 @@ pub use compiled::{CompileError, CompiledPolicy, Generation};
 pub use explain::{Answer, Explanation, Membership, Question, Set};
 pub use kernel::{KernelTables, TableRoom};
 pub use memory::Capacity;
+pub use reject::{rejectable, rejection_kind};
 pub use rule::{Rule, RuleTable};

@@ -21,6 +21,7 @@
 //! | [`resolver`] | the DNS server that VPN clients use |
 //! | [`report`] | status, as JSON on a socket and as series for Prometheus |
 //! | [`record`] | logs of dropped packets and of queries, and captures; bounded files |
+//! | [`reject`] | answers to clients whose packets are dropped |
 //! | [`host`] | the host that the gateway runs on: files, feeds, rights, lock, service manager |
 //! | [`interface`] | a live interface as a backend, passively, for `observe` |
 //! | `sys` | the calls that the compiler cannot check: all `unsafe` of the crate |
@@ -34,6 +35,7 @@ pub mod divert;
 pub mod host;
 pub mod interface;
 pub mod record;
+pub mod reject;
 pub mod report;
 pub mod resolver;
 pub mod run;

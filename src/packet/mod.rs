@@ -28,6 +28,7 @@ mod plain;
 pub mod rdp_udp;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
+pub mod reject;
 mod traffic;
 pub mod virtio;
 

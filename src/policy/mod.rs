@@ -49,7 +49,7 @@ pub use section::corporate::Corporate;
 pub use section::dns::{Canary, DnsOptions};
 pub use section::endpoint::{Endpoint, FirewallProfile, InterfaceType};
 pub use section::feed::{EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, WidePrefixes};
-pub use section::filter::{FilterOptions, LeakedPublic, UnknownSource};
+pub use section::filter::{FilterOptions, LeakedPublic, Reject, UnknownSource};
 pub use section::gateway::{DiversionChoice, DivertScope, FailMode, GatewayOptions, MarkBits};
 pub use section::media::{MediaMatch, MediaOptions};
 pub use section::public::{PublicService, SrvRecord};

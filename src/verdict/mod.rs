@@ -19,7 +19,7 @@ pub use rule::{RuleId, RuleKind};
 pub enum Action {
     /// The packet is forwarded unchanged.
     Forward,
-    /// The packet is dropped silently, as by the article's firewall rules.
+    /// The packet is dropped: silently, as by the article's firewall rules, unless `filter.reject` asks for an answer.
     Drop,
 }
 

@@ -200,6 +200,7 @@ mod tests {
             )
             .expect("a string takes whatever is written");
         }
+        text.push_str(ANSWERS);
         crate::generated::assert_file("docs/verdicts.md", &text);
     }
 
@@ -216,5 +217,33 @@ and as the label `reason` of the metrics `offramp_packets_total` and `offramp_by
 
 | reason | actions | meaning | source |
 |---|---|---|---|
+";
+
+    const ANSWERS: &str = "
+## Answers to clients
+
+A drop is silent unless `filter.reject` asks for an answer. It is for programs that try a service which no `[[allow]]` names: they
+fail at once, and do not hang until they give up.
+
+| `reject` | TCP | UDP |
+|---|---|---|
+| `\"none\"` | nothing | nothing |
+| `\"tcp\"` | RST (RFC 9293 §3.10.7.1) | nothing |
+| `\"all\"` | RST | ICMP \"port unreachable\" (RFC 792, RFC 4443 §3.1) |
+
+- Drops as `servers`, `media` and `hairpin` are answered. A packet that is malformed, too short, source-routed or not a client's is not,
+  and neither is one to a public service (`leaked_public = \"drop\"`), to many hosts, or a non-first fragment.
+- **Media in UDP finds no answer**: neither what `media.match` recognizes nor, under any `match` and whichever rule drops it, a
+  connectivity check, relay control or a handshake. The system reports an ICMP error to the socket that sent the packet (Windows as
+  WSAECONNRESET, at the next read), and a client sends the checks of all its candidates from that socket, also of those that
+  work. In TCP each candidate has a connection of its own, so media there is answered: it dies at once, and the client goes on to the next.
+- The answer comes from the address that the client tried, and leaves by the VPN's interface itself: the firewall, the routes and the reverse
+  path filters of the host do not see it. It goes only to clients to which the host has a route by an interface of `vpn.interfaces`; under
+  eBPF that must be the interface by which the packet came. Under nftables that interface is unknown: let the VPN daemon or a reverse path
+  filter stop clients that send with the address of another.
+- A client gets up to 20 answers a second, all clients 1,000. The others are counted as suppressed: `rejections` in `status --json`,
+  `offramp_rejections_total` and `offramp_rejections_suppressed_total`.
+- It takes CAP_NET_RAW at the start, which is given up then. The unit asks for it in a drop-in only; a gateway that was started without it
+  says at a reload that `filter.reject` takes effect at the next start.
 ";
 }

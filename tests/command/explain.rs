@@ -454,3 +454,48 @@ fn what_is_sent_to_the_gateway_itself_passes_where_its_address_is_given() {
     assert!(ask(&both, "10.1.0.10:5353").starts_with("drop servers: "));
     assert!(ask(&both, "172.16.1.1:5353").starts_with(sentence));
 }
+
+#[test]
+fn it_says_which_drops_are_answered() {
+    let folder = Folder::new("answered");
+    let answer = |reject: &str, protocol: &str, payload: &str| {
+        let policy = format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n\
+             [filter]\nreject = \"{reject}\"\n"
+        );
+        let policy = folder.write("policy.toml", policy);
+        let ends = [
+            "--from",
+            "172.16.1.10",
+            "--to",
+            "10.20.0.7:50020",
+            "--protocol",
+            protocol,
+        ];
+        let arguments = [&["explain", &policy], &ends[..], &["--payload", payload]].concat();
+        let text = offramp(&arguments).success();
+        let json = offramp(&[&arguments[..], &["--json"]].concat()).json();
+        (text, json["answers"][0]["answered_by"].clone())
+    };
+    let (text, json) = answer("tcp", "tcp", "other");
+    assert!(text.contains("; answered by RST\n"), "{text}");
+    assert_eq!(json, "rst");
+    let (text, json) = answer("all", "udp", "other");
+    assert!(
+        text.contains("; answered by ICMP port unreachable\n"),
+        "{text}"
+    );
+    assert_eq!(json, "unreachable");
+    for (reject, protocol, payload) in [
+        ("none", "tcp", "other"),
+        ("tcp", "udp", "other"),
+        ("all", "udp", "stun-check"),
+    ] {
+        let (text, json) = answer(reject, protocol, payload);
+        assert!(
+            !text.contains("; answered by"),
+            "{reject} {protocol} {payload}: {text}"
+        );
+        assert_eq!(json, Value::Null);
+    }
+}

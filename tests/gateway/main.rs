@@ -28,6 +28,7 @@ mod ocserv;
 mod openvpn;
 mod programs;
 mod refusals;
+mod reject;
 mod reload;
 mod service;
 mod suspects;

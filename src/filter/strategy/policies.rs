@@ -9,7 +9,7 @@ use super::{beside, inside, net, one_in};
 use crate::policy::{
     Allow, Corporate, Destination, DnsOptions, EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix,
     FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch, MediaOptions, Policy,
-    PortRange, ProtocolSet, PublicService, RouteOptions, Server, Sourced, UnknownSource,
+    PortRange, ProtocolSet, PublicService, Reject, RouteOptions, Server, Sourced, UnknownSource,
     VpnOptions, WidePrefixes,
 };
 
@@ -44,6 +44,7 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
     let filter = FilterOptions {
         unknown_source: *bytes.choose(&[UnknownSource::Forward, UnknownSource::Drop])?,
         leaked_public: *bytes.choose(&[LeakedPublic::Forward, LeakedPublic::Drop])?,
+        reject: *bytes.choose(&[Reject::Nothing, Reject::Tcp, Reject::All])?,
     };
     let mut servers = Vec::new();
     for number in 0..bytes.int_in_range(0..=3u8)? {

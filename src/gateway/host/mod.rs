@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod feeds;
 pub mod fetch;
+pub mod interfaces;
 pub mod lock;
 pub mod rights;
 #[cfg(test)]

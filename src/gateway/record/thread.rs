@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -42,10 +42,20 @@ impl WriterThread {
         })
     }
 
-    /// Has it write the records it was handed, and end; gives up waiting after `patience`.
-    pub(in crate::gateway) async fn stop(self, patience: Duration) {
+    /// Wakes the thread up when it is parked.
+    pub(in crate::gateway) fn waker(&self) -> Thread {
+        self.thread.thread().clone()
+    }
+
+    /// Has it end, and does not wait for that.
+    pub(in crate::gateway) fn tell_to_stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
+    }
+
+    /// Has it write the records it was handed, and end; gives up waiting after `patience`.
+    pub(in crate::gateway) async fn stop(self, patience: Duration) {
+        self.tell_to_stop();
         // It may be blocked on a disk or a pipe.
         _ = tokio::time::timeout(patience, self.ended).await;
     }

@@ -75,7 +75,7 @@ pub struct Series {
 }
 
 /// Series at most, whatever the policy and the traffic.
-pub const MAX_SERIES: usize = 250;
+pub const MAX_SERIES: usize = 260;
 
 /// The media type of [`Series::render`].
 pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -273,6 +273,7 @@ impl Collector for Scrape {
             status.evicted_fragments,
         )?;
 
+        out.rejections(&status.rejections)?;
         if let Some(media) = &status.media {
             out.media(media)?;
         }
@@ -413,6 +414,8 @@ const MAX_NAMED_RULES: usize = 50;
 const MAX_PATTERNS: usize = 8;
 /// Series without labels, or with labels of two values at most.
 const SINGLE_SERIES: usize = 15;
+/// Of answers to clients: two kinds, and those suppressed.
+const REJECTION_SERIES: usize = 3;
 /// Series of the drop log, of the capture of drops, and of the log of queries.
 const RECORD_SERIES: usize = 9;
 /// Of flows to media ports: those in memory, and those evicted.
@@ -427,7 +430,8 @@ const ALL_SERIES: usize = {
     let verdicts = Action::ALL.len() * Reason::ALL.len();
     let rules = MAX_NAMED_RULES + RuleKind::ALL.len();
     let patterns = MAX_PATTERNS + 1;
-    let others = SINGLE_SERIES + RECORD_SERIES + DNS_SERIES + FLOW_SERIES + STREAM_SERIES;
+    let others =
+        SINGLE_SERIES + REJECTION_SERIES + RECORD_SERIES + DNS_SERIES + FLOW_SERIES + STREAM_SERIES;
     let evidence = Evidence::TABLE.len();
     // Of verdicts and rules: packets, and bytes.
     2 * verdicts + 2 * rules + evidence + patterns + others

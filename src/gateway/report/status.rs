@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::audit::quality::Peer;
 use crate::gateway::divert::{self, DivertSummary, FlowCounts};
 use crate::gateway::record::RecordStatus;
+use crate::gateway::reject::Rejector;
 use crate::gateway::resolver::{DnsServer, QueryLog};
 use crate::gateway::tun::quality::{Group, Histogram, JITTER_BOUNDS, LOSS_BOUNDS};
 use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
 use crate::packet::media::{By, Evidence};
+use crate::packet::reject::RejectionKind;
 use crate::policy::{DivertScope, FailMode};
 use crate::verdict::{Action, Reason, RuleKind};
 
@@ -46,6 +48,9 @@ pub struct Status {
     /// The recognition of media; `null` if the policy blocks by ports alone (`media.match = "ports"`).
     #[serde(default)]
     pub media: Option<MediaStatus>,
+    /// Answers to clients whose packets were dropped (`filter.reject`).
+    #[serde(default)]
+    pub rejections: RejectionStatus,
     /// The pin-point DNS server; `null` if the policy has none.
     #[serde(default)]
     pub dns: Option<DnsStatus>,
@@ -55,6 +60,37 @@ pub struct Status {
     /// The capture of dropped packets, if one was asked for.
     #[serde(default)]
     pub drop_capture: Option<RecordStatus>,
+}
+
+/// Answers to clients whose packets were dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RejectionStatus {
+    /// RSTs sent.
+    pub rst: u64,
+    /// ICMP errors "port unreachable" sent.
+    pub unreachable: u64,
+    /// Answers that were not sent: beyond the rate, or to a source that is not routed to the VPN's interface it came from.
+    pub suppressed: u64,
+}
+
+impl RejectionStatus {
+    /// Returns what `rejector` has sent, and what it and `workers` have not.
+    pub fn of(rejector: Option<&Rejector>, workers: &Workers) -> Self {
+        let Some(rejector) = rejector else {
+            return Self::default();
+        };
+        let mut status = Self {
+            suppressed: workers.suppressed_rejections() + rejector.failed(),
+            ..Self::default()
+        };
+        for (kind, sent) in rejector.sent() {
+            match kind {
+                RejectionKind::Reset => status.rst = sent,
+                RejectionKind::Unreachable => status.unreachable = sent,
+            }
+        }
+        status
+    }
 }
 
 /// The recognition of media among the packets to media ports.

@@ -22,12 +22,14 @@ use crate::gateway::host::service::{Notice, ServiceManager};
 use crate::gateway::host::source::PolicySource;
 use crate::gateway::host::watch::FileWatch;
 use crate::gateway::record::drops::{CaptureOptions, DropOptions, Drops};
+use crate::gateway::reject::{LinkSocket, Rejector};
 use crate::gateway::report::control::{self, Asked, ControlSocket, Request};
 use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, FlowsStatus, MediaStatus,
-    QualityStatus, Reloads, Repairs, RuleStatus, SelfTestStatus, Status, VerdictStatus,
+    QualityStatus, RejectionStatus, Reloads, Repairs, RuleStatus, SelfTestStatus, Status,
+    VerdictStatus,
 };
 use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
@@ -122,6 +124,8 @@ impl<D: Divert> Gateway<D> {
             }
         })?;
         let prepared = D::prepare(&plan, &device).map_err(RunError::divert)?;
+        // So do answers, which the policy may ask for at a reload.
+        let link_socket = LinkSocket::open().ok();
         // Real-time scheduling needs rights that the gateway drops next.
         let schedule = Schedule::new(options.realtime, cpus(&options));
         let files = source.files();
@@ -154,7 +158,11 @@ impl<D: Divert> Gateway<D> {
         }
         let own = OwnAddresses::new(first.own());
         let writer = drops.writer(&first);
-        let published = Arc::new(Published::new(first, writer, count));
+        let rejector = link_socket.map(|socket| Rejector::start(socket, D::FRAMING));
+        let rejector = rejector.transpose();
+        let rejector = rejector.map_err(system("start the thread that answers clients"))?;
+        let published = Published::new(first, writer, count).with_rejector(rejector);
+        let published = Arc::new(published);
         let queues = device.into_queues();
         let feedback = D::feedback(&prepared);
         let workers = Workers::start(queues, &summary.device, &published, &schedule, &feedback);
@@ -463,6 +471,7 @@ impl<D: Divert> Gateway<D> {
             rules: rules.map(RuleStatus::from).collect(),
             evicted_fragments: self.workers.evicted_fragments(),
             media: self.media_status(),
+            rejections: RejectionStatus::of(self.published.rejector(), &self.workers),
             drop_log: self.drops.log_status(),
             drop_capture: self.drops.capture_status(),
             dns: self

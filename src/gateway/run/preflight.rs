@@ -11,9 +11,10 @@ use super::options::{control_path, metrics_address};
 use crate::gateway::divert::netlink::Netlink;
 use crate::gateway::divert::{Divert, DivertPlan, DivertSummary, names};
 use crate::gateway::host::settings::Settings;
+use crate::gateway::reject::LinkSocket;
 use crate::gateway::report::control;
 use crate::gateway::{resolver, tun};
-use crate::policy::Policy;
+use crate::policy::{Policy, Reject};
 use crate::verify::Finding;
 
 mod openvpn;
@@ -36,6 +37,7 @@ pub async fn check<D: Divert>(policy: &Policy, plan: &D::Plan, netlink: &Netlink
         Err(error) => findings.push(Finding::from(&error)),
     }
     findings.extend(check_change::<D>(policy, plan, netlink).await);
+    findings.extend(check_rejections(policy));
     findings.extend(check_addresses(policy));
     findings.extend(D::check_start(plan, netlink).await);
     findings.extend(openvpn::check(&summary.interfaces));
@@ -108,6 +110,22 @@ fn check_rights() -> Vec<Finding> {
         findings.push(Finding::host_error(what, advice));
     }
     findings
+}
+
+/// Checks that answers can be sent, if the policy asks for them.
+fn check_rejections(policy: &Policy) -> Option<Finding> {
+    let word = match policy.filter.reject {
+        Reject::Nothing => return None,
+        asked => asked.word(),
+    };
+    let error = LinkSocket::open().err()?;
+    Some(Finding::host_error(
+        format!(
+            "filter.reject = \"{word}\" needs a packet socket, which the system refuses: {error}"
+        ),
+        "run it as root, or with CAP_NET_RAW (systemd: AmbientCapabilities=CAP_NET_RAW, CapabilityBoundingSet=CAP_NET_RAW and \
+         RestrictAddressFamilies=AF_PACKET)",
+    ))
 }
 
 /// True if the effective capabilities in `/proc/self/status` include CAP_NET_ADMIN (bit 12, linux/capability.h).

@@ -10,7 +10,7 @@ use super::{preflight, report};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::resolver::{self, DnsServer};
-use crate::policy::Severity;
+use crate::policy::{Reject, Severity};
 
 impl<D: Divert> Gateway<D> {
     /// Requests a load; the control loop takes the policy once it is loaded.
@@ -92,6 +92,11 @@ impl<D: Divert> Gateway<D> {
         waiting.extend(keys_for_restart(&policy.policy().gateway, &self.options));
         for key in waiting {
             warn!("{key} takes effect at the next start of offramp");
+        }
+        if policy.policy().filter.reject != Reject::Nothing && self.published.rejector().is_none() {
+            warn!(
+                "filter.reject takes effect at the next start of offramp, with the right to open packet sockets (CAP_NET_RAW)"
+            );
         }
         let changed = self.divert.change(wanted).await;
         self.count_passed(changed.map_err(|error| error.to_string())?);

@@ -1,8 +1,8 @@
-//! The calls that the compiler cannot check: with `ring` and `memory`, the only `unsafe` of the crate.
+//! The calls that the compiler cannot check: with `link`, `memory` and `ring`, the only `unsafe` of the crate.
 
 #![allow(
     unsafe_code,
-    reason = "ioctls take what their number says, schedulers what a pointer leads to, programs in the kernel share memory: \
+    reason = "ioctls take what their number says, schedulers and sockets what a pointer leads to, programs in the kernel share memory: \
               no type tells the compiler"
 )]
 
@@ -15,6 +15,7 @@ use nix::libc::{self, c_int, c_short};
 use crate::packet::merge::Offload;
 use crate::packet::virtio::Framing;
 
+pub(super) mod link;
 pub(super) mod memory;
 pub(super) mod ring;
 

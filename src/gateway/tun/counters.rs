@@ -58,6 +58,7 @@ pub struct VerdictCounters {
     evicted_fragments: AtomicU64,
     flows: AtomicU64,
     evicted_flows: AtomicU64,
+    suppressed_rejections: Tally,
 }
 
 impl VerdictCounters {
@@ -78,6 +79,16 @@ impl VerdictCounters {
         self.flows.store(judge.flows() as u64, Ordering::Relaxed);
         self.evicted_flows
             .store(judge.evicted_flows(), Ordering::Relaxed);
+    }
+
+    /// Counts an answer to a client that exceeds the rate, on the thread that owns the counters.
+    pub fn rejection_suppressed(&self) {
+        self.suppressed_rejections.add(1);
+    }
+
+    /// Answers to clients that exceeded the rate.
+    pub fn suppressed_rejections(&self) -> u64 {
+        self.suppressed_rejections.read()
     }
 
     /// Flows to media ports in memory.

@@ -362,10 +362,10 @@ impl Backend for TunBackend {
 
         let mut passing = [&[][..]; Judge::BATCH];
         let mut passes = 0;
-        for (frame, verdict) in frames.zip(verdicts) {
+        for ((frame, verdict), packet) in frames.zip(verdicts).zip(packets) {
             judgement.count(verdict, traffic_of(frame, self.framing));
             match verdict.action {
-                Action::Drop => {}
+                Action::Drop => judgement.dropped(verdict, packet, frame),
                 Action::Forward => {
                     passing[passes] = frame;
                     passes += 1;

@@ -21,6 +21,7 @@ use super::quality::{QualityCounters, StreamMeter};
 use crate::datapath::Judgement;
 use crate::filter::{Capacity, CompiledPolicy, Generation, Judge};
 use crate::gateway::record::drops::{SampleWriter, Suppressed};
+use crate::gateway::reject::{Offer, Rejector};
 use crate::packet::Received;
 use crate::packet::Traffic;
 use crate::packet::media::{By, Segment};
@@ -33,6 +34,7 @@ pub struct Published {
     current: ArcSwap<Enforced>,
     past: Mutex<Past>,
     workers: usize,
+    rejector: Option<Rejector>,
 }
 
 /// A policy in force, and the counters of its rules.
@@ -99,12 +101,30 @@ impl Published {
             current: ArcSwap::from_pointee(Enforced::new(policy, writer, workers)),
             past: Mutex::default(),
             workers,
+            rejector: None,
         }
+    }
+
+    /// Has clients answered by `rejector`, as far as policies ask for it.
+    pub fn with_rejector(mut self, rejector: Option<Rejector>) -> Self {
+        if let Some(rejector) = &rejector {
+            rejector.follow(&self.current.load().policy);
+        }
+        self.rejector = rejector;
+        self
+    }
+
+    /// Returns what answers clients.
+    pub fn rejector(&self) -> Option<&Rejector> {
+        self.rejector.as_ref()
     }
 
     /// Has every batch from now on judged by `policy`; dropped packets are handed to `writer`.
     pub fn publish(&self, policy: CompiledPolicy, writer: Option<SampleWriter>) {
         let enforced = Arc::new(Enforced::new(policy, writer, self.workers));
+        if let Some(rejector) = &self.rejector {
+            rejector.follow(&enforced.policy);
+        }
         let before = self.current.swap(Arc::clone(&enforced));
         let mut past = self.past();
         past.generations.push(before);
@@ -293,6 +313,15 @@ impl Judgement for Live {
         self.counters.add(verdict, traffic);
         if let Some(rule) = verdict.rule {
             self.enforced.rules[self.worker][rule.index()].add(traffic);
+        }
+    }
+
+    fn dropped(&mut self, verdict: Verdict, packet: Received<'_>, frame: &[u8]) {
+        if let Some(rejector) = &self.published.rejector {
+            match rejector.offer(&self.enforced.policy, verdict, packet, frame) {
+                Offer::Unwanted | Offer::Taken => {}
+                Offer::Suppressed => self.counters.rejection_suppressed(),
+            }
         }
     }
 }

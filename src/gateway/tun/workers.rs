@@ -189,6 +189,15 @@ impl Workers {
         groups
     }
 
+    /// Answers to clients that exceeded their rate.
+    pub fn suppressed_rejections(&self) -> u64 {
+        let suppressed = self
+            .threads
+            .iter()
+            .map(|it| it.verdicts.suppressed_rejections());
+        suppressed.sum()
+    }
+
     /// First fragments evicted for lack of room.
     pub fn evicted_fragments(&self) -> u64 {
         let evicted = self

@@ -50,6 +50,8 @@ mod turn;
 mod zoom;
 mod zrtp;
 
+use std::num::NonZeroU16;
+
 pub use evidence::{Evidence, EvidenceRow, Profile};
 pub use flow::{FLOW_IDLE, FlowTable};
 pub use look::{By, Look, Recognized};
@@ -72,6 +74,16 @@ pub fn payload_kind(packet: &super::PacketView<'_>) -> Option<&'static str> {
         255 => "ms-turn",
         _ => "other",
     })
+}
+
+/// True for a datagram that is media by itself, of any kind: a connectivity check, relay control, a handshake. `datagram` is the
+/// payload of each of a super-packet's datagrams, of which the first is read.
+pub fn announces_media(segment: Segment<'_>, datagram: Option<NonZeroU16>) -> bool {
+    let Segment::Udp { payload, size } = segment else {
+        return false;
+    };
+    let size = size.min(datagram.map_or(size, |it| it.get().into()));
+    datagram::recognize(&payload[..size.min(payload.len())], size).is_some()
 }
 
 /// Evidence in one packet or stream, and the mark that the narrowest profile asks for.

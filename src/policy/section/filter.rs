@@ -14,6 +14,8 @@ pub struct FilterOptions {
     pub unknown_source: UnknownSource,
     /// `filter.leaked_public`.
     pub leaked_public: LeakedPublic,
+    /// `filter.reject`.
+    pub reject: Reject,
 }
 
 /// Treatment of a packet whose source is not in `vpn.client_subnets`.
@@ -46,6 +48,33 @@ impl Word for LeakedPublic {
         &[("forward", Self::Forward), ("drop", Self::Drop)];
 }
 
+/// The dropped packets that the client gets an answer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Reject {
+    /// None: a program waits until it gives up.
+    #[default]
+    Nothing,
+    /// TCP segments, by a RST.
+    Tcp,
+    /// TCP segments, and UDP datagrams that are not media, by ICMP "port unreachable".
+    All,
+}
+
+impl Word for Reject {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::Nothing),
+        ("tcp", Self::Tcp),
+        ("all", Self::All),
+    ];
+}
+
+impl Reject {
+    /// Its word in a policy.
+    pub fn word(self) -> &'static str {
+        <Self as Word>::word(self)
+    }
+}
+
 const UNKNOWN_SOURCE: Key = Key::new("unknown_source", Kind::word::<UnknownSource>())
     .default("\"forward\"")
     .example("\"drop\"")
@@ -58,11 +87,20 @@ const LEAKED_PUBLIC: Key = Key::new("leaked_public", Kind::word::<LeakedPublic>(
     .means("Packets to a public service, which should have left outside the tunnel: forwarded and counted as `public`, or dropped")
     .since("0.1");
 
+const REJECT: Key = Key::new("reject", Kind::word::<Reject>())
+    .default("\"none\"")
+    .example("\"tcp\"")
+    .means(
+        "Packets dropped as `servers`, `media` or `hairpin` that the client gets an answer to, so that a program fails at once: \
+         `\"none\"`; `\"tcp\"`, TCP by a RST; `\"all\"`, UDP by ICMP \"port unreachable\", too, unless it is media ([verdicts.md](verdicts.md#answers-to-clients))",
+    )
+    .since("0.1");
+
 pub(in crate::policy) const SECTION: SectionTable = SectionTable {
     name: "filter",
     header: Header::Single,
     meaning: "Choices of the filter that the article leaves open.",
-    keys: &[UNKNOWN_SOURCE, LEAKED_PUBLIC],
+    keys: &[UNKNOWN_SOURCE, LEAKED_PUBLIC, REJECT],
     examples: &[],
 };
 
@@ -74,6 +112,7 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
     FilterOptions {
         unknown_source: section.word_or_default(&UNKNOWN_SOURCE, out),
         leaked_public: section.word_or_default(&LEAKED_PUBLIC, out),
+        reject: section.word_or_default(&REJECT, out),
     }
 }
 
@@ -82,6 +121,7 @@ impl FilterOptions {
     pub(in crate::policy) fn write(self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         header(out, &SECTION)?;
         pair(out, &UNKNOWN_SOURCE, self.unknown_source.word())?;
-        pair(out, &LEAKED_PUBLIC, self.leaked_public.word())
+        pair(out, &LEAKED_PUBLIC, self.leaked_public.word())?;
+        pair(out, &REJECT, self.reject.word())
     }
 }

@@ -11,10 +11,11 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::gateway::report::status::{
-    DnsStatus, HistogramStatus, MediaStatus, QualityStatus, Reloads,
+    DnsStatus, HistogramStatus, MediaStatus, QualityStatus, RejectionStatus, Reloads,
 };
 use crate::gateway::tun::quality::{JITTER_BOUNDS, LOSS_BOUNDS};
 use crate::packet::media::Evidence;
+use crate::packet::reject::RejectionKind;
 
 /// Writes families of series, one after the other.
 pub(super) struct Families<'a, 'e>(pub(super) &'a mut DescriptorEncoder<'e>);
@@ -39,6 +40,26 @@ impl Families<'_, '_> {
             "policy_generation",
             "Generation of the policy in force: 1 from the start, one more with each reload that is taken.",
             generation,
+        )
+    }
+
+    /// Writes the answers to clients whose packets were dropped.
+    pub(super) fn rejections(&mut self, rejections: &RejectionStatus) -> fmt::Result {
+        self.counters(
+            "rejections",
+            "Answers sent to clients whose packets were dropped, by kind.",
+            [
+                ([("kind", RejectionKind::Reset.word())], rejections.rst),
+                (
+                    [("kind", RejectionKind::Unreachable.word())],
+                    rejections.unreachable,
+                ),
+            ],
+        )?;
+        self.counter(
+            "rejections_suppressed",
+            "Answers not sent: beyond the rate, or to a source that is not routed to the interface it came from.",
+            rejections.suppressed,
         )
     }
 

@@ -4,8 +4,8 @@ use super::*;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
     BucketStatus, DeviceStatus, DiversionStatus, EvidenceStatus, FlowsStatus, HistogramStatus,
-    InterfaceStatus, LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus, Reloads, Repairs,
-    SelfTestStatus, StreamGroupStatus, VerdictStatus,
+    InterfaceStatus, LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus, RejectionStatus,
+    Reloads, Repairs, SelfTestStatus, StreamGroupStatus, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -62,6 +62,11 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
             uptime_seconds: 60,
             policy: "policy.toml".to_owned(),
             generation: 3,
+            rejections: RejectionStatus {
+                rst: 31,
+                unreachable: 32,
+                suppressed: 33,
+            },
             reloads: Reloads {
                 taken: 2,
                 refused: 1,
