@@ -17,6 +17,7 @@ mod datapath;
 mod dns;
 mod drops;
 mod faults;
+mod firewalls;
 mod ice;
 mod kernel;
 mod life;

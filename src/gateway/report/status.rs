@@ -16,6 +16,7 @@ use crate::packet::Traffic;
 use crate::packet::media::{By, Evidence};
 use crate::policy::{DivertScope, FailMode};
 use crate::verdict::{Action, Reason, RuleKind};
+use crate::verify::Finding;
 
 /// The state of a running gateway: one JSON object, on the control socket and by `offramp status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,12 @@ pub struct Status {
     pub rules: Vec<RuleStatus>,
     /// First fragments evicted for lack of room: their non-first fragments were forwarded.
     pub evicted_fragments: u64,
+    /// The conditions of the host that hinder the gateway at present, errors first.
+    #[serde(default)]
+    pub health: Vec<FindingStatus>,
+    /// The number of times that the host was asked for such conditions since the start.
+    #[serde(default)]
+    pub health_checks: u64,
     /// The recognition of media; `null` if the policy blocks by ports alone (`media.match = "ports"`).
     #[serde(default)]
     pub media: Option<MediaStatus>,
@@ -55,6 +62,27 @@ pub struct Status {
     /// The capture of dropped packets, if one was asked for.
     #[serde(default)]
     pub drop_capture: Option<RecordStatus>,
+}
+
+/// A condition of the host that hinders the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingStatus {
+    /// `error` if traffic is not handled as configured, `warning` if it may not be.
+    pub severity: String,
+    /// The condition.
+    pub what: String,
+    /// The change that solves it.
+    pub remedy: String,
+}
+
+impl From<&Finding> for FindingStatus {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            severity: finding.severity.as_str().to_owned(),
+            what: finding.what.clone(),
+            remedy: finding.remedy.clone(),
+        }
+    }
 }
 
 /// The recognition of media among the packets to media ports.

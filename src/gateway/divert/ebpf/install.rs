@@ -16,6 +16,7 @@ use super::entries::{self, Entries};
 use super::programs::{self, Programs, ProgramsError, Room, Target};
 use crate::filter::KernelTables;
 use crate::gateway::divert::Divert;
+use crate::gateway::divert::firewall::Firewalls;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError};
 use crate::gateway::tun::{ArrivedProbe, DeviceWriter, Feedback, ProbeHeader, TunDevice};
 use crate::packet::Traffic;
@@ -83,14 +84,16 @@ impl Divert for Installation {
 
     const NAME: &'static str = "ebpf";
     const FRAMING: Framing = Framing::Ethernet;
+    const USES_BACKLOG: bool = true;
 
     fn settings(device: &str) -> Vec<(String, &'static str)> {
         // Nothing but the filter is to send or receive there.
         vec![(format!("net/ipv6/conf/{device}/disable_ipv6"), "1")]
     }
 
+    /// Those that list the host's firewalls.
     fn programs() -> Vec<PathBuf> {
-        Vec::new()
+        Firewalls::programs()
     }
 
     /// Before Linux 5.19 a process without CAP_BPF may not even change a map.
@@ -122,6 +125,15 @@ impl Divert for Installation {
             }
             Err(error) => vec![Finding::from(&error)],
         }
+    }
+
+    /// What the filter forwards enters where it came from: no firewall sees a difference.
+    fn check_firewalls(_: &EbpfPlan, _: &Firewalls, _: &[String]) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    fn inputs(plan: &EbpfPlan) -> Vec<String> {
+        plan.interfaces.clone()
     }
 
     fn prepare(plan: &EbpfPlan, device: &TunDevice) -> Result<Prepared, EbpfError> {

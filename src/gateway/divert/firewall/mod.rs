@@ -1,0 +1,130 @@
+//! The packet filters of others on this host: what they would do with packets of a diversion.
+//!
+//! ```text
+//!  nft --json list ruleset ─▶ nft_list ─┐
+//!  iptables-nft-save ───────▶ save ─────┤ Ruleset ─┬─▶ passage: what nftables diverts, twice through each chain
+//!  the kernel's own tables ─▶ legacy ───┘          └─▶ forwarding: what is led elsewhere behind the filter (DNAT)
+//!                                       walk: the way of a packet through a chain
+//! ```
+//!
+//! Reading them takes milliseconds, so a running gateway does it on a thread of its own, and only when they have changed.
+
+mod chain;
+mod forwarding;
+mod generation;
+mod legacy;
+mod nft_list;
+mod passage;
+mod remedy;
+mod save;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use self::chain::Ruleset;
+use self::nft_list::Numbers;
+use super::nftables::nft::{self, NftError};
+use crate::verify::Finding;
+
+pub(super) use chain::Family;
+pub use forwarding::check_forwarding;
+pub(super) use passage::{Passage, check_passage};
+
+/// The packet filters of this host, as they were read.
+#[derive(Debug)]
+pub struct Firewalls {
+    ruleset: Ruleset,
+    /// The reason why nftables could not be read.
+    nft: Result<(), NftError>,
+    /// The reason why tables of iptables-legacy could not be read.
+    legacy: Result<(), String>,
+    /// The number of the kernel's ruleset when reading began; `None` if it is unknown.
+    generation: Option<u32>,
+}
+
+impl Firewalls {
+    /// Reads them; this may take some milliseconds.
+    pub fn read() -> Self {
+        let generation = generation::current().filter(|_| !legacy::exists());
+        let mut numbers = Numbers::default();
+        let (mut ruleset, nft) = match nft::everything() {
+            Ok(listing) => (read_nft(&listing, &mut numbers), Ok(())),
+            Err(error) => (Ruleset::default(), Err(error)),
+        };
+        let legacy = legacy::read(&mut numbers).map(|chains| ruleset.chains.extend(chains));
+        Self {
+            ruleset,
+            nft,
+            legacy,
+            generation,
+        }
+    }
+
+    /// Returns `true` if nothing has changed since they were read.
+    pub fn are_current(&self) -> bool {
+        self.generation.is_some() && self.generation == generation::current() && !legacy::exists()
+    }
+
+    /// The programs that [`Firewalls::read`] runs.
+    pub(super) fn programs() -> Vec<PathBuf> {
+        let mut programs = vec![nft::program()];
+        programs.extend(SAVE.map(|(_, name)| nft::program_called(name)));
+        programs.retain(|program| program.is_file());
+        programs
+    }
+
+    /// Describes what could not be read, for a diversion that needs nftables.
+    fn unread(&self) -> Option<Finding> {
+        match &self.nft {
+            Ok(()) => None,
+            Err(error @ NftError::Missing(_)) => Some(Finding::host_error(
+                "there is no nft on this host",
+                format!("it marks what enters from the VPN: {error}"),
+            )),
+            Err(NftError::Refused(why)) => Some(Finding::host_error(
+                format!("nftables cannot be used: {why}"),
+                "the kernel needs nf_tables, and offramp the right to use it (CAP_NET_ADMIN)",
+            )),
+        }
+    }
+
+    /// Describes the tables of iptables-legacy that could not be read.
+    fn unread_legacy(&self) -> Option<Finding> {
+        let why = self.legacy.as_ref().err()?;
+        Some(Finding::host_warning(
+            format!("a table of iptables-legacy could not be read: {why}"),
+            "look with `iptables-legacy-save` for rules that stop what they do not know; without such rules, move to nftables \
+             (`iptables-nft`)",
+        ))
+    }
+}
+
+/// The program that lists the tables of iptables, for each family.
+const SAVE: [(&str, &str); 2] = [("ip", "iptables-nft-save"), ("ip6", "ip6tables-nft-save")];
+
+/// Reads a listing; tables that have matches of iptables are listed once more by its own program, if it is there.
+fn read_nft(listing: &Value, numbers: &mut Numbers) -> Ruleset {
+    let mut ruleset = nft_list::read(listing, nft::TABLE, numbers);
+    for (family, name) in SAVE {
+        let objects = listing["nftables"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        let mut rules = objects.iter().filter_map(|object| object.get("rule"));
+        let has_extensions = rules.any(|rule| {
+            let statements = rule["expr"].as_array().map_or(&[][..], Vec::as_slice);
+            rule["family"] == family && statements.iter().any(|it| it.get("xt").is_some())
+        });
+        let program = nft::program_called(name);
+        if has_extensions
+            && program.is_file()
+            && let Ok(text) = nft::run_program(&program, &[], "")
+        {
+            save::refine(&mut ruleset, family, &text, numbers);
+        }
+    }
+    ruleset
+}

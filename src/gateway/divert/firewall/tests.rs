@@ -1,0 +1,1 @@
+//! Chains as firewalls have them, each as `nft` or `iptables-save` lists it.
