@@ -3,8 +3,6 @@
 //! Under eBPF nothing of theirs has to be changed. Under nftables a firewall that would stop allowed traffic is an error at
 //! the start, and while the gateway runs a finding: traffic and findings have to agree.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::Command;
 
 use serde_json::Value;
@@ -159,41 +157,38 @@ const PREPARED: Firewall = Firewall {
     stops: None,
 };
 
-const FIREWALLS: [Firewall; 10] = [
-    HAND_WRITTEN,
-    ZONES,
-    REVERSE_PATH,
-    REVERSE_PATH_WITHOUT_MARKS,
-    PREPARED,
-    Firewall {
-        name: "Docker's, by iptables-nft",
-        load: Load::Restore(&["iptables-nft-restore"], DOCKER),
-        stops: Some("what goes on from offramp0"),
-    },
-    Firewall {
-        name: "Docker's, by iptables-legacy",
-        load: Load::Restore(&["iptables-legacy-restore"], DOCKER),
-        stops: Some("(iptables-legacy) stops what it does not know"),
-    },
-    Firewall {
-        name: "a reverse path filter of iptables-nft",
-        load: Load::Restore(&["iptables-nft-restore", "ip6tables-nft-restore"], RPFILTER),
-        stops: Some("chain ip raw PREROUTING is a reverse path filter"),
-    },
-    Firewall {
-        name: "a reverse path filter of iptables-legacy",
-        load: Load::Restore(
-            &["iptables-legacy-restore", "ip6tables-legacy-restore"],
-            RPFILTER,
-        ),
-        stops: Some("chain ip raw PREROUTING (iptables-legacy) is a reverse path filter"),
-    },
-    Firewall {
-        name: "strict reverse path filters",
-        load: Load::Setting("ipv4/conf/all/rp_filter"),
-        stops: Some("net.ipv4.conf.all.rp_filter is 1"),
-    },
-];
+const DOCKER_NFT: Firewall = Firewall {
+    name: "Docker's, by iptables-nft",
+    load: Load::Restore(&["iptables-nft-restore"], DOCKER),
+    stops: Some("what goes on from offramp0"),
+};
+
+const DOCKER_LEGACY: Firewall = Firewall {
+    name: "Docker's, by iptables-legacy",
+    load: Load::Restore(&["iptables-legacy-restore"], DOCKER),
+    stops: Some("(iptables-legacy) stops what it does not know"),
+};
+
+const RPFILTER_NFT: Firewall = Firewall {
+    name: "a reverse path filter of iptables-nft",
+    load: Load::Restore(&["iptables-nft-restore", "ip6tables-nft-restore"], RPFILTER),
+    stops: Some("chain ip raw PREROUTING is a reverse path filter"),
+};
+
+const RPFILTER_LEGACY: Firewall = Firewall {
+    name: "a reverse path filter of iptables-legacy",
+    load: Load::Restore(
+        &["iptables-legacy-restore", "ip6tables-legacy-restore"],
+        RPFILTER,
+    ),
+    stops: Some("chain ip raw PREROUTING (iptables-legacy) is a reverse path filter"),
+};
+
+const STRICT: Firewall = Firewall {
+    name: "strict reverse path filters",
+    load: Load::Setting("ipv4/conf/all/rp_filter"),
+    stops: Some("net.ipv4.conf.all.rp_filter is 1"),
+};
 
 impl Firewall {
     fn load(&self, site: &PlainSite) {
@@ -255,7 +250,11 @@ impl Firewall {
 
 /// Removes all tables of nftables but the gateway's own.
 fn remove_tables(site: &PlainSite) {
-    let listed = site.concentrator.show(&["nft list tables"]).concat();
+    let mut list = Command::new("nft");
+    let listed = site
+        .concentrator
+        .run(list.args(["list", "tables"]))
+        .success();
     for table in listed.lines().filter(|line| !line.ends_with(" offramp")) {
         site.concentrator.nft(&format!("delete {table}"));
     }
@@ -303,20 +302,6 @@ fn findings(site: &PlainSite) -> Vec<Value> {
     status["health"].as_array().expect("a list").clone()
 }
 
-/// Returns the status and the body of `/readyz`.
-fn readiness(site: &PlainSite) -> (u16, String) {
-    let mut answer = String::new();
-    site.concentrator.enter(|| {
-        let mut stream = TcpStream::connect("127.0.0.1:9464").expect("it listens");
-        let request = "GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n";
-        stream.write_all(request.as_bytes()).expect("it reads");
-        stream.read_to_string(&mut answer).expect("it answers");
-    });
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    (code.expect("a status"), body.to_owned())
-}
-
 /// Loads a firewall before the gateway starts, and while it runs.
 fn try_beside(site: &PlainSite, firewall: &Firewall) {
     let stops = match Diversion::here() {
@@ -353,18 +338,18 @@ fn try_beside(site: &PlainSite, firewall: &Firewall) {
                     .is_some_and(|what| what.contains(part))
         };
         assert!(found.iter().any(is_it), "{name}: {found:#?}");
-        let (code, body) = readiness(site);
+        let (code, body) = site.get("/readyz");
         assert!(code == 503 && body.contains(part), "{name}: {code} {body}");
         assert_ne!(faults_now, [] as [String; 0], "{name} stops nothing");
         gateway.wait_for_log(part);
     } else {
         assert_eq!(found, [] as [Value; 0], "{name}");
         assert_eq!(faults_now, [] as [String; 0], "{name}, loaded later");
-        assert_eq!(readiness(site).0, 200, "{name}");
+        assert_eq!(site.get("/readyz").0, 200, "{name}");
     }
     firewall.unload(site);
     assert_eq!(findings(site), [] as [Value; 0], "{name} is gone");
-    assert_eq!(readiness(site).0, 200);
+    assert_eq!(site.get("/readyz").0, 200);
     if stops.is_some() {
         gateway.wait_for_log("resolved: ");
     }
@@ -373,19 +358,46 @@ fn try_beside(site: &PlainSite, firewall: &Firewall) {
 }
 
 #[test]
-fn firewalls_of_others_stop_nothing_or_are_found() {
-    let programs = [
-        "iptables-nft-restore",
-        "ip6tables-nft-restore",
-        "iptables-legacy-restore",
-        "ip6tables-legacy-restore",
-    ];
-    in_sandbox(&programs, || {
-        let site = site("beside_firewalls");
-        for firewall in &FIREWALLS {
-            try_beside(&site, firewall);
+fn firewalls_that_drop_by_default_stop_nothing_or_are_found() {
+    in_sandbox(&[], || {
+        let site = site("beside_defaults");
+        for firewall in [HAND_WRITTEN, ZONES, PREPARED] {
+            try_beside(&site, &firewall);
         }
     });
+}
+
+#[test]
+fn reverse_path_filters_stop_nothing_or_are_found() {
+    in_sandbox(&[], || {
+        let site = site("beside_reverse_path");
+        for firewall in [REVERSE_PATH, REVERSE_PATH_WITHOUT_MARKS, STRICT] {
+            try_beside(&site, &firewall);
+        }
+    });
+}
+
+#[test]
+fn rules_of_iptables_nft_stop_nothing_or_are_found() {
+    in_sandbox(&["iptables-nft-restore", "ip6tables-nft-restore"], || {
+        let site = site("beside_iptables_nft");
+        for firewall in [DOCKER_NFT, RPFILTER_NFT] {
+            try_beside(&site, &firewall);
+        }
+    });
+}
+
+#[test]
+fn rules_of_iptables_legacy_stop_nothing_or_are_found() {
+    in_sandbox(
+        &["iptables-legacy-restore", "ip6tables-legacy-restore"],
+        || {
+            let site = site("beside_iptables_legacy");
+            for firewall in [DOCKER_LEGACY, RPFILTER_LEGACY] {
+                try_beside(&site, &firewall);
+            }
+        },
+    );
 }
 
 #[test]
@@ -407,5 +419,37 @@ fn ufw_stops_nothing_or_is_found() {
                 stops: Some("what goes on from offramp0"),
             },
         );
+    });
+}
+
+#[test]
+fn a_port_forwarding_past_the_policy_is_a_warning() {
+    in_sandbox(&[], || {
+        let site = site("port_forwarding");
+        let mut gateway = site.start(POLICY);
+        assert_eq!(findings(&site), [] as [Value; 0]);
+        assert!(!site.is_answered(ELSEWHERE, 5_000, 100));
+        site.concentrator.nft(
+            "table ip nat { chain before { type nat hook prerouting priority dstnat;
+                 iifname \"eth1\" udp dport 5001 dnat to 10.20.0.7:50020
+                 udp dport 5000 dnat to 10.20.0.7:50020
+             } }",
+        );
+        let found = findings(&site);
+        let [warning] = &found[..] else {
+            panic!("{found:#?}");
+        };
+        assert_eq!(warning["severity"], "warning");
+        let what = warning["what"].as_str().expect("a text");
+        let says = "chain ip nat before leads packets of clients to 10.20.0.7:50020";
+        assert!(what.contains(says), "{what}");
+        assert!(site.is_answered(ELSEWHERE, 5_000, 100), "it is no leak");
+        assert_eq!(site.get("/readyz").0, 200);
+        gateway.wait_for_log(says);
+        assert_eq!(gateway.terminate().code(), Some(0));
+        // It is found before a start, too, and keeps none from starting.
+        let mut gateway = site.start_again("again.log");
+        assert!(gateway.log().contains(says));
+        assert_eq!(gateway.terminate().code(), Some(0));
     });
 }

@@ -18,6 +18,7 @@ mod dns;
 mod drops;
 mod faults;
 mod firewalls;
+mod health;
 mod ice;
 mod kernel;
 mod life;

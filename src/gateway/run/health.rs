@@ -76,16 +76,18 @@ impl Health {
         (!lines.is_empty()).then_some(lines)
     }
 
-    /// Begins a look at the firewalls, unless one is under way.
+    /// Returns `true` while a look at the firewalls is under way.
+    pub(super) fn is_looking(&self) -> bool {
+        self.looking.is_some()
+    }
+
+    /// Begins a look at the firewalls; none is under way.
     pub(super) async fn look<D: Divert>(
         &mut self,
         plan: &D::Plan,
         enforced: Arc<Enforced>,
         netlink: &Netlink,
     ) {
-        if self.looking.is_some() {
-            return;
-        }
         let present = netlink.interfaces().await.unwrap_or_default();
         let last = self.last.clone();
         let plan = plan.clone();
@@ -195,13 +197,15 @@ fn look_at_firewalls<D: Divert>(
 ) -> FirewallLook {
     let generation = policy.generation();
     let firewalls = match last {
-        Some(last) if last.firewalls.are_current() => {
-            if last.generation == generation && last.present == present {
+        None => Arc::new(Firewalls::read()),
+        Some(last) => {
+            let firewalls = Firewalls::read_again(Arc::clone(&last.firewalls));
+            let is_same = Arc::ptr_eq(&firewalls, &last.firewalls);
+            if is_same && last.generation == generation && last.present == present {
                 return last;
             }
-            last.firewalls
+            firewalls
         }
-        _ => Arc::new(Firewalls::read()),
     };
     FirewallLook {
         findings: preflight::check_firewalls::<D>(policy, plan, &firewalls, &present),

@@ -292,6 +292,10 @@ impl<D: Divert> Gateway<D> {
 
     /// Begins to ask for the conditions of the host again.
     async fn look(&mut self) {
+        if self.health.is_looking() {
+            // Firewalls of many rules take long to list: what else there is does not wait for them.
+            return self.conclude_look().await;
+        }
         let enforced = self.published.current();
         let health = &mut self.health;
         health

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Firewalls;
-use super::chain::{Chain, Family, HookPoint, Rule, Step, Tool, Tracking, Translation};
+use super::chain::{Chain, Family, HookPoint, Rule, Ruleset, Step, Tool, Tracking, Translation};
 use super::walk::{Probe, WayBack, applicable};
 use crate::filter::CompiledPolicy;
 use crate::packet::Protocol;
@@ -17,11 +17,21 @@ pub fn check_forwarding(
     policy: &CompiledPolicy,
     inputs: &[String],
 ) -> Vec<Finding> {
-    let mut found: Vec<(&Chain, &Rule)> = Vec::new();
-    for (chain, hook) in firewalls.ruleset.at(HookPoint::Prerouting) {
-        if !hook.is_nat {
-            continue;
-        }
+    let mut findings: Vec<Finding> = Vec::new();
+    for (chain, rule) in firewalls.rulesets().flat_map(|it| translating(it, inputs)) {
+        let finding = led_to(policy, rule).map(|to| finding(chain, rule, &to, inputs));
+        findings.extend(finding.filter(|it| !findings.contains(it)));
+    }
+    findings
+}
+
+/// The rules that packets of clients can meet where their destination is translated.
+fn translating<'a>(ruleset: &'a Ruleset, inputs: &[String]) -> Vec<(&'a Chain, &'a Rule)> {
+    let mut found = Vec::new();
+    for (chain, _) in ruleset
+        .at(HookPoint::Prerouting)
+        .filter(|(_, hook)| hook.is_nat)
+    {
         for input in inputs {
             for family in [Family::V4, Family::V6] {
                 let probe = Probe {
@@ -31,16 +41,11 @@ pub fn check_forwarding(
                     tracking: Tracking::New,
                     way_back: WayBack::Found,
                 };
-                found.extend(applicable(&firewalls.ruleset, chain, &probe));
+                found.extend(applicable(ruleset, chain, &probe));
             }
         }
     }
-    let mut findings: Vec<Finding> = Vec::new();
-    for (chain, rule) in found {
-        let finding = led_to(policy, rule).map(|to| finding(chain, rule, &to, inputs));
-        findings.extend(finding.filter(|it| !findings.contains(it)));
-    }
-    findings
+    found
 }
 
 /// The place, blocked by the policy, to which a rule leads.

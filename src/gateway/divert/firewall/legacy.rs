@@ -497,13 +497,3 @@ pub(super) fn family_of(table: &Table) -> Option<Family> {
         _ => None,
     }
 }
-
-/// Returns `true` if there are tables, as far as this user can tell.
-pub(super) fn exists() -> bool {
-    VERSIONS
-        .iter()
-        .any(|version| match fs::read_to_string(version.names) {
-            Ok(names) => !names.trim().is_empty(),
-            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
-        })
-}

@@ -22,6 +22,7 @@ mod tests;
 mod walk;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -37,11 +38,10 @@ pub(super) use passage::{Passage, check_passage};
 /// The packet filters of this host, as they were read.
 #[derive(Debug)]
 pub struct Firewalls {
-    ruleset: Ruleset,
-    /// The reason why nftables could not be read.
-    nft: Result<(), NftError>,
-    /// The reason why tables of iptables-legacy could not be read.
-    legacy: Result<(), String>,
+    /// Those of nftables, or the reason why they could not be read.
+    nft: Result<Ruleset, NftError>,
+    /// Those of iptables-legacy, or the reason why they could not be read.
+    legacy: Result<Ruleset, String>,
     /// The number of the kernel's ruleset when reading began; `None` if it is unknown.
     generation: Option<u32>,
 }
@@ -49,24 +49,29 @@ pub struct Firewalls {
 impl Firewalls {
     /// Reads them; this may take some milliseconds.
     pub fn read() -> Self {
-        let generation = generation::current().filter(|_| !legacy::exists());
-        let mut numbers = Numbers::default();
-        let (mut ruleset, nft) = match nft::everything() {
-            Ok(listing) => (read_nft(&listing, &mut numbers), Ok(())),
-            Err(error) => (Ruleset::default(), Err(error)),
-        };
-        let legacy = legacy::read(&mut numbers).map(|chains| ruleset.chains.extend(chains));
         Self {
-            ruleset,
-            nft,
-            legacy,
-            generation,
+            // Asked first: what changes while it is read is read again.
+            generation: generation::current(),
+            nft: nft::everything().map(|listing| read_nft(&listing)),
+            legacy: read_legacy(),
         }
     }
 
-    /// Returns `true` if nothing has changed since they were read.
-    pub fn are_current(&self) -> bool {
-        self.generation.is_some() && self.generation == generation::current() && !legacy::exists()
+    /// Returns `last`, or what is there if that has changed.
+    pub fn read_again(last: Arc<Self>) -> Arc<Self> {
+        let is_current = last.generation.is_some()
+            && last.generation == generation::current()
+            && last.legacy == read_legacy();
+        if is_current {
+            last
+        } else {
+            Arc::new(Self::read())
+        }
+    }
+
+    /// The rulesets that could be read.
+    fn rulesets(&self) -> impl Iterator<Item = &Ruleset> {
+        self.nft.iter().chain(&self.legacy)
     }
 
     /// The programs that [`Firewalls::read`] runs.
@@ -80,7 +85,7 @@ impl Firewalls {
     /// Describes what could not be read, for a diversion that needs nftables.
     fn unread(&self) -> Option<Finding> {
         match &self.nft {
-            Ok(()) => None,
+            Ok(_) => None,
             Err(error @ NftError::Missing(_)) => Some(Finding::host_error(
                 "there is no nft on this host",
                 format!("it marks what enters from the VPN: {error}"),
@@ -106,9 +111,14 @@ impl Firewalls {
 /// The program that lists the tables of iptables, for each family.
 const SAVE: [(&str, &str); 2] = [("ip", "iptables-nft-save"), ("ip6", "ip6tables-nft-save")];
 
+fn read_legacy() -> Result<Ruleset, String> {
+    legacy::read(&mut Numbers::default()).map(|chains| Ruleset { chains })
+}
+
 /// Reads a listing; tables that have matches of iptables are listed once more by its own program, if it is there.
-fn read_nft(listing: &Value, numbers: &mut Numbers) -> Ruleset {
-    let mut ruleset = nft_list::read(listing, nft::TABLE, numbers);
+fn read_nft(listing: &Value) -> Ruleset {
+    let mut numbers = Numbers::default();
+    let mut ruleset = nft_list::read(listing, nft::TABLE, &mut numbers);
     for (family, name) in SAVE {
         let objects = listing["nftables"]
             .as_array()
@@ -123,7 +133,7 @@ fn read_nft(listing: &Value, numbers: &mut Numbers) -> Ruleset {
             && program.is_file()
             && let Ok(text) = nft::run_program(&program, &[], "")
         {
-            save::refine(&mut ruleset, family, &text, numbers);
+            save::refine(&mut ruleset, family, &text, &mut numbers);
         }
     }
     ruleset

@@ -55,7 +55,8 @@ pub(in crate::gateway::divert) fn check_passage(
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = firewalls.unread().into_iter().collect();
     findings.extend(firewalls.unread_legacy());
-    findings.extend(check_ruleset(&firewalls.ruleset, passage, present));
+    let rulesets = firewalls.rulesets();
+    findings.extend(rulesets.flat_map(|it| check_ruleset(it, passage, present)));
     findings
 }
 
