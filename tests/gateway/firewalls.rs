@@ -405,7 +405,7 @@ fn ufw_stops_nothing_or_is_found() {
     in_sandbox(&["ufw"], || {
         let site = site("beside_ufw");
         // Its files are the sandbox's own.
-        let copy = "cp -r /etc/ufw /etc/default/ufw \"$0\" && mount --bind \"$0/ufw\" /etc/ufw";
+        let copy = "cp -r /etc/ufw \"$0\" && mount --bind \"$0/ufw\" /etc/ufw";
         let folder = site.folder.path("");
         let mut command = Command::new("sh");
         site.concentrator
@@ -422,34 +422,67 @@ fn ufw_stops_nothing_or_is_found() {
     });
 }
 
+/// A port forwarding as each program has it: it applies to clients, too.
+const FORWARDINGS: [Firewall; 3] = [
+    Firewall {
+        name: "chain ip nat before leads packets of clients to 10.20.0.7:50020",
+        load: Load::Nft(
+            r#"table ip nat { chain before { type nat hook prerouting priority dstnat;
+                 iifname "eth1" udp dport 5001 dnat to 10.20.0.7:50020
+                 udp dport 5000 dnat to 10.20.0.7:50020
+               } }"#,
+        ),
+        stops: None,
+    },
+    Firewall {
+        name: "chain ip nat PREROUTING leads packets of clients to 10.20.0.7:50020",
+        load: Load::Restore(&["iptables-nft-restore"], FORWARDING),
+        stops: None,
+    },
+    Firewall {
+        name: "chain ip nat PREROUTING (iptables-legacy) leads packets of clients to 10.20.0.7:50020",
+        load: Load::Restore(&["iptables-legacy-restore"], FORWARDING),
+        stops: None,
+    },
+];
+
+const FORWARDING: &str = "*nat
+-A PREROUTING -i eth1 -p udp --dport 5001 -j DNAT --to-destination 10.20.0.7:50020
+-A PREROUTING -p udp --dport 5000 -j DNAT --to-destination 10.20.0.7:50020
+COMMIT
+";
+
 #[test]
 fn a_port_forwarding_past_the_policy_is_a_warning() {
-    in_sandbox(&[], || {
+    in_sandbox(&["iptables-nft-restore", "iptables-legacy-restore"], || {
         let site = site("port_forwarding");
         let mut gateway = site.start(POLICY);
-        assert_eq!(findings(&site), [] as [Value; 0]);
-        assert!(!site.is_answered(ELSEWHERE, 5_000, 100));
-        site.concentrator.nft(
-            "table ip nat { chain before { type nat hook prerouting priority dstnat;
-                 iifname \"eth1\" udp dport 5001 dnat to 10.20.0.7:50020
-                 udp dport 5000 dnat to 10.20.0.7:50020
-             } }",
-        );
-        let found = findings(&site);
-        let [warning] = &found[..] else {
-            panic!("{found:#?}");
-        };
-        assert_eq!(warning["severity"], "warning");
-        let what = warning["what"].as_str().expect("a text");
-        let says = "chain ip nat before leads packets of clients to 10.20.0.7:50020";
-        assert!(what.contains(says), "{what}");
-        assert!(site.is_answered(ELSEWHERE, 5_000, 100), "it is no leak");
-        assert_eq!(site.get("/readyz").0, 200);
-        gateway.wait_for_log(says);
+        for forwarding in &FORWARDINGS {
+            let says = forwarding.name;
+            assert_eq!(findings(&site), [] as [Value; 0]);
+            assert!(!site.is_answered(ELSEWHERE, 5_000, 100));
+            forwarding.load(&site);
+            let found = findings(&site);
+            let [warning] = &found[..] else {
+                panic!("{says}: {found:#?}");
+            };
+            assert_eq!(warning["severity"], "warning");
+            let what = warning["what"].as_str().expect("a text");
+            assert!(what.contains(says), "{what}");
+            assert!(
+                site.is_answered(ELSEWHERE, 5_000, 100),
+                "{says}: it is no leak"
+            );
+            assert_eq!(site.get("/readyz").0, 200);
+            gateway.wait_for_log(says);
+            forwarding.unload(&site);
+        }
         assert_eq!(gateway.terminate().code(), Some(0));
         // It is found before a start, too, and keeps none from starting.
+        let [forwarding, ..] = &FORWARDINGS;
+        forwarding.load(&site);
         let mut gateway = site.start_again("again.log");
-        assert!(gateway.log().contains(says));
+        assert!(gateway.log().contains(forwarding.name));
         assert_eq!(gateway.terminate().code(), Some(0));
     });
 }

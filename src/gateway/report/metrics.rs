@@ -477,7 +477,7 @@ mod tests {
         let ended = idle[0].read(&mut [0; 16]).await;
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
 
-        questions.answer(true, None);
+        questions.answer(&Readiness::Ready, None);
         let mut answer = String::new();
         asking
             .read_to_string(&mut answer)
@@ -496,13 +496,13 @@ mod tests {
         let health = ask("/healthz");
         let questions = MetricsServer::asked(&mut server).await;
         assert!(!questions.want_numbers());
-        questions.answer(false, None);
+        questions.answer(&Readiness::NotReady, None);
         assert_eq!(health.await.expect("it ends"), "200");
 
         let numbers = ask("/metrics");
         let questions = MetricsServer::asked(&mut server).await;
         assert!(questions.want_numbers());
-        questions.answer(false, None);
+        questions.answer(&Readiness::NotReady, None);
         assert_eq!(numbers.await.expect("it ends"), "503");
     }
 }

@@ -1,14 +1,16 @@
 //! [`Ruleset`]: the chains of a host's packet filters, as far as a check understands them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
-/// The chains of all packet filters of a host, but for the filter's own.
+/// The chains of a packet filter, but for the gateway's own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Ruleset {
     /// Every chain, at a hook or not.
     pub(super) chains: Vec<Chain>,
+    /// The place of each chain, by table and name.
+    places: HashMap<Table, HashMap<String, usize>>,
 }
 
 /// A list of rules.
@@ -29,7 +31,7 @@ pub(super) struct Chain {
 }
 
 /// The table of a chain. Chains jump within a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Table {
     /// `ip`, `ip6` or `inet`.
     pub(super) family: String,
@@ -215,13 +217,19 @@ impl Tracking {
 }
 
 impl Ruleset {
+    pub(super) fn new(chains: Vec<Chain>) -> Self {
+        let mut places: HashMap<Table, HashMap<String, usize>> = HashMap::new();
+        for (place, chain) in chains.iter().enumerate() {
+            let of_table = places.entry(chain.table.clone()).or_default();
+            of_table.insert(chain.name.clone(), place);
+        }
+        Self { chains, places }
+    }
+
     /// Returns the chain called `name` in the table of `from`.
     pub(super) fn target(&self, from: &Chain, name: &str) -> Option<&Chain> {
-        self.chains.iter().find(|chain| {
-            chain.name == name
-                && chain.table == from.table
-                && (chain.tool == Tool::IptablesLegacy) == (from.tool == Tool::IptablesLegacy)
-        })
+        let place = self.places.get(&from.table)?.get(name)?;
+        self.chains.get(*place)
     }
 
     /// Returns the chains that are called at `point`, and their hooks.

@@ -112,7 +112,7 @@ impl Firewalls {
 const SAVE: [(&str, &str); 2] = [("ip", "iptables-nft-save"), ("ip6", "ip6tables-nft-save")];
 
 fn read_legacy() -> Result<Ruleset, String> {
-    legacy::read(&mut Numbers::default()).map(|chains| Ruleset { chains })
+    legacy::read(&mut Numbers::default()).map(Ruleset::new)
 }
 
 /// Reads a listing; tables that have matches of iptables are listed once more by its own program, if it is there.
@@ -124,10 +124,8 @@ fn read_nft(listing: &Value) -> Ruleset {
             .as_array()
             .map_or(&[][..], Vec::as_slice);
         let mut rules = objects.iter().filter_map(|object| object.get("rule"));
-        let has_extensions = rules.any(|rule| {
-            let statements = rule["expr"].as_array().map_or(&[][..], Vec::as_slice);
-            rule["family"] == family && statements.iter().any(|it| it.get("xt").is_some())
-        });
+        let has_extensions =
+            rules.any(|rule| rule["family"] == family && nft_list::has_extension(rule));
         let program = nft::program_called(name);
         if has_extensions
             && program.is_file()

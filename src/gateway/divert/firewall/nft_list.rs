@@ -1,6 +1,6 @@
 //! Reads what `nft --json list ruleset` prints.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ pub(super) fn read(listing: &Value, own: &str, numbers: &mut Numbers) -> Ruleset
             chains[*chain].rules.extend(reader.rules(rule));
         }
     }
-    let mut ruleset = Ruleset { chains };
+    let mut ruleset = Ruleset::new(chains);
     name_tools(&mut ruleset, objects);
     ruleset
 }
@@ -110,37 +110,34 @@ fn read_chain(chain: &Value) -> Option<Chain> {
 
 /// Notes which program each table belongs to.
 fn name_tools(ruleset: &mut Ruleset, objects: &[Value]) {
-    let is_ufw = ruleset
-        .chains
-        .iter()
-        .any(|it| it.name.starts_with("ufw-") || it.name.starts_with("ufw6-"));
-    let of_iptables = |table: &Table| {
-        table.family != "inet"
-            && objects.iter().filter_map(|it| it.get("rule")).any(|rule| {
-                rule["family"] == *table.family
-                    && rule["table"] == *table.name
-                    && rule["expr"].to_string().contains("\"xt\"")
-            })
+    let rules = objects.iter().filter_map(|object| object.get("rule"));
+    let of_iptables = rules.filter(|rule| has_extension(rule)).map(|rule| {
+        let [family, name, _] = place_of(rule, "chain");
+        Table { family, name }
+    });
+    let mut of_iptables: HashSet<Table> = of_iptables.collect();
+    let is_usual = |chain: &&Chain| {
+        ["filter", "nat", "mangle", "raw"].contains(&chain.table.name.as_str())
+            && ["FORWARD", "PREROUTING"].contains(&chain.name.as_str())
     };
-    let tools: Vec<Tool> = ruleset
-        .chains
-        .iter()
-        .map(|chain| {
-            let is_usual = ["filter", "nat", "mangle", "raw"].contains(&chain.table.name.as_str())
-                && ruleset.chains.iter().any(|it| {
-                    it.table == chain.table && ["FORWARD", "PREROUTING"].contains(&it.name.as_str())
-                });
-            match () {
-                () if chain.table.name == "firewalld" => Tool::Firewalld,
-                () if is_ufw && is_usual => Tool::Ufw,
-                () if is_usual || of_iptables(&chain.table) => Tool::Iptables,
-                () => Tool::Nft,
-            }
-        })
-        .collect();
-    for (chain, tool) in ruleset.chains.iter_mut().zip(tools) {
-        chain.tool = tool;
+    let usual = ruleset.chains.iter().filter(is_usual);
+    of_iptables.extend(usual.map(|chain| chain.table.clone()));
+    let mut names = ruleset.chains.iter().map(|chain| &chain.name);
+    let is_ufw = names.any(|name| name.starts_with("ufw-") || name.starts_with("ufw6-"));
+    for chain in &mut ruleset.chains {
+        chain.tool = match of_iptables.contains(&chain.table) {
+            _ if chain.table.name == "firewalld" => Tool::Firewalld,
+            true if is_ufw => Tool::Ufw,
+            true => Tool::Iptables,
+            false => Tool::Nft,
+        };
     }
+}
+
+/// Returns `true` if a rule has a match or a target of iptables.
+pub(super) fn has_extension(rule: &Value) -> bool {
+    let statements = rule["expr"].as_array().map_or(&[][..], Vec::as_slice);
+    statements.iter().any(|it| it.get("xt").is_some())
 }
 
 struct Reader<'a> {

@@ -142,6 +142,9 @@ impl ChainCheck<'_> {
                 continue;
             }
             for assumed in cases(self.ruleset, self.chain, &probe) {
+                if loss.first && loss.second {
+                    break;
+                }
                 self.compare(&probe, &assumed, &mut loss);
             }
         }
@@ -266,7 +269,7 @@ impl ChainCheck<'_> {
         let probes = self.probes(interface);
         self.hook.point == HookPoint::Forward
             && !probes.is_empty()
-            && !probes.iter().any(|it| self.lets_on(it))
+            && !probes.iter().any(|it| self.may_begin(it))
     }
 
     /// Returns `true` if a rule behind the filter's may change marks of what it has marked.

@@ -55,7 +55,7 @@ fn accept() -> Value {
     json!({"accept": null})
 }
 
-fn drop() -> Value {
+fn drop_it() -> Value {
     json!({"drop": null})
 }
 
@@ -171,14 +171,14 @@ fn an_accepted_destination_is_no_provision_for_all_others() {
     let findings = found(&[("FORWARD", forward("drop"), &rules)]);
     assert_one(&findings, Severity::Error, "what goes on from offramp0");
     // What is refused anyway is not missed.
-    let rules = [json!([to("10.0.0.5"), drop()]), json!([accept()])];
+    let rules = [json!([to("10.0.0.5"), drop_it()]), json!([accept()])];
     assert_eq!(found(&[("FORWARD", forward("drop"), &rules)]), []);
 }
 
 #[test]
 fn a_condition_on_contents_holds_both_times() {
     let rules = [
-        json!([{"match": {"op": "!=", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": "10.0.0.0"}}, drop()]),
+        json!([{"match": {"op": "!=", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": "10.0.0.0"}}, drop_it()]),
         json!([is("iifname", "tun0"), accept()]),
     ];
     let findings = found(&[("FORWARD", forward("drop"), &rules)]);
@@ -196,7 +196,7 @@ fn a_firewall_that_lets_no_client_pass_is_a_warning() {
 
 #[test]
 fn reverse_path_filters_are_found_by_what_they_ask() {
-    let missing = |flags: &[&str]| json!([{"match": {"op": "==", "left": {"fib": {"result": "oif", "flags": flags}}, "right": false}}, drop()]);
+    let missing = |flags: &[&str]| json!([{"match": {"op": "==", "left": {"fib": {"result": "oif", "flags": flags}}, "right": false}}, drop_it()]);
     let with_mark = missing(&["saddr", "mark", "iif"]);
     let without = missing(&["saddr", "iif"]);
     let check = |priority, rules: &[Value]| found(&[("pre", prerouting(priority), rules)]);
@@ -223,7 +223,7 @@ fn reverse_path_filters_are_found_by_what_they_ask() {
     );
     let both = json!([{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": {"set": ["offramp0", "tun*"]}}}, accept()]);
     assert_eq!(check(0, &[both, with_mark]), []);
-    let local = json!([{"match": {"op": "==", "left": {"fib": {"result": "type", "flags": ["daddr"]}}, "right": "broadcast"}}, drop()]);
+    let local = json!([{"match": {"op": "==", "left": {"fib": {"result": "type", "flags": ["daddr"]}}, "right": "broadcast"}}, drop_it()]);
     assert_eq!(check(0, &[local]), []);
 }
 
