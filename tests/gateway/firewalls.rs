@@ -430,7 +430,8 @@ const FORWARDINGS: [Firewall; 3] = [
             r#"table ip nat { chain before { type nat hook prerouting priority dstnat;
                  iifname "eth1" udp dport 5001 dnat to 10.20.0.7:50020
                  udp dport 5000 dnat to 10.20.0.7:50020
-               } }"#,
+               }
+             }"#,
         ),
         stops: None,
     },

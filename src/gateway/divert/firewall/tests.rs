@@ -201,12 +201,12 @@ fn reverse_path_filters_are_found_by_what_they_ask() {
     let without = missing(&["saddr", "iif"]);
     let check = |priority, rules: &[Value]| found(&[("pre", prerouting(priority), rules)]);
     assert_one(
-        &check(0, &[with_mark.clone()]),
+        &check(0, std::slice::from_ref(&with_mark)),
         Severity::Error,
         "drops packets to and from the filter's device",
     );
     assert_one(
-        &check(-300, &[with_mark.clone()]),
+        &check(-300, std::slice::from_ref(&with_mark)),
         Severity::Error,
         "drops packets that come back from",
     );
@@ -217,7 +217,7 @@ fn reverse_path_filters_are_found_by_what_they_ask() {
     );
     let spared = json!([is("iifname", "offramp0"), accept()]);
     assert_one(
-        &check(0, &[spared.clone(), with_mark.clone()]),
+        &check(0, &[spared, with_mark.clone()]),
         Severity::Error,
         "drops packets from tun0 with the filter's mark",
     );
