@@ -428,8 +428,8 @@ const FORWARDINGS: [Firewall; 3] = [
         name: "chain ip nat before leads packets of clients to 10.20.0.7:50020",
         load: Load::Nft(
             r#"table ip nat { chain before { type nat hook prerouting priority dstnat;
-                 iifname "eth1" udp dport 5001 dnat to 10.20.0.7:50020
-                 udp dport 5000 dnat to 10.20.0.7:50020
+                 iifname "eth1" udp dport 444 dnat to 10.20.0.7:50020
+                 udp dport 443 dnat to 10.20.0.7:50020
                }
              }"#,
         ),
@@ -448,8 +448,8 @@ const FORWARDINGS: [Firewall; 3] = [
 ];
 
 const FORWARDING: &str = "*nat
--A PREROUTING -i eth1 -p udp --dport 5001 -j DNAT --to-destination 10.20.0.7:50020
--A PREROUTING -p udp --dport 5000 -j DNAT --to-destination 10.20.0.7:50020
+-A PREROUTING -i eth1 -p udp --dport 444 -j DNAT --to-destination 10.20.0.7:50020
+-A PREROUTING -p udp --dport 443 -j DNAT --to-destination 10.20.0.7:50020
 COMMIT
 ";
 
@@ -461,7 +461,7 @@ fn a_port_forwarding_past_the_policy_is_a_warning() {
         for forwarding in &FORWARDINGS {
             let says = forwarding.name;
             assert_eq!(findings(&site), [] as [Value; 0]);
-            assert!(!site.is_answered(ELSEWHERE, 5_000, 100));
+            assert!(!site.is_answered(ELSEWHERE, 443, 100));
             forwarding.load(&site);
             let found = findings(&site);
             let [warning] = &found[..] else {
@@ -471,7 +471,7 @@ fn a_port_forwarding_past_the_policy_is_a_warning() {
             let what = warning["what"].as_str().expect("a text");
             assert!(what.contains(says), "{what}");
             assert!(
-                site.is_answered(ELSEWHERE, 5_000, 100),
+                site.is_answered(ELSEWHERE, 443, 100),
                 "{says}: it is no leak"
             );
             assert_eq!(site.get("/readyz").0, 200);

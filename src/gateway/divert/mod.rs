@@ -71,6 +71,8 @@ pub trait Divert: Sized + 'static {
     const NAME: &'static str;
     /// The frames of the filter's device.
     const FRAMING: Framing;
+    /// True if packets to media ports are led to the filter behind port forwardings (DNAT), by the place these lead to.
+    const FOLLOWS_FORWARDING: bool;
     /// True if what the filter forwards goes through the backlog of a processor.
     const USES_BACKLOG: bool;
 
@@ -105,7 +107,7 @@ pub trait Divert: Sized + 'static {
         present: &[String],
     ) -> Vec<Finding>;
 
-    /// The interfaces from which the host's firewalls see what the filter forwards.
+    /// The interfaces from which the host's firewalls see clients' packets that the filter does not drop.
     fn inputs(plan: &Self::Plan) -> Vec<String>;
 
     /// Does what takes more rights than a running gateway keeps; `device` exists, and has no reader yet.

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 
 use super::options::{control_path, metrics_address};
 use crate::filter::CompiledPolicy;
-use crate::gateway::divert::firewall::{self, Firewalls};
+use crate::gateway::divert::firewall::{self, Clients, Firewalls};
 use crate::gateway::divert::netlink::Netlink;
 use crate::gateway::divert::{Divert, DivertPlan, DivertSummary, names};
 use crate::gateway::host::settings::Settings;
@@ -102,11 +102,11 @@ pub fn check_firewalls<D: Divert>(
     present: &[String],
 ) -> Vec<Finding> {
     let mut findings = D::check_firewalls(plan, firewalls, present);
-    findings.extend(firewall::check_forwarding(
-        firewalls,
-        policy,
-        &D::inputs(plan),
-    ));
+    let clients = Clients {
+        inputs: D::inputs(plan),
+        media_is_followed: D::FOLLOWS_FORWARDING,
+    };
+    findings.extend(firewall::check_forwarding(firewalls, policy, &clients));
     findings
 }
 

@@ -84,6 +84,7 @@ impl Divert for Installation {
 
     const NAME: &'static str = "ebpf";
     const FRAMING: Framing = Framing::Ethernet;
+    const FOLLOWS_FORWARDING: bool = false;
     const USES_BACKLOG: bool = true;
 
     fn settings(device: &str) -> Vec<(String, &'static str)> {

@@ -32,7 +32,7 @@ use super::nftables::nft::{self, NftError};
 use crate::verify::Finding;
 
 pub(super) use chain::Family;
-pub use forwarding::check_forwarding;
+pub use forwarding::{Clients, check_forwarding};
 pub(super) use passage::{Passage, check_passage};
 
 /// The packet filters of this host, as they were read.

@@ -359,13 +359,21 @@ fn the_remedy_is_in_the_words_of_the_program() {
 
 /// The findings about port forwardings of `rules`, as `iptables-nft-save` has them.
 fn forwarded(rules: &str) -> Vec<Finding> {
+    forwarded_by(rules, false)
+}
+
+fn forwarded_by(rules: &str, media_is_followed: bool) -> Vec<Finding> {
+    let clients = Clients {
+        inputs: vec!["tun0".to_owned()],
+        media_is_followed,
+    };
     let policy = "[media]\nports = [\"50000-50059\"]\n";
     let firewalls = Firewalls {
         nft: Ok(refined(&format!("*nat\n{rules}COMMIT\n"))),
         legacy: Ok(Ruleset::default()),
         generation: None,
     };
-    check_forwarding(&firewalls, &compiled(policy, 1), &["tun0".to_owned()])
+    check_forwarding(&firewalls, &compiled(policy, 1), &clients)
 }
 
 #[test]
@@ -413,5 +421,18 @@ fn a_port_forwarding_to_blocked_media_is_a_warning() {
         ),
     ] {
         assert_eq!(!forwarded(&rule(text)).is_empty(), is_found, "{text}");
+    }
+}
+
+#[test]
+fn a_port_forwarding_of_media_ports_is_no_leak_where_the_filter_is_behind_it() {
+    let rule = |ports: &str| {
+        format!(
+            "-A PREROUTING -p udp -m udp --dport {ports} -j DNAT --to-destination 10.20.0.7:50020\n"
+        )
+    };
+    for (ports, is_found) in [("50000:50010", false), ("443", true), ("443:50010", true)] {
+        let findings = forwarded_by(&rule(ports), true);
+        assert_eq!(!findings.is_empty(), is_found, "{ports}");
     }
 }

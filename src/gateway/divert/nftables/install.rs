@@ -60,6 +60,8 @@ impl Divert for Installation {
 
     const NAME: &'static str = "nftables";
     const FRAMING: Framing = Framing::Ip;
+    /// Marks come before, routes behind them.
+    const FOLLOWS_FORWARDING: bool = true;
     const USES_BACKLOG: bool = false;
 
     fn settings(device: &str) -> Vec<(String, &'static str)> {
@@ -98,9 +100,10 @@ impl Divert for Installation {
         check_passage(firewalls, &plan.passage(), present)
     }
 
-    /// Packets enter from the filter's device again.
+    /// Those of the VPN, and the filter's device, from which judged packets enter again.
     fn inputs(plan: &Diversion) -> Vec<String> {
-        vec![plan.device.clone()]
+        let interfaces = plan.interfaces.iter().cloned();
+        interfaces.chain([plan.device.clone()]).collect()
     }
 
     fn prepare(_plan: &Diversion, _device: &TunDevice) -> Result<(), DivertError> {
