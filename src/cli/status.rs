@@ -130,6 +130,10 @@ fn report(status: &Status) -> String {
     for failure in diversion.self_test.iter().flat_map(|it| &it.failures) {
         _ = writeln!(text, "THE SELF-TEST FAILED: {failure}");
     }
+    for finding in &status.health {
+        let severity = finding.severity.to_uppercase();
+        _ = writeln!(text, "{severity}: {}; {}", finding.what, finding.remedy);
+    }
     for interface in &diversion.interfaces {
         let present = match &interface.present[..] {
             [] => ": no such interface at the moment, nothing is judged".to_owned(),

@@ -1,7 +1,8 @@
 //! The smallest site: a client, the concentrator and the corporate network, on two links. The client's link stands for
 //! the tunnel; these tests are about the gateway, not the daemon.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use offramp::gateway::testbed::traffic::serve_udp;
@@ -113,6 +114,20 @@ impl PlainSite {
     /// Returns the status of the running gateway.
     pub fn status(&self) -> Value {
         Status::ask(&self.folder.path("control.sock")).0
+    }
+
+    /// Asks the metrics endpoint at port 9464; returns the status and the body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut answer = String::new();
+        self.concentrator.enter(|| {
+            let mut stream = TcpStream::connect("127.0.0.1:9464").expect("it listens");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n");
+            stream.write_all(request.as_bytes()).expect("it reads");
+            stream.read_to_string(&mut answer).expect("it answers");
+        });
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (code.expect("a status"), body.to_owned())
     }
 
     /// Returns the number of packets with this verdict.

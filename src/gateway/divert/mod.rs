@@ -11,6 +11,7 @@
 //! filter's device.
 
 pub mod ebpf;
+pub mod firewall;
 pub mod netlink;
 pub mod nftables;
 
@@ -27,6 +28,7 @@ use crate::packet::virtio::Framing;
 use crate::policy::{DivertScope, FailMode};
 use crate::verdict::Verdict;
 
+use self::firewall::Firewalls;
 use self::netlink::Netlink;
 pub use super::host::interfaces::names;
 use super::tun::{Feedback, TunDevice};
@@ -34,7 +36,7 @@ use crate::verify::Finding;
 use crate::verify::probe::SelfTestPacket;
 
 /// The kernel state that one policy needs. It prints as the commands that an operator would type.
-pub trait DivertPlan: Clone + fmt::Display {
+pub trait DivertPlan: Clone + fmt::Display + Send + 'static {
     /// Derives the plan from `policy`.
     fn of(policy: &CompiledPolicy) -> Self;
 
@@ -58,7 +60,7 @@ pub trait DivertPlan: Clone + fmt::Display {
     async_fn_in_trait,
     reason = "control runs on one thread, so nobody needs to name or send the futures"
 )]
-pub trait Divert: Sized {
+pub trait Divert: Sized + 'static {
     /// The kernel state that a policy needs.
     type Plan: DivertPlan;
     /// The part of the kernel's state that takes more rights than a running gateway keeps.
@@ -70,6 +72,10 @@ pub trait Divert: Sized {
     const NAME: &'static str;
     /// The frames of the filter's device.
     const FRAMING: Framing;
+    /// True if packets to media ports are led to the filter behind port forwardings (DNAT), by the place these lead to.
+    const FOLLOWS_FORWARDING: bool;
+    /// True if what the filter forwards goes through the backlog of a processor.
+    const USES_BACKLOG: bool;
 
     /// The kernel settings that the filter's device needs, as paths under `/proc/sys`, and their values.
     fn settings(device: &str) -> Vec<(String, &'static str)>;
@@ -92,8 +98,18 @@ pub trait Divert: Sized {
     /// Checks this host for anything that would break a diversion of this kind, before it starts.
     async fn check_start(plan: &Self::Plan, netlink: &Netlink) -> Vec<Finding>;
 
-    /// Checks this host for anything that would break `plan`, at a start or a reload.
+    /// Checks this host for anything that would break `plan`, at a start, at a reload, and while it is installed.
     async fn check_plan(plan: &Self::Plan, netlink: &Netlink) -> Vec<Finding>;
+
+    /// Checks the host's firewalls for rules that would break `plan`; `present` are the host's interfaces.
+    fn check_firewalls(
+        plan: &Self::Plan,
+        firewalls: &Firewalls,
+        present: &[String],
+    ) -> Vec<Finding>;
+
+    /// The interfaces from which the host's firewalls see clients' packets that the filter does not drop.
+    fn inputs(plan: &Self::Plan) -> Vec<String>;
 
     /// Does what takes more rights than a running gateway keeps; `device` exists, and has no reader yet.
     ///
@@ -204,4 +220,12 @@ pub struct DivertSummary {
     pub prefixes: usize,
     /// The fate of diverted packets while nobody reads them.
     pub on_failure: FailMode,
+}
+
+/// The finding for an interface of the VPN that is a port of a bridge.
+fn bridge_port(name: &str) -> Finding {
+    Finding::host_error(
+        format!("{name} is a port of a bridge: what enters there is the bridge's"),
+        "name the bridge in vpn.interfaces, and not its port",
+    )
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!                      to start                            to run
 //!  capabilities        those it is given                   those of the diversion: CAP_NET_ADMIN, before Linux 5.19 CAP_BPF
-//!  files, reading      as its user                         folders of the policy and its feeds, /proc/sys/net, programs it runs
+//!  files, reading      as its user                         folders of the policy and its feeds, /proc/sys/net, /proc/net, programs
 //!  files, writing      as its user                         drop log and capture; the control socket may be removed
 //!  new privileges      set-user-id programs                never
 //! ```
@@ -308,8 +308,14 @@ fn restrict(reach: &Reach) -> Result<RulesetStatus, LimitError> {
 
 /// The file access rights that this code was written for; older kernels know fewer of them.
 const KNOWN_ABI: ABI = ABI::V5;
-/// Folders that are read from, whatever the first policy names: kernel settings, and where feeds of a later one may be.
-const KEPT_FOLDERS: [&str; 3] = ["/proc/sys/net", "/etc/offramp", "/var/lib/offramp"];
+/// Folders that are read from, whatever the first policy names: kernel settings, counters and names of tables of the network,
+/// and where feeds of a later policy may be.
+const KEPT_FOLDERS: [&str; 4] = [
+    "/proc/sys/net",
+    "/proc/net",
+    "/etc/offramp",
+    "/var/lib/offramp",
+];
 /// The folder where a later policy may have its drop log.
 const KEPT_LOGS: &str = "/var/log/offramp";
 /// The folders that hold programs' loader and libraries.

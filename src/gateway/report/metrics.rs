@@ -3,7 +3,8 @@
 //! ```text
 //!  GET /metrics   the series of the gateway                     200
 //!  GET /healthz   while the control loop answers                200, else 503
-//!  GET /readyz    traffic is diverted, and every worker lives   200, else 503
+//!  GET /readyz    traffic is diverted, every worker lives, and
+//!                 no condition of the host hinders it          200, else 503 with the reason
 //! ```
 //!
 //! It runs on the control thread, a task for each connection, and sends requests to the control loop, which receives
@@ -48,8 +49,8 @@ pub struct Questions(Vec<Question>);
 
 #[derive(Debug)]
 enum Question {
-    /// True if traffic is diverted and every worker lives.
-    Readiness(oneshot::Sender<bool>),
+    /// Whether traffic is judged.
+    Readiness(oneshot::Sender<Readiness>),
     /// Everything.
     Numbers(oneshot::Sender<Report>),
 }
@@ -63,13 +64,25 @@ pub enum Serving {
     Names,
 }
 
+/// The readiness of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does its work.
+    Ready,
+    /// Traffic is not diverted, or a worker does not live.
+    NotReady,
+    /// The host hinders it: the errors, one a line.
+    Hindered(String),
+}
+
 impl Serving {
-    const fn text(self, ready: bool) -> &'static str {
-        match (self, ready) {
-            (Self::Traffic, true) => "traffic is judged\n",
-            (Self::Traffic, false) => "traffic is not judged\n",
-            (Self::Names, true) => "names are answered\n",
-            (Self::Names, false) => "names are not answered\n",
+    fn text(self, readiness: &Readiness) -> &str {
+        match (self, readiness) {
+            (_, Readiness::Hindered(errors)) => errors,
+            (Self::Traffic, Readiness::Ready) => "traffic is judged\n",
+            (Self::Traffic, Readiness::NotReady) => "traffic is not judged\n",
+            (Self::Names, Readiness::Ready) => "names are answered\n",
+            (Self::Names, Readiness::NotReady) => "names are not answered\n",
         }
     }
 }
@@ -136,11 +149,11 @@ impl Questions {
     }
 
     /// Answers all of them. Without a snapshot, clients that want numbers get an error.
-    pub fn answer(self, ready: bool, report: Option<Report>) {
+    pub fn answer(self, readiness: &Readiness, report: Option<Report>) {
         for question in self.0 {
             // A client that has gone no longer needs the answer.
             match (question, &report) {
-                (Question::Readiness(asker), _) => _ = asker.send(ready),
+                (Question::Readiness(asker), _) => _ = asker.send(readiness.clone()),
                 (Question::Numbers(asker), Some(report)) => _ = asker.send(report.clone()),
                 (Question::Numbers(_), None) => {}
             }
@@ -272,13 +285,12 @@ async fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<String
             let ready = shared.ask(Question::Readiness).await;
             ready.map(|_| text(StatusCode::OK, "the control loop answers\n"))
         }
-        Resource::Readiness => shared.ask(Question::Readiness).await.map(|ready| {
-            let status = if ready {
-                StatusCode::OK
-            } else {
-                StatusCode::SERVICE_UNAVAILABLE
+        Resource::Readiness => shared.ask(Question::Readiness).await.map(|readiness| {
+            let status = match readiness {
+                Readiness::Ready => StatusCode::OK,
+                Readiness::NotReady | Readiness::Hindered(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
-            text(status, shared.serving.text(ready))
+            text(status, shared.serving.text(&readiness))
         }),
     };
     answer.unwrap_or_else(|| {
@@ -336,7 +348,8 @@ mod tests {
             loop {
                 let questions = MetricsServer::asked(&mut server).await;
                 match loop_answers {
-                    Some(ready) => questions.answer(ready, None),
+                    Some(true) => questions.answer(&Readiness::Ready, None),
+                    Some(false) => questions.answer(&Readiness::NotReady, None),
                     None => drop(questions),
                 }
             }
@@ -464,7 +477,7 @@ mod tests {
         let ended = idle[0].read(&mut [0; 16]).await;
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
 
-        questions.answer(true, None);
+        questions.answer(&Readiness::Ready, None);
         let mut answer = String::new();
         asking
             .read_to_string(&mut answer)
@@ -483,13 +496,13 @@ mod tests {
         let health = ask("/healthz");
         let questions = MetricsServer::asked(&mut server).await;
         assert!(!questions.want_numbers());
-        questions.answer(false, None);
+        questions.answer(&Readiness::NotReady, None);
         assert_eq!(health.await.expect("it ends"), "200");
 
         let numbers = ask("/metrics");
         let questions = MetricsServer::asked(&mut server).await;
         assert!(questions.want_numbers());
-        questions.answer(false, None);
+        questions.answer(&Readiness::NotReady, None);
         assert_eq!(numbers.await.expect("it ends"), "503");
     }
 }

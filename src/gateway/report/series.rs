@@ -31,6 +31,7 @@ use crate::gateway::tun::publish::OTHERS;
 use crate::gateway::tun::quality::{JITTER_BOUNDS, LOSS_BOUNDS};
 use crate::packet::Traffic;
 use crate::packet::media::Evidence;
+use crate::policy::Severity;
 use crate::verdict::{Action, Reason, RuleKind};
 
 /// A gateway's state at one moment.
@@ -38,7 +39,7 @@ use crate::verdict::{Action, Reason, RuleKind};
 pub struct Snapshot {
     /// Its numbers, with every rule of the policies so far, also those that decided nothing.
     pub status: Status,
-    /// True if traffic is diverted and every worker lives.
+    /// True if traffic is diverted, every worker lives, and no condition of the host hinders it.
     pub ready: bool,
 }
 
@@ -309,8 +310,18 @@ impl Collector for Scrape {
 
         out.gauge(
             "ready",
-            "1 while traffic is diverted and every worker lives.",
+            "1 while traffic is diverted, every worker lives, and no condition of the host hinders it.",
             u32::from(*ready),
+        )?;
+        let findings = |severity: &str| {
+            let found = status.health.iter().filter(|it| it.severity == severity);
+            found.count()
+        };
+        out.gauges(
+            "findings",
+            "Conditions of the host that hinder the gateway, by severity; `offramp status` names them.",
+            [Severity::Error, Severity::Warning]
+                .map(|it| ([("severity", it.as_str())], findings(it.as_str()))),
         )?;
         out.gauge(
             "bypassed",
@@ -413,7 +424,7 @@ const MAX_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MAX_PATTERNS: usize = 8;
 /// Series without labels, or with labels of two values at most.
-const SINGLE_SERIES: usize = 15;
+const SINGLE_SERIES: usize = 19;
 /// Of answers to clients: two kinds, and those suppressed.
 const REJECTION_SERIES: usize = 3;
 /// Series of the drop log, of the capture of drops, and of the log of queries.

@@ -18,6 +18,7 @@ use crate::packet::media::{By, Evidence};
 use crate::packet::reject::RejectionKind;
 use crate::policy::{DivertScope, FailMode};
 use crate::verdict::{Action, Reason, RuleKind};
+use crate::verify::Finding;
 
 /// The state of a running gateway: one JSON object, on the control socket and by `offramp status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,12 @@ pub struct Status {
     pub rules: Vec<RuleStatus>,
     /// First fragments evicted for lack of room: their non-first fragments were forwarded.
     pub evicted_fragments: u64,
+    /// The conditions of the host that hinder the gateway at present, errors first.
+    #[serde(default)]
+    pub health: Vec<FindingStatus>,
+    /// The number of times that the host was asked for such conditions since the start.
+    #[serde(default)]
+    pub health_checks: u64,
     /// The recognition of media; `null` if the policy blocks by ports alone (`media.match = "ports"`).
     #[serde(default)]
     pub media: Option<MediaStatus>,
@@ -90,6 +97,27 @@ impl RejectionStatus {
             }
         }
         status
+    }
+}
+
+/// A condition of the host that hinders the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingStatus {
+    /// `error` if traffic is not handled as configured, `warning` if it may not be.
+    pub severity: String,
+    /// The condition.
+    pub what: String,
+    /// The change that solves it.
+    pub remedy: String,
+}
+
+impl From<&Finding> for FindingStatus {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            severity: finding.severity.as_str().to_owned(),
+            what: finding.what.clone(),
+            remedy: finding.remedy.clone(),
+        }
     }
 }
 

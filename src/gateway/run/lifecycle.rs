@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use super::RunError;
+use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, workers_wanted};
 use crate::filter::CompiledPolicy;
@@ -24,12 +25,12 @@ use crate::gateway::host::watch::FileWatch;
 use crate::gateway::record::drops::{CaptureOptions, DropOptions, Drops};
 use crate::gateway::reject::{LinkSocket, Rejector};
 use crate::gateway::report::control::{self, Asked, ControlSocket, Request};
-use crate::gateway::report::metrics::{MetricsServer, Questions, Serving};
+use crate::gateway::report::metrics::{MetricsServer, Questions, Readiness, Serving};
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, FlowsStatus, MediaStatus,
-    QualityStatus, RejectionStatus, Reloads, Repairs, RuleStatus, SelfTestStatus, Status,
-    VerdictStatus,
+    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, FindingStatus, FlowsStatus,
+    MediaStatus, QualityStatus, RejectionStatus, Reloads, Repairs, RuleStatus, SelfTestStatus,
+    Status, VerdictStatus,
 };
 use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
@@ -73,6 +74,7 @@ pub(super) struct Gateway<D: Divert> {
     bypassed: bool,
     /// The outcome of the last self-test, if the diversion has one.
     self_test: Option<SelfTestStatus>,
+    pub(super) health: Health,
     pub(super) loader: Loader,
     pub(super) reloads: Reloads,
     repairs: Repairs,
@@ -209,6 +211,7 @@ impl<D: Divert> Gateway<D> {
             diverting: true,
             bypassed: false,
             self_test: None,
+            health: Health::default(),
             loader,
             reloads: Reloads::default(),
             repairs: Repairs::default(),
@@ -236,6 +239,8 @@ impl<D: Divert> Gateway<D> {
     pub(super) async fn serve(&mut self) -> Result<(), RunError> {
         let mut reconcile = tokio::time::interval(RECONCILE_INTERVAL);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = tokio::time::interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.test_itself().await;
         // The policy, and the addresses of the host, may have changed during the start.
         self.ask_for_policy(ReloadTrigger::FileChange);
@@ -243,6 +248,8 @@ impl<D: Divert> Gateway<D> {
         loop {
             tokio::select! {
                 _ = reconcile.tick() => self.reconcile().await,
+                _ = check.tick() => self.look().await,
+                () = self.health.looked() => self.conclude_look().await,
                 _ = self.signals.terminate.recv() => break,
                 _ = self.signals.interrupt.recv() => break,
                 _ = self.signals.hang_up.recv() => self.ask_for_policy(ReloadTrigger::Signal),
@@ -289,6 +296,29 @@ impl<D: Divert> Gateway<D> {
             Err(error) if before => error!("cannot restore the diversion: {error}"),
             Err(error) => debug!("still cannot restore the diversion: {error}"),
         }
+    }
+
+    /// Begins to ask for the conditions of the host again.
+    async fn look(&mut self) {
+        if self.health.is_looking() {
+            // Firewalls of many rules take long to list: what else there is does not wait for them.
+            return self.conclude_look().await;
+        }
+        let enforced = self.published.current();
+        let health = &mut self.health;
+        health
+            .look::<D>(self.divert.plan(), enforced, &self.netlink)
+            .await;
+    }
+
+    /// Takes note of the conditions of the host, once its firewalls are known.
+    async fn conclude_look(&mut self) {
+        let enforced = self.published.current();
+        let plan = self.divert.plan();
+        let health = &mut self.health;
+        health
+            .conclude::<D>(plan, enforced.policy(), &self.netlink)
+            .await;
     }
 
     /// Follows packets of its own through the diversion and the filter.
@@ -423,13 +453,19 @@ impl<D: Divert> Gateway<D> {
                 .is_none_or(|it| it.failures.is_empty())
             && self.workers.all_live()
             && self.watchdog.all_live();
+        let readiness = match self.health.errors() {
+            _ if !ready => Readiness::NotReady,
+            Some(errors) => Readiness::Hindered(errors),
+            None => Readiness::Ready,
+        };
+        let ready = readiness == Readiness::Ready;
         let snapshot = if questions.want_numbers() {
             let status = self.status().await;
             Some(Report::Gateway(Arc::new(Snapshot { status, ready })))
         } else {
             None
         };
-        questions.answer(ready, snapshot);
+        questions.answer(&readiness, snapshot);
     }
 
     /// Collects the state of the gateway, with every rule of all policies so far, idle ones included.
@@ -470,6 +506,13 @@ impl<D: Divert> Gateway<D> {
             verdicts: verdicts.into_iter().map(VerdictStatus::from).collect(),
             rules: rules.map(RuleStatus::from).collect(),
             evicted_fragments: self.workers.evicted_fragments(),
+            health: self
+                .health
+                .findings()
+                .iter()
+                .map(FindingStatus::from)
+                .collect(),
+            health_checks: self.health.checks(),
             media: self.media_status(),
             rejections: RejectionStatus::of(self.published.rejector(), &self.workers),
             drop_log: self.drops.log_status(),

@@ -398,6 +398,13 @@ fn about_status(status: &Status, file: &Path) -> Vec<Finding> {
         let finding = finding.because(Part::Host, "everything passes");
         findings.push(finding.remedy("offramp bypass off"));
     }
+    for found in &status.health {
+        let finding = match found.severity.as_str() {
+            "error" => Finding::host_error(&found.what, &found.remedy),
+            _ => Finding::host_warning(&found.what, &found.remedy),
+        };
+        findings.push(finding.because(Part::Host, "the running gateway reports it"));
+    }
     for interface in &status.diversion.interfaces {
         if interface.present.is_empty() {
             let what = format!("there is no interface \"{}\"", interface.pattern);

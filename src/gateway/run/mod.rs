@@ -7,10 +7,11 @@
 //! ```
 //!
 //! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `preflight` checks the host for
-//! conditions that would break it, `live` compares a running host with its policy, and `resolver_alone` is the DNS
+//! conditions that would break it, `health` asks for them again while it runs, `live` compares a running host with its policy, and `resolver_alone` is the DNS
 //! server without the rest.
 
 mod error;
+mod health;
 mod lifecycle;
 pub mod live;
 mod loader;
@@ -87,8 +88,10 @@ async fn run_with<D: Divert>(
 ) -> Result<(), RunError> {
     let netlink = connect()?;
     let plan = D::Plan::of(&first);
-    report(&preflight::check::<D>(first.policy(), &plan, &netlink).await)?;
+    let findings = preflight::check::<D>(&first, &plan, &netlink).await;
+    report(&findings)?;
     let mut gateway = Gateway::<D>::start(source, first, read, plan, netlink, capture).await?;
+    gateway.health.note_logged(findings);
     let ended = gateway.serve().await;
     let stopped = gateway.stop(&ended).await;
     ended.and(stopped)
@@ -120,7 +123,7 @@ async fn rehearse_with<D: Divert>(policy: &CompiledPolicy) -> Result<Rehearsal, 
     let netlink = connect()?;
     let plan = D::Plan::of(policy);
     let findings = match HostLock::take() {
-        Ok(_lock) => preflight::check::<D>(policy.policy(), &plan, &netlink).await,
+        Ok(_lock) => preflight::check::<D>(policy, &plan, &netlink).await,
         // The running gateway's own device and files are not findings of their own.
         Err(held) => vec![Finding::host_error(
             held.to_string(),

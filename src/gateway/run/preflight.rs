@@ -8,6 +8,8 @@ use std::io;
 use std::net::TcpListener;
 
 use super::options::{control_path, metrics_address};
+use crate::filter::CompiledPolicy;
+use crate::gateway::divert::firewall::{self, Clients, Firewalls};
 use crate::gateway::divert::netlink::Netlink;
 use crate::gateway::divert::{Divert, DivertPlan, DivertSummary, names};
 use crate::gateway::host::settings::Settings;
@@ -20,7 +22,11 @@ use crate::verify::Finding;
 mod openvpn;
 
 /// Finds everything on this host that would break a diversion of kind `D` for `policy`.
-pub async fn check<D: Divert>(policy: &Policy, plan: &D::Plan, netlink: &Netlink) -> Vec<Finding> {
+pub async fn check<D: Divert>(
+    policy: &CompiledPolicy,
+    plan: &D::Plan,
+    netlink: &Netlink,
+) -> Vec<Finding> {
     let summary = plan.summary();
     let mut findings = check_rights();
     if summary.interfaces.is_empty() {
@@ -36,10 +42,17 @@ pub async fn check<D: Divert>(policy: &Policy, plan: &D::Plan, netlink: &Netlink
         Ok(_) => {}
         Err(error) => findings.push(Finding::from(&error)),
     }
-    findings.extend(check_change::<D>(policy, plan, netlink).await);
-    findings.extend(check_rejections(policy));
-    findings.extend(check_addresses(policy));
+    findings.extend(check_change::<D>(policy.policy(), plan, netlink).await);
+    findings.extend(check_rejections(policy.policy()));
+    findings.extend(check_addresses(policy.policy()));
     findings.extend(D::check_start(plan, netlink).await);
+    let present = netlink.interfaces().await.unwrap_or_default();
+    findings.extend(check_firewalls::<D>(
+        policy,
+        plan,
+        &Firewalls::read(),
+        &present,
+    ));
     findings.extend(openvpn::check(&summary.interfaces));
     findings.sort_by_key(|finding| finding.severity);
     findings.dedup();
@@ -52,12 +65,50 @@ pub async fn check_change<D: Divert>(
     plan: &D::Plan,
     netlink: &Netlink,
 ) -> Vec<Finding> {
+    check_summary::<D>(policy, plan, &plan.summary(), netlink).await
+}
+
+/// Finds everything on this host that breaks the diversion in force for `policy`, but for what its firewalls do.
+///
+/// Interfaces that a pattern stands for come and go with clients: none is missing.
+pub async fn check_standing<D: Divert>(
+    policy: &Policy,
+    plan: &D::Plan,
+    netlink: &Netlink,
+) -> Vec<Finding> {
+    let mut summary = plan.summary();
+    summary.interfaces.retain(|it| !it.ends_with('*'));
+    check_summary::<D>(policy, plan, &summary, netlink).await
+}
+
+async fn check_summary<D: Divert>(
+    policy: &Policy,
+    plan: &D::Plan,
+    summary: &DivertSummary,
+    netlink: &Netlink,
+) -> Vec<Finding> {
     let mut findings = check_forwarding(policy, &Settings::of_host());
     match netlink.interfaces().await {
-        Ok(interfaces) => findings.extend(check_interfaces(&plan.summary(), &interfaces)),
+        Ok(interfaces) => findings.extend(check_interfaces(summary, &interfaces)),
         Err(error) => findings.push(Finding::from(&error)),
     }
     findings.extend(D::check_plan(plan, netlink).await);
+    findings
+}
+
+/// Finds rules of the host's firewalls that would break the diversion, or lead clients' packets past the policy.
+pub fn check_firewalls<D: Divert>(
+    policy: &CompiledPolicy,
+    plan: &D::Plan,
+    firewalls: &Firewalls,
+    present: &[String],
+) -> Vec<Finding> {
+    let mut findings = D::check_firewalls(plan, firewalls, present);
+    let clients = Clients {
+        inputs: D::inputs(plan),
+        media_is_followed: D::FOLLOWS_FORWARDING,
+    };
+    findings.extend(firewall::check_forwarding(firewalls, policy, &clients));
     findings
 }
 

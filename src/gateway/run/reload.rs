@@ -88,6 +88,7 @@ impl<D: Divert> Gateway<D> {
                 .collect();
             errors.join("\n")
         })?;
+        self.health.note_logged(findings);
         let mut waiting = wanted.keys_for_restart(self.divert.plan());
         waiting.extend(keys_for_restart(&policy.policy().gateway, &self.options));
         for key in waiting {

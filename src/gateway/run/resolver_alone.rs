@@ -12,7 +12,7 @@ use crate::filter::Generation;
 use crate::gateway::host::service::ServiceManager;
 use crate::gateway::host::source::{LoadError, PolicySource};
 use crate::gateway::host::watch::{FileWatch, fingerprint};
-use crate::gateway::report::metrics::{MetricsServer, Serving};
+use crate::gateway::report::metrics::{MetricsServer, Readiness, Serving};
 use crate::gateway::report::series::{NamesSnapshot, Report};
 use crate::gateway::report::status::{DnsStatus, Reloads};
 use crate::gateway::resolver::QueryLog;
@@ -126,7 +126,7 @@ async fn serve(
                     generation: generation.0,
                     reloads: reloads.clone(),
                 });
-                questions.answer(true, snapshot.map(|it| Report::Names(Arc::new(it))));
+                questions.answer(&Readiness::Ready, snapshot.map(|it| Report::Names(Arc::new(it))));
                 continue;
             }
             why = DnsServer::ended(&mut server) => return Err(AloneError::Ended(why)),

@@ -126,6 +126,32 @@ pub(super) fn steer(file: &File, program: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Asks the kernel for an option of `socket` that is as long as `buffer`; returns the length of what it has written there.
+///
+/// # Errors
+/// The kernel's error.
+pub(super) fn socket_option(
+    socket: &impl AsFd,
+    level: c_int,
+    option: c_int,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let mut length = libc::socklen_t::try_from(buffer.len()).map_err(too_long)?;
+    // SAFETY: the descriptor is open, as `socket` holds it; the kernel writes at most `length` bytes, all of them the buffer's.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            option,
+            buffer.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    nix::Error::result(done)?;
+    Ok(buffer.len().min(length as usize))
+}
+
 /// Gives this thread the real-time priority `priority` (SCHED_FIFO); what it starts is scheduled as usual.
 ///
 /// # Errors

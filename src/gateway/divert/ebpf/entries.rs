@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::EbpfPlan;
 use super::programs::{Headers, Programs, detach_leftovers, has_links};
+use crate::gateway::divert::bridge_port;
 use crate::gateway::divert::netlink::{Link, LinkKind};
 use crate::policy::FailMode;
 use crate::verify::Finding;
@@ -218,10 +219,7 @@ fn headers_of(link: &Link) -> Option<Headers> {
 pub(super) fn unusable(link: &Link) -> Option<Finding> {
     let name = &link.name;
     match &link.kind {
-        LinkKind::Ethernet(_) if link.is_bridge_port => Some(Finding::host_error(
-            format!("{name} is a port of a bridge: what enters there is the bridge's"),
-            "name the bridge in vpn.interfaces, and not its port",
-        )),
+        LinkKind::Ethernet(_) if link.is_bridge_port => Some(bridge_port(name)),
         LinkKind::Other(kind) => Some(Finding::host_error(
             format!(
                 "{name} is an interface of kind {kind}, whose packets the programs do not read"

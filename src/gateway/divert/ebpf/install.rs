@@ -15,6 +15,7 @@ use super::EbpfPlan;
 use super::entries::{self, Entries};
 use super::programs::{self, Programs, ProgramsError, Room, Target};
 use crate::filter::KernelTables;
+use crate::gateway::divert::firewall::Firewalls;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError};
 use crate::gateway::divert::{Divert, FlowCounts};
 use crate::gateway::tun::{ArrivedProbe, DeviceWriter, Feedback, ProbeHeader, TunDevice};
@@ -83,14 +84,17 @@ impl Divert for Installation {
 
     const NAME: &'static str = "ebpf";
     const FRAMING: Framing = Framing::Ethernet;
+    const FOLLOWS_FORWARDING: bool = false;
+    const USES_BACKLOG: bool = true;
 
     fn settings(device: &str) -> Vec<(String, &'static str)> {
         // Nothing but the filter is to send or receive there.
         vec![(format!("net/ipv6/conf/{device}/disable_ipv6"), "1")]
     }
 
+    /// Those that list the host's firewalls.
     fn programs() -> Vec<PathBuf> {
-        Vec::new()
+        Firewalls::programs()
     }
 
     /// Before Linux 5.19 a process without CAP_BPF may not even change a map.
@@ -122,6 +126,15 @@ impl Divert for Installation {
             }
             Err(error) => vec![Finding::from(&error)],
         }
+    }
+
+    /// What the filter forwards enters where it came from: no firewall sees a difference.
+    fn check_firewalls(_: &EbpfPlan, _: &Firewalls, _: &[String]) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    fn inputs(plan: &EbpfPlan) -> Vec<String> {
+        plan.interfaces.clone()
     }
 
     fn prepare(plan: &EbpfPlan, device: &TunDevice) -> Result<Prepared, EbpfError> {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use caps::Capability;
 
 use super::nft::{self, Contents, NftError};
+use super::preflight;
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
-use super::{firewall, preflight};
+use crate::gateway::divert::firewall::{Firewalls, check_passage};
 use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
 use crate::gateway::divert::{Divert, FlowCounts};
 use crate::gateway::tun::{Feedback, TunDevice};
@@ -59,13 +60,16 @@ impl Divert for Installation {
 
     const NAME: &'static str = "nftables";
     const FRAMING: Framing = Framing::Ip;
+    /// Marks come before, routes behind them.
+    const FOLLOWS_FORWARDING: bool = true;
+    const USES_BACKLOG: bool = false;
 
     fn settings(device: &str) -> Vec<(String, &'static str)> {
         device_settings(device).into()
     }
 
     fn programs() -> Vec<PathBuf> {
-        vec![nft::program()]
+        Firewalls::programs()
     }
 
     fn capabilities() -> Vec<Capability> {
@@ -81,13 +85,25 @@ impl Divert for Installation {
     }
 
     async fn check_start(plan: &Diversion, netlink: &Netlink) -> Vec<Finding> {
-        let mut findings = preflight::check_tables(plan, netlink).await;
-        findings.extend(firewall::check_host(plan));
-        findings
+        preflight::check_tables(plan, netlink).await
     }
 
     async fn check_plan(plan: &Diversion, netlink: &Netlink) -> Vec<Finding> {
         preflight::check_settings_and_rules(plan, netlink).await
+    }
+
+    fn check_firewalls(
+        plan: &Diversion,
+        firewalls: &Firewalls,
+        present: &[String],
+    ) -> Vec<Finding> {
+        check_passage(firewalls, &plan.passage(), present)
+    }
+
+    /// Those of the VPN, and the filter's device, from which judged packets enter again.
+    fn inputs(plan: &Diversion) -> Vec<String> {
+        let interfaces = plan.interfaces.iter().cloned();
+        interfaces.chain([plan.device.clone()]).collect()
     }
 
     fn prepare(_plan: &Diversion, _device: &TunDevice) -> Result<(), DivertError> {

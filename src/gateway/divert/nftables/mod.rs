@@ -29,10 +29,9 @@
 //! Leftovers of a killed process are recognized: one nftables table by its name, routes and rules by a routing protocol number
 //! of their own.
 
-mod firewall;
 mod install;
 mod marks;
-mod nft;
+pub(super) mod nft;
 mod preflight;
 mod route;
 
@@ -45,6 +44,7 @@ use std::net::UdpSocket;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use socket2::SockRef;
 
+use super::firewall::{Family, Passage};
 use super::netlink;
 use super::{DivertPlan, DivertSummary};
 use crate::address::{PortSet, PrefixSet};
@@ -108,6 +108,26 @@ pub enum RouteTarget {
 }
 
 impl Diversion {
+    /// The packets that meet the host's firewalls twice.
+    fn passage(&self) -> Passage {
+        let has = |is: fn(&IpNet) -> bool| {
+            self.scope == DivertScope::All || self.destinations.iter().any(is)
+        };
+        let mut families = Vec::new();
+        if has(|it| matches!(it, IpNet::V4(_))) {
+            families.push(Family::V4);
+        }
+        if has(|it| matches!(it, IpNet::V6(_))) {
+            families.push(Family::V6);
+        }
+        Passage {
+            interfaces: self.interfaces.clone(),
+            device: self.device.clone(),
+            families,
+            mark: self.mark.mask(),
+        }
+    }
+
     /// Priority of the first rule: after the table of local addresses (0), before everything that may route clients.
     pub const FIRST_PRIORITY: u32 = 900;
     /// Metric of blackhole routes: any other route to the same prefix is better.

@@ -12,7 +12,7 @@
 //! `nft` reads the table as text and lists it as JSON: [`Contents`] is the kernel's version.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -22,7 +22,7 @@ use super::marks::{MARKS, chains};
 use crate::render::nft::NftTable;
 
 /// The name of the table, which is all ours.
-pub(super) const TABLE: &str = "offramp";
+pub(in crate::gateway::divert) const TABLE: &str = "offramp";
 
 /// The reason why nftables did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -128,14 +128,26 @@ pub(super) fn try_out() -> Result<(), NftError> {
 ///
 /// # Errors
 /// [`NftError`].
-pub(super) fn everything() -> Result<Value, NftError> {
+pub(in crate::gateway::divert) fn everything() -> Result<Value, NftError> {
     let listing = run(&["--json", "list", "ruleset"], "")?;
     serde_json::from_str(&listing).map_err(|error| NftError::Refused(error.to_string()))
 }
 
 /// Runs `nft` with `input` on its standard input, and returns what it prints.
 fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
-    let mut child = Command::new(program())
+    run_program(&program(), arguments, input)
+}
+
+/// Runs `program` with `input` on its standard input, and returns what it prints.
+///
+/// # Errors
+/// [`NftError`].
+pub(in crate::gateway::divert) fn run_program(
+    program: &Path,
+    arguments: &[&str],
+    input: &str,
+) -> Result<String, NftError> {
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -165,12 +177,17 @@ fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
     String::from_utf8(ended.stdout).map_err(|error| NftError::Refused(error.to_string()))
 }
 
-/// The `nft` to run: the one on the search path, or the usual one, which ordinary users' search paths omit.
-pub(super) fn program() -> PathBuf {
+/// The `nft` to run.
+pub(in crate::gateway::divert) fn program() -> PathBuf {
+    program_called("nft")
+}
+
+/// The program of this name: the one on the search path, or in the folder that ordinary users' search paths omit.
+pub(in crate::gateway::divert) fn program_called(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut programs = std::env::split_paths(&path).map(|folder| folder.join("nft"));
+    let mut programs = std::env::split_paths(&path).map(|folder| folder.join(name));
     let found = programs.find(|program| program.is_file());
-    found.unwrap_or_else(|| PathBuf::from("/usr/sbin/nft"))
+    found.unwrap_or_else(|| Path::new("/usr/sbin").join(name))
 }
 
 /// The table for `diversion`.
@@ -196,7 +213,7 @@ pub(super) fn table(diversion: &Diversion) -> NftTable {
 /// The chain at the hook.
 const ENTERS: &str = "enters_from_vpn";
 /// The priority of the hook that nft calls `raw`: before connection tracking, which is to leave out what is diverted.
-pub(super) const RAW: i32 = -300;
+pub(in crate::gateway::divert) const RAW: i32 = -300;
 
 #[cfg(test)]
 mod tests {

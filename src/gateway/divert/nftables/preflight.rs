@@ -2,7 +2,8 @@
 
 use super::Diversion;
 use super::route::ForeignRule;
-use crate::gateway::divert::netlink::Netlink;
+use crate::gateway::divert::netlink::{Link, Netlink};
+use crate::gateway::divert::{bridge_port, names};
 use crate::gateway::host::settings::Settings;
 use crate::verify::Finding;
 
@@ -25,6 +26,10 @@ pub(super) async fn check_settings_and_rules(
     netlink: &Netlink,
 ) -> Vec<Finding> {
     let mut findings = check_settings(diversion, &Settings::of_host());
+    match netlink.links().await {
+        Ok(links) => findings.extend(check_links(diversion, &links)),
+        Err(error) => findings.push(Finding::from(&error)),
+    }
     match netlink.foreign_rules().await {
         Ok(rules) => findings.extend(check_rules(diversion, &rules)),
         Err(error) => findings.push(Finding::from(&error)),
@@ -46,6 +51,17 @@ fn check_settings<Read: Fn(&str) -> Option<i64>>(
              sources are routed elsewhere",
             "sysctl -w net.ipv4.conf.all.rp_filter=0, and set 1 for the interfaces that need it, e.g. \
              net.ipv4.conf.eth0.rp_filter=1; offramp sets its own device's",
+        ));
+    }
+    // Offramp switches it off there; the device has no setting before it is made.
+    let of_device = format!("ipv4/conf/{}/rp_filter", diversion.device);
+    if settings.get("ipv4/conf/all/rp_filter") == Some(0)
+        && settings.get(&of_device) == Some(STRICT)
+    {
+        let name = of_device.replace('/', ".");
+        findings.push(Finding::host_error(
+            format!("net.{name} is 1: packets that come back from the filter are dropped, as their sources are routed elsewhere"),
+            format!("sysctl -w net.{name}=0"),
         ));
     }
     // An answer from the gateway itself would inherit the filter's mark and be routed away from the client.
@@ -78,6 +94,18 @@ fn check_settings<Read: Fn(&str) -> Option<i64>>(
         }
     }
     findings
+}
+
+fn check_links(diversion: &Diversion, links: &[Link]) -> Vec<Finding> {
+    let is_of_clients = |link: &&Link| {
+        let mut patterns = diversion.interfaces.iter();
+        link.name != diversion.device && patterns.any(|it| names(it, &link.name))
+    };
+    let ports = links
+        .iter()
+        .filter(is_of_clients)
+        .filter(|link| link.is_bridge_port);
+    ports.map(|link| bridge_port(&link.name)).collect()
 }
 
 fn check_rules(diversion: &Diversion, rules: &[ForeignRule]) -> Vec<Finding> {

@@ -3,9 +3,9 @@
 use super::*;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
-    BucketStatus, DeviceStatus, DiversionStatus, EvidenceStatus, FlowsStatus, HistogramStatus,
-    InterfaceStatus, LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus, RejectionStatus,
-    Reloads, Repairs, SelfTestStatus, StreamGroupStatus, VerdictStatus,
+    BucketStatus, DeviceStatus, DiversionStatus, EvidenceStatus, FindingStatus, FlowsStatus,
+    HistogramStatus, InterfaceStatus, LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus,
+    RejectionStatus, Reloads, Repairs, SelfTestStatus, StreamGroupStatus, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -98,6 +98,12 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 overload_drops: Some(11),
                 failed_writes: 12,
             },
+            health: vec![FindingStatus {
+                severity: "error".to_owned(),
+                what: "this host does not forward".to_owned(),
+                remedy: "switch it on".to_owned(),
+            }],
+            health_checks: 1,
             verdicts: vec![VerdictStatus {
                 action: "drop".to_owned(),
                 reason: "media".to_owned(),

@@ -2,11 +2,8 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::*;
 use crate::gateway::divert::DivertPlan;
-use crate::gateway::divert::nftables::firewall;
 use crate::gateway::host::sample::{assert_one, compiled};
 use crate::policy::Severity;
 
@@ -104,51 +101,4 @@ fn a_mark_that_somebody_else_uses_is_found() {
     assert_eq!(check_rules(&diversion, &[wireguard]), []);
     let earlier = check_rules(&diversion, &[rule(None, 100)]);
     assert_one(&earlier, Severity::Warning, "comes before");
-}
-
-#[test]
-fn a_firewall_that_stops_by_default_or_sets_marks_is_found() {
-    let diversion = Diversion::of(&compiled("", 1));
-    let chain = |name: &str, hook: &str, policy: &str| serde_json::json!({"chain": {"family": "ip", "table": "filter", "name": name, "hook": hook, "policy": policy}});
-    let rule = |chain: &str, expr: Value| serde_json::json!({"rule": {"family": "ip", "table": "filter", "chain": chain, "expr": expr}});
-    let check = |objects: Vec<Value>| {
-        firewall::check(&serde_json::json!({ "nftables": objects }), &diversion)
-    };
-    let named = |key: &str, name: &str| serde_json::json!({"match": {"op": "==", "left": {"meta": {"key": key}}, "right": name}});
-
-    let stopped = "stops what it does not know";
-    let dropping = check(vec![chain("FORWARD", "forward", "drop")]);
-    assert_one(&dropping, Severity::Error, stopped);
-    let last = rule(
-        "FORWARD",
-        serde_json::json!([{"counter": {}}, {"reject": null}]),
-    );
-    let rejecting = check(vec![chain("FORWARD", "forward", "accept"), last]);
-    assert_one(&rejecting, Severity::Error, stopped);
-    let some = rule(
-        "FORWARD",
-        serde_json::json!([named("iifname", "eth9"), {"drop": null}]),
-    );
-    assert_eq!(check(vec![chain("FORWARD", "forward", "accept"), some]), []);
-    let thought_of = rule(
-        "FORWARD",
-        serde_json::json!([named("oifname", "offramp0"), {"accept": null}]),
-    );
-    assert_eq!(
-        check(vec![chain("FORWARD", "forward", "drop"), thought_of]),
-        []
-    );
-    assert_eq!(check(vec![chain("FORWARD", "forward", "accept")]), []);
-
-    let mut mangle = chain("PREROUTING", "prerouting", "accept");
-    mangle["chain"]["prio"] = (-150).into();
-    let set = rule(
-        "PREROUTING",
-        serde_json::json!([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}]),
-    );
-    assert_one(
-        &check(vec![mangle, set]),
-        Severity::Warning,
-        "sets packet marks",
-    );
 }

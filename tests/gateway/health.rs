@@ -1,0 +1,130 @@
+//! Conditions of the host that change while the gateway runs: findings, readiness and metrics follow them.
+
+use serde_json::Value;
+
+use crate::site::plain::{DNS, MEDIA, OFFICE, PlainSite};
+use crate::site::{Diversion, in_nftables_sandbox, in_sandbox, poll};
+
+/// Waits until the gateway has a finding of this severity that says `part`.
+#[track_caller]
+fn wait_for_finding(site: &PlainSite, severity: &str, part: &str) -> Value {
+    poll(&format!("the finding \"{part}\""), || {
+        let status = site.status();
+        let mut findings = status["health"].as_array().expect("a list").iter();
+        let says = |it: &&Value| it["what"].as_str().is_some_and(|what| what.contains(part));
+        let found = findings.find(|it| it["severity"] == severity && says(it));
+        found.cloned()
+    })
+}
+
+#[track_caller]
+fn wait_for_none(site: &PlainSite) {
+    poll("no finding", || {
+        let status = site.status();
+        (status["health_checks"].as_u64() > Some(0) && status["health"] == serde_json::json!([]))
+            .then_some(())
+    });
+}
+
+#[test]
+fn forwarding_that_is_switched_off_is_reported_everywhere_until_it_is_on() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("forwarding_off");
+        let mut gateway = site.start("metrics = \"127.0.0.1:9464\"");
+        wait_for_none(&site);
+        assert_eq!(site.get("/readyz"), (200, "traffic is judged\n".to_owned()));
+
+        site.concentrator.set("ipv6/conf/all/forwarding", "0");
+        let finding = wait_for_finding(&site, "error", "does not forward IPv6");
+        let remedy = "sysctl -w net.ipv6.conf.all.forwarding=1";
+        assert!(finding["remedy"].as_str().expect("a text").contains(remedy));
+        let (code, body) = site.get("/readyz");
+        assert!(
+            code == 503 && body.contains("does not forward IPv6") && body.contains(remedy),
+            "{code} {body}"
+        );
+        let (_, metrics) = site.get("/metrics");
+        assert!(
+            metrics.contains("offramp_findings{severity=\"error\"} 1"),
+            "{metrics}"
+        );
+        assert!(
+            metrics.contains("offramp_findings{severity=\"warning\"} 0"),
+            "{metrics}"
+        );
+        assert!(metrics.contains("offramp_ready 0"), "{metrics}");
+        let control = site.folder.path("control.sock");
+        let text = site.offramp(&["status", "--control", &control]).success();
+        assert!(
+            text.contains("ERROR: this host does not forward IPv6"),
+            "{text}"
+        );
+        let policy = site.folder.path("policy.toml");
+        let verified = site.offramp(&["verify", &policy, "--live", "gateway"]);
+        assert_eq!(verified.code, Some(3));
+        assert!(
+            verified
+                .stdout
+                .contains("HOST: this host does not forward IPv6"),
+            "{}",
+            verified.stdout
+        );
+        assert!(verified.stdout.contains(remedy), "{}", verified.stdout);
+
+        site.concentrator.set("ipv6/conf/all/forwarding", "1");
+        wait_for_none(&site);
+        gateway.wait_for_log("resolved: this host does not forward IPv6");
+        assert_eq!(site.get("/readyz").0, 200);
+        let log = gateway.log();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("does not forward IPv6") && !line.contains("resolved"));
+        assert_eq!(lines.count(), 1, "{log}");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn an_interface_that_gets_another_name_or_a_bridge_is_an_error() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("interface_lost");
+        let _gateway = site.start("");
+        wait_for_none(&site);
+        site.concentrator.ip("
+            link add bridge0 type bridge
+            link set tun0 master bridge0");
+        wait_for_finding(&site, "error", "tun0 is a port of a bridge");
+        site.concentrator.ip("link set tun0 nomaster");
+        wait_for_none(&site);
+        site.concentrator.ip("
+            link set tun0 down
+            link set tun0 name vpn7
+            link set vpn7 up");
+        wait_for_finding(&site, "error", "interface tun0 is called vpn7 now");
+        site.concentrator.ip("
+            link set vpn7 down
+            link set vpn7 name tun0
+            link set tun0 up");
+        wait_for_none(&site);
+    });
+}
+
+#[test]
+fn a_strict_filter_at_the_device_is_an_error() {
+    in_nftables_sandbox(&[], || {
+        let site = PlainSite::new("strict_device");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        let _gateway = site.start("divert = \"all\"");
+        wait_for_none(&site);
+        assert_eq!(Diversion::here(), Diversion::Nftables);
+        assert!(site.is_answered(OFFICE, DNS, 100));
+        site.concentrator.set("ipv4/conf/offramp0/rp_filter", "1");
+        wait_for_finding(&site, "error", "net.ipv4.conf.offramp0.rp_filter is 1");
+        assert!(!site.is_answered(OFFICE, DNS, 100), "it stops nothing");
+        // A loose one for all interfaces is in force there, too.
+        site.concentrator.set("ipv4/conf/all/rp_filter", "2");
+        wait_for_none(&site);
+        assert!(site.is_answered(OFFICE, DNS, 100));
+    });
+}
