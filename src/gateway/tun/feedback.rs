@@ -48,7 +48,7 @@ pub struct ArrivedProbe {
     pub verdict: Verdict,
 }
 
-/// The places of the notes in the shared memory: words of `struct control` (`divert/ebpf/program.c`).
+/// The places of the notes in the shared memory: words of `struct control` (`divert/ebpf/maps.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoteLayout;
 
@@ -156,7 +156,7 @@ impl Reading {
     }
 }
 
-/// The Ethernet header of a packet of a self-test (`struct ethernet` of `divert/ebpf/program.c`).
+/// The Ethernet header of a packet of a self-test (`struct ethernet` of `divert/ebpf/maps.h`).
 pub(in crate::gateway) struct ProbeHeader;
 
 impl ProbeHeader {

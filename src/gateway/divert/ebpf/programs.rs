@@ -462,7 +462,7 @@ const UNREAD: usize = 0;
 /// Counters of packets without a verdict: those, and what passed by command.
 const UNJUDGED: usize = 2;
 
-// `struct row`, `struct traffic` and `struct control` of the programs, in words.
+// `struct row`, `struct traffic` and `struct control` of `maps.h`, in words.
 const WORDS_OF_ROW: usize = 256 * size_of::<u16>() / size_of::<u64>();
 const WORDS_OF_COUNTER: usize = 2;
 /// The place of the first counter in the word of the tables: `FIRST_COUNTER`.
