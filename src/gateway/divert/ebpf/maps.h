@@ -164,3 +164,14 @@ struct ipv6 {
     __u8 destination[16];
     __u8 ports[4];
 };
+
+#define TCP 6
+#define UDP 17
+#define ICMPV6 58
+
+#define SYN 0x02
+#define STUN_COOKIE bpf_htonl(0x2112a442) // RFC 8489 §5
+
+#define ETHERNET 14
+#define IPV4 0x0800
+#define IPV6 0x86dd

@@ -20,17 +20,6 @@ char license_of_program[] SEC("license") = "Dual MIT/GPL";
 // To programs of others at this interface, and then to the stack: TCX_NEXT on new kernels, the same number on old ones.
 #define PASS TC_ACT_UNSPEC
 
-#define TCP 6
-#define UDP 17
-#define ICMPV6 58
-
-#define SYN 0x02
-#define STUN_COOKIE bpf_htonl(0x2112a442) // RFC 8489 §5
-
-#define ETHERNET 14
-#define IPV4 0x0800
-#define IPV6 0x86dd
-
 #define READ(word) (*(volatile __u64 *)&(word))
 
 static __always_inline struct control *shared(void)
