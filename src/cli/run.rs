@@ -11,10 +11,11 @@ use super::error::CliError;
 use super::input::{load_policy, load_policy_quietly};
 use super::log_options::LogOptions;
 use crate::filter::CompiledPolicy;
+use crate::gateway::host::last_good::LastGood;
 use crate::gateway::host::source::{PolicyPath, check_tests};
 use crate::gateway::record::drops::{CaptureOptions, DropOptions};
 use crate::gateway::resolver::QueryLogOptions;
-use crate::gateway::run::{self as gateway, Rehearsal, RunError};
+use crate::gateway::run::{self as gateway, Inputs, Rehearsal, RunError};
 use crate::policy::Severity;
 use crate::verify::Finding;
 
@@ -64,16 +65,28 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let source = Arc::new(PolicyPath(path.to_owned()));
     // Drawn warnings are for people: a log has `offramp check` for them.
     let policy = if io::stderr().is_terminal() || options.dry_run {
-        load_policy(path)?
+        load_policy(path)
     } else {
-        load_policy_quietly(path)?
+        load_policy_quietly(path)
     };
-    check_tests(&policy).map_err(|error| CliError::Refused(error.to_string()))?;
+    let policy = policy.and_then(|policy| {
+        let tested = check_tests(&policy);
+        tested.map_err(|error| CliError::Refused(error.to_string()))?;
+        Ok(policy)
+    });
     if options.dry_run {
-        return rehearse(&policy, capture_options(options).as_ref());
+        return rehearse(&policy?, capture_options(options).as_ref());
+    }
+    let last_good = LastGood::of_environment(path);
+    if last_good.is_none() {
+        policy?;
     }
     let log = options.log.start()?;
-    let ended = gateway::run(source, capture_options(options));
+    let ended = gateway::run(Inputs {
+        source,
+        last_good,
+        capture: capture_options(options),
+    });
     // From here on the log is what is written to: standard error may be stuck.
     if let Err(error) = &ended {
         error!("{error}");

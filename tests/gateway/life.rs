@@ -377,3 +377,59 @@ fn it_stops_also_while_packets_never_cease() {
         );
     });
 }
+
+#[test]
+fn a_start_with_a_refused_policy_takes_the_last_good_one() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("last_good");
+        let state = site.folder.path("state");
+        fs::create_dir(&state).expect("a folder");
+        site.echo(OFFICE, MEDIA);
+        site.echo(OFFICE, DNS);
+        let start = |log: &str| {
+            let policy = site.folder.path("policy.toml");
+            let mut command = program(&["run", &policy]);
+            command.env("STATE_DIRECTORY", &state);
+            Daemon::start(
+                &site.concentrator,
+                "offramp run",
+                site.folder.path(log),
+                &mut command,
+            )
+        };
+        site.folder
+            .write("policy.toml", plain::policy(&site.folder, ""));
+        let mut gateway = start("first.log");
+        gateway.wait_for_log(" ready: ");
+        let copy = || fs::read_to_string(format!("{state}/last-good.json")).ok();
+        poll("a copy", || copy().filter(|it| it.contains("10.0.0.0/8")));
+        assert_eq!(gateway.terminate().code(), Some(0));
+
+        site.folder.write("policy.toml", "[vpn]\nclient_subnet = 7");
+        let mut gateway = start("second.log");
+        gateway.wait_for_log("the policy that was in force last is taken instead");
+        gateway.wait_for_log("ready: the last good ");
+        assert!(site.is_answered(OFFICE, DNS, 100));
+        assert!(
+            !site.is_answered(OFFICE, MEDIA, 100),
+            "the last policy holds"
+        );
+        let why = site.status()["reloads"]["last_error"].to_string();
+        assert!(why.contains("client_subnet"), "{why}");
+
+        // The file is mended; another one is in force from then on, and is the one that is kept.
+        let allow = "[[allow]]\nname = \"phones\"\nto = [\"10.20.0.7\"]\n";
+        site.folder
+            .write("policy.toml", plain::policy(&site.folder, allow));
+        site.wait_for_answer(OFFICE, MEDIA);
+        assert!(site.status()["reloads"]["last_error"].is_null());
+        poll("another copy", || copy().filter(|it| it.contains("phones")));
+        assert_eq!(gateway.terminate().code(), Some(0));
+
+        fs::remove_file(site.folder.path("policy.toml")).expect("it is ours");
+        let mut gateway = start("third.log");
+        gateway.wait_for_log("ready: the last good ");
+        assert!(site.is_answered(OFFICE, MEDIA, 100));
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}

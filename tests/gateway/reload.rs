@@ -487,10 +487,15 @@ fn while_a_policy_loads_the_gateway_answers_judges_and_stops() {
             begun: Mutex::new(begun),
             allowed: Mutex::new(allowed),
         });
+        let inputs = gateway::Inputs {
+            source,
+            last_good: None,
+            capture: None,
+        };
         let signal = |name| signal(std::process::id(), name);
         let generation = || Some(control::ask(Path::new(&socket)).ok()?.generation);
         thread::scope(|scope| {
-            let running = scope.spawn(|| site.concentrator.enter(|| gateway::run(source, None)));
+            let running = scope.spawn(|| site.concentrator.enter(|| gateway::run(inputs)));
             poll("the first policy", || generation().filter(|it| *it == 1));
 
             signal("HUP");

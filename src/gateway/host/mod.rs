@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod feeds;
 pub mod fetch;
 pub mod interfaces;
+pub mod last_good;
 pub mod lock;
 pub mod rights;
 #[cfg(test)]

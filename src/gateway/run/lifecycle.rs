@@ -10,28 +10,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
-use super::RunError;
 use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, workers_wanted};
-use crate::filter::CompiledPolicy;
+use super::{First, Inputs, RunError};
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
 use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::host::addresses::OwnAddresses;
+use crate::gateway::host::last_good::LastGood;
 use crate::gateway::host::rights::{Needs, Rights};
 use crate::gateway::host::service::{Notice, ServiceManager};
-use crate::gateway::host::source::PolicySource;
 use crate::gateway::host::watch::FileWatch;
-use crate::gateway::record::drops::{CaptureOptions, DropOptions, Drops};
+use crate::gateway::record::drops::{DropOptions, Drops};
 use crate::gateway::reject::{LinkSocket, Rejector};
 use crate::gateway::report::control::{self, Asked, ControlSocket, Request};
-use crate::gateway::report::metrics::{MetricsServer, Questions, Readiness, Serving};
-use crate::gateway::report::series::{Report, Snapshot};
-use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, FindingStatus, FlowsStatus,
-    MediaStatus, QualityStatus, RejectionStatus, Reloads, Repairs, RuleStatus, SelfTestStatus,
-    Status, VerdictStatus,
-};
+use crate::gateway::report::metrics::{MetricsServer, Serving};
+use crate::gateway::report::status::{Reloads, Repairs, SelfTestStatus};
 use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
 use crate::gateway::tun::counters::VerdictCounters;
@@ -43,6 +37,8 @@ use crate::packet::Traffic;
 use crate::policy::{FailMode, GatewayOptions};
 use crate::verdict::Verdict;
 use crate::verify::probe::self_test;
+
+mod status;
 
 /// A running gateway.
 pub(super) struct Gateway<D: Divert> {
@@ -80,6 +76,7 @@ pub(super) struct Gateway<D: Divert> {
     repairs: Repairs,
     pub(super) name: String,
     started: Instant,
+    pub(super) last_good: Option<LastGood>,
 }
 
 /// The signals that the gateway handles.
@@ -101,13 +98,21 @@ impl Signals {
 
 impl<D: Divert> Gateway<D> {
     pub(super) async fn start(
-        source: Arc<dyn PolicySource>,
-        first: CompiledPolicy,
-        fingerprint: u64,
+        inputs: Inputs,
+        first: First,
         plan: D::Plan,
         netlink: Netlink,
-        capture: Option<CaptureOptions>,
     ) -> Result<Self, RunError> {
+        let Inputs {
+            source,
+            last_good,
+            capture,
+        } = inputs;
+        let First {
+            policy: first,
+            fingerprint,
+            refused,
+        } = first;
         let system = |what| move |source| RunError::System { what, source };
         let summary = plan.summary();
         let signals = Signals::new().map_err(system("listen for signals"))?;
@@ -138,6 +143,7 @@ impl<D: Divert> Gateway<D> {
         if options.on_failure == FailMode::Closed {
             written.extend(D::written());
         }
+        written.extend(last_good.iter().map(|it| it.folder().to_owned()));
         let settings = D::settings(&summary.device).into_iter();
         let settings = settings.map(|(key, _)| Path::new("/proc/sys").join(key));
         let rights = Rights::limit_to(Needs {
@@ -184,7 +190,12 @@ impl<D: Divert> Gateway<D> {
             diversion = D::NAME,
             device = summary.device,
             workers = count,
-            "ready: {} is in force",
+            "ready: {}{} is in force",
+            if refused.is_some() {
+                "the last good "
+            } else {
+                ""
+            },
             source.name()
         );
         let loader = Loader::new(Arc::clone(&source), Arc::clone(&manager), fingerprint);
@@ -213,11 +224,19 @@ impl<D: Divert> Gateway<D> {
             self_test: None,
             health: Health::default(),
             loader,
-            reloads: Reloads::default(),
+            reloads: Reloads {
+                refused: refused.is_some().into(),
+                last_error: refused,
+                ..Reloads::default()
+            },
             repairs: Repairs::default(),
             name: source.name(),
             started: Instant::now(),
+            last_good,
         };
+        if gateway.reloads.last_error.is_none() {
+            gateway.keep(files, fingerprint);
+        }
         gateway.report_ready();
         Ok(gateway)
     }
@@ -441,101 +460,6 @@ impl<D: Divert> Gateway<D> {
             (false, true) => info!("interface {name} is there: what enters from it is judged"),
             (false, false) => warn!("interface {name} is gone or off: nothing enters from it"),
         }
-    }
-
-    /// Answers requests to the metrics endpoint.
-    async fn answer(&self, questions: Questions) {
-        let ready = self.diverting
-            && !self.bypassed
-            && self
-                .self_test
-                .as_ref()
-                .is_none_or(|it| it.failures.is_empty())
-            && self.workers.all_live()
-            && self.watchdog.all_live();
-        let readiness = match self.health.errors() {
-            _ if !ready => Readiness::NotReady,
-            Some(errors) => Readiness::Hindered(errors),
-            None => Readiness::Ready,
-        };
-        let ready = readiness == Readiness::Ready;
-        let snapshot = if questions.want_numbers() {
-            let status = self.status().await;
-            Some(Report::Gateway(Arc::new(Snapshot { status, ready })))
-        } else {
-            None
-        };
-        questions.answer(&readiness, snapshot);
-    }
-
-    /// Collects the state of the gateway, with every rule of all policies so far, idle ones included.
-    async fn status(&self) -> Status {
-        self.count_passed(self.divert.passed());
-        let summary = self.divert.plan().summary();
-        let present = self.netlink.interfaces().await.unwrap_or_default();
-        let mut verdicts = self.workers.verdicts();
-        for (reason, action, traffic) in self.passed.read() {
-            if traffic.packets > 0 {
-                *verdicts.entry((reason, action)).or_default() += traffic;
-            }
-        }
-        let rules = self.published.rule_totals().into_iter();
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_seconds: self.started.elapsed().as_secs(),
-            policy: self.name.clone(),
-            generation: self.published.generation().0,
-            reloads: self.reloads.clone(),
-            diversion: DiversionStatus {
-                kind: D::NAME.to_owned(),
-                bypassed: self.bypassed,
-                unread_packets: self.divert.unread().packets,
-                flows: self.divert.flows().map(FlowsStatus::from),
-                self_test: self.self_test.clone(),
-                ..DiversionStatus::new(&summary, &present, &self.repairs)
-            },
-            device: DeviceStatus {
-                name: summary.device.clone(),
-                workers: self.workers.count(),
-                judged: self.workers.judged(),
-                io_uring: self.workers.are_batching(),
-                overload_drops: self.netlink.dropped(&summary.device).await.ok(),
-                failed_writes: self.workers.failed_writes(),
-            },
-            verdicts: verdicts.into_iter().map(VerdictStatus::from).collect(),
-            rules: rules.map(RuleStatus::from).collect(),
-            evicted_fragments: self.workers.evicted_fragments(),
-            health: self
-                .health
-                .findings()
-                .iter()
-                .map(FindingStatus::from)
-                .collect(),
-            health_checks: self.health.checks(),
-            media: self.media_status(),
-            rejections: RejectionStatus::of(self.published.rejector(), &self.workers),
-            drop_log: self.drops.log_status(),
-            drop_capture: self.drops.capture_status(),
-            dns: self
-                .dns
-                .as_ref()
-                .map(|dns| DnsStatus::new(dns, &self.queries)),
-        }
-    }
-
-    /// `None` under a policy that blocks by ports alone.
-    fn media_status(&self) -> Option<MediaStatus> {
-        let recognition = self.published.media_match();
-        recognition.profile()?;
-        let evidence = self.workers.recognized().into_iter();
-        Some(MediaStatus {
-            r#match: recognition.word().to_owned(),
-            flows: self.workers.flows(),
-            evicted_flows: self.workers.evicted_flows(),
-            evidence: evidence.map(EvidenceStatus::from).collect(),
-            quality: QualityStatus::of(&self.workers),
-        })
     }
 
     /// Stops the gateway: cleanly, or, after a failure, as its fail mode specifies.

@@ -46,7 +46,8 @@ pub(super) struct Loader {
 pub(super) struct Loaded {
     /// The files that were read.
     pub(super) files: Vec<PathBuf>,
-    fingerprint: u64,
+    /// Their fingerprint.
+    pub(super) fingerprint: u64,
     /// The policy; `None` if the load was requested because of the files alone, and none has changed.
     pub(super) policy: Option<Result<CompiledPolicy, LoadError>>,
 }

@@ -29,6 +29,7 @@ pub use error::RunError;
 use self::lifecycle::Gateway;
 use super::divert::netlink::Netlink;
 use super::divert::{Divert, DivertPlan, ebpf, nftables};
+use super::host::last_good::LastGood;
 use super::host::lock::HostLock;
 use super::host::source::PolicySource;
 use super::host::watch::fingerprint;
@@ -44,25 +45,72 @@ enum Choice {
     Nftables,
 }
 
-/// Runs a gateway by the policy of `source` until SIGTERM or SIGINT; dropped packets go to `capture`.
+/// The policies of a gateway, and where dropped packets go.
+pub struct Inputs {
+    /// The policy file.
+    pub source: Arc<dyn PolicySource>,
+    /// The copy of the policy that was in force last, for a start at which the file is refused.
+    pub last_good: Option<LastGood>,
+    /// Captures dropped packets.
+    pub capture: Option<CaptureOptions>,
+}
+
+/// The policy that a gateway starts with.
+struct First {
+    policy: CompiledPolicy,
+    /// Fingerprint of the policy's files as they were read.
+    fingerprint: u64,
+    /// Why the policy file is refused: then this is the last good one.
+    refused: Option<String>,
+}
+
+/// Runs a gateway until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// [`RunError`]; the kernel is then left as the policy's fail mode specifies.
-pub fn run(source: Arc<dyn PolicySource>, capture: Option<CaptureOptions>) -> Result<(), RunError> {
+pub fn run(inputs: Inputs) -> Result<(), RunError> {
     in_runtime(async {
         let lock = HostLock::take()?;
         // A file written after this point counts as changed.
-        let read = fingerprint(&source.files());
-        let first = source.load(Generation(1))?;
-        let ended = match choose(&first) {
-            Choice::Ebpf => run_with::<ebpf::Installation>(source, first, read, capture).await,
-            Choice::Nftables => {
-                run_with::<nftables::Installation>(source, first, read, capture).await
-            }
+        let fingerprint = fingerprint(&inputs.source.files());
+        let (policy, refused) = first_policy(&inputs)?;
+        let choice = choose(&policy);
+        let first = First {
+            policy,
+            fingerprint,
+            refused,
+        };
+        let ended = match choice {
+            Choice::Ebpf => run_with::<ebpf::Installation>(inputs, first).await,
+            Choice::Nftables => run_with::<nftables::Installation>(inputs, first).await,
         };
         drop(lock);
         ended
     })
+}
+
+/// Loads the policy to start with: the one of the source, or the last good one and the reason why the source's is refused.
+fn first_policy(inputs: &Inputs) -> Result<(CompiledPolicy, Option<String>), RunError> {
+    let why = match inputs.source.load(Generation(1)) {
+        Ok(policy) => return Ok((policy, None)),
+        Err(why) => why,
+    };
+    let name = inputs.source.name();
+    match inputs.last_good.as_ref().and_then(LastGood::load) {
+        None => Err(why.into()),
+        Some(Err(error)) => {
+            warn!("the last good policy cannot be used either: {error}");
+            Err(why.into())
+        }
+        Some(Ok(policy)) => {
+            let why = why.to_string();
+            error!(
+                "{name} is refused, and the policy that was in force last is taken instead: {}",
+                why.trim_end()
+            );
+            Ok((policy, Some(why)))
+        }
+    }
 }
 
 /// Chooses the diversion that the policy asks for, or the best one that the kernel and the rights of this process allow.
@@ -80,17 +128,12 @@ fn choose(policy: &CompiledPolicy) -> Choice {
     }
 }
 
-async fn run_with<D: Divert>(
-    source: Arc<dyn PolicySource>,
-    first: CompiledPolicy,
-    read: u64,
-    capture: Option<CaptureOptions>,
-) -> Result<(), RunError> {
+async fn run_with<D: Divert>(inputs: Inputs, first: First) -> Result<(), RunError> {
     let netlink = connect()?;
-    let plan = D::Plan::of(&first);
-    let findings = preflight::check::<D>(&first, &plan, &netlink).await;
+    let plan = D::Plan::of(&first.policy);
+    let findings = preflight::check::<D>(&first.policy, &plan, &netlink).await;
     report(&findings)?;
-    let mut gateway = Gateway::<D>::start(source, first, read, plan, netlink, capture).await?;
+    let mut gateway = Gateway::<D>::start(inputs, first, plan, netlink).await?;
     gateway.health.note_logged(findings);
     let ended = gateway.serve().await;
     let stopped = gateway.stop(&ended).await;

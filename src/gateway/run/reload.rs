@@ -1,5 +1,7 @@
 //! Reloads: puts a loaded policy into force, or refuses it and changes nothing.
 
+use std::path::PathBuf;
+
 use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
@@ -33,6 +35,9 @@ impl<D: Divert> Gateway<D> {
                         Ok(policy) => self.exchange(policy).await,
                         Err(error) => Err(error.to_string()),
                     };
+                    if taken.is_ok() {
+                        self.keep(loaded.files.clone(), loaded.fingerprint);
+                    }
                     self.conclude(taken, &loaded.files).await;
                 }
             }
@@ -46,7 +51,7 @@ impl<D: Divert> Gateway<D> {
     }
 
     /// Logs and counts the outcome of a reload.
-    async fn conclude(&mut self, taken: Result<(), String>, files: &[std::path::PathBuf]) {
+    async fn conclude(&mut self, taken: Result<(), String>, files: &[PathBuf]) {
         let generation = self.published.generation().0;
         match taken {
             Ok(()) => {
@@ -73,6 +78,21 @@ impl<D: Divert> Gateway<D> {
             }
         }
         self.report_ready();
+    }
+
+    /// Keeps a copy of the policy that has come into force, which `files` held when they had this fingerprint.
+    pub(super) fn keep(&self, files: Vec<PathBuf>, fingerprint: u64) {
+        let Some(last_good) = self.last_good.clone() else {
+            return;
+        };
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = last_good.save(&files, fingerprint) {
+                warn!(
+                    "no copy of the policy can be kept in {}: {error}; a start with a mistake in the policy file will be refused",
+                    last_good.folder().display()
+                );
+            }
+        });
     }
 
     async fn exchange(&mut self, policy: CompiledPolicy) -> Result<(), String> {

@@ -1,0 +1,109 @@
+//! The state of a running gateway, as it is told.
+
+use std::sync::Arc;
+
+use super::Gateway;
+use crate::gateway::divert::{Divert, DivertPlan};
+use crate::gateway::report::metrics::{Questions, Readiness};
+use crate::gateway::report::series::{Report, Snapshot};
+use crate::gateway::report::status::{
+    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, FindingStatus, FlowsStatus,
+    MediaStatus, QualityStatus, RejectionStatus, RuleStatus, Status, VerdictStatus,
+};
+
+impl<D: Divert> Gateway<D> {
+    /// Answers requests to the metrics endpoint.
+    pub(super) async fn answer(&self, questions: Questions) {
+        let ready = self.diverting
+            && !self.bypassed
+            && self
+                .self_test
+                .as_ref()
+                .is_none_or(|it| it.failures.is_empty())
+            && self.workers.all_live()
+            && self.watchdog.all_live();
+        let readiness = match self.health.errors() {
+            _ if !ready => Readiness::NotReady,
+            Some(errors) => Readiness::Hindered(errors),
+            None => Readiness::Ready,
+        };
+        let ready = readiness == Readiness::Ready;
+        let snapshot = if questions.want_numbers() {
+            let status = self.status().await;
+            Some(Report::Gateway(Arc::new(Snapshot { status, ready })))
+        } else {
+            None
+        };
+        questions.answer(&readiness, snapshot);
+    }
+
+    /// Collects the state of the gateway, with every rule of all policies so far, idle ones included.
+    pub(super) async fn status(&self) -> Status {
+        self.count_passed(self.divert.passed());
+        let summary = self.divert.plan().summary();
+        let present = self.netlink.interfaces().await.unwrap_or_default();
+        let mut verdicts = self.workers.verdicts();
+        for (reason, action, traffic) in self.passed.read() {
+            if traffic.packets > 0 {
+                *verdicts.entry((reason, action)).or_default() += traffic;
+            }
+        }
+        let rules = self.published.rule_totals().into_iter();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            policy: self.name.clone(),
+            generation: self.published.generation().0,
+            reloads: self.reloads.clone(),
+            diversion: DiversionStatus {
+                kind: D::NAME.to_owned(),
+                bypassed: self.bypassed,
+                unread_packets: self.divert.unread().packets,
+                flows: self.divert.flows().map(FlowsStatus::from),
+                self_test: self.self_test.clone(),
+                ..DiversionStatus::new(&summary, &present, &self.repairs)
+            },
+            device: DeviceStatus {
+                name: summary.device.clone(),
+                workers: self.workers.count(),
+                judged: self.workers.judged(),
+                io_uring: self.workers.are_batching(),
+                overload_drops: self.netlink.dropped(&summary.device).await.ok(),
+                failed_writes: self.workers.failed_writes(),
+            },
+            verdicts: verdicts.into_iter().map(VerdictStatus::from).collect(),
+            rules: rules.map(RuleStatus::from).collect(),
+            evicted_fragments: self.workers.evicted_fragments(),
+            health: self
+                .health
+                .findings()
+                .iter()
+                .map(FindingStatus::from)
+                .collect(),
+            health_checks: self.health.checks(),
+            media: self.media_status(),
+            rejections: RejectionStatus::of(self.published.rejector(), &self.workers),
+            drop_log: self.drops.log_status(),
+            drop_capture: self.drops.capture_status(),
+            dns: self
+                .dns
+                .as_ref()
+                .map(|dns| DnsStatus::new(dns, &self.queries)),
+        }
+    }
+
+    /// `None` under a policy that blocks by ports alone.
+    fn media_status(&self) -> Option<MediaStatus> {
+        let recognition = self.published.media_match();
+        recognition.profile()?;
+        let evidence = self.workers.recognized().into_iter();
+        Some(MediaStatus {
+            r#match: recognition.word().to_owned(),
+            flows: self.workers.flows(),
+            evicted_flows: self.workers.evicted_flows(),
+            evidence: evidence.map(EvidenceStatus::from).collect(),
+            quality: QualityStatus::of(&self.workers),
+        })
+    }
+}
