@@ -107,7 +107,9 @@ impl Run<'_> {
     fn check_agreement(&self) {
         let agreement = Agreement::prepare(self.bed);
         let variants = self.variants(LONG[0], Peer::value_variants());
-        for variant in variants.into_iter().chain([Variant::short(Peer::Kernel)]) {
+        // By evidence a media port alone decides nothing.
+        let variants = variants.into_iter().filter(|it| it.peer != Peer::Cleared);
+        for variant in variants.chain([Variant::short(Peer::Kernel)]) {
             agreement.check(variant, self.bpf.as_ref().ok());
         }
     }
@@ -197,7 +199,7 @@ impl Run<'_> {
         let wanted = |peer: &Peer| match peer {
             Peer::Kernel => false,
             Peer::Ebpf => self.bpf.is_ok(),
-            Peer::Programs => self.rights == Rights::Root,
+            Peer::Programs | Peer::Cleared | Peer::AllByPrograms => self.rights == Rights::Root,
             Peer::Nftables | Peer::TunTokio | Peer::All | Peer::Offramp => true,
         };
         let peers = peers.iter().copied().filter(wanted);

@@ -229,6 +229,8 @@ fn color(peer: Peer) -> &'static str {
         Peer::All => "#c9a0c9",
         Peer::Offramp => "#7a3f8f",
         Peer::Programs => "#4f1f66",
+        Peer::Cleared => "#b0569c",
+        Peer::AllByPrograms => "#2c1038",
     }
 }
 

@@ -81,13 +81,27 @@ impl Set {
 
 /// Returns the policy file, with `divert` as `[gateway]` has it.
 pub(crate) fn as_file(length: Length, diversion: &str, divert: &str) -> String {
+    let (first, last) = ALLOWED_PORTS;
+    let allowed = Set::Allowed.prefixes(length);
+    let allow = format!(
+        "[[allow]]\nname = \"an application\"\nto = [\"{}\"]\nports = [\"{first}-{last}\"]\n",
+        allowed[0]
+    );
+    with(&allow, length, diversion, divert)
+}
+
+/// Returns the policy file that allows nothing and recognizes media instead.
+pub(crate) fn as_file_of_media(length: Length, diversion: &str, divert: &str) -> String {
+    with("[media]\nmatch = \"ice\"\n", length, diversion, divert)
+}
+
+fn with(section: &str, length: Length, diversion: &str, divert: &str) -> String {
     let list = |set: Set| {
         let prefixes = set.prefixes(length);
         let quoted: Vec<String> = prefixes.iter().map(|it| format!("\"{it}\"")).collect();
         quoted.join(", ")
     };
-    let [clients, corporate, servers, publics, allowed] = Set::ALL.map(list);
-    let (first, last) = ALLOWED_PORTS;
+    let [clients, corporate, servers, publics, _] = Set::ALL.map(list);
     format!(
         r#"[vpn]
 interfaces = ["tun0", "gso0"]
@@ -97,11 +111,7 @@ subnets = [{corporate}]
 [[server]]
 name = "Lync servers"
 addresses = [{servers}]
-[[allow]]
-name = "an application"
-to = [{allowed}]
-ports = ["{first}-{last}"]
-[[public]]
+{section}[[public]]
 name = "Edge and Teams"
 addresses = [{publics}]
 [gateway]

@@ -30,8 +30,12 @@ pub(crate) enum Peer {
     All,
     /// `offramp run` by nftables, `divert = "suspects"`.
     Offramp,
-    /// `offramp run` by eBPF, as it is by default.
+    /// `offramp run` by eBPF, as it is by default: the kernel passes what the policy allows.
     Programs,
+    /// The same with `media.match = "ice"` and nothing allowed: the kernel passes flows that the filter has cleared.
+    Cleared,
+    /// `offramp run` by eBPF, `divert = "all"`: the filter judges every packet.
+    AllByPrograms,
 }
 
 /// A peer, and the length of its policy.
@@ -57,9 +61,9 @@ impl Variant {
     /// Returns `true` if this peer exists with a long policy.
     pub(crate) fn can_be_long(self) -> bool {
         match self.peer {
-            Peer::Nftables | Peer::Ebpf | Peer::Offramp | Peer::Programs => true,
+            Peer::Nftables | Peer::Ebpf | Peer::Offramp | Peer::Programs | Peer::Cleared => true,
             // Forwarding has no policy; the others differ from those above only in how packets get there.
-            Peer::Kernel | Peer::TunTokio | Peer::All => false,
+            Peer::Kernel | Peer::TunTokio | Peer::All | Peer::AllByPrograms => false,
         }
     }
 
@@ -76,6 +80,9 @@ impl Variant {
             (Peer::Offramp, Length::TenThousand) => "offramp, 10k prefixes",
             (Peer::Programs, Length::Ten) => "offramp by eBPF",
             (Peer::Programs, Length::TenThousand) => "offramp by eBPF, 10k prefixes",
+            (Peer::Cleared, Length::Ten) => "offramp by eBPF, ice",
+            (Peer::Cleared, Length::TenThousand) => "offramp by eBPF, ice, 10k prefixes",
+            (Peer::AllByPrograms, _) => "offramp by eBPF, divert all",
         }
     }
 
@@ -110,6 +117,11 @@ impl Variant {
                 Work::Offramp(Offramp::start(bed, self.length, "nftables", "suspects"))
             }
             Peer::Programs => Work::Offramp(Offramp::start(bed, self.length, "ebpf", "suspects")),
+            Peer::Cleared => Work::Offramp(Offramp::start_by(
+                bed,
+                policy::as_file_of_media(self.length, "ebpf", "suspects"),
+            )),
+            Peer::AllByPrograms => Work::Offramp(Offramp::start(bed, self.length, "ebpf", "all")),
         };
         Running { bed, work }
     }
@@ -167,8 +179,13 @@ struct Offramp {
 
 impl Offramp {
     fn start(bed: &Bed, length: Length, diversion: &str, divert: &str) -> Self {
+        Self::start_by(bed, policy::as_file(length, diversion, divert))
+    }
+
+    /// Starts it by this policy.
+    fn start_by(bed: &Bed, policy: String) -> Self {
         let file = format!("{SCRATCH}/policy.toml");
-        fs::write(&file, policy::as_file(length, diversion, divert)).expect("a file in memory");
+        fs::write(&file, policy).expect("a file in memory");
         let namespace = bed.gateway.path();
         let (ready, started) = mpsc::channel();
         let parent = thread::spawn(move || {

@@ -175,6 +175,7 @@ impl<D: Divert> Gateway<D> {
         let feedback = D::feedback(&prepared);
         let workers = Workers::start(queues, &summary.device, &published, &schedule, &feedback);
         let workers = workers.map_err(system("start the workers"))?;
+        check_memory().map_err(system("keep memory for reloads"))?;
         let divert = D::install(netlink.clone(), plan, prepared).await;
         let divert = divert.map_err(RunError::divert)?;
         let watchdog = Watchdog::start(workers.io(), Arc::clone(&manager));
@@ -491,6 +492,13 @@ fn listen(gateway: &GatewayOptions) -> Result<ControlSocket, RunError> {
     })
 }
 
+/// Checks that what checks and reloads take is left: without it, a gateway that is ready would end at the first of them.
+fn check_memory() -> io::Result<()> {
+    let mut reserve = Vec::<u8>::new();
+    let reserved = reserve.try_reserve_exact(RESERVE);
+    reserved.map_err(|_| io::ErrorKind::OutOfMemory.into())
+}
+
 async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>, RunError> {
     let Some(address) = metrics_address(gateway) else {
         return Ok(None);
@@ -500,6 +508,9 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
         .map(Some)
         .map_err(|source| RunError::Metrics { address, source })
 }
+
+/// Memory that must be left at a start, in bytes.
+const RESERVE: usize = 16 << 20;
 
 /// Interval between comparisons of the kernel's state with what was installed: listing it takes milliseconds.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);
