@@ -31,5 +31,6 @@ mod refusals;
 mod reject;
 mod reload;
 mod service;
+mod services;
 mod suspects;
 mod wireguard;
