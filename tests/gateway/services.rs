@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::site::plain::{OFFICE, OFFICE6, PlainSite};
 use crate::site::traffic::payload;
 use crate::site::{Daemon, Diversion, in_sandbox, poll};
-use crate::support::skip;
+use crate::support::{run, skip};
 
 const ICE: &str = "\n[media]\nmatch = \"ice\"";
 
@@ -343,4 +343,95 @@ fn measurements_of_throughput_are_no_calls() {
             }
         });
     });
+}
+
+#[test]
+fn a_remote_desktop_appears() {
+    in_sandbox(
+        &["xrdp", "xrdp-keygen", "xfreerdp", "Xvfb", "openssl"],
+        || {
+            beside_calls("desktop", |site| {
+                let folder = &site.folder;
+                let screen = folder.path("Xvfb_screen0");
+                let mut display = Command::new("Xvfb");
+                // Without files of its own in /tmp.
+                display.args([
+                    ":7",
+                    "-noreset",
+                    "-nolock",
+                    "-nolisten",
+                    "unix",
+                    "-nolisten",
+                    "local",
+                ]);
+                display.args([
+                    "-listen",
+                    "tcp",
+                    "-screen",
+                    "0",
+                    "1024x768x24",
+                    "-fbdir",
+                    &folder.path(""),
+                ]);
+                let log = folder.path("Xvfb.log");
+                let mut display = Daemon::start(&site.client, "Xvfb", log, &mut display);
+                display.wait_until("it has a screen", |_| {
+                    let connected = site.client.enter(|| TcpStream::connect("127.0.0.1:6007"));
+                    connected.is_ok()
+                });
+                let (key, certificate) = (folder.path("key.pem"), folder.path("certificate.pem"));
+                let mut sign = Command::new("openssl");
+                sign.args([
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "rsa:2048",
+                    "-nodes",
+                    "-subj",
+                    "/CN=office",
+                ]);
+                run(sign.args(["-keyout", &key, "-out", &certificate])).success();
+                let mut keys = Command::new("xrdp-keygen");
+                run(keys.args(["xrdp", &folder.path("rsakeys.ini")])).success();
+                for port in [3389, 53_389] {
+                    let settings = folder.write(
+                    "xrdp.ini",
+                    format!(
+                        "[Globals]\nini_version=1\nfork=true\nport=tcp6://:{port}\nsecurity_layer=tls\n\
+                         certificate={certificate}\nkey_file={key}\nautorun=\nallow_channels=true\n\
+                         [Logging]\nLogFile={}\nLogLevel=INFO\nEnableSyslog=false\n\
+                         [Xorg]\nname=Xorg\nlib=libxup.so\nusername=ask\npassword=ask\n",
+                        folder.path("sessions.log")
+                    ),
+                );
+                    let mut server = Command::new("xrdp");
+                    server.args(["--nodaemon", "--config", &settings]);
+                    let _server = serve(site, "xrdp", &mut server, port);
+                    // By IPv4 alone: FreeRDP does not take an IPv6 address and a port.
+                    let address = OFFICE;
+                    let what = format!("a desktop at {address}, port {port}");
+                    let dark = fs::read(&screen).expect("the screen's contents");
+                    let mut client = Command::new("xfreerdp");
+                    client.arg(format!("/v:{address}:{port}"));
+                    client.arg("/cert:ignore").env("DISPLAY", "127.0.0.1:7");
+                    client.env("HOME", folder.path(""));
+                    measured(site, &what, dark.len(), || {
+                        let log = folder.path("xfreerdp.log");
+                        let mut client = Daemon::start(&site.client, "xfreerdp", log, &mut client);
+                        // The window of the login covers half of the screen.
+                        client.wait_until("the login", |_| {
+                            let bright = fs::read(&screen).expect("the screen's contents");
+                            let differ = dark.iter().zip(&bright).filter(|(a, b)| a != b);
+                            differ.count() > dark.len() / 3
+                        });
+                    });
+                    poll("a dark screen", || {
+                        let screen = fs::read(&screen).expect("the screen's contents");
+                        let differ = dark.iter().zip(&screen).filter(|(a, b)| a != b);
+                        (differ.count() < dark.len() / 10).then_some(())
+                    });
+                }
+            });
+        },
+    );
 }
