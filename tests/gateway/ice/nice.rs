@@ -209,6 +209,7 @@ fn agents_of_libnice_leave_the_tunnel_where_their_checks_are_recognized() {
         // From home to home at best.
         for call in calls(site, &[client(site, 0), client(site, 1)], Relay::None) {
             assert!(!call.is_in_tunnel(), "{call:?}");
+            assert!(call.protocol == "tcp" || call.is_connected(), "{call:?}");
         }
         assert!(filter.status().dropped("hairpin") > 0);
         assert_eq!(media_in_tunnel(site), 0);
