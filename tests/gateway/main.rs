@@ -33,5 +33,6 @@ mod refusals;
 mod reject;
 mod reload;
 mod service;
+mod services;
 mod suspects;
 mod wireguard;

@@ -10,6 +10,7 @@
 //! article's clients do: an early nomination might hit the relay by chance. `--nocapture` prints their tables.
 
 mod agent;
+mod nice;
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;
@@ -182,7 +183,11 @@ fn ipv6_is_no_way_around_the_filter() {
 
 /// Runs `body` on a site with two clients of an OpenVPN and an A/V Edge.
 fn on_site(translation: Translation, body: impl FnOnce(&Site)) {
-    let test = test_of(&body);
+    on_site_of(test_of(&body), translation, body);
+}
+
+/// Does the same for helpers that wrap a test's closure: `test` is the test's full name.
+fn on_site_of(test: &str, translation: Translation, body: impl FnOnce(&Site)) {
     let programs = [OpenVpn::PROGRAMS, &["turnserver"]].concat();
     in_sandbox_of(test, &programs, || {
         let site = Site::new(test, translation);
