@@ -413,10 +413,9 @@ fn attach(
     let options = if has_links() {
         TcAttachOptions::TcxOrder(LinkOrder::first())
     } else {
-        match tc::qdisc_add_clsact(interface) {
-            Ok(()) | Err(TcError::AlreadyAttached) => {}
-            Err(error) => return Err(error.into()),
-        }
+        // One that is there, of others or of a killed process, is an error whose kind differs between kernels; without any,
+        // the attachment fails.
+        _ = tc::qdisc_add_clsact(interface);
         detach_leftovers(interface);
         TcAttachOptions::Netlink(NlOptions {
             priority: 1,
