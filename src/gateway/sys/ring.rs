@@ -45,6 +45,16 @@ impl Ring {
         })
     }
 
+    /// Reads no bytes from `file`, a tun device, which takes no packet out of it.
+    ///
+    /// # Errors
+    /// The kernel's error: EOPNOTSUPP if operations on this file may block.
+    pub(in crate::gateway) fn try_read(&mut self, file: &File) -> io::Result<()> {
+        let buffers: [&mut [u8]; 1] = [&mut []];
+        let results = self.read(file, buffers.into_iter())?;
+        results.iter().try_for_each(|done| done.result().map(drop))
+    }
+
     /// Reads from `file` into each of `buffers`, in order; returns the results in the same order.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! [`Queue`]: one queue of a tun device, read and written in batches.
 //!
 //! A batch is one system call by io_uring where the system allows that, and a call a packet where it does not: in
-//! containers, under seccomp, with `kernel.io_uring_disabled`. The first packet of a batch is read by a call of its own:
-//! when little comes, it is the only one, and io_uring would only be a detour.
+//! containers, under seccomp, with `kernel.io_uring_disabled`, and before Linux 6.4, whose tun devices refuse operations
+//! that never block. The first packet of a batch is read by a call of its own: when little comes, it is the only one, and
+//! io_uring would only be a detour.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -66,9 +67,19 @@ impl Queue {
                 "packets are read and written one by one: the system allows no io_uring ({error})"
             );
         });
+        let ring = ring.ok().and_then(|mut ring| match ring.try_read(&file) {
+            Err(error) if is_unsupported(&error) => {
+                info!(
+                    "packets are read and written one by one: io_uring takes tun devices from Linux 6.4 on ({error})"
+                );
+                None
+            }
+            // Other errors recur at the first read, which reports them.
+            _ => Some(ring),
+        });
         Self {
             file,
-            ring: ring.ok(),
+            ring,
             window: 1,
         }
     }
@@ -116,17 +127,26 @@ impl Queue {
             }
             return Ok(count);
         };
+        let mut unsupported = None;
         match ring.read(&self.file, room.take(self.window)) {
             Ok(results) => {
                 // A read that finds nothing may precede one that does: a packet arrived in between.
                 for (done, length) in results.iter().zip(lengths) {
-                    if let Ok(read) = done.result() {
-                        *length = read;
-                        count += 1;
+                    match done.result() {
+                        Ok(read) => {
+                            *length = read;
+                            count += 1;
+                        }
+                        Err(error) if is_unsupported(&error) => unsupported = Some(error),
+                        Err(_) => {}
                     }
                 }
             }
-            Err(error) => self.go_on_without(&error),
+            Err(error) => unsupported = Some(error),
+        }
+        if let Some(error) = unsupported {
+            // What was not read waits in the device.
+            self.go_on_without(&error);
         }
         let more = count - 1;
         if more == self.window {
@@ -147,8 +167,19 @@ impl Queue {
             Some(ring) if writes.len() > 1 => {
                 match ring.write(&self.file, writes.clone().map(|write| write.pieces)) {
                     Ok(results) => {
+                        let mut unsupported = None;
                         for (done, write) in results.iter().zip(writes) {
-                            settle(&self.file, done.result(), write, &mut lost)?;
+                            let result = match done.result() {
+                                Err(error) if is_unsupported(&error) => {
+                                    unsupported = Some(error);
+                                    (&self.file).write_vectored(write.pieces)
+                                }
+                                result => result,
+                            };
+                            settle(&self.file, result, write, &mut lost)?;
+                        }
+                        if let Some(error) = unsupported {
+                            self.go_on_without(&error);
                         }
                         return Ok(());
                     }
@@ -228,6 +259,11 @@ fn has_nothing(error: &io::Error) -> bool {
     )
 }
 
+/// Returns `true` if the file has no operations that never block. The kernel says so before it reads or writes anything.
+fn is_unsupported(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EOPNOTSUPP)
+}
+
 /// Returns `true` if the error says that the device was deleted.
 pub fn is_gone(error: &io::Error) -> bool {
     matches!(
@@ -247,6 +283,10 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixDatagram;
 
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::pty::{OpenptyResult, openpty};
+    use nix::sys::termios::{InputFlags, LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
+
     use super::*;
     use crate::packet::merge::{Merger, Offload, PIECES};
 
@@ -256,6 +296,75 @@ mod tests {
             socket.set_nonblocking(true).expect("a socket");
         }
         (OwnedFd::from(one).into(), OwnedFd::from(other).into())
+    }
+
+    /// A file that has no operations that never block, as tun devices before Linux 6.4, and the other end. A frame is a
+    /// line: a terminal is read by lines.
+    fn terminal() -> (File, File) {
+        let OpenptyResult { master, slave } = openpty(None, None).expect("a terminal");
+        let mut settings = tcgetattr(&slave).expect("a terminal");
+        settings.local_flags = LocalFlags::ICANON;
+        settings.input_flags = InputFlags::empty();
+        settings.output_flags = OutputFlags::empty();
+        tcsetattr(&slave, SetArg::TCSANOW, &settings).expect("a terminal");
+        for end in [&master, &slave] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a file");
+        }
+        (slave.into(), master.into())
+    }
+
+    /// A queue with a ring, though its file is refused to it; `None` if the system allows no ring.
+    fn queue_with_ring(file: File) -> Option<Queue> {
+        let ring = Some(Ring::new(Judge::BATCH).ok()?);
+        Some(Queue {
+            file,
+            ring,
+            window: 8,
+        })
+    }
+
+    const LINES: [&[u8]; 4] = [b"first\n", b"second\n", b"third\n", b"fourth\n"];
+
+    #[test]
+    fn a_file_that_io_uring_cannot_read_has_no_ring() {
+        let (one, _other) = terminal();
+        assert!(!Queue::new(one).has_ring());
+    }
+
+    #[test]
+    fn a_ring_that_cannot_read_is_dropped_and_every_frame_is_read_once() {
+        let (one, mut other) = terminal();
+        let Some(mut queue) = queue_with_ring(one) else {
+            return;
+        };
+        other.write_all(&LINES.concat()).expect("room");
+        let mut slots = Slots::new();
+        let mut received = Vec::new();
+        while queue.receive(&mut slots).expect("it is open") > 0 {
+            received.extend(slots.frames().map(<[u8]>::to_vec));
+            assert!(!queue.has_ring());
+        }
+        assert_eq!(received, LINES);
+    }
+
+    #[test]
+    fn a_ring_that_cannot_write_is_dropped_and_every_frame_is_written_once() {
+        let (one, mut other) = terminal();
+        let Some(mut queue) = queue_with_ring(one) else {
+            return;
+        };
+        for _ in 0..2 {
+            let mut merger = Merger::new(Offload::Tcp, Framing::Ip);
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let writes = merger.merge(&LINES, &mut pieces);
+            let sent = queue.send(writes, |count| panic!("{count} lost"));
+            sent.expect("it is open");
+            assert!(!queue.has_ring());
+            let mut bytes = Vec::new();
+            // Until nothing is left.
+            _ = other.read_to_end(&mut bytes);
+            assert_eq!(bytes, LINES.concat());
+        }
     }
 
     /// Both kinds of queue, where the system allows both.

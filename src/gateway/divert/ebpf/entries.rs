@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::SchedClassifierLink;
-use nix::sys::statfs::{FsType, statfs};
+use nix::sys::statfs::statfs;
 use nix::unistd::{AccessFlags, access};
 use tracing::{debug, info, warn};
 
@@ -187,7 +187,8 @@ pub(super) fn check_files() -> io::Result<()> {
         return Ok(());
     }
     let parent = Path::new(FOLDER).parent().unwrap_or(Path::new("/"));
-    if statfs(parent)?.filesystem_type() != FsType(BPF_FILE_SYSTEM) {
+    // Magic numbers have 32 bits; the type's width depends on the C library.
+    if statfs(parent)?.filesystem_type().0 as u32 != BPF_FILE_SYSTEM {
         return Err(io::Error::other("it is no BPF file system"));
     }
     match fs::create_dir(FOLDER) {
@@ -197,7 +198,7 @@ pub(super) fn check_files() -> io::Result<()> {
 }
 
 /// `BPF_FS_MAGIC` (linux/magic.h).
-const BPF_FILE_SYSTEM: i64 = 0xcafe_4a11;
+const BPF_FILE_SYSTEM: u32 = 0xcafe_4a11;
 
 fn pin_of(interface: &str, index: u32) -> PathBuf {
     Path::new(FOLDER).join(format!("{interface}:{index}"))

@@ -28,11 +28,21 @@ static __always_inline struct control *shared(void)
     return bpf_map_lookup_elem(&control, &first);
 }
 
-static __always_inline __u32 cell(__u32 base, __u32 row, __u8 byte)
+// `number` below `bound`, a power of two. The compiler must not do it by halves of registers: the verifier of Linux 5.10
+// does not see then that a number has a lower bound, too.
+static __always_inline __u64 below(__u64 bound, __u64 number)
+{
+    asm volatile("" : "+r"(number));
+    number &= bound - 1;
+    asm volatile("" : "+r"(number));
+    return number;
+}
+
+static __always_inline __u32 cell(__u32 base, __u32 row, __u64 at)
 {
     __u32 key = base + row;
     struct row *found = bpf_map_lookup_elem(&rows, &key);
-    return found ? found->cells[byte] : 0;
+    return found ? found->cells[at] : 0;
 }
 
 // Follows `bytes` from `row` to a cell with a result; 0 without one.
@@ -51,7 +61,7 @@ static __always_inline __u32 lookup(__u32 base, __u32 row, const __u8 *bytes, in
 static __always_inline __u32 of_class(__u32 base, __u32 class, __u32 at)
 {
     __u32 number = (class & ~CLIENT) * CLASS_CELLS + at;
-    return cell(base, CLASS_ROOT + number / ROW, number % ROW);
+    return cell(base, CLASS_ROOT + number / ROW, below(ROW, number));
 }
 
 // The counter of packets that the filter would forward for certain; 0: let it judge.
@@ -115,8 +125,7 @@ static __always_inline int redirect(struct __sk_buff *skb, __u32 link, __u16 tag
 static __always_inline struct worker *worker_of(struct control *control, __u32 flow)
 {
     __u32 number = WORKERS == 1 ? 0 : flow % WORKERS;
-    number &= MAX_WORKERS - 1; // which proves to the verifier that it is one
-    return &control->workers[number];
+    return &control->workers[below(MAX_WORKERS, number)]; // which proves to the verifier that it is one
 }
 
 // True unless the packet could overtake one of its flow that was diverted before a reload.

@@ -109,8 +109,20 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    // The verifier's log is for those who change the program.
-    text.lines().next().unwrap_or_default().to_owned()
+    without_log(&text)
+}
+
+/// Shortens the verifier's log, if `text` has it, to the line that says why it refuses the program, which is the last one
+/// but for statistics.
+fn without_log(text: &str) -> String {
+    let Some((said, log)) = text.split_once(" Verifier output: ") else {
+        return text.lines().next().unwrap_or_default().to_owned();
+    };
+    let mut lines = log.lines().map(str::trim);
+    let why = lines.rfind(|line| {
+        !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification ")
+    });
+    format!("{said} Verifier: {}", why.unwrap_or_default())
 }
 
 impl Room {
@@ -401,10 +413,9 @@ fn attach(
     let options = if has_links() {
         TcAttachOptions::TcxOrder(LinkOrder::first())
     } else {
-        match tc::qdisc_add_clsact(interface) {
-            Ok(()) | Err(TcError::AlreadyAttached) => {}
-            Err(error) => return Err(error.into()),
-        }
+        // One that is there, of others or of a killed process, is an error whose kind differs between kernels; without any,
+        // the attachment fails.
+        _ = tc::qdisc_add_clsact(interface);
         detach_leftovers(interface);
         TcAttachOptions::Netlink(NlOptions {
             priority: 1,
@@ -473,3 +484,20 @@ const CLOSED: usize = 2;
 const CONTROL_WORDS: usize = NoteLayout::FIRST + NoteLayout::STRIDE * MAX_WORKERS;
 /// Queues of a device, at most.
 const MAX_WORKERS: usize = 256;
+
+#[cfg(test)]
+mod reasons {
+    use super::without_log;
+
+    #[test]
+    fn a_refusal_gives_the_reason_of_the_verifier_and_not_its_log() {
+        let text = "the BPF_PROG_LOAD syscall returned Invalid argument (os error 22). Verifier output: 0: (bf) r7 = r1\n\
+                    1546: (85) call unknown#160\ninvalid func unknown#160\n\
+                    verification time 81 usec\nprocessed 3156 insns (limit 1000000) max_states_per_insn 2\n\n";
+        assert_eq!(
+            without_log(text),
+            "the BPF_PROG_LOAD syscall returned Invalid argument (os error 22). Verifier: invalid func unknown#160"
+        );
+        assert_eq!(without_log("no such file\nmore"), "no such file");
+    }
+}
