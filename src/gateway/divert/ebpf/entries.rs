@@ -22,6 +22,8 @@ use crate::verify::Finding;
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     entries: BTreeMap<u32, Entry>,
+    /// Interfaces that the program could not be attached to, and why.
+    failed: BTreeMap<String, String>,
 }
 
 /// The entry program at an interface.
@@ -63,6 +65,12 @@ impl Entries {
             .map(|(index, entry)| (*index, entry.name.as_str()))
     }
 
+    /// The interfaces without a program that should have one, and the reason.
+    pub(super) fn failed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let failed = self.failed.iter();
+        failed.map(|(name, why)| (name.as_str(), why.as_str()))
+    }
+
     /// Attaches the program to those of `links` that the plan names and that lack it, and forgets those that are gone.
     pub(super) fn follow(&mut self, plan: &EbpfPlan, programs: &mut Programs, links: &[Link]) {
         self.entries.retain(|index, entry| {
@@ -77,14 +85,23 @@ impl Entries {
             }
             stays
         });
+        let mut before = std::mem::take(&mut self.failed);
         for link in links {
             if plan.is_of_clients(&link.name) && !self.entries.contains_key(&link.index) {
-                self.attach(plan, programs, link);
+                let known = before.remove(&link.name);
+                self.attach(plan, programs, link, known.as_deref());
             }
         }
     }
 
-    fn attach(&mut self, plan: &EbpfPlan, programs: &mut Programs, link: &Link) {
+    /// Attaches the program to `link`; `known` is the reason why that failed before.
+    fn attach(
+        &mut self,
+        plan: &EbpfPlan,
+        programs: &mut Programs,
+        link: &Link,
+        known: Option<&str>,
+    ) {
         let Some(headers) = headers_of(link) else {
             // Reported at the start, or at the reload that named it.
             return;
@@ -114,7 +131,13 @@ impl Entries {
                 self.entries.insert(link.index, Entry { name, held });
             }
             // It may be gone again.
-            Err(error) => warn!("packets from {} are not judged: {error}", link.name),
+            Err(error) => {
+                let why = error.to_string();
+                if known != Some(&why) {
+                    warn!("packets from {} are not judged: {why}", link.name);
+                }
+                self.failed.insert(link.name.clone(), why);
+            }
         }
     }
 

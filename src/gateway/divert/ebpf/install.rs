@@ -248,7 +248,14 @@ impl Divert for Installation {
         // Those of an earlier one that came too late.
         while self.prepared.arrivals.try_recv().is_ok() {}
         let interfaces: Vec<(u32, String)> = self.interfaces_in_turn();
-        let mut failures = Vec::new();
+        let failed = self.entries.failed();
+        let mut failures: Vec<String> = failed
+            .map(|(name, why)| {
+                format!(
+                    "no program is attached to {name}, so what enters there is not judged: {why}"
+                )
+            })
+            .collect();
         let mut awaited = Vec::new();
         for (index, name) in &interfaces {
             for packet in packets {

@@ -10,10 +10,14 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use aya::programs::{TestRun, TestRunOptions};
 
+use super::EbpfPlan;
+use super::entries::Entries;
 use super::programs::{Programs, Room, Target};
 use crate::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
 use crate::filter::strategy::{self, Scenario};
 use crate::filter::{Capacity, CompiledPolicy, Generation, Judge, KernelTables};
+use crate::gateway::divert::DivertPlan as _;
+use crate::gateway::divert::netlink::{Link, LinkKind};
 use crate::gateway::tun::ClearFlows as _;
 use crate::packet::media::{FlowKey, Segment};
 use crate::packet::{Protocol, Received, Traffic};
@@ -325,6 +329,33 @@ fn a_cleared_flow_is_judged_where_it_begins_or_has_the_cookie_of_stun() {
             "of which nothing is known"
         );
     }
+}
+
+#[test]
+fn an_interface_that_takes_no_program_is_a_failure_until_it_is_gone() {
+    let Some(mut programs) = programs() else {
+        return;
+    };
+    let (policy, _) = crate::policy::parse(
+        "vpn.toml",
+        ICE.replacen("[vpn]", "[vpn]\ninterfaces = [\"nowhere*\"]", 1)
+            .as_bytes(),
+    )
+    .expect("a good policy");
+    let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
+    let plan = EbpfPlan::of(&policy);
+    let link = Link {
+        index: u32::MAX >> 1,
+        name: "nowhere0".to_owned(),
+        kind: LinkKind::Ip,
+        is_bridge_port: false,
+    };
+    let mut entries = Entries::default();
+    entries.follow(&plan, &mut programs, &[link]);
+    let failed: Vec<&str> = entries.failed().map(|(name, _)| name).collect();
+    assert_eq!(failed, ["nowhere0"]);
+    entries.follow(&plan, &mut programs, &[]);
+    assert_eq!(entries.failed().count(), 0);
 }
 
 /// `EBPF_PACKETS` asks for as many: a million take minutes.
