@@ -1,15 +1,19 @@
 //! [`InterfaceBackend`]: reads the frames of a live interface passively.
 //!
-//! The packets are copies (AF_PACKET, through pnet): the backend cannot delay or drop one.
+//! The packets are copies (AF_PACKET, through pnet): the backend cannot delay or drop one. Under a gateway that diverts by eBPF
+//! a judged packet enters twice, the second time with a mark, and so do packets of the self-test: they are left out.
 
 use std::fs;
 use std::io;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pnet_datalink::{Channel, ChannelType, Config, DataLinkReceiver};
+use socket2::{Domain, SockFilter, Socket, Type};
 
+use super::host::interfaces::RETURN_MARK;
 use crate::capture::{CapturedFrame, LinkType};
 use crate::datapath::{Backend, BackendError, FrameSink, Judgement, Progress, judge_frames};
 
@@ -60,16 +64,10 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
             read_timeout: Some(LOOK_UP),
             channel_type: ChannelType::Layer2,
             promiscuous: false,
+            socket_fd: Some(once_each()?),
             ..Config::default()
         };
-        let channel =
-            pnet_datalink::channel(&device, config).map_err(|error| match error.kind() {
-                io::ErrorKind::PermissionDenied => io::Error::new(
-                    error.kind(),
-                    "not allowed to listen; run as root, or with CAP_NET_RAW",
-                ),
-                _ => error,
-            })?;
+        let channel = pnet_datalink::channel(&device, config)?;
         let Channel::Ethernet(_, receiver) = channel else {
             return Err(io::Error::other("this system offers no link-layer frames"));
         };
@@ -99,6 +97,34 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
                 .is_some_and(|most| self.started.elapsed() >= most)
     }
 }
+
+/// Opens a socket that receives all packets but those that come back from the filter, and those of its self-test.
+fn once_each() -> io::Result<RawFd> {
+    let socket =
+        Socket::new(Domain::PACKET, Type::RAW, None).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => io::Error::new(
+                error.kind(),
+                "not allowed to listen; run as root, or with CAP_NET_RAW",
+            ),
+            _ => error,
+        })?;
+    socket.attach_filter(&[
+        SockFilter::new(LOAD_WORD, 0, 0, MARK_OF_PACKET),
+        SockFilter::new(JUMP_IF_EQUAL, 1, 0, RETURN_MARK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, RETURN_MARK + 1),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])?;
+    // Binding it to an interface asks for all protocols; before, it receives none.
+    Ok(socket.into_raw_fd())
+}
+
+// Classic BPF, as linux/filter.h has it.
+const LOAD_WORD: u16 = 0x20;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+/// SKF_AD_OFF + SKF_AD_MARK.
+const MARK_OF_PACKET: u32 = (-0x1000_i32 + 20).cast_unsigned();
 
 /// Interval at which an idle listener checks the stop flag.
 const LOOK_UP: Duration = Duration::from_millis(100);

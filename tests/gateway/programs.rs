@@ -273,3 +273,49 @@ fn a_port_of_a_bridge_is_refused_with_advice() {
         );
     });
 }
+
+#[test]
+fn who_observes_the_interface_sees_each_packet_once() {
+    const PACKETS: u64 = 300;
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("observed");
+        site.echo(OFFICE, DNS);
+        let mut gateway = site.start("divert = \"all\"");
+        let policy = site.folder.path("policy.toml");
+        let mut observe = Daemon::start(
+            &site.concentrator,
+            "offramp observe",
+            site.folder.path("observe.log"),
+            // In the namespace's own /sys.
+            Command::new("ip")
+                .args(["netns", "exec", "concentrator"])
+                .arg(env!("CARGO_BIN_EXE_offramp"))
+                .args(["observe", &policy, "tun0", "--json"])
+                // As many frames as there are packets and answers.
+                .args(["--packets", &(2 * PACKETS).to_string()])
+                .args(["--seconds", "20"]),
+        );
+        // Once it is bound to an interface, it receives all protocols.
+        poll("a socket that listens", || {
+            let shown = site.concentrator.show(&["cat /proc/net/packet"]);
+            shown[0].contains(" 0003 ").then_some(())
+        });
+        for _ in 0..PACKETS {
+            assert!(site.is_answered(OFFICE, DNS, 100));
+        }
+        assert_eq!(observe.wait().code(), Some(0), "{}", observe.log());
+        let log = observe.log();
+        let report = &log[log.find("\n{").expect("JSON")..];
+        let report: serde_json::Value = serde_json::from_str(report).expect("JSON");
+        let reasons = report["reasons"].as_array().expect("a list");
+        let seen = reasons
+            .iter()
+            .filter(|it| it["action"] == "forward" && it["reason"] == "default")
+            .filter_map(|it| it["packets"].as_u64());
+        let seen: u64 = seen.sum();
+        // Each second frame is an answer, but for a few of the link itself.
+        let wanted = PACKETS * 9 / 10..=PACKETS * 11 / 10;
+        assert!(wanted.contains(&seen), "{seen}: {report:#}");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}

@@ -1,4 +1,8 @@
-//! Names of interfaces, as a policy has them.
+//! Names of interfaces, as a policy has them, and the mark of packets that enter from one a second time.
+
+/// The mark of packets that come back from the filter, under eBPF, until they have entered again: the stack never sees it, but
+/// who listens at the interface does. One more is that of the self-test.
+pub const RETURN_MARK: u32 = 0x0ff7_a3b1;
 
 /// Returns `true` if `pattern`, an entry of `vpn.interfaces`, matches `interface`: a trailing `*` matches any suffix.
 pub fn names(pattern: &str, interface: &str) -> bool {

@@ -14,6 +14,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use super::flows::{ClearedFlows, generation_bits};
 use crate::filter::KernelTables;
+use crate::gateway::host::interfaces::RETURN_MARK;
 use crate::gateway::sys::memory::{SharedMemory, await_programs};
 use crate::gateway::tun::NoteLayout;
 use crate::packet::Traffic;
@@ -162,7 +163,7 @@ impl Programs {
         let mut loader = EbpfLoader::new();
         loader
             .override_global("DEVICE", &target.index, true)
-            .override_global("MARK", &MARK, true)
+            .override_global("MARK", &RETURN_MARK, true)
             .override_global("PATIENCE", &patience, true)
             .override_global("COARSE", &coarse, true);
         let workers = target.workers as u32;
@@ -455,9 +456,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("program.o");
 const ENTRY_IP: &str = "entry_ip";
 const ENTRY_ETHERNET: &str = "entry_ethernet";
 const LEAVE: &str = "leave";
-
-/// The mark of packets that return from the filter, until they enter again. The stack never sees it.
-const MARK: u32 = 0x0ff7_a3b1;
 
 /// The longest time that a worker may leave a packet unread.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
