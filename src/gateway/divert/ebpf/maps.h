@@ -175,3 +175,8 @@ struct ipv6 {
 #define ETHERNET 14
 #define IPV4 0x0800
 #define IPV6 0x86dd
+
+#define READ(word) (*(volatile __u64 *)&(word))
+
+// To programs of others at this interface, and then to the stack: TCX_NEXT on new kernels, the same number on old ones.
+#define PASS TC_ACT_UNSPEC

@@ -17,11 +17,6 @@
 
 char license_of_program[] SEC("license") = "Dual MIT/GPL";
 
-// To programs of others at this interface, and then to the stack: TCX_NEXT on new kernels, the same number on old ones.
-#define PASS TC_ACT_UNSPEC
-
-#define READ(word) (*(volatile __u64 *)&(word))
-
 static __always_inline struct control *shared(void)
 {
     __u32 first = 0;
