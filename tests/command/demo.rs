@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Ended, Folder, is_installed, program, run, skip};
+use crate::support::{Ended, Folder, is_installed, program, project, run, skip};
 
 /// Runs the demo with temporary files in `temporary`; `None` if the system lacks something it needs.
 fn demo(arguments: &[&str], temporary: &Folder) -> Option<Ended> {
@@ -65,6 +65,16 @@ fn the_demo_shows_the_articles_traffic_before_and_after_and_leaves_nothing() {
     let intranet = row("intranet.contoso.com");
     assert!(intranet.contains("10.5.0.2"), "{text}");
     assert!(text.contains("12 of 12 match the policy"), "{text}");
+    let readme = std::fs::read_to_string(project("README.md")).expect("README.md");
+    let (_, shown) = readme.split_once("```text\n").expect("the demo's output");
+    let (shown, _) = shown.split_once("```").expect("its end");
+    // Retransmissions vary in number.
+    for line in shown.lines().filter(|line| !line.contains("packets")) {
+        assert!(
+            text.lines().any(|it| it == line),
+            "README.md has {line}\n{text}"
+        );
+    }
     assert!(
         steps.contains("starting offramp run on the concentrator"),
         "{steps}"

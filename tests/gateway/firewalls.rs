@@ -34,10 +34,8 @@ const POLICY: &str = "metrics = \"127.0.0.1:9464\"\ndivert = \"suspects\"\n\
     [[allow]]\nname = \"desktops\"\nto = [\"10.20.0.0/16\", \"fd00:2::/64\"]\nports = [\"3389\"]\n\
     [[server]]\nname = \"pool\"\naddresses = [\"10.20.0.8\"]\n";
 
-const HAND_WRITTEN: Firewall = Firewall {
-    name: "a hand-written one that drops by default",
-    load: Load::Nft(
-        r#"table inet filter {
+/// A usual firewall of a concentrator.
+pub(crate) const DROP_BY_DEFAULT: &str = r#"table inet filter {
              chain forward { type filter hook forward priority 0; policy drop;
                ct state established,related accept
                iifname "tun0" accept
@@ -47,8 +45,11 @@ const HAND_WRITTEN: Firewall = Firewall {
              chain out { type nat hook postrouting priority 100;
                ip saddr 172.16.1.0/24 oifname "eth1" masquerade
              }
-           }"#,
-    ),
+           }"#;
+
+const HAND_WRITTEN: Firewall = Firewall {
+    name: "a hand-written one that drops by default",
+    load: Load::Nft(DROP_BY_DEFAULT),
     stops: Some("what goes on from offramp0"),
 };
 

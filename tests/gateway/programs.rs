@@ -5,6 +5,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::firewalls::DROP_BY_DEFAULT;
 use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{Daemon, in_ebpf_sandbox, in_sandbox, poll};
 use crate::support::{run, signal};
@@ -15,20 +16,7 @@ const ALLOWED: u16 = 3_389;
 /// Firewalls as they are found on concentrators: none of them knows offramp.
 const FIREWALLS: [(&str, &str); 4] = [
     ("nothing", ""),
-    (
-        "a hand-written one that drops by default",
-        r#"table inet filter {
-             chain forward { type filter hook forward priority 0; policy drop;
-               ct state established,related accept
-               iifname "tun0" accept
-             }
-           }
-           table ip nat {
-             chain out { type nat hook postrouting priority 100;
-               ip saddr 172.16.1.0/24 oifname "eth1" masquerade
-             }
-           }"#,
-    ),
+    ("a hand-written one that drops by default", DROP_BY_DEFAULT),
     (
         "zones, as firewalld has them",
         r#"table inet zones {

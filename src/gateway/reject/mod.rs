@@ -185,7 +185,7 @@ impl Drop for Rejector {
 
 impl Entry {
     /// Reads the Ethernet header in which the diversion by eBPF notes the interface (`struct ethernet` of
-    /// `divert/ebpf/program.c`).
+    /// `divert/ebpf/maps.h`).
     fn of(frame: &[u8], framing: Framing) -> Option<Self> {
         if framing == Framing::Ip {
             return None;
