@@ -107,11 +107,6 @@ impl FlowKey {
         SocketAddr::new(address_of(self.destination), self.ports as u16)
     }
 
-    /// True if it is a flow of IPv4.
-    pub fn is_ipv4(&self) -> bool {
-        address_of(self.source).is_ipv4()
-    }
-
     /// The transport protocol.
     pub fn protocol(&self) -> Protocol {
         self.protocol
