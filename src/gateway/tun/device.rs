@@ -114,10 +114,18 @@ pub struct DeviceWriter(File);
 impl DeviceWriter {
     /// Writes a frame, which enters the host from the device.
     ///
+    /// A write is one frame: what the kernel did not take of it cannot be sent behind it.
+    ///
     /// # Errors
-    /// The kernel's error.
+    /// The kernel's error, or that it took the frame only in part.
     pub fn write(&self, frame: &[u8]) -> io::Result<()> {
-        (&self.0).write_all(frame)
+        match (&self.0).write(frame)? {
+            written if written == frame.len() => Ok(()),
+            written => Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                format!("{written} bytes of {} were taken", frame.len()),
+            )),
+        }
     }
 }
 
@@ -410,6 +418,9 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     /// Drops everything.
@@ -417,6 +428,21 @@ mod tests {
 
     impl Judgement for Nobody {
         fn judge(&mut self, _packets: &[Received<'_>], _verdicts: &mut [Verdict]) {}
+    }
+
+    #[test]
+    fn a_frame_that_is_taken_in_part_is_an_error_and_nothing_follows_it() {
+        let (one, other) = UnixStream::pair().expect("two sockets");
+        one.set_nonblocking(true).expect("it is a socket");
+        let writer = DeviceWriter(File::from(OwnedFd::from(one)));
+        let frame = vec![0; 16 << 20];
+        let error = writer.write(&frame).expect_err("no socket holds as much");
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero, "{error}");
+        assert_eq!(
+            writer.write(&[0; 60]).map_err(|error| error.kind()),
+            Err(io::ErrorKind::WouldBlock)
+        );
+        drop(other);
     }
 
     #[test]

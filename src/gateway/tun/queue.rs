@@ -244,9 +244,9 @@ fn refused(
     // If the kernel refuses merged packets, they are sent as they arrived.
     for frame in write.frames {
         match file.write(frame) {
-            Ok(_) => {}
+            Ok(written) if written == frame.len() => {}
             Err(error) if is_gone(&error) => return Err(error),
-            Err(_) => lost(1),
+            Ok(_) | Err(_) => lost(1),
         }
     }
     Ok(())
