@@ -108,7 +108,8 @@ impl Run<'_> {
         let agreement = Agreement::prepare(self.bed);
         let variants = self.variants(LONG[0], Peer::value_variants());
         // By evidence a media port alone decides nothing.
-        let variants = variants.into_iter().filter(|it| it.peer != Peer::Cleared);
+        let judges_payload = |peer| matches!(peer, Peer::Cleared | Peer::ClearedByMarks);
+        let variants = variants.into_iter().filter(|it| !judges_payload(it.peer));
         for variant in variants.chain([Variant::short(Peer::Kernel)]) {
             agreement.check(variant, self.bpf.as_ref().ok());
         }
@@ -200,7 +201,9 @@ impl Run<'_> {
             Peer::Kernel => false,
             Peer::Ebpf => self.bpf.is_ok(),
             Peer::Programs | Peer::Cleared | Peer::AllByPrograms => self.rights == Rights::Root,
-            Peer::Nftables | Peer::TunTokio | Peer::All | Peer::Offramp => true,
+            Peer::Nftables | Peer::TunTokio | Peer::All | Peer::Offramp | Peer::ClearedByMarks => {
+                true
+            }
         };
         let peers = peers.iter().copied().filter(wanted);
         let mut variants: Vec<Variant> = peers.map(Variant::short).collect();

@@ -230,6 +230,7 @@ fn color(peer: Peer) -> &'static str {
         Peer::Offramp => "#7a3f8f",
         Peer::Programs => "#4f1f66",
         Peer::Cleared => "#b0569c",
+        Peer::ClearedByMarks => "#6b4fa0",
         Peer::AllByPrograms => "#2c1038",
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Peer {
     Programs,
     /// The same with `media.match = "ice"` and nothing allowed: the kernel passes flows that the filter has cleared.
     Cleared,
+    /// The same by nftables.
+    ClearedByMarks,
     /// `offramp run` by eBPF, `divert = "all"`: the filter judges every packet.
     AllByPrograms,
 }
@@ -62,6 +64,7 @@ impl Variant {
     pub(crate) fn can_be_long(self) -> bool {
         match self.peer {
             Peer::Nftables | Peer::Ebpf | Peer::Offramp | Peer::Programs | Peer::Cleared => true,
+            Peer::ClearedByMarks => false,
             // Forwarding has no policy; the others differ from those above only in how packets get there.
             Peer::Kernel | Peer::TunTokio | Peer::All | Peer::AllByPrograms => false,
         }
@@ -82,6 +85,7 @@ impl Variant {
             (Peer::Programs, Length::TenThousand) => "offramp by eBPF, 10k prefixes",
             (Peer::Cleared, Length::Ten) => "offramp by eBPF, ice",
             (Peer::Cleared, Length::TenThousand) => "offramp by eBPF, ice, 10k prefixes",
+            (Peer::ClearedByMarks, _) => "offramp by nftables, ice",
             (Peer::AllByPrograms, _) => "offramp by eBPF, divert all",
         }
     }
@@ -120,6 +124,10 @@ impl Variant {
             Peer::Cleared => Work::Offramp(Offramp::start_by(
                 bed,
                 policy::as_file_of_media(self.length, "ebpf", "suspects"),
+            )),
+            Peer::ClearedByMarks => Work::Offramp(Offramp::start_by(
+                bed,
+                policy::as_file_of_media(self.length, "nftables", "suspects"),
             )),
             Peer::AllByPrograms => Work::Offramp(Offramp::start(bed, self.length, "ebpf", "all")),
         };

@@ -1,4 +1,4 @@
-//! Reads what `nft --json list ruleset` prints.
+//! Reads what `nft --json list table` prints.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -3,10 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use caps::Capability;
+use tokio::task::AbortHandle;
 
+use super::cleared::ClearedFlows;
 use super::nft::{self, Contents, NftError};
 use super::preflight;
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
@@ -30,6 +33,9 @@ pub struct Installation {
     installed: Diversion,
     /// True if no packet is to be marked, by command.
     bypassed: bool,
+    /// The flows that workers have cleared, and the task that hands them to the kernel.
+    flows: Arc<ClearedFlows>,
+    handing_over: AbortOnDrop,
     /// The table of marks as the kernel listed it after the installation; `None` if another program changed it before.
     table: Option<Contents>,
 }
@@ -55,7 +61,7 @@ pub enum DivertError {
 
 impl Divert for Installation {
     type Plan = Diversion;
-    type Prepared = ();
+    type Prepared = Arc<ClearedFlows>;
     type Error = DivertError;
 
     const NAME: &'static str = "nftables";
@@ -106,22 +112,29 @@ impl Divert for Installation {
         interfaces.chain([plan.device.clone()]).collect()
     }
 
-    fn prepare(_plan: &Diversion, _device: &TunDevice) -> Result<(), DivertError> {
-        Ok(())
+    fn prepare(_plan: &Diversion, _device: &TunDevice) -> Result<Self::Prepared, DivertError> {
+        Ok(Arc::default())
     }
 
     /// A worker that hangs is the service manager's concern.
-    fn feedback(_prepared: &()) -> Feedback {
-        Feedback::default()
+    fn feedback(flows: &Self::Prepared) -> Feedback {
+        Feedback::default().with_flows(flows.clone())
     }
 
     /// Nothing is diverted before the last step, which is atomic.
-    async fn install(netlink: Netlink, plan: Diversion, _: ()) -> Result<Self, DivertError> {
+    async fn install(
+        netlink: Netlink,
+        plan: Diversion,
+        flows: Self::Prepared,
+    ) -> Result<Self, DivertError> {
+        let handing_over = tokio::spawn(Arc::clone(&flows).hand_over());
         let mut installation = Self {
             netlink,
             device: 0,
             installed: plan,
             bypassed: false,
+            flows,
+            handing_over: AbortOnDrop(handing_over.abort_handle()),
             table: None,
         };
         match installation.install_all().await {
@@ -207,6 +220,7 @@ impl Divert for Installation {
     /// Without marks nothing is diverted.
     async fn bypass(&mut self, on: bool) -> Result<(), DivertError> {
         if on {
+            self.flows.follow(None);
             run_nft(nft::remove).await?;
         }
         self.bypassed = on;
@@ -219,11 +233,12 @@ impl Divert for Installation {
     }
 
     fn flows(&self) -> Option<FlowCounts> {
-        None
+        self.installed.clears.then(|| self.flows.counts())
     }
 
     /// Both steps are tried: without marks or without rules nothing is diverted.
     async fn stop(&mut self) -> Result<(), DivertError> {
+        self.handing_over.0.abort();
         let marks = run_nft(nft::remove).await;
         let rules = self.netlink.set_rules(&[], 0).await;
         marks?;
@@ -305,14 +320,26 @@ impl Installation {
         if self.bypassed {
             return Ok(());
         }
-        let diversion = diversion.clone();
-        self.table = run_nft(move || nft::install(&diversion)).await?;
+        let wanted = diversion.clone();
+        self.table = run_nft(move || nft::install(&wanted)).await?;
+        let generation = diversion.clears.then_some(diversion.generation);
+        self.flows.follow(generation);
         Ok(())
     }
 }
 
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Runs `nft` beside the control task, with a timeout.
-async fn run_nft<T: Send + 'static>(
+pub(super) async fn run_nft<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NftError> + Send + 'static,
 ) -> Result<T, NftError> {
     match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {

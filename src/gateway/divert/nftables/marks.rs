@@ -10,7 +10,7 @@
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::Diversion;
+use super::{Diversion, cleared};
 use crate::policy::{DivertScope, PortRange};
 
 /// A rule of the table: a condition, and the action on packets that meet it.
@@ -46,9 +46,35 @@ pub(super) fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
             let may_be_media = Action::Mark(mark.may_be_media(), family.media);
             // A rule for each range: a set of ranges is a tree, and a few comparisons are cheaper.
             let ports = diversion.media_ports.iter();
-            plain.extend(ports.map(|ports| step(Condition::Port(*ports), may_be_media)));
+            let to_port = match diversion.clears {
+                true => Action::Goto(family.may_be_cleared),
+                false => may_be_media,
+            };
+            plain.extend(ports.map(|ports| step(Condition::Port(*ports), to_port)));
             plain.push(step(family.without_ports, may_be_media));
             chains.push((family.media, near(media)));
+            if diversion.clears {
+                let is_v6 = family.is_v6;
+                chains.push((
+                    family.cleared,
+                    vec![
+                        step(Condition::Begins, Action::Forget(is_v6)),
+                        step(Condition::Begins, may_be_media),
+                        step(Condition::Cookie(COOKIE_PLACES[0]), may_be_media),
+                        step(Condition::Cookie(COOKIE_PLACES[1]), may_be_media),
+                        step(Condition::Cookie(COOKIE_PLACES[2]), may_be_media),
+                        step(Condition::MaybeDatagrams, may_be_media),
+                        step(Condition::Any, Action::Pass(is_v6)),
+                    ],
+                ));
+                chains.push((
+                    family.may_be_cleared,
+                    vec![
+                        step(Condition::Cleared(is_v6), Action::Goto(family.cleared)),
+                        step(Condition::Any, may_be_media),
+                    ],
+                ));
+            }
         }
         let ordinary_mark = Action::Mark(mark.ordinary(), family.ordinary);
         plain.push(step(Condition::Any, ordinary_mark));
@@ -74,6 +100,9 @@ struct FamilyChains {
     /// The chains of marked packets: the routes are looked up only for those that may be on their way to the filter.
     ordinary: &'static str,
     media: &'static str,
+    /// The chains of packets to media ports that are not marked yet, and of those among them whose flow was cleared.
+    may_be_cleared: &'static str,
+    cleared: &'static str,
 }
 
 const FAMILIES: [FamilyChains; 2] = [
@@ -84,6 +113,8 @@ const FAMILIES: [FamilyChains; 2] = [
         plain: "mark_ipv4",
         ordinary: "ordinary_ipv4",
         media: "may_be_media_ipv4",
+        may_be_cleared: "may_be_cleared_ipv4",
+        cleared: "cleared_ipv4",
     },
     FamilyChains {
         is_v6: true,
@@ -92,6 +123,8 @@ const FAMILIES: [FamilyChains; 2] = [
         plain: "mark_ipv6",
         ordinary: "ordinary_ipv6",
         media: "may_be_media_ipv6",
+        may_be_cleared: "may_be_cleared_ipv6",
+        cleared: "cleared_ipv6",
     },
 ];
 
@@ -134,6 +167,17 @@ impl Step {
                 )
             }
             Action::Untrack => format!("{condition}notrack"),
+            Action::Pass(is_v6) => {
+                let set = cleared::set_name(is_v6, diversion.generation);
+                format!(
+                    "{condition}update @{set} {{ {} }} accept",
+                    cleared::key(is_v6)
+                )
+            }
+            Action::Forget(is_v6) => {
+                let set = cleared::set_name(is_v6, diversion.generation);
+                format!("{condition}delete @{set} {{ {} }}", cleared::key(is_v6))
+            }
         }
     }
 }
@@ -147,6 +191,10 @@ enum Action {
     Mark(u32, &'static str),
     /// Do not track the packet.
     Untrack,
+    /// Note that the cleared flow has a packet, and leave it alone; of IPv6 or not.
+    Pass(bool),
+    /// Take the flow out of the cleared ones.
+    Forget(bool),
 }
 
 /// A rule's condition on a packet.
@@ -169,6 +217,14 @@ enum Condition {
     To(IpNet),
     /// The routes lead it to the filter.
     IsDiverted,
+    /// Its flow was cleared; of IPv6 or not.
+    Cleared(bool),
+    /// TCP that begins a connection.
+    Begins,
+    /// UDP with the cookie of STUN so many bits behind the start of the UDP header.
+    Cookie(u32),
+    /// UDP that is too long for one frame of Ethernet: datagrams that were merged, whose cookies are out of reach.
+    MaybeDatagrams,
 }
 
 impl Condition {
@@ -190,6 +246,15 @@ impl Condition {
             Self::To(IpNet::V4(prefix)) => WordTest::to(prefix).text(),
             Self::To(IpNet::V6(prefix)) => format!("ip6 daddr {prefix} "),
             Self::IsDiverted => format!("fib daddr . mark oifname \"{}\" ", diversion.device),
+            Self::Cleared(is_v6) => {
+                let set = cleared::set_name(is_v6, diversion.generation);
+                format!("{} @{set} ", cleared::key(is_v6))
+            }
+            Self::Begins => "tcp flags & syn == syn ".to_owned(),
+            Self::Cookie(place) => {
+                format!("meta l4proto udp @th,{place},32 {STUN_COOKIE:#010x} ")
+            }
+            Self::MaybeDatagrams => format!("meta l4proto udp meta length > {ETHERNET_MTU} "),
         }
     }
 }
@@ -245,6 +310,11 @@ const PLAIN_IPV4: [WordTest; 2] = [
         value: 0,
     },
 ];
+/// Places of the cookie (RFC 8489 §5) behind a UDP header of 64 bits: in a message of STUN, in one in a frame of TURN
+/// (ChannelData, RFC 8656 §12.4), and in one in the header of Multiplexed TURN (MS-TURN).
+const COOKIE_PLACES: [u32; 3] = [64 + 32, 64 + 64, 64 + 128];
+const STUN_COOKIE: u32 = 0x2112_a442;
+const ETHERNET_MTU: u16 = 1_500;
 /// The first and last total lengths that leave less than four bytes after a header of 20.
 const IPV4_TOO_SHORT: (u16, u16) = (0, 23);
 /// The first and last payload lengths below four bytes.

@@ -29,6 +29,7 @@
 //! Leftovers of a killed process are recognized: one nftables table by its name, routes and rules by a routing protocol number
 //! of their own.
 
+mod cleared;
 mod install;
 mod marks;
 pub(super) mod nft;
@@ -48,7 +49,7 @@ use super::firewall::{Family, Passage};
 use super::netlink;
 use super::{DivertPlan, DivertSummary};
 use crate::address::{PortSet, PrefixSet};
-use crate::filter::CompiledPolicy;
+use crate::filter::{CompiledPolicy, Generation};
 use crate::plan::{diverted, diverted_on_every_port};
 use crate::policy::{DivertScope, FailMode, GatewayOptions, MarkBits, PortRange, UnknownSource};
 
@@ -66,6 +67,10 @@ pub struct Diversion {
     pub on_every_port: Vec<IpNet>,
     /// The media ports, ascending, no two adjacent; empty except under [`DivertScope::Suspects`].
     pub media_ports: Vec<PortRange>,
+    /// True if flows that the filter has cleared are not marked any more.
+    pub clears: bool,
+    /// The policy's generation: flows that another has cleared are marked.
+    pub generation: Generation,
     /// The fate of diverted packets while nobody reads them.
     pub on_failure: FailMode,
     /// The filter's tun device.
@@ -182,6 +187,7 @@ impl Diversion {
 
 impl DivertPlan for Diversion {
     fn of(policy: &CompiledPolicy) -> Self {
+        let generation = policy.generation();
         let policy = policy.policy();
         let gateway = &policy.gateway;
         // A packet from an unknown source may go anywhere.
@@ -213,6 +219,8 @@ impl DivertPlan for Diversion {
             destinations: destinations.prefixes().collect(),
             on_every_port: on_every_port.prefixes().collect(),
             media_ports,
+            clears: scope == DivertScope::Suspects,
+            generation,
             on_failure: gateway.on_failure,
             device: gateway.device.as_ref().map_or_else(
                 || GatewayOptions::DEVICE.to_owned(),

@@ -15,10 +15,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Diversion;
 use super::marks::{MARKS, chains};
+use super::{Diversion, cleared};
 use crate::render::nft::NftTable;
 
 /// The name of the table, which is all ours.
@@ -35,6 +35,13 @@ pub enum NftError {
     Refused(String),
 }
 
+impl NftError {
+    /// Returns `true` if the table or a part of it is not there.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused(why) if why.contains("No such file or directory"))
+    }
+}
+
 /// The table as the kernel holds it: its chains and rules as `nft` lists them, without the handles, which change each
 /// time a rule is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +50,7 @@ pub(super) struct Contents(Vec<Value>);
 impl Contents {
     /// Reads the answer of `nft --json list table`.
     fn read(listing: &str) -> Result<Self, NftError> {
-        let listing: Value =
-            serde_json::from_str(listing).map_err(|error| NftError::Refused(error.to_string()))?;
-        let objects = listing["nftables"].as_array().cloned().unwrap_or_default();
-        let objects = objects
-            .into_iter()
-            .filter(|it| it.get("metainfo").is_none());
+        let objects = objects_of(listing)?.into_iter();
         Ok(Self(objects.map(without_handle).collect()))
     }
 
@@ -108,12 +110,21 @@ pub(super) fn remove() -> Result<(), NftError> {
 /// # Errors
 /// [`NftError`].
 pub(super) fn contents() -> Result<Option<Contents>, NftError> {
-    match run(&["--json", "list", "table", "inet", TABLE], "") {
+    // Terse: without the cleared flows.
+    match run(&["--json", "--terse", "list", "table", "inet", TABLE], "") {
         Ok(listing) => Contents::read(&listing).map(Some),
         // Any other refusal, such as no free descriptor, says nothing about the table.
-        Err(NftError::Refused(why)) if why.contains("No such file or directory") => Ok(None),
+        Err(error) if error.is_missing() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Has the kernel do what `script` says.
+///
+/// # Errors
+/// [`NftError`].
+pub(super) fn run_script(script: &str) -> Result<(), NftError> {
+    run(&["-f", "-"], script).map(|_| ())
 }
 
 /// Sends the kernel a short query by `nft`, to check that it can be run and has the privilege to ask.
@@ -124,13 +135,39 @@ pub(super) fn try_out() -> Result<(), NftError> {
     run(&["list", "tables"], "").map(|_| ())
 }
 
-/// Returns the complete ruleset, as `nft` prints it.
+/// Returns the tables of others, as `nft` prints them. Ours may hold many thousands of flows.
 ///
 /// # Errors
 /// [`NftError`].
-pub(in crate::gateway::divert) fn everything() -> Result<Value, NftError> {
-    let listing = run(&["--json", "list", "ruleset"], "")?;
-    serde_json::from_str(&listing).map_err(|error| NftError::Refused(error.to_string()))
+pub(in crate::gateway::divert) fn tables_of_others() -> Result<Value, NftError> {
+    let tables = run(&["--json", "list", "tables"], "")?;
+    let mut objects = Vec::new();
+    for table in objects_of(&tables)? {
+        let [Some(family), Some(name)] =
+            ["family", "name"].map(|field| table["table"][field].as_str())
+        else {
+            continue;
+        };
+        if (family, name) == ("inet", TABLE) {
+            continue;
+        }
+        match run(&["--json", "list", "table", family, name], "") {
+            Ok(listing) => objects.extend(objects_of(&listing)?),
+            // It has gone meanwhile.
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(json!({ "nftables": objects }))
+}
+
+/// The objects of a listing, without the one that describes the listing.
+fn objects_of(listing: &str) -> Result<Vec<Value>, NftError> {
+    let listing: Value =
+        serde_json::from_str(listing).map_err(|error| NftError::Refused(error.to_string()))?;
+    let objects = listing["nftables"].as_array().cloned().unwrap_or_default();
+    let is_part = |it: &Value| it.get("metainfo").is_none();
+    Ok(objects.into_iter().filter(is_part).collect())
 }
 
 /// Runs `nft` with `input` on its standard input, and returns what it prints.
@@ -193,6 +230,11 @@ pub(in crate::gateway::divert) fn program_called(name: &str) -> PathBuf {
 /// The table for `diversion`.
 pub(super) fn table(diversion: &Diversion) -> NftTable {
     let mut table = NftTable::new(TABLE);
+    if diversion.clears {
+        for is_v6 in [false, true] {
+            table.set(&cleared::set_definition(is_v6, diversion.generation));
+        }
+    }
     for (name, steps) in chains(diversion) {
         table.open_chain(name);
         for step in steps {
