@@ -13,6 +13,7 @@ mod site;
 mod support;
 
 mod addresses;
+mod bulk;
 mod datapath;
 mod dns;
 mod drops;

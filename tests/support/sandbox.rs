@@ -146,7 +146,7 @@ fn run_inside(diversion: Diversion, test: &str) {
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(way)
         .arg(binary)
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(INSIDE, diversion.word())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
