@@ -53,7 +53,7 @@ mod zrtp;
 use std::num::NonZeroU16;
 
 pub use evidence::{Evidence, EvidenceRow, Profile};
-pub use flow::{FLOW_IDLE, FlowTable};
+pub use flow::{FLOW_IDLE, FlowTable, Spread};
 pub use look::{By, Look, Recognized};
 pub use payload::Payload;
 pub use segment::{FlowKey, Segment};
