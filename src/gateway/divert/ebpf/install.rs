@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aya::programs::tc::SchedClassifierLink;
@@ -13,7 +12,7 @@ use tracing::warn;
 
 use super::EbpfPlan;
 use super::entries::{self, Entries};
-use super::programs::{self, Programs, ProgramsError, Room, Target};
+use super::programs::{self, Programs, ProgramsError, Target};
 use crate::filter::KernelTables;
 use crate::gateway::divert::firewall::Firewalls;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError};
@@ -144,7 +143,7 @@ impl Divert for Installation {
             index: index.map_err(|error| failed(error.into()))?,
             workers: device.queues(),
         };
-        let mut programs = Programs::load(target, Room::of(&plan.tables), plan.on_failure)?;
+        let mut programs = Programs::load(target, programs::ROOM, plan.on_failure)?;
         if device.queues() > 1 {
             device.steer(programs.steering()?).map_err(failed)?;
         }
@@ -169,6 +168,7 @@ impl Divert for Installation {
         mut prepared: Prepared,
     ) -> Result<Self, EbpfError> {
         netlink.set_up_tap(&plan.device).await?;
+        note_size(&plan.tables);
         prepared.programs.enforce(&plan.tables);
         let leave = prepared.programs.attach_leave(&plan.device);
         let leave = leave.map_err(|source| EbpfError::Attach {
@@ -202,16 +202,7 @@ impl Divert for Installation {
         };
         let verdicts = before.verdicts().len();
         let programs = &mut self.prepared.programs;
-        let plan = if programs.room().fits(&plan.tables) {
-            plan
-        } else {
-            warn!(
-                "the policy is several times as large as the one at the start: all packets go to the filter until offramp is \
-                 restarted, which then makes room"
-            );
-            let tables = Arc::new(KernelTables::empty(plan.tables.generation()));
-            EbpfPlan { tables, ..plan }
-        };
+        note_size(&plan.tables);
         programs.enforce(&plan.tables);
         let sums = programs.passed_before(verdicts);
         let last = self.increments(&before, sums);
@@ -353,6 +344,16 @@ impl Installation {
         turn.truncate(MAX_TESTED);
         self.next = turn.last().map_or(0, |(index, _)| index + 1);
         turn
+    }
+}
+
+/// Logs it if the programs have no room for all that a policy forwards for certain.
+fn note_size(tables: &KernelTables) {
+    if tables.is_partial() {
+        warn!(
+            "the policy has more prefixes or rules than the programs have room for: packets to some of them go to the filter, \
+             which costs more, though it could be known that they are forwarded"
+        );
     }
 }
 

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use super::{DivertPlan, DivertSummary};
 use super::{names, netlink};
-use crate::filter::{CompiledPolicy, Generation, KernelTables};
+use crate::filter::{CompiledPolicy, KernelTables};
 use crate::plan::diverted;
 use crate::policy::{DivertScope, FailMode, GatewayOptions};
 
@@ -66,7 +66,7 @@ impl DivertPlan for EbpfPlan {
             DivertScope::All => (KernelTables::empty(policy.generation()), 0),
             DivertScope::Policy | DivertScope::Suspects => {
                 let prefixes = diverted(policy.policy()).prefixes().count();
-                (KernelTables::of(policy), prefixes)
+                (KernelTables::within(programs::ROOM, policy), prefixes)
             }
         };
         let interfaces = policy.policy().vpn.interfaces.iter();
@@ -163,11 +163,10 @@ pub fn try_out(on_failure: FailMode) -> Result<(), EbpfError> {
     if on_failure == FailMode::Closed {
         entries::check_files().map_err(EbpfError::Files)?;
     }
-    let nothing = KernelTables::empty(Generation(0));
     let target = programs::Target {
         index: 1,
         workers: 1,
     };
-    programs::Programs::load(target, programs::Room::of(&nothing), FailMode::Open)?;
+    programs::Programs::load(target, programs::LITTLE_ROOM, FailMode::Open)?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use super::flows::{ClearedFlows, generation_bits};
-use crate::filter::KernelTables;
+use crate::filter::{KernelTables, TableRoom};
 use crate::gateway::host::interfaces::RETURN_MARK;
 use crate::gateway::sys::memory::{SharedMemory, await_programs};
 use crate::gateway::tun::NoteLayout;
@@ -29,20 +29,13 @@ pub(super) struct Programs {
     control: Arc<SharedMemory>,
     interfaces: HashMap<MapData, u32, [u8; 8]>,
     flows: Arc<ClearedFlows>,
-    room: Room,
+    room: TableRoom,
     processors: usize,
     workers: usize,
     /// The half of the rows and counters that is in force.
     half: usize,
     /// True if any are.
     is_enforced: bool,
-}
-
-/// The rows and counters that tables may have, in each of the two halves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
-    pub(super) rows: usize,
-    pub(super) counters: usize,
 }
 
 /// The device that the programs lead packets to.
@@ -126,38 +119,20 @@ fn without_log(text: &str) -> String {
     format!("{said} Verifier: {}", why.unwrap_or_default())
 }
 
-impl Room {
-    /// Room for `tables`, and for a policy that grows: a running gateway has no right to make more.
-    pub(super) fn of(tables: &KernelTables) -> Self {
-        Self {
-            rows: (tables.rows().len() * 4).next_power_of_two().max(4096),
-            counters: (tables.verdicts().len() * 4).next_power_of_two().max(256),
-        }
-    }
-
-    /// Returns `true` if `tables` have room.
-    pub(super) fn fits(self, tables: &KernelTables) -> bool {
-        tables.rows().len() <= self.rows && tables.verdicts().len() < self.counters
-    }
-
-    fn counters_of_processor(self) -> usize {
-        UNJUDGED + 2 * self.counters
-    }
-}
-
 impl Programs {
-    /// Loads the programs for `target`; they pass everything until tables are [put into force](Self::enforce).
+    /// Loads the programs for `target`, with `room` for each of two tables; they pass everything until tables are [put into
+    /// force](Self::enforce).
     ///
     /// # Errors
     /// [`ProgramsError`]: the kernel has no eBPF as needed, or this process may not use it.
     pub(super) fn load(
         target: Target,
-        room: Room,
+        room: TableRoom,
         on_failure: FailMode,
     ) -> Result<Self, ProgramsError> {
         let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?;
         let rows = 2 * room.rows;
-        let counters = processors * room.counters_of_processor();
+        let counters = processors * counters_of_processor(room);
         let patience = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
         let coarse = u32::from(has_coarse_clock());
         let mut loader = EbpfLoader::new();
@@ -167,10 +142,10 @@ impl Programs {
             .override_global("PATIENCE", &patience, true)
             .override_global("COARSE", &coarse, true);
         let workers = target.workers as u32;
-        let counters_of_processor = room.counters_of_processor() as u32;
+        let of_processor = counters_of_processor(room) as u32;
         loader
             .override_global("WORKERS", &workers, true)
-            .override_global("COUNTERS", &counters_of_processor, true)
+            .override_global("COUNTERS", &of_processor, true)
             .map_max_entries("rows", rows as u32)
             .map_max_entries("counters", counters as u32)
             .map_max_entries("interfaces", MAX_INTERFACES);
@@ -220,11 +195,6 @@ impl Programs {
         &self.flows
     }
 
-    /// The room of each half.
-    pub(super) fn room(&self) -> Room {
-        self.room
-    }
-
     /// Notes what a worker notes that has read and written everything.
     #[cfg(test)]
     pub(super) fn settle(&self) {
@@ -244,7 +214,7 @@ impl Programs {
         Ok(steering(&mut self.ebpf)?.fd()?.try_clone()?)
     }
 
-    /// Puts `tables` into force, which [fit](Room::fits). No packet sees a part of them beside a part of others.
+    /// Puts `tables` into force, for which there is room. No packet sees a part of them beside a part of others.
     ///
     /// Returns once no packet is looked up in the tables before.
     pub(super) fn enforce(&mut self, tables: &Arc<KernelTables>) {
@@ -259,13 +229,13 @@ impl Programs {
                 word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
             }
         }
-        for number in 0..self.room.counters {
+        for number in 0..stride(self.room) {
             for word in self.counter(half, number).flatten() {
                 word.store(0, Ordering::Relaxed);
             }
         }
         // The program adds the number of a counter, from 1 on.
-        let first_counter = UNJUDGED + half * self.room.counters;
+        let first_counter = UNJUDGED + half * stride(self.room);
         let in_force = generation_bits(tables.generation())
             | (first_counter as u64) << COUNTER_SHIFT
             | first_row as u64;
@@ -302,7 +272,7 @@ impl Programs {
     }
 
     fn passed_by(&self, half: usize, count: usize) -> Vec<Traffic> {
-        let numbers = 1..=count.min(self.room.counters - 1);
+        let numbers = 1..=count.min(self.room.counters);
         numbers
             .map(|number| sum(self.counter(half, number)))
             .collect()
@@ -324,11 +294,11 @@ impl Programs {
 
     /// Counter `number` of a half, of each processor.
     fn counter(&self, half: usize, number: usize) -> impl Iterator<Item = &[AtomicU64]> {
-        self.of_processors(UNJUDGED + half * self.room.counters + number)
+        self.of_processors(UNJUDGED + half * stride(self.room) + number)
     }
 
     fn of_processors(&self, number: usize) -> impl Iterator<Item = &[AtomicU64]> {
-        let processors = (0..self.processors).map(|it| it * self.room.counters_of_processor());
+        let processors = (0..self.processors).map(|it| it * counters_of_processor(self.room));
         processors.map(move |first| {
             let at = (first + number) * WORDS_OF_COUNTER;
             &self.counters.words()[at..at + WORDS_OF_COUNTER]
@@ -367,6 +337,15 @@ impl Programs {
         // It may have been forgotten already.
         _ = self.interfaces.remove(&index);
     }
+}
+
+/// The counters of one half: those of verdicts have numbers from 1 on.
+fn stride(room: TableRoom) -> usize {
+    room.counters + 1
+}
+
+fn counters_of_processor(room: TableRoom) -> usize {
+    UNJUDGED + 2 * stride(room)
 }
 
 /// The entry program for an interface, and what is noted of it.
@@ -456,6 +435,19 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("program.o");
 const ENTRY_IP: &str = "entry_ip";
 const ENTRY_ETHERNET: &str = "entry_ethernet";
 const LEAVE: &str = "leave";
+
+/// The room for the tables of a policy, whatever it is: a running gateway has no right to make more. The rows of two policies
+/// take 32 MiB of the kernel, and each processor has 128 KiB of counters.
+pub(super) const ROOM: TableRoom = TableRoom {
+    rows: TableRoom::MAX.rows,
+    counters: 4095,
+};
+
+/// The room of programs that are loaded to see if the kernel takes them.
+pub(super) const LITTLE_ROOM: TableRoom = TableRoom {
+    rows: 512,
+    counters: 1,
+};
 
 /// The longest time that a worker may leave a packet unread.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
