@@ -13,6 +13,7 @@ mod site;
 mod support;
 
 mod addresses;
+mod clsact;
 mod datapath;
 mod dns;
 mod drops;

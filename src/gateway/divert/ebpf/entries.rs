@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
@@ -12,7 +13,9 @@ use nix::unistd::{AccessFlags, access};
 use tracing::{debug, info, warn};
 
 use super::EbpfPlan;
-use super::programs::{Headers, Programs, detach_leftovers, has_links};
+use super::attach::detach_leftover;
+use super::programs::{Headers, Programs};
+use super::version::has_links;
 use crate::gateway::divert::bridge_port;
 use crate::gateway::divert::netlink::{Link, LinkKind};
 use crate::policy::FailMode;
@@ -40,10 +43,12 @@ enum Held {
     ByProcess(SchedClassifierLink),
     /// A file: also when the process is killed.
     ByFile(PinnedLink),
+    /// The kernel, on those without links: a filter stays until it is removed.
+    ByKernel(ManuallyDrop<SchedClassifierLink>),
 }
 
 impl Held {
-    /// Takes the link out; the file is removed.
+    /// Takes the link out, which then ends with this process; the file is removed.
     fn release(self) -> Option<SchedClassifierLink> {
         match self {
             Self::ByProcess(link) => Some(link),
@@ -53,6 +58,7 @@ impl Held {
                     .inspect_err(|error| debug!("a pinned link: {error}"));
                 SchedClassifierLink::try_from(link.ok()?).ok()
             }
+            Self::ByKernel(link) => Some(ManuallyDrop::into_inner(link)),
         }
     }
 }
@@ -73,18 +79,18 @@ impl Entries {
 
     /// Attaches the program to those of `links` that the plan names and that lack it, and forgets those that are gone.
     pub(super) fn follow(&mut self, plan: &EbpfPlan, programs: &mut Programs, links: &[Link]) {
-        self.entries.retain(|index, entry| {
-            let stays = links.iter().any(|link| {
+        let stays = |index: &u32, entry: &mut Entry| {
+            links.iter().any(|link| {
                 link.index == *index && link.name == entry.name && plan.is_of_clients(&link.name)
-            });
-            if !stays {
-                programs.forget(*index);
-                let file = pin_of(&entry.name, *index);
-                // Only a closed gateway has one.
-                _ = fs::remove_file(file);
-            }
-            stays
-        });
+            })
+        };
+        let gone = self
+            .entries
+            .extract_if(.., |index, entry| !stays(index, entry));
+        for (index, entry) in gone {
+            programs.forget(index);
+            drop(entry.held.release());
+        }
         let mut before = std::mem::take(&mut self.failed);
         for link in links {
             if plan.is_of_clients(&link.name) && !self.entries.contains_key(&link.index) {
@@ -164,10 +170,8 @@ pub(super) fn remove_leftovers(interfaces: &[String]) {
             Err(error) => warn!("cannot remove {}: {error}", file.display()),
         }
     }
-    if !has_links() {
-        for interface in interfaces {
-            detach_leftovers(interface);
-        }
+    for interface in interfaces {
+        detach_leftover(interface);
     }
 }
 
@@ -181,7 +185,7 @@ fn pinned() -> Vec<PathBuf> {
 /// it cannot be kept so. A kernel without links keeps programs anyway.
 fn pin(link: SchedClassifierLink, file: &Path) -> Option<Held> {
     if !has_links() {
-        return Some(Held::ByProcess(link));
+        return Some(Held::ByKernel(ManuallyDrop::new(link)));
     }
     let link = FdLink::try_from(link).ok()?;
     if let Some(folder) = file.parent() {

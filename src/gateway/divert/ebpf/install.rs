@@ -13,6 +13,7 @@ use tracing::warn;
 use super::EbpfPlan;
 use super::entries::{self, Entries};
 use super::programs::{self, Programs, ProgramsError, Target};
+use super::version::may_change_maps;
 use crate::filter::KernelTables;
 use crate::gateway::divert::firewall::Firewalls;
 use crate::gateway::divert::netlink::{Netlink, NetlinkError};
@@ -99,7 +100,7 @@ impl Divert for Installation {
     /// Before Linux 5.19 a process without CAP_BPF may not even change a map.
     fn capabilities() -> Vec<Capability> {
         let mut kept = vec![Capability::CAP_NET_ADMIN];
-        if !programs::may_change_maps() {
+        if !may_change_maps() {
             kept.push(Capability::CAP_BPF);
         }
         kept

@@ -21,12 +21,14 @@
 //! A worker that reads nothing for a quarter of a second, because it was stopped or hangs, is
 //! noticed by the entry program itself: it passes everything (`on_failure = "open"`) until the worker reads again.
 
+mod attach;
 mod entries;
 mod flows;
 mod install;
 mod programs;
 #[cfg(test)]
 mod tests;
+mod version;
 
 pub use install::{EbpfError, Installation};
 

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, SocketFilter, TcAttachType, tc};
-use aya::util::KernelVersion;
+use aya::programs::tc::{SchedClassifierLink, TcError};
+use aya::programs::{ProgramError, SchedClassifier, SocketFilter};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
+use super::attach::attach;
 use super::flows::{ClearedFlows, generation_bits};
+use super::version::has_coarse_clock;
 use crate::filter::{KernelTables, TableRoom};
 use crate::gateway::host::interfaces::RETURN_MARK;
 use crate::gateway::sys::memory::{SharedMemory, await_programs};
@@ -382,51 +383,6 @@ fn steering(ebpf: &mut Ebpf) -> Result<&mut SocketFilter, ProgramsError> {
         .program_mut("steer")
         .ok_or(ProgramsError::Missing("steer"))?;
     Ok(program.try_into()?)
-}
-
-/// Attaches `program` to what enters at `interface`: by a link that ends with this process, or before Linux 6.6 by a filter
-/// of the interface's queue.
-fn attach(
-    program: &mut SchedClassifier,
-    interface: &str,
-) -> Result<SchedClassifierLink, ProgramsError> {
-    let options = if has_links() {
-        TcAttachOptions::TcxOrder(LinkOrder::first())
-    } else {
-        // One that is there, of others or of a killed process, is an error whose kind differs between kernels; without any,
-        // the attachment fails.
-        _ = tc::qdisc_add_clsact(interface);
-        detach_leftovers(interface);
-        TcAttachOptions::Netlink(NlOptions {
-            priority: 1,
-            ..NlOptions::default()
-        })
-    };
-    let id = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
-    Ok(program.take_link(id)?)
-}
-
-/// Removes programs that a killed process has left at `interface`, on a kernel without links.
-pub(super) fn detach_leftovers(interface: &str) {
-    for name in [ENTRY_IP, ENTRY_ETHERNET] {
-        // Mostly there are none.
-        _ = tc::qdisc_detach_program(interface, TcAttachType::Ingress, name);
-    }
-}
-
-/// True if the kernel has links of programs at interfaces (TCX): Linux 6.6.
-pub(super) fn has_links() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
-}
-
-/// True if programs may read the coarse clock, which costs less: Linux 5.11.
-fn has_coarse_clock() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 11, 0))
-}
-
-/// True if a process without CAP_BPF may change maps that it has open: Linux 5.19.
-pub(super) fn may_change_maps() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 19, 0))
 }
 
 /// The programs, compiled from `program.c` by `build`.
