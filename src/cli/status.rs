@@ -120,6 +120,15 @@ fn report(status: &Status) -> String {
             number::whole(diversion.unread_packets)
         );
     }
+    if let Some(late) = diversion.late.filter(|it| it.interfaces > 0) {
+        _ = writeln!(
+            text,
+            "up before what enters there was judged: {} interfaces, for {} ms at most, {} packets",
+            number::whole(late.interfaces),
+            late.longest_microseconds / 1_000,
+            number::whole(late.packets)
+        );
+    }
     if let Some(flows) = diversion.flows.filter(|it| it.cleared > 0) {
         _ = writeln!(
             text,

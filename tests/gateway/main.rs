@@ -22,6 +22,7 @@ mod firewalls;
 mod flows;
 mod health;
 mod ice;
+mod interfaces;
 mod kernel;
 mod life;
 mod live;

@@ -256,6 +256,9 @@ impl Collector for Scrape {
             "Packets that passed unjudged because a worker did not read them in time.",
             status.diversion.unread_packets,
         )?;
+        if let Some(late) = status.diversion.late {
+            out.late(&late)?;
+        }
         if let Some(flows) = status.diversion.flows {
             out.counter(
                 "cleared_flows",
@@ -424,7 +427,7 @@ const MAX_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MAX_PATTERNS: usize = 8;
 /// Series without labels, or with labels of two values at most.
-const SINGLE_SERIES: usize = 19;
+const SINGLE_SERIES: usize = 22;
 /// Of answers to clients: two kinds, and those suppressed.
 const REJECTION_SERIES: usize = 3;
 /// Series of the drop log, of the capture of drops, and of the log of queries.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::quality::Peer;
-use crate::gateway::divert::{self, DivertSummary, FlowCounts};
+use crate::gateway::divert::{self, DivertSummary, FlowCounts, LateInterfaces};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::reject::Rejector;
 use crate::gateway::resolver::{DnsServer, QueryLog};
@@ -331,6 +331,9 @@ pub struct DiversionStatus {
     /// Flows that pass in the kernel, since the filter has cleared them; `null` for `nftables`.
     #[serde(default)]
     pub flows: Option<FlowsStatus>,
+    /// Interfaces of the VPN that were up before what enters there was judged; `null` for `nftables`, which marks by name.
+    #[serde(default)]
+    pub late: Option<LateStatus>,
     /// The last self-test; `null` if the diversion has none, or it was not made yet.
     #[serde(default)]
     pub self_test: Option<SelfTestStatus>,
@@ -345,6 +348,27 @@ pub struct DiversionStatus {
     /// Changes by other programs that were undone.
     #[serde(default)]
     pub repairs: Repairs,
+}
+
+/// Interfaces of the VPN that have come since the start, and were up before their program was attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateStatus {
+    /// How many.
+    pub interfaces: u64,
+    /// The packets that had entered there by then: unjudged, or stopped under `on_failure = "closed"`.
+    pub packets: u64,
+    /// The longest time that one was up, from when the gateway heard of it, in microseconds.
+    pub longest_microseconds: u64,
+}
+
+impl From<LateInterfaces> for LateStatus {
+    fn from(late: LateInterfaces) -> Self {
+        Self {
+            interfaces: late.count,
+            packets: late.packets,
+            longest_microseconds: u64::try_from(late.longest.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// The outcome of a self-test: packets of the gateway that enter at the interfaces as clients' would.
@@ -438,6 +462,7 @@ impl DiversionStatus {
             kind: String::new(),
             bypassed: false,
             unread_packets: 0,
+            late: None,
             flows: None,
             self_test: None,
             scope: scope.to_owned(),

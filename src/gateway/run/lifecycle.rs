@@ -275,7 +275,7 @@ impl<D: Divert> Gateway<D> {
                 _ = self.signals.hang_up.recv() => self.ask_for_policy(ReloadTrigger::Signal),
                 () = self.watch.changed() => self.ask_for_policy(ReloadTrigger::FileChange),
                 loaded = self.loader.loaded() => self.take(loaded).await,
-                change = self.links.next() => self.follow(change).await,
+                (change, heard) = self.links.next() => self.follow(change, heard).await,
                 () = self.own.settled() => self.compare_addresses(),
                 asked = self.control.asked() => self.obey(asked).await,
                 questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
@@ -410,14 +410,14 @@ impl<D: Divert> Gateway<D> {
     }
 
     /// Keeps the diversion complete when interfaces come and go.
-    async fn follow(&mut self, change: LinkChange) {
+    async fn follow(&mut self, change: LinkChange, heard: Instant) {
         let link = match change {
             LinkChange::Addresses => return self.own.note(),
             LinkChange::Overrun => None,
             LinkChange::Up(name) => Some((name, true)),
             LinkChange::Down(name) | LinkChange::Gone(name) => Some((name, false)),
         };
-        if let Err(error) = self.divert.follow().await {
+        if let Err(error) = self.divert.follow(heard).await {
             error!("traffic is not diverted as it should be: {error}");
         }
         let Some((name, is_on)) = link else {

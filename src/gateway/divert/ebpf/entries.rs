@@ -77,8 +77,14 @@ impl Entries {
         failed.map(|(name, why)| (name.as_str(), why.as_str()))
     }
 
-    /// Attaches the program to those of `links` that the plan names and that lack it, and forgets those that are gone.
-    pub(super) fn follow(&mut self, plan: &EbpfPlan, programs: &mut Programs, links: &[Link]) {
+    /// Attaches the program to those of `links` that the plan names and that lack it, which it returns, and forgets those that
+    /// are gone.
+    pub(super) fn follow<'l>(
+        &mut self,
+        plan: &EbpfPlan,
+        programs: &mut Programs,
+        links: &'l [Link],
+    ) -> Vec<&'l Link> {
         let stays = |index: &u32, entry: &mut Entry| {
             links.iter().any(|link| {
                 link.index == *index && link.name == entry.name && plan.is_of_clients(&link.name)
@@ -92,12 +98,15 @@ impl Entries {
             drop(entry.held.release());
         }
         let mut before = std::mem::take(&mut self.failed);
+        let mut attached = Vec::new();
         for link in links {
             if plan.is_of_clients(&link.name) && !self.entries.contains_key(&link.index) {
                 let known = before.remove(&link.name);
                 self.attach(plan, programs, link, known.as_deref());
+                attached.extend(self.entries.contains_key(&link.index).then_some(link));
             }
         }
+        attached
     }
 
     /// Attaches the program to `link`; `known` is the reason why that failed before.

@@ -20,10 +20,14 @@
 //!
 //! A worker that reads nothing for a quarter of a second, because it was stopped or hangs, is
 //! noticed by the entry program itself: it passes everything (`on_failure = "open"`) until the worker reads again.
+//!
+//! Under `on_failure = "closed"` a table of nftables, the one exception, stops what enters from an interface of the VPN that
+//! has no program, because it has just appeared or the gateway is away (`guard`).
 
 mod attach;
 mod entries;
 mod flows;
+mod guard;
 mod install;
 mod programs;
 #[cfg(test)]
@@ -148,6 +152,12 @@ impl fmt::Display for EbpfPlan {
                 out,
                 "# files in {} keep them attached if the process is killed",
                 entries::FOLDER
+            )?;
+            writeln!(
+                out,
+                "\n# drops what enters from interfaces without a program; `served` has the indexes of those with one\n\
+                 nft -f - <<'END'\n{}END\n",
+                guard::table(&self.interfaces, std::iter::empty())
             )?;
         }
         writeln!(

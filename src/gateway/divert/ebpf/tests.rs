@@ -347,6 +347,8 @@ fn an_interface_that_takes_no_program_is_a_failure_until_it_is_gone() {
         name: "nowhere0".to_owned(),
         kind: LinkKind::Ip,
         is_bridge_port: false,
+        is_up: true,
+        received: 0,
     };
     let mut entries = Entries::default();
     entries.follow(&plan, &mut programs, &[link]);

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::gateway::report::status::{
-    DnsStatus, HistogramStatus, MediaStatus, QualityStatus, RejectionStatus, Reloads,
+    DnsStatus, HistogramStatus, LateStatus, MediaStatus, QualityStatus, RejectionStatus, Reloads,
 };
 use crate::gateway::tun::quality::{JITTER_BOUNDS, LOSS_BOUNDS};
 use crate::packet::media::Evidence;
@@ -40,6 +40,25 @@ impl Families<'_, '_> {
             "policy_generation",
             "Generation of the policy in force: 1 from the start, one more with each reload that is taken.",
             generation,
+        )
+    }
+
+    /// Writes the interfaces that were up before what enters there was judged.
+    pub(super) fn late(&mut self, late: &LateStatus) -> fmt::Result {
+        self.counter(
+            "late_interfaces",
+            "Interfaces of the VPN that were up before their program was attached.",
+            late.interfaces,
+        )?;
+        self.counter(
+            "late_packets",
+            "Packets that had entered there by then: not judged, or stopped where the gateway fails closed.",
+            late.packets,
+        )?;
+        self.gauge(
+            "late_interface_longest_seconds",
+            "The longest time that such an interface was up, from when the gateway heard of it.",
+            millionths(late.longest_microseconds),
         )
     }
 

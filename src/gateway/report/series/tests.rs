@@ -4,8 +4,9 @@ use super::*;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
     BucketStatus, DeviceStatus, DiversionStatus, EvidenceStatus, FindingStatus, FlowsStatus,
-    HistogramStatus, InterfaceStatus, LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus,
-    RejectionStatus, Reloads, Repairs, SelfTestStatus, StreamGroupStatus, VerdictStatus,
+    HistogramStatus, InterfaceStatus, LateStatus, LatencyStatus, MediaStatus, OutcomeStatus,
+    QualityStatus, RejectionStatus, Reloads, Repairs, SelfTestStatus, StreamGroupStatus,
+    VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -76,6 +77,11 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 kind: "ebpf".to_owned(),
                 bypassed: false,
                 unread_packets: 7,
+                late: Some(LateStatus {
+                    interfaces: 2,
+                    packets: 21,
+                    longest_microseconds: 2_500,
+                }),
                 flows: Some(FlowsStatus {
                     cleared: 12,
                     evicted: 1,

@@ -8,7 +8,7 @@ use crate::gateway::report::metrics::{Questions, Readiness};
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, FindingStatus, FlowsStatus,
-    MediaStatus, QualityStatus, RejectionStatus, RuleStatus, Status, VerdictStatus,
+    LateStatus, MediaStatus, QualityStatus, RejectionStatus, RuleStatus, Status, VerdictStatus,
 };
 
 impl<D: Divert> Gateway<D> {
@@ -60,6 +60,7 @@ impl<D: Divert> Gateway<D> {
                 kind: D::NAME.to_owned(),
                 bypassed: self.bypassed,
                 unread_packets: self.divert.unread().packets,
+                late: self.divert.late().map(LateStatus::from),
                 flows: self.divert.flows().map(FlowsStatus::from),
                 self_test: self.self_test.clone(),
                 ..DiversionStatus::new(&summary, &present, &self.repairs)
