@@ -89,6 +89,13 @@ fn report(status: &Status) -> String {
     if let Some(why) = &reloads.last_error {
         _ = writeln!(text, "the last one was refused:\n{}", why.trim_end());
     }
+    if let Some(gap) = &status.enforcement.gap {
+        _ = writeln!(
+            text,
+            "NOT ENFORCED: {gap}; {} packets would have been dropped, and were forwarded",
+            number::whole(status.enforcement.packets)
+        );
+    }
     let diversion = &status.diversion;
     let diverted = match diversion.scope.as_str() {
         "all" => "all packets from the VPN".to_owned(),

@@ -17,6 +17,7 @@ mod clsact;
 mod datapath;
 mod dns;
 mod drops;
+mod enforcement;
 mod faults;
 mod firewalls;
 mod flows;

@@ -16,7 +16,7 @@ use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
 use crate::packet::media::{By, Evidence};
 use crate::packet::reject::RejectionKind;
-use crate::policy::{DivertScope, FailMode};
+use crate::policy::{DivertScope, Enforcement, FailMode};
 use crate::verdict::{Action, Reason, RuleKind};
 use crate::verify::Finding;
 
@@ -35,6 +35,9 @@ pub struct Status {
     pub generation: u64,
     /// Outcomes of later policies.
     pub reloads: Reloads,
+    /// Whether the policy takes effect, for whom, and what it did not drop.
+    #[serde(default)]
+    pub enforcement: EnforcementStatus,
     /// The traffic diverted.
     pub diversion: DiversionStatus,
     /// The filter's own device.
@@ -367,6 +370,28 @@ impl From<LateInterfaces> for LateStatus {
             interfaces: late.count,
             packets: late.packets,
             longest_microseconds: u64::try_from(late.longest.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The clients for whom the policy takes effect.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EnforcementStatus {
+    /// What is not enforced, in words; `null` if everything is.
+    pub gap: Option<String>,
+    /// Packets that were forwarded since the start, though their verdict is "drop".
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl EnforcementStatus {
+    /// Describes it; `spared` is the traffic that was forwarded, though its verdict is "drop".
+    pub fn new(enforcement: &Enforcement, spared: Traffic) -> Self {
+        Self {
+            gap: enforcement.gap(),
+            packets: spared.packets,
+            bytes: spared.bytes,
         }
     }
 }

@@ -238,6 +238,7 @@ impl<D: Divert> Gateway<D> {
         if gateway.reloads.last_error.is_none() {
             gateway.keep(files, fingerprint);
         }
+        gateway.warn_of_gap();
         gateway.report_ready();
         Ok(gateway)
     }
@@ -249,10 +250,22 @@ impl<D: Divert> Gateway<D> {
             self.name,
             self.published.generation().0
         );
+        if let Some(gap) = self.published.enforcement().gap() {
+            status.push_str(&format!("; {gap}"));
+        }
         if self.reloads.last_error.is_some() {
             status.push_str("; what the file says now is refused");
         }
         self.manager.tell(Notice::Ready { status: &status });
+    }
+
+    /// Logs it if the policy in force does not take effect for every client.
+    pub(super) fn warn_of_gap(&self) {
+        if let Some(gap) = self.published.enforcement().gap() {
+            warn!(
+                "{gap}: what would be dropped, answered or hidden otherwise is counted and logged, and passes"
+            );
+        }
     }
 
     /// Serves until SIGTERM or SIGINT, or until a worker ends.
