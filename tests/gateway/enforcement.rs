@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::site::plain::{CLIENT, DNS, MEDIA, OFFICE, OFFICE6, PlainSite, policy};
 use crate::site::{in_sandbox, poll};
+use crate::support::program;
 
 /// A client for whom a pilot is not.
 const OTHER_CLIENT: &str = "172.16.1.11";
@@ -105,6 +106,13 @@ fn what_would_be_dropped_passes_in_order_and_is_told_of_until_the_policy_is_enfo
         reload(&site, &format!("enforce = false\n{common}"));
         site.send(OFFICE, MEDIA, 1, 100);
         assert!(media.recv(&mut [0; 256]).is_ok(), "it passes again");
+        let file = site.folder.path("policy.toml");
+        let mut verify = program(&["verify", &file, "--live", "gateway", "--json"]);
+        let found = site.concentrator.run(&mut verify).json();
+        let gap = "the policy is not enforced (gateway.enforce = false)";
+        let mut findings = found["findings"].as_array().expect("a list").iter();
+        let is_leak = findings.any(|it| it["code"] == "LEAK" && it["what"] == gap);
+        assert!(is_leak, "{found}");
         assert_eq!(gateway.terminate().code(), Some(0));
     });
 }

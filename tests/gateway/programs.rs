@@ -259,7 +259,7 @@ fn a_reload_from_ten_to_two_hundred_thousand_prefixes_lets_nothing_pass_and_lose
                 let socket = site.socket_to(OFFICE);
                 let mut sent = 0_u32;
                 while !is_over.load(Ordering::Relaxed) {
-                    let length = if sent % 2 == 0 { 100 } else { LARGE };
+                    let length = if sent.is_multiple_of(2) { 100 } else { LARGE };
                     let mut datagram = vec![7; length];
                     datagram[..4].copy_from_slice(&sent.to_be_bytes());
                     socket.send_to(&datagram, (OFFICE, DNS)).expect("a route");

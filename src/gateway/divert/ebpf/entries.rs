@@ -40,25 +40,25 @@ struct Entry {
 #[derive(Debug)]
 enum Held {
     /// This process.
-    ByProcess(SchedClassifierLink),
+    Process(SchedClassifierLink),
     /// A file: also when the process is killed.
-    ByFile(PinnedLink),
+    File(PinnedLink),
     /// The kernel, on those without links: a filter stays until it is removed.
-    ByKernel(ManuallyDrop<SchedClassifierLink>),
+    Kernel(ManuallyDrop<SchedClassifierLink>),
 }
 
 impl Held {
     /// Takes the link out, which then ends with this process; the file is removed.
     fn release(self) -> Option<SchedClassifierLink> {
         match self {
-            Self::ByProcess(link) => Some(link),
-            Self::ByFile(pinned) => {
+            Self::Process(link) => Some(link),
+            Self::File(pinned) => {
                 let link = pinned
                     .unpin()
                     .inspect_err(|error| debug!("a pinned link: {error}"));
                 SchedClassifierLink::try_from(link.ok()?).ok()
             }
-            Self::ByKernel(link) => Some(ManuallyDrop::into_inner(link)),
+            Self::Kernel(link) => Some(ManuallyDrop::into_inner(link)),
         }
     }
 }
@@ -122,11 +122,11 @@ impl Entries {
             return;
         };
         let file = pin_of(&link.name, link.index);
-        let before = PinnedLink::from_pin(&file).ok().map(Held::ByFile);
+        let before = PinnedLink::from_pin(&file).ok().map(Held::File);
         let before = before.and_then(Held::release);
         let attached = programs.attach_entry(&link.name, link.index, headers, before);
         let held = match (attached, plan.on_failure) {
-            (Ok(link), FailMode::Open) => Ok(Some(Held::ByProcess(link))),
+            (Ok(link), FailMode::Open) => Ok(Some(Held::Process(link))),
             (Ok(link), FailMode::Closed) => Ok(pin(link, &file)),
             (Err(error), _) => Err(error),
         };
@@ -134,7 +134,7 @@ impl Entries {
             // What could not be kept by a file is attached once more.
             Ok(None) => {
                 let attached = programs.attach_entry(&link.name, link.index, headers, None);
-                attached.map(Held::ByProcess)
+                attached.map(Held::Process)
             }
             Ok(Some(held)) => Ok(held),
             Err(error) => Err(error),
@@ -194,7 +194,7 @@ fn pinned() -> Vec<PathBuf> {
 /// it cannot be kept so. A kernel without links keeps programs anyway.
 fn pin(link: SchedClassifierLink, file: &Path) -> Option<Held> {
     if !has_links() {
-        return Some(Held::ByKernel(ManuallyDrop::new(link)));
+        return Some(Held::Kernel(ManuallyDrop::new(link)));
     }
     let link = FdLink::try_from(link).ok()?;
     if let Some(folder) = file.parent() {
@@ -202,7 +202,7 @@ fn pin(link: SchedClassifierLink, file: &Path) -> Option<Held> {
         _ = fs::create_dir(folder);
     }
     match link.pin(file) {
-        Ok(pinned) => Some(Held::ByFile(pinned)),
+        Ok(pinned) => Some(Held::File(pinned)),
         Err(error) => {
             warn!(
                 "gateway.on_failure = \"closed\" does not hold if the process is killed: {}: {error}; mount the BPF file \
