@@ -215,6 +215,10 @@ fn answers_as_text(policy: &Policy, question: &Question, explanation: &Explanati
         if let Some(kind) = answered_by(policy, question, answer) {
             _ = write!(because, "; answered by {}", kind.name());
         }
+        if !is_enforced(policy, question, answer) {
+            let gap = policy.gateway.enforcement.gap().unwrap_or_default();
+            _ = write!(because, "; NOT ENFORCED, the gateway forwards it: {gap}");
+        }
         _ = writeln!(text, "{ports}{style}{verdict}{style:#}: {because}");
     }
     text
@@ -239,9 +243,16 @@ fn sets_as_text(policy: &Policy, question: &Question, explanation: &Explanation<
     text
 }
 
+/// False if a running gateway counts a packet as dropped, and forwards it.
+fn is_enforced(policy: &Policy, question: &Question, answer: &Answer<'_>) -> bool {
+    answer.verdict.action == Action::Forward || policy.gateway.enforcement.is_for(question.from)
+}
+
 /// The answer that the client gets from a running gateway.
 fn answered_by(policy: &Policy, question: &Question, answer: &Answer<'_>) -> Option<RejectionKind> {
-    let protocol = question.protocol?;
+    let protocol = question
+        .protocol
+        .filter(|_| is_enforced(policy, question, answer))?;
     rejection_kind(
         policy.filter.reject,
         answer.verdict,
@@ -344,6 +355,7 @@ fn as_json(
             "ports": { "first": it.ports.first(), "last": it.ports.last() },
             "verdict": it.verdict.action.to_string(),
             "reason": it.verdict.reason.name(),
+            "enforced": is_enforced(policy, question, it),
             "answered_by": answered_by(policy, question, it).map(RejectionKind::word),
             "evidence": it.verdict.media.map(|it| it.evidence.word()),
             "rule": it.rule.map(|rule| json!({ "name": rule.name, "line": rule.line })),

@@ -89,6 +89,13 @@ fn report(status: &Status) -> String {
     if let Some(why) = &reloads.last_error {
         _ = writeln!(text, "the last one was refused:\n{}", why.trim_end());
     }
+    if let Some(gap) = &status.enforcement.gap {
+        _ = writeln!(
+            text,
+            "NOT ENFORCED: {gap}; {} packets would have been dropped, and were forwarded",
+            number::whole(status.enforcement.packets)
+        );
+    }
     let diversion = &status.diversion;
     let diverted = match diversion.scope.as_str() {
         "all" => "all packets from the VPN".to_owned(),
@@ -118,6 +125,15 @@ fn report(status: &Status) -> String {
             text,
             "passed unjudged, since a worker did not read them in time: {} packets",
             number::whole(diversion.unread_packets)
+        );
+    }
+    if let Some(late) = diversion.late.filter(|it| it.interfaces > 0) {
+        _ = writeln!(
+            text,
+            "up before what enters there was judged: {} interfaces, for {} ms at most, {} packets",
+            number::whole(late.interfaces),
+            late.longest_microseconds / 1_000,
+            number::whole(late.packets)
         );
     }
     if let Some(flows) = diversion.flows.filter(|it| it.cleared > 0) {

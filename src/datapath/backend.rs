@@ -36,6 +36,11 @@ pub trait Judgement {
     /// record do not count.
     fn count(&mut self, _verdict: Verdict, _traffic: Traffic) {}
 
+    /// Returns `true` if `packet` of the batch, whose verdict is "drop", is to be forwarded all the same, and takes note of it.
+    fn spares(&mut self, _packet: Received<'_>, _traffic: Traffic) -> bool {
+        false
+    }
+
     /// Takes note that `packet` of the batch was dropped; `frame` is the same behind the headers of its device.
     fn dropped(&mut self, _verdict: Verdict, _packet: Received<'_>, _frame: &[u8]) {}
 }

@@ -168,6 +168,7 @@ fn every_word_of_a_choice_is_printed_as_it_was_read() {
             | Kind::Texts(_)
             | Kind::Integer(..)
             | Kind::Integers(..)
+            | Kind::Boolean
             | Kind::Tables(_) => continue,
         };
         for word in words {
@@ -233,9 +234,12 @@ fn the_bounds_of_a_number_are_those_of_the_reader() {
         };
         let bounds = match case.key.kind {
             Kind::Integer(first, last) | Kind::Integers(first, last) => (first, last),
-            Kind::Text(_) | Kind::Texts(_) | Kind::Word(_) | Kind::Words(_) | Kind::Tables(_) => {
-                continue;
-            }
+            Kind::Text(_)
+            | Kind::Texts(_)
+            | Kind::Word(_)
+            | Kind::Words(_)
+            | Kind::Boolean
+            | Kind::Tables(_) => continue,
         };
         for outside in [bounds.0 - 1, bounds.1 + 1] {
             let text = case.policy(Some(&list(outside)));

@@ -67,6 +67,7 @@ fn type_of(key: &Key) -> String {
         Kind::Words(words) => format!("array of strings: {}", quoted(words())),
         Kind::Integer(first, last) => format!("integer, {first} to {last}"),
         Kind::Integers(first, last) => format!("array of integers, {first} to {last}"),
+        Kind::Boolean => "`true` or `false`".to_owned(),
         Kind::Tables(table) => format!("array of tables: [`{}`](#{})", table.name, table.name),
     }
 }

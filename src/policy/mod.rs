@@ -50,7 +50,9 @@ pub use section::dns::{Canary, DnsOptions};
 pub use section::endpoint::{Endpoint, FirewallProfile, InterfaceType};
 pub use section::feed::{EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, WidePrefixes};
 pub use section::filter::{FilterOptions, LeakedPublic, Reject, UnknownSource};
-pub use section::gateway::{DiversionChoice, DivertScope, FailMode, GatewayOptions, MarkBits};
+pub use section::gateway::{
+    DiversionChoice, DivertScope, Enforcement, FailMode, GatewayOptions, MarkBits,
+};
 pub use section::media::{MediaMatch, MediaOptions};
 pub use section::public::{PublicService, SrvRecord};
 pub use section::routes::{RouteOptions, TunnelMode};

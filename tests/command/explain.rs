@@ -456,6 +456,48 @@ fn what_is_sent_to_the_gateway_itself_passes_where_its_address_is_given() {
 }
 
 #[test]
+fn it_says_which_drops_are_not_enforced() {
+    let folder = Folder::new("not_enforced");
+    let answer = |gateway: &str, from: &str, to: &str| {
+        let policy = format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n\
+             [filter]\nreject = \"tcp\"\n[gateway]\n{gateway}\n"
+        );
+        let policy = folder.write("policy.toml", policy);
+        let json = explain_json(&policy, from, to, "tcp");
+        let answer = json["answers"][0].clone();
+        assert_eq!(answer["verdict"] == "drop", to.ends_with("50020"));
+        (explain(&policy, from, to, "tcp"), answer)
+    };
+    let media = "10.20.0.7:50020";
+    for (gateway, gap) in [
+        (
+            "enforce = false",
+            "the policy is not enforced (gateway.enforce = false)",
+        ),
+        (
+            "pilot = [\"172.16.1.16/28\"]",
+            "the policy is enforced for 172.16.1.16/28 only (gateway.pilot)",
+        ),
+    ] {
+        let (text, answer) = answer(gateway, "172.16.1.10", media);
+        let wanted = format!("; NOT ENFORCED, the gateway forwards it: {gap}\n");
+        assert!(text.contains(&wanted), "{text}");
+        assert_eq!(answer["enforced"], false);
+        assert_eq!(answer["answered_by"], Value::Null);
+    }
+    for (gateway, from, to) in [
+        ("", "172.16.1.10", media),
+        ("pilot = [\"172.16.1.0/28\"]", "172.16.1.10", media),
+        ("enforce = false", "172.16.1.10", "10.20.0.7:53"),
+    ] {
+        let (text, answer) = answer(gateway, from, to);
+        assert!(!text.contains("NOT ENFORCED"), "{text}");
+        assert_eq!(answer["enforced"], true);
+    }
+}
+
+#[test]
 fn it_says_which_drops_are_answered() {
     let folder = Folder::new("answered");
     let answer = |reject: &str, protocol: &str, payload: &str| {

@@ -14,14 +14,17 @@ mod support;
 
 mod addresses;
 mod bulk;
+mod clsact;
 mod datapath;
 mod dns;
 mod drops;
+mod enforcement;
 mod faults;
 mod firewalls;
 mod flows;
 mod health;
 mod ice;
+mod interfaces;
 mod kernel;
 mod life;
 mod live;

@@ -1,7 +1,10 @@
 //! The diversion by eBPF: beside the firewalls of others, while its process is stopped, and when others interfere.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::UdpSocket;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -203,6 +206,101 @@ fn a_bypass_passes_everything_and_says_so_until_it_is_off() {
         site.offramp(&["bypass", "off", "--control", &socket])
             .success();
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+/// `count` prefixes that share few bytes, so that tables of them are large.
+fn scattered(count: usize) -> BTreeSet<[u8; 3]> {
+    let mut random = 1_u64;
+    let mut prefixes = BTreeSet::new();
+    while prefixes.len() < count {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let [a, b, c, ..] = random.to_be_bytes();
+        prefixes.insert([11 + a % 64, b, c]);
+    }
+    prefixes
+}
+
+#[test]
+fn a_reload_from_ten_to_two_hundred_thousand_prefixes_lets_nothing_pass_and_loses_nothing() {
+    const LARGE: usize = 4_000; // fragments, which are always judged
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("many_prefixes");
+        let with = |count| {
+            let prefixes = scattered(count).into_iter();
+            let prefixes: Vec<String> = prefixes
+                .map(|[a, b, c]| format!("{a}.{b}.{c}.0/24"))
+                .collect();
+            let feed = site.folder.write("branches.txt", prefixes.join("\n"));
+            let text = plain::policy(&site.folder, "divert = \"suspects\"");
+            let feed = format!(
+                "[[feed]]\nname = \"branches\"\nfile = \"{feed}\"\nformat = \"prefixes\"\n"
+            );
+            site.folder.write("policy.toml", text + &feed);
+        };
+        with(10);
+        let mut gateway = site.start_again("gateway.log");
+        let receive = |port: u16| {
+            let socket = site
+                .corporate
+                .enter(|| UdpSocket::bind((OFFICE, port)).expect("a free port"));
+            socket
+                .set_read_timeout(Some(Duration::from_millis(300)))
+                .expect("a duration");
+            socket
+        };
+        let (good, media) = (receive(DNS), receive(MEDIA));
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                let socket = site.socket_to(OFFICE);
+                let mut sent = 0_u32;
+                while !is_over.load(Ordering::Relaxed) {
+                    let length = if sent.is_multiple_of(2) { 100 } else { LARGE };
+                    let mut datagram = vec![7; length];
+                    datagram[..4].copy_from_slice(&sent.to_be_bytes());
+                    socket.send_to(&datagram, (OFFICE, DNS)).expect("a route");
+                    socket.send_to(&datagram, (OFFICE, MEDIA)).expect("a route");
+                    sent += 1;
+                    thread::sleep(Duration::from_millis(1));
+                }
+                sent
+            });
+            let receiver = scope.spawn(|| {
+                let mut seen = 0_u32;
+                let mut buffer = [0; LARGE];
+                while good.recv(&mut buffer).is_ok() {
+                    seen += 1;
+                }
+                seen
+            });
+            thread::sleep(Duration::from_millis(300));
+            with(200_000);
+            gateway.signal("HUP");
+            gateway.wait_for_log("reloaded: ");
+            thread::sleep(Duration::from_millis(300));
+            is_over.store(true, Ordering::Relaxed);
+            let sent = sender.join().expect("it sends");
+            assert_eq!(receiver.join().expect("it receives"), sent, "all arrive");
+            println!("{sent} datagrams to each port");
+        });
+        assert!(media.recv(&mut [0; LARGE]).is_err(), "media passed");
+
+        // The programs pass again what is certain.
+        let judged = || {
+            let judged = site.status()["device"]["judged"][0].as_u64();
+            judged.expect("a number")
+        };
+        let (judged_before, forwarded) = (judged(), site.count("forward", "default"));
+        site.send(OFFICE, DNS, 1_000, 100);
+        poll("the packets to be counted", || {
+            (site.count("forward", "default") >= forwarded + 1_000).then_some(())
+        });
+        let judged = judged() - judged_before;
+        assert!(judged < 100, "{judged} packets are judged");
         assert_eq!(gateway.terminate().code(), Some(0));
     });
 }

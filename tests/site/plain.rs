@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use offramp::gateway::testbed::traffic::serve_udp;
@@ -17,6 +18,8 @@ pub struct PlainSite {
     pub concentrator: Host,
     pub corporate: Host,
     pub folder: Folder,
+    /// The older version that gateways take the kernel for, if any.
+    pub kernel: Option<&'static str>,
 }
 
 pub const CLIENT: &str = "172.16.1.10";
@@ -54,6 +57,7 @@ impl PlainSite {
             concentrator: Host::new("concentrator"),
             corporate: Host::new("corporate"),
             folder: Folder::new(name),
+            kernel: None,
         };
         site.concentrator.ip("
             link add tun0 type veth peer name tun0 netns client
@@ -102,13 +106,19 @@ impl PlainSite {
             &self.concentrator,
             "offramp run",
             self.folder.path(log),
-            &mut program(&["run", &self.folder.path("policy.toml")]),
+            &mut self.program(&["run", &self.folder.path("policy.toml")]),
         )
+    }
+
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut program = program(arguments);
+        program.envs(self.kernel.map(|version| ("OFFRAMP_KERNEL", version)));
+        program
     }
 
     /// Runs the program on the concentrator.
     pub fn offramp(&self, arguments: &[&str]) -> Ended {
-        self.concentrator.run(&mut program(arguments))
+        self.concentrator.run(&mut self.program(arguments))
     }
 
     /// Returns the status of the running gateway.

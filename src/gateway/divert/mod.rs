@@ -19,6 +19,7 @@ use std::fmt;
 use std::io;
 use std::net::UdpSocket;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use caps::Capability;
 
@@ -137,11 +138,11 @@ pub trait Divert: Sized + 'static {
     /// Returns the traffic that the kernel has forwarded by verdicts of the plan in force since it was asked last.
     fn passed(&self) -> Vec<(Verdict, Traffic)>;
 
-    /// Takes note that interfaces may have come or gone.
+    /// Takes note that interfaces may have come or gone; the kernel has told so at the time `heard`.
     ///
     /// # Errors
     /// [`Divert::Error`].
-    async fn follow(&mut self) -> Result<(), Self::Error>;
+    async fn follow(&mut self, heard: Instant) -> Result<(), Self::Error>;
 
     /// Replaces the plan; traffic that both plans divert is diverted without a gap. Returns what [`Divert::passed`] would
     /// have returned last of the plan before.
@@ -169,6 +170,9 @@ pub trait Divert: Sized + 'static {
 
     /// Packets that passed without a verdict since the start, because a worker did not read them in time.
     fn unread(&self) -> Traffic;
+
+    /// Interfaces that were up before what enters there was judged; `None` if a diversion of this kind need not attach to them.
+    fn late(&self) -> Option<LateInterfaces>;
 
     /// Flows that the kernel passes since the filter has cleared them; `None` if a diversion of this kind asks every time.
     fn flows(&self) -> Option<FlowCounts>;
@@ -205,6 +209,17 @@ pub struct FlowCounts {
     pub cleared: u64,
     /// Of these: judged again before they had lapsed, for lack of room.
     pub evicted: u64,
+}
+
+/// Interfaces of the VPN that have come since the start and were up before what enters there was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LateInterfaces {
+    /// How many.
+    pub count: u64,
+    /// The packets that had entered there.
+    pub packets: u64,
+    /// The longest time that an interface was up, from when the gateway heard of it.
+    pub longest: Duration,
 }
 
 /// A plan in numbers and names, for status, logs and link changes.

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::gateway::host::addresses::IPV4_DUMMY;
 use crate::verify::Finding;
@@ -56,11 +58,11 @@ pub enum LinkChange {
 
 /// Reports changes of interfaces and of their addresses as they happen.
 pub struct LinkChanges {
-    messages: Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Unpin>,
+    changes: UnboundedReceiver<(LinkChange, Instant)>,
 }
 
 impl LinkChanges {
-    /// Starts to listen, as a task of the calling tokio runtime.
+    /// Starts to listen, as tasks of the calling tokio runtime.
     ///
     /// # Errors
     /// The kernel has no rtnetlink socket for us.
@@ -70,40 +72,51 @@ impl LinkChanges {
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv6Ifaddr,
         ];
-        let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+        let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
         tokio::spawn(connection);
-        Ok(Self {
-            messages: Box::new(messages.map(|(message, _)| message)),
-        })
+        let (sender, changes) = unbounded_channel();
+        // By itself, so that each change has the time when it was heard of, whatever control is busy with.
+        tokio::spawn(async move {
+            while let Some((message, _)) = messages.next().await {
+                if let Some(change) = LinkChange::of(message)
+                    && sender.send((change, Instant::now())).is_err()
+                {
+                    break;
+                }
+            }
+        });
+        Ok(Self { changes })
     }
 
-    /// Waits for the next change.
-    pub async fn next(&mut self) -> LinkChange {
-        loop {
-            let Some(message) = self.messages.next().await else {
-                // The socket has failed: no more changes are reported.
-                return std::future::pending().await;
-            };
-            let message = match message.payload {
-                NetlinkPayload::InnerMessage(message) => message,
-                NetlinkPayload::Overrun(_) => return LinkChange::Overrun,
-                _ => continue,
-            };
-            let (link, change): (_, fn(String) -> LinkChange) = match message {
-                RouteNetlinkMessage::DelLink(link) => (link, LinkChange::Gone),
-                RouteNetlinkMessage::NewLink(link) if link.header.flags.contains(LinkFlags::Up) => {
-                    (link, LinkChange::Up)
-                }
-                RouteNetlinkMessage::NewLink(link) => (link, LinkChange::Down),
-                RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => {
-                    return LinkChange::Addresses;
-                }
-                _ => continue,
-            };
-            if let Some(name) = name_of(&link) {
-                return change(name);
-            }
+    /// Waits for the next change; returns the time when it was heard of, too.
+    pub async fn next(&mut self) -> (LinkChange, Instant) {
+        match self.changes.recv().await {
+            Some(change) => change,
+            // The socket has failed: no more changes are reported.
+            None => std::future::pending().await,
         }
+    }
+}
+
+impl LinkChange {
+    fn of(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Self> {
+        let message = match message.payload {
+            NetlinkPayload::InnerMessage(message) => message,
+            NetlinkPayload::Overrun(_) => return Some(Self::Overrun),
+            _ => return None,
+        };
+        let (link, change): (_, fn(String) -> Self) = match message {
+            RouteNetlinkMessage::DelLink(link) => (link, Self::Gone),
+            RouteNetlinkMessage::NewLink(link) if link.header.flags.contains(LinkFlags::Up) => {
+                (link, Self::Up)
+            }
+            RouteNetlinkMessage::NewLink(link) => (link, Self::Down),
+            RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => {
+                return Some(Self::Addresses);
+            }
+            _ => return None,
+        };
+        name_of(&link).map(change)
     }
 }
 
@@ -239,6 +252,10 @@ pub struct Link {
     pub kind: LinkKind,
     /// True if it is a port of a bridge, whose packets it then is.
     pub is_bridge_port: bool,
+    /// True if it is up.
+    pub is_up: bool,
+    /// The packets that have entered there.
+    pub received: u64,
 }
 
 /// The headers that packets of an interface begin with (`ARPHRD_*`, linux/if_arp.h).
@@ -281,11 +298,18 @@ impl Link {
             let port = LinkInfo::PortKind(InfoPortKind::Bridge);
             about.contains(&port)
         });
+        let counters = message.attributes.iter().find_map(|it| match it {
+            LinkAttribute::Stats64(counters) => Some(counters.rx_packets),
+            _ => None,
+        });
+        let received = counters.unwrap_or_default();
         Some(Self {
             name,
             index: message.header.index,
             kind,
             is_bridge_port,
+            is_up: message.header.flags.contains(LinkFlags::Up),
+            received,
         })
     }
 }

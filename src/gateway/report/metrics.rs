@@ -4,7 +4,7 @@
 //!  GET /metrics   the series of the gateway                     200
 //!  GET /healthz   while the control loop answers                200, else 503
 //!  GET /readyz    traffic is diverted, every worker lives, and
-//!                 no condition of the host hinders it          200, else 503 with the reason
+//!                 no condition of the host hinders it          200, else 503 with the reason; says where it is not enforced
 //! ```
 //!
 //! It runs on the control thread, a task for each connection, and sends requests to the control loop, which receives
@@ -69,6 +69,8 @@ pub enum Serving {
 pub enum Readiness {
     /// It does its work.
     Ready,
+    /// Likewise, but the policy is not enforced for every client: a line that says so.
+    NotEnforced(String),
     /// Traffic is not diverted, or a worker does not live.
     NotReady,
     /// The host hinders it: the errors, one a line.
@@ -78,7 +80,7 @@ pub enum Readiness {
 impl Serving {
     fn text(self, readiness: &Readiness) -> &str {
         match (self, readiness) {
-            (_, Readiness::Hindered(errors)) => errors,
+            (_, Readiness::Hindered(text) | Readiness::NotEnforced(text)) => text,
             (Self::Traffic, Readiness::Ready) => "traffic is judged\n",
             (Self::Traffic, Readiness::NotReady) => "traffic is not judged\n",
             (Self::Names, Readiness::Ready) => "names are answered\n",
@@ -287,7 +289,7 @@ async fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<String
         }
         Resource::Readiness => shared.ask(Question::Readiness).await.map(|readiness| {
             let status = match readiness {
-                Readiness::Ready => StatusCode::OK,
+                Readiness::Ready | Readiness::NotEnforced(_) => StatusCode::OK,
                 Readiness::NotReady | Readiness::Hindered(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
             text(status, shared.serving.text(&readiness))

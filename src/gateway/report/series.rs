@@ -76,7 +76,7 @@ pub struct Series {
 }
 
 /// Series at most, whatever the policy and the traffic.
-pub const MAX_SERIES: usize = 260;
+pub const MAX_SERIES: usize = 270;
 
 /// The media type of [`Series::render`].
 pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -256,6 +256,9 @@ impl Collector for Scrape {
             "Packets that passed unjudged because a worker did not read them in time.",
             status.diversion.unread_packets,
         )?;
+        if let Some(late) = status.diversion.late {
+            out.late(&late)?;
+        }
         if let Some(flows) = status.diversion.flows {
             out.counter(
                 "cleared_flows",
@@ -304,6 +307,7 @@ impl Collector for Scrape {
         }
 
         out.policies(&status.reloads, status.generation)?;
+        out.enforcement(&status.enforcement)?;
         if let Some(dns) = &status.dns {
             out.names(dns)?;
         }
@@ -424,7 +428,7 @@ const MAX_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MAX_PATTERNS: usize = 8;
 /// Series without labels, or with labels of two values at most.
-const SINGLE_SERIES: usize = 19;
+const SINGLE_SERIES: usize = 25;
 /// Of answers to clients: two kinds, and those suppressed.
 const REJECTION_SERIES: usize = 3;
 /// Series of the drop log, of the capture of drops, and of the log of queries.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::quality::Peer;
-use crate::gateway::divert::{self, DivertSummary, FlowCounts};
+use crate::gateway::divert::{self, DivertSummary, FlowCounts, LateInterfaces};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::reject::Rejector;
 use crate::gateway::resolver::{DnsServer, QueryLog};
@@ -16,7 +16,7 @@ use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
 use crate::packet::media::{By, Evidence};
 use crate::packet::reject::RejectionKind;
-use crate::policy::{DivertScope, FailMode};
+use crate::policy::{DivertScope, Enforcement, FailMode};
 use crate::verdict::{Action, Reason, RuleKind};
 use crate::verify::Finding;
 
@@ -35,6 +35,9 @@ pub struct Status {
     pub generation: u64,
     /// Outcomes of later policies.
     pub reloads: Reloads,
+    /// Whether the policy takes effect, for whom, and what it did not drop.
+    #[serde(default)]
+    pub enforcement: EnforcementStatus,
     /// The traffic diverted.
     pub diversion: DiversionStatus,
     /// The filter's own device.
@@ -331,6 +334,9 @@ pub struct DiversionStatus {
     /// Flows that pass in the kernel, since the filter has cleared them; `null` for `nftables`.
     #[serde(default)]
     pub flows: Option<FlowsStatus>,
+    /// Interfaces of the VPN that were up before what enters there was judged; `null` for `nftables`, which marks by name.
+    #[serde(default)]
+    pub late: Option<LateStatus>,
     /// The last self-test; `null` if the diversion has none, or it was not made yet.
     #[serde(default)]
     pub self_test: Option<SelfTestStatus>,
@@ -345,6 +351,49 @@ pub struct DiversionStatus {
     /// Changes by other programs that were undone.
     #[serde(default)]
     pub repairs: Repairs,
+}
+
+/// Interfaces of the VPN that have come since the start, and were up before their program was attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateStatus {
+    /// How many.
+    pub interfaces: u64,
+    /// The packets that had entered there by then: unjudged, or stopped under `on_failure = "closed"`.
+    pub packets: u64,
+    /// The longest time that one was up, from when the gateway heard of it, in microseconds.
+    pub longest_microseconds: u64,
+}
+
+impl From<LateInterfaces> for LateStatus {
+    fn from(late: LateInterfaces) -> Self {
+        Self {
+            interfaces: late.count,
+            packets: late.packets,
+            longest_microseconds: u64::try_from(late.longest.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The clients for whom the policy takes effect.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EnforcementStatus {
+    /// What is not enforced, in words; `null` if everything is.
+    pub gap: Option<String>,
+    /// Packets that were forwarded since the start, though their verdict is "drop".
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl EnforcementStatus {
+    /// Describes it; `spared` is the traffic that was forwarded, though its verdict is "drop".
+    pub fn new(enforcement: &Enforcement, spared: Traffic) -> Self {
+        Self {
+            gap: enforcement.gap(),
+            packets: spared.packets,
+            bytes: spared.bytes,
+        }
+    }
 }
 
 /// The outcome of a self-test: packets of the gateway that enter at the interfaces as clients' would.
@@ -438,6 +487,7 @@ impl DiversionStatus {
             kind: String::new(),
             bypassed: false,
             unread_packets: 0,
+            late: None,
             flows: None,
             self_test: None,
             scope: scope.to_owned(),

@@ -15,7 +15,7 @@ use super::cache::{AnswerCache, Known};
 use super::counters::{DnsCounters, Outcome};
 use super::limit::Limiter;
 use super::log::{QueryRecord, Sampler};
-use super::server::Names;
+use super::server::{Names, Treatment};
 use crate::dns::{
     self, Incoming, Key, Local, MAX_KEY, Query, ResponseCode, STREAM_LIMIT, Upstream,
 };
@@ -25,10 +25,11 @@ pub(super) struct Core {
     published: Arc<ArcSwap<Names>>,
     /// The policy in force.
     names: Arc<Names>,
-    cache: AnswerCache,
+    /// Answers as they are screened for clients who are treated so.
+    caches: [AnswerCache; 2],
     limiter: Limiter,
-    /// The clients that wait, by question.
-    waiting: HashMap<Box<Key>, Vec<Waiter>>,
+    /// The clients that wait, by question, likewise.
+    waiting: [HashMap<Box<Key>, Vec<Waiter>>; 2],
     most_waiting: usize,
     counters: Arc<DnsCounters>,
     log: Sampler,
@@ -72,6 +73,7 @@ pub(super) enum Taken {
 /// A question to ask an upstream.
 pub(super) struct UpstreamRequest {
     pub(super) key: Box<Key>,
+    treatment: Treatment,
     pub(super) question: Upstream,
     pub(super) names: Arc<Names>,
 }
@@ -85,10 +87,10 @@ impl Core {
         let names = published.load_full();
         let mut core = Self {
             published,
-            cache: AnswerCache::new(0),
+            caches: [AnswerCache::new(0), AnswerCache::new(0)],
             limiter: Limiter::new(1, Instant::now()),
             names,
-            waiting: HashMap::new(),
+            waiting: Default::default(),
             most_waiting,
             counters,
             log: Sampler::default(),
@@ -109,7 +111,7 @@ impl Core {
 
     fn adopt(&mut self) {
         // Answers were screened by another policy, and may come from other servers.
-        self.cache = AnswerCache::new(self.names.cache_entries);
+        self.caches = [(); 2].map(|()| AnswerCache::new(self.names.cache_entries));
         self.limiter = Limiter::new(self.names.queries_per_second, Instant::now());
         self.log.follow(self.names.log.clone());
     }
@@ -143,7 +145,7 @@ impl Core {
                 query.refuse(ResponseCode::Refused).write(out);
                 Outcome::Refused
             }
-            Incoming::Ask(query) => match self.answer(&query, route, now, out) {
+            Incoming::Ask(query) => match self.answer(&query, client.ip(), route, now, out) {
                 Some(outcome) => outcome,
                 None if self.wait(&query, message, client.ip(), route, now, requests) => {
                     return Taken::Waits;
@@ -169,18 +171,21 @@ impl Core {
     fn answer(
         &self,
         query: &Query<'_>,
+        client: IpAddr,
         route: &Route,
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<Outcome> {
         let limit = limit_of(query, route);
-        match dns::write_local(out, query, &self.names.zones, limit) {
+        let treatment = self.names.treatment(client);
+        match dns::write_local(out, query, self.names.zones(treatment), limit) {
             Some(Local::Pinned) => return Some(Outcome::Pinned),
             Some(Local::Hidden) => return Some(Outcome::Hidden),
             None => {}
         }
         let mut buffer = [0; MAX_KEY];
-        match self.cache.get(query.key(&mut buffer), now)? {
+        let cache = &self.caches[treatment as usize];
+        match cache.get(query.key(&mut buffer), now)? {
             Known::Answer(answer, age) => {
                 answer.write(out, query, age, limit);
                 Some(Outcome::Cached)
@@ -210,15 +215,19 @@ impl Core {
             route: route.clone(),
             since: now,
         };
-        if let Some(waiters) = self.waiting.get_mut(key) {
+        let treatment = self.names.treatment(client);
+        let all = self.waiting.iter().map(HashMap::len).sum::<usize>();
+        let waiting = &mut self.waiting[treatment as usize];
+        if let Some(waiters) = waiting.get_mut(key) {
             if waiters.len() < MAX_WAITERS {
                 waiters.push(waiter);
                 return true;
             }
-        } else if self.waiting.len() < self.most_waiting && !self.names.upstreams.is_empty() {
-            self.waiting.insert(key.into(), vec![waiter]);
+        } else if all < self.most_waiting && !self.names.upstreams.is_empty() {
+            waiting.insert(key.into(), vec![waiter]);
             requests.push(UpstreamRequest {
                 key: key.into(),
+                treatment,
                 question: Upstream::of(query),
                 names: Arc::clone(&self.names),
             });
@@ -231,21 +240,24 @@ impl Core {
     pub(super) fn finish(&mut self, request: &UpstreamRequest, reply: Option<Vec<u8>>) {
         self.follow();
         let now = Instant::now();
-        let zones = &self.names.zones;
+        let treatment = request.treatment;
+        let zones = self.names.zones(treatment);
         let answer = reply.and_then(|message| dns::screen(&message, &request.question, zones).ok());
         let answer = answer.map(Rc::new);
         match &answer {
-            Some(answer) => self.cache.keep(&request.key, answer, now),
-            None => self.cache.keep_failure(&request.key, now),
+            Some(answer) => self.caches[treatment as usize].keep(&request.key, answer, now),
+            None => self.caches[treatment as usize].keep_failure(&request.key, now),
         }
-        for waiter in self.waiting.remove(&request.key).unwrap_or_default() {
+        let waiting = self.waiting[treatment as usize].remove(&request.key);
+        let zones_of = |client| self.names.zones(self.names.treatment(client));
+        for waiter in waiting.unwrap_or_default() {
             let mut out = Vec::with_capacity(512);
             // The policy may have taken the name for itself meanwhile.
             let outcome = match (Incoming::read(&waiter.message), &answer) {
                 (Incoming::Ask(query), answer) => {
                     let limit = limit_of(&query, &waiter.route);
                     match (
-                        dns::write_local(&mut out, &query, &self.names.zones, limit),
+                        dns::write_local(&mut out, &query, zones_of(waiter.client), limit),
                         answer,
                     ) {
                         (Some(Local::Pinned), _) => Outcome::Pinned,
@@ -326,6 +338,45 @@ mod tests {
     use super::*;
     use hickory_proto::op::{Message, MessageType, OpCode, Query as Asked};
     use hickory_proto::rr::{Name, RecordType};
+
+    #[tokio::test]
+    async fn names_are_hidden_from_clients_for_whom_the_policy_is_enforced() {
+        let of = |gateway: &str| {
+            let text = format!(
+                "[vpn]\nclient_subnets = [\"127.0.0.0/8\"]\n\
+                 [dns]\nsip_domains = [\"contoso.com\"]\nupstreams = [\"192.0.2.53\"]\n[gateway]\n{gateway}\n"
+            );
+            let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
+            Names::of(&policy, None)
+        };
+        let name = Name::from_ascii("sipinternal.contoso.com.").expect("a name");
+        let mut asked = Message::new(7, MessageType::Query, OpCode::Query);
+        asked.add_query(Asked::query(name, RecordType::A));
+        let asked = asked.to_vec().expect("a message");
+        let (sender, _answers) = tokio::sync::mpsc::unbounded_channel();
+        let route = Route::Stream(sender);
+        let pilot = "pilot = [\"127.0.0.1/32\"]";
+        let off = format!("enforce = false\n{pilot}");
+        for (gateway, hidden) in [
+            ("", [true, true]),
+            (pilot, [true, false]),
+            (&off, [false; 2]),
+        ] {
+            let names = Arc::new(ArcSwap::from_pointee(of(gateway)));
+            let mut core = Core::new(names, Arc::default(), 1);
+            for (client, is_hidden) in [1, 2].into_iter().zip(hidden) {
+                let client = SocketAddr::from(([127, 0, 0, client], 5_000));
+                let (mut out, mut requests) = (Vec::new(), Vec::new());
+                let now = Instant::now();
+                core.take(&asked, client, &route, now, &mut out, &mut requests);
+                assert_eq!(!out.is_empty(), is_hidden, "{gateway}: {client}");
+                assert!(
+                    is_hidden || !core.waiting[1].is_empty(),
+                    "an upstream is asked"
+                );
+            }
+        }
+    }
 
     #[tokio::test]
     async fn nobody_is_answered_at_a_port_of_servers_but_on_connections() {

@@ -24,7 +24,7 @@ use super::socket::Listening;
 use super::{tcp, udp};
 use crate::gateway::host::rights;
 use crate::plan::Zones;
-use crate::policy::Policy;
+use crate::policy::{Enforcement, Policy};
 use crate::verify::Finding;
 
 /// A running DNS server.
@@ -38,10 +38,21 @@ pub struct DnsServer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Whether the policy is enforced for a client (`gateway.enforce`, `gateway.pilot`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// It is.
+    Enforced,
+    /// It is not: no name is hidden.
+    Spared,
+}
+
 /// The part of a policy that a DNS server follows.
 #[derive(Debug)]
 pub(super) struct Names {
-    pub(super) zones: Zones,
+    /// For clients for whom the policy is enforced, and for the others.
+    zones: [Zones; 2],
+    enforcement: Enforcement,
     clients: Vec<IpNet>,
     pub(super) upstreams: Vec<SocketAddr>,
     pub(super) queries_per_second: u32,
@@ -55,13 +66,27 @@ impl Names {
         let clients = policy.dns_clients().iter();
         let upstreams = policy.dns_upstreams();
         Self {
-            zones: Zones::of(policy),
+            zones: [Zones::of(policy), Zones::hiding_nothing(policy)],
+            enforcement: policy.gateway.enforcement.clone(),
             clients: clients.map(|prefix| prefix.value).collect(),
             upstreams: upstreams.iter().map(|address| address.value).collect(),
             queries_per_second: policy.dns.queries_per_second,
             cache_entries: policy.dns.cache_entries,
             log: log.and_then(QueryLog::sink),
         }
+    }
+
+    /// Returns whether the policy is enforced for `client`.
+    pub(super) fn treatment(&self, client: IpAddr) -> Treatment {
+        match self.enforcement.is_for(client.to_canonical()) {
+            true => Treatment::Enforced,
+            false => Treatment::Spared,
+        }
+    }
+
+    /// Returns the zones of clients who are treated so.
+    pub(super) fn zones(&self, treatment: Treatment) -> &Zones {
+        &self.zones[treatment as usize]
     }
 
     /// Returns `true` if `client` is served.

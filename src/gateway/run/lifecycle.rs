@@ -238,6 +238,7 @@ impl<D: Divert> Gateway<D> {
         if gateway.reloads.last_error.is_none() {
             gateway.keep(files, fingerprint);
         }
+        gateway.warn_of_gap();
         gateway.report_ready();
         Ok(gateway)
     }
@@ -249,10 +250,22 @@ impl<D: Divert> Gateway<D> {
             self.name,
             self.published.generation().0
         );
+        if let Some(gap) = self.published.enforcement().gap() {
+            status.push_str(&format!("; {gap}"));
+        }
         if self.reloads.last_error.is_some() {
             status.push_str("; what the file says now is refused");
         }
         self.manager.tell(Notice::Ready { status: &status });
+    }
+
+    /// Logs it if the policy in force does not take effect for every client.
+    pub(super) fn warn_of_gap(&self) {
+        if let Some(gap) = self.published.enforcement().gap() {
+            warn!(
+                "{gap}: what would be dropped, answered or hidden otherwise is counted and logged, and passes"
+            );
+        }
     }
 
     /// Serves until SIGTERM or SIGINT, or until a worker ends.
@@ -275,7 +288,7 @@ impl<D: Divert> Gateway<D> {
                 _ = self.signals.hang_up.recv() => self.ask_for_policy(ReloadTrigger::Signal),
                 () = self.watch.changed() => self.ask_for_policy(ReloadTrigger::FileChange),
                 loaded = self.loader.loaded() => self.take(loaded).await,
-                change = self.links.next() => self.follow(change).await,
+                (change, heard) = self.links.next() => self.follow(change, heard).await,
                 () = self.own.settled() => self.compare_addresses(),
                 asked = self.control.asked() => self.obey(asked).await,
                 questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
@@ -410,14 +423,14 @@ impl<D: Divert> Gateway<D> {
     }
 
     /// Keeps the diversion complete when interfaces come and go.
-    async fn follow(&mut self, change: LinkChange) {
+    async fn follow(&mut self, change: LinkChange, heard: Instant) {
         let link = match change {
             LinkChange::Addresses => return self.own.note(),
             LinkChange::Overrun => None,
             LinkChange::Up(name) => Some((name, true)),
             LinkChange::Down(name) | LinkChange::Gone(name) => Some((name, false)),
         };
-        if let Err(error) = self.divert.follow().await {
+        if let Err(error) = self.divert.follow(heard).await {
             error!("traffic is not diverted as it should be: {error}");
         }
         let Some((name, is_on)) = link else {

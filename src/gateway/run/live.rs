@@ -398,6 +398,11 @@ fn about_status(status: &Status, file: &Path) -> Vec<Finding> {
         let finding = finding.because(Part::Host, "everything passes");
         findings.push(finding.remedy("offramp bypass off"));
     }
+    if let Some(gap) = &status.enforcement.gap {
+        let finding = Finding::error(FindingCode::Leak, gap);
+        let finding = finding.because(Part::Host, "what the gateway would drop otherwise passes");
+        findings.push(finding.remedy("take gateway.enforce and gateway.pilot out of the policy"));
+    }
     for found in &status.health {
         let finding = match found.severity.as_str() {
             "error" => Finding::host_error(&found.what, &found.remedy),

@@ -59,6 +59,7 @@ impl<D: Divert> Gateway<D> {
                 self.reloads.taken += 1;
                 self.reloads.last_error = None;
                 info!(generation, "reloaded: {} is in force", self.name);
+                self.warn_of_gap();
             }
             Err(mut why) => {
                 if let Some(file) = self.rights.out_of_reach(files) {

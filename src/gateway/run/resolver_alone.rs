@@ -17,6 +17,7 @@ use crate::gateway::report::series::{NamesSnapshot, Report};
 use crate::gateway::report::status::{DnsStatus, Reloads};
 use crate::gateway::resolver::QueryLog;
 use crate::gateway::resolver::{DnsError, DnsServer, listen_addresses};
+use crate::policy::Enforcement;
 
 /// The reason why a stand-alone DNS server did not start, or ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +103,8 @@ async fn serve(
         }
         None => None,
     };
+    let mut enforcement = first.policy().gateway.enforcement.clone();
+    warn_of_gap(&enforcement);
     let mut reloads = Reloads::default();
     let manager = Arc::new(ServiceManager::silent());
     let mut loader = Loader::new(Arc::clone(&source), manager, read);
@@ -126,7 +129,11 @@ async fn serve(
                     generation: generation.0,
                     reloads: reloads.clone(),
                 });
-                questions.answer(&Readiness::Ready, snapshot.map(|it| Report::Names(Arc::new(it))));
+                let readiness = match enforcement.gap() {
+                    Some(gap) => Readiness::NotEnforced(format!("names are answered, but {gap}\n")),
+                    None => Readiness::Ready,
+                };
+                questions.answer(&readiness, snapshot.map(|it| Report::Names(Arc::new(it))));
                 continue;
             }
             why = DnsServer::ended(&mut server) => return Err(AloneError::Ended(why)),
@@ -153,6 +160,8 @@ async fn serve(
                     "reloaded: {} is in force",
                     source.name()
                 );
+                enforcement = policy.policy().gateway.enforcement.clone();
+                warn_of_gap(&enforcement);
             }
             (Some(Err(why)), _) => {
                 error!(
@@ -171,4 +180,11 @@ async fn serve(
     drop(server);
     log.stop().await;
     Ok(())
+}
+
+/// Logs it if names are not hidden from every client.
+fn warn_of_gap(enforcement: &Enforcement) {
+    if let Some(gap) = enforcement.gap() {
+        warn!("{gap}: names that would be hidden otherwise are forwarded");
+    }
 }

@@ -54,6 +54,7 @@ impl TrafficTally {
 #[repr(align(128))]
 pub struct VerdictCounters {
     by_reason: [[TrafficTally; 2]; Reason::ALL.len()],
+    spared: TrafficTally,
     by_evidence: [[TrafficTally; By::ALL.len()]; Evidence::TABLE.len()],
     evicted_fragments: AtomicU64,
     flows: AtomicU64,
@@ -69,6 +70,16 @@ impl VerdictCounters {
         if let Some(Recognized { evidence, by }) = verdict.media {
             self.by_evidence[evidence as usize][by as usize].add(traffic);
         }
+    }
+
+    /// Counts what was forwarded though its verdict is "drop", on the thread that owns the counters.
+    pub fn spare(&self, traffic: Traffic) {
+        self.spared.add(traffic);
+    }
+
+    /// The traffic that was forwarded though its verdict is "drop": the policy is not enforced for its client.
+    pub fn spared(&self) -> Traffic {
+        self.spared.read()
     }
 
     /// Records how full the memory of `judge` is, and what it has evicted so far for lack of room.

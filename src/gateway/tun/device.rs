@@ -371,10 +371,13 @@ impl Backend for TunBackend {
         let mut passing = [&[][..]; Judge::BATCH];
         let mut passes = 0;
         for ((frame, verdict), packet) in frames.zip(verdicts).zip(packets) {
-            judgement.count(verdict, traffic_of(frame, self.framing));
+            let traffic = traffic_of(frame, self.framing);
+            judgement.count(verdict, traffic);
             match verdict.action {
-                Action::Drop => judgement.dropped(verdict, packet, frame),
-                Action::Forward => {
+                Action::Drop if !judgement.spares(packet, traffic) => {
+                    judgement.dropped(verdict, packet, frame);
+                }
+                Action::Drop | Action::Forward => {
                     passing[passes] = frame;
                     passes += 1;
                 }

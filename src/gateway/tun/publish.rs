@@ -25,7 +25,7 @@ use crate::gateway::reject::{Offer, Rejector};
 use crate::packet::Received;
 use crate::packet::Traffic;
 use crate::packet::media::{By, Segment};
-use crate::policy::{DivertScope, MediaMatch};
+use crate::policy::{DivertScope, Enforcement, MediaMatch};
 use crate::verdict::{Action, Reason, RuleKind, Verdict};
 
 /// The policy that all workers judge by.
@@ -151,6 +151,17 @@ impl Published {
     /// Returns the current generation.
     pub fn generation(&self) -> Generation {
         self.current.load().policy.generation()
+    }
+
+    /// Returns the clients for whom the current policy takes effect.
+    pub fn enforcement(&self) -> Enforcement {
+        self.current
+            .load()
+            .policy
+            .policy()
+            .gateway
+            .enforcement
+            .clone()
     }
 
     /// Returns `media.match` of the current policy.
@@ -314,6 +325,21 @@ impl Judgement for Live {
         if let Some(rule) = verdict.rule {
             self.enforced.rules[self.worker][rule.index()].add(traffic);
         }
+    }
+
+    #[cold]
+    fn spares(&mut self, packet: Received<'_>, traffic: Traffic) -> bool {
+        let enforcement = &self.enforced.policy.policy().gateway.enforcement;
+        // An empty packet is a frame that is shorter than its headers.
+        if enforcement.is_whole() || packet.bytes.is_empty() {
+            return false;
+        }
+        let client = packet.parse().map(|packet| packet.addresses().source());
+        let is_spared = !client.is_ok_and(|client| enforcement.is_for(client));
+        if is_spared {
+            self.counters.spare(traffic);
+        }
+        is_spared
     }
 
     fn dropped(&mut self, verdict: Verdict, packet: Received<'_>, frame: &[u8]) {

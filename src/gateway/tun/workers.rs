@@ -137,6 +137,15 @@ impl Workers {
         sums
     }
 
+    /// The traffic that was forwarded though its verdict is "drop", since the policy is not enforced for its client.
+    pub fn spared(&self) -> Traffic {
+        let mut sum = Traffic::default();
+        for worker in &self.threads {
+            sum += worker.verdicts.spared();
+        }
+        sum
+    }
+
     /// Forwarded packets that the kernel did not take back.
     pub fn failed_writes(&self) -> u64 {
         self.threads.iter().map(|it| it.io.failed_writes()).sum()

@@ -139,6 +139,10 @@ codes! {
     AllowWithoutEffect = "allow-without-effect",
     /// An `[[allow]]` that has clients' addresses by a prefix that reaches beyond them.
     AllowBeyondClients = "allow-beyond-clients",
+    /// A policy under which nothing, or not everything, is dropped that it says is.
+    NotEnforced = "not-enforced",
+    /// A pilot of addresses that are no clients'.
+    PilotOutsideClients = "pilot-outside-clients",
     /// A public service at a private address.
     PublicIsPrivate = "public-is-private",
     /// A feed whose file is not there.

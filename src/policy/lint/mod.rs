@@ -11,6 +11,7 @@ use crate::address::{PrefixSet, special};
 use crate::policy::diagnostic::{Code, Collector, Diagnostic, Label};
 use crate::policy::meaning::Policy;
 use crate::policy::section::allow::{self, Allow, Destination};
+use crate::policy::section::gateway::{self, Enforcement};
 use crate::policy::section::{corporate, public, server, vpn};
 use crate::policy::syntax::{Key, Place, PolicyFile, SectionTable};
 use crate::policy::value::{PortRange, Sourced};
@@ -23,6 +24,7 @@ pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut
     check_whole_internet(policy, file, out);
     check_names(policy, file, out);
     check_corporate(policy, file, &scope, out);
+    check_enforcement(policy, file, &scope, out);
     check_media_ports(policy, file, out);
     for (position, public) in policy.publics.iter().enumerate() {
         let list = List {
@@ -36,6 +38,47 @@ pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut
     for (position, allow) in policy.allows.iter().enumerate() {
         check_allow(allow, position, policy, file, &scope, out);
     }
+}
+
+/// What is judged only, and pilots of nobody.
+fn check_enforcement(
+    policy: &Policy,
+    file: &PolicyFile<'_>,
+    scope: &Scope,
+    out: &mut Collector<'_>,
+) {
+    let Enforcement { is_off, pilot } = &policy.gateway.enforcement;
+    let pilots = List {
+        section: &gateway::SECTION,
+        position: 0,
+        key: &gateway::PILOT,
+        entries: pilot,
+    };
+    for (prefix, span) in pilots.matching(file, |prefix| !scope.clients.covers(prefix)) {
+        let message = format!("pilot {prefix} is not inside `vpn.client_subnets`");
+        let label = out.text.label(span, "no clients' prefix");
+        let problem = Diagnostic::error(Code::PilotOutsideClients, message).with_label(label);
+        out.add(problem.with_help("name a part of a pool, or all of it"));
+    }
+    let Some(gap) = policy.gateway.enforcement.gap() else {
+        return;
+    };
+    let key = if *is_off {
+        &gateway::ENFORCE
+    } else {
+        &gateway::PILOT
+    };
+    let place = Place {
+        section: &gateway::SECTION,
+        position: 0,
+        key,
+        item: 0,
+    };
+    let label = out.text.label(file.span(place), "no protection for all");
+    let problem = Diagnostic::warning(Code::NotEnforced, gap).with_label(label);
+    out.add(problem.with_help(
+        "what would be dropped, answered or hidden is counted and logged only; take the key out once the counts are as expected",
+    ));
 }
 
 /// The address sets of a policy, for quick questions.

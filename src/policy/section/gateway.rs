@@ -1,13 +1,15 @@
 //! `[gateway]`: the sidecar itself: diversion, workers, fail mode, metrics, drop log.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
 
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
-use crate::policy::syntax::write::{header, pair, raw};
+use crate::policy::syntax::write::{header, list, pair, raw, values};
 use crate::policy::syntax::{Form, Header, Key, Kind, PolicyFile, Section, SectionTable};
 use crate::policy::value::{
-    STANDARD_OUTPUT, Sourced, Word, parse_device, parse_log, parse_path, parse_socket,
+    STANDARD_OUTPUT, Sourced, Word, parse_device, parse_log, parse_path, parse_prefix, parse_socket,
 };
 
 /// `[gateway]`: diversion, workers, fail mode, metrics address, drop log.
@@ -31,6 +33,8 @@ pub struct GatewayOptions {
     pub cpus: Vec<Sourced<u16>>,
     /// `gateway.on_failure`.
     pub on_failure: FailMode,
+    /// `gateway.enforce` and `gateway.pilot`.
+    pub enforcement: Enforcement,
     /// Path of the control socket; `None` is [`GatewayOptions::CONTROL`].
     pub control: Option<Sourced<String>>,
     /// Address of the metrics endpoint; `None` switches it off.
@@ -111,6 +115,47 @@ pub enum FailMode {
 impl Word for FailMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("open", Self::Open), ("closed", Self::Closed)];
+}
+
+/// The clients for whom the policy takes effect. What others send is judged, counted and logged, and passes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Enforcement {
+    /// `gateway.enforce` is false: nobody.
+    pub is_off: bool,
+    /// `gateway.pilot`: only these, unless it is empty.
+    pub pilot: Vec<Sourced<IpNet>>,
+}
+
+impl Enforcement {
+    /// Returns `true` if it takes effect for every client.
+    pub fn is_whole(&self) -> bool {
+        !self.is_off && self.pilot.is_empty()
+    }
+
+    /// Returns `true` if it takes effect for `client`.
+    pub fn is_for(&self, client: IpAddr) -> bool {
+        let is_pilot = || {
+            self.pilot
+                .iter()
+                .any(|prefix| prefix.value.contains(&client))
+        };
+        self.is_whole() || !self.is_off && is_pilot()
+    }
+
+    /// What is not enforced, in a phrase; `None` if everything is.
+    pub fn gap(&self) -> Option<String> {
+        let pilot = self.pilot.iter().map(|prefix| prefix.value.to_string());
+        match self {
+            it if it.is_whole() => None,
+            Self { is_off: true, .. } => {
+                Some("the policy is not enforced (gateway.enforce = false)".to_owned())
+            }
+            Self { .. } => Some(format!(
+                "the policy is enforced for {} only (gateway.pilot)",
+                pilot.collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
 }
 
 /// Two adjacent bits of a packet's firewall mark, by which the kernel knows what to divert.
@@ -213,6 +258,18 @@ const TABLE: Key = Key::new("table", Kind::Integer(MIN_TABLE, MAX_TABLE))
     )
     .since("0.1");
 
+pub(in crate::policy) const ENFORCE: Key = Key::new("enforce", Kind::Boolean)
+    .default("true")
+    .example("false")
+    .means("`false`: packets are judged, counted and logged, but none is dropped or answered, and the DNS server hides no name; `status`, metrics and the log say so")
+    .since("0.1");
+
+pub(in crate::policy) const PILOT: Key = Key::new("pilot", Kind::Texts(Form::Prefix))
+    .otherwise("all clients")
+    .example("[\"172.16.1.0/28\"]")
+    .means("The clients for whom the policy is enforced, prefixes inside `vpn.client_subnets`: what others send is treated as under `enforce = false`")
+    .since("0.1");
+
 const CONTROL: Key = Key::new("control", Kind::Text(Form::Path))
     .default("\"/run/offramp/control.sock\"")
     .example("\"/run/offramp/second.sock\"")
@@ -251,6 +308,8 @@ pub(in crate::policy) const SECTION: SectionTable = SectionTable {
         REALTIME,
         CPUS,
         ON_FAILURE,
+        ENFORCE,
+        PILOT,
         CONTROL,
         METRICS,
         DROP_LOG,
@@ -291,6 +350,10 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
         realtime: section.integer(&REALTIME, out).map(|it| it.value),
         cpus: section.integers(&CPUS, out),
         on_failure: section.word_or_default(&ON_FAILURE, out),
+        enforcement: Enforcement {
+            is_off: !section.boolean(&ENFORCE, out),
+            pilot: section.list(&PILOT, parse_prefix, out),
+        },
         control: section.string(&CONTROL, parse_path, out),
         metrics: section.string(&METRICS, parse_socket, out),
         drop_log: section.string(&DROP_LOG, parse_log, out),
@@ -341,6 +404,10 @@ impl GatewayOptions {
             raw(out, &CPUS, format_args!("[{cpus}]"))?;
         }
         pair(out, &ON_FAILURE, self.on_failure.word())?;
+        raw(out, &ENFORCE, !self.enforcement.is_off)?;
+        if !self.enforcement.pilot.is_empty() {
+            list(out, &PILOT, values(&self.enforcement.pilot))?;
+        }
         if let Some(control) = &self.control {
             pair(out, &CONTROL, &control.value)?;
         }

@@ -128,9 +128,12 @@ impl Key {
     pub(in crate::policy) const fn bounds(&self) -> RangeInclusive<i64> {
         match self.kind {
             Kind::Integer(first, last) | Kind::Integers(first, last) => first..=last,
-            Kind::Text(_) | Kind::Texts(_) | Kind::Word(_) | Kind::Words(_) | Kind::Tables(_) => {
-                i64::MIN..=i64::MAX
-            }
+            Kind::Text(_)
+            | Kind::Texts(_)
+            | Kind::Word(_)
+            | Kind::Words(_)
+            | Kind::Boolean
+            | Kind::Tables(_) => i64::MIN..=i64::MAX,
         }
     }
 }
@@ -150,6 +153,8 @@ pub(in crate::policy) enum Kind {
     Integer(i64, i64),
     /// A list of them.
     Integers(i64, i64),
+    /// `true` or `false`.
+    Boolean,
     /// A list of inline tables.
     Tables(&'static SectionTable),
 }

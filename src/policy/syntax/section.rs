@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::PolicyFile;
-use super::key::{Header, Key, Kind, Need, SectionTable};
+use super::key::{Absent, Header, Key, Kind, Need, SectionTable};
 use crate::message::shorten;
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
 use crate::policy::value::{Problem, Sourced, Word, nearest, parse_word};
@@ -278,6 +278,19 @@ impl<'f, 't> Section<'f, 't> {
             .map_or_else(T::default, |word| word.value)
     }
 
+    /// Reads `true` or `false`; the default where the key is absent.
+    pub(in crate::policy) fn boolean(&self, key: &Key, out: &mut Collector<'_>) -> bool {
+        let default = matches!(key.absent, Absent::Value("true"));
+        let value = self.wanted(key, out);
+        value.map_or(default, |value| match value.get_ref() {
+            DeValue::Boolean(value) => *value,
+            other => {
+                report_type(key.name, "true or false", other, value.span(), out);
+                default
+            }
+        })
+    }
+
     /// Reads a whole number.
     pub(in crate::policy) fn integer<T: TryFrom<i64>>(
         &self,
@@ -378,6 +391,9 @@ fn report_type(
         {
             Some(format!("write \"{written}\""))
         }
+        DeValue::String(text) if wanted == "true or false" && is_boolean(text) => {
+            Some(format!("write {text}"))
+        }
         DeValue::String(text) if wanted == "a number" && text.parse::<u16>().is_ok() => {
             Some(format!("write {text}"))
         }
@@ -390,6 +406,10 @@ fn report_type(
     let mut problem = Diagnostic::error(Code::WrongType, message).with_label(label);
     problem.help.extend(help);
     out.add(problem);
+}
+
+fn is_boolean(text: &str) -> bool {
+    text.parse::<bool>().is_ok()
 }
 
 /// A TOML type in prose.

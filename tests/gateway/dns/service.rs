@@ -111,6 +111,25 @@ fn a_server_alone_has_metrics_of_its_own() {
         ready.starts_with("HTTP/1.1 200") && ready.ends_with("names are answered\n"),
         "{ready}"
     );
+    let not_enforced = text.replace("[gateway]\n", "[gateway]\nenforce = false\n");
+    folder.write("policy.toml", not_enforced);
+    daemon.wait_for_log(
+        "the policy is not enforced (gateway.enforce = false): names that would be hidden",
+    );
+    client.send(&question(
+        2,
+        "lyncdiscoverinternal.contoso.com",
+        RecordType::A,
+    ));
+    assert!(
+        !client.receive().expect("an answer").answers.is_empty(),
+        "it is not hidden"
+    );
+    let ready = get(metrics, "/readyz").expect("it listens");
+    assert!(
+        ready.starts_with("HTTP/1.1 200") && ready.contains("but the policy is not enforced"),
+        "{ready}"
+    );
     assert!(daemon.terminate().success());
 }
 

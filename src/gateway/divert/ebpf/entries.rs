@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
@@ -12,7 +13,9 @@ use nix::unistd::{AccessFlags, access};
 use tracing::{debug, info, warn};
 
 use super::EbpfPlan;
-use super::programs::{Headers, Programs, detach_leftovers, has_links};
+use super::attach::detach_leftover;
+use super::programs::{Headers, Programs};
+use super::version::has_links;
 use crate::gateway::divert::bridge_port;
 use crate::gateway::divert::netlink::{Link, LinkKind};
 use crate::policy::FailMode;
@@ -37,22 +40,25 @@ struct Entry {
 #[derive(Debug)]
 enum Held {
     /// This process.
-    ByProcess(SchedClassifierLink),
+    Process(SchedClassifierLink),
     /// A file: also when the process is killed.
-    ByFile(PinnedLink),
+    File(PinnedLink),
+    /// The kernel, on those without links: a filter stays until it is removed.
+    Kernel(ManuallyDrop<SchedClassifierLink>),
 }
 
 impl Held {
-    /// Takes the link out; the file is removed.
+    /// Takes the link out, which then ends with this process; the file is removed.
     fn release(self) -> Option<SchedClassifierLink> {
         match self {
-            Self::ByProcess(link) => Some(link),
-            Self::ByFile(pinned) => {
+            Self::Process(link) => Some(link),
+            Self::File(pinned) => {
                 let link = pinned
                     .unpin()
                     .inspect_err(|error| debug!("a pinned link: {error}"));
                 SchedClassifierLink::try_from(link.ok()?).ok()
             }
+            Self::Kernel(link) => Some(ManuallyDrop::into_inner(link)),
         }
     }
 }
@@ -71,27 +77,36 @@ impl Entries {
         failed.map(|(name, why)| (name.as_str(), why.as_str()))
     }
 
-    /// Attaches the program to those of `links` that the plan names and that lack it, and forgets those that are gone.
-    pub(super) fn follow(&mut self, plan: &EbpfPlan, programs: &mut Programs, links: &[Link]) {
-        self.entries.retain(|index, entry| {
-            let stays = links.iter().any(|link| {
+    /// Attaches the program to those of `links` that the plan names and that lack it, which it returns, and forgets those that
+    /// are gone.
+    pub(super) fn follow<'l>(
+        &mut self,
+        plan: &EbpfPlan,
+        programs: &mut Programs,
+        links: &'l [Link],
+    ) -> Vec<&'l Link> {
+        let stays = |index: &u32, entry: &mut Entry| {
+            links.iter().any(|link| {
                 link.index == *index && link.name == entry.name && plan.is_of_clients(&link.name)
-            });
-            if !stays {
-                programs.forget(*index);
-                let file = pin_of(&entry.name, *index);
-                // Only a closed gateway has one.
-                _ = fs::remove_file(file);
-            }
-            stays
-        });
+            })
+        };
+        let gone = self
+            .entries
+            .extract_if(.., |index, entry| !stays(index, entry));
+        for (index, entry) in gone {
+            programs.forget(index);
+            drop(entry.held.release());
+        }
         let mut before = std::mem::take(&mut self.failed);
+        let mut attached = Vec::new();
         for link in links {
             if plan.is_of_clients(&link.name) && !self.entries.contains_key(&link.index) {
                 let known = before.remove(&link.name);
                 self.attach(plan, programs, link, known.as_deref());
+                attached.extend(self.entries.contains_key(&link.index).then_some(link));
             }
         }
+        attached
     }
 
     /// Attaches the program to `link`; `known` is the reason why that failed before.
@@ -107,11 +122,11 @@ impl Entries {
             return;
         };
         let file = pin_of(&link.name, link.index);
-        let before = PinnedLink::from_pin(&file).ok().map(Held::ByFile);
+        let before = PinnedLink::from_pin(&file).ok().map(Held::File);
         let before = before.and_then(Held::release);
         let attached = programs.attach_entry(&link.name, link.index, headers, before);
         let held = match (attached, plan.on_failure) {
-            (Ok(link), FailMode::Open) => Ok(Some(Held::ByProcess(link))),
+            (Ok(link), FailMode::Open) => Ok(Some(Held::Process(link))),
             (Ok(link), FailMode::Closed) => Ok(pin(link, &file)),
             (Err(error), _) => Err(error),
         };
@@ -119,7 +134,7 @@ impl Entries {
             // What could not be kept by a file is attached once more.
             Ok(None) => {
                 let attached = programs.attach_entry(&link.name, link.index, headers, None);
-                attached.map(Held::ByProcess)
+                attached.map(Held::Process)
             }
             Ok(Some(held)) => Ok(held),
             Err(error) => Err(error),
@@ -164,10 +179,8 @@ pub(super) fn remove_leftovers(interfaces: &[String]) {
             Err(error) => warn!("cannot remove {}: {error}", file.display()),
         }
     }
-    if !has_links() {
-        for interface in interfaces {
-            detach_leftovers(interface);
-        }
+    for interface in interfaces {
+        detach_leftover(interface);
     }
 }
 
@@ -181,7 +194,7 @@ fn pinned() -> Vec<PathBuf> {
 /// it cannot be kept so. A kernel without links keeps programs anyway.
 fn pin(link: SchedClassifierLink, file: &Path) -> Option<Held> {
     if !has_links() {
-        return Some(Held::ByProcess(link));
+        return Some(Held::Kernel(ManuallyDrop::new(link)));
     }
     let link = FdLink::try_from(link).ok()?;
     if let Some(folder) = file.parent() {
@@ -189,7 +202,7 @@ fn pin(link: SchedClassifierLink, file: &Path) -> Option<Held> {
         _ = fs::create_dir(folder);
     }
     match link.pin(file) {
-        Ok(pinned) => Some(Held::ByFile(pinned)),
+        Ok(pinned) => Some(Held::File(pinned)),
         Err(error) => {
             warn!(
                 "gateway.on_failure = \"closed\" does not hold if the process is killed: {}: {error}; mount the BPF file \

@@ -3,8 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::programs::tc::SchedClassifierLink;
 use caps::Capability;
@@ -13,11 +12,14 @@ use tracing::warn;
 
 use super::EbpfPlan;
 use super::entries::{self, Entries};
-use super::programs::{self, Programs, ProgramsError, Room, Target};
+use super::guard::Guard;
+use super::programs::{self, Programs, ProgramsError, Target};
+use super::version::may_change_maps;
 use crate::filter::KernelTables;
 use crate::gateway::divert::firewall::Firewalls;
-use crate::gateway::divert::netlink::{Netlink, NetlinkError};
-use crate::gateway::divert::{Divert, FlowCounts};
+use crate::gateway::divert::netlink::{Link, Netlink, NetlinkError};
+use crate::gateway::divert::nftables::nft::{self, NftError, run_nft};
+use crate::gateway::divert::{Divert, FlowCounts, LateInterfaces};
 use crate::gateway::tun::{ArrivedProbe, DeviceWriter, Feedback, ProbeHeader, TunDevice};
 use crate::packet::Traffic;
 use crate::packet::virtio::Framing;
@@ -35,6 +37,11 @@ pub struct Installation {
     /// The program at the filter's device, for as long as this is held.
     _leave: SchedClassifierLink,
     entries: Entries,
+    /// Not in force under `on_failure = "open"`.
+    guard: Guard,
+    /// True if everything passes by command.
+    bypassed: bool,
+    late: LateInterfaces,
     /// The traffic of each verdict in force that was reported before.
     reported: RefCell<Vec<Traffic>>,
     /// Interfaces at which the last self-test failed, by index.
@@ -72,6 +79,9 @@ pub enum EbpfError {
     /// No file can keep the programs attached.
     #[error("on_failure = \"closed\" would not hold after a kill: {folder}: {0}", folder = entries::FOLDER)]
     Files(std::io::Error),
+    /// The guard of interfaces without a program.
+    #[error("interfaces without a program cannot be guarded (on_failure = \"closed\"): {0}")]
+    Guard(#[from] NftError),
     /// The device lacks what the programs need.
     #[error("eBPF: the device {0} cannot be used: {1}")]
     Device(String, std::io::Error),
@@ -100,7 +110,7 @@ impl Divert for Installation {
     /// Before Linux 5.19 a process without CAP_BPF may not even change a map.
     fn capabilities() -> Vec<Capability> {
         let mut kept = vec![Capability::CAP_NET_ADMIN];
-        if !programs::may_change_maps() {
+        if !may_change_maps() {
             kept.push(Capability::CAP_BPF);
         }
         kept
@@ -144,7 +154,7 @@ impl Divert for Installation {
             index: index.map_err(|error| failed(error.into()))?,
             workers: device.queues(),
         };
-        let mut programs = Programs::load(target, Room::of(&plan.tables), plan.on_failure)?;
+        let mut programs = Programs::load(target, programs::ROOM, plan.on_failure)?;
         if device.queues() > 1 {
             device.steer(programs.steering()?).map_err(failed)?;
         }
@@ -169,6 +179,7 @@ impl Divert for Installation {
         mut prepared: Prepared,
     ) -> Result<Self, EbpfError> {
         netlink.set_up_tap(&plan.device).await?;
+        note_size(&plan.tables);
         prepared.programs.enforce(&plan.tables);
         let leave = prepared.programs.attach_leave(&plan.device);
         let leave = leave.map_err(|source| EbpfError::Attach {
@@ -181,11 +192,18 @@ impl Divert for Installation {
             prepared,
             _leave: leave,
             entries: Entries::default(),
+            guard: Guard::default(),
+            bypassed: false,
+            late: LateInterfaces::default(),
             reported: RefCell::default(),
             suspects: BTreeSet::new(),
             next: 0,
         };
-        installation.follow().await?;
+        if installation.plan.on_failure == FailMode::Open {
+            // Of an earlier process that was to fail closed. Without nft there was none.
+            _ = run_nft(nft::remove).await;
+        }
+        installation.attach(None).await?;
         Ok(installation)
     }
 
@@ -202,23 +220,14 @@ impl Divert for Installation {
         };
         let verdicts = before.verdicts().len();
         let programs = &mut self.prepared.programs;
-        let plan = if programs.room().fits(&plan.tables) {
-            plan
-        } else {
-            warn!(
-                "the policy is several times as large as the one at the start: all packets go to the filter until offramp is \
-                 restarted, which then makes room"
-            );
-            let tables = Arc::new(KernelTables::empty(plan.tables.generation()));
-            EbpfPlan { tables, ..plan }
-        };
+        note_size(&plan.tables);
         programs.enforce(&plan.tables);
         let sums = programs.passed_before(verdicts);
         let last = self.increments(&before, sums);
         // The counters of the new tables begin at zero.
         self.reported.borrow_mut().clear();
         self.plan = plan;
-        self.follow().await?;
+        self.attach(None).await?;
         Ok(last)
     }
 
@@ -228,20 +237,25 @@ impl Divert for Installation {
         self.increments(tables, sums)
     }
 
-    async fn follow(&mut self) -> Result<(), EbpfError> {
-        let links = self.netlink.links().await?;
-        let programs = &mut self.prepared.programs;
-        self.entries.follow(&self.plan, programs, &links);
+    async fn follow(&mut self, heard: Instant) -> Result<(), EbpfError> {
+        self.attach(Some(heard)).await?;
         Ok(())
     }
 
-    /// Attaches the programs anew where the last self-test failed.
+    /// Attaches the programs anew where the last self-test failed, and restores the guard.
     async fn repair(&mut self) -> Result<Option<String>, EbpfError> {
         let suspects = std::mem::take(&mut self.suspects).into_iter();
         let names = suspects.filter_map(|index| self.entries.forget(index));
         let names = names.collect::<Vec<_>>();
-        self.follow().await?;
-        Ok((!names.is_empty()).then(|| format!("the program at {}", names.join(", "))))
+        let mut changed = Vec::new();
+        if !names.is_empty() {
+            changed.push(format!("the program at {}", names.join(", ")));
+        }
+        // A table that was just written for other interfaces is as it should be.
+        if !self.attach(None).await? {
+            changed.extend(self.guard.repair().await?);
+        }
+        Ok((!changed.is_empty()).then(|| changed.join(", ")))
     }
 
     async fn self_test(&mut self, packets: &[SelfTestPacket]) -> Option<Vec<String>> {
@@ -292,7 +306,17 @@ impl Divert for Installation {
 
     async fn bypass(&mut self, on: bool) -> Result<(), EbpfError> {
         self.prepared.programs.bypass(on);
+        self.bypassed = on;
+        if on {
+            self.guard.remove().await?;
+        } else {
+            self.attach(None).await?;
+        }
         Ok(())
+    }
+
+    fn late(&self) -> Option<LateInterfaces> {
+        Some(self.late)
     }
 
     fn unread(&self) -> Traffic {
@@ -306,14 +330,14 @@ impl Divert for Installation {
     async fn stop(&mut self) -> Result<(), EbpfError> {
         self.prepared.programs.bypass(true);
         self.entries.release();
-        Ok(())
+        Ok(self.guard.remove().await?)
     }
 
     async fn remove(self) -> Result<(), EbpfError> {
         Ok(())
     }
 
-    /// Closed, the programs stay and lead to a device that is gone.
+    /// Closed, the programs stay and lead to a device that is gone, and the guard stays with them.
     async fn abandon(&mut self) -> Result<(), EbpfError> {
         match self.plan.on_failure {
             FailMode::Open => self.stop().await,
@@ -328,6 +352,46 @@ impl Divert for Installation {
 }
 
 impl Installation {
+    /// Attaches the programs to interfaces that lack them, then has the guard let them in; returns `true` if that took another
+    /// guard. `heard` is the time when the kernel told of a change.
+    async fn attach(&mut self, heard: Option<Instant>) -> Result<bool, EbpfError> {
+        let links = self.netlink.links().await?;
+        let programs = &mut self.prepared.programs;
+        let attached = self.entries.follow(&self.plan, programs, &links);
+        if let Some(heard) = heard {
+            for link in attached.into_iter().filter(|it| it.is_up) {
+                self.note_late(link, heard.elapsed());
+            }
+        }
+        if self.plan.on_failure == FailMode::Open || self.bypassed {
+            return Ok(false);
+        }
+        Ok(self
+            .guard
+            .follow(&self.plan, self.entries.interfaces())
+            .await?)
+    }
+
+    /// Takes note of an interface that was up before it had a program.
+    fn note_late(&mut self, link: &Link, time: Duration) {
+        let late = &mut self.late;
+        late.count += 1;
+        late.packets += link.received;
+        late.longest = late.longest.max(time);
+        if link.received > 0 || time > SHORT {
+            let fate = match self.plan.on_failure {
+                FailMode::Open => "and were not judged",
+                FailMode::Closed => "and were stopped",
+            };
+            warn!(
+                "{} was up for {} ms or more before packets from it were judged: {} had entered by then {fate}",
+                link.name,
+                time.as_millis(),
+                link.received
+            );
+        }
+    }
+
     /// The traffic of each verdict since it was reported last, given its sums by now.
     fn increments(&self, tables: &KernelTables, sums: Vec<Traffic>) -> Vec<(Verdict, Traffic)> {
         let before = self.reported.replace(sums.clone()).into_iter();
@@ -356,6 +420,16 @@ impl Installation {
     }
 }
 
+/// Logs it if the programs have no room for all that a policy forwards for certain.
+fn note_size(tables: &KernelTables) {
+    if tables.is_partial() {
+        warn!(
+            "the policy has more prefixes or rules than the programs have room for: packets to some of them go to the filter, \
+             which costs more, though it could be known that they are forwarded"
+        );
+    }
+}
+
 /// A difference between the verdict that a packet met and that of the policy.
 fn disagreement(name: &str, sent: &SelfTestPacket, arrival: &ArrivedProbe) -> Option<String> {
     let SelfTestPacket { to, verdict, .. } = sent;
@@ -372,6 +446,9 @@ fn disagreement(name: &str, sent: &SelfTestPacket, arrival: &ArrivedProbe) -> Op
         None
     }
 }
+
+/// The time within which an interface without packets is not worth a line of the log.
+const SHORT: Duration = Duration::from_millis(5);
 
 /// The time that the packets of a self-test may take to the filter.
 const SELF_TEST_LIMIT: Duration = Duration::from_secs(1);

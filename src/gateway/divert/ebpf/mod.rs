@@ -20,13 +20,19 @@
 //!
 //! A worker that reads nothing for a quarter of a second, because it was stopped or hangs, is
 //! noticed by the entry program itself: it passes everything (`on_failure = "open"`) until the worker reads again.
+//!
+//! Under `on_failure = "closed"` a table of nftables, the one exception, stops what enters from an interface of the VPN that
+//! has no program, because it has just appeared or the gateway is away (`guard`).
 
+mod attach;
 mod entries;
 mod flows;
+mod guard;
 mod install;
 mod programs;
 #[cfg(test)]
 mod tests;
+mod version;
 
 pub use install::{EbpfError, Installation};
 
@@ -37,7 +43,7 @@ use std::sync::Arc;
 
 use super::{DivertPlan, DivertSummary};
 use super::{names, netlink};
-use crate::filter::{CompiledPolicy, Generation, KernelTables};
+use crate::filter::{CompiledPolicy, KernelTables};
 use crate::plan::diverted;
 use crate::policy::{DivertScope, FailMode, GatewayOptions};
 
@@ -66,7 +72,7 @@ impl DivertPlan for EbpfPlan {
             DivertScope::All => (KernelTables::empty(policy.generation()), 0),
             DivertScope::Policy | DivertScope::Suspects => {
                 let prefixes = diverted(policy.policy()).prefixes().count();
-                (KernelTables::of(policy), prefixes)
+                (KernelTables::within(programs::ROOM, policy), prefixes)
             }
         };
         let interfaces = policy.policy().vpn.interfaces.iter();
@@ -147,6 +153,12 @@ impl fmt::Display for EbpfPlan {
                 "# files in {} keep them attached if the process is killed",
                 entries::FOLDER
             )?;
+            writeln!(
+                out,
+                "\n# drops what enters from interfaces without a program; those with one are accepted before, by their index\n\
+                 nft -f - <<'END'\n{}END\n",
+                guard::table(&self.interfaces, std::iter::empty())
+            )?;
         }
         writeln!(
             out,
@@ -163,11 +175,10 @@ pub fn try_out(on_failure: FailMode) -> Result<(), EbpfError> {
     if on_failure == FailMode::Closed {
         entries::check_files().map_err(EbpfError::Files)?;
     }
-    let nothing = KernelTables::empty(Generation(0));
     let target = programs::Target {
         index: 1,
         workers: 1,
     };
-    programs::Programs::load(target, programs::Room::of(&nothing), FailMode::Open)?;
+    programs::Programs::load(target, programs::LITTLE_ROOM, FailMode::Open)?;
     Ok(())
 }

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, SocketFilter, TcAttachType, tc};
-use aya::util::KernelVersion;
+use aya::programs::tc::{SchedClassifierLink, TcError};
+use aya::programs::{ProgramError, SchedClassifier, SocketFilter};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
+use super::attach::attach;
 use super::flows::{ClearedFlows, generation_bits};
-use crate::filter::KernelTables;
+use super::version::has_coarse_clock;
+use crate::filter::{KernelTables, TableRoom};
 use crate::gateway::host::interfaces::RETURN_MARK;
 use crate::gateway::sys::memory::{SharedMemory, await_programs};
 use crate::gateway::tun::NoteLayout;
@@ -29,20 +30,13 @@ pub(super) struct Programs {
     control: Arc<SharedMemory>,
     interfaces: HashMap<MapData, u32, [u8; 8]>,
     flows: Arc<ClearedFlows>,
-    room: Room,
+    room: TableRoom,
     processors: usize,
     workers: usize,
     /// The half of the rows and counters that is in force.
     half: usize,
     /// True if any are.
     is_enforced: bool,
-}
-
-/// The rows and counters that tables may have, in each of the two halves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
-    pub(super) rows: usize,
-    pub(super) counters: usize,
 }
 
 /// The device that the programs lead packets to.
@@ -126,38 +120,20 @@ fn without_log(text: &str) -> String {
     format!("{said} Verifier: {}", why.unwrap_or_default())
 }
 
-impl Room {
-    /// Room for `tables`, and for a policy that grows: a running gateway has no right to make more.
-    pub(super) fn of(tables: &KernelTables) -> Self {
-        Self {
-            rows: (tables.rows().len() * 4).next_power_of_two().max(4096),
-            counters: (tables.verdicts().len() * 4).next_power_of_two().max(256),
-        }
-    }
-
-    /// Returns `true` if `tables` have room.
-    pub(super) fn fits(self, tables: &KernelTables) -> bool {
-        tables.rows().len() <= self.rows && tables.verdicts().len() < self.counters
-    }
-
-    fn counters_of_processor(self) -> usize {
-        UNJUDGED + 2 * self.counters
-    }
-}
-
 impl Programs {
-    /// Loads the programs for `target`; they pass everything until tables are [put into force](Self::enforce).
+    /// Loads the programs for `target`, with `room` for each of two tables; they pass everything until tables are [put into
+    /// force](Self::enforce).
     ///
     /// # Errors
     /// [`ProgramsError`]: the kernel has no eBPF as needed, or this process may not use it.
     pub(super) fn load(
         target: Target,
-        room: Room,
+        room: TableRoom,
         on_failure: FailMode,
     ) -> Result<Self, ProgramsError> {
         let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?;
         let rows = 2 * room.rows;
-        let counters = processors * room.counters_of_processor();
+        let counters = processors * counters_of_processor(room);
         let patience = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
         let coarse = u32::from(has_coarse_clock());
         let mut loader = EbpfLoader::new();
@@ -167,10 +143,10 @@ impl Programs {
             .override_global("PATIENCE", &patience, true)
             .override_global("COARSE", &coarse, true);
         let workers = target.workers as u32;
-        let counters_of_processor = room.counters_of_processor() as u32;
+        let of_processor = counters_of_processor(room) as u32;
         loader
             .override_global("WORKERS", &workers, true)
-            .override_global("COUNTERS", &counters_of_processor, true)
+            .override_global("COUNTERS", &of_processor, true)
             .map_max_entries("rows", rows as u32)
             .map_max_entries("counters", counters as u32)
             .map_max_entries("interfaces", MAX_INTERFACES);
@@ -220,11 +196,6 @@ impl Programs {
         &self.flows
     }
 
-    /// The room of each half.
-    pub(super) fn room(&self) -> Room {
-        self.room
-    }
-
     /// Notes what a worker notes that has read and written everything.
     #[cfg(test)]
     pub(super) fn settle(&self) {
@@ -244,7 +215,7 @@ impl Programs {
         Ok(steering(&mut self.ebpf)?.fd()?.try_clone()?)
     }
 
-    /// Puts `tables` into force, which [fit](Room::fits). No packet sees a part of them beside a part of others.
+    /// Puts `tables` into force, for which there is room. No packet sees a part of them beside a part of others.
     ///
     /// Returns once no packet is looked up in the tables before.
     pub(super) fn enforce(&mut self, tables: &Arc<KernelTables>) {
@@ -259,13 +230,13 @@ impl Programs {
                 word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
             }
         }
-        for number in 0..self.room.counters {
+        for number in 0..stride(self.room) {
             for word in self.counter(half, number).flatten() {
                 word.store(0, Ordering::Relaxed);
             }
         }
         // The program adds the number of a counter, from 1 on.
-        let first_counter = UNJUDGED + half * self.room.counters;
+        let first_counter = UNJUDGED + half * stride(self.room);
         let in_force = generation_bits(tables.generation())
             | (first_counter as u64) << COUNTER_SHIFT
             | first_row as u64;
@@ -302,7 +273,7 @@ impl Programs {
     }
 
     fn passed_by(&self, half: usize, count: usize) -> Vec<Traffic> {
-        let numbers = 1..=count.min(self.room.counters - 1);
+        let numbers = 1..=count.min(self.room.counters);
         numbers
             .map(|number| sum(self.counter(half, number)))
             .collect()
@@ -324,11 +295,11 @@ impl Programs {
 
     /// Counter `number` of a half, of each processor.
     fn counter(&self, half: usize, number: usize) -> impl Iterator<Item = &[AtomicU64]> {
-        self.of_processors(UNJUDGED + half * self.room.counters + number)
+        self.of_processors(UNJUDGED + half * stride(self.room) + number)
     }
 
     fn of_processors(&self, number: usize) -> impl Iterator<Item = &[AtomicU64]> {
-        let processors = (0..self.processors).map(|it| it * self.room.counters_of_processor());
+        let processors = (0..self.processors).map(|it| it * counters_of_processor(self.room));
         processors.map(move |first| {
             let at = (first + number) * WORDS_OF_COUNTER;
             &self.counters.words()[at..at + WORDS_OF_COUNTER]
@@ -369,6 +340,15 @@ impl Programs {
     }
 }
 
+/// The counters of one half: those of verdicts have numbers from 1 on.
+fn stride(room: TableRoom) -> usize {
+    room.counters + 1
+}
+
+fn counters_of_processor(room: TableRoom) -> usize {
+    UNJUDGED + 2 * stride(room)
+}
+
 /// The entry program for an interface, and what is noted of it.
 fn entry_of(headers: Headers) -> (&'static str, [u8; 8]) {
     match headers {
@@ -405,57 +385,25 @@ fn steering(ebpf: &mut Ebpf) -> Result<&mut SocketFilter, ProgramsError> {
     Ok(program.try_into()?)
 }
 
-/// Attaches `program` to what enters at `interface`: by a link that ends with this process, or before Linux 6.6 by a filter
-/// of the interface's queue.
-fn attach(
-    program: &mut SchedClassifier,
-    interface: &str,
-) -> Result<SchedClassifierLink, ProgramsError> {
-    let options = if has_links() {
-        TcAttachOptions::TcxOrder(LinkOrder::first())
-    } else {
-        // One that is there, of others or of a killed process, is an error whose kind differs between kernels; without any,
-        // the attachment fails.
-        _ = tc::qdisc_add_clsact(interface);
-        detach_leftovers(interface);
-        TcAttachOptions::Netlink(NlOptions {
-            priority: 1,
-            ..NlOptions::default()
-        })
-    };
-    let id = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
-    Ok(program.take_link(id)?)
-}
-
-/// Removes programs that a killed process has left at `interface`, on a kernel without links.
-pub(super) fn detach_leftovers(interface: &str) {
-    for name in [ENTRY_IP, ENTRY_ETHERNET] {
-        // Mostly there are none.
-        _ = tc::qdisc_detach_program(interface, TcAttachType::Ingress, name);
-    }
-}
-
-/// True if the kernel has links of programs at interfaces (TCX): Linux 6.6.
-pub(super) fn has_links() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
-}
-
-/// True if programs may read the coarse clock, which costs less: Linux 5.11.
-fn has_coarse_clock() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 11, 0))
-}
-
-/// True if a process without CAP_BPF may change maps that it has open: Linux 5.19.
-pub(super) fn may_change_maps() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 19, 0))
-}
-
 /// The programs, compiled from `program.c` by `build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("program.o");
 
 const ENTRY_IP: &str = "entry_ip";
 const ENTRY_ETHERNET: &str = "entry_ethernet";
 const LEAVE: &str = "leave";
+
+/// The room for the tables of a policy, whatever it is: a running gateway has no right to make more. The rows of two policies
+/// take 32 MiB of the kernel, and each processor has 128 KiB of counters.
+pub(super) const ROOM: TableRoom = TableRoom {
+    rows: TableRoom::MAX.rows,
+    counters: 4095,
+};
+
+/// The room of programs that are loaded to see if the kernel takes them.
+pub(super) const LITTLE_ROOM: TableRoom = TableRoom {
+    rows: 512,
+    counters: 1,
+};
 
 /// The longest time that a worker may leave a packet unread.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);

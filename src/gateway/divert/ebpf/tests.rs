@@ -12,10 +12,10 @@ use aya::programs::{TestRun, TestRunOptions};
 
 use super::EbpfPlan;
 use super::entries::Entries;
-use super::programs::{Programs, Room, Target};
+use super::programs::{Programs, Target};
 use crate::capture::{CaptureReader, LinkPayload, gunzip, ip_packet};
 use crate::filter::strategy::{self, Scenario};
-use crate::filter::{Capacity, CompiledPolicy, Generation, Judge, KernelTables};
+use crate::filter::{Capacity, CompiledPolicy, Generation, Judge, KernelTables, TableRoom};
 use crate::gateway::divert::DivertPlan as _;
 use crate::gateway::divert::netlink::{Link, LinkKind};
 use crate::gateway::tun::ClearFlows as _;
@@ -25,20 +25,18 @@ use crate::policy::FailMode;
 use crate::random::Random;
 use crate::verdict::{Action, Reason, Verdict};
 
+const ROOM: TableRoom = TableRoom {
+    rows: 1 << 13,
+    counters: 255,
+};
+
 /// The programs, with room for a large policy; `None` where this user may not load them. Any other reason is an error in CI.
 fn programs() -> Option<Programs> {
     let target = Target {
         index: 1,
         workers: 1,
     };
-    let loaded = Programs::load(
-        target,
-        Room {
-            rows: 1 << 13,
-            counters: 256,
-        },
-        FailMode::Closed,
-    );
+    let loaded = Programs::load(target, ROOM, FailMode::Closed);
     match loaded {
         Ok(programs) => Some(programs),
         Err(error) => {
@@ -107,8 +105,8 @@ fn is_run(packet: &[u8]) -> bool {
 /// Runs the program on `packets`, and compares: what passes is forwarded, for the same reason and rule, and counted so. A judge
 /// that sees what is diverted clears flows, as a worker does; another one sees every packet. Returns how many passed.
 fn compare(programs: &mut Programs, policy: &CompiledPolicy, packets: &[Vec<u8>]) -> usize {
-    let tables = Arc::new(KernelTables::of(policy));
-    assert!(programs.room().fits(&tables), "it is a small policy");
+    let tables = Arc::new(KernelTables::within(ROOM, policy));
+    assert!(!tables.is_partial(), "it is a small policy");
     programs.enforce(&tables);
     let flows = Arc::clone(programs.flows());
     let [mut judge, mut worker] = [(); 2].map(|()| Judge::new(Capacity::of(4096)));
@@ -349,6 +347,8 @@ fn an_interface_that_takes_no_program_is_a_failure_until_it_is_gone() {
         name: "nowhere0".to_owned(),
         kind: LinkKind::Ip,
         is_bridge_port: false,
+        is_up: true,
+        received: 0,
     };
     let mut entries = Entries::default();
     entries.follow(&plan, &mut programs, &[link]);

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
-use super::install::run_nft;
 use super::nft;
+use super::nft::run_nft;
 use crate::filter::Generation;
 use crate::gateway::divert::FlowCounts;
 use crate::gateway::tun::ClearFlows;

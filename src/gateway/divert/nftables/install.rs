@@ -4,18 +4,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use caps::Capability;
 use tokio::task::AbortHandle;
 
 use super::cleared::ClearedFlows;
-use super::nft::{self, Contents, NftError};
+use super::nft::{self, Contents, NftError, run_nft};
 use super::preflight;
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use crate::gateway::divert::firewall::{Firewalls, check_passage};
 use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
-use crate::gateway::divert::{Divert, FlowCounts};
+use crate::gateway::divert::{Divert, FlowCounts, LateInterfaces};
 use crate::gateway::tun::{Feedback, TunDevice};
 use crate::packet::Traffic;
 use crate::packet::virtio::Framing;
@@ -157,7 +157,7 @@ impl Divert for Installation {
     }
 
     /// Marks are for names of interfaces, which need not exist.
-    async fn follow(&mut self) -> Result<(), DivertError> {
+    async fn follow(&mut self, _heard: Instant) -> Result<(), DivertError> {
         Ok(())
     }
 
@@ -230,6 +230,10 @@ impl Divert for Installation {
 
     fn unread(&self) -> Traffic {
         Traffic::default()
+    }
+
+    fn late(&self) -> Option<LateInterfaces> {
+        None
     }
 
     fn flows(&self) -> Option<FlowCounts> {
@@ -337,23 +341,6 @@ impl Drop for AbortOnDrop {
         self.0.abort();
     }
 }
-
-/// Runs `nft` beside the control task, with a timeout.
-pub(super) async fn run_nft<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, NftError> + Send + 'static,
-) -> Result<T, NftError> {
-    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
-        Ok(Ok(done)) => done,
-        Ok(Err(failed)) => Err(NftError::Refused(failed.to_string())),
-        Err(_) => Err(NftError::Refused(format!(
-            "it has not ended within {} seconds",
-            PATIENCE.as_secs()
-        ))),
-    }
-}
-
-/// The longest time that `nft` may take: one of our tables takes it milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 fn set(key: &str, value: &str) -> Result<(), DivertError> {
     let path = Path::new("/proc/sys").join(key);

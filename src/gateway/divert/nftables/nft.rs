@@ -14,6 +14,7 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -45,7 +46,7 @@ impl NftError {
 /// The table as the kernel holds it: its chains and rules as `nft` lists them, without the handles, which change each
 /// time a rule is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Contents(Vec<Value>);
+pub(in crate::gateway::divert) struct Contents(Vec<Value>);
 
 impl Contents {
     /// Reads the answer of `nft --json list table`.
@@ -59,7 +60,10 @@ impl Contents {
     }
 
     /// Describes the change to the table since it was `installed`; `None` if there is none.
-    pub(super) fn difference(now: Option<&Self>, installed: &Self) -> Option<String> {
+    pub(in crate::gateway::divert) fn difference(
+        now: Option<&Self>,
+        installed: &Self,
+    ) -> Option<String> {
         let Some(now) = now else {
             return Some("the nftables table".to_owned());
         };
@@ -92,7 +96,14 @@ fn without_handle(mut object: Value) -> Value {
 /// # Errors
 /// [`NftError`]; the kernel then keeps its earlier table.
 pub(super) fn install(diversion: &Diversion) -> Result<Option<Contents>, NftError> {
-    let table = table(diversion);
+    put(&table(diversion))
+}
+
+/// Puts `table`, which is called [`TABLE`], in the place of any earlier one, and returns it likewise.
+///
+/// # Errors
+/// [`NftError`]; the kernel then keeps its earlier table.
+pub(in crate::gateway::divert) fn put(table: &NftTable) -> Result<Option<Contents>, NftError> {
     run(&["-f", "-"], &table.replacement())?;
     Ok(contents()?.filter(|it| it.rules() == table.rules()))
 }
@@ -101,7 +112,7 @@ pub(super) fn install(diversion: &Diversion) -> Result<Option<Contents>, NftErro
 ///
 /// # Errors
 /// [`NftError`].
-pub(super) fn remove() -> Result<(), NftError> {
+pub(in crate::gateway::divert) fn remove() -> Result<(), NftError> {
     run(&["-f", "-"], &NftTable::removal(TABLE)).map(|_| ())
 }
 
@@ -109,7 +120,7 @@ pub(super) fn remove() -> Result<(), NftError> {
 ///
 /// # Errors
 /// [`NftError`].
-pub(super) fn contents() -> Result<Option<Contents>, NftError> {
+pub(in crate::gateway::divert) fn contents() -> Result<Option<Contents>, NftError> {
     // Terse: without the cleared flows.
     match run(&["--json", "--terse", "list", "table", "inet", TABLE], "") {
         Ok(listing) => Contents::read(&listing).map(Some),
@@ -213,6 +224,23 @@ pub(in crate::gateway::divert) fn run_program(
     written.map_err(|error| NftError::Refused(format!("it did not read its input: {error}")))?;
     String::from_utf8(ended.stdout).map_err(|error| NftError::Refused(error.to_string()))
 }
+
+/// Runs `nft` beside the control task, with a timeout.
+pub(in crate::gateway::divert) async fn run_nft<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NftError> + Send + 'static,
+) -> Result<T, NftError> {
+    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(failed)) => Err(NftError::Refused(failed.to_string())),
+        Err(_) => Err(NftError::Refused(format!(
+            "it has not ended within {} seconds",
+            PATIENCE.as_secs()
+        ))),
+    }
+}
+
+/// The longest time that `nft` may take: one of our tables takes it milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The `nft` to run.
 pub(in crate::gateway::divert) fn program() -> PathBuf {

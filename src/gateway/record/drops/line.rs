@@ -15,6 +15,8 @@ struct Line<'a> {
     /// RFC 3339, in UTC.
     time: String,
     reason: &'static str,
+    /// False if the packet was forwarded all the same, since the policy is not enforced for its client.
+    enforced: bool,
     /// The entry of the policy that decided: `server`, `media`, …
     kind: Option<&'static str>,
     /// The operator's name for it.
@@ -50,6 +52,7 @@ pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, suppres
     let mut line = Line {
         time: humantime::format_rfc3339_micros(at).to_string(),
         reason: sample.verdict.reason.name(),
+        enforced: sample.is_enforced(by),
         kind: rule.map(|rule| rule.kind.name()),
         rule: rule.map(|rule| rule.name.as_str()),
         source: None,

@@ -166,8 +166,12 @@ impl Capture {
             bytes: &bytes[..bytes.len().min(self.snap_length)],
             original_length: u32::try_from(sample.length).unwrap_or(u32::MAX),
         };
+        let mut comment = by.rules.tell(sample.verdict);
+        if !sample.is_enforced(by) {
+            comment.push_str(" (not enforced: forwarded)");
+        }
         self.blocks
-            .write_frame(&frame, Some(&by.rules.tell(sample.verdict)))
+            .write_frame(&frame, Some(&comment))
             .expect("blocks of a few bytes, into memory");
         self.taken.append(&mut self.blocks.take());
         self.count += 1;

@@ -13,6 +13,7 @@ use super::counts::Counts;
 use super::{CaptureOptions, DropOptions};
 use crate::filter::{CompiledPolicy, Generation, RuleTable};
 use crate::packet::Received;
+use crate::policy::Enforcement;
 use crate::verdict::{Action, Reason, Verdict};
 
 /// A dropped packet.
@@ -37,6 +38,15 @@ impl Sample {
         &self.bytes
     }
 
+    /// Returns `true` if the packet was dropped; else it was forwarded, since the policy is not enforced for its client.
+    pub fn is_enforced(&self, by: &PolicyNames) -> bool {
+        by.enforcement.is_whole()
+            || self
+                .received()
+                .parse()
+                .is_ok_and(|packet| by.enforcement.is_for(packet.addresses().source()))
+    }
+
     /// Returns the packet, as far as the sample holds it.
     pub fn received(&self) -> Received<'_> {
         Received::captured(&self.bytes, self.length, std::time::Duration::ZERO)
@@ -50,6 +60,8 @@ pub struct PolicyNames {
     pub generation: Generation,
     /// The names of its rules.
     pub rules: RuleTable,
+    /// The clients for whom it takes effect.
+    pub enforcement: Enforcement,
 }
 
 /// Suppressed packets, dropped without a line in the log, by reason: a worker keeps them.
@@ -123,6 +135,7 @@ impl SampleReader {
             by: Arc::new(PolicyNames {
                 generation: policy.generation(),
                 rules: policy.rules().clone(),
+                enforcement: policy.policy().gateway.enforcement.clone(),
             }),
         }
     }
@@ -360,6 +373,7 @@ mod tests {
             "length": 38,
             "generation": 3,
             "unwritten": 0,
+            "enforced": true,
             "evidence": null,
             "evidence_by": null,
             "payload": "other",
@@ -375,6 +389,22 @@ mod tests {
         assert_eq!(lines[2]["reason"], "malformed");
         assert_eq!(lines[2]["malformed"], "shorter than its header");
         assert!(lines[2]["source"].is_null());
+    }
+
+    #[test]
+    fn a_line_says_that_the_policy_is_not_enforced_for_its_client() {
+        let packet = datagram([10, 20, 0, 7], 50_020, 10);
+        for (gateway, is_enforced) in [
+            ("enforce = false", false),
+            ("pilot = [\"172.16.1.16/28\"]", false),
+            ("pilot = [\"172.16.1.0/28\"]", true),
+        ] {
+            let reader = reader(Some(100), None);
+            let policy = compiled(&format!("[gateway]\n{gateway}\n"), 5);
+            let packets = [packet.clone()];
+            note_by(&policy, &reader, &packets, &mut [0; Reason::ALL.len()]);
+            assert_eq!(lines(&reader)[0]["enforced"], is_enforced, "{gateway}");
+        }
     }
 
     #[test]

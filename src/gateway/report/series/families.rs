@@ -11,7 +11,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::gateway::report::status::{
-    DnsStatus, HistogramStatus, MediaStatus, QualityStatus, RejectionStatus, Reloads,
+    DnsStatus, EnforcementStatus, HistogramStatus, LateStatus, MediaStatus, QualityStatus,
+    RejectionStatus, Reloads,
 };
 use crate::gateway::tun::quality::{JITTER_BOUNDS, LOSS_BOUNDS};
 use crate::packet::media::Evidence;
@@ -40,6 +41,44 @@ impl Families<'_, '_> {
             "policy_generation",
             "Generation of the policy in force: 1 from the start, one more with each reload that is taken.",
             generation,
+        )
+    }
+
+    /// Writes whether the policy takes effect, and what it did not drop.
+    pub(super) fn enforcement(&mut self, enforcement: &EnforcementStatus) -> fmt::Result {
+        self.gauge(
+            "policy_enforced",
+            "1 if the policy takes effect for all clients; 0 under gateway.enforce = false or gateway.pilot.",
+            u32::from(enforcement.gap.is_none()),
+        )?;
+        self.counter(
+            "not_enforced_packets",
+            "Packets that were forwarded though their verdict is drop, since the policy is not enforced for their client.",
+            enforcement.packets,
+        )?;
+        self.counter(
+            "not_enforced_bytes",
+            "Bytes of these packets.",
+            enforcement.bytes,
+        )
+    }
+
+    /// Writes the interfaces that were up before what enters there was judged.
+    pub(super) fn late(&mut self, late: &LateStatus) -> fmt::Result {
+        self.counter(
+            "late_interfaces",
+            "Interfaces of the VPN that were up before their program was attached.",
+            late.interfaces,
+        )?;
+        self.counter(
+            "late_packets",
+            "Packets that had entered there by then: not judged, or stopped where the gateway fails closed.",
+            late.packets,
+        )?;
+        self.gauge(
+            "late_interface_longest_seconds",
+            "The longest time that such an interface was up, from when the gateway heard of it.",
+            millionths(late.longest_microseconds),
         )
     }
 

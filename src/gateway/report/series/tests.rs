@@ -3,9 +3,10 @@
 use super::*;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
-    BucketStatus, DeviceStatus, DiversionStatus, EvidenceStatus, FindingStatus, FlowsStatus,
-    HistogramStatus, InterfaceStatus, LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus,
-    RejectionStatus, Reloads, Repairs, SelfTestStatus, StreamGroupStatus, VerdictStatus,
+    BucketStatus, DeviceStatus, DiversionStatus, EnforcementStatus, EvidenceStatus, FindingStatus,
+    FlowsStatus, HistogramStatus, InterfaceStatus, LateStatus, LatencyStatus, MediaStatus,
+    OutcomeStatus, QualityStatus, RejectionStatus, Reloads, Repairs, SelfTestStatus,
+    StreamGroupStatus, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -72,10 +73,20 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 refused: 1,
                 last_error: Some("a mistake".to_owned()),
             },
+            enforcement: EnforcementStatus {
+                gap: Some("the policy is not enforced".to_owned()),
+                packets: 41,
+                bytes: 42,
+            },
             diversion: DiversionStatus {
                 kind: "ebpf".to_owned(),
                 bypassed: false,
                 unread_packets: 7,
+                late: Some(LateStatus {
+                    interfaces: 2,
+                    packets: 21,
+                    longest_microseconds: 2_500,
+                }),
                 flows: Some(FlowsStatus {
                     cleared: 12,
                     evicted: 1,

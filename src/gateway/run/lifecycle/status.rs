@@ -7,8 +7,9 @@ use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::report::metrics::{Questions, Readiness};
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
-    DeviceStatus, DiversionStatus, DnsStatus, EvidenceStatus, FindingStatus, FlowsStatus,
-    MediaStatus, QualityStatus, RejectionStatus, RuleStatus, Status, VerdictStatus,
+    DeviceStatus, DiversionStatus, DnsStatus, EnforcementStatus, EvidenceStatus, FindingStatus,
+    FlowsStatus, LateStatus, MediaStatus, QualityStatus, RejectionStatus, RuleStatus, Status,
+    VerdictStatus,
 };
 
 impl<D: Divert> Gateway<D> {
@@ -22,12 +23,13 @@ impl<D: Divert> Gateway<D> {
                 .is_none_or(|it| it.failures.is_empty())
             && self.workers.all_live()
             && self.watchdog.all_live();
-        let readiness = match self.health.errors() {
+        let readiness = match (self.health.errors(), self.published.enforcement().gap()) {
             _ if !ready => Readiness::NotReady,
-            Some(errors) => Readiness::Hindered(errors),
-            None => Readiness::Ready,
+            (Some(errors), _) => Readiness::Hindered(errors),
+            (None, Some(gap)) => Readiness::NotEnforced(format!("traffic is judged, but {gap}\n")),
+            (None, None) => Readiness::Ready,
         };
-        let ready = readiness == Readiness::Ready;
+        let ready = matches!(readiness, Readiness::Ready | Readiness::NotEnforced(_));
         let snapshot = if questions.want_numbers() {
             let status = self.status().await;
             Some(Report::Gateway(Arc::new(Snapshot { status, ready })))
@@ -56,10 +58,15 @@ impl<D: Divert> Gateway<D> {
             policy: self.name.clone(),
             generation: self.published.generation().0,
             reloads: self.reloads.clone(),
+            enforcement: EnforcementStatus::new(
+                &self.published.enforcement(),
+                self.workers.spared(),
+            ),
             diversion: DiversionStatus {
                 kind: D::NAME.to_owned(),
                 bypassed: self.bypassed,
                 unread_packets: self.divert.unread().packets,
+                late: self.divert.late().map(LateStatus::from),
                 flows: self.divert.flows().map(FlowsStatus::from),
                 self_test: self.self_test.clone(),
                 ..DiversionStatus::new(&summary, &present, &self.repairs)
