@@ -193,13 +193,16 @@ fn an_interface_that_was_up_before_its_packets_are_judged_is_told() {
         signal(gateway.pid(), "STOP");
         add(&site, "vpn1");
         switch_on(&site, "vpn1");
-        site.send(OFFICE, MEDIA, 20, 100);
-        assert!(receives(&media), "it is not judged");
+        // The first ones may be lost while the client's host finds its new gateway.
+        poll("media, which is not judged", || {
+            site.send(OFFICE, MEDIA, 20, 100);
+            receives(&media).then_some(())
+        });
         signal(gateway.pid(), "CONT");
         gateway.wait_for_log("vpn1 was up for ");
         let (interfaces, packets) = late();
         assert_eq!(interfaces, 1);
-        assert!((20..100).contains(&packets), "{packets}");
+        assert!((20..1_000).contains(&packets), "{packets}");
         let (_, metrics) = site.get("/metrics");
         assert!(
             metrics.contains("\nofframp_late_interfaces_total 1\n"),
