@@ -195,7 +195,7 @@ fn without_a_free_descriptor_status_and_reload_wait_and_traffic_does_not() {
         assert!(ended.success());
         gateway.signal("HUP");
         gateway.wait_for_log("reloaded: ");
-        gateway.wait_for_log("traffic is diverted as it should be again");
+        gateway.wait_for_log("the diversion is restored");
         assert_judges(&site);
         let complaints = gateway
             .log()

@@ -316,7 +316,7 @@ impl<D: Divert> Gateway<D> {
         let before = std::mem::replace(&mut self.diverting, repaired.is_ok());
         match repaired {
             Ok(None) if before => {}
-            Ok(None) => info!("traffic is diverted as it should be again"),
+            Ok(None) => info!("the diversion is restored"),
             Ok(Some(missing)) => {
                 error!(
                     "another program has removed or changed {missing} of the diversion; offramp has restored it, and \
@@ -417,7 +417,7 @@ impl<D: Divert> Gateway<D> {
     /// Has the policy loaded again if the host has other addresses than it was compiled for.
     fn compare_addresses(&mut self) {
         if self.own.differ() {
-            info!("this host has other addresses than before: the policy is loaded again for them");
+            info!("the addresses of this host have changed: loading the policy again");
             self.ask_for_policy(ReloadTrigger::Addresses);
         }
     }
@@ -431,7 +431,7 @@ impl<D: Divert> Gateway<D> {
             LinkChange::Down(name) | LinkChange::Gone(name) => Some((name, false)),
         };
         if let Err(error) = self.divert.follow(heard).await {
-            error!("traffic is not diverted as it should be: {error}");
+            error!("cannot update the diversion: {error}");
         }
         let Some((name, is_on)) = link else {
             // Any change may be among those that were not reported.
@@ -458,7 +458,7 @@ impl<D: Divert> Gateway<D> {
                         info!("{name} is on again: traffic is judged");
                         self.report_ready();
                     }
-                    Err(error) => error!("traffic is not diverted as it should be: {error}"),
+                    Err(error) => error!("cannot update the diversion: {error}"),
                 }
             }
             (true, false) => {

@@ -170,7 +170,7 @@ async fn rehearse_with<D: Divert>(policy: &CompiledPolicy) -> Result<Rehearsal, 
         // The running gateway's own device and files are not findings of their own.
         Err(held) => vec![Finding::host_error(
             held.to_string(),
-            "SIGHUP has it take a policy that has changed",
+            "send it SIGHUP to load a changed policy",
         )],
     };
     Ok(Rehearsal {
@@ -212,7 +212,7 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, RunError>>) -> Result<T, R
 
 fn connect() -> Result<Netlink, RunError> {
     Netlink::new().map_err(|source| RunError::System {
-        what: "speak to the kernel about routes (rtnetlink)",
+        what: "open a netlink socket for routes (rtnetlink)",
         source,
     })
 }
