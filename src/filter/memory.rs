@@ -132,3 +132,20 @@ fn look_at_each(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_the_flows_and_not_the_fragments() {
+        for (workers, flows) in [(0, 10), (1, 10), (3, 4), (10, 1)] {
+            let each = Capacity::of(10).for_each_of(workers);
+            let expected = Capacity {
+                fragments: 10,
+                flows,
+            };
+            assert_eq!(each, expected, "{workers}");
+        }
+    }
+}
