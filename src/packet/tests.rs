@@ -456,6 +456,13 @@ fn a_table_holds_as_many_datagrams_as_it_was_made_for() {
         table.insert(of_one_host, Duration::ZERO, id);
     }
     assert!(table.evicted() < 16, "{} of 1,024", table.evicted());
+    let mut table = FragmentTable::new(1 << 12);
+    for number in 0..1_u32 << 10 {
+        let source = Ipv6Addr::from_bits(u128::from(u64::MAX) << 64 | u128::from(number));
+        let of_one_id = FragmentKey::v6(source, Ipv6Addr::LOCALHOST, 1);
+        table.insert(of_one_id, Duration::ZERO, number);
+    }
+    assert!(table.evicted() < 32, "{} of 1,024", table.evicted());
     let v6 = |number: u32| {
         let source = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number / 64));
         FragmentKey::v6(source, Ipv6Addr::LOCALHOST, number % 64)

@@ -191,6 +191,10 @@ fn two_allows_that_together_lift_every_media_port_lift_what_shows_none() {
         [corporate]
         subnets = ["10.1.0.0/24"]
         [[allow]]
+        name = "one port of other hosts"
+        to = ["10.1.0.128/26"]
+        ports = ["5000"]
+        [[allow]]
         name = "low"
         to = ["10.1.0.0/25"]
         ports = ["1024-49999"]

@@ -239,6 +239,19 @@ fn rtp_in_frames_is_recognized_by_its_clock() {
 }
 
 #[test]
+fn the_length_of_a_frame_of_rtp_may_stand_in_a_segment_of_its_own() {
+    let mut stream = Stream::new(Profile::Any);
+    let mut found = None;
+    for number in 0..3 {
+        let frame = framed(&rtp(number, 160 * u32::from(number)));
+        assert_eq!(stream.send(&frame[..2]), None);
+        found = stream.send(&frame[2..]);
+        stream.at += Duration::from_millis(20);
+    }
+    assert_eq!(found, Some("rtp-tcp"));
+}
+
+#[test]
 fn one_frame_without_a_header_ends_rtp() {
     let mut stream = Stream::new(Profile::Any);
     assert_eq!(stream.send(&framed(&rtp(0, 0))), None);
