@@ -267,6 +267,13 @@ fn tables_without_room_pass_less_and_say_so() {
 }
 
 #[test]
+fn rows_and_counters_have_numbers_of_15_bits() {
+    let TableRoom { rows, counters } = TableRoom::MAX;
+    assert_eq!(rows, 1 + 0x7fff);
+    assert_eq!(counters, 0x7fff, "counter 0 is none");
+}
+
+#[test]
 fn each_forwarding_verdict_has_a_counter() {
     let policy = compiled(SITE);
     let tables = KernelTables::of(&policy);
