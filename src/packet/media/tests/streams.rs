@@ -252,6 +252,16 @@ fn the_length_of_a_frame_of_rtp_may_stand_in_a_segment_of_its_own() {
 }
 
 #[test]
+fn a_frame_of_rtp_needs_no_more_than_its_header() {
+    let mut stream = Stream::new(Profile::Any);
+    let found = [0, 1, 2].map(|number: u16| {
+        stream.at += Duration::from_millis(20);
+        stream.send(&framed(&rtp(number, 160 * u32::from(number))[..12]))
+    });
+    assert_eq!(found, [None, None, Some("rtp-tcp")]);
+}
+
+#[test]
 fn one_frame_without_a_header_ends_rtp() {
     let mut stream = Stream::new(Profile::Any);
     assert_eq!(stream.send(&framed(&rtp(0, 0))), None);
