@@ -58,11 +58,29 @@ impl fmt::Display for Family {
 
 #[cfg(test)]
 mod tests {
-    use super::Family;
+    use super::{Family, PrefixSet};
 
     #[test]
     fn families_have_the_names_of_messages_and_of_generated_files() {
         let names = Family::BOTH.map(|family| (family.name(), family.suffix()));
         assert_eq!(names, [("IPv4", "v4"), ("IPv6", "v6")]);
+        assert_eq!(
+            Family::BOTH.map(|it| format!("{it:>6}")),
+            ["  IPv4", "  IPv6"]
+        );
+    }
+
+    #[test]
+    fn a_family_is_in_a_set_that_has_an_address_of_it() {
+        for (prefixes, expected) in [
+            (&[][..], [false, false]),
+            (&["10.0.0.0/8"], [true, false]),
+            (&["::1/128"], [false, true]),
+            (&["10.0.0.0/8", "::1/128"], [true, true]),
+        ] {
+            let prefixes = prefixes.iter().map(|it| it.parse::<ipnet::IpNet>());
+            let set: PrefixSet = prefixes.map(|it| it.expect("a prefix")).collect();
+            assert_eq!(Family::BOTH.map(|it| it.is_in(&set)), expected, "{set}");
+        }
     }
 }

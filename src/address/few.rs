@@ -140,6 +140,27 @@ mod tests {
         assert_eq!(answers(&[]), [0, 0, 0]);
     }
 
+    #[test]
+    fn a_set_of_ipv6_has_what_lies_between_both_ends_of_its_ranges() {
+        let pools = ["fd00:1::/64", "::/127"].map(|it| it.parse().expect("a literal prefix"));
+        let set = FewRanges::of::<ipnet::Ipv6Net>(pools, 2).expect("two ranges");
+        let pool = 0xfd00_0001_u128 << 96;
+        let end = u128::from(u64::MAX);
+        let mut answers = [7; 8];
+        let addresses = [
+            0,
+            1,
+            2,
+            pool - 1,
+            pool,
+            pool + end,
+            pool + end + 1,
+            u128::MAX,
+        ];
+        set.contains_batch(&addresses, &mut answers);
+        assert_eq!(answers, [1, 1, 0, 0, 1, 1, 0, 0]);
+    }
+
     proptest! {
         #[test]
         fn a_set_has_the_addresses_of_its_prefixes(

@@ -243,6 +243,8 @@ mod tests {
                 .collect()
         };
         assert!(set(&[(0, 1_023), (1_024, u16::MAX)]).is_all());
+        assert!(set(&[]).is_empty());
+        assert!(!set(&[(0, 0)]).is_empty());
         for ranges in [
             &[][..],
             &[(1, u16::MAX)],

@@ -201,6 +201,21 @@ fn ten_thousand_hosts_of_one_class_share_their_rows() {
 }
 
 #[test]
+fn up_to_65_536_leaf_rows_are_numbered_in_16_bits() {
+    // A host and a class in each /24, and a row of its own: one more is that of no class.
+    let bytes = |hosts: u32| {
+        let hosts = (0..hosts).map(|i| {
+            let net = Ipv4Net::new(Ipv4Addr::from_bits(0x0a00_0000 + (i << 8) + i / 60_000), 32);
+            (net.expect("a host"), (i % 60_000 + 1) as ClassNumber)
+        });
+        Ipv4Trie::build(hosts).expect("no conflict").memory_bytes()
+    };
+    let (narrow, wide) = (bytes(65_535), bytes(65_536));
+    // 257 middle rows of 256 cells, of two bytes more each.
+    assert!(wide - narrow > 257 * 256 * 2, "{narrow} {wide}");
+}
+
+#[test]
 fn an_empty_ipv6_trie_knows_no_class() {
     v6::assert_agrees(&[], &[0x2001_0db8 << 96]);
 }
@@ -258,6 +273,18 @@ fn v6_subnets(ranges: usize) -> Vec<(Ipv6Net, ClassNumber)> {
             (net, (i % 3 + 1) as ClassNumber)
         })
         .collect()
+}
+
+#[test]
+fn more_ranges_than_cells_can_number_are_refused() {
+    let built = |limit| Ipv6Trie::within(limit, v6_subnets(9)).map(drop);
+    assert_eq!(built(9), Ok(()));
+    assert_eq!(built(10), Ok(()));
+    let refused = built(8).expect_err("one too many");
+    assert_eq!(
+        refused.to_string(),
+        "the prefixes make 9 ranges of addresses; at most 8 fit"
+    );
 }
 
 /// Hosts of one subnet, each of a class of its own.
@@ -318,6 +345,18 @@ fn ipv6_subnets_with_the_same_hosts_share_a_tree() {
     // A subnet of its own adds a range, and another behind it, at 8 and 4 bytes.
     let added = subnets(2_000) - subnets(1_000);
     assert!(added < 1_000 * 2 * 16, "{added}");
+}
+
+#[test]
+fn ipv6_hosts_that_touch_take_no_more_than_one() {
+    let subnet = 0x2001_0db8 << 32 | 5;
+    let bytes = |hosts: std::ops::Range<u64>| {
+        let trie = Ipv6Trie::build(v6_hosts(subnet, hosts)).expect("no conflict");
+        trie.memory_bytes()
+    };
+    // Ranges of the subnet: before, the hosts, behind. Four are a leaf, five need a node.
+    assert_eq!(bytes(7..9), bytes(7..8));
+    assert!(bytes(7..10) > bytes(7..9));
 }
 
 #[test]

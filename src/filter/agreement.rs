@@ -68,6 +68,57 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy;
+
+    /// A plain UDP packet to port 50000 of a corporate host of the same family.
+    fn packet(source: IpAddr) -> Vec<u8> {
+        let ip = match source {
+            IpAddr::V4(source) => {
+                etherparse::PacketBuilder::ipv4(source.octets(), [10, 1, 0, 10], 64)
+            }
+            IpAddr::V6(source) => {
+                let host = std::net::Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 10);
+                etherparse::PacketBuilder::ipv6(source.octets(), host.octets(), 64)
+            }
+        };
+        let mut packet = Vec::new();
+        let written = ip.udp(50_001, 50_000).write(&mut packet, b"voice");
+        written.expect("a vector takes any packet");
+        packet
+    }
+
+    /// A few pools are compared with a source one by one; beyond, it is looked up.
+    #[test]
+    fn sources_of_few_and_of_many_pools_are_told_from_strangers() {
+        for pools in [1, 8, 9, 20] {
+            let v4 = (0..pools).map(|at| format!("\"172.16.{}.0/24\"", 2 * at));
+            let v6 = (0..pools).map(|at| format!("\"fd00:{}::/64\"", 2 * at));
+            let subnets: Vec<String> = v4.chain(v6).collect();
+            let text = format!(
+                "[vpn]\nclient_subnets = [{}]\n[corporate]\nsubnets = [\"10.0.0.0/8\", \"fd01::/64\"]\n",
+                subnets.join(", ")
+            );
+            let (policy, _) = policy::parse("pools.toml", text.as_bytes()).expect("a good policy");
+            let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
+            let sources = [
+                ("172.16.0.1", "drop media"),
+                ("172.16.1.1", "forward not-a-client"),
+                ("fd00::1", "drop media"),
+                ("fd00:1::1", "forward not-a-client"),
+                ("192.0.2.1", "forward not-a-client"),
+                ("2001:db8::1", "forward not-a-client"),
+            ];
+            let bytes = sources.map(|(source, _)| packet(source.parse().expect("an address")));
+            let packets = bytes
+                .each_ref()
+                .map(|bytes| Received::whole(bytes, std::time::Duration::ZERO));
+            let mut verdicts = [Verdict::drop(Reason::Malformed); 6];
+            Judge::new(Capacity::of(1)).judge(&policy, &packets, &mut verdicts);
+            for ((source, expected), verdict) in sources.into_iter().zip(verdicts) {
+                assert_eq!(verdict.to_string(), expected, "{source}, {pools} pools");
+            }
+        }
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]

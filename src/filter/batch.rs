@@ -504,6 +504,61 @@ match = "ice"
     }
 
     #[test]
+    fn a_packet_is_certain_unless_it_is_rare_or_its_flow_may_still_be_media() {
+        let policy = compiled(ICE, 1);
+        let other = with_payload(false, &[0x17; 28]);
+        let mut default = other.clone();
+        // To port 80, no port of media.
+        (default[22], default[23]) = (0, 80);
+        let fragment = fragment(NON_FIRST);
+        let check = with_payload(false, &check());
+        let mut judge = Judge::new(Capacity::of(4));
+        assert!(!judge.is_certain(0), "nothing was judged");
+        let packets = [&default, &other, &fragment, &default, &check]
+            .map(|bytes| Received::whole(bytes, Duration::ZERO));
+        let mut verdicts = [Verdict::drop(Reason::Malformed); 5];
+        judge.judge(&policy, &packets, &mut verdicts);
+        assert_eq!(
+            std::array::from_fn(|lane| judge.is_certain(lane)),
+            [true, false, false, true, true]
+        );
+        assert!(!judge.is_certain(Judge::BATCH));
+        // Without recognition, ports tell everything.
+        judge.judge(&compiled(ONE_SUBNET, 2), &packets, &mut verdicts);
+        assert_eq!(
+            std::array::from_fn(|lane| judge.is_certain(lane)),
+            [true, true, false, true, true]
+        );
+    }
+
+    #[test]
+    fn flows_are_remembered_or_counted_as_evicted() {
+        let policy = compiled(ICE, 1);
+        let mut judge = Judge::new(Capacity::of(16));
+        assert_eq!((judge.flows(), judge.evicted_flows()), (0, 0));
+        let mut judge_flows = |count: u16| {
+            for port in 0..count {
+                let bytes = media(false, 40_000 + port);
+                judge.judge_one(&policy, Received::whole(&bytes, Duration::ZERO));
+            }
+            (judge.flows(), judge.evicted_flows())
+        };
+        assert_eq!(judge_flows(2), (2, 0));
+        let (remembered, evicted) = judge_flows(1_000);
+        assert!(evicted > 900, "{evicted}");
+        assert_eq!(remembered as u64 + evicted, 1_000);
+    }
+
+    #[test]
+    fn a_later_fragment_follows_no_first_where_an_allow_has_every_port() {
+        let policy = compiled(&TWO_SERVERS.replace("ports = [\"443\"]\n", ""), 1);
+        let later = fragment(NON_FIRST);
+        let mut judge = Judge::new(Capacity::of(4));
+        let verdict = judge.judge_one(&policy, Received::whole(&later, Duration::ZERO));
+        assert_eq!(policy.rules().tell(verdict), "allow: web");
+    }
+
+    #[test]
     fn only_first_fragments_that_later_ones_ask_for_take_room() {
         let policy = compiled(TWO_SERVERS, 1);
         let mut judge = Judge::new(Capacity::of(4));

@@ -138,3 +138,28 @@ fn look_at_each(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_remembers_2_000_fragmented_datagrams_a_second_and_131_072_flows() {
+        let Capacity { fragments, flows } = Capacity::GATEWAY;
+        let lifetime = crate::packet::FRAGMENT_LIFETIME.as_secs() as usize;
+        assert!(fragments >= 2_000 * lifetime, "{fragments}");
+        assert_eq!(flows, 131_072);
+    }
+
+    #[test]
+    fn workers_share_the_flows_and_not_the_fragments() {
+        for (workers, flows) in [(0, 10), (1, 10), (3, 4), (10, 1)] {
+            let each = Capacity::of(10).for_each_of(workers);
+            let expected = Capacity {
+                fragments: 10,
+                flows,
+            };
+            assert_eq!(each, expected, "{workers}");
+        }
+    }
+}

@@ -130,6 +130,24 @@ fn a_source_route_counts_only_while_it_has_hops_left() {
 }
 
 #[test]
+fn a_source_route_stands_behind_an_option_without_contents() {
+    let mut header =
+        Ipv4Header::new(20, 64, etherparse::IpNumber::UDP, HERE, THERE).expect("a short payload");
+    header.options = Ipv4Options::from([30, 2, 131, 7, 4, 192, 0, 2, 1, 0, 0, 0]);
+    let mut bytes = header.to_bytes().to_vec();
+    bytes.extend(UDP);
+    assert!(parse(&bytes).is_source_routed());
+}
+
+#[test]
+fn protocols_have_the_numbers_of_ip_headers() {
+    assert_eq!(
+        [Protocol::Tcp, Protocol::Udp].map(Protocol::number),
+        [6, 17]
+    );
+}
+
+#[test]
 fn only_the_first_fragment_has_ports() {
     let fragment = |offset: u16, more: bool| {
         let mut header = Ipv4Header::new(8, 64, etherparse::IpNumber::UDP, HERE, THERE)
@@ -432,6 +450,19 @@ fn a_table_holds_as_many_datagrams_as_it_was_made_for() {
         table.insert(key(number), Duration::ZERO, number);
     }
     assert!(table.evicted() < 16, "{} of 1,024", table.evicted());
+    let mut table = FragmentTable::new(1 << 12);
+    for id in 0..1 << 10 {
+        let of_one_host = FragmentKey::v4(HERE.into(), THERE.into(), 17, id);
+        table.insert(of_one_host, Duration::ZERO, id);
+    }
+    assert!(table.evicted() < 16, "{} of 1,024", table.evicted());
+    let mut table = FragmentTable::new(1 << 12);
+    for number in 0..1_u32 << 10 {
+        let source = Ipv6Addr::from_bits(u128::from(u64::MAX) << 64 | u128::from(number));
+        let of_one_id = FragmentKey::v6(source, Ipv6Addr::LOCALHOST, 1);
+        table.insert(of_one_id, Duration::ZERO, number);
+    }
+    assert!(table.evicted() < 32, "{} of 1,024", table.evicted());
     let v6 = |number: u32| {
         let source = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number / 64));
         FragmentKey::v6(source, Ipv6Addr::LOCALHOST, number % 64)

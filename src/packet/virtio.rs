@@ -219,6 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn a_super_packet_of_udp_alone_has_datagrams() {
+        let datagram = |gso_type, segment| {
+            let header = VirtioHeader {
+                gso_type,
+                segment,
+                ..VirtioHeader::default()
+            };
+            header.datagram().map(NonZeroU16::get)
+        };
+        assert_eq!(datagram(VirtioHeader::UDP, 1_200), Some(1_200));
+        assert_eq!(datagram(VirtioHeader::UDP, 0), None);
+        for other in [
+            VirtioHeader::NONE,
+            VirtioHeader::TCP_V4,
+            VirtioHeader::TCP_V6,
+        ] {
+            assert_eq!(datagram(other, 1_200), None, "{other}");
+        }
+    }
+
+    #[test]
     fn an_ordinary_packet_counts_once() {
         let traffic = of_tun(&frame(VirtioHeader::NONE, 0, 0, &[0; 100]));
         assert_eq!((traffic.packets, traffic.bytes), (1, 100));

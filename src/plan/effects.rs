@@ -273,4 +273,53 @@ file = "m365.txt"
             ]
         );
     }
+
+    /// The changes that `after` makes where the feed had one prefix elsewhere.
+    fn verdicts_of(text: &str, after: &str) -> Vec<String> {
+        let (policy, _) = policy::parse("policy.toml", text.as_bytes()).expect("a good policy");
+        let with = |list: &str| {
+            let mut policy = policy.clone();
+            policy.take_feed(0, list.as_bytes()).expect("a good feed");
+            policy
+        };
+        let effects = Effects::between(&with("13.107.64.0/18\n"), &with(after));
+        let changes = effects.expect("small policies").verdicts;
+        let said = changes.iter();
+        said.map(|it| format!("{}: {} -> {}", it.addresses, it.before, it.after))
+            .collect()
+    }
+
+    #[test]
+    fn addresses_with_the_same_change_are_named_together() {
+        let after = "13.107.64.0/18\n52.96.0.0/14\n52.122.0.0/15\n";
+        assert_eq!(
+            verdicts_of(POLICY, after),
+            ["52.96.0.0/14, 52.122.0.0/15: forward default -> forward public"]
+        );
+    }
+
+    #[test]
+    fn a_prefix_around_a_corporate_one_changes_verdicts_of_two_kinds() {
+        let said = verdicts_of(POLICY, "13.107.64.0/18\n52.120.0.0/15\n");
+        assert_eq!(
+            said,
+            [
+                "52.120.0.0/16: 0-1023 forward default, 1024-65535 drop media -> forward public",
+                "52.121.0.0/16: forward default -> forward public"
+            ]
+        );
+    }
+
+    #[test]
+    fn protocols_with_different_verdicts_are_named_one_by_one() {
+        let text = format!("{POLICY}[media]\nprotocols = [\"udp\"]\n");
+        let said = verdicts_of(&text, "13.107.64.0/18\n52.120.3.0/24\n");
+        assert_eq!(
+            said,
+            [
+                "52.120.3.0/24: tcp forward default; udp 0-1023 forward default, 1024-65535 drop media \
+                 -> forward public"
+            ]
+        );
+    }
 }

@@ -202,6 +202,157 @@ fn widening_joins_neighbors_lists_what_it_adds_and_never_takes_internal_addresse
     assert_eq!(widening.map_err(|error| error.least), Err(2));
 }
 
+#[test]
+fn widening_takes_nothing_in_between_that_the_policy_keeps_in_the_tunnel() {
+    let edge = |rest: &str| {
+        let text = FULL.replace(
+            "\"167.55.49.32\", \"167.55.49.33\", \"167.55.49.34\", \"167.55.49.35\", \"167.55.49.36\"",
+            "\"167.55.49.32\", \"167.55.49.34\"",
+        );
+        let policy = parsed(&(text + rest));
+        let plan = RoutePlan::new(&policy);
+        let widening = plan.widen(&policy, 1, |set| set.prefixes().count());
+        widening.map(|it| it.excluded.to_string())
+    };
+    assert_eq!(edge(""), Ok("167.55.49.32/30".to_owned()));
+    // The pair can be joined only by a prefix that has the address between them.
+    let server = "[[server]]\nname = \"Edge, internal\"\naddresses = [\"167.55.49.33\"]\n";
+    assert_eq!(edge(server).map_err(|error| error.least), Err(2));
+}
+
+#[test]
+fn widening_joins_neighbors_of_ipv6_up_to_the_width_of_a_feed() {
+    let widened = |addresses: &str| {
+        let (head, _) = FULL.split_once("[[public]]").expect("a service");
+        let head = head.replace("\"172.16.1.0/24\"", "\"fd00:1::/64\"");
+        let policy = parsed(&format!(
+            "{head}[[public]]\nname = \"Edge\"\naddresses = [{addresses}]\n"
+        ));
+        let plan = RoutePlan::new(&policy);
+        let widening = plan.widen(&policy, 1, |set| set.prefixes().count());
+        widening.map(|it| it.excluded.to_string())
+    };
+    // 0x32 and 0x35 have all but three bits in common.
+    assert_eq!(
+        widened("\"2001:db8:ed9e::32\", \"2001:db8:ed9e::35\""),
+        Ok("2001:db8:ed9e::30/125".to_owned())
+    );
+    assert_eq!(
+        widened("\"2603::1\", \"2603:8000::1\""),
+        Ok("2603::/16".to_owned())
+    );
+    let apart = widened("\"2602::1\", \"2603::1\"");
+    assert_eq!(apart.map_err(|error| error.least), Err(2));
+}
+
+#[test]
+fn a_widened_plan_names_the_internal_sources_of_what_it_includes() {
+    let policy = parsed(
+        &FULL
+            .replace("full", "split")
+            .replace("10.0.0.0/8", "167.55.0.0/16"),
+    );
+    let plan = RoutePlan::new(&policy);
+    let widened = plan.excluding(&PrefixSet::from_iter(["167.55.49.0/24"
+        .parse::<ipnet::IpNet>()
+        .expect("a prefix")]));
+    assert!(
+        !widened
+            .tunnel
+            .contains("167.55.49.200".parse().expect("an address"))
+    );
+    for entry in &widened.includes {
+        let internal = |&at: &usize| !widened.sources[at].kind.is_public();
+        assert!(!entry.sources.is_empty(), "{}", entry.prefix);
+        assert!(entry.sources.iter().all(internal), "{}", entry.prefix);
+    }
+    for entry in &widened.excludes {
+        let public = |&at: &usize| widened.sources[at].kind.is_public();
+        assert!(entry.sources.iter().all(public), "{}", entry.prefix);
+    }
+}
+
+#[test]
+fn a_file_in_use_differs_by_what_is_missing_or_too_much() {
+    let plan = plan(FULL);
+    let net = |text: &str| PrefixSet::from_iter([text.parse::<ipnet::IpNet>().expect("a prefix")]);
+    let difference = |tunnel: PrefixSet| {
+        let difference = plan.differs(&tunnel)?;
+        Some((
+            difference.missing.to_string(),
+            difference.surplus.to_string(),
+        ))
+    };
+    let said = |missing: &str, surplus: &str| Some((missing.to_owned(), surplus.to_owned()));
+    let part = net("10.1.0.0/16");
+    assert_eq!(
+        difference(plan.tunnel.subtract(&part)),
+        said("10.1.0.0/16", "")
+    );
+    let public = net("167.55.49.32/30");
+    assert_eq!(
+        difference(plan.tunnel.union(&public)),
+        said("", "167.55.49.32/30")
+    );
+    // The client's own route to the gateway decides, and no client has IPv6.
+    let gateway = net("203.0.113.10/32").union(&PrefixSet::all_v6());
+    assert_eq!(difference(plan.tunnel.union(&gateway)), None);
+}
+
+#[test]
+fn the_pin_point_server_enters_the_tunnel_unless_it_listens_everywhere() {
+    for (listen, expected) in [("167.55.49.34", true), ("0.0.0.0", false)] {
+        let policy = parsed(&FULL.replace("full", "split").replace("172.16.1.1", listen));
+        let address = listen.parse().expect("an address");
+        let plan = RoutePlan::new(&policy);
+        assert_eq!(enters_tunnel(&policy, address), expected, "{listen}");
+        assert_eq!(plan.tunnel.contains(address), expected, "{listen}");
+        assert!(!enters_tunnel(
+            &policy,
+            "167.55.49.35".parse().expect("an address")
+        ));
+    }
+}
+
+#[test]
+fn a_full_tunnel_says_which_family_it_leaves_out() {
+    let said = |subnets: &str| -> Vec<String> {
+        let plan = plan(&FULL.replace("\"172.16.1.0/24\"", subnets));
+        let remarks = plan.remarks.iter();
+        remarks.map(|it| it.message().to_owned()).collect()
+    };
+    assert_eq!(said("\"172.16.1.0/24\", \"fd00:1::/64\""), [""; 0]);
+    assert!(said("\"172.16.1.0/24\"")[0].contains("no IPv6 addresses"));
+    assert!(said("\"fd00:1::/64\"")[0].contains("no IPv4 addresses"));
+}
+
+#[test]
+fn gateways_and_dns_servers_are_where_they_are_whatever_the_subnets_say() {
+    let text = FULL.replace("[routes]", "dns_servers = [\"10.0.0.53\"]\n[routes]")
+        + "[[feed]]\nname = \"Zoom\"\nformat = \"prefixes\"\nfile = \"zoom.txt\"\n";
+    let mut policy = parsed(&text);
+    policy.take_feed(0, b"3.7.35.0/25\n").expect("a good feed");
+    let plan = RoutePlan::new(&policy);
+    let mut kinds: Vec<(&str, bool)> = plan
+        .sources
+        .iter()
+        .map(|source| (source.kind.name(), source.kind.is_fixed()))
+        .collect();
+    kinds.dedup();
+    assert_eq!(
+        kinds,
+        [
+            ("clients", false),
+            ("corporate", false),
+            ("pin-point-dns", true),
+            ("dns-server", true),
+            ("gateway", true),
+            ("public", false),
+            ("feed", false),
+        ]
+    );
+}
+
 /// Policies of the filter's generator, in both modes, with gateways and DNS servers anywhere.
 fn policies() -> impl Strategy<Value = Policy> {
     let bytes = proptest::collection::vec(any::<u8>(), 2_000);

@@ -124,3 +124,6 @@ fn readable(kind: Kind) -> String {
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests;

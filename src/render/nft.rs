@@ -73,3 +73,26 @@ impl fmt::Display for NftTable {
         write!(out, "table inet {name} {{\n{sets}{chains}}}\n")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_counts_its_rules_and_not_its_other_lines() {
+        let mut table = NftTable::new("x");
+        assert_eq!(table.rules(), 0);
+        table.open_chain("input");
+        table.line("type filter hook input priority filter;");
+        for _ in 0..3 {
+            table.rule("accept");
+        }
+        table.close_chain();
+        assert_eq!(table.rules(), 3);
+        assert_eq!(
+            table.to_string(),
+            "table inet x {\n\tchain input {\n\t\ttype filter hook input priority filter;\n\
+             \t\taccept\n\t\taccept\n\t\taccept\n\t}\n}\n"
+        );
+    }
+}

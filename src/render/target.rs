@@ -229,3 +229,33 @@ impl fmt::Display for Form {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_found_by_their_names_and_shown_by_them() {
+        for target in Target::all() {
+            let found = Target::named(target.name).expect("a target");
+            assert_eq!(found.name, target.name);
+            assert_eq!(format!("{target:>30}"), format!("{:>30}", target.name));
+            assert_eq!(format!("{target:?}"), format!("Target({})", target.name));
+        }
+        assert!(Target::named("no-such-target").is_none());
+    }
+
+    #[test]
+    fn kinds_families_and_forms_have_the_words_of_json_and_messages() {
+        assert_eq!(
+            Kind::ALL.map(Kind::name),
+            ["routes", "names", "rules", "rules"]
+        );
+        let families = [Families::V4, Families::V6, Families::Both];
+        assert_eq!(families.map(Families::has_v4), [true, false, true]);
+        assert_eq!(families.map(Families::has_v6), [false, true, true]);
+        let forms = [Form::Include, Form::Exclude];
+        assert_eq!(forms.map(|it| it.to_string()), ["include", "exclude"]);
+        assert_eq!(forms.map(Form::other), [Form::Exclude, Form::Include]);
+    }
+}

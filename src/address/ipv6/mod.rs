@@ -64,12 +64,18 @@ impl Ipv6Trie {
     pub fn build(
         prefixes: impl IntoIterator<Item = (Ipv6Net, ClassNumber)>,
     ) -> Result<Self, BuildError> {
+        Self::within(MAX_RANGES, prefixes)
+    }
+
+    /// Builds the trie if the prefixes make `limit` ranges of addresses at most.
+    pub(super) fn within(
+        limit: usize,
+        prefixes: impl IntoIterator<Item = (Ipv6Net, ClassNumber)>,
+    ) -> Result<Self, BuildError> {
         let ranges = flatten(prefixes)?;
-        if ranges.len() > MAX_RANGES {
-            return Err(BuildError::TooManyRanges {
-                ranges: ranges.len(),
-                limit: MAX_RANGES,
-            });
+        if ranges.len() > limit {
+            let ranges = ranges.len();
+            return Err(BuildError::TooManyRanges { ranges, limit });
         }
         let (high, low) = split(&ranges);
         let starts: Vec<u64> = high.iter().map(|(start, _)| *start).collect();

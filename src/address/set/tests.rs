@@ -192,3 +192,11 @@ fn a_range_inside_a_larger_one_does_not_shorten_it() {
     assert!(nested.covers(net("10.255.0.0/16")));
     assert!(!nested.overlaps(net("11.0.0.0/8")));
 }
+
+#[test]
+fn addresses_make_a_set_of_the_fewest_prefixes() {
+    let addresses = ["10.0.0.4", "10.0.0.5", "::1", "10.0.0.4"];
+    let addresses = addresses.map(|it| it.parse::<std::net::IpAddr>().expect("an address"));
+    let set: PrefixSet = addresses.into_iter().collect();
+    assert_eq!(texts(&set), ["10.0.0.4/31", "::1/128"]);
+}

@@ -145,6 +145,51 @@ fn a_hairpin_names_the_allow_whose_prefix_reaches_beyond_the_clients() {
         beyond(None),
         ["forward default None", "drop hairpin Some(\"10.9.0.0/24\")"]
     );
+    let from = SocketAddr::from(([172, 16, 1, 10], 50_000));
+    let exactly = |port| {
+        let to = SocketAddr::from(([10, 9, 0, 6], port));
+        let answer = policy.explain_exactly(from, to, Some(Protocol::Tcp), Payload::Other);
+        let named = answer.expect("one family").beyond_clients;
+        named.map(|it| it.prefix.to_string())
+    };
+    assert_eq!(exactly(3389), Some("10.9.0.0/24".to_owned()));
+    assert_eq!(exactly(3390), None);
+}
+
+/// Each `[[allow]]` but the last asks for something else than the packet has.
+#[test]
+fn a_hairpin_names_no_allow_that_would_not_lift_it() {
+    let allow = |name: &str, more: &str| {
+        format!("[[allow]]\nname = \"{name}\"\nto = [\"10.9.0.0/24\"]\n{more}\n")
+    };
+    let others = [
+        allow("servers", "lifts = [\"servers\"]"),
+        allow("other ports", "ports = [\"3389\"]"),
+        allow("other source ports", "from_ports = [\"80\"]"),
+        allow("another protocol", "protocols = [\"udp\"]"),
+    ];
+    let named = |allows: &str| {
+        let text = format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"10.9.0.0/28\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n{allows}"
+        );
+        let (policy, _) = policy::parse("explain.toml", text.as_bytes()).expect("a good policy");
+        let policy = CompiledPolicy::new(policy, Generation(1)).expect("a small policy");
+        let question = question("10.9.0.6", Some(5_000), Some(Protocol::Tcp));
+        let answers = policy.explain(&question).expect("one family").answers;
+        assert_eq!(answers[0].verdict.to_string(), "drop hairpin");
+        answers[0].beyond_clients.map(|it| it.set.to_string())
+    };
+    for other in &others {
+        assert_eq!(named(other), None, "{other}");
+    }
+    let last = allow(
+        "this one",
+        "from_ports = [\"49152-65535\"]\nports = [\"5000\"]",
+    );
+    assert_eq!(
+        named(&(others.concat() + &last)),
+        Some("[[allow]] \"this one\"".to_owned())
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::filter::strategy::Scenario;
 use crate::filter::{Capacity, Judge};
-use crate::packet::{plain_ipv4, plain_ipv6};
+use crate::packet::{Received, plain_ipv4, plain_ipv6};
 use crate::policy;
 
 fn compiled(text: &str) -> CompiledPolicy {
@@ -248,10 +248,15 @@ fn tables_without_room_pass_less_and_say_so() {
         counters: 1,
         ..TableRoom::MAX
     };
-    for room in [few_rows, few_counters] {
+    let no_rows = TableRoom {
+        rows: 0,
+        ..TableRoom::MAX
+    };
+    for room in [few_rows, few_counters, no_rows] {
         let tables = KernelTables::within(room, &policy);
         assert!(tables.is_partial());
         assert_eq!(certain(&tables, &bytes), None);
+        assert!(tables.verdicts().len() <= room.counters);
     }
     let empty = KernelTables::empty(Generation(1));
     assert!(!empty.is_partial());
@@ -259,6 +264,90 @@ fn tables_without_room_pass_less_and_say_so() {
         certain(&empty, &packet("172.16.1.10", "8.8.8.8", "udp", 53)),
         None
     );
+}
+
+#[test]
+fn rows_and_counters_have_numbers_of_15_bits() {
+    let TableRoom { rows, counters } = TableRoom::MAX;
+    assert_eq!(rows, 1 + 0x7fff);
+    assert_eq!(counters, 0x7fff, "counter 0 is none");
+}
+
+#[test]
+fn each_forwarding_verdict_has_a_counter() {
+    let policy = compiled(SITE);
+    let tables = KernelTables::of(&policy);
+    assert_eq!(tables.generation(), Generation(3));
+    for (verdict, counter) in tables.verdicts().iter().zip(1..) {
+        assert_eq!(tables.counter(*verdict), Some(counter));
+    }
+    let mut judge = Judge::new(Capacity::of(1));
+    let mut judged = |from_port: u16, to: &str, port: u16| {
+        let mut bytes = packet("172.16.1.10", to, "udp", port);
+        bytes[20..22].copy_from_slice(&from_port.to_be_bytes());
+        judge.judge_one(&policy, Received::whole(&bytes, std::time::Duration::ZERO))
+    };
+    // The judge forwards by the source port, which no table has.
+    let by_source = judged(80, "10.2.0.1", 50_000);
+    assert_eq!(policy.rules().tell(by_source), "allow: services of clients");
+    let counter = tables.counter(by_source).expect("a counter");
+    assert_eq!(tables.verdicts()[usize::from(counter) - 1], by_source);
+    let media = judged(50_001, "10.2.0.1", 50_000);
+    assert_eq!(media.to_string(), "drop media");
+    assert_eq!(tables.counter(media), None);
+    let one = TableRoom {
+        counters: 1,
+        ..TableRoom::MAX
+    };
+    let without_room = KernelTables::within(one, &policy);
+    assert_eq!(without_room.counter(by_source), None);
+}
+
+#[test]
+fn each_of_many_classes_has_its_cells() {
+    let services: String = (0..200)
+        .map(|at| format!("[[public]]\nname = \"service {at}\"\naddresses = [\"52.1.{at}.7\"]\n"))
+        .collect();
+    let policy = compiled(&format!("{SITE}{services}"));
+    let tables = KernelTables::of(&policy);
+    for at in 0..200 {
+        let bytes = packet("172.16.1.10", &format!("52.1.{at}.7"), "tcp", 443);
+        let verdict = certain(&tables, &bytes).expect("a public service");
+        assert_eq!(
+            policy.rules().tell(verdict),
+            format!("public: service {at}")
+        );
+    }
+}
+
+#[test]
+fn a_row_of_one_result_is_no_row() {
+    let tables = KernelTables::of(&compiled(SITE));
+    let behind_classes = tables.rows().iter().skip(CLASS_ROOT + 1);
+    assert!(behind_classes.clone().count() > 0);
+    for row in behind_classes {
+        assert!(row.iter().any(|cell| *cell != row[0]), "{row:?}");
+    }
+}
+
+/// Host 5 of each subnet: the same row is behind every third byte, and the row in front of it is a row still.
+#[test]
+fn addresses_are_looked_up_by_each_of_their_bytes() {
+    let hosts: Vec<String> = (0..256)
+        .map(|third| format!("\"52.1.{third}.5\""))
+        .collect();
+    let policy = compiled(&SITE.replace("\"167.55.49.32\"", &hosts.join(", ")));
+    let tables = KernelTables::of(&policy);
+    for (to, expected) in [
+        ("52.1.7.5", "public: Edge"),
+        ("52.1.5.5", "public: Edge"),
+        ("52.1.5.7", "default"),
+        ("52.2.7.5", "default"),
+    ] {
+        let found = certain(&tables, &packet("172.16.1.10", to, "udp", 50_000));
+        let found = found.map(|verdict| policy.rules().tell(verdict));
+        assert_eq!(found.as_deref(), Some(expected), "{to}");
+    }
 }
 
 /// A packet from port 50001 with a few bytes of payload.

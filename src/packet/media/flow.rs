@@ -485,11 +485,7 @@ fn look_at_segment(
         } => {
             // Bytes before the start, as in keep-alives, are not part of the stream.
             let distance = first.wrapping_sub(*start) as i32;
-            let before = if distance < 0 {
-                distance.unsigned_abs() as usize
-            } else {
-                0
-            };
+            let before = distance.min(0).unsigned_abs() as usize;
             let offset = distance.max(0) as usize;
             let payload = payload.get(before..).unwrap_or_default();
             let found = if stream.is_none() {

@@ -67,3 +67,21 @@ impl By {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packet_that_showed_the_evidence_and_later_ones_have_words() {
+        assert_eq!(By::ALL.map(By::word), ["packet", "flow"]);
+        let recognized = By::ALL.map(|by| Recognized {
+            evidence: Evidence::StunCheck,
+            by,
+        });
+        assert_eq!(
+            recognized.map(|it| it.to_string()),
+            ["stun-check", "flow of stun-check"]
+        );
+    }
+}

@@ -108,7 +108,6 @@ pub(super) fn recognize(profile: Profile, stream: &[u8]) -> Prefix {
 fn turn_on_tcp(stream: &[u8]) -> Row {
     match stun::Message::read(stream) {
         Some(message) => Row::of_message(&message, Evidence::TurnTcp),
-        None if stream.len() >= stun::HEADER => Row::RuledOut,
         None if stream
             .first()
             .is_some_and(|first| first & stun::ZERO_BITS != 0) =>

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::super::Protocol;
 use super::reference::assert_agreement;
 use super::traffic::{Adversary, Noise, Scenario};
-use super::{Evidence, FlowKey, FlowTable, Profile, Segment};
+use super::{Evidence, FlowKey, FlowTable, Look, Profile, Segment};
 
 mod adversaries;
 mod memory;

@@ -226,3 +226,56 @@ pub(super) const TCP_LAST: u8 = 0x08 | 0x01;
 /// RFC 768.
 pub(super) const UDP_HEADER: usize = 8;
 pub(super) const UDP_CHECKSUM: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn udp(is_ipv6: bool) -> Vec<u8> {
+        let ip = match is_ipv6 {
+            false => etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 2, 0, 20], 64),
+            true => {
+                let [client, host] =
+                    [37, 91].map(|step| std::array::from_fn(|at| (at as u8).wrapping_mul(step)));
+                etherparse::PacketBuilder::ipv6(client, host, 64)
+            }
+        };
+        let mut packet = Vec::new();
+        let written = ip.udp(50_000, 50_010).write(&mut packet, b"voice");
+        written.expect("a vector takes any packet");
+        packet
+    }
+
+    #[test]
+    fn every_bit_of_addresses_and_ports_counts_in_the_hash_of_a_flow() {
+        for (is_ipv6, bytes) in [(false, 12..24), (true, 8..44)] {
+            let packet = udp(is_ipv6);
+            let hash = flow_of(&packet, Protocol::Udp);
+            assert_ne!(hash, flow_of(&packet, Protocol::Tcp));
+            for at in bytes {
+                for bit in 0..8 {
+                    let mut flipped = packet.clone();
+                    flipped[at] ^= 1 << bit;
+                    assert_ne!(hash, flow_of(&flipped, Protocol::Udp), "{at} {bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_datagram_is_whole() {
+        let packet = udp(false);
+        assert_eq!(plain(&packet), Some((UDP, 20, 33)));
+        // More fragments, the offset's high byte, its low byte; the reserved bit is ignored.
+        for (at, byte, is_whole) in [
+            (6, 0x20, false),
+            (6, 1, false),
+            (7, 1, false),
+            (6, 0x40, true),
+        ] {
+            let mut packet = packet.clone();
+            packet[at] = byte;
+            assert_eq!(plain(&packet).is_some(), is_whole, "{at}: {byte:#x}");
+        }
+    }
+}

@@ -192,6 +192,14 @@ proptest! {
 }
 
 #[test]
+fn kinds_of_answers_have_a_word_and_a_name() {
+    let words = RejectionKind::ALL.map(RejectionKind::word);
+    assert_eq!(words, ["rst", "unreachable"]);
+    let names = RejectionKind::ALL.map(RejectionKind::name);
+    assert_eq!(names, ["RST", "ICMP port unreachable"]);
+}
+
+#[test]
 fn a_packet_cut_short_anywhere_is_no_reason_to_panic() {
     for packet in [
         tcp(false, Flags(SYN), 7, 0, b"data"),

@@ -191,6 +191,10 @@ fn two_allows_that_together_lift_every_media_port_lift_what_shows_none() {
         [corporate]
         subnets = ["10.1.0.0/24"]
         [[allow]]
+        name = "one port of other hosts"
+        to = ["10.1.0.128/26"]
+        ports = ["5000"]
+        [[allow]]
         name = "low"
         to = ["10.1.0.0/25"]
         ports = ["1024-49999"]
@@ -209,4 +213,59 @@ fn two_allows_that_together_lift_every_media_port_lift_what_shows_none() {
     assert!(!contains("10.1.0.64"));
     assert!(contains("10.1.0.63") && contains("10.1.0.128") && contains("10.1.0.200"));
     assert!(portless.non_first_tcp.is_empty(), "ports below 1024 pass");
+}
+
+fn titles(text: &str) -> Vec<String> {
+    let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
+    let rules = Ruleset::of(&policy).rules;
+    rules.iter().map(|it| it.title()).collect()
+}
+
+#[test]
+fn rules_of_media_name_the_line_of_their_ports_unless_these_are_the_default() {
+    let site =
+        "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n";
+    assert_eq!(titles(site), ["hairpin", "media"]);
+    let ports = format!("{site}[media]\nports = [\"5000-6000\"]\n");
+    assert_eq!(titles(&ports), ["hairpin (line 6)", "media (line 6)"]);
+}
+
+/// Each rule that is left out could not decide a packet: it has no destination, or an earlier rule has them all.
+#[test]
+fn rules_that_can_decide_nothing_are_left_out() {
+    let text = r#"
+        [vpn]
+        client_subnets = ["172.16.1.0/24"]
+        [corporate]
+        subnets = ["10.0.0.0/8"]
+        [[public]]
+        name = "all of it"
+        addresses = ["172.16.0.0/16"]
+        [[allow]]
+        name = "some ports"
+        to = ["10.1.0.0/24"]
+        ports = ["3389"]
+        [[allow]]
+        name = "no media port"
+        to = ["10.1.0.0/24"]
+        ports = ["80"]
+        [[allow]]
+        name = "elsewhere"
+        to = ["192.0.2.0/24"]
+        [[server]]
+        name = "pool"
+        addresses = ["10.1.0.10"]
+        [[server]]
+        name = "the same pool"
+        addresses = ["10.1.0.10"]
+    "#;
+    assert_eq!(
+        titles(text),
+        [
+            "public: all of it (line 7)",
+            "servers: pool (line 21)",
+            "allow: some ports (line 10)",
+            "media"
+        ]
+    );
 }

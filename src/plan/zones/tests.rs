@@ -215,3 +215,25 @@ fn the_ttl_is_that_of_the_policy() {
         (5, 5)
     );
 }
+
+#[test]
+fn treatments_and_their_rules_have_names_for_programs() {
+    let zones = zones(POLICY);
+    let told = |name: &str| {
+        let name: DnsName = name.parse().expect("a name");
+        let owner = zones.find(&name).expect("an owner");
+        (owner.treatment.name(), owner.sources[0].kind.key())
+    };
+    for (name, expected) in [
+        ("sip.contoso.com", ("pinned", "public.hosts")),
+        ("_sip._tls.contoso.com", ("pinned", "public.srv")),
+        ("pool01.contoso.com", ("hidden", "server.hosts")),
+        (
+            "lyncdiscoverinternal.contoso.com",
+            ("hidden", "dns.sip_domains"),
+        ),
+        ("use-application-dns.net", ("canary", "dns.canaries")),
+    ] {
+        assert_eq!(told(name), expected, "{name}");
+    }
+}

@@ -114,14 +114,87 @@ fn no_query_policy_of_windows_speaks_of_a_whole_zone() {
 #[test]
 fn a_zone_that_takes_a_domain_with_it_is_worth_a_warning() {
     let apex = POLICY.replace("\"www.fabrikam.com\"", "\"fabrikam.com\"");
-    let file = written(&windows_dnscmd::TARGET, &apex).expect("all of it can be said");
-    assert!(
-        file.warnings.iter().any(|it| it.contains("fabrikam.com")),
-        "{:?}",
+    for target in [&windows_dnscmd::TARGET, &windows_dns::TARGET] {
+        let file = written(target, &apex).expect("all of it can be said");
+        assert!(
+            file.warnings.iter().any(|it| it.contains("fabrikam.com")),
+            "{target}: {:?}",
+            file.warnings
+        );
+        let file = written(target, POLICY).expect("all of it can be said");
+        assert_eq!(file.warnings, [] as [&str; 0], "{target}");
+    }
+}
+
+#[test]
+fn a_scope_of_windows_is_that_of_the_zone_in_which_a_name_stands() {
+    let text = POLICY
+        .replace(
+            "\"www.fabrikam.com\"",
+            "\"fabrikam.com\", \"www.litware.com\", \"a.b.c.contoso.com\"",
+        )
+        .replacen("_sip._tls.contoso.com", "_sip._tls.eu.fabrikam.com", 1);
+    let text = written(&windows_dns_policy::TARGET, &text)
+        .expect("all of it can be said")
+        .text;
+    let scopes: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("Add-DnsServerZoneScope -ZoneName "))
+        .collect();
+    for zone in [
+        "contoso.com",
+        "fabrikam.com",
+        "litware.com",
+        "eu.fabrikam.com",
+    ] {
+        let scope = format!("'{zone}' -Name 'offramp'");
+        assert!(scopes.contains(&scope.as_str()), "{zone}: {scopes:?}");
+    }
+    assert_eq!(scopes.len(), 4, "{scopes:?}");
+    for (zone, node) in [
+        ("fabrikam.com", "@"),
+        ("litware.com", "www"),
+        ("contoso.com", "a.b.c"),
+        ("eu.fabrikam.com", "_sip._tls"),
+    ] {
+        let record = text.lines().any(|line| {
+            line.contains(&format!("-ZoneName '{zone}'"))
+                && line.contains(&format!(" -Name '{node}'"))
+                && line.starts_with("Add-DnsServerResourceRecord")
+        });
+        assert!(record, "{node} in {zone}: {text}");
+    }
+}
+
+/// RFC 1035 §2.3.4: a name has 255 bytes at most, lengths of labels and the root included.
+#[test]
+fn a_name_is_as_long_as_the_policy_zone_and_a_wildcard_leave_it() {
+    let labels = "x".repeat(63);
+    let named = |last: usize| {
+        let name = format!("{labels}.{labels}.{labels}.{}.com", "x".repeat(last));
+        written(&rpz::TARGET, &POLICY.replace("meet.contoso.com", &name))
+    };
+    // 3 × 64 + 44 + 4 + 1 = 241 bytes, 2 for the wildcard, 12 for `offramp.rpz`: 255.
+    assert!(named(43).is_ok());
+    assert!(matches!(named(44), Err(RenderError::NameTooLong { .. })));
+}
+
+#[test]
+fn dnsmasq_listens_at_one_port() {
+    let warnings = |listen: &str| {
+        let text = POLICY.replace("\"172.16.1.1:53\", \"[fd00:1::1]:53\"", listen);
+        let file = written(&dnsmasq::TARGET, &text).expect("all of it can be said");
         file.warnings
+    };
+    assert_eq!(
+        warnings("\"172.16.1.1:53\", \"[fd00:1::1]:5353\""),
+        ["dnsmasq listens at one port: the first of `dns.listen` is taken"]
     );
-    let file = written(&windows_dnscmd::TARGET, POLICY).expect("all of it can be said");
-    assert_eq!(file.warnings, [] as [&str; 0]);
+    assert_eq!(
+        warnings(""),
+        ["`dns.listen` is not set: add interface= or listen-address= for the tunnel"]
+    );
+    assert_eq!(warnings("\"172.16.1.1:53\""), [] as [&str; 0]);
 }
 
 #[test]
@@ -178,6 +251,25 @@ fn a_file_that_people_edited_is_compared_by_what_it_says() {
             "{target}: {dropped:?}"
         );
     }
+    // Other words of the two programs for the same answers.
+    let same = [
+        (&unbound::TARGET, "always_nxdomain", "static"),
+        (&dnsmasq::TARGET, "local=/", "address=/"),
+    ];
+    for (target, word, other) in same {
+        let replaced = |text: &str| {
+            assert!(text.contains(word), "{target}: {text}");
+            text.replace(word, other)
+        };
+        assert_eq!(compared(target, &replaced), Ok(Vec::new()), "{target}");
+    }
+    let cut = compared(&dnsmasq::TARGET, &|_| {
+        "\nsrv-host=a.contoso.com,b".to_owned()
+    });
+    assert_eq!(
+        cut.map_err(|error| error.to_string()),
+        Err("line 2: `srv-host=a.contoso.com,b` is incomplete".to_owned())
+    );
     let leaking = compared(&unbound::TARGET, &|text| {
         text.replace("transparent", "typetransparent")
     });

@@ -23,6 +23,9 @@ pub mod windows_powershell;
 pub mod windows_profilexml;
 pub mod wireguard;
 
+#[cfg(test)]
+mod tests;
+
 pub use pushed::Pushed;
 
 use super::{Options, RenderError, Rendered, Target, Write, budget};

@@ -106,6 +106,12 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_is_cut_between_characters() {
+        // Two bytes each: the 127th byte would be half of one.
+        assert_eq!(comment(&"é".repeat(100)), "é".repeat(63));
+    }
+
+    #[test]
     fn an_address_has_no_length_and_a_list_its_own_lines() {
         let set = |count: u8| -> PrefixSet {
             (0..count)
@@ -126,6 +132,7 @@ mod tests {
             "{}",
             written(1)
         );
+        assert!(written(4).contains("elements = { 10.0.0.1, 10.0.2.1, 10.0.4.1, 10.0.6.1 }"));
         assert_eq!(
             written(5).matches("\n\t\t\t10.0.").count(),
             5,

@@ -1,8 +1,8 @@
 //! Every target for people to read, and what must not break a file.
 
 use super::{
-    cisco_asa_filter, nftables, windows_firewall, windows_firewall_gpo, windows_intune,
-    windows_netsh, windows_registry,
+    cisco_asa_filter, ipset, iptables, nftables, windows_firewall, windows_firewall_gpo,
+    windows_intune, windows_netsh, windows_registry,
 };
 use crate::policy::{self, Policy};
 use crate::render::{Kind, Options, RenderError, Rendered, Target, render};
@@ -143,4 +143,100 @@ fn no_line_of_a_file_ends_where_the_policy_wants_it_to() {
             "{target}"
         );
     }
+}
+
+#[test]
+fn a_name_has_60_bytes_at_most() {
+    let policy = parsed(SITE);
+    for target in [&cisco_asa_filter::TARGET, &windows_registry::TARGET] {
+        let taken = |length| render_rules(target, &policy, Some(&"x".repeat(length))).is_ok();
+        assert_eq!([1, 60, 61].map(taken), [true, true, false], "{target}");
+    }
+}
+
+/// Clients of a whole family, and a server whose every port is dropped.
+const WIDE: &str = r#"
+[vpn]
+client_subnets = ["0.0.0.0/0"]
+[[server]]
+name = "Edge"
+addresses = ["10.1.0.10"]
+"#;
+
+#[test]
+fn a_set_of_ipset_has_the_whole_family_in_halves() {
+    let text = render_rules(&ipset::TARGET, &parsed(WIDE), None)
+        .expect("no names to choose")
+        .text;
+    for half in ["0.0.0.0/1", "128.0.0.0/1"] {
+        let line = format!("add offramp-clients-v4-x {half}\n");
+        assert!(text.contains(&line), "{text}");
+    }
+    assert!(!text.contains("0.0.0.0/0"), "{text}");
+}
+
+/// Where every port is dropped, so are non-first fragments.
+#[test]
+fn the_sets_that_iptables_names_are_those_of_ipset() {
+    let policy = parsed(WIDE);
+    let sets = render_rules(&ipset::TARGET, &policy, None).expect("no names to choose");
+    let rules = render_rules(&iptables::TARGET, &policy, None).expect("no names to choose");
+    let words = rules.text.split_whitespace();
+    let named: Vec<&str> = words.filter(|word| word.starts_with("offramp-")).collect();
+    for protocol in ["tcp", "udp"] {
+        let tails = format!("offramp-tails-{protocol}-v4");
+        assert!(named.contains(&tails.as_str()), "{}", rules.text);
+    }
+    for name in named {
+        let create = format!("\ncreate {name} hash:net family inet maxelem");
+        assert!(sets.text.contains(&create), "{name}: {}", sets.text);
+    }
+}
+
+/// A policy whose clients have programs at these paths.
+fn programs(paths: &[String]) -> Policy {
+    parsed(&format!(
+        "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[[endpoint]]\nname = \"tools\"\nprograms = {paths:?}\n"
+    ))
+}
+
+#[test]
+fn a_program_has_two_rules_of_windows() {
+    for count in [1, 3] {
+        let paths: Vec<String> = (0..count).map(|at| format!(r"C:\{at}.exe")).collect();
+        for target in Target::of_kind(Kind::ClientRules) {
+            let rendered = render_rules(target, &programs(&paths), name_of(target));
+            let rendered = rendered.expect("paths that are the same everywhere");
+            assert_eq!(rendered.measures.rules, 2 * count, "{target}");
+            assert_eq!(rendered.warnings, [] as [&str; 0], "{target}");
+        }
+    }
+}
+
+#[test]
+fn intune_takes_150_rules_without_a_warning() {
+    for (count, expected) in [(74, false), (75, false), (76, true)] {
+        let paths: Vec<String> = (0..count).map(|at| format!(r"C:\{at}.exe")).collect();
+        let rendered = render_rules(&windows_intune::TARGET, &programs(&paths), None);
+        let warnings = rendered
+            .expect("paths that are the same everywhere")
+            .warnings;
+        assert_eq!(!warnings.is_empty(), expected, "{count}: {warnings:?}");
+    }
+}
+
+#[test]
+fn a_path_that_regedit_would_misread_is_left_out_of_its_file() {
+    let paths = [r"C:\x.exe", r"C:\é.exe"].map(str::to_owned);
+    let rendered = render_rules(&windows_registry::TARGET, &programs(&paths), None);
+    let rendered = rendered.expect("one of them can be written");
+    assert!(!rendered.text.contains('é'), "{}", rendered.text);
+    assert!(
+        rendered
+            .warnings
+            .concat()
+            .contains(r"leaves out `C:\é.exe`"),
+        "{:?}",
+        rendered.warnings
+    );
 }

@@ -407,3 +407,106 @@ proptest! {
         prop_assert!(received <= arrivals);
     }
 }
+
+#[test]
+fn the_types_of_most_packets_say_if_the_clock_is_known() {
+    let clock = |types: &[u8]| {
+        let packets = types.iter().zip(0..);
+        let packets: Vec<Sent> = packets
+            .map(|(payload_type, number)| speech(number, *payload_type, 8_000))
+            .collect();
+        let stream = measure(&packets);
+        assert_eq!(Some(&stream.payload_type()), types.last());
+        stream.clock().map(|it| (it.rate, it.basis))
+    };
+    let known = Some((8_000, ClockBasis::PayloadType));
+    for (types, expected) in [
+        (&[0][..], known),
+        (&[8], known),
+        (&[96, 0], None),
+        (&[0, 96, 0, 0], known),
+        (&[0, 96, 96, 96, 0], None),
+        (&[96], None),
+    ] {
+        assert_eq!(clock(types), expected, "{types:?}");
+    }
+    // Eight packets in more than a second are enough to estimate a clock from their stamps.
+    let estimated = |count| {
+        let packets = (0..count).map(|number| speech(10 * number, 111, 8_000));
+        let clock = measure(&packets.collect::<Vec<_>>()).clock();
+        clock.map(|it| (it.rate, it.basis))
+    };
+    assert_eq!(estimated(7), None);
+    assert_eq!(estimated(8), Some((8_000, ClockBasis::Estimated)));
+    let words = [ClockBasis::PayloadType, ClockBasis::Estimated].map(ClockBasis::word);
+    assert_eq!(words, ["payload type", "estimated"]);
+}
+
+#[test]
+fn a_flow_has_a_stream_from_the_packet_on_that_shows_media() {
+    let mut table = Table::new(64);
+    let mut has = Vec::new();
+    for number in 0..3 {
+        table.put(1, 7, speech(number, 0, 8_000));
+        // A counter, not a clock.
+        let counter = Sent {
+            stamp: number,
+            ..speech(number, 0, 8_000)
+        };
+        table.put(3, 9, counter);
+        has.push([1, 2, 3].map(|port| table.table.has_stream_of(&flow(port))));
+    }
+    let none = [false; 3];
+    assert_eq!(has, [none, none, [true, false, false]]);
+}
+
+#[test]
+fn a_header_alone_says_what_may_be_rtp() {
+    let table = Table::new(4);
+    let may_be = |payload: &[u8]| {
+        let size = payload.len();
+        table.table.may_be_rtp(Segment::Udp { payload, size })
+    };
+    assert!(may_be(&speech(1, 0, 8_000).bytes(7)));
+    assert!(!may_be(b"a few bytes of something else"));
+}
+
+#[test]
+fn sources_of_one_flow_that_differ_in_one_bit_are_streams_of_their_own() {
+    let mut table = Table::new(64);
+    for number in 0..10 {
+        for source in [6, 7, 1 << 31 | 6] {
+            table.put(1, source, speech(number, 0, 8_000));
+        }
+    }
+    assert_eq!(
+        table.finish(),
+        [(6, 10, 1), (7, 10, 1), (1 << 31 | 6, 10, 1)]
+    );
+}
+
+/// With two sets to choose from, a table that is half full has room for nearly every stream.
+#[test]
+fn half_a_table_of_streams_evicts_next_to_none() {
+    let mut table = Table::new(1 << 12);
+    for number in 0..3 {
+        for port in 0..1 << 11 {
+            table.put(port, 7, speech(number, 0, 8_000));
+        }
+    }
+    let (streams, evicted) = (table.table.streams(), table.table.evicted());
+    assert!(streams > (1 << 11) - 16, "{streams} streams");
+    assert!(evicted < 16, "{evicted} evicted");
+}
+
+#[test]
+fn a_packet_is_late_up_to_a_bound_and_then_one_out_of_any_order() {
+    let late = |by: u32| {
+        let packet = |number| speech(number, 0, 8_000);
+        let stream = measure(&[packet(1_000), packet(1_001), packet(1_001 - by)]);
+        (stream.expected(), stream.reordered())
+    };
+    assert_eq!(late(99), (2, 1));
+    // It is expected by itself, as another sender might have begun.
+    assert_eq!(late(100), (3, 0));
+}

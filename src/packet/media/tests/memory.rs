@@ -160,13 +160,14 @@ fn the_oldest_flow_of_a_full_set_is_evicted() {
         size: 4,
     };
     let client = |number| flow_of(Protocol::Udp, Ipv4Addr::new(172, 16, 1, number), 50_000);
-    for number in 0..9 {
-        let at = START + Duration::from_secs(number.into());
+    // The first flow is seen again, so the second one is the oldest.
+    for (number, seconds) in [0, 1, 2, 3, 4, 5, 6, 7, 0, 8].into_iter().zip(0..) {
+        let at = START + Duration::from_secs(seconds);
         table.look(Profile::Ice, &client(number), media, at);
     }
     let later = START + Duration::from_secs(10);
     assert_eq!(table.evicted(), 1);
-    for number in 1..9 {
+    for number in [0, 2, 3, 4, 5, 6, 7, 8] {
         assert!(
             table
                 .look(Profile::Ice, &client(number), junk, later)
@@ -175,7 +176,7 @@ fn the_oldest_flow_of_a_full_set_is_evicted() {
         );
     }
     assert_eq!(
-        table.look(Profile::Ice, &client(0), junk, later).media(),
+        table.look(Profile::Ice, &client(1), junk, later).media(),
         None
     );
 }
@@ -184,4 +185,69 @@ fn the_oldest_flow_of_a_full_set_is_evicted() {
 fn a_table_for_a_gateway_takes_less_than_20_mib() {
     let table = FlowTable::new(FlowTable::GATEWAY_FLOWS);
     assert!(table.memory_bytes() < 20 << 20, "{}", table.memory_bytes());
+}
+
+/// With two sets to choose from, a table that is half full has room for nearly every flow.
+#[test]
+fn half_a_table_of_flows_evicts_next_to_none() {
+    let evicted = |key: &dyn Fn(u32) -> FlowKey| {
+        let mut table = FlowTable::new(1 << 12);
+        for number in 0..1 << 11 {
+            let segment = Segment::Udp {
+                payload: b"junk",
+                size: 4,
+            };
+            table.look(Profile::Ice, &key(number), segment, START);
+        }
+        assert_eq!(table.taken() as u64 + table.evicted(), 1 << 11);
+        table.evicted()
+    };
+    let client = |number: u32| Ipv4Addr::from_bits(0xac10_0000 + number);
+    let by_client = |number| flow_of(Protocol::Udp, client(number), 50_000);
+    assert!(evicted(&by_client) < 16);
+    let by_both = |number: u32| {
+        flow_of(
+            Protocol::Udp,
+            client(number / 8),
+            50_000 + (number % 8) as u16,
+        )
+    };
+    assert!(evicted(&by_both) < 16);
+    let of_v6 = |number: u32| {
+        let client = std::net::Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(number) << 64 | 10);
+        let server = std::net::Ipv6Addr::LOCALHOST;
+        FlowKey::new(
+            Protocol::Udp,
+            (client.into(), 50_000),
+            (server.into(), 50_010),
+        )
+    };
+    assert!(evicted(&of_v6) < 16);
+}
+
+/// Flows that may be RTP borrow their rows from a pool with room for a part of the table.
+#[test]
+fn a_flow_with_the_latest_rows_is_recognized_whatever_came_before() {
+    let mut table = FlowTable::new(64);
+    let rtp = |number: u8| {
+        let mut packet = vec![0x80, 8, 0, number, 0, 0];
+        packet.extend((160 * u16::from(number)).to_be_bytes());
+        packet.extend([7; 32]);
+        packet
+    };
+    for flow in 0..200 {
+        let client = Ipv4Addr::new(172, 16, 1, flow);
+        let found = [0, 1, 2].map(|number| {
+            let payload = &rtp(number)[..];
+            let size = payload.len();
+            let segment = Segment::Udp { payload, size };
+            let at = START + Duration::from_millis(20) * number.into();
+            let key = flow_of(Protocol::Udp, client, 50_000);
+            table
+                .look(Profile::Any, &key, segment, at)
+                .media()
+                .is_some()
+        });
+        assert_eq!(found, [false, false, true], "{client}");
+    }
 }

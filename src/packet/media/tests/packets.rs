@@ -1,5 +1,7 @@
 //! From whole packets to flows and segments.
 
+use std::net::IpAddr;
+
 use etherparse::PacketBuilder;
 
 use super::*;
@@ -114,5 +116,50 @@ fn a_header_beyond_its_segment_leaves_no_payload() {
             matches!(segment, Segment::Tcp { payload: [], .. }),
             "{offset:x}"
         );
+    }
+}
+
+/// The low half of a hash selects the set.
+#[test]
+fn every_bit_of_a_flow_counts_in_the_low_half_of_its_hash() {
+    let mut noise = Noise(7);
+    for _ in 0..20 {
+        let words: [u64; 5] = std::array::from_fn(|_| noise.next());
+        let of = |words: [u64; 5]| {
+            let address = |at: usize| {
+                let bits = u128::from(words[at]) << 64 | u128::from(words[at + 1]);
+                IpAddr::V6(bits.into())
+            };
+            let ports = words[4] as u32;
+            let source = (address(0), (ports >> 16) as u16);
+            FlowKey::new(Protocol::Udp, source, (address(2), ports as u16)).spread() as u32
+        };
+        for bit in 0..4 * 64 + 32 {
+            let mut flipped = words;
+            flipped[bit / 64] ^= 1 << (bit % 64);
+            assert_ne!(of(words), of(flipped), "{bit} of {words:x?}");
+        }
+    }
+    let [tcp, udp] = [Protocol::Tcp, Protocol::Udp].map(|it| flow(it).spread() as u32);
+    assert_ne!(tcp, udp);
+}
+
+#[test]
+fn a_key_tells_addresses_ports_and_protocol() {
+    for (source, destination) in [
+        ("172.16.1.10:50000", "10.2.0.20:50010"),
+        ("[fd00:1:2:3:4:5:6:7]:1", "[2001:db8:8:9:a:b:c:d]:65535"),
+    ] {
+        let [source, destination] =
+            [source, destination].map(|it| it.parse::<std::net::SocketAddr>().expect("a literal"));
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let key = FlowKey::new(
+                protocol,
+                (source.ip(), source.port()),
+                (destination.ip(), destination.port()),
+            );
+            let told = (key.protocol(), key.source(), key.destination());
+            assert_eq!(told, (protocol, source, destination));
+        }
     }
 }

@@ -239,6 +239,29 @@ fn rtp_in_frames_is_recognized_by_its_clock() {
 }
 
 #[test]
+fn the_length_of_a_frame_of_rtp_may_stand_in_a_segment_of_its_own() {
+    let mut stream = Stream::new(Profile::Any);
+    let mut found = None;
+    for number in 0..3 {
+        let frame = framed(&rtp(number, 160 * u32::from(number)));
+        assert_eq!(stream.send(&frame[..2]), None);
+        found = stream.send(&frame[2..]);
+        stream.at += Duration::from_millis(20);
+    }
+    assert_eq!(found, Some("rtp-tcp"));
+}
+
+#[test]
+fn a_frame_of_rtp_needs_no_more_than_its_header() {
+    let mut stream = Stream::new(Profile::Any);
+    let found = [0, 1, 2].map(|number: u16| {
+        stream.at += Duration::from_millis(20);
+        stream.send(&framed(&rtp(number, 160 * u32::from(number))[..12]))
+    });
+    assert_eq!(found, [None, None, Some("rtp-tcp")]);
+}
+
+#[test]
 fn one_frame_without_a_header_ends_rtp() {
     let mut stream = Stream::new(Profile::Any);
     assert_eq!(stream.send(&framed(&rtp(0, 0))), None);
@@ -249,4 +272,66 @@ fn one_frame_without_a_header_ends_rtp() {
             None
         );
     }
+}
+
+/// The answer to each of the first bytes of a connection, in segments of `size`.
+fn told_each(profile: Profile, payload: &[u8], size: usize) -> Vec<Look> {
+    let mut table = FlowTable::new(64);
+    let mut look = |sequence, is_start, payload| {
+        let segment = Segment::Tcp {
+            sequence,
+            is_start,
+            payload,
+        };
+        table.look(profile, &flow(Protocol::Tcp), segment, START)
+    };
+    look(7, true, &[]);
+    let segments = (8..).step_by(size).zip(payload.chunks(size));
+    segments
+        .map(|(sequence, payload)| look(sequence, false, payload))
+        .collect()
+}
+
+/// The answer to the first bytes of a connection, in one segment.
+fn told(profile: Profile, payload: &[u8]) -> Look {
+    told_each(profile, payload, payload.len())[0]
+}
+
+/// A message that waits for Microsoft's mark behind an attribute of a kilobyte.
+fn long_message() -> Vec<u8> {
+    let software = [0x80, 0x22, 3, 0xfc];
+    stun(1, COOKIE, &[&software[..], &[0; 1_020]].concat())
+}
+
+#[test]
+fn a_stream_is_ruled_out_at_the_first_byte_that_no_evidence_has() {
+    let message = |length: u16| [&[0, 1][..], &length.to_be_bytes(), &[9; 16]].concat();
+    for (profile, payload, expected) in [
+        (Profile::Ice, &b"G"[..], Look::Undecided),
+        // 0x4745 is the length of a frame, but no message begins with T.
+        (Profile::Ice, b"GET", Look::NotMedia),
+        // A message of STUN without its cookie, and without an attribute that could be Microsoft's.
+        (Profile::Ice, &message(0)[..19], Look::Undecided),
+        (Profile::Ice, &message(0), Look::NotMedia),
+        // A frame of RTP: its version is 2.
+        (Profile::Any, &[0x40, 0], Look::Undecided),
+        (Profile::Any, &[0x40, 0, 0x80], Look::Undecided),
+        (Profile::Any, &[0x40, 0, 0x40], Look::NotMedia),
+    ] {
+        assert_eq!(told(profile, payload), expected, "{payload:02x?}");
+    }
+}
+
+#[test]
+fn a_mark_is_waited_for_in_256_bytes() {
+    let long = long_message();
+    assert_eq!(told(Profile::Microsoft, &long[..255]), Look::Undecided);
+    assert_eq!(told(Profile::Microsoft, &long[..256]), Look::NotMedia);
+}
+
+#[test]
+fn an_undecided_stream_is_looked_at_in_64_segments() {
+    let looks = told_each(Profile::Microsoft, &long_message()[..65], 1);
+    assert_eq!(looks[..63], [Look::Undecided; 63]);
+    assert_eq!(looks[63..], [Look::NotMedia; 2]);
 }

@@ -495,3 +495,59 @@ fn two_reduced_size_packets_of_one_source_are_media() {
     assert_eq!(datagrams.look(nack, START), None);
     assert_eq!(datagrams.look(nack, START), Some("srtcp"));
 }
+
+#[test]
+fn a_fifth_source_takes_the_place_of_the_one_silent_longest() {
+    let mut rtp = Rtp::new();
+    let mut send =
+        |source, number: u16| rtp.send_as([0x80, 111], number, u32::from(number) * 160, source);
+    for (source, number) in [(0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (1, 1), (3, 1)] {
+        assert!(!send(source, number));
+    }
+    // Its numbers continue those of the source whose place it takes, and are a row of its own.
+    assert!(!send(4, 1));
+    assert!(!send(4, 2), "two packets");
+    assert!(send(0, 2), "the others keep their rows");
+}
+
+#[test]
+fn an_index_without_the_flag_of_encryption_is_none() {
+    let plain = |index: u32| {
+        let mut packet = srtcp(1, 0, 10);
+        packet[12..16].copy_from_slice(&index.to_be_bytes());
+        packet
+    };
+    let mut datagrams = Datagrams::new(Profile::Any);
+    assert_eq!(datagrams.look(&plain(5), START), None);
+    assert_eq!(datagrams.look(&plain(6), START), None);
+}
+
+#[test]
+fn the_first_byte_tells_the_protocols_that_share_a_port() {
+    let kind = |payload: &[u8]| {
+        let mut packet = Vec::new();
+        etherparse::PacketBuilder::ipv4([172, 16, 1, 10], [10, 2, 0, 20], 64)
+            .udp(50_000, 50_010)
+            .write(&mut packet, payload)
+            .expect("a vector takes any packet");
+        let view = crate::packet::PacketView::parse(&packet).expect("a well-formed packet");
+        crate::packet::media::payload_kind(&view)
+    };
+    // RFC 9443 §3, figure 1, and Microsoft's own framing of TURN.
+    for (range, expected) in [
+        (0..=3, "stun"),
+        (4..=15, "other"),
+        (16..=19, "zrtp"),
+        (20..=63, "dtls"),
+        (64..=79, "turn-channel"),
+        (80..=127, "quic"),
+        (128..=191, "rtp"),
+        (192..=254, "other"),
+        (255..=255, "ms-turn"),
+    ] {
+        for first in range {
+            assert_eq!(kind(&[first, 0]), Some(expected), "{first}");
+        }
+    }
+    assert_eq!(kind(&[]), None);
+}
