@@ -1,11 +1,12 @@
-//! The diversion by eBPF with each packet judged: hop limits, ICMP errors and path MTUs are as without a filter.
+//! The diversion by eBPF with each packet judged: hop limits, ICMP errors, path MTUs and NAT are as without a filter.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
+use offramp::gateway::testbed::traffic::serve_udp;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::site::plain::{CLIENT, CLIENT6, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
@@ -25,8 +26,8 @@ const NARROW: u32 = 1_300;
 struct Family {
     office: &'static str,
     client: &'static str,
-    /// The concentrator's, in the tunnel.
-    concentrator: &'static str,
+    /// The concentrator's, in the tunnel and on the uplink.
+    concentrator: [&'static str; 2],
     /// Time exceeded: RFC 792, RFC 4443 §3.3.
     time_exceeded: [u8; 2],
     /// Fragmentation needed: RFC 1191 §4. Packet too big: RFC 4443 §3.2.
@@ -39,7 +40,7 @@ const FAMILIES: [Family; 2] = [
     Family {
         office: OFFICE,
         client: CLIENT,
-        concentrator: "172.16.1.1",
+        concentrator: ["172.16.1.1", "10.0.0.1"],
         time_exceeded: [11, 0],
         too_big: [3, 4],
         mtu: 6..8,
@@ -47,7 +48,7 @@ const FAMILIES: [Family; 2] = [
     Family {
         office: OFFICE6,
         client: CLIENT6,
-        concentrator: "fd00:1::1",
+        concentrator: ["fd00:1::1", "fd00:2::1"],
         time_exceeded: [3, 0],
         too_big: [2, 0],
         mtu: 4..8,
@@ -76,7 +77,7 @@ impl Family {
             };
             let error = &buffer[header..length];
             if error.starts_with(&wanted) {
-                assert_eq!(from.ip(), address(self.concentrator));
+                assert_eq!(from.ip(), address(self.concentrator[0]));
                 errors.push(error.to_vec());
             }
         }
@@ -230,6 +231,59 @@ fn errors_of_hosts_on_either_side_reach_the_sender() {
                 assert!(refused, "{} to {peer}: {error}", from.name);
                 assert!(judged(&site) > before, "{} to {}", from.name, to.name);
             }
+        }
+    });
+}
+
+#[test]
+fn addresses_are_translated_on_the_uplink_in_both_directions() {
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("nat");
+        for interface in ["tun0", "eth1"] {
+            site.concentrator
+                .set(&format!("ipv4/conf/{interface}/rp_filter"), "1");
+        }
+        // Clients have no route back, and a service of one of them is published on the uplink.
+        site.corporate
+            .ip("route del default\nroute del default via fd00:2::1");
+        site.concentrator.nft(&format!(
+            "table inet nat {{
+               chain post {{ type nat hook postrouting priority srcnat; oifname \"eth1\" masquerade; }}
+               chain pre {{ type nat hook prerouting priority dstnat;
+                 iifname \"eth1\" udp dport 5353 dnat ip to {CLIENT}:53;
+                 iifname \"eth1\" udp dport 5353 dnat ip6 to [{CLIENT6}]:53; }}
+             }}"
+        ));
+        for family in &FAMILIES {
+            site.echo(family.office, DNS);
+            site.echo(family.office, MEDIA);
+            let service = SocketAddr::new(address(family.client), DNS);
+            let served = serve_udp(site.client.namespace(), service);
+            served.unwrap_or_else(|error| panic!("{error}"));
+        }
+        for divert in ["policy", "all"] {
+            let mut gateway = site.start(&format!("divert = \"{divert}\""));
+            for family in &FAMILIES {
+                let scene = format!("{divert}, {}", family.office);
+                let before = judged(&site);
+                let uplink = address(family.concentrator[1]);
+                for length in [100, 4_000] {
+                    assert!(site.is_answered(family.office, DNS, length), "{scene}");
+                }
+                assert!(!site.is_answered(family.office, MEDIA, 100), "{scene}");
+                let listener = listen(&site.corporate, address(family.office), HTTPS);
+                let from = connection_carries(&site.client, address(family.client), &listener);
+                assert_eq!(from.ip(), uplink, "{scene}");
+
+                // Its answer goes to a port of the office that is none of media.
+                let office = bind(&site.corporate, family.office, 123);
+                let sent = office.send_to(&[7; 100], (uplink, 5_353));
+                sent.expect("a route");
+                let (length, from) = office.recv_from(&mut [0; 256]).expect("an answer");
+                assert_eq!((length, from), (100, (uplink, 5_353).into()), "{scene}");
+                assert!(judged(&site) > before, "{scene}");
+            }
+            assert_eq!(gateway.terminate().code(), Some(0));
         }
     });
 }
