@@ -22,6 +22,7 @@ mod enforcement;
 mod faults;
 mod firewalls;
 mod flows;
+mod forwarding;
 mod health;
 mod ice;
 mod interfaces;
