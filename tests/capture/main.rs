@@ -7,6 +7,7 @@
 #[path = "../support/skip.rs"]
 mod skip;
 
+mod bytes;
 mod link_types;
 mod media;
 mod quality;

@@ -32,6 +32,7 @@ mod ice_tcp;
 mod look;
 mod ms_turn;
 mod payload;
+mod pool;
 mod prefix;
 mod pseudo_tls;
 pub mod quality;
