@@ -272,7 +272,7 @@ fn site(name: &str) -> PlainSite {
     site
 }
 
-/// What is wrong with the traffic of a client.
+/// The faults in the traffic of a client.
 fn faults(site: &PlainSite) -> Vec<String> {
     let mut faults = Vec::new();
     for address in [OFFICE, OFFICE6] {

@@ -38,7 +38,7 @@ pub struct Quality {
     by_ice: Option<Variant>,
 }
 
-/// Whether a stream would take the tunnel, by its last packet.
+/// The path that a stream would take, by its last packet.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fate {
     tunnels: bool,

@@ -118,7 +118,7 @@ pub trait Divert: Sized + 'static {
     /// [`Divert::Error`], with nothing left behind.
     fn prepare(plan: &Self::Plan, device: &TunDevice) -> Result<Self::Prepared, Self::Error>;
 
-    /// What workers are to tell the diversion.
+    /// The reports that workers are to make.
     fn feedback(prepared: &Self::Prepared) -> Feedback;
 
     /// Diverts the traffic of `plan` to its device, which exists and has a reader. Takes over the leftovers of a killed

@@ -45,7 +45,7 @@ pub struct Rejector {
     waker: Thread,
 }
 
-/// What workers and the thread share.
+/// The state that workers and the thread share.
 #[derive(Debug)]
 struct Shared {
     limiter: Limiter,

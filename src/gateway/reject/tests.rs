@@ -1,4 +1,4 @@
-//! What becomes of offers, without the thread that sends.
+//! The fate of offers, without the thread that sends.
 
 use std::time::Duration;
 

@@ -85,7 +85,7 @@ impl ControlSocket {
     }
 }
 
-/// What a client of the control socket asks for; the status is sent in any case.
+/// The request of a client of the control socket; the status is sent in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// The status alone.

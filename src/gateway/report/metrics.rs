@@ -49,7 +49,7 @@ pub struct Questions(Vec<Question>);
 
 #[derive(Debug)]
 enum Question {
-    /// Whether traffic is judged.
+    /// Is traffic judged?
     Readiness(oneshot::Sender<Readiness>),
     /// Everything.
     Numbers(oneshot::Sender<Report>),

@@ -35,7 +35,7 @@ pub struct Status {
     pub generation: u64,
     /// Outcomes of later policies.
     pub reloads: Reloads,
-    /// Whether the policy takes effect, for whom, and what it did not drop.
+    /// The clients for whom the policy takes effect, and the packets that it did not drop.
     #[serde(default)]
     pub enforcement: EnforcementStatus,
     /// The traffic diverted.
@@ -377,7 +377,7 @@ impl From<LateInterfaces> for LateStatus {
 /// The clients for whom the policy takes effect.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EnforcementStatus {
-    /// What is not enforced, in words; `null` if everything is.
+    /// The part that is not enforced, in words; `null` if everything is.
     pub gap: Option<String>,
     /// Packets that were forwarded since the start, though their verdict is "drop".
     pub packets: u64,
@@ -399,7 +399,7 @@ impl EnforcementStatus {
 /// The outcome of a self-test: packets of the gateway that enter at the interfaces as clients' would.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SelfTestStatus {
-    /// What went wrong; empty if all packets met the verdict of the policy.
+    /// Its failures; empty if all packets met the verdict of the policy.
     pub failures: Vec<String>,
 }
 

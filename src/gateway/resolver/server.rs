@@ -38,7 +38,7 @@ pub struct DnsServer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Whether the policy is enforced for a client (`gateway.enforce`, `gateway.pilot`).
+/// Enforcement of the policy for a client (`gateway.enforce`, `gateway.pilot`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Treatment {
     /// It is.

@@ -153,7 +153,7 @@ pub fn make_plain_device(name: &str) -> io::Result<File> {
     make_device(name, Contents::Packets)
 }
 
-/// What is read from a device at a time.
+/// The unit of a read from a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contents {
     /// A packet.

@@ -17,7 +17,7 @@ use crate::packet::media::FlowKey;
 use crate::packet::virtio::{Framing, VirtioHeader};
 use crate::verdict::Verdict;
 
-/// What workers tell the diversion; clones share it. By default nothing.
+/// The reports of workers to the diversion; clones share it. By default there are none.
 #[derive(Debug, Clone, Default)]
 pub struct Feedback {
     notes: Arc<ArcSwapOption<SharedMemory>>,

@@ -40,7 +40,7 @@ pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut
     }
 }
 
-/// What is judged only, and pilots of nobody.
+/// Warns of a policy that is not enforced, and of pilots without clients.
 fn check_enforcement(
     policy: &Policy,
     file: &PolicyFile<'_>,

@@ -142,7 +142,7 @@ impl Enforcement {
         self.is_whole() || !self.is_off && is_pilot()
     }
 
-    /// What is not enforced, in a phrase; `None` if everything is.
+    /// Describes the part that is not enforced; `None` if everything is.
     pub fn gap(&self) -> Option<String> {
         let pilot = self.pilot.iter().map(|prefix| prefix.value.to_string());
         match self {

@@ -20,7 +20,7 @@ const PROTOCOLS: [&str; 2] = ["udp", "tcp"];
 /// Of the 150 packets that an agent sends, so many arrive: a relay may not let the first ones pass.
 const SOME: usize = 25;
 
-/// What a party of a call prints in the end.
+/// The last line that a party of a call prints.
 #[derive(Debug)]
 struct Outcome {
     /// The selected pair: type and address of the local candidate, then of the remote one.
@@ -93,7 +93,7 @@ impl NiceCall {
 /// A party: a host, and the leg of the Edge that it reaches.
 type Party<'a> = (&'a Host, String);
 
-/// What the agents know as their relay.
+/// The relay that the agents know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relay {
     None,

@@ -36,7 +36,7 @@ struct Entry {
     held: Held,
 }
 
-/// What keeps a program attached.
+/// The holder of an attachment.
 #[derive(Debug)]
 enum Held {
     /// This process.

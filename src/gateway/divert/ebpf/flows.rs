@@ -180,7 +180,7 @@ impl Key {
         self.0[0] >> GENERATION_SHIFT
     }
 
-    /// What tells the flow's source from others.
+    /// The words of the flow's source address.
     fn source(&self) -> [u64; 2] {
         match self.0 {
             [_, addresses, 0, 0, 0] => [0, addresses >> 32],

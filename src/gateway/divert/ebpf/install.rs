@@ -138,7 +138,7 @@ impl Divert for Installation {
         }
     }
 
-    /// What the filter forwards enters where it came from: no firewall sees a difference.
+    /// Forwarded packets enter where they came from: no firewall sees a difference.
     fn check_firewalls(_: &EbpfPlan, _: &Firewalls, _: &[String]) -> Vec<Finding> {
         Vec::new()
     }

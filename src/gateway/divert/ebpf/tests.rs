@@ -51,7 +51,7 @@ fn programs() -> Option<Programs> {
     }
 }
 
-/// What the entry program of Ethernet interfaces does with a packet.
+/// The outcome of the entry program of Ethernet interfaces for a packet.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Passes,

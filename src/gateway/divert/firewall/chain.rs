@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::address::Family;
+
 /// The chains of a packet filter, but for the gateway's own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Ruleset {
@@ -129,15 +131,6 @@ pub(super) enum Direction {
     In,
     /// It goes there.
     Out,
-}
-
-/// A family of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::gateway::divert) enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
 }
 
 /// A state of connection tracking.

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Firewalls;
-use super::chain::{Chain, Family, HookPoint, Rule, Ruleset, Step, Tool, Tracking, Translation};
+use super::chain::{Chain, HookPoint, Rule, Ruleset, Step, Tool, Tracking, Translation};
 use super::walk::{Probe, WayBack, applicable};
+use crate::address::Family;
 use crate::filter::CompiledPolicy;
 use crate::packet::Protocol;
 use crate::packet::media::Payload;

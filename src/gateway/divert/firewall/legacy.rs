@@ -17,11 +17,12 @@ use std::net::UdpSocket;
 use nix::libc;
 
 use super::chain::{
-    Chain, Condition, Direction, Family, Hook, HookPoint, Policy, Rule, Step, Table, Tool,
-    Tracking, Translation,
+    Chain, Condition, Direction, Hook, HookPoint, Policy, Rule, Step, Table, Tool, Tracking,
+    Translation,
 };
 use super::nft_list::Numbers;
 use super::save::priority;
+use crate::address::Family;
 use crate::gateway::sys;
 
 /// A version of the tables.

@@ -31,7 +31,6 @@ use self::nft_list::Numbers;
 use super::nftables::nft::{self, NftError};
 use crate::verify::Finding;
 
-pub(super) use chain::Family;
 pub use forwarding::{Clients, check_forwarding};
 pub(super) use passage::{Passage, check_passage};
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::Value;
 
 use super::chain::{
-    Chain, Condition, Direction, Family, Hook, HookPoint, Policy, Rule, Ruleset, Step, Table, Tool,
+    Chain, Condition, Direction, Hook, HookPoint, Policy, Rule, Ruleset, Step, Table, Tool,
     Tracking, Translation,
 };
+use crate::address::Family;
 
 /// Gives equal conditions equal numbers.
 #[derive(Debug, Default)]

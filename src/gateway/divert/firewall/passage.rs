@@ -11,10 +11,11 @@
 
 use std::collections::BTreeSet;
 
-use super::chain::{Chain, Condition, Family, Hook, HookPoint, Ruleset, Tracking};
+use super::chain::{Chain, Condition, Hook, HookPoint, Ruleset, Tracking};
 use super::legacy::family_of;
 use super::walk::{Assumed, Fate, Probe, WayBack, cases, follow};
 use super::{Firewalls, remedy};
+use crate::address::Family;
 use crate::gateway::divert::names;
 use crate::gateway::divert::nftables::nft;
 use crate::verify::Finding;
@@ -32,7 +33,7 @@ pub(in crate::gateway::divert) struct Passage {
     pub(in crate::gateway::divert) mark: u32,
 }
 
-/// What a chain does to packets of one of the VPN's interfaces.
+/// Packets of one of the VPN's interfaces that a chain stops.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Loss {
     /// The interface of the VPN.

@@ -6,6 +6,7 @@ use super::chain::{Condition, Ruleset, Step, Tool, Tracking};
 use super::nft_list::Numbers;
 use super::passage::check_ruleset;
 use super::*;
+use crate::address::Family;
 use crate::gateway::host::sample::{assert_one, compiled};
 use crate::policy::Severity;
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::chain::{
-    Chain, Condition, Direction, Family, Policy, Rule, Ruleset, Step, Tracking, Translation,
+    Chain, Condition, Direction, Policy, Rule, Ruleset, Step, Tracking, Translation,
 };
+use crate::address::Family;
 use crate::gateway::divert::names;
 
 /// A packet, as far as the checks tell packets apart.

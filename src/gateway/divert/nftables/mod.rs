@@ -45,10 +45,10 @@ use std::net::UdpSocket;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use socket2::SockRef;
 
-use super::firewall::{Family, Passage};
+use super::firewall::Passage;
 use super::netlink;
 use super::{DivertPlan, DivertSummary};
-use crate::address::{PortSet, PrefixSet};
+use crate::address::{Family, PortSet, PrefixSet};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::plan::{diverted, diverted_on_every_port};
 use crate::policy::{DivertScope, FailMode, GatewayOptions, MarkBits, PortRange, UnknownSource};
