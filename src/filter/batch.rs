@@ -170,16 +170,6 @@ impl Judge {
         if rare.is_empty() && !verdicts.iter().any(|verdict| verdict.is_media_rule()) {
             return;
         }
-        let mut parts = [None; Self::BATCH];
-        for ((packet, verdict), part) in packets.iter().zip(verdicts.iter()).zip(&mut parts) {
-            if verdict.is_media_rule() {
-                *part = Segment::of_plain(packet.bytes);
-            }
-        }
-        let mut spreads = [None; Self::BATCH];
-        for (part, spread) in parts.iter().zip(&mut spreads) {
-            *spread = part.and_then(|(key, _)| self.memory.spread(&key));
-        }
         for (lane, (packet, verdict)) in packets.iter().zip(verdicts).enumerate() {
             match rare {
                 [first, rest @ ..] if usize::from(*first) == lane => {
@@ -187,8 +177,7 @@ impl Judge {
                     rare = rest;
                 }
                 _ if verdict.is_media_rule() => {
-                    let part = parts[lane].zip(spreads[lane]);
-                    let part = part.map(|((key, segment), spread)| (key, spread, segment));
+                    let part = Segment::of_plain(packet.bytes);
                     let (recognized, look) =
                         self.memory.recognize(*verdict, profile, *packet, part);
                     *verdict = recognized;

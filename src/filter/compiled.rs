@@ -260,9 +260,9 @@ impl CompiledPolicy {
                 let verdict = self.ports.verdict(function, source, port);
                 match self.recognition {
                     Some(profile) if verdict.is_media_rule() => {
-                        let part = Segment::of(&packet)
-                            .and_then(|(key, segment)| Some((key, memory.spread(&key)?, segment)));
-                        memory.recognize(verdict, profile, received, part).0
+                        memory
+                            .recognize(verdict, profile, received, Segment::of(&packet))
+                            .0
                     }
                     _ => verdict,
                 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::packet::media::{FlowKey, FlowTable, Look, Profile, Segment, Spread};
+use crate::packet::media::{FlowKey, FlowTable, Look, Profile, Segment};
 use crate::packet::{FragmentTable, Received};
 use crate::verdict::{Reason, Verdict};
 
@@ -70,28 +70,22 @@ impl Memory {
         }
     }
 
-    /// Finds what is known of a flow, for [`recognize`](Self::recognize).
-    #[inline]
-    pub(super) fn spread(&self, key: &FlowKey) -> Option<Spread> {
-        Some(self.flows.as_ref()?.spread(key))
-    }
-
-    /// The verdict on `packet`, which `rule` blocks if it is media, and what is known of its flow; `part` is the flow, where
-    /// it was found, and its segment.
+    /// The verdict on `packet`, which `rule` blocks if it is media, and what is known of its flow; `part` is the flow and its
+    /// segment.
     #[inline]
     pub(super) fn recognize(
         &mut self,
         rule: Verdict,
         profile: Profile,
         packet: Received<'_>,
-        part: Option<(FlowKey, Spread, Segment<'_>)>,
+        part: Option<(FlowKey, Segment<'_>)>,
     ) -> (Verdict, Look) {
         let look = match (part, &mut self.flows) {
-            (Some((key, spread, segment)), Some(flows)) => match (packet.datagram, segment) {
+            (Some((key, segment)), Some(flows)) => match (packet.datagram, segment) {
                 (Some(datagram), Segment::Udp { payload, .. }) => {
                     look_at_each(flows, profile, &key, payload, datagram, packet.at)
                 }
-                _ => flows.look_near(profile, (&key, spread), segment, packet.at),
+                _ => flows.look(profile, &key, segment, packet.at),
             },
             _ => Look::Undecided,
         };

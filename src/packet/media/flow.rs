@@ -119,29 +119,7 @@ impl FlowTable {
         segment: Segment<'_>,
         now: Duration,
     ) -> Look {
-        let spread = self.spread(key);
-        self.look_near(profile, (key, spread), segment, now)
-    }
-
-    /// Finds where the flow of `key` is, or would be.
-    #[inline]
-    pub fn spread(&self, key: &FlowKey) -> Spread {
-        let mut spread = Spread::of(key, self.tags.len());
-        spread.place = self.find(key, spread);
-        spread
-    }
-
-    /// Does what [`look`](Self::look) does; `spread` is what [`spread`](Self::spread) has found for `key`, other packets
-    /// ago. To find it for a whole batch first is faster, since the processor need not wait for each.
-    #[inline]
-    pub fn look_near(
-        &mut self,
-        profile: Profile,
-        (key, spread): (&FlowKey, Spread),
-        segment: Segment<'_>,
-        now: Duration,
-    ) -> Look {
-        let Some(place) = self.place_of((key, spread), segment, now) else {
+        let Some(place) = self.place_of(key, segment, now) else {
             return Look::Undecided;
         };
         let flow = &mut self.flows[place.set][place.way];
@@ -217,24 +195,21 @@ impl FlowTable {
 
     /// The entry of a flow, created if missing; `None` if the packet does not justify an entry.
     #[inline]
-    fn place_of(
-        &mut self,
-        (key, spread): (&FlowKey, Spread),
-        segment: Segment<'_>,
-        now: Duration,
-    ) -> Option<Place> {
+    fn place_of(&mut self, key: &FlowKey, segment: Segment<'_>, now: Duration) -> Option<Place> {
+        let spread = Spread::of(key, self.tags.len());
         let seen = nanoseconds(now);
-        let is_there = |it: &Place| self.has(*it, key, spread.tag);
-        // It may have come or gone since.
-        let place = spread.place.filter(is_there);
-        if let Some(place) = place.or_else(|| self.find(key, spread)) {
-            let flow = &mut self.flows[place.set][place.way];
-            if flow.is_idle(seen) && flow.state.ends_when_idle(segment) {
-                flow.state = State::of(segment);
+        for set in spread.sets {
+            for way in 0..WAYS {
+                if self.tags[set][way] == spread.tag && self.flows[set][way].key == *key {
+                    let flow = &mut self.flows[set][way];
+                    if flow.is_idle(seen) && flow.state.ends_when_idle(segment) {
+                        flow.state = State::of(segment);
+                    }
+                    // Packets of a capture may stand out of order: a flow is as young as its youngest packet.
+                    flow.seen = flow.seen.max(seen);
+                    return Some(Place { set, way });
+                }
             }
-            // Packets of a capture may stand out of order: a flow is as young as its youngest packet.
-            flow.seen = flow.seen.max(seen);
-            return Some(place);
         }
         let says_nothing = matches!(
             segment,
@@ -251,29 +226,6 @@ impl FlowTable {
                 seen,
             };
             self.insert(spread, flow)
-        })
-    }
-
-    fn has(&self, place: Place, key: &FlowKey, tag: u32) -> bool {
-        self.tags[place.set][place.way] == tag && self.flows[place.set][place.way].key == *key
-    }
-
-    /// The entry of a flow.
-    #[inline]
-    fn find(&self, key: &FlowKey, spread: Spread) -> Option<Place> {
-        spread.sets.into_iter().find_map(|set| {
-            let alike = |it: &u32| *it == spread.tag;
-            let tags = self.tags[set].iter().map(alike).enumerate();
-            // All tags are compared at once, and few of them are alike.
-            let mut alike = tags.fold(0_u32, |bits, (way, is)| bits | u32::from(is) << way);
-            while alike != 0 {
-                let way = alike.trailing_zeros() as usize;
-                if self.flows[set][way].key == *key {
-                    return Some(Place { set, way });
-                }
-                alike &= alike - 1;
-            }
-            None
         })
     }
 
@@ -310,12 +262,11 @@ impl FlowTable {
     }
 }
 
-/// The two sets of a flow, and its place if it had one: with a choice, sets overflow only when the table is nearly full.
+/// The two sets of a flow: with a choice, sets overflow only when the table is nearly full.
 #[derive(Debug, Clone, Copy)]
-pub struct Spread {
+struct Spread {
     sets: [usize; 2],
     tag: u32,
-    place: Option<Place>,
 }
 
 impl Spread {
@@ -326,7 +277,6 @@ impl Spread {
         Self {
             sets: [hash as usize & mask, (hash >> 20) as usize & mask],
             tag: (hash >> 32) as u32 | 1,
-            place: None,
         }
     }
 }

@@ -54,7 +54,7 @@ mod zrtp;
 use std::num::NonZeroU16;
 
 pub use evidence::{Evidence, EvidenceRow, Profile};
-pub use flow::{FLOW_IDLE, FlowTable, Spread};
+pub use flow::{FLOW_IDLE, FlowTable};
 pub use look::{By, Look, Recognized};
 pub use payload::Payload;
 pub use segment::{FlowKey, Segment};
