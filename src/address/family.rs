@@ -1,6 +1,7 @@
 //! [`Family`]: IPv4 or IPv6.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::PrefixSet;
 
@@ -46,6 +47,15 @@ impl Family {
         match self {
             Self::V4 => addresses.has_v4(),
             Self::V6 => addresses.has_v6(),
+        }
+    }
+}
+
+impl From<IpAddr> for Family {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
         }
     }
 }

@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 
 use super::nft;
 use super::nft::run_nft;
+use crate::address::Family;
 use crate::filter::Generation;
 use crate::gateway::divert::FlowCounts;
 use crate::gateway::tun::ClearFlows;
@@ -137,12 +138,12 @@ impl State {
         let changes = std::mem::take(&mut self.changes);
         let mut script = String::new();
         let mut added = 0;
-        for is_v6 in [false, true] {
-            let set = set_name(is_v6, generation);
+        for family in Family::BOTH {
+            let set = set_name(family, generation);
             let of = |change: Change| {
                 let chosen = changes.iter();
                 let chosen = chosen.filter(move |(flow, it)| {
-                    **it == change && flow.destination().is_ipv6() == is_v6
+                    **it == change && Family::from(flow.destination().ip()) == family
                 });
                 chosen.map(|(flow, _)| element(flow)).collect::<Vec<_>>()
             };
@@ -193,28 +194,26 @@ impl ClearFlows for ClearedFlows {
 }
 
 /// The name of the set of a family and of a generation.
-pub(super) fn set_name(is_v6: bool, generation: Generation) -> String {
-    let family = if is_v6 { "ipv6" } else { "ipv4" };
-    format!("cleared_{family}_{}", generation.0)
+pub(super) fn set_name(family: Family, generation: Generation) -> String {
+    format!("cleared_ip{}_{}", family.suffix(), generation.0)
 }
 
 /// The definition of a set, as [`crate::render::nft::NftTable::set`] takes it.
-pub(super) fn set_definition(is_v6: bool, generation: Generation) -> String {
-    let address = if is_v6 { "ipv6_addr" } else { "ipv4_addr" };
+pub(super) fn set_definition(family: Family, generation: Generation) -> String {
+    let address = format!("ip{}_addr", family.suffix());
     format!(
         "\tset {} {{\n\t\ttype inet_proto . {address} . {address} . inet_service . inet_service\n\
          \t\tsize {SIZE}\n\t\tflags dynamic,timeout\n\t\ttimeout {}s\n\t}}\n",
-        set_name(is_v6, generation),
+        set_name(family, generation),
         MINUTE.as_secs()
     )
 }
 
 /// The key of the sets: the fields of a packet.
-pub(super) fn key(is_v6: bool) -> &'static str {
-    if is_v6 {
-        "meta l4proto . ip6 saddr . ip6 daddr . th sport . th dport"
-    } else {
-        "meta l4proto . ip saddr . ip daddr . th sport . th dport"
+pub(super) const fn key(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "meta l4proto . ip saddr . ip daddr . th sport . th dport",
+        Family::V6 => "meta l4proto . ip6 saddr . ip6 daddr . th sport . th dport",
     }
 }
 

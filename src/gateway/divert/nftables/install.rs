@@ -237,7 +237,7 @@ impl Divert for Installation {
     }
 
     fn flows(&self) -> Option<FlowCounts> {
-        self.installed.clears.then(|| self.flows.counts())
+        self.installed.clears().then(|| self.flows.counts())
     }
 
     /// Both steps are tried: without marks or without rules nothing is diverted.
@@ -326,7 +326,7 @@ impl Installation {
         }
         let wanted = diversion.clone();
         self.table = run_nft(move || nft::install(&wanted)).await?;
-        let generation = diversion.clears.then_some(diversion.generation);
+        let generation = diversion.clears().then_some(diversion.generation);
         self.flows.follow(generation);
         Ok(())
     }

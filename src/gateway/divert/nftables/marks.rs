@@ -11,6 +11,7 @@
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{Diversion, cleared};
+use crate::address::Family;
 use crate::policy::{DivertScope, PortRange};
 
 /// A rule of the table: a condition, and the action on packets that meet it.
@@ -37,7 +38,7 @@ pub(super) fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
     };
     for family in &FAMILIES {
         let near = |prefixes: &[IpNet]| -> Vec<Step> {
-            let near = cover(prefixes, family.is_v6).into_iter();
+            let near = cover(prefixes, family.family).into_iter();
             near.map(|prefix| step(Condition::To(prefix), Action::Goto(UNTRACKED)))
                 .collect()
         };
@@ -46,35 +47,22 @@ pub(super) fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
             let may_be_media = Action::Mark(mark.may_be_media(), family.media);
             // A rule for each range: a set of ranges is a tree, and a few comparisons are cheaper.
             let ports = diversion.media_ports.iter();
-            let to_port = match diversion.clears {
-                true => Action::Goto(family.may_be_cleared),
-                false => may_be_media,
-            };
-            plain.extend(ports.map(|ports| step(Condition::Port(*ports), to_port)));
+            let may_be_cleared = Action::Goto(family.may_be_cleared);
+            plain.extend(ports.map(|ports| step(Condition::Port(*ports), may_be_cleared)));
             plain.push(step(family.without_ports, may_be_media));
             chains.push((family.media, near(media)));
-            if diversion.clears {
-                let is_v6 = family.is_v6;
-                chains.push((
-                    family.cleared,
-                    vec![
-                        step(Condition::Begins, Action::Forget(is_v6)),
-                        step(Condition::Begins, may_be_media),
-                        step(Condition::Cookie(COOKIE_PLACES[0]), may_be_media),
-                        step(Condition::Cookie(COOKIE_PLACES[1]), may_be_media),
-                        step(Condition::Cookie(COOKIE_PLACES[2]), may_be_media),
-                        step(Condition::MaybeDatagrams, may_be_media),
-                        step(Condition::Any, Action::Pass(is_v6)),
-                    ],
-                ));
-                chains.push((
-                    family.may_be_cleared,
-                    vec![
-                        step(Condition::Cleared(is_v6), Action::Goto(family.cleared)),
-                        step(Condition::Any, may_be_media),
-                    ],
-                ));
-            }
+            let of = family.family;
+            let mut cleared = vec![step(Condition::Begins, Action::Forget(of))];
+            let judged = [Condition::Begins, Condition::MaybeDatagrams].into_iter();
+            let judged = judged.chain(COOKIE_PLACES.map(Condition::Cookie));
+            cleared.extend(judged.map(|it| step(it, may_be_media)));
+            cleared.push(step(Condition::Any, Action::Pass(of)));
+            chains.push((family.cleared, cleared));
+            let asked = vec![
+                step(Condition::Cleared(of), Action::Goto(family.cleared)),
+                step(Condition::Any, may_be_media),
+            ];
+            chains.push((family.may_be_cleared, asked));
         }
         let ordinary_mark = Action::Mark(mark.ordinary(), family.ordinary);
         plain.push(step(Condition::Any, ordinary_mark));
@@ -92,7 +80,7 @@ pub(super) fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
 
 /// The chains of an address family, and the condition that selects its packets.
 struct FamilyChains {
-    is_v6: bool,
+    family: Family,
     is_plain: Condition,
     without_ports: Condition,
     /// The chain of packets that show all their headers and ports.
@@ -107,7 +95,7 @@ struct FamilyChains {
 
 const FAMILIES: [FamilyChains; 2] = [
     FamilyChains {
-        is_v6: false,
+        family: Family::V4,
         is_plain: Condition::PlainIpv4,
         without_ports: Condition::Ipv4WithoutPorts,
         plain: "mark_ipv4",
@@ -117,7 +105,7 @@ const FAMILIES: [FamilyChains; 2] = [
         cleared: "cleared_ipv4",
     },
     FamilyChains {
-        is_v6: true,
+        family: Family::V6,
         is_plain: Condition::PlainIpv6,
         without_ports: Condition::Ipv6WithoutPorts,
         plain: "mark_ipv6",
@@ -130,8 +118,12 @@ const FAMILIES: [FamilyChains; 2] = [
 
 /// Returns at most [`MAX_NEAR`] prefixes that cover all of `prefixes` of one family, with as little excess as possible:
 /// an address outside them is outside `prefixes`.
-fn cover(prefixes: &[IpNet], v6: bool) -> Vec<IpNet> {
-    let of_family = || prefixes.iter().filter(|it| it.addr().is_ipv6() == v6);
+fn cover(prefixes: &[IpNet], family: Family) -> Vec<IpNet> {
+    let of_family = || {
+        prefixes
+            .iter()
+            .filter(|it| Family::from(it.addr()) == family)
+    };
     let longest = of_family().map(IpNet::prefix_len).max().unwrap_or(0);
     // They are sorted, so duplicates lie side by side.
     let widened = |length: u8| {
@@ -167,16 +159,16 @@ impl Step {
                 )
             }
             Action::Untrack => format!("{condition}notrack"),
-            Action::Pass(is_v6) => {
-                let set = cleared::set_name(is_v6, diversion.generation);
+            Action::Pass(family) => {
+                let set = cleared::set_name(family, diversion.generation);
                 format!(
                     "{condition}update @{set} {{ {} }} accept",
-                    cleared::key(is_v6)
+                    cleared::key(family)
                 )
             }
-            Action::Forget(is_v6) => {
-                let set = cleared::set_name(is_v6, diversion.generation);
-                format!("{condition}delete @{set} {{ {} }}", cleared::key(is_v6))
+            Action::Forget(family) => {
+                let set = cleared::set_name(family, diversion.generation);
+                format!("{condition}delete @{set} {{ {} }}", cleared::key(family))
             }
         }
     }
@@ -191,10 +183,10 @@ enum Action {
     Mark(u32, &'static str),
     /// Do not track the packet.
     Untrack,
-    /// Note that the cleared flow has a packet, and leave it alone; of IPv6 or not.
-    Pass(bool),
+    /// Note that the cleared flow has a packet, and leave it alone.
+    Pass(Family),
     /// Take the flow out of the cleared ones.
-    Forget(bool),
+    Forget(Family),
 }
 
 /// A rule's condition on a packet.
@@ -217,8 +209,8 @@ enum Condition {
     To(IpNet),
     /// The routes lead it to the filter.
     IsDiverted,
-    /// Its flow was cleared; of IPv6 or not.
-    Cleared(bool),
+    /// Its flow was cleared.
+    Cleared(Family),
     /// TCP that begins a connection.
     Begins,
     /// UDP with the cookie of STUN so many bits behind the start of the UDP header.
@@ -246,9 +238,9 @@ impl Condition {
             Self::To(IpNet::V4(prefix)) => WordTest::to(prefix).text(),
             Self::To(IpNet::V6(prefix)) => format!("ip6 daddr {prefix} "),
             Self::IsDiverted => format!("fib daddr . mark oifname \"{}\" ", diversion.device),
-            Self::Cleared(is_v6) => {
-                let set = cleared::set_name(is_v6, diversion.generation);
-                format!("{} @{set} ", cleared::key(is_v6))
+            Self::Cleared(family) => {
+                let set = cleared::set_name(family, diversion.generation);
+                format!("{} @{set} ", cleared::key(family))
             }
             Self::Begins => "tcp flags & syn == syn ".to_owned(),
             Self::Cookie(place) => {
@@ -324,11 +316,14 @@ const IPV6_TOO_SHORT: (u16, u16) = (0, 3);
 mod tests {
     use super::*;
 
-    fn covered(prefixes: &[&str], v6: bool) -> Vec<String> {
+    fn covered(prefixes: &[&str], family: Family) -> Vec<String> {
         let parse = |text: &&str| text.parse().expect("a prefix");
         let prefixes: Vec<IpNet> = prefixes.iter().map(parse).collect();
-        let cover = cover(&prefixes, v6);
-        for prefix in prefixes.iter().filter(|it| it.addr().is_ipv6() == v6) {
+        let cover = cover(&prefixes, family);
+        for prefix in prefixes
+            .iter()
+            .filter(|it| Family::from(it.addr()) == family)
+        {
             assert!(cover.iter().any(|wide| wide.contains(prefix)), "{prefix}");
         }
         cover.iter().map(ToString::to_string).collect()
@@ -343,10 +338,10 @@ mod tests {
             "2001:db8::/32",
             "fd00::/8",
         ];
-        assert_eq!(covered(&few, false), few[..3]);
-        assert_eq!(covered(&few, true), few[3..]);
-        assert_eq!(covered(&few[..3], true), [""; 0]);
-        assert_eq!(covered(&["0.0.0.0/0"], false), ["0.0.0.0/0"]);
+        assert_eq!(covered(&few, Family::V4), few[..3]);
+        assert_eq!(covered(&few, Family::V6), few[3..]);
+        assert_eq!(covered(&few[..3], Family::V6), [""; 0]);
+        assert_eq!(covered(&["0.0.0.0/0"], Family::V4), ["0.0.0.0/0"]);
     }
 
     #[test]
@@ -357,7 +352,7 @@ mod tests {
             .collect();
         let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
         many.sort_by_key(|text| text.parse::<IpNet>().expect("a prefix"));
-        let cover = covered(&many, false);
+        let cover = covered(&many, Family::V4);
         assert!(cover.len() <= MAX_NEAR, "{cover:?}");
         let outside: IpNet = "10.2.0.0/16".parse().expect("a prefix");
         let holds = |wide: &String| wide.parse::<IpNet>().expect("a prefix").contains(&outside);
@@ -368,7 +363,7 @@ mod tests {
     fn the_whole_of_a_family_is_covered_by_itself() {
         let spread: Vec<String> = (0..=255).map(|high| format!("{high}.0.0.0/9")).collect();
         let spread: Vec<&str> = spread.iter().map(String::as_str).collect();
-        let cover = covered(&spread, false);
+        let cover = covered(&spread, Family::V4);
         assert_eq!(cover.len(), MAX_NEAR);
         assert_eq!(cover[0], "0.0.0.0/4");
     }

@@ -67,8 +67,6 @@ pub struct Diversion {
     pub on_every_port: Vec<IpNet>,
     /// The media ports, ascending, no two adjacent; empty except under [`DivertScope::Suspects`].
     pub media_ports: Vec<PortRange>,
-    /// True if flows that the filter has cleared are not marked any more.
-    pub clears: bool,
     /// The policy's generation: flows that another has cleared are marked.
     pub generation: Generation,
     /// The fate of diverted packets while nobody reads them.
@@ -113,6 +111,11 @@ pub enum RouteTarget {
 }
 
 impl Diversion {
+    /// True if flows that the filter has cleared are not marked any more: where media ports are what is diverted.
+    fn clears(&self) -> bool {
+        self.scope == DivertScope::Suspects
+    }
+
     /// The packets that meet the host's firewalls twice.
     fn passage(&self) -> Passage {
         let has = |is: fn(&IpNet) -> bool| {
@@ -219,7 +222,6 @@ impl DivertPlan for Diversion {
             destinations: destinations.prefixes().collect(),
             on_every_port: on_every_port.prefixes().collect(),
             media_ports,
-            clears: scope == DivertScope::Suspects,
             generation,
             on_failure: gateway.on_failure,
             device: gateway.device.as_ref().map_or_else(

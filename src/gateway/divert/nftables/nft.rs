@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::marks::{MARKS, chains};
 use super::{Diversion, cleared};
+use crate::address::Family;
 use crate::render::nft::NftTable;
 
 /// The name of the table, which is all ours.
@@ -258,9 +259,9 @@ pub(in crate::gateway::divert) fn program_called(name: &str) -> PathBuf {
 /// The table for `diversion`.
 pub(super) fn table(diversion: &Diversion) -> NftTable {
     let mut table = NftTable::new(TABLE);
-    if diversion.clears {
-        for is_v6 in [false, true] {
-            table.set(&cleared::set_definition(is_v6, diversion.generation));
+    if diversion.clears() {
+        for family in Family::BOTH {
+            table.set(&cleared::set_definition(family, diversion.generation));
         }
     }
     for (name, steps) in chains(diversion) {
