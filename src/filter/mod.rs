@@ -15,13 +15,15 @@
 //! every question about an address, `ports` how a port decides, `batch` why packets are judged in passes. `reference`
 //! (feature `fuzzing`, and tests) is a slow model of the same verdicts, written like the specification; `agreement`
 //! compares the two, and `leak` proves that no blocked datagram completes behind the filter in fragments. `kernel` is what
-//! a policy forwards for certain, as tables that the kernel can look up; `reject` decides which drops are answered.
+//! a policy forwards for certain, as tables that the kernel can look up; `reject` decides which drops are answered, `enforcement`
+//! which are for real.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod agreement;
 mod batch;
 mod class;
 mod compiled;
+mod enforcement;
 mod explain;
 mod kernel;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -37,6 +39,7 @@ pub mod strategy;
 
 pub use batch::Judge;
 pub use compiled::{CompileError, CompiledPolicy, Generation};
+pub use enforcement::is_enforced_for;
 pub use explain::{Answer, Explanation, Membership, Question, Set};
 pub use kernel::{KernelTables, TableRoom};
 pub use memory::Capacity;

@@ -22,7 +22,7 @@ fn bulk_transfers_outlast_reload_and_restart() {
 }
 
 #[test]
-#[ignore = "takes minutes: cargo test --test gateway -- --ignored ten_gigabytes"]
+#[ignore = "20 GB: `tests/run --test gateway -- --ignored`, as CI does"]
 fn ten_gigabytes_outlast_reload_and_restart() {
     in_sandbox(&[], || transfer("bulk-long", 10_000 * 1_000_000));
 }

@@ -50,8 +50,9 @@ pub(super) enum Treatment {
 /// The part of a policy that a DNS server follows.
 #[derive(Debug)]
 pub(super) struct Names {
-    /// For clients for whom the policy is enforced, and for the others.
-    zones: [Zones; 2],
+    zones: Zones,
+    /// For clients for whom the policy is not enforced, where there are any.
+    spared_zones: Option<Zones>,
     enforcement: Enforcement,
     clients: Vec<IpNet>,
     pub(super) upstreams: Vec<SocketAddr>,
@@ -66,7 +67,9 @@ impl Names {
         let clients = policy.dns_clients().iter();
         let upstreams = policy.dns_upstreams();
         Self {
-            zones: [Zones::of(policy), Zones::hiding_nothing(policy)],
+            zones: Zones::of(policy),
+            spared_zones: (!policy.gateway.enforcement.is_whole())
+                .then(|| Zones::hiding_nothing(policy)),
             enforcement: policy.gateway.enforcement.clone(),
             clients: clients.map(|prefix| prefix.value).collect(),
             upstreams: upstreams.iter().map(|address| address.value).collect(),
@@ -86,7 +89,10 @@ impl Names {
 
     /// Returns the zones of clients who are treated so.
     pub(super) fn zones(&self, treatment: Treatment) -> &Zones {
-        &self.zones[treatment as usize]
+        match (treatment, &self.spared_zones) {
+            (Treatment::Spared, Some(zones)) => zones,
+            _ => &self.zones,
+        }
     }
 
     /// Returns `true` if `client` is served.

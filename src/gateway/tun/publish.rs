@@ -19,7 +19,7 @@ use super::counters::{TrafficTally, VerdictCounters};
 use super::feedback::ClearFlows;
 use super::quality::{QualityCounters, StreamMeter};
 use crate::datapath::Judgement;
-use crate::filter::{Capacity, CompiledPolicy, Generation, Judge};
+use crate::filter::{Capacity, CompiledPolicy, Generation, Judge, is_enforced_for};
 use crate::gateway::record::drops::{SampleWriter, Suppressed};
 use crate::gateway::reject::{Offer, Rejector};
 use crate::packet::Received;
@@ -331,11 +331,7 @@ impl Judgement for Live {
     fn spares(&mut self, packet: Received<'_>, traffic: Traffic) -> bool {
         let enforcement = &self.enforced.policy.policy().gateway.enforcement;
         // An empty packet is a frame that is shorter than its headers.
-        if enforcement.is_whole() || packet.bytes.is_empty() {
-            return false;
-        }
-        let client = packet.parse().map(|packet| packet.addresses().source());
-        let is_spared = !client.is_ok_and(|client| enforcement.is_for(client));
+        let is_spared = !packet.bytes.is_empty() && !is_enforced_for(enforcement, packet);
         if is_spared {
             self.counters.spare(traffic);
         }

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use aya::util::KernelVersion;
+use tracing::{info, warn};
 
 /// The environment variable with an older version, e.g. `5.10`, that the kernel is to be taken for.
 const ASSUMED: &str = "OFFRAMP_KERNEL";
@@ -25,9 +26,15 @@ pub(super) fn may_change_maps() -> bool {
 fn is_at_least(major: u8, minor: u8) -> bool {
     static VERSION: LazyLock<Option<KernelVersion>> = LazyLock::new(|| {
         let own = KernelVersion::current().ok()?;
-        let assumed = std::env::var(ASSUMED).ok();
-        let assumed = assumed.as_deref().and_then(parse);
-        Some(assumed.filter(|it| *it < own).unwrap_or(own))
+        let Ok(text) = std::env::var(ASSUMED) else {
+            return Some(own);
+        };
+        let assumed = parse(&text).filter(|it| *it < own);
+        match assumed {
+            Some(_) => info!("the kernel is taken for Linux {text} ({ASSUMED})"),
+            None => warn!("{ASSUMED}={text} is ignored: write an older version, such as 5.10"),
+        }
+        Some(assumed.unwrap_or(own))
     });
     VERSION.is_some_and(|version| version >= KernelVersion::new(major, minor, 0))
 }

@@ -1,7 +1,7 @@
 //! The packet filters of others on this host: what they would do with packets of a diversion.
 //!
 //! ```text
-//!  nft --json list table … ─▶ nft_list ─┐
+//!  nft --json list ruleset ─▶ nft_list ─┐
 //!  iptables-nft-save ───────▶ save ─────┤ Ruleset ─┬─▶ passage: what nftables diverts, twice through each chain
 //!  the kernel's own tables ─▶ legacy ───┘          └─▶ forwarding: what is led elsewhere behind the filter (DNAT)
 //!                                       walk: the way of a packet through a chain
@@ -51,7 +51,7 @@ impl Firewalls {
         Self {
             // Asked first: what changes while it is read is read again.
             generation: generation::current(),
-            nft: nft::tables_of_others().map(|listing| read_nft(&listing)),
+            nft: nft::ruleset().map(|listing| read_nft(&listing)),
             legacy: read_legacy(),
         }
     }

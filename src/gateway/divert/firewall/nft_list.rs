@@ -1,4 +1,4 @@
-//! Reads what `nft --json list table` prints.
+//! Reads what `nft --json list ruleset` prints.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -147,24 +147,28 @@ pub(super) fn try_out() -> Result<(), NftError> {
     run(&["list", "tables"], "").map(|_| ())
 }
 
-/// Returns the tables of others, as `nft` prints them. Ours may hold many thousands of flows.
+/// Returns the complete ruleset as `nft` prints it, but of its sets only the elements of those of interfaces: other sets,
+/// such as addresses to block and the flows that are cleared, may have many thousands, and change all the time.
 ///
 /// # Errors
 /// [`NftError`].
-pub(in crate::gateway::divert) fn tables_of_others() -> Result<Value, NftError> {
-    let tables = run(&["--json", "list", "tables"], "")?;
-    let mut objects = Vec::new();
-    for table in objects_of(&tables)? {
-        let [Some(family), Some(name)] =
-            ["family", "name"].map(|field| table["table"][field].as_str())
+pub(in crate::gateway::divert) fn ruleset() -> Result<Value, NftError> {
+    let mut objects = objects_of(&run(&["--json", "--terse", "list", "ruleset"], "")?)?;
+    for object in &mut objects {
+        let set = &object["set"];
+        let fields = ["family", "table", "name"].map(|field| set[field].as_str());
+        let ([Some(family), Some(table), Some(name)], "ifname") =
+            (fields, set["type"].as_str().unwrap_or_default())
         else {
             continue;
         };
-        if (family, name) == ("inet", TABLE) {
-            continue;
-        }
-        match run(&["--json", "list", "table", family, name], "") {
-            Ok(listing) => objects.extend(objects_of(&listing)?),
+        match run(&["--json", "list", "set", family, table, name], "") {
+            Ok(listing) => {
+                let whole = objects_of(&listing)?.into_iter();
+                if let Some(whole) = whole.filter(|it| it.get("set").is_some()).last() {
+                    *object = whole;
+                }
+            }
             // It has gone meanwhile.
             Err(error) if error.is_missing() => {}
             Err(error) => return Err(error),

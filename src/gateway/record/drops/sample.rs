@@ -11,7 +11,7 @@ use crossbeam_queue::ArrayQueue;
 
 use super::counts::Counts;
 use super::{CaptureOptions, DropOptions};
-use crate::filter::{CompiledPolicy, Generation, RuleTable};
+use crate::filter::{CompiledPolicy, Generation, RuleTable, is_enforced_for};
 use crate::packet::Received;
 use crate::policy::Enforcement;
 use crate::verdict::{Action, Reason, Verdict};
@@ -40,11 +40,7 @@ impl Sample {
 
     /// Returns `true` if the packet was dropped; else it was forwarded, since the policy is not enforced for its client.
     pub fn is_enforced(&self, by: &PolicyNames) -> bool {
-        by.enforcement.is_whole()
-            || self
-                .received()
-                .parse()
-                .is_ok_and(|packet| by.enforcement.is_for(packet.addresses().source()))
+        is_enforced_for(&by.enforcement, self.received())
     }
 
     /// Returns the packet, as far as the sample holds it.
