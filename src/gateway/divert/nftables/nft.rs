@@ -165,7 +165,7 @@ pub(in crate::gateway::divert) fn ruleset() -> Result<Value, NftError> {
         match run(&["--json", "list", "set", family, table, name], "") {
             Ok(listing) => {
                 let whole = objects_of(&listing)?.into_iter();
-                if let Some(whole) = whole.filter(|it| it.get("set").is_some()).last() {
+                if let Some(whole) = whole.rev().find(|it| it.get("set").is_some()) {
                     *object = whole;
                 }
             }
