@@ -100,6 +100,11 @@ fn summary(compiled: &CompiledPolicy, warnings: &Diagnostics) -> String {
         1 => text.push_str("; see the warning above\n"),
         count => _ = writeln!(text, "; see the {count} warnings above"),
     }
+    if policy.vpn.interfaces.is_empty() {
+        text.push_str(
+            "  no vpn.interfaces: it is fit to judge captures; `offramp run` needs them\n",
+        );
+    }
     let prefixes = |lists: &mut dyn Iterator<Item = usize>| -> usize { lists.sum() };
     let rows = [
         ("clients", None, policy.vpn.client_subnets.len()),

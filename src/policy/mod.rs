@@ -58,7 +58,7 @@ pub use section::public::{PublicService, SrvRecord};
 pub use section::routes::{RouteOptions, TunnelMode};
 pub use section::server::Server;
 pub use section::test::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
-pub use section::vpn::VpnOptions;
+pub use section::vpn::{Ipv6Intent, VpnOptions};
 pub use syntax::encoding::MAX_FILE_SIZE;
 pub use value::{PortRange, Product, Protocol, ProtocolSet, Sourced};
 

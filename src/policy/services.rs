@@ -31,6 +31,19 @@ pub fn name(protocol: Protocol, port: u16) -> Option<&'static str> {
     most_specific.map(|service| service.name)
 }
 
+/// The service called `name`, in any case.
+///
+/// ```
+/// use offramp::policy::services;
+/// assert_eq!(services::named("rdp").map(|service| service.ports.first()), Some(3389));
+/// assert!(services::named("nonsense").is_none());
+/// ```
+pub fn named(name: &str) -> Option<&'static Service> {
+    SERVICES
+        .iter()
+        .find(|service| service.name.eq_ignore_ascii_case(name))
+}
+
 const fn at(
     name: &'static str,
     protocols: ProtocolSet,

@@ -4,6 +4,7 @@ use super::problem::Problem;
 use crate::address::PortRange;
 use crate::message::shorten;
 use crate::policy::diagnostic::Code;
+use crate::policy::services;
 
 /// Reads `"N"` or `"LO-HI"`; port 0 is refused, no packet of a working application carries it.
 pub(in crate::policy) fn parse_ports(text: &str) -> Result<PortRange, Problem> {
@@ -68,10 +69,23 @@ fn not_a_port(text: &str) -> Problem {
         Code::BadPort,
         format!("`{}` is not a port or a range of ports", shorten(text)),
     );
-    match tidied(text) {
+    match tidied(text).or_else(|| several(text)) {
         Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
-        None => problem.help("write \"N\" or \"LO-HI\", e.g. \"3389\" or \"1024-65535\""),
+        None => match services::named(text) {
+            Some(service) => problem.help(format!(
+                "did you mean \"{}\", {}?",
+                service.ports, service.name
+            )),
+            None => problem.help("write \"N\" or \"LO-HI\", e.g. \"3389\" or \"1024-65535\""),
+        },
     }
+}
+
+/// The entries that several ports in one string mean: `1433,1434` is `1433", "1434`.
+fn several(text: &str) -> Option<String> {
+    let parts = text.split([',', ';', ' ']).filter(|part| !part.is_empty());
+    let parts: Option<Vec<String>> = parts.map(tidied).collect();
+    parts.filter(|it| it.len() > 1).map(|it| it.join("\", \""))
 }
 
 /// The range that a differently written one means: `1024 - 65535`, `1024:65535`, `1024..65535`, `tcp/3389`.
