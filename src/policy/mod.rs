@@ -32,7 +32,9 @@ mod keys;
 mod lint;
 mod manual;
 mod meaning;
+mod page;
 pub mod reference;
+mod schema;
 mod section;
 pub mod services;
 mod syntax;
@@ -44,6 +46,8 @@ pub use diagnostic::{
 pub use feeds::Withdrawn;
 pub use manual::manual;
 pub use meaning::Policy;
+pub use page::page;
+pub use schema::schema;
 pub use section::allow::{Allow, Destination, Lifts};
 pub use section::corporate::Corporate;
 pub use section::dns::{Canary, DnsOptions};

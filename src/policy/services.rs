@@ -1,6 +1,6 @@
 //! Well-known services: names for ports, and what breaks when a port range for media covers them.
 
-use crate::policy::value::{PortRange, Protocol, ProtocolSet};
+use crate::policy::value::{PortRange, Problem, Protocol, ProtocolSet, parse_ports};
 
 /// A service that is usually found at certain ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,17 @@ pub fn named(name: &str) -> Option<&'static Service> {
     SERVICES
         .iter()
         .find(|service| service.name.eq_ignore_ascii_case(name))
+}
+
+/// Reads a port or a range, as [`parse_ports`] does; the name of a service is refused with its ports.
+pub(in crate::policy) fn parse_ports_of_services(text: &str) -> Result<PortRange, Problem> {
+    parse_ports(text).map_err(|problem| match named(text.trim()) {
+        Some(service) => problem.help(format!(
+            "did you mean \"{}\", {}?",
+            service.ports, service.name
+        )),
+        None => problem,
+    })
 }
 
 const fn at(

@@ -4,7 +4,6 @@ use super::problem::Problem;
 use crate::address::PortRange;
 use crate::message::shorten;
 use crate::policy::diagnostic::Code;
-use crate::policy::services;
 
 /// Reads `"N"` or `"LO-HI"`; port 0 is refused, no packet of a working application carries it.
 pub(in crate::policy) fn parse_ports(text: &str) -> Result<PortRange, Problem> {
@@ -71,13 +70,7 @@ fn not_a_port(text: &str) -> Problem {
     );
     match tidied(text).or_else(|| several(text)) {
         Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
-        None => match services::named(text) {
-            Some(service) => problem.help(format!(
-                "did you mean \"{}\", {}?",
-                service.ports, service.name
-            )),
-            None => problem.help("write \"N\" or \"LO-HI\", e.g. \"3389\" or \"1024-65535\""),
-        },
+        None => problem.help("write \"N\" or \"LO-HI\", e.g. \"3389\" or \"1024-65535\""),
     }
 }
 
