@@ -97,9 +97,6 @@ impl VpnOptions {
         writeln!(out, "{}", SECTION.title())?;
         list(out, &INTERFACES, values(&self.interfaces))?;
         list(out, &CLIENT_SUBNETS, values(&self.client_subnets))?;
-        match self.ipv6 {
-            Ipv6Intent::Auto => Ok(()),
-            Ipv6Intent::Absent => pair(out, &IPV6, self.ipv6.word()),
-        }
+        pair(out, &IPV6, self.ipv6.word())
     }
 }
