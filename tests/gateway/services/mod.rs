@@ -286,28 +286,31 @@ fn measurements_of_throughput_are_no_calls() {
                     let mut client = Command::new("iperf3");
                     client.args(["-J", "-c", address]).args(arguments);
                     let what = format!("{address}: {arguments:?}");
-                    // After a measurement the server closes its socket, and opens it anew.
-                    let report = poll(&format!("{what}: a server that listens"), || {
+                    let is_udp = arguments.contains(&"-u");
+                    // After a measurement the server closes its socket, and opens it anew. On a busy machine a receiver that
+                    // does not run loses what its socket has no room for: a measurement without that has to come.
+                    let (rate, lost) = poll(&format!("{what}: a measurement"), || {
                         let report = site.client.run(&mut client).json();
                         let error = report["error"].as_str().unwrap_or_default();
                         let is_away = ["Connection refused", "server is busy"]
                             .iter()
                             .any(|it| error.contains(it));
-                        (!is_away).then_some(report)
+                        if is_away {
+                            return None;
+                        }
+                        assert!(report["error"].is_null(), "{what}: {error}");
+                        let sum = &report["end"][if is_udp { "sum" } else { "sum_received" }];
+                        let rate = sum["bits_per_second"].as_f64().expect("a rate") / 1e6;
+                        let lost = sum["lost_percent"].as_f64().unwrap_or_default();
+                        (lost < 2.0).then_some((rate, lost))
                     });
-                    assert!(report["error"].is_null(), "{what}: {}", report["error"]);
-                    let end = &report["end"];
-                    let is_udp = arguments.contains(&"-u");
-                    let sum = &end[if is_udp { "sum" } else { "sum_received" }];
-                    let rate = sum["bits_per_second"].as_f64().expect("a rate") / 1e6;
-                    let lost = sum["lost_percent"].as_f64().unwrap_or_default();
                     println!(
                         "{:?}: {what}: {rate:.0} Mbit/s, {lost:.2} % lost",
                         Diversion::here()
                     );
                     // What a busy machine does easily: a filter that holds a flow back is slower by far.
                     assert!(rate > if is_udp { 45.0 } else { 100.0 }, "{what}: {rate}");
-                    assert!(lost < 2.0, "{what}: {lost} % lost");
+                    assert_eq!(Status(site.status()).lost(), 0, "{what}: by the filter");
                 }
             }
         });
