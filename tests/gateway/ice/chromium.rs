@@ -327,9 +327,9 @@ fn leave_the_tunnel(site: &Site, parties: [Party; 2], arrangement: &Arrangement)
         to_clients.map(|it| it - ready),
         browsers.states[0].restarts
     );
-    // The next check of the flow betrays it.
+    // The next check of the flow betrays it, within 2.5 s; a browser that gets no processor sends it late.
     if let Some(last) = from_clients {
-        assert!(last - ready < Duration::from_secs(3), "{:?}", last - ready);
+        assert!(last - ready < Duration::from_secs(6), "{:?}", last - ready);
     }
 
     let before = forwarded_media(site);
