@@ -10,6 +10,7 @@
 //! without a spare core.
 //!
 //! - `cargo bench --bench gateway -- --kinds tcp-singles,latency --peers offramp --rounds 9`
+//! - `cargo bench --bench gateway -- --program-time` measures the entry program alone, by the kernel's accounting.
 //! - On a shared machine, take priority over other sessions, between which Linux divides the processors:
 //!   `setsid -w sh -c 'echo -20 >/proc/self/autogroup; exec cargo bench --bench gateway'`
 //! - Without `--bench`, as in `cargo test --benches`, a few short turns check that it works.
@@ -21,6 +22,7 @@ mod meter;
 mod obvious;
 mod plot;
 mod policy;
+mod program_time;
 mod report;
 mod resources;
 mod targets;
@@ -58,6 +60,9 @@ struct Options {
     /// Leave out the seconds in which offramp is watched alone
     #[arg(long)]
     brief: bool,
+    /// Measure the time of the entry program alone, by the kernel's accounting
+    #[arg(long)]
+    program_time: bool,
     /// The path of the picture
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/gateway.svg"))]
     plot: PathBuf,
@@ -116,6 +121,10 @@ impl Run<'_> {
     }
 
     fn measure(&self, options: &Options) {
+        if options.program_time {
+            self.measure_program(options);
+            return println!("\n{}.", machine());
+        }
         let pace = Pace {
             warm_up: Duration::from_millis(150),
             turn: Duration::from_millis(options.turn),
@@ -141,6 +150,9 @@ impl Run<'_> {
         let machine = machine();
         results.print();
         targets::print(&results, resources);
+        if options.peers.contains(&Peer::Programs) {
+            self.measure_program(options);
+        }
         println!("\n{machine}.");
         println!(
             "Others had {:.0} % of it meanwhile.",
@@ -150,6 +162,13 @@ impl Run<'_> {
         match std::fs::write(&options.plot, plot::draw(&results, &machine)) {
             Ok(()) => println!("Drawn in {}", options.plot.display()),
             Err(error) => println!("Not drawn: {}: {error}", options.plot.display()),
+        }
+    }
+
+    fn measure_program(&self, options: &Options) {
+        if self.rights == Rights::Root {
+            let turn = Duration::from_millis(options.turn);
+            program_time::print(self.bed, &self.traffic, options.rounds, turn);
         }
     }
 

@@ -119,11 +119,19 @@ fn report(status: &Status) -> String {
         _ = writeln!(text, "the last one was refused:\n{}", why.trim_end());
     }
     if let Some(gap) = &status.enforcement.gap {
-        _ = writeln!(
+        _ = write!(
             text,
             "NOT ENFORCED: {gap}; {} packets would have been dropped, and were forwarded",
             number::whole(status.enforcement.packets)
         );
+        if let Some(dns) = &status.dns {
+            _ = write!(
+                text,
+                "; names of {} queries would have been hidden, and were answered",
+                number::whole(dns.not_enforced)
+            );
+        }
+        text.push('\n');
     }
     let diversion = &status.diversion;
     let diverted = match diversion.scope.as_str() {

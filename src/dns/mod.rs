@@ -28,8 +28,8 @@ pub mod reference;
 mod tests;
 
 pub use query::{Incoming, Key, MAX_KEY, Query, Refusal, asked_for};
-pub use reply::{Local, STREAM_LIMIT, write_local};
-pub use screen::{Prepared, Unusable, screen};
+pub use reply::{Local, STREAM_LIMIT, is_hidden, write_local};
+pub use screen::{Prepared, Unusable, screen, screen_spared};
 pub use upstream::{EdnsUse, Upstream, UpstreamReply};
 pub use wire::Malformed;
 

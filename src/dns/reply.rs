@@ -41,6 +41,15 @@ impl Refusal<'_> {
     }
 }
 
+/// Returns `true` if the policy hides the name of `query`.
+pub fn is_hidden(query: &Query<'_>, zones: &Zones) -> bool {
+    match zones.answer(&query.name, query.record_type) {
+        Answer::Forward | Answer::Records { .. } => false,
+        Answer::NoData { owner } => !owner.is_pinned(),
+        Answer::NxDomain { .. } => true,
+    }
+}
+
 /// Appends the policy's answer to `out`. Returns `false`, and appends nothing, if the question has to be forwarded.
 ///
 /// `AA` is set: there is no better authority for these names. `AD` is never set: the names are unsigned.

@@ -32,12 +32,19 @@ pub struct Prepared {
     pub(super) ttls: Box<[u16]>,
     /// Maximum time in the cache, in seconds.
     lifetime: u32,
+    /// True if records stay that other zones would take out.
+    is_spared: bool,
 }
 
 impl Prepared {
     /// Returns the maximum time in the cache, in seconds; 0 if the answer serves only the clients waiting for it.
     pub const fn lifetime(&self) -> u32 {
         self.lifetime
+    }
+
+    /// Returns `true` if it has records that it would not have where the policy is enforced ([`screen_spared`]).
+    pub const fn is_spared(&self) -> bool {
+        self.is_spared
     }
 
     /// Returns the size in bytes.
@@ -72,6 +79,25 @@ pub fn screen(message: &[u8], asked: &Upstream, zones: &Zones) -> Result<Prepare
     // The rebuilt message contains the policy's own records; they do not trigger another rebuild.
     let survey = Survey::of(&rebuilt, asked, zones)?;
     Ok(survey.prepare(&rebuilt))
+}
+
+/// Screens `message` by `zones` for clients for whom the policy is not enforced; `enforced` are the zones of others.
+///
+/// # Errors
+/// As [`screen`].
+pub fn screen_spared(
+    message: &[u8],
+    asked: &Upstream,
+    zones: &Zones,
+    enforced: &Zones,
+) -> Result<Prepared, Unusable> {
+    let passes = screen(message, asked, zones)?;
+    let of_others = screen(message, asked, enforced);
+    let is_same = of_others.is_ok_and(|it| it.message == passes.message);
+    Ok(Prepared {
+        is_spared: !is_same,
+        ..passes
+    })
 }
 
 /// The results of one pass over a message.
@@ -153,6 +179,7 @@ impl Survey {
             message: message.into(),
             ttls: self.ttls.into(),
             lifetime: self.lifetime,
+            is_spared: false,
         }
     }
 }

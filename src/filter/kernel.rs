@@ -165,6 +165,14 @@ impl Span {
             bits,
         }
     }
+
+    /// Those of `ranges` that have an address of it; they contain all of them.
+    fn within(self, ranges: &[Range<u128>]) -> &[Range<u128>] {
+        let after_first = ranges.partition_point(|range| range.start <= self.first);
+        let after_last = ranges.partition_point(|range| range.start <= self.last());
+        // The first range starts at 0.
+        &ranges[after_first - 1..after_last]
+    }
 }
 
 /// The disjoint ranges of `prefixes`; `None` if one has two classes.
@@ -295,17 +303,18 @@ impl Builder {
         self.rows[IPV6_ROOT] = self.row(ranges, all);
     }
 
-    /// The row of the addresses of `span`, by their next byte.
+    /// The row of the addresses of `span`, by their next byte; `ranges` contain them.
     fn row(&mut self, ranges: &[Range<u128>], span: Span) -> Row {
+        let ranges = span.within(ranges);
+        if let [range] = ranges {
+            return [self.classes[usize::from(range.class)]; 256];
+        }
         std::array::from_fn(|byte| self.addresses(ranges, span.part(byte as u8)))
     }
 
     /// The cell of the addresses of `span`; `ranges` contain them.
     fn addresses(&mut self, ranges: &[Range<u128>], span: Span) -> u16 {
-        let after_first = ranges.partition_point(|range| range.start <= span.first);
-        let after_last = ranges.partition_point(|range| range.start <= span.last());
-        // The first range starts at 0.
-        let ranges = &ranges[after_first - 1..after_last];
+        let ranges = span.within(ranges);
         if let [range] = ranges {
             return self.classes[usize::from(range.class)];
         }

@@ -3,6 +3,10 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+use crate::names::{Client, Upstream, addresses, internal, question};
 use crate::site::plain::{CLIENT, DNS, MEDIA, OFFICE, OFFICE6, PlainSite, policy};
 use crate::site::{in_sandbox, poll};
 use crate::support::program;
@@ -139,6 +143,66 @@ fn a_pilot_is_enforced_for_its_clients_alone() {
         reload(&site, &format!("pilot = [\"{OTHER_CLIENT}/32\"]"));
         assert!(is_answered_from(&site, CLIENT));
         assert!(!is_answered_from(&site, OTHER_CLIENT));
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn names_that_would_be_hidden_are_answered_and_counted_until_the_policy_is_enforced() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("not_hidden");
+        // An alias leads to a hidden host; everything else has an internal address.
+        let upstream = site.concentrator.enter(|| {
+            Upstream::start(|asked| {
+                if asked.name() != "lync.contoso.com." {
+                    return Some(asked.internal());
+                }
+                let host = Name::from_ascii("pool01.contoso.com.").expect("a name");
+                let owner = asked.question.queries[0].name().clone();
+                let alias = Record::from_rdata(owner, 300, RData::CNAME(CNAME(host.clone())));
+                Some(asked.answer(vec![alias, internal(host, asked.record_type())]))
+            })
+        });
+        let names = format!(
+            "metrics = \"127.0.0.1:9464\"\n\
+             [[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\nhosts = [\"pool01.contoso.com\"]\n\
+             [dns]\nlisten = [\"127.0.0.1:5353\"]\nclients = [\"127.0.0.0/8\"]\nupstreams = [\"{}\"]\nsip_domains = [\"contoso.com\"]",
+            upstream.address
+        );
+        let mut gateway = site.start(&format!("enforce = false\n{names}"));
+        let ask = |name| {
+            site.concentrator.enter(|| {
+                let client = Client::of(([127, 0, 0, 1], 5_353).into());
+                client.send(&question(1, name, RecordType::A));
+                addresses(&client.receive().expect("an answer"))
+            })
+        };
+        let counted = || site.status()["dns"]["not_enforced"].as_u64();
+        for (name, count) in [
+            ("www.contoso.com", 0),
+            ("lyncdiscoverinternal.contoso.com", 1),
+            // From the cache.
+            ("lyncdiscoverinternal.contoso.com", 2),
+            ("pool01.contoso.com", 3),
+            ("lync.contoso.com", 4),
+            ("lync.contoso.com", 5),
+        ] {
+            assert_eq!(ask(name).len(), 1, "{name} is answered");
+            assert_eq!(counted(), Some(count), "{name}");
+        }
+        let socket = site.folder.path("control.sock");
+        let told = site.offramp(&["status", "--control", &socket]).success();
+        let wanted = "names of 5 queries would have been hidden, and were answered";
+        assert!(told.contains(wanted), "{told}");
+        let (_, metrics) = site.get("/metrics");
+        let line = "offramp_dns_not_enforced_queries_total 5\n";
+        assert!(metrics.contains(line), "{metrics}");
+
+        reload(&site, &names);
+        for name in ["lyncdiscoverinternal.contoso.com", "lync.contoso.com"] {
+            assert_eq!(ask(name).len(), 0, "{name} is hidden");
+        }
+        assert_eq!(counted(), Some(5), "what is hidden is not counted");
         assert_eq!(gateway.terminate().code(), Some(0));
     });
 }

@@ -30,7 +30,7 @@ enum Load {
     Ufw,
 }
 
-const POLICY: &str = "metrics = \"127.0.0.1:9464\"\ndivert = \"suspects\"\n\
+pub(crate) const POLICY: &str = "metrics = \"127.0.0.1:9464\"\ndivert = \"suspects\"\n\
     [[allow]]\nname = \"desktops\"\nto = [\"10.20.0.0/16\", \"fd00:2::/64\"]\nports = [\"3389\"]\n\
     [[server]]\nname = \"pool\"\naddresses = [\"10.20.0.8\"]\n";
 
@@ -261,7 +261,7 @@ fn remove_tables(site: &PlainSite) {
     }
 }
 
-fn site(name: &str) -> PlainSite {
+pub(crate) fn site(name: &str) -> PlainSite {
     let site = PlainSite::new(name);
     for address in [OFFICE, OFFICE6] {
         for port in [DNS, MEDIA, ALLOWED] {
@@ -273,7 +273,7 @@ fn site(name: &str) -> PlainSite {
 }
 
 /// The faults in the traffic of a client.
-fn faults(site: &PlainSite) -> Vec<String> {
+pub(crate) fn faults(site: &PlainSite) -> Vec<String> {
     let mut faults = Vec::new();
     for address in [OFFICE, OFFICE6] {
         for (port, length) in [(DNS, 100), (ALLOWED, 100), (DNS, 4_000)] {
@@ -292,7 +292,7 @@ fn faults(site: &PlainSite) -> Vec<String> {
 }
 
 /// Returns the findings of a look at the host that begins from here on.
-fn findings(site: &PlainSite) -> Vec<Value> {
+pub(crate) fn findings(site: &PlainSite) -> Vec<Value> {
     let checks = || site.status()["health_checks"].as_u64().expect("a number");
     let before = checks();
     // The next one may have begun already.

@@ -1,9 +1,18 @@
 //! Conditions of the host that change while the gateway runs: findings, readiness and metrics follow them.
 
+use std::net::UdpSocket;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::site::plain::{DNS, MEDIA, OFFICE, PlainSite, policy};
-use crate::site::{Diversion, in_nftables_sandbox, in_sandbox, poll};
+use crate::site::{Diversion, in_ebpf_sandbox, in_nftables_sandbox, in_sandbox, poll};
+use crate::support::skip;
 
 /// Waits until the gateway has a finding of this severity that says `part`.
 #[track_caller]
@@ -154,5 +163,60 @@ fn a_mistyped_client_subnet_is_told_by_the_interface_and_by_the_traffic() {
         site.folder.write("policy.toml", corrected);
         gateway.wait_for_log("resolved: tun0 is in 172.16.1.0/24");
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
+    });
+}
+
+/// One processor sends, and has the other one process what enters: it cannot keep up, and its backlog is full.
+#[test]
+#[ignore = "drops packets of the whole host: `tests/run --test gateway -- --ignored`, as CI does"]
+fn drops_in_the_backlog_of_a_processor_are_a_finding() {
+    in_ebpf_sandbox(&[], || {
+        let own = sched_getaffinity(Pid::from_raw(0)).expect("it is ours");
+        let processors: Vec<usize> = (0..CpuSet::count())
+            .filter(|it| own.is_set(*it).unwrap_or(false))
+            .collect();
+        let [sends, receives, ..] = processors[..] else {
+            return skip("it takes two processors");
+        };
+        let site = PlainSite::new("backlog");
+        let mut gateway = site.start("");
+        wait_for_none(&site);
+
+        let steer = format!(
+            "echo {:x} >/sys/class/net/tun0/queues/rx-0/rps_cpus",
+            1 << receives
+        );
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", "concentrator", "sh", "-c", &steer]);
+        site.concentrator.run(&mut command).success();
+        // Each packet takes longer there than it takes to send one.
+        let rule = "ip saddr 203.0.113.1 counter\n".repeat(1_000);
+        site.concentrator.nft(&format!(
+            "table ip slow {{ chain pre {{ type filter hook prerouting priority 0; policy accept;\n{rule}}}; }}"
+        ));
+        // Datagrams of a super-packet enter one by one.
+        site.client.ip("link set tun0 gso_max_segs 1");
+        let socket = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
+        let socket = socket.expect("a free port");
+        setsockopt(&socket, sockopt::UdpGsoSegment, &64).expect("an option of Linux");
+        // More than a backlog has room for.
+        setsockopt(&socket, sockopt::SndBufForce, &(8 << 20)).expect("root may");
+        socket.connect((OFFICE, DNS)).expect("a route");
+        let sender = thread::spawn(move || {
+            let mut only = CpuSet::new();
+            only.set(sends).expect("it is one of ours");
+            sched_setaffinity(Pid::from_raw(0), &only).expect("it is one of ours");
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(5) {
+                // Nobody listens there: refusals are answers, too.
+                _ = socket.send(&[0; 64 * 64]);
+            }
+        });
+        let finding = wait_for_finding(&site, "warning", "the backlog of a processor is full");
+        let remedy = finding["remedy"].as_str().expect("a text");
+        assert!(remedy.contains("net.core.netdev_max_backlog"), "{remedy}");
+        sender.join().expect("it only sends");
+        gateway.wait_for_log("the backlog of a processor is full");
+        assert_eq!(gateway.terminate().code(), Some(0));
     });
 }

@@ -20,6 +20,7 @@ mod dns;
 mod drops;
 mod enforcement;
 mod faults;
+mod firewalld;
 mod firewalls;
 mod flows;
 mod forwarding;

@@ -437,8 +437,8 @@ const RECORD_SERIES: usize = 9;
 const FLOW_SERIES: usize = 2;
 /// Of RTP streams: those under way, and those evicted; and of loss and jitter each: bounds, the bucket beyond, number and sum.
 const STREAM_SERIES: usize = 2 + (LOSS_BOUNDS.len() + 3) + (JITTER_BOUNDS.len() + 3);
-/// Of names: outcomes; connections; and of the time that answers took: six bounds, their number and their sum.
-const DNS_SERIES: usize = Outcome::ALL.len() + 1 + 8;
+/// Of names: outcomes; connections; names that were not hidden; and of the time that answers took: six bounds, their number and their sum.
+const DNS_SERIES: usize = Outcome::ALL.len() + 2 + 8;
 
 /// Series that exist at once if the policy and the traffic give cause to each of them.
 const ALL_SERIES: usize = {

@@ -269,6 +269,9 @@ pub struct DnsStatus {
     /// Connections evicted to make room for others.
     #[serde(default)]
     pub crowded_out_connections: u64,
+    /// Queries whose answers had names that would be hidden if the policy were enforced for the client.
+    #[serde(default)]
+    pub not_enforced: u64,
     /// The log of queries, if the policy has one.
     #[serde(default)]
     pub query_log: Option<RecordStatus>,
@@ -523,6 +526,7 @@ impl DnsStatus {
                 .collect(),
             latency_microseconds: microseconds(latency.sum),
             crowded_out_connections: server.counters().evicted(),
+            not_enforced: server.counters().spared(),
             query_log: log.status(),
         }
     }

@@ -17,7 +17,7 @@ use super::limit::Limiter;
 use super::log::{QueryRecord, Sampler};
 use super::server::{Names, Treatment};
 use crate::dns::{
-    self, Incoming, Key, Local, MAX_KEY, Query, ResponseCode, STREAM_LIMIT, Upstream,
+    self, Incoming, Key, Local, MAX_KEY, Prepared, Query, ResponseCode, STREAM_LIMIT, Upstream,
 };
 
 /// The state of a server; only its thread holds it.
@@ -178,6 +178,10 @@ impl Core {
     ) -> Option<Outcome> {
         let limit = limit_of(query, route);
         let treatment = self.names.treatment(client);
+        let is_spared = self.names.spares(client, query);
+        if is_spared {
+            self.counters.add_spared();
+        }
         match dns::write_local(out, query, self.names.zones(treatment), limit) {
             Some(Local::Pinned) => return Some(Outcome::Pinned),
             Some(Local::Hidden) => return Some(Outcome::Hidden),
@@ -188,12 +192,21 @@ impl Core {
         match cache.get(query.key(&mut buffer), now)? {
             Known::Answer(answer, age) => {
                 answer.write(out, query, age, limit);
+                self.count_spared(&answer, is_spared);
                 Some(Outcome::Cached)
             }
             Known::Failure => {
                 query.refuse(ResponseCode::ServFail).write(out);
                 Some(Outcome::Failed)
             }
+        }
+    }
+
+    /// Counts `answer`, which a client gets, if it has names that would be hidden otherwise, and was not counted by the name asked
+    /// for.
+    fn count_spared(&self, answer: &Prepared, is_counted: bool) {
+        if answer.is_spared() && !is_counted {
+            self.counters.add_spared();
         }
     }
 
@@ -241,8 +254,9 @@ impl Core {
         self.follow();
         let now = Instant::now();
         let treatment = request.treatment;
-        let zones = self.names.zones(treatment);
-        let answer = reply.and_then(|message| dns::screen(&message, &request.question, zones).ok());
+        let names = Arc::clone(&self.names);
+        let screen = |message: Vec<u8>| names.screen(&message, &request.question, treatment);
+        let answer = reply.and_then(screen);
         let answer = answer.map(Rc::new);
         match &answer {
             Some(answer) => self.caches[treatment as usize].keep(&request.key, answer, now),
@@ -264,6 +278,8 @@ impl Core {
                         (Some(Local::Hidden), _) => Outcome::Hidden,
                         (None, Some(answer)) => {
                             answer.write(&mut out, &query, 0, limit);
+                            let is_counted = self.names.spares(waiter.client, &query);
+                            self.count_spared(answer, is_counted);
                             Outcome::Forwarded
                         }
                         (None, None) => {

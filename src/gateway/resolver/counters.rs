@@ -56,6 +56,7 @@ pub struct DnsCounters {
     latency: [AtomicU64; BOUNDS.len() + 1],
     latency_microseconds: AtomicU64,
     evicted: AtomicU64,
+    spared: AtomicU64,
 }
 
 impl DnsCounters {
@@ -83,6 +84,16 @@ impl DnsCounters {
     /// Returns the number of connections evicted to make room for others.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Counts a query whose answer has names that would be hidden if the policy were enforced for the client.
+    pub(super) fn add_spared(&self) {
+        bump(&self.spared, 1);
+    }
+
+    /// Returns the number of queries whose answers had names that would be hidden otherwise.
+    pub fn spared(&self) -> u64 {
+        self.spared.load(Ordering::Relaxed)
     }
 
     /// Returns the number of queries with each outcome.

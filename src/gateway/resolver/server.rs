@@ -22,6 +22,7 @@ use super::forward::Forwarder;
 use super::log::{QueryLog, QuerySink};
 use super::socket::Listening;
 use super::{tcp, udp};
+use crate::dns::{self, Prepared, Query, Upstream};
 use crate::gateway::host::rights;
 use crate::plan::Zones;
 use crate::policy::{Enforcement, Policy};
@@ -93,6 +94,29 @@ impl Names {
             (Treatment::Spared, Some(zones)) => zones,
             _ => &self.zones,
         }
+    }
+
+    /// Screens `message`, the answer to `asked`, for clients who are treated so; `None` if it is of no use.
+    pub(super) fn screen(
+        &self,
+        message: &[u8],
+        asked: &Upstream,
+        treatment: Treatment,
+    ) -> Option<Prepared> {
+        let zones = self.zones(treatment);
+        let screened = match treatment {
+            Treatment::Enforced => dns::screen(message, asked, zones),
+            Treatment::Spared => dns::screen_spared(message, asked, zones, &self.zones),
+        };
+        screened.ok()
+    }
+
+    /// Returns `true` if the name of `query` is hidden from clients for whom the policy is enforced, but not from `client`.
+    pub(super) fn spares(&self, client: IpAddr, query: &Query<'_>) -> bool {
+        let treatment = self.treatment(client);
+        treatment == Treatment::Spared
+            && dns::is_hidden(query, &self.zones)
+            && !dns::is_hidden(query, self.zones(treatment))
     }
 
     /// Returns `true` if `client` is served.

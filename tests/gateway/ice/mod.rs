@@ -10,7 +10,9 @@
 //! article's clients do: an early nomination might hit the relay by chance. `--nocapture` prints their tables.
 
 mod agent;
+mod chromium;
 mod nice;
+mod signaling;
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;

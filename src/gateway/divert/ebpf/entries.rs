@@ -222,15 +222,15 @@ pub(super) fn check_files() -> io::Result<()> {
     if !has_links() {
         return Ok(());
     }
-    let parent = Path::new(FOLDER).parent().unwrap_or(Path::new("/"));
+    match fs::create_dir(FOLDER) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     // Magic numbers have 32 bits; the type's width depends on the C library.
-    if statfs(parent)?.filesystem_type().0 as u32 != BPF_FILE_SYSTEM {
+    if statfs(FOLDER)?.filesystem_type().0 as u32 != BPF_FILE_SYSTEM {
         return Err(io::Error::other("it is no BPF file system"));
     }
-    match fs::create_dir(FOLDER) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(access(FOLDER, AccessFlags::W_OK | AccessFlags::X_OK)?),
-    }
+    Ok(access(FOLDER, AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
 /// `BPF_FS_MAGIC` (linux/magic.h).

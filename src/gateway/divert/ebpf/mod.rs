@@ -24,6 +24,8 @@
 //! Under `on_failure = "closed"` a table of nftables, the one exception, stops what enters from an interface of the VPN that
 //! has no program, because it has just appeared or the gateway is away (`guard`).
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod agreement;
 mod attach;
 mod entries;
 mod flows;

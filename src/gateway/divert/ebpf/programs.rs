@@ -197,7 +197,7 @@ impl Programs {
     }
 
     /// Notes what a worker notes that has read and written everything.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn settle(&self) {
         let feedback = crate::gateway::tun::Feedback::default();
         feedback.note_in(Arc::clone(&self.control));
@@ -205,7 +205,7 @@ impl Programs {
     }
 
     /// The entry program of Ethernet interfaces.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn entry(&mut self) -> &SchedClassifier {
         classifier(&mut self.ebpf, ENTRY_ETHERNET).expect("it was loaded")
     }
@@ -219,6 +219,15 @@ impl Programs {
     ///
     /// Returns once no packet is looked up in the tables before.
     pub(super) fn enforce(&mut self, tables: &Arc<KernelTables>) {
+        self.exchange(tables);
+        if await_programs().is_err() {
+            // A program runs for less than a microsecond, but its processor may be taken away from it.
+            std::thread::sleep(GRACE);
+        }
+    }
+
+    /// Likewise, while packets may still be looked up in the tables before.
+    pub(super) fn exchange(&mut self, tables: &Arc<KernelTables>) {
         let half = 1 - self.half;
         let first_row = half * self.room.rows;
         let words = &self.rows.words()[first_row * WORDS_OF_ROW..];
@@ -256,10 +265,6 @@ impl Programs {
         self.is_enforced = true;
         self.flows.count_by(Arc::clone(tables));
         self.half = half;
-        if await_programs().is_err() {
-            // A program runs for less than a microsecond, but its processor may be taken away from it.
-            std::thread::sleep(GRACE);
-        }
     }
 
     /// The traffic that passed so far for each verdict of the tables in force; `count` verdicts.

@@ -172,6 +172,11 @@ impl Families<'_, '_> {
             "Connections of DNS clients closed to make room for others.",
             dns.crowded_out_connections,
         )?;
+        self.counter(
+            "dns_not_enforced_queries",
+            "DNS queries answered with names that the policy hides, since it is not enforced for their client.",
+            dns.not_enforced,
+        )?;
         let Some(log) = &dns.query_log else {
             return Ok(());
         };

@@ -174,6 +174,7 @@ fn dns() -> DnsStatus {
             .collect(),
         latency_microseconds: 2_500_000,
         crowded_out_connections: 20,
+        not_enforced: 21,
         query_log: Some(record(18, 19, None)),
     }
 }
@@ -219,6 +220,7 @@ fn names_are_reported_by_what_became_of_them_and_how_long_it_took() {
         "offramp_dns_answer_seconds_bucket{le=\"+Inf\"} 18\n",
         "offramp_dns_answer_seconds_sum 2.5\n",
         "offramp_dns_answer_seconds_count 18\n",
+        "offramp_dns_not_enforced_queries_total 21\n",
     ] {
         assert!(text.contains(wanted), "{wanted} in {text}");
     }
