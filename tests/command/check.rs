@@ -428,7 +428,7 @@ fn mistakes_are_told_in_the_formats_of_code_hosts_with_their_start_and_end() {
         lines[0]
     );
     assert!(
-        lines[1].contains("line=5,endLine=5,col=3,endColumn=6,title=bad-prefix::"),
+        lines[1].contains("line=5,endLine=5,col=3,endColumn=6,title=bad-address::"),
         "{}",
         lines[1]
     );

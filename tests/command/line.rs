@@ -105,13 +105,10 @@ fn the_manual_pages_are_such_that_groff_draws_them_without_a_warning() {
         let ended = draw(&["-z"]);
         assert_eq!(ended.stderr, "", "{name}");
         ended.success();
-        let drawn = draw(&["-P-cbou"]).success();
-        // Markdown is left nowhere, and nothing is taken for a request.
-        assert!(
-            !drawn.contains('`') && !drawn.contains("]("),
-            "{name}: {drawn}"
-        );
         if name.ends_with(".5") {
+            let drawn = draw(&["-P-cbou"]).success();
+            // Markdown is left nowhere, and nothing is taken for a request.
+            assert!(!drawn.contains('`') && !drawn.contains("]("), "{drawn}");
             assert!(
                 drawn.contains("client_subnets") && drawn.contains("[[server]]"),
                 "{drawn}"
