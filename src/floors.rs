@@ -57,8 +57,8 @@ const POLICY: House = House {
         &["syntax", "services"],
         &["section"],
         &["meaning"],
-        &["feeds", "lint", "manual"],
-        &["keys", "reference"],
+        &["feeds", "lint", "manual", "schema"],
+        &["keys", "page", "reference"],
     ],
 };
 

@@ -177,6 +177,7 @@ pub fn policy(sets: &Sets) -> Policy {
         vpn: VpnOptions {
             interfaces: vec![],
             client_subnets: all(&sets.clients),
+            ipv6: offramp::policy::Ipv6Intent::Auto,
         },
         corporate: offramp::policy::Corporate {
             subnets: all(&sets.corporate),

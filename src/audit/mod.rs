@@ -27,6 +27,7 @@ mod service;
 mod shortpath;
 mod sight;
 mod sketch;
+mod strangers;
 mod suggest;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -37,9 +38,11 @@ mod variant;
 pub use compare::{Comparison, Kept, KeptReport};
 pub use report::{
     CutService, Destination, Estimate, MediaTraffic, Nature, ReasonTraffic, Report, RuleTraffic,
-    ShortpathHost, Suggestion, Tally,
+    ShortpathHost, StrangerTraffic, Suggestion, Tally,
 };
 pub use service::{Role, Scope};
+
+use ipnet::IpNet;
 
 use crate::filter::CompiledPolicy;
 use crate::packet::media::Recognized;
@@ -50,6 +53,7 @@ use hash::flow_hash;
 use recognized::RecognizedMedia;
 use shortpath::Shortpath;
 use sketch::{Sketch, memory_of};
+use strangers::Strangers;
 
 /// Counters that are kept while packets pass.
 #[derive(Debug)]
@@ -61,6 +65,7 @@ pub struct Audit {
     media: RecognizedMedia,
     shortpath: Shortpath,
     cut_off: CutOff,
+    strangers: Strangers,
     skipped: u64,
     fragments: u64,
     tails: u64,
@@ -90,7 +95,8 @@ impl Audit {
         REASONS * ACTIONS * (size_of::<Counts>() + memory_of(FLOWS_OF_REASON))
             + cut_off::MEMORY_MAX
             + RecognizedMedia::MEMORY_MAX
-            + Shortpath::MEMORY_MAX;
+            + Shortpath::MEMORY_MAX
+            + 2 * Strangers::MEMORY_MAX;
 
     /// An audit of nothing yet.
     pub fn new() -> Self {
@@ -101,6 +107,7 @@ impl Audit {
             media: RecognizedMedia::default(),
             shortpath: Shortpath::default(),
             cut_off: CutOff::new(),
+            strangers: Strangers::default(),
             skipped: 0,
             fragments: 0,
             tails: 0,
@@ -147,8 +154,8 @@ impl Audit {
         let scope = match verdict.reason.decided_by() {
             DecidedBy::Corporate => Scope::Corporate,
             DecidedBy::Client => Scope::Client,
+            DecidedBy::Source => return self.strangers.record(packet.addresses(), length),
             DecidedBy::Header
-            | DecidedBy::Source
             | DecidedBy::Public
             | DecidedBy::Server
             | DecidedBy::Allow
@@ -180,6 +187,7 @@ impl Audit {
             + self.cut_off.memory_bytes()
             + self.media.memory_bytes()
             + self.shortpath.memory_bytes()
+            + self.strangers.memory_bytes()
     }
 
     /// Returns the report; `policy` is the one that gave the verdicts.
@@ -195,6 +203,7 @@ impl Audit {
             rules: self.rule_traffic(policy),
             media: self.media.report(),
             shortpath: self.shortpath.report(),
+            strangers: self.strangers(policy),
             cut_off: Vec::new(),
             scattered: self.cut_off.scattered,
             without_ports: self.cut_off.without_ports,
@@ -228,6 +237,19 @@ impl Audit {
         let shortpath = self.shortpath.suggest(policy, &report.suggestions);
         report.suggestions.extend(shortpath);
         report
+    }
+
+    fn strangers(&self, policy: &CompiledPolicy) -> Vec<StrangerTraffic> {
+        let clients = &policy.policy().vpn.client_subnets;
+        let is_client = |to: IpNet| {
+            clients
+                .iter()
+                .any(|it| it.value.contains(&to) || to.contains(&it.value))
+        };
+        let sources = self.strangers.report(is_client).into_iter();
+        sources
+            .map(|(from, traffic)| StrangerTraffic { from, traffic })
+            .collect()
     }
 
     #[inline]

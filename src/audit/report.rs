@@ -105,6 +105,17 @@ pub struct RuleTraffic {
     pub traffic: Tally,
 }
 
+/// The traffic of sources that are no clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "gateway", derive(Serialize))]
+pub struct StrangerTraffic {
+    /// Their prefix, a /24 or a /64.
+    pub from: IpNet,
+    /// How much.
+    #[cfg_attr(feature = "gateway", serde(flatten))]
+    pub traffic: Tally,
+}
+
 /// Meaning of a cut-off service to the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "gateway", derive(Serialize))]
@@ -229,6 +240,8 @@ pub struct Report {
     pub media: Vec<MediaTraffic>,
     /// Session hosts whose RDP Shortpath would be dropped, those with the most connections first.
     pub shortpath: Vec<ShortpathHost>,
+    /// Sources that are no clients, those with the most packets first; without what was sent to clients.
+    pub strangers: Vec<StrangerTraffic>,
     /// Services that would be cut off: services, then unclear ones, then media; the most packets first.
     pub cut_off: Vec<CutService>,
     /// Dropped as `media` or `hairpin` at ports that were too many to keep apart: somebody scans.

@@ -10,7 +10,7 @@ use super::report::{CutService, Nature, Suggestion};
 use super::service::{Role, Scope};
 use crate::filter::CompiledPolicy;
 
-/// The entry that keeps the service of `conclusion`; `None` for what is media, or may be.
+/// The entry that keeps the service of `conclusion`; `None` for what is media, or may be, and at port 0, which no policy takes.
 ///
 /// Its name is like none in `policy` and none of `earlier` suggestions.
 pub(super) fn suggest(
@@ -20,7 +20,7 @@ pub(super) fn suggest(
 ) -> Option<Suggestion> {
     let service = &conclusion.service;
     match service.nature {
-        Nature::Service if !conclusion.hosts.is_empty() => {}
+        Nature::Service if !conclusion.hosts.is_empty() && service.ports.first() > 0 => {}
         Nature::Service | Nature::Unclear | Nature::Media => return None,
     }
     let name = free_name(&name(service), |name| is_taken(name, policy, earlier));

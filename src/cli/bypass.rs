@@ -1,12 +1,10 @@
 //! `offramp bypass`: has a running gateway pass everything, without ending it.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::error::CliError;
-use super::status::explained;
+use super::status::{Asked, explained};
 use crate::gateway::report::control::{self, Request};
-use crate::policy::GatewayOptions;
 
 /// Have a running gateway pass everything unjudged, at once, or judge traffic again
 #[derive(Debug, clap::Args)]
@@ -20,9 +18,8 @@ Examples:
 pub(super) struct Options {
     /// `on` passes everything, `off` judges traffic again
     switch: Switch,
-    /// The control socket, where the policy names another under `gateway.control`
-    #[arg(long, value_name = "PATH", default_value = GatewayOptions::CONTROL)]
-    control: PathBuf,
+    #[command(flatten)]
+    gateway: Asked,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -33,8 +30,9 @@ enum Switch {
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let wanted = options.switch == Switch::On;
-    let status = control::request(&options.control, Request::Bypass(wanted))
-        .map_err(|error| CliError::Failed(explained(&options.control, &error)))?;
+    let socket = options.gateway.socket()?;
+    let status = control::request(&socket, Request::Bypass(wanted))
+        .map_err(|error| CliError::Failed(explained(&socket, &error)))?;
     if status.diversion.bypassed != wanted {
         return Err(CliError::Failed(
             "the gateway could not switch it; its log says why".to_owned(),

@@ -1,11 +1,14 @@
 //! `offramp check`: is this policy file in order?
 
+mod annotations;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
+use self::annotations::Annotation;
 use super::error::{CliError, say};
 use super::input::{compile, print_diagnostics, read_policy, refused, remarks_on_routes};
 use crate::filter::{CompiledPolicy, Generation};
@@ -16,24 +19,50 @@ use crate::verify::{ActualOutcome, BrokenExpectation, broken_expectations};
 /// Check a policy file: every mistake at once, with what to write instead
 ///
 /// Exit code 0 when the policy is in order (there may be warnings), 2 when it is refused: it has mistakes, or one of its
-/// [[test]] entries does not hold.
+/// [[test]] entries does not hold; 3 when there are warnings, with --deny-warnings.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  offramp check config/contoso.toml")]
+#[command(after_help = "\
+Examples:
+  offramp check config/contoso.toml
+  offramp check --deny-warnings --format github site.toml")]
 pub(super) struct Options {
     /// The policy file
     #[arg(value_name = "POLICY")]
     policy: PathBuf,
-    /// Print the result as JSON
-    #[arg(long)]
+    /// Print the result as JSON, short for --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// How to print the result
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// Exit with 3 when there are warnings
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// Annotations of GitHub Actions
+    Github,
 }
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let path = &options.policy;
+    let format = if options.json {
+        Format::Json
+    } else {
+        options.format
+    };
     let (policy, mut warnings) = match read_policy(path)? {
         Ok(taken) => taken,
-        Err(errors) if options.json => {
-            print_json(&errors, None, &[])?;
+        Err(errors) if format != Format::Text => {
+            print_as(format, &errors, None, &[])?;
             return Ok(ExitCode::from(2));
         }
         Err(errors) => {
@@ -48,13 +77,14 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     endpoints.remarks.iter().for_each(|it| warnings.remark(it));
     let compiled = compile(path, policy, Generation(1))?;
     let broken = broken_expectations(&compiled);
-    if options.json {
-        print_json(&warnings, Some(&compiled), &broken)?;
-        return Ok(if broken.is_empty() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(2)
-        });
+    let code = match (broken.is_empty(), warnings.count(Severity::Warning)) {
+        (false, _) => 2,
+        (true, 1..) if options.deny_warnings => 3,
+        (true, _) => 0,
+    };
+    if format != Format::Text {
+        print_as(format, &warnings, Some(&compiled), &broken)?;
+        return Ok(ExitCode::from(code));
     }
     print_diagnostics(&warnings);
     if let [_, ..] = broken[..] {
@@ -73,7 +103,22 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         )));
     }
     super::print(&summary(&compiled, &warnings))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(code))
+}
+
+/// Prints the result for programs.
+fn print_as(
+    format: Format,
+    diagnostics: &Diagnostics,
+    compiled: Option<&CompiledPolicy>,
+    broken: &[BrokenExpectation<'_>],
+) -> Result<(), CliError> {
+    let (origin, found) = (diagnostics.origin(), Annotation::all(diagnostics, broken));
+    match format {
+        Format::Text | Format::Json => print_json(diagnostics, compiled, broken),
+        Format::Sarif => super::print_json(&annotations::sarif(origin, &found)),
+        Format::Github => super::print(&annotations::github(origin, &found)),
+    }
 }
 
 /// Describes a failed test: the expected and the actual outcome.
@@ -99,6 +144,11 @@ fn summary(compiled: &CompiledPolicy, warnings: &Diagnostics) -> String {
         0 => text.push('\n'),
         1 => text.push_str("; see the warning above\n"),
         count => _ = writeln!(text, "; see the {count} warnings above"),
+    }
+    if policy.vpn.interfaces.is_empty() {
+        text.push_str(
+            "  no vpn.interfaces: it is fit to judge captures; `offramp run` needs them\n",
+        );
     }
     let prefixes = |lists: &mut dyn Iterator<Item = usize>| -> usize { lists.sum() };
     let rows = [

@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use anstyle::AnsiColor;
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::{Signal, kill};
@@ -76,6 +77,8 @@ struct Outcome<'a> {
 struct Expected {
     passes: bool,
     because: String,
+    /// The same without names, for a table of 80 columns.
+    brief: String,
 }
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
@@ -97,12 +100,21 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     serve(&site).map_err(failed)?;
     let cases = cases();
     steps.begin("sending the article's traffic, with nothing in its way");
-    let before = send(&site, &cases)?;
+    let everything = vec![true; cases.len()];
+    let before = send_until(&steps, &site, &cases, &everything)?;
+    if let Some((case, _)) = cases.iter().zip(&before).find(|(_, answered)| !**answered) {
+        return Err(CliError::Failed(format!(
+            "{}: no answer, with nothing in its way, in {ATTEMPTS} attempts: this host is too busy for the demo; try it again later",
+            case.name
+        )));
+    }
     let names_before = names::ask(&site, (DNS_SERVER, 53).into())?;
     steps.begin("starting offramp run on the concentrator");
     let mut gateway = GatewayProcess::start(&site, &file)?;
     steps.begin("sending the same traffic again");
-    let after = send(&site, &cases)?;
+    let expected: Vec<Expected> = cases.iter().map(|it| expectation(&compiled, it)).collect();
+    let passing: Vec<bool> = expected.iter().map(|it| it.passes).collect();
+    let after = send_until(&steps, &site, &cases, &passing)?;
     let names_after = names::ask(&site, (CONCENTRATOR_VPN, 53).into())?;
     let status = control::ask(&socket)
         .map_err(|error| CliError::Failed(format!("{}: {error}", socket.display())))?;
@@ -113,11 +125,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let outcomes: Vec<Outcome<'_>> = cases
         .iter()
         .zip(before.into_iter().zip(after))
-        .map(|(case, (before, after))| Outcome {
+        .zip(expected)
+        .map(|((case, (before, after)), expected)| Outcome {
             case,
             before,
             after,
-            expected: expectation(&compiled, case),
+            expected,
         })
         .collect();
     let zones = Zones::of(compiled.policy());
@@ -225,6 +238,32 @@ fn serve(site: &Site) -> Result<(), SiteError> {
     )
 }
 
+/// Sends it until each case is answered that should `pass`: a probe waits for less than a second, and the processors of a busy host
+/// may belong to others for as long. Whether each was answered the last time.
+fn send_until(
+    steps: &Steps,
+    site: &Site,
+    cases: &[Case],
+    pass: &[bool],
+) -> Result<Vec<bool>, CliError> {
+    let mut answered = send(site, cases)?;
+    for _ in 1..ATTEMPTS {
+        let is_missing = answered
+            .iter()
+            .zip(pass)
+            .any(|(answered, pass)| *pass && !answered);
+        if !is_missing {
+            break;
+        }
+        steps.begin("no answer to some of it, this host is busy: sending it again");
+        answered = send(site, cases)?;
+    }
+    Ok(answered)
+}
+
+/// Times that the traffic is sent, at most.
+const ATTEMPTS: u32 = 4;
+
 /// Sends all of it at the same time, from the first home; whether each was answered.
 fn send(site: &Site, cases: &[Case]) -> Result<Vec<bool>, CliError> {
     let sent: Vec<_> = thread::scope(|scope| {
@@ -253,10 +292,7 @@ fn send(site: &Site, cases: &[Case]) -> Result<Vec<bool>, CliError> {
 /// Returns the policy's verdict on a case; the filter does not see traffic outside the tunnel.
 fn expectation(policy: &CompiledPolicy, case: &Case) -> Expected {
     if case.way == Way::Outside {
-        return Expected {
-            passes: true,
-            because: "not in the tunnel".to_owned(),
-        };
+        return Expected::passes("not in the tunnel");
     }
     let Probe { wire, from, to } = case.probe;
     let port = |address: SocketAddr| Some(address.port()).filter(|port| *port > 0);
@@ -275,22 +311,32 @@ fn expectation(policy: &CompiledPolicy, case: &Case) -> Expected {
     let explanation = policy.explain(&question);
     let answer = explanation.as_ref().and_then(|it| it.answers.first());
     let Some(answer) = answer else {
-        return Expected {
-            passes: true,
-            because: "no verdict".to_owned(),
-        };
+        return Expected::passes("no verdict");
     };
     let mut because = answer.verdict.to_string();
+    let mut brief = because.clone();
     if let Some(rule) = answer.rule {
-        match rule.line {
-            // The line that the demo adds to the file stands below all rules.
-            Some(line) => _ = write!(because, ": \"{}\", line {line}", rule.name),
-            None => _ = write!(because, ": \"{}\"", rule.name),
+        _ = write!(because, ": \"{}\"", rule.name);
+        // The line that the demo adds to the file stands below all rules.
+        if let Some(line) = rule.line {
+            _ = write!(because, ", line {line}");
+            _ = write!(brief, ", line {line}");
         }
     }
     Expected {
         passes: answer.verdict.action == Action::Forward,
         because,
+        brief,
+    }
+}
+
+impl Expected {
+    fn passes(because: &str) -> Self {
+        Self {
+            passes: true,
+            because: because.to_owned(),
+            brief: because.to_owned(),
+        }
     }
 }
 
@@ -305,34 +351,25 @@ fn report(outcomes: &[Outcome<'_>], names: &[NameOutcome], status: &Status) -> S
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header([
         "Traffic",
-        "Way",
         "Before",
         "With offramp",
-        "What the policy says",
+        "By the policy",
     ]);
-    let word = |passes| if passes { "passes" } else { "no answer" };
     for outcome in outcomes {
-        let way = match outcome.case.way {
-            Way::Tunnel => "tunnel",
-            Way::Outside => "outside",
-        };
-        let differs = if outcome.is_as_expected() {
-            ""
-        } else {
-            "  <-- differs"
+        let before = if outcome.before { PASSES } else { "no answer" };
+        let after = match (outcome.after, outcome.expected.passes) {
+            (true, _) => PASSES,
+            (false, true) => "no answer",
+            (false, false) => BLOCKED,
         };
         table.add_row([
-            outcome.case.name.to_owned(),
-            way.to_owned(),
-            word(outcome.before).to_owned(),
-            word(outcome.after).to_owned(),
-            format!("{}{differs}", outcome.expected.because),
+            outcome.case.name,
+            before,
+            after,
+            &marked(&outcome.expected.brief, outcome.is_as_expected()),
         ]);
     }
-    let mut text = String::new();
-    for line in table.lines() {
-        _ = writeln!(text, "{}", line.trim());
-    }
+    let mut text = lines(&table);
     let dropped: Vec<String> = status
         .verdicts
         .iter()
@@ -345,11 +382,44 @@ fn report(outcomes: &[Outcome<'_>], names: &[NameOutcome], status: &Status) -> S
     let all = outcomes.len() + names.len();
     _ = writeln!(
         text,
-        "\n{right} of {all} match the policy; dropped on the gateway: {} packets.",
+        "\n{right} of {all} match the policy, config/contoso.toml, whose lines these are.\nDropped on the gateway: {} packets.",
         dropped.join(", ")
     );
     if right == all {
-        text.push_str("Calls leave the tunnel and take the Edge's public relay; everything else works as before.\n");
+        text.push_str("Calls leave the tunnel and take the Edge's public relay.\nEverything else works as before.\n");
+    }
+    text
+}
+
+const PASSES: &str = "passes";
+const BLOCKED: &str = "blocked";
+const DIFFERS: &str = "<-- differs";
+
+/// `because`, with a mark if the outcome is another one.
+fn marked(because: &str, is_as_expected: bool) -> String {
+    if is_as_expected {
+        because.to_owned()
+    } else {
+        format!("{because}  {DIFFERS}")
+    }
+}
+
+/// The lines of a table, colored; the output leaves colors out where there is no terminal.
+fn lines(table: &Table) -> String {
+    let colors = [
+        (PASSES, AnsiColor::Green),
+        (BLOCKED, AnsiColor::Yellow),
+        (DIFFERS, AnsiColor::Red),
+    ];
+    let mut text = String::new();
+    for line in table.lines() {
+        let line = colors
+            .iter()
+            .fold(line.trim().to_owned(), |line, (word, color)| {
+                let style = color.on_default();
+                line.replace(word, &format!("{style}{word}{style:#}"))
+            });
+        _ = writeln!(text, "{line}");
     }
     text
 }

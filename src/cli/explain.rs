@@ -10,7 +10,9 @@ use serde_json::json;
 use super::error::CliError;
 use super::explain_name;
 use super::input::load_policy_at;
-use crate::filter::{Answer, Explanation, Membership, Question, Set, rejection_kind};
+use crate::filter::{
+    Answer, CompiledPolicy, Explanation, Membership, Question, Set, rejection_kind,
+};
 use crate::name::DnsName;
 use crate::packet::Protocol;
 use crate::packet::media::Payload;
@@ -31,8 +33,8 @@ Examples:
   offramp explain config/contoso.toml --from 172.16.1.10 --to 172.16.1.1:5353 --protocol udp \\
       --gateway-address 172.16.1.1
 
-Without a destination port, the answer is given for every range of ports. Without a source port,
-49152 is taken. Where the policy asks for evidence of media (media.match), the answer is given for a
+Without a protocol, the answer is given for TCP and for UDP. Without a destination port, it is given for every range of
+ports. Without a source port, 49152 is taken. Where the policy asks for evidence of media (media.match), the answer is given for a
 packet that shows none, and for a connectivity check; --payload chooses one. A running gateway forwards whatever is sent
 to its own addresses; --gateway-address names them. Without --type, a name is explained for A, AAAA, SRV and HTTPS.")]
 pub(super) struct Options {
@@ -45,8 +47,8 @@ pub(super) struct Options {
     /// Destination: an address, with a port where it matters
     #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end, required_unless_present = "name")]
     to: Option<End>,
-    /// Transport protocol
-    #[arg(long, value_name = "PROTOCOL", required_unless_present = "name")]
+    /// Transport protocol; both TCP and UDP where it is left out
+    #[arg(long, value_name = "PROTOCOL")]
     protocol: Option<ProtocolName>,
     /// Its payload, for a policy that asks for evidence of media
     #[arg(long, value_name = "PAYLOAD", value_parser = parse_payload, conflicts_with = "name")]
@@ -130,22 +132,56 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             "a packet has no record type: --type goes with --name".to_owned(),
         ));
     }
-    let (Some(from), Some(to), Some(protocol)) = (options.from, options.to, options.protocol)
-    else {
+    let (Some(from), Some(to)) = (options.from, options.to) else {
         return Err(CliError::Usage(
-            "write --from, --to and --protocol, or --name".to_owned(),
+            "write --from and --to, or --name".to_owned(),
         ));
     };
-    let protocol = match protocol {
-        ProtocolName::Tcp => Some(Protocol::Tcp),
-        ProtocolName::Udp => Some(Protocol::Udp),
-        ProtocolName::Icmp => None,
+    let protocols: &[Option<Protocol>] = match options.protocol {
+        Some(ProtocolName::Tcp) => &[Some(Protocol::Tcp)],
+        Some(ProtocolName::Udp) => &[Some(Protocol::Udp)],
+        Some(ProtocolName::Icmp) => &[None],
+        None => &[Some(Protocol::Tcp), Some(Protocol::Udp)],
     };
-    if protocol.is_none() && (from.port.is_some() || to.port.is_some()) {
+    if protocols == [None] && (from.port.is_some() || to.port.is_some()) {
         return Err(CliError::Usage(
             "ICMP has no ports; leave them out".to_owned(),
         ));
     }
+    let compiled = load_policy_at(&options.policy, &options.gateway_addresses)?;
+    let mut all_json = serde_json::Map::new();
+    let mut text = String::new();
+    for (at, protocol) in protocols.iter().enumerate() {
+        let (json, said) = explain(&compiled, options, (from, to), *protocol)?;
+        if let ([_, _, ..], Some(protocol)) = (protocols, protocol) {
+            let gap = if at == 0 { "" } else { "\n" };
+            let style = anstyle::Style::new().bold();
+            _ = write!(
+                text,
+                "{gap}{style}{}{style:#}\n",
+                protocol.to_string().to_uppercase()
+            );
+            all_json.insert(protocol.to_string(), json);
+        } else {
+            all_json = json.as_object().cloned().unwrap_or_default();
+        }
+        text += &said;
+    }
+    if options.json {
+        super::print_json(&all_json.into())?;
+    } else {
+        super::print(&text)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The explanation of a packet between two ends, for programs and for people.
+fn explain(
+    compiled: &CompiledPolicy,
+    options: &Options,
+    (from, to): (End, End),
+    protocol: Option<Protocol>,
+) -> Result<(serde_json::Value, String), CliError> {
     let question = Question {
         from: from.address,
         from_port: from.port,
@@ -154,7 +190,6 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         protocol,
         payload: options.payload.unwrap_or_default(),
     };
-    let compiled = load_policy_at(&options.policy, &options.gateway_addresses)?;
     let explain = |question: &Question| {
         compiled.explain(question).ok_or_else(|| {
             CliError::Usage(format!(
@@ -172,30 +207,22 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         None => Some(explain(&check)?).filter(|it| it.answers != explanation.answers),
         Some(_) => None,
     };
-    if options.json {
-        let mut json = as_json(compiled.policy(), &question, &explanation);
-        if let (Some(media), Some(fields)) = (&media, json.as_object_mut()) {
-            fields.insert(
-                "media".to_owned(),
-                as_json(compiled.policy(), &check, media),
-            );
+    let policy = compiled.policy();
+    let mut json = as_json(policy, &question, &explanation);
+    let mut text = answers_as_text(policy, &question, &explanation);
+    if let Some(media) = &media {
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("media".to_owned(), as_json(policy, &check, media));
         }
-        super::print_json(&json)?;
-    } else {
-        let policy = compiled.policy();
-        let mut text = answers_as_text(policy, &question, &explanation);
-        if let Some(media) = &media {
-            _ = writeln!(
-                text,
-                "\nThe same for a connectivity check (--payload {}), and what follows in its flow:",
-                check.payload.word()
-            );
-            text += &answers_as_text(policy, &check, media);
-        }
-        text += &sets_as_text(policy, &question, &explanation);
-        super::print(&text)?;
+        _ = writeln!(
+            text,
+            "\nThe same for a connectivity check (--payload {}), and what follows in its flow:",
+            check.payload.word()
+        );
+        text += &answers_as_text(policy, &check, media);
     }
-    Ok(ExitCode::SUCCESS)
+    text += &sets_as_text(policy, &question, &explanation);
+    Ok((json, text))
 }
 
 fn answers_as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) -> String {

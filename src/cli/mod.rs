@@ -89,9 +89,20 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    #[command(after_help = "Example:\n  offramp man > /usr/share/man/man1/offramp.1")]
-    Man,
+    /// Print the manual page of the commands, or that of the policy file
+    #[command(
+        after_help = "Examples:\n  offramp man > /usr/share/man/man1/offramp.1\n  offramp man policy | man -l -"
+    )]
+    Man {
+        /// offramp(1) or offramp.toml(5)
+        #[arg(value_name = "PAGE", default_value = "commands")]
+        page: Page,
+    },
+    /// Print the JSON schema of the policy file, by which editors complete and check one
+    #[command(
+        after_help = "Example:\n  offramp schema > offramp.schema.json\n\nA policy names it in its first line: #:schema offramp.schema.json"
+    )]
+    Schema,
 }
 
 /// Runs the command that the process was started with.
@@ -129,9 +140,24 @@ pub fn main() -> ExitCode {
         Command::Routes(options) => routes::run(&options),
         Command::Feed(command) => feed::run(&command),
         Command::Completions { shell } => print_completions(shell),
-        Command::Man => print_manual(),
+        Command::Man {
+            page: Page::Commands,
+        } => print_manual(),
+        Command::Man { page: Page::Policy } => done(print(&crate::policy::page())),
+        Command::Schema => done(print_json(&crate::policy::schema())),
     };
     done.unwrap_or_else(|error| error.report())
+}
+
+/// A manual page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Page {
+    Commands,
+    Policy,
+}
+
+fn done(printed: Result<(), CliError>) -> Result<ExitCode, CliError> {
+    printed.map(|()| ExitCode::SUCCESS)
 }
 
 fn print_completions(shell: clap_complete::Shell) -> Result<ExitCode, CliError> {

@@ -167,9 +167,13 @@ fn targets(out: &mut String, plan: &RoutePlan) {
         let said = match render::render(target, plan, &any_router()) {
             Ok(rendered) => {
                 let measures = rendered.measures;
+                let form = match (plan.mode, rendered.form.unwrap_or(Form::Include)) {
+                    // What enters the tunnel is listed, too: there is no default route into it.
+                    (TunnelMode::Split, Form::Exclude) => "include, with exclusions".to_owned(),
+                    (_, form) => form.to_string(),
+                };
                 let mut said = format!(
-                    "{}, {} IPv4 and {} IPv6 entries",
-                    rendered.form.unwrap_or(Form::Include),
+                    "{form}, {} IPv4 and {} IPv6 entries",
                     whole(measures.v4_entries as u64),
                     whole(measures.v6_entries as u64)
                 );

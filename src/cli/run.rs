@@ -12,7 +12,7 @@ use super::input::{load_policy, load_policy_quietly};
 use super::log_options::LogOptions;
 use crate::filter::CompiledPolicy;
 use crate::gateway::host::last_good::LastGood;
-use crate::gateway::host::source::{PolicyPath, check_tests};
+use crate::gateway::host::source::{PolicyPath, PolicySource as _, check_tests};
 use crate::gateway::record::drops::{CaptureOptions, DropOptions};
 use crate::gateway::resolver::QueryLogOptions;
 use crate::gateway::run::{self as gateway, Inputs, Rehearsal, RunError};
@@ -59,7 +59,7 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let Some(path) = options.policy.as_deref() else {
         gateway::clean_up().map_err(failed)?;
-        super::print("removed everything that offramp had added to the kernel\n")?;
+        super::print("nothing that offramp has added to the kernel is left\n")?;
         return Ok(ExitCode::SUCCESS);
     };
     let source = Arc::new(PolicyPath(path.to_owned()));
@@ -75,7 +75,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         Ok(policy)
     });
     if options.dry_run {
-        return rehearse(&policy?, capture_options(options).as_ref());
+        return rehearse(&policy?, &source.files(), capture_options(options).as_ref());
     }
     let last_good = LastGood::of_environment(path);
     if last_good.is_none() {
@@ -117,9 +117,14 @@ fn capture_options(options: &Options) -> Option<CaptureOptions> {
 
 fn rehearse(
     policy: &CompiledPolicy,
+    files: &[PathBuf],
     capture: Option<&CaptureOptions>,
 ) -> Result<ExitCode, CliError> {
-    let Rehearsal { findings, commands } = gateway::rehearse(policy).map_err(failed)?;
+    let Rehearsal {
+        mut findings,
+        commands,
+    } = gateway::rehearse(policy).map_err(failed)?;
+    findings.extend(gateway::as_service(policy.policy(), files));
     let mut text = String::new();
     for finding in &findings {
         let Finding {

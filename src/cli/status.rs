@@ -10,6 +10,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::error::CliError;
+use super::input::load_policy_quietly;
 use super::number;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::control;
@@ -21,12 +22,12 @@ use crate::policy::GatewayOptions;
 #[command(after_help = "\
 Examples:
   offramp status
+  offramp status /etc/offramp/policy.toml
   offramp status --watch
   offramp status --json | jq .generation")]
 pub(super) struct Options {
-    /// The gateway's control socket, where the policy sets `gateway.control`
-    #[arg(long, value_name = "PATH", default_value = GatewayOptions::CONTROL)]
-    control: PathBuf,
+    #[command(flatten)]
+    gateway: Asked,
     /// Print the status as JSON
     #[arg(long)]
     json: bool,
@@ -35,11 +36,39 @@ pub(super) struct Options {
     watch: bool,
 }
 
+/// The running gateway that is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Asked {
+    /// The policy that it was started with, where that sets `gateway.control`
+    #[arg(value_name = "POLICY", conflicts_with = "control")]
+    policy: Option<PathBuf>,
+    /// Its control socket, in place of the one that the policy names
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+}
+
+impl Asked {
+    /// The path of its control socket.
+    pub(super) fn socket(&self) -> Result<PathBuf, CliError> {
+        let named = match (&self.control, &self.policy) {
+            (Some(path), _) => Some(path.clone()),
+            (None, Some(policy)) => {
+                let policy = load_policy_quietly(policy)?;
+                let control = policy.policy().gateway.control.as_ref();
+                control.map(|it| PathBuf::from(&it.value))
+            }
+            (None, None) => None,
+        };
+        Ok(named.unwrap_or_else(|| PathBuf::from(GatewayOptions::CONTROL)))
+    }
+}
+
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    let socket = options.gateway.socket()?;
     let clears = options.watch && !options.json && io::stdout().is_terminal();
     loop {
-        let status = control::ask(&options.control)
-            .map_err(|error| CliError::Failed(explained(&options.control, &error)))?;
+        let status =
+            control::ask(&socket).map_err(|error| CliError::Failed(explained(&socket, &error)))?;
         if options.json {
             let line = serde_json::to_string(&status)
                 .map_err(|error| CliError::Failed(error.to_string()))?;
@@ -59,7 +88,7 @@ pub(super) fn explained(path: &Path, error: &io::Error) -> String {
     let path = path.display();
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
-            "no gateway listens on {path}: start it with `offramp run`, or name its socket with --control"
+            "no gateway listens on {path}: start it with `offramp run`, or name its policy or its socket (--control)"
         ),
         ErrorKind::PermissionDenied => {
             format!("{path} belongs to the user that offramp runs as: ask as root")

@@ -14,6 +14,7 @@
 //! ```
 
 mod quality;
+mod strangers;
 
 use std::fmt::Write as _;
 
@@ -61,6 +62,7 @@ pub(super) fn render(
     };
     text.headline(report);
     text.verdicts(&report.reasons);
+    text.strangers(report);
     text.media(&report.media);
     if let Some(kept) = kept {
         text.kept(kept);

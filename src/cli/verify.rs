@@ -196,7 +196,8 @@ fn text(origin: &str, findings: &[Finding]) -> String {
             _ = writeln!(out, "  {:<8} {}", reason.part.name(), reason.says);
         }
         if !finding.remedy.is_empty() {
-            _ = writeln!(out, "  {:<8} {}", "instead", finding.remedy);
+            let remedy = finding.remedy.replace('\n', "\n           ");
+            _ = writeln!(out, "  {:<8} {remedy}", "instead");
         }
         out.push('\n');
     }

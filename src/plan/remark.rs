@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::routes::families;
 use super::{RoutePlan, Source, SourceKind};
-use crate::address::PrefixSet;
+use crate::address::{Family, PrefixSet};
 use crate::policy::{Code, Policy, Remark, TunnelMode};
 
 /// Returns all remarks about `plan`, which must be that of `policy`.
@@ -153,8 +153,9 @@ fn family_outside(policy: &Policy, remarks: &mut Vec<Remark>) {
     if policy.routes.tunnel == TunnelMode::Split {
         return;
     }
-    for (has, family) in [(families.has_v4(), "IPv4"), (families.has_v6(), "IPv6")] {
-        if !has {
+    for family in Family::BOTH {
+        if !family.is_in(&families) && !policy.vpn.is_without(family) {
+            let family = family.name();
             let message = format!(
                 "clients have no {family} addresses: their {family} traffic does not enter the full tunnel"
             );

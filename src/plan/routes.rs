@@ -133,6 +133,16 @@ impl RoutePlan {
         (!same).then_some(PlanDifference { missing, surplus })
     }
 
+    /// The addresses at which clients reach the policy's DNS server; none where it listens at every address.
+    pub fn dns_servers(&self) -> impl Iterator<Item = IpAddr> {
+        let listens = self
+            .sources
+            .iter()
+            .filter(|it| it.kind == SourceKind::PinPointDns);
+        let addresses = listens.map(|it| it.prefix.addr());
+        addresses.filter(|it| !it.is_unspecified() && !it.is_loopback())
+    }
+
     /// Returns the first remark that forbids using the plan.
     pub fn error(&self) -> Option<&Remark> {
         self.remarks.iter().find(|remark| remark.is_error())

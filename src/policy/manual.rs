@@ -55,7 +55,7 @@ fn write_section(out: &mut String, section: &SectionTable, level: &str) {
 }
 
 /// The type of a key in TOML's terms.
-fn type_of(key: &Key) -> String {
+pub(super) fn type_of(key: &Key) -> String {
     let quoted = |words: Vec<&str>| {
         let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
         words.join(", ")
@@ -72,7 +72,7 @@ fn type_of(key: &Key) -> String {
     }
 }
 
-fn default_of(key: &Key) -> String {
+pub(super) fn default_of(key: &Key) -> String {
     match key.absent {
         Absent::Refused => "required".to_owned(),
         Absent::Value(value) => format!("`{value}`"),

@@ -22,7 +22,7 @@ use crate::policy::section::public::{self, PublicService};
 use crate::policy::section::routes::{self, RouteOptions};
 use crate::policy::section::server::{self, Server};
 use crate::policy::section::test::{self, Expectation};
-use crate::policy::section::vpn::{self, VpnOptions};
+use crate::policy::section::vpn::{self, Ipv6Intent, VpnOptions};
 use crate::policy::syntax::PolicyFile;
 use crate::policy::value::Sourced;
 
@@ -75,6 +75,7 @@ impl Policy {
             vpn: VpnOptions {
                 interfaces: Vec::new(),
                 client_subnets: Vec::new(),
+                ipv6: Ipv6Intent::default(),
             },
             corporate: corporate::read(file, out),
             media: media::read(file, out),

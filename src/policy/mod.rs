@@ -32,7 +32,9 @@ mod keys;
 mod lint;
 mod manual;
 mod meaning;
+mod page;
 pub mod reference;
+mod schema;
 mod section;
 pub mod services;
 mod syntax;
@@ -44,6 +46,8 @@ pub use diagnostic::{
 pub use feeds::Withdrawn;
 pub use manual::manual;
 pub use meaning::Policy;
+pub use page::page;
+pub use schema::schema;
 pub use section::allow::{Allow, Destination, Lifts};
 pub use section::corporate::Corporate;
 pub use section::dns::{Canary, DnsOptions};
@@ -58,7 +62,7 @@ pub use section::public::{PublicService, SrvRecord};
 pub use section::routes::{RouteOptions, TunnelMode};
 pub use section::server::Server;
 pub use section::test::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
-pub use section::vpn::VpnOptions;
+pub use section::vpn::{Ipv6Intent, VpnOptions};
 pub use syntax::encoding::MAX_FILE_SIZE;
 pub use value::{PortRange, Product, Protocol, ProtocolSet, Sourced};
 

@@ -1,6 +1,6 @@
 //! Well-known services: names for ports, and what breaks when a port range for media covers them.
 
-use crate::policy::value::{PortRange, Protocol, ProtocolSet};
+use crate::policy::value::{PortRange, Problem, Protocol, ProtocolSet, parse_ports};
 
 /// A service that is usually found at certain ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,30 @@ pub fn name(protocol: Protocol, port: u16) -> Option<&'static str> {
         .filter(|service| service.protocols.contains(protocol) && service.ports.contains(port));
     let most_specific = at_port.min_by_key(|service| service.ports.last() - service.ports.first());
     most_specific.map(|service| service.name)
+}
+
+/// The service called `name`, in any case.
+///
+/// ```
+/// use offramp::policy::services;
+/// assert_eq!(services::named("rdp").map(|service| service.ports.first()), Some(3389));
+/// assert!(services::named("nonsense").is_none());
+/// ```
+pub fn named(name: &str) -> Option<&'static Service> {
+    SERVICES
+        .iter()
+        .find(|service| service.name.eq_ignore_ascii_case(name))
+}
+
+/// Reads a port or a range, as [`parse_ports`] does; the name of a service is refused with its ports.
+pub(in crate::policy) fn parse_ports_of_services(text: &str) -> Result<PortRange, Problem> {
+    parse_ports(text).map_err(|problem| match named(text.trim()) {
+        Some(service) => problem.help(format!(
+            "did you mean \"{}\", {}?",
+            service.ports, service.name
+        )),
+        None => problem,
+    })
 }
 
 const fn at(

@@ -91,17 +91,27 @@ fn directory(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         "clients reach no domain controller by {}",
         names.join(" and ")
     );
-    let to = subject.policy.corporate.subnets.first();
     let ports: Vec<String> = cut
         .iter()
         .map(|service| format!("\"{}\"", service.ports))
         .collect();
-    let entry = format!(
-        "[[allow]] name = \"Domain controllers\", to = [\"{}\"], protocols = [\"tcp\"], ports = [{}]; better with \
-         the controllers' own addresses",
-        to.map_or_else(String::new, |to| to.value.to_string()),
-        ports.join(", ")
-    );
+    let ports = ports.join(", ");
+    let controllers = controllers(subject);
+    let remedy = if controllers.is_empty() {
+        format!(
+            "add an [[allow]] to the addresses of the domain controllers, with protocols = [\"tcp\"] and ports = [{ports}]"
+        )
+    } else {
+        format!(
+            "if the DNS servers are the domain controllers, and these are all:\n\
+             [[allow]]\n\
+             name = \"Domain controllers\"\n\
+             to = [{}]\n\
+             protocols = [\"tcp\"]\n\
+             ports = [{ports}]",
+            controllers.join(", ")
+        )
+    };
     found.push(
         Finding::warning(FindingCode::Collateral, what)
             .at(media_line(subject))
@@ -113,8 +123,19 @@ fn directory(subject: &Subject<'_>, found: &mut Vec<Finding>) {
                 Part::Call,
                 "Lync servers stand in a domain: its clients log on, search and print by these",
             )
-            .remedy(entry),
+            .remedy(remedy),
     );
+}
+
+/// The DNS servers of the site, quoted: in an Active Directory they are domain controllers. A whole subnet of offices has
+/// computers that take calls, which nothing else is to keep.
+fn controllers(subject: &Subject<'_>) -> Vec<String> {
+    let servers = subject.policy.corporate.dns_servers.iter();
+    let internal = servers.filter(|it| {
+        let it = IpNet::from(it.value);
+        subject.corporate.covers(it) && !subject.servers.covers(it) && !subject.clients.covers(it)
+    });
+    internal.map(|it| format!("\"{}\"", it.value)).collect()
 }
 
 /// Returns `true` if at least a tenth of the service's ports is dropped. With fewer, the service works nine times out
@@ -155,14 +176,24 @@ fn replies(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         .map(|it| format!("\"{}\"", it.value))
         .collect();
     found.push(
-        Finding::warning(FindingCode::Collateral, "help desks reach no service on clients: the replies are dropped")
-            .at(media_line(subject))
-            .because(Part::Filter, "a reply goes to the high port that the caller has chosen, which is one of media.ports")
-            .remedy(format!(
-                "[[allow]] name = \"Replies of services on the clients\", to = [{}], protocols = [\"tcp\"], from_ports = \
-                 [\"1-1023\", \"3389\", \"5985-5986\"]",
-                to.join(", ")
-            )),
+        Finding::warning(
+            FindingCode::Collateral,
+            "help desks reach no service on clients: the replies are dropped",
+        )
+        .at(media_line(subject))
+        .because(
+            Part::Filter,
+            "a reply goes to the high port that the caller has chosen, which is one of media.ports",
+        )
+        .remedy(format!(
+            "keep them:\n\
+                 [[allow]]\n\
+                 name = \"Replies of services on the clients\"\n\
+                 to = [{}]\n\
+                 protocols = [\"tcp\"]\n\
+                 from_ports = [\"1-1023\", \"3389\", \"5985-5986\"]",
+            to.join(", ")
+        )),
     );
 }
 

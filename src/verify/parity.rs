@@ -12,7 +12,8 @@ pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         if has_clients && !has_corporate && !corporate.is_empty() {
             no_corporate(subject, family, found);
         }
-        if has_corporate && !has_clients {
+        let is_meant = subject.policy.vpn.is_without(family);
+        if has_corporate && !has_clients && !is_meant {
             no_clients(subject, family, found);
         }
         if has_clients && has_corporate {
@@ -50,6 +51,10 @@ fn no_clients(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
     let name = family.name();
     let policy = subject.policy;
     let what = format!("corporate prefixes are {name}, and no client subnet is");
+    let intent = match family {
+        Family::V4 => "",
+        Family::V6 => "; where clients get no IPv6 on purpose, write ipv6 = \"none\" in [vpn]",
+    };
     found.push(
         Finding::warning(FindingCode::Parity, what)
             .at(line(&policy.vpn.client_subnets))
@@ -59,9 +64,7 @@ fn no_clients(subject: &Subject<'_>, family: Family, found: &mut Vec<Finding>) {
                 format!("{name} packets from clients have no source in client_subnets: they are not judged"),
             )
             .because(Part::Routes, format!("no {name} address enters the tunnel"))
-            .remedy(format!(
-                "add the clients' {name} prefix to client_subnets, or take the corporate one out"
-            )),
+            .remedy(format!("add the clients' {name} prefix to client_subnets{intent}")),
     );
 }
 

@@ -160,9 +160,17 @@ fn nothing_excluded(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     let finding = Finding::error(FindingCode::Leak, what).at(line);
     found.push(
         finding
-            .because(Part::Routes, "no [[public]] and no [[feed]] is excluded from the tunnel")
-            .because(Part::Filter, "packets to the relay get the verdict forward default")
-            .remedy("list the relay: [[public]] name = \"A/V Edge\", addresses = [\"...\"], or a [[feed]] for Teams"),
+            .because(
+                Part::Routes,
+                "no [[public]] and no [[feed]] is excluded from the tunnel",
+            )
+            .because(
+                Part::Filter,
+                "packets to the relay get the verdict forward default",
+            )
+            .remedy(
+                "list the relay: its public addresses under [[public]], or a [[feed]] for Teams",
+            ),
     );
 }
 

@@ -410,3 +410,60 @@ fn mistakes_are_colored_for_those_who_ask() {
     let colored = offramp(&["check", path, "--color", "always"]).failure(2);
     assert!(colored.contains("\u{1b}["), "{colored}");
 }
+
+#[test]
+fn mistakes_are_told_in_the_formats_of_code_hosts_with_their_start_and_end() {
+    let folder = Folder::new("annotations");
+    let path = folder.write(
+        "site.toml",
+        "[vpn]\nclient_subnets = [\"172.16.1.0/8\"]\n[corporate]\nsubnets = [\n  \"x\",\n]\n",
+    );
+    let ended = offramp(&["check", &path, "--format", "github"]);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    let place = "line=2,endLine=2,col=19,endColumn=33,title=host-bits::prefix 172.16.1.0/8 has host bits set";
+    assert!(
+        lines[0].starts_with("::error file=") && lines[0].contains(place),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1].contains("line=5,endLine=5,col=3,endColumn=6,title=bad-address::"),
+        "{}",
+        lines[1]
+    );
+    assert_eq!(ended.code, Some(2));
+
+    let ended = offramp(&["check", &path, "--format", "sarif"]);
+    let log = ended.json();
+    assert_eq!(log["version"], "2.1.0");
+    let results = log["runs"][0]["results"].as_array().expect("a list");
+    assert_eq!(results.len(), 2);
+    let location = &results[0]["locations"][0]["physicalLocation"];
+    assert_eq!(location["artifactLocation"]["uri"], path);
+    let region =
+        serde_json::json!({ "startLine": 2, "startColumn": 19, "endLine": 2, "endColumn": 33 });
+    assert_eq!(location["region"], region);
+    assert_eq!(results[0]["ruleId"], "host-bits");
+    assert_eq!(ended.code, Some(2));
+}
+
+#[test]
+fn warnings_fail_a_check_that_denies_them() {
+    let good = "config/minimal.toml";
+    offramp(&["check", good, "--deny-warnings"]).success();
+    let warned = "tests/warned/families.toml";
+    offramp(&["check", warned]).success();
+    for format in ["text", "json", "github", "sarif"] {
+        let ended = offramp(&["check", warned, "--deny-warnings", "--format", format]);
+        assert_eq!(ended.code, Some(3), "{format}: {ended:#?}");
+    }
+    let github = offramp(&["check", warned, "--format", "github"]).success();
+    assert!(
+        github
+            .lines()
+            .all(|line| line.starts_with("::warning file=")),
+        "{github}"
+    );
+    assert!(!github.is_empty());
+}

@@ -1,8 +1,11 @@
 //! The command line itself: help, completions, the manual page, and rejected arguments.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{Folder, TIME_LIMIT, is_installed, offramp, program, run, wait};
+use crate::support::{
+    Folder, TIME_LIMIT, is_installed, offramp, program, project, run, skip, wait,
+};
 
 /// Returns the commands that `offramp --help` lists.
 fn commands() -> Vec<String> {
@@ -82,20 +85,94 @@ fn bash_takes_its_completions() {
 }
 
 #[test]
-fn the_manual_page_is_one_that_groff_draws_without_a_warning() {
+fn the_manual_pages_are_such_that_groff_draws_them_without_a_warning() {
     let page = offramp(&["man"]).success();
     assert!(page.starts_with(".ie") || page.starts_with(".TH"), "{page}");
     for command in commands() {
         assert!(page.contains(&command), "{command} is missing");
     }
+    let of_policy = offramp(&["man", "policy"]).success();
     if !is_installed("groff") {
         return;
     }
     let folder = Folder::new("manual");
-    let file = folder.write("offramp.1", page);
-    let ended = run(Command::new("groff").args(["-man", "-Tascii", "-ww", "-z", &file]));
-    assert_eq!(ended.stderr, "");
-    ended.success();
+    for (name, page) in [("offramp.1", page), ("offramp.toml.5", of_policy)] {
+        let file = folder.write(name, page);
+        let draw = |more: &[&str]| {
+            let mut groff = Command::new("groff");
+            run(groff.args(["-man", "-Tascii", "-ww"]).args(more).arg(&file))
+        };
+        let ended = draw(&["-z"]);
+        assert_eq!(ended.stderr, "", "{name}");
+        ended.success();
+        if name.ends_with(".5") {
+            let drawn = draw(&["-P-cbou"]).success();
+            // Markdown is left nowhere, and nothing is taken for a request.
+            assert!(!drawn.contains('`') && !drawn.contains("]("), "{drawn}");
+            assert!(
+                drawn.contains("client_subnets") && drawn.contains("[[server]]"),
+                "{drawn}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_schema_takes_every_example_and_refuses_what_the_parser_refuses_by_keys_and_types() {
+    if !is_installed("python3") || !Path::new("/usr/lib/python3/dist-packages/jsonschema").exists()
+    {
+        return skip("python3-jsonschema is not installed");
+    }
+    let folder = Folder::new("schema");
+    let schema = folder.write("schema.json", offramp(&["schema"]).success());
+    // By Python's readers of TOML and of schemas: nothing of ours.
+    let script = "import json, jsonschema, sys, tomllib\n\
+                  schema = json.load(open(sys.argv[1]))\n\
+                  jsonschema.Draft7Validator.check_schema(schema)\n\
+                  for path in sys.argv[2:]:\n    \
+                      errors = jsonschema.Draft7Validator(schema).iter_errors(tomllib.load(open(path, 'rb')))\n    \
+                      print(path, next((error.message for error in errors), 'fine'), sep=': ')\n";
+    let validate = |files: &[String]| {
+        let mut python = Command::new("python3");
+        run(python.args(["-c", script, &schema]).args(files)).success()
+    };
+    let named = |folder: &str, names: &[&str]| -> Vec<String> {
+        let path = |name: &&str| {
+            project(&format!("{folder}/{name}.toml"))
+                .display()
+                .to_string()
+        };
+        names.iter().map(path).collect()
+    };
+    let examples = [
+        "contoso",
+        "dual-stack",
+        "minimal",
+        "ocserv-skype",
+        "teams-only",
+    ];
+    let taken = validate(&named("config", &examples));
+    assert_eq!(
+        taken
+            .lines()
+            .filter(|line| line.ends_with(": fine"))
+            .count(),
+        5,
+        "{taken}"
+    );
+    let mistakes = [
+        "unknown_key",
+        "unknown_section",
+        "unknown_words",
+        "wrong_type",
+        "missing_vpn",
+        "missing_keys",
+        "empty_lists",
+        "wrong_table_form",
+    ];
+    let refused = validate(&named("tests/refused", &mistakes));
+    assert!(!refused.contains(": fine"), "{refused}");
+    assert_eq!(refused.lines().count(), mistakes.len(), "{refused}");
 }
 
 #[test]

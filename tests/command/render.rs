@@ -54,7 +54,8 @@ fn the_article_needs_two_routes_and_nothing_for_its_services() {
         pushes,
         [
             "push \"route 10.0.0.0 255.0.0.0\"",
-            "push \"route 172.16.1.0 255.255.255.0\""
+            "push \"route 172.16.1.0 255.255.255.0\"",
+            "push \"dhcp-option DNS 172.16.1.1\""
         ]
     );
     let shown = offramp(&["routes", "config/contoso.toml"]).success();

@@ -14,14 +14,14 @@ use serde_json::Value;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A file of `tests/verify/`.
-struct Case {
+pub(crate) struct Case {
     /// Its name, without the extension.
     name: String,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Case {
-    fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let entries = fs::read_dir(project("tests/verify")).expect("a folder of cases");
         let mut cases: Vec<Self> = entries
             .map(|entry| {
@@ -64,7 +64,7 @@ impl Case {
     }
 
     /// Writes it into a folder, with its feed; returns the path of the policy.
-    fn write(&self, folder: &Folder) -> String {
+    pub(crate) fn write(&self, folder: &Folder) -> String {
         if let Some(feed) = self.header("feed: ") {
             let (name, rest) = feed.split_once(", ").expect("the feed's name");
             let (days, prefixes) = rest.split_once(" days old: ").expect("the feed's age");

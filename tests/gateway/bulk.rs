@@ -4,7 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use etherparse::PacketBuilder;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::site::plain::{OFFICE, OFFICE6, PlainSite};
 use crate::site::{in_sandbox, poll, traffic};
@@ -147,4 +150,81 @@ fn by_datagrams_of(site: &PlainSite, bytes: u64, arrived: &AtomicU64) {
     poll("nothing more", || {
         receiver.recv_from(&mut buffer).is_err().then_some(())
     });
+}
+
+#[test]
+#[ignore = "15 s: `tests/run --test gateway -- --ignored`, as CI does"]
+fn as_many_flows_as_there_is_room_for_take_less_than_20_mebibytes() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("many-flows");
+        // Replies to addresses that nobody has would wait for their owners.
+        site.corporate.ip("route add blackhole 172.16.0.0/16");
+        let gateway = site.start("[media]\nmatch = \"ice\"");
+        let process = format!("/proc/{}", gateway.pid());
+        let before = (resident(&process), processor_seconds(&process));
+
+        let started = Instant::now();
+        let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW)));
+        let sent = new_flows(&site.client.enter(raw).expect("a raw socket"), FLOWS);
+        assert_eq!(sent, FLOWS);
+        let rate = f64::from(sent) / started.elapsed().as_secs_f64();
+        let judged = poll("all of them judged", || {
+            let judged = site.count("forward", "default");
+            (judged >= u64::from(FLOWS) * 99 / 100).then_some(judged)
+        });
+        let after = (resident(&process), processor_seconds(&process));
+        let flows = site.status()["media"]["flows"].as_u64();
+        println!(
+            "{rate:.0} new flows/s, {judged} of {sent} judged, {flows:?} in memory, {:.1} MiB more, {:.2} s of a processor",
+            (after.0 - before.0) as f64 / MEBIBYTE as f64,
+            after.1 - before.1
+        );
+        assert!(flows >= Some(120_000), "{flows:?}");
+        assert!(after.0 - before.0 <= 20 * MEBIBYTE, "{before:?} {after:?}");
+    });
+}
+
+const FLOWS: u32 = 131_072;
+/// The protocol of sockets that write IP headers themselves (raw(7)).
+const IPPROTO_RAW: i32 = 255;
+
+/// Sends `count` datagrams, each of a flow of its own, some 10,000 a second; returns how many were sent.
+fn new_flows(socket: &Socket, count: u32) -> u32 {
+    let to: SocketAddr = format!("{OFFICE}:0").parse().expect("an address");
+    let started = Instant::now();
+    let mut sent = 0;
+    for number in 0..count {
+        let client = [172, 16, 1, 11 + (number % 200) as u8];
+        let port = SERVICE + (number / 200) as u16;
+        let mut packet = Vec::new();
+        PacketBuilder::ipv4(client, [10, 20, 0, 7], 64)
+            .udp(40_000, port)
+            .write(&mut packet, &[0x17; 64])
+            .expect("room");
+        sent += u32::from(socket.send_to(&packet, &to.into()).is_ok());
+        let due = Duration::from_micros(u64::from(number) * 100);
+        thread::sleep(due.saturating_sub(started.elapsed()));
+    }
+    sent
+}
+
+/// Bytes of memory that a process has in use.
+fn resident(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|it| it.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kibibytes.expect("a number") << 10
+}
+
+/// Time that a process has computed, in seconds.
+fn processor_seconds(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("{process}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("its name ends");
+    let mut fields = fields
+        .split(' ')
+        .skip(11)
+        .map(|it| it.parse::<f64>().expect("a number"));
+    let ticks = fields.next().unwrap_or(0.0) + fields.next().unwrap_or(0.0);
+    // USER_HZ is 100 on every architecture of today.
+    ticks / 100.0
 }

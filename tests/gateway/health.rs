@@ -10,7 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::site::plain::{DNS, MEDIA, OFFICE, PlainSite};
+use crate::site::plain::{DNS, MEDIA, OFFICE, PlainSite, policy};
 use crate::site::{Diversion, in_ebpf_sandbox, in_nftables_sandbox, in_sandbox, poll};
 use crate::support::skip;
 
@@ -135,6 +135,34 @@ fn a_strict_filter_at_the_device_is_an_error() {
         site.concentrator.set("ipv4/conf/all/rp_filter", "2");
         wait_for_none(&site);
         assert!(site.is_answered(OFFICE, DNS, 100));
+    });
+}
+
+#[test]
+fn a_mistyped_client_subnet_is_told_by_the_interface_and_by_the_traffic() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("mistyped_pool");
+        site.echo(OFFICE, MEDIA);
+        let policy = policy(&site.folder, "").replace("172.16.1.0/24", "172.61.1.0/24");
+        site.folder.write("policy.toml", &policy);
+        let mut gateway = site.start_again("gateway.log");
+        gateway.wait_for_log("tun0 is in 172.16.1.0/24, and vpn.client_subnets has no address");
+        let finding = wait_for_finding(&site, "warning", "tun0 is in 172.16.1.0/24");
+        let remedy = finding["remedy"].as_str().expect("a text");
+        assert!(remedy.contains("\"172.16.1.0/24\""), "{remedy}");
+        assert!(site.is_answered(OFFICE, MEDIA, 100), "all media passes");
+
+        site.send(OFFICE, MEDIA, 300, 100);
+        let finding = wait_for_finding(&site, "warning", "outside vpn.client_subnets");
+        let what = finding["what"].as_str().expect("a text");
+        let percent = what.split(' ').next().and_then(|it| it.parse::<u64>().ok());
+        assert!(percent >= Some(90), "{what}");
+
+        // What the finding says solves the first at once, and the second once it has seen other traffic.
+        let corrected = policy.replace("\"172.61.1.0/24\"", "\"172.61.1.0/24\", \"172.16.1.0/24\"");
+        site.folder.write("policy.toml", corrected);
+        gateway.wait_for_log("resolved: tun0 is in 172.16.1.0/24");
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
     });
 }
 

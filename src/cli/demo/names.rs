@@ -1,13 +1,12 @@
 //! The names of the demo: what a client finds before and after.
 
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 
 use comfy_table::{Table, presets};
 use serde_json::json;
 
-use super::failed;
+use super::{failed, lines, marked};
 use crate::cli::error::CliError;
 use crate::gateway::testbed::names::{Resolved, resolve};
 use crate::gateway::testbed::site::Site;
@@ -29,6 +28,8 @@ pub(super) struct NameOutcome {
     after: Resolved,
     expected: Resolved,
     because: String,
+    /// The same without the entry's name, for a table of 80 columns.
+    brief: String,
 }
 
 /// Returns the answers of `server` to the first client for each of [`NAMES`].
@@ -58,38 +59,45 @@ pub(super) fn compare(
         .into_iter()
         .zip(before.into_iter().zip(after))
         .map(|(name, (before, after))| {
-            let (expected, because) = expectation(zones, name, before);
+            let (expected, word, source) = expectation(zones, name, before);
+            let because = source
+                .as_ref()
+                .map(|(kind, line)| format!("{word}: {kind}, line {line}"));
+            let brief = source.map(|(_, line)| format!("{word}, line {line}"));
             NameOutcome {
                 name,
                 before,
                 after,
                 expected,
-                because,
+                because: because.unwrap_or_else(|| word.to_owned()),
+                brief: brief.unwrap_or_else(|| word.to_owned()),
             }
         })
         .collect()
 }
 
-/// Returns the policy's answer for `name`, for which the company's own server answers `internal`.
-fn expectation(zones: &Zones, name: &str, internal: Resolved) -> (Resolved, String) {
+/// Returns the policy's answer for `name`, for which the company's own server answers `internal`; a word for it, and its entry in the
+/// policy, with its line.
+fn expectation(
+    zones: &Zones,
+    name: &str,
+    internal: Resolved,
+) -> (Resolved, &'static str, Option<(String, u32)>) {
     let Ok(name) = name.parse() else {
-        return (Resolved::NoName, "no name".to_owned());
+        return (Resolved::NoName, "no name", None);
     };
     let answer = zones.answer(&name, record_type::A);
-    let source = answer
-        .owner()
-        .and_then(|owner| owner.sources.first())
-        .map(|source| format!(": {}, line {}", source.kind, source.line))
-        .unwrap_or_default();
+    let source = answer.owner().and_then(|owner| owner.sources.first());
+    let source = source.map(|source| (source.kind.to_string(), source.line));
     match answer {
-        Answer::Forward => (internal, "forwarded".to_owned()),
+        Answer::Forward => (internal, "forwarded", source),
         Answer::Records { sets, .. } => {
             let address: Option<&Ipv4Addr> = sets.ipv4.first();
             let resolved = address.map_or(Resolved::NoAnswer, |it| Resolved::Address(*it));
-            (resolved, format!("pinned{source}"))
+            (resolved, "pinned", source)
         }
-        Answer::NoData { .. } => (Resolved::NoAnswer, format!("no data{source}")),
-        Answer::NxDomain { .. } => (Resolved::NoName, format!("hidden{source}")),
+        Answer::NoData { .. } => (Resolved::NoAnswer, "no data", source),
+        Answer::NxDomain { .. } => (Resolved::NoName, "hidden", source),
     }
 }
 
@@ -116,24 +124,15 @@ pub(super) fn report(outcomes: &[NameOutcome]) -> String {
         "Name",
         "Before",
         "With offramp",
-        "What the policy says",
+        "By the policy",
     ]);
     for outcome in outcomes {
-        let differs = if outcome.is_as_expected() {
-            ""
-        } else {
-            "  <-- differs"
-        };
         table.add_row([
             outcome.name.to_owned(),
             outcome.before.to_string(),
             outcome.after.to_string(),
-            format!("{}{differs}", outcome.because),
+            marked(&outcome.brief, outcome.is_as_expected()),
         ]);
     }
-    let mut text = String::new();
-    for line in table.lines() {
-        _ = writeln!(text, "{}", line.trim());
-    }
-    text
+    lines(&table)
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::ReferenceFilter;
 use crate::filter::RuleTable;
 use crate::policy::{
-    Allow, Corporate, Destination, DnsOptions, FilterOptions, GatewayOptions, LeakedPublic, Lifts,
-    MediaMatch, MediaOptions, Policy, PortRange, ProtocolSet, PublicService, RouteOptions, Server,
-    Sourced, UnknownSource, VpnOptions,
+    Allow, Corporate, Destination, DnsOptions, FilterOptions, GatewayOptions, Ipv6Intent,
+    LeakedPublic, Lifts, MediaMatch, MediaOptions, Policy, PortRange, ProtocolSet, PublicService,
+    RouteOptions, Server, Sourced, UnknownSource, VpnOptions,
 };
 use crate::verdict::{Action, Reason, Verdict};
 
@@ -89,6 +89,7 @@ fn test_policy() -> Policy {
         vpn: VpnOptions {
             interfaces: vec![at_line("tun0".to_owned())],
             client_subnets: prefixes(&["172.16.1.0/24", "fd00::100/120"]),
+            ipv6: Ipv6Intent::Auto,
         },
         corporate: Corporate {
             subnets: prefixes(&["10.0.0.0/8", "fd00::a00/120"]),

@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use super::{beside, inside, net, one_in};
 use crate::policy::{
     Allow, Corporate, Destination, DnsOptions, EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix,
-    FilterOptions, GatewayOptions, LeakedPublic, Lifts, MediaMatch, MediaOptions, Policy,
-    PortRange, ProtocolSet, PublicService, Reject, RouteOptions, Server, Sourced, UnknownSource,
-    VpnOptions, WidePrefixes,
+    FilterOptions, GatewayOptions, Ipv6Intent, LeakedPublic, Lifts, MediaMatch, MediaOptions,
+    Policy, PortRange, ProtocolSet, PublicService, Reject, RouteOptions, Server, Sourced,
+    UnknownSource, VpnOptions, WidePrefixes,
 };
 
 /// A small policy whose prefixes and port ranges overlap.
@@ -87,10 +87,18 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
             prefixes: Some(taken.collect()),
         });
     }
+    let has_ipv6 = client_subnets
+        .iter()
+        .any(|subnet| subnet.value.addr().is_ipv6());
     Ok(Policy {
         origin: "generated.toml".to_owned(),
         vpn: VpnOptions {
             interfaces: vec![lines.next("tun0".to_owned())],
+            ipv6: if has_ipv6 {
+                Ipv6Intent::Auto
+            } else {
+                Ipv6Intent::Absent
+            },
             client_subnets,
         },
         corporate: Corporate {

@@ -1,11 +1,13 @@
-//! The addresses of this host: [`local_addresses`], those that the filter forwards to ([`own_addresses`]), and
-//! [`OwnAddresses`], which finds out that they have changed.
+//! The addresses of this host: [`local_addresses`], those that the filter forwards to ([`own_addresses`]), those of its
+//! interfaces ([`interface_networks`]), and [`OwnAddresses`], which finds out that they have changed.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 use tokio::time::{Instant, sleep_until};
 
 /// The IPv4 dummy address (RFC 7600 §4.8), which nobody sends to.
@@ -16,12 +18,39 @@ pub const IPV4_DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// # Errors
 /// The kernel does not tell.
 pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
-    let addresses = getifaddrs()?.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
+    Ok(getifaddrs()?.filter_map(|it| ip(it.address?)).collect())
+}
+
+fn ip(address: SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
+}
+
+/// Returns what each address of an interface says about its neighbours: the network that it is in, and its peer. A single
+/// address without a peer says nothing, nor does a link-local one.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn interface_networks() -> io::Result<Vec<(String, IpNet)>> {
+    let networks = getifaddrs()?.flat_map(|interface| {
+        let network = interface
+            .address
+            .and_then(ip)
+            .zip(interface.netmask.and_then(ip));
+        let network = network.and_then(|(address, mask)| IpNet::with_netmask(address, mask).ok());
+        let peer = interface.destination.and_then(ip).map(IpNet::from);
+        let all = network
+            .filter(|it| it.prefix_len() < it.max_prefix_len())
+            .into_iter();
+        let is_local = |it: &IpNet| match it.addr() {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        let all = all.chain(peer).filter(move |it| !is_local(it));
+        let name = interface.interface_name;
+        all.map(|it| (name.clone(), it.trunc())).collect::<Vec<_>>()
     });
-    Ok(addresses.collect())
+    Ok(networks.collect())
 }
 
 /// Returns the addresses at which this host receives packets of clients, ascending, each once.

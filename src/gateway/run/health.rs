@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  every 3 s   firewalls, on a thread of their own, if they have changed ─┐
-//!              settings, routing rules, interfaces, backlog ──────────────┴─▶ findings ─▶ log, status, metrics, /readyz
+//!              settings, routing rules, interfaces, sources, backlog ─────┴─▶ findings ─▶ log, status, metrics, /readyz
 //! ```
 
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
+use super::pools::{Share, Strangers};
 use super::preflight;
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::divert::firewall::Firewalls;
@@ -36,6 +37,7 @@ pub(super) struct Health {
     indices: HashMap<u32, String>,
     checks: u64,
     backlog: Backlog,
+    strangers: Strangers,
 }
 
 /// A look at the firewalls of the host.
@@ -109,11 +111,13 @@ impl Health {
         }
     }
 
-    /// Asks for the other conditions, logs what differs from the last time, and keeps it all.
+    /// Asks for the other conditions, logs what differs from the last time, and keeps it all. `share` is that of the traffic so far
+    /// which comes from no client.
     pub(super) async fn conclude<D: Divert>(
         &mut self,
         plan: &D::Plan,
         policy: &CompiledPolicy,
+        share: Share,
         netlink: &Netlink,
     ) {
         let mut findings = preflight::check_standing::<D>(policy.policy(), plan, netlink).await;
@@ -123,6 +127,7 @@ impl Health {
                 .flat_map(|look| look.findings.iter().cloned()),
         );
         findings.extend(self.renamed(&plan.summary().interfaces, netlink).await);
+        findings.extend(self.strangers.check(share, Instant::now()));
         if D::USES_BACKLOG {
             findings.extend(self.backlog.check(dropped_in_backlog(), Instant::now()));
         }

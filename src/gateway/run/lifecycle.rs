@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, workers_wanted};
+use super::pools::Share;
 use super::{First, Inputs, RunError};
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
 use crate::gateway::divert::{Divert, DivertPlan};
@@ -35,7 +36,7 @@ use crate::gateway::tun::watchdog::Watchdog;
 use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
 use crate::policy::{FailMode, GatewayOptions};
-use crate::verdict::Verdict;
+use crate::verdict::{Reason, Verdict};
 use crate::verify::probe::self_test;
 
 mod status;
@@ -347,10 +348,14 @@ impl<D: Divert> Gateway<D> {
     /// Takes note of the conditions of the host, once its firewalls are known.
     async fn conclude_look(&mut self) {
         let enforced = self.published.current();
+        let mut share = Share::default();
+        for ((reason, _), traffic) in self.verdicts() {
+            share.add(reason == Reason::NotAClient, traffic);
+        }
         let plan = self.divert.plan();
         let health = &mut self.health;
         health
-            .conclude::<D>(plan, enforced.policy(), &self.netlink)
+            .conclude::<D>(plan, enforced.policy(), share, &self.netlink)
             .await;
     }
 

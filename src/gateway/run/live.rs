@@ -20,10 +20,11 @@ use ipnet::IpNet;
 use socket2::SockRef;
 
 use super::options::control_path;
+use crate::address::Family;
 use crate::filter::CompiledPolicy;
 use crate::gateway::divert::nftables::Diversion;
 use crate::gateway::divert::{Divert, DivertPlan, ebpf};
-use crate::gateway::host::addresses::local_addresses;
+use crate::gateway::host::addresses::{IPV4_DUMMY, local_addresses};
 use crate::gateway::report::control::{self, Request};
 use crate::gateway::report::status::Status;
 use crate::gateway::resolver::probe::{ProbeClient, Reply};
@@ -166,8 +167,21 @@ impl LiveCheck<'_> {
         Ok(())
     }
 
+    /// True if this host has an address of that family outside the tunnel, by which it may reach public services.
+    fn has_home(&self, family: Family) -> bool {
+        let mut own = self.local.iter().filter(|it| Family::from(**it) == family);
+        own.any(|it| {
+            let is_local = match it {
+                IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || *v4 == IPV4_DUMMY,
+                IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+            };
+            !is_local && !self.is_client(*it)
+        })
+    }
+
     /// Checks the kernel's route to one address of each prefix of the policy.
     fn routes(&mut self, plan: &RoutePlan) {
+        let mut homeless = [false; 2];
         for source in &plan.sources {
             let to = source.prefix.network();
             let is_public = source.kind.is_public() && !plan.tunnel.contains(to);
@@ -198,6 +212,10 @@ impl LiveCheck<'_> {
                         .because(Part::Host, format!("packets to it would leave from {from}"))
                         .because(Part::Routes, "the policy has it in the tunnel")
                 }
+                Err(_) if is_public && !self.has_home(Family::from(to)) => {
+                    homeless[Family::from(to) as usize] = true;
+                    continue;
+                }
                 Err(error) => {
                     let what = format!("the kernel has no way to \"{}\": {to}", source.kind);
                     Finding::error(FindingCode::Blackhole, what)
@@ -205,6 +223,12 @@ impl LiveCheck<'_> {
                 }
             };
             self.report.findings.push(finding.at(source.line));
+        }
+        for family in Family::BOTH.into_iter().filter(|it| homeless[*it as usize]) {
+            self.report.unchecked.push(format!(
+                "routes: this host has no {} outside the tunnel; services are reached by the other family",
+                family.name()
+            ));
         }
     }
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `preflight` checks the host for
-//! conditions that would break it, `health` asks for them again while it runs, `live` compares a running host with its policy, and `resolver_alone` is the DNS
+//! conditions that would break it, `pools` whether the policy has the VPN's clients, `health` asks for them again while it runs, `live` compares a running host with its policy, and `resolver_alone` is the DNS
 //! server without the rest.
 
 mod error;
@@ -16,6 +16,7 @@ mod lifecycle;
 pub mod live;
 mod loader;
 mod options;
+mod pools;
 pub mod preflight;
 mod reload;
 pub mod resolver_alone;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 pub use error::RunError;
+pub use preflight::service::check as as_service;
 
 use self::lifecycle::Gateway;
 use super::divert::netlink::Netlink;

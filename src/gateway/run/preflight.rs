@@ -8,10 +8,12 @@ use std::io;
 use std::net::TcpListener;
 
 use super::options::{control_path, metrics_address};
+use super::pools;
 use crate::filter::CompiledPolicy;
 use crate::gateway::divert::firewall::{self, Clients, Firewalls};
 use crate::gateway::divert::netlink::Netlink;
 use crate::gateway::divert::{Divert, DivertPlan, DivertSummary, names};
+use crate::gateway::host::addresses::interface_networks;
 use crate::gateway::host::settings::Settings;
 use crate::gateway::reject::LinkSocket;
 use crate::gateway::report::control;
@@ -20,6 +22,7 @@ use crate::policy::{Policy, Reject};
 use crate::verify::Finding;
 
 mod openvpn;
+pub mod service;
 
 /// Finds everything on this host that would break a diversion of kind `D` for `policy`.
 pub async fn check<D: Divert>(
@@ -92,6 +95,10 @@ async fn check_summary<D: Divert>(
         Ok(interfaces) => findings.extend(check_interfaces(summary, &interfaces)),
         Err(error) => findings.push(Finding::from(&error)),
     }
+    // Where the kernel does not tell, the traffic will.
+    let networks = interface_networks().unwrap_or_default();
+    let patterns = plan.summary().interfaces;
+    findings.extend(pools::check(policy, &patterns, &networks));
     findings.extend(D::check_plan(plan, netlink).await);
     findings
 }

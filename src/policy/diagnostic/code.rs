@@ -131,6 +131,8 @@ codes! {
     ServerAndPublic = "server-and-public",
     /// An address family that one side lacks.
     FamilyMissing = "family-missing",
+    /// IPv6 clients of a VPN that is said to have none.
+    FamilyContradiction = "family-contradiction",
     /// No corporate prefix.
     NoCorporate = "no-corporate",
     /// Client addresses inside a public service.
@@ -145,6 +147,10 @@ codes! {
     PilotOutsideClients = "pilot-outside-clients",
     /// A public service at a private address.
     PublicIsPrivate = "public-is-private",
+    /// A feed of Microsoft 365 from which everything is taken.
+    FeedUnfiltered = "feed-unfiltered",
+    /// A server prefix that has much more than servers.
+    WideServer = "wide-server",
     /// A feed whose file is not there.
     FeedNotLoaded = "feed-not-loaded",
     /// A feed whose file has a mistake.

@@ -2,12 +2,13 @@
 
 mod names;
 mod ports;
+mod wide;
 
 use std::ops::Range;
 
 use ipnet::IpNet;
 
-use crate::address::{PrefixSet, special};
+use crate::address::{Family, PrefixSet, special};
 use crate::policy::diagnostic::{Code, Collector, Diagnostic, Label};
 use crate::policy::meaning::Policy;
 use crate::policy::section::allow::{self, Allow, Destination};
@@ -17,14 +18,26 @@ use crate::policy::syntax::{Key, Place, PolicyFile, SectionTable};
 use crate::policy::value::{PortRange, Sourced};
 use names::check_names;
 use ports::check_media_ports;
+use wide::{check_feeds, check_server};
 
 /// Adds what is to be said about a policy that could be read without errors.
 pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
     let scope = Scope::new(policy);
     check_whole_internet(policy, file, out);
     check_names(policy, file, out);
+    check_ipv6(policy, file, out);
     check_corporate(policy, file, &scope, out);
     check_enforcement(policy, file, &scope, out);
+    check_feeds(policy, file, out);
+    for (position, server) in policy.servers.iter().enumerate() {
+        let list = List {
+            section: &server::SECTION,
+            position,
+            key: &server::ADDRESSES,
+            entries: &server.addresses,
+        };
+        check_server(&server.name.value, &list, file, &scope, out);
+    }
     check_media_ports(policy, file, out);
     for (position, public) in policy.publics.iter().enumerate() {
         let list = List {
@@ -214,6 +227,25 @@ fn check_whole_internet(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collec
     }
 }
 
+/// Refuses IPv6 clients where `vpn.ipv6` says that there are none.
+fn check_ipv6(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
+    if !policy.vpn.is_without(Family::V6) {
+        return;
+    }
+    let clients = List {
+        section: &vpn::SECTION,
+        position: 0,
+        key: &vpn::CLIENT_SUBNETS,
+        entries: &policy.vpn.client_subnets,
+    };
+    for (prefix, span) in clients.matching(file, |prefix| prefix.addr().is_ipv6()) {
+        let message = format!("client subnet {prefix} is IPv6, and `vpn.ipv6` is \"none\"");
+        let label = out.text.label(span, "IPv6");
+        let problem = Diagnostic::error(Code::FamilyContradiction, message).with_label(label);
+        out.add(problem.with_help("take the prefix out, or `ipv6`"));
+    }
+}
+
 fn check_corporate(policy: &Policy, file: &PolicyFile<'_>, scope: &Scope, out: &mut Collector<'_>) {
     let place = Place {
         section: &corporate::SECTION,
@@ -235,11 +267,12 @@ fn check_corporate(policy: &Policy, file: &PolicyFile<'_>, scope: &Scope, out: &
         );
         return;
     }
-    let families = [
-        ("IPv4", scope.clients.has_v4(), scope.corporate.has_v4()),
-        ("IPv6", scope.clients.has_v6(), scope.corporate.has_v6()),
-    ];
-    for (family, clients, corporate) in families {
+    for family in Family::BOTH {
+        if policy.vpn.is_without(family) {
+            continue;
+        }
+        let (clients, corporate) = (family.is_in(&scope.clients), family.is_in(&scope.corporate));
+        let family = family.name();
         let (message, (section, key)) = match (clients, corporate) {
             (true, false) => (
                 format!(
@@ -262,7 +295,13 @@ fn check_corporate(policy: &Policy, file: &PolicyFile<'_>, scope: &Scope, out: &
         });
         let label = out.text.label(span, format!("no {family} here"));
         let problem = Diagnostic::warning(Code::FamilyMissing, message).with_label(label);
-        out.add(problem.with_help(format!("add the {family} prefixes, or ignore this where clients get no {family} through the tunnel")));
+        let intent = match (family, clients) {
+            ("IPv6", false) => {
+                "; where clients get no IPv6 on purpose, write ipv6 = \"none\" in [vpn]"
+            }
+            _ => "",
+        };
+        out.add(problem.with_help(format!("add the {family} prefixes{intent}")));
     }
 }
 

@@ -58,11 +58,13 @@ pub(in crate::policy) fn check_media_ports(
         .text
         .label(span, "these ports are dropped, whatever they carry");
     let problem = Diagnostic::warning(Code::MediaPortsCoverServices, message).with_label(label);
+    let problem = problem
+        .with_help(format!("dropped: {}", names.join(", ")))
+        .with_help("match = \"ice\" in [media] drops calls alone, and keeps all of these");
     out.add(
-        problem
-            .with_help(format!("dropped: {}", names.join(", ")))
-            .with_help("match = \"ice\" in [media] drops calls alone, and keeps all of these")
-            .with_help(example(policy, &lost)),
+        advice(policy, &lost)
+            .into_iter()
+            .fold(problem, Diagnostic::with_help),
     );
 }
 
@@ -75,30 +77,66 @@ fn described(service: &Service) -> String {
     format!("{} ({protocols}{})", service.name, service.ports)
 }
 
-/// An `[[allow]]` that would keep the services.
-fn example(policy: &Policy, lost: &[&Service]) -> String {
-    let to: Vec<_> = policy
-        .corporate
-        .subnets
-        .iter()
-        .take(4)
+/// The entries that keep the services, one for each protocol: an `[[allow]]` for both would also lift media where a port is
+/// only one protocol's. A service with a wide range is named apart, since its ports are those of calls.
+fn advice(policy: &Policy, lost: &[&Service]) -> Vec<String> {
+    let (wide, narrow): (Vec<&Service>, Vec<&Service>) =
+        lost.iter().partition(|service| is_wide(service));
+    let entries: Vec<String> = [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .filter_map(|protocol| entry(policy, protocol, &narrow))
+        .collect();
+    let mut advice = Vec::new();
+    if !entries.is_empty() {
+        let more = policy.corporate.subnets.len().saturating_sub(PREFIXES);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" (and {more} more prefixes)"),
+        };
+        advice.push(format!(
+            "keep those that clients use, at the addresses where they run{more}:\n{}",
+            entries.join("\n")
+        ));
+    }
+    advice.extend(wide.into_iter().map(|service| {
+        format!(
+            "{} has the ports of calls: allow it to the addresses of its servers alone",
+            described(service)
+        )
+    }));
+    advice
+}
+
+/// The `[[allow]]` that keeps the services that use `protocol`; `None` if none does.
+fn entry(policy: &Policy, protocol: Protocol, services: &[&Service]) -> Option<String> {
+    let of_protocol = services.iter().filter(|it| it.protocols.contains(protocol));
+    let ports: Vec<_> = of_protocol.map(|it| format!("\"{}\"", it.ports)).collect();
+    let prefixes = policy.corporate.subnets.iter().take(PREFIXES);
+    let to: Vec<_> = prefixes
         .map(|prefix| format!("\"{}\"", prefix.value))
         .collect();
-    let ports: Vec<_> = lost
-        .iter()
-        .map(|service| format!("\"{}\"", service.ports))
-        .collect();
-    format!(
-        "keep those that clients use, at the addresses where they run:\n\
-         [[allow]]\n\
-         name = \"Services of the offices\"\n\
-         to = [{}]\n\
-         ports = [{}]\n\
-         lifts = [\"media\"]",
-        to.join(", "),
-        ports.join(", "),
-    )
+    (!ports.is_empty()).then(|| {
+        format!(
+            "[[allow]]\n\
+             name = \"{} services of the offices\"\n\
+             to = [{}]\n\
+             protocols = [\"{protocol}\"]\n\
+             ports = [{}]",
+            protocol.to_string().to_uppercase(),
+            to.join(", "),
+            ports.join(", "),
+        )
+    })
 }
+
+/// True for a service with so many ports that an `[[allow]]` for them lets a call through: audio, video and sharing of a client
+/// take 60.
+fn is_wide(service: &Service) -> bool {
+    service.ports.last() - service.ports.first() >= 60
+}
+
+/// Corporate prefixes written in an entry; the rest is counted.
+const PREFIXES: usize = 8;
 
 /// Returns `true` if `media` take so much of `ports` that the service suffers.
 fn covers_enough(media: &[PortRange], ports: PortRange) -> bool {

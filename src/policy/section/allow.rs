@@ -7,10 +7,11 @@ use ipnet::IpNet;
 use super::vpn::VpnOptions;
 use crate::address::PrefixSet;
 use crate::policy::diagnostic::Collector;
+use crate::policy::services::parse_ports_of_services;
 use crate::policy::syntax::write::{header, list, pair, values};
 use crate::policy::syntax::{Form, Header, Key, Kind, Names, PolicyFile, Section, SectionTable};
 use crate::policy::value::{
-    PortRange, Problem, Protocol, ProtocolSet, Sourced, Word, nearest, parse_ports, parse_prefix,
+    PortRange, Problem, Protocol, ProtocolSet, Sourced, Word, nearest, parse_prefix,
 };
 
 /// `[[allow]]`: traffic that a blocking rule would hit and that must pass.
@@ -168,8 +169,8 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
         let name = names.read(&section, &NAME, out);
         let to = section.list(&TO, parse_destination, out);
         let protocols = ProtocolSet::of(&section.words(&PROTOCOLS, out));
-        let ports = section.list(&PORTS, parse_ports, out);
-        let from_ports = section.list(&FROM_PORTS, parse_ports, out);
+        let ports = section.list(&PORTS, parse_ports_of_services, out);
+        let from_ports = section.list(&FROM_PORTS, parse_ports_of_services, out);
         let lifts = read_lifts(&section, out);
         allows.extend(name.map(|name| Allow {
             name,

@@ -105,7 +105,7 @@ const NAME: Key = Key::new("name", Kind::Text(Form::Name))
     .means("Your name for it, in verdicts, logs and metrics; no two feeds share one")
     .since("0.1");
 
-const FORMAT: Key = Key::new("format", Kind::word::<FeedFormat>())
+pub(in crate::policy) const FORMAT: Key = Key::new("format", Kind::word::<FeedFormat>())
     .required()
     .example("\"microsoft-365\"")
     .means("Format of the file: `\"microsoft-365\"`, JSON of the endpoints web service; `\"prefixes\"`, one prefix a line")

@@ -4,9 +4,10 @@ use std::fmt;
 
 use crate::packet::media::Profile;
 use crate::policy::diagnostic::Collector;
+use crate::policy::services::parse_ports_of_services;
 use crate::policy::syntax::write::{header, list, pair, values};
 use crate::policy::syntax::{Form, Header, Key, Kind, PolicyFile, Section, SectionTable};
-use crate::policy::value::{PortRange, Protocol, ProtocolSet, Sourced, Word, parse_ports};
+use crate::policy::value::{PortRange, Protocol, ProtocolSet, Sourced, Word};
 
 /// How media is told from other traffic to media ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -104,7 +105,7 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
         return MediaOptions::default();
     };
     let ports = if section.has(&PORTS) {
-        section.list(&PORTS, parse_ports, out)
+        section.list(&PORTS, parse_ports_of_services, out)
     } else {
         MediaOptions::default().ports
     };

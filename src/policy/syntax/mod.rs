@@ -9,6 +9,6 @@ mod section;
 pub(in crate::policy) mod write;
 
 pub(in crate::policy) use file::{Place, PolicyFile};
-pub(in crate::policy) use key::{Absent, Form, Header, Key, Kind, SectionTable};
+pub(in crate::policy) use key::{Absent, Form, Header, Key, Kind, Need, SectionTable};
 pub(in crate::policy) use names::Names;
 pub(in crate::policy) use section::{Section, is_array_of_tables};

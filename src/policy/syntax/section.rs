@@ -394,8 +394,8 @@ fn report_type(
         DeValue::String(text) if wanted == "true or false" && is_boolean(text) => {
             Some(format!("write {text}"))
         }
-        DeValue::String(text) if wanted == "a number" && text.parse::<u16>().is_ok() => {
-            Some(format!("write {text}"))
+        DeValue::String(text) if wanted == "a number" && is_number(text) => {
+            Some(format!("write `{key} = {text}`, without quotes"))
         }
         _ => None,
     };
@@ -406,6 +406,14 @@ fn report_type(
     let mut problem = Diagnostic::error(Code::WrongType, message).with_label(label);
     problem.help.extend(help);
     out.add(problem);
+}
+
+/// True for what TOML reads as an integer that keys take.
+fn is_number(text: &str) -> bool {
+    match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).is_ok(),
+        None => text.parse::<u32>().is_ok() && (text == "0" || !text.starts_with(['0', '+'])),
+    }
 }
 
 fn is_boolean(text: &str) -> bool {

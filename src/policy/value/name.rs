@@ -101,6 +101,13 @@ pub(in crate::policy) fn parse_interface(text: &str) -> Result<String, Problem> 
         return Err(bad("matches every interface, the uplink too")
             .help("write the part the VPN daemon's interfaces share, e.g. \"vpns*\""));
     }
+    // As iptables and ocserv write it.
+    if let Some(stem) = text.strip_suffix('+').or(text.strip_suffix("%d")) {
+        let meant = if stem.is_empty() { "tun" } else { stem };
+        return Err(
+            bad("is no pattern here").help(format!("did you mean \"{}*\"?", shorten(meant)))
+        );
+    }
     let stem = text.strip_suffix('*').unwrap_or(text);
     if stem.contains('*') {
         return Err(bad("has a `*` that is not at its end"));

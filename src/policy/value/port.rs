@@ -68,10 +68,17 @@ fn not_a_port(text: &str) -> Problem {
         Code::BadPort,
         format!("`{}` is not a port or a range of ports", shorten(text)),
     );
-    match tidied(text) {
+    match tidied(text).or_else(|| several(text)) {
         Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
         None => problem.help("write \"N\" or \"LO-HI\", e.g. \"3389\" or \"1024-65535\""),
     }
+}
+
+/// The entries that several ports in one string mean: `1433,1434` is `1433", "1434`.
+fn several(text: &str) -> Option<String> {
+    let parts = text.split([',', ';', ' ']).filter(|part| !part.is_empty());
+    let parts: Option<Vec<String>> = parts.map(tidied).collect();
+    parts.filter(|it| it.len() > 1).map(|it| it.join("\", \""))
 }
 
 /// The range that a differently written one means: `1024 - 65535`, `1024:65535`, `1024..65535`, `tcp/3389`.

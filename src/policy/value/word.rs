@@ -37,8 +37,40 @@ pub(in crate::policy) fn parse_word<T: Copy>(
         Code::UnknownValue,
         format!("`{key}` is \"{}\"; it takes {choices}", shorten(text)),
     );
-    Err(match nearest(text, &known) {
-        Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
-        None => problem,
-    })
+    Err(
+        match nearest(text, &known).or_else(|| abbreviated(text, &known)) {
+            Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
+            None => problem,
+        },
+    )
+}
+
+/// The only word of `known` that `text` shortens: `m365` is `microsoft-365`.
+fn abbreviated<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
+    let is_short_for = |word: &str| {
+        let mut letters = word.chars();
+        let mut wanted = text.chars().map(|it| it.to_ascii_lowercase());
+        text.len() >= 2
+            && word.chars().next() == text.chars().next().map(|it| it.to_ascii_lowercase())
+            && wanted.all(|it| letters.any(|letter| letter == it))
+    };
+    let mut meant = known.iter().copied().filter(|word| is_short_for(word));
+    meant.next().filter(|_| meant.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::abbreviated;
+
+    #[test]
+    fn a_word_that_shortens_one_alone_is_understood() {
+        let known = ["microsoft-365", "prefixes", "policy"];
+        assert_eq!(abbreviated("m365", &known), Some("microsoft-365"));
+        assert_eq!(abbreviated("MS", &known), Some("microsoft-365"));
+        assert_eq!(abbreviated("p", &known), None, "one letter says too little");
+        assert_eq!(abbreviated("pi", &known), None, "it is two of them");
+        assert_eq!(abbreviated("o365", &known), None, "another first letter");
+        assert_eq!(abbreviated("\u{e9}x", &known), None);
+        assert_eq!(abbreviated("", &known), None);
+    }
 }

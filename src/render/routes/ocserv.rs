@@ -76,6 +76,13 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     for line in &lists.excludes {
         write_line(&mut text, "no-route", line);
     }
+    for (number, address) in plan.dns_servers().enumerate() {
+        if number == 0 {
+            text.push_str("# pin-point DNS, in place of other DNS servers; while it is down clients resolve nothing:\n");
+            text.push_str("# `offramp dns` on a second host\n");
+        }
+        _ = writeln!(text, "dns = {address}");
+    }
     Ok(Rendered {
         text,
         form: Some(form),

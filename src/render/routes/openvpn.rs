@@ -6,7 +6,7 @@
 //! `route remote_host ... net_gateway`.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
@@ -41,10 +41,30 @@ pub(super) const LIMITS: &[Limit] = &[Limit {
 }];
 
 fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
-    let pushes = Pushes::of(plan, options);
+    let pushes = Pushes::with(plan, options, dns(plan));
     let text = format!("{}{}", pushes.head, pushes.lines());
     Ok(pushes.rendered(text))
 }
+
+/// The options that name the policy's DNS server, in the server's configuration alone: the files of clients keep what it pushes.
+fn dns(plan: &RoutePlan) -> Vec<PushedOption> {
+    let servers = plan.dns_servers().map(|address| {
+        let option = match address {
+            IpAddr::V4(_) => "DNS",
+            IpAddr::V6(_) => "DNS6",
+        };
+        (
+            format!("dhcp-option {option} {address}"),
+            DNS_ORIGIN.to_owned(),
+        )
+    });
+    servers
+        .map(|(text, origin)| PushedOption { text, origin })
+        .collect()
+}
+
+/// Comment of the option that names the DNS server.
+const DNS_ORIGIN: &str = "pin-point DNS, in place of other DNS servers; while it is down clients resolve nothing: `offramp dns` on a second host";
 
 /// The options that are pushed to a client.
 pub(super) struct Pushes {
@@ -64,13 +84,19 @@ struct PushedOption {
 
 impl Pushes {
     pub(super) fn of(plan: &RoutePlan, options: &Options) -> Self {
+        Self::with(plan, options, Vec::new())
+    }
+
+    /// The same, and `more` options.
+    fn with(plan: &RoutePlan, options: &Options, more: Vec<PushedOption>) -> Self {
         let form = options.form.unwrap_or(Form::Exclude);
         let mut lists = Lists::of(plan, form, Form::Include, Gateways::LeftToClient);
         if lists.exclude_half_of_v4() {
             // `redirect-gateway def1` is a route to each half: one that is excluded must not be among them.
             lists = lists.in_halves();
         }
-        let options = pushed_options(plan, form, &lists);
+        let mut options = pushed_options(plan, form, &lists);
+        options.extend(more);
         let measures = measures(lists.all());
         let messages = messages(&options);
         let what = format!(

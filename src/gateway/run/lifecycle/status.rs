@@ -1,5 +1,6 @@
 //! The state of a running gateway, as it is told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Gateway;
@@ -11,6 +12,8 @@ use crate::gateway::report::status::{
     FlowsStatus, LateStatus, MediaStatus, QualityStatus, RejectionStatus, RuleStatus, Status,
     VerdictStatus,
 };
+use crate::packet::Traffic;
+use crate::verdict::{Action, Reason};
 
 impl<D: Divert> Gateway<D> {
     /// Answers requests to the metrics endpoint.
@@ -41,15 +44,9 @@ impl<D: Divert> Gateway<D> {
 
     /// Collects the state of the gateway, with every rule of all policies so far, idle ones included.
     pub(super) async fn status(&self) -> Status {
-        self.count_passed(self.divert.passed());
         let summary = self.divert.plan().summary();
         let present = self.netlink.interfaces().await.unwrap_or_default();
-        let mut verdicts = self.workers.verdicts();
-        for (reason, action, traffic) in self.passed.read() {
-            if traffic.packets > 0 {
-                *verdicts.entry((reason, action)).or_default() += traffic;
-            }
-        }
+        let verdicts = self.verdicts();
         let rules = self.published.rule_totals().into_iter();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -98,6 +95,18 @@ impl<D: Divert> Gateway<D> {
                 .as_ref()
                 .map(|dns| DnsStatus::new(dns, &self.queries)),
         }
+    }
+
+    /// The traffic so far by its verdicts, those by which the kernel has forwarded it included.
+    pub(super) fn verdicts(&self) -> BTreeMap<(Reason, Action), Traffic> {
+        self.count_passed(self.divert.passed());
+        let mut verdicts = self.workers.verdicts();
+        for (reason, action, traffic) in self.passed.read() {
+            if traffic.packets > 0 {
+                *verdicts.entry((reason, action)).or_default() += traffic;
+            }
+        }
+        verdicts
     }
 
     /// `None` under a policy that blocks by ports alone.

@@ -36,22 +36,22 @@ fn hairpins_inside(process: &Path) -> Option<Finding> {
         .split(|byte| *byte == 0)
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect();
+    let pid = process.file_name()?.to_string_lossy();
     let place = if words.iter().any(|word| word == "--client-to-client") {
         "its command line".to_owned()
     } else {
-        let configs = config_files(&words, process);
-        let set = |config: &&PathBuf| {
-            read_config(config).is_some_and(|text| sets_client_to_client(&text))
-        };
-        configs
-            .iter()
-            .find(set)?
-            .display()
-            .to_string()
-            .escape_debug()
-            .to_string()
+        match place_in(config_files(&words, process)) {
+            Ok(place) => place?,
+            Err(unread) => {
+                return Some(Finding::host_warning(
+                    format!(
+                        "{unread} of OpenVPN (process {pid}) cannot be read: whether it forwards between clients itself is not known"
+                    ),
+                    "look for client-to-client in it; `offramp run POLICY --dry-run` as root can read it",
+                ));
+            }
+        }
     };
-    let pid = process.file_name()?.to_string_lossy();
     Some(Finding::host_warning(
         format!(
             "OpenVPN (process {pid}) forwards between clients itself: hairpin media never leaves it, and no filter sees it"
@@ -61,6 +61,37 @@ fn hairpins_inside(process: &Path) -> Option<Finding> {
         ),
     ))
 }
+
+/// The file among `configs`, and those that they include (`config FILE`), that sets client-to-client; the first that cannot be
+/// read as an error.
+fn place_in(mut configs: Vec<PathBuf>) -> Result<Option<String>, String> {
+    let shown = |path: &Path| path.display().to_string().escape_debug().to_string();
+    let mut at = 0;
+    while let Some(path) = configs.get(at).cloned() {
+        let text = read_config(&path).ok_or_else(|| shown(&path))?;
+        if sets_client_to_client(&text) {
+            return Ok(Some(shown(&path)));
+        }
+        // Beside the process's own folder, to which every path was joined.
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        for included in includes(&text).map(|file| folder.join(file)) {
+            if configs.len() < MAX_CONFIGS && !configs.contains(&included) {
+                configs.push(included);
+            }
+        }
+        at += 1;
+    }
+    Ok(None)
+}
+
+/// The files that a configuration includes.
+fn includes(config: &str) -> impl Iterator<Item = &str> {
+    let words = config.lines().map(|line| line.split_whitespace());
+    words.filter_map(|mut words| words.next().filter(|it| *it == "config").and(words.next()))
+}
+
+/// Files of one daemon that are read.
+const MAX_CONFIGS: usize = 16;
 
 /// Reads a configuration, up to [`MAX_CONFIG`] bytes; never blocks.
 fn read_config(path: &Path) -> Option<String> {
@@ -105,6 +136,23 @@ mod tests {
         assert!(!sets_client_to_client(
             "# client-to-client\n;client-to-client\n"
         ));
+    }
+
+    #[test]
+    fn an_included_file_is_read_and_one_that_cannot_be_is_named() {
+        let folder = std::env::temp_dir().join(format!("offramp-{}-openvpn", std::process::id()));
+        fs::create_dir_all(&folder).expect("a temporary folder");
+        let main = folder.join("server.conf");
+        fs::write(&main, "dev tun\nconfig more.conf\nconfig server.conf\n").expect("a file");
+        let found = || place_in(vec![main.clone()]);
+        let missing = found().expect_err("there is no more.conf");
+        assert!(missing.ends_with("more.conf"), "{missing}");
+        fs::write(folder.join("more.conf"), "client-to-client\n").expect("a file");
+        let place = found().expect("both are read").expect("it is set");
+        assert!(place.ends_with("more.conf"), "{place}");
+        fs::write(folder.join("more.conf"), "# client-to-client\n").expect("a file");
+        assert_eq!(found(), Ok(None));
+        fs::remove_dir_all(&folder).expect("it was made above");
     }
 
     #[test]
