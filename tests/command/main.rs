@@ -14,3 +14,4 @@ mod observe;
 mod render;
 mod replay;
 mod verify;
+mod verify_against;

@@ -32,6 +32,14 @@ impl Pushed {
     }
 }
 
+/// As [`read_prefix`], but host bits are masked.
+pub(super) fn read_masked_prefix(line: usize, text: &str) -> Result<IpNet, ReadError> {
+    match text.parse::<IpNet>() {
+        Ok(net) => Ok(net.trunc()),
+        Err(_) => read_prefix(line, text),
+    }
+}
+
 /// Reads `A/LENGTH`, `A/MASK` or an address alone; host bits are an error, as programs differ in what they make of them.
 pub(super) fn read_prefix(line: usize, text: &str) -> Result<IpNet, ReadError> {
     let wrong = || ReadError::new(line, format!("`{}` is not a prefix", shorten(text)));
