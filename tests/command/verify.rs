@@ -246,7 +246,10 @@ fn files_of_others_are_held_against_the_policy() {
     let ended = offramp(&["verify", "config/contoso.toml", "--against", &conf]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     let said = &ended.stdout;
-    assert!(said.contains("NOT-READ") && said.contains("offramp.rpz"), "{said}");
+    assert!(
+        said.contains("NOT-READ") && said.contains("offramp.rpz"),
+        "{said}"
+    );
     let zone = offramp(&["render", "rpz", "config/contoso.toml"]).success();
     folder.write("offramp.rpz", zone.replace("167.55.49.34", "10.1.0.10"));
     let ended = offramp(&[

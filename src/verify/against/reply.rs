@@ -124,6 +124,8 @@ fn hidden(name: &DnsName, ask: &dyn Fn(Asked) -> Reply) -> Option<Finding> {
         Reply::NoData | Reply::NxDomain | Reply::Unknown => None,
         Reply::Addresses(list) if list.iter().all(IpAddr::is_unspecified) => None,
         Reply::Addresses(list) => Some(format!("it resolves to {}", words(&list))),
+        // RFC 2782: the root stands for no service.
+        Reply::Targets(list) if list.iter().all(|it| *it == DnsName::ROOT) => None,
         Reply::Targets(list) => Some(format!("it leads to {}", words(&list))),
         Reply::Other => Some("it has records of the name".to_owned()),
         Reply::NoAnswer => {

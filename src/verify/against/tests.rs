@@ -247,9 +247,12 @@ const BESIDE: [(&str, &str); 5] = [
     ),
     (
         "/var/lib/bind/srv",
-        "@ IN SOA ns root 1 2 3 4 5\n@ 60 IN SRV 0 0 443 sip.contoso.com.\n",
+        "@ IN SOA ns root 1 2 3 4 5\n  NS localhost.\n@ 60 IN SRV 0 0 443 sip.contoso.com.\n",
     ),
-    ("/var/lib/bind/empty", "@ IN SOA ns root 1 2 3 4 5\n"),
+    (
+        "/var/lib/bind/empty",
+        "@ IN SOA ns root 1 2 3 4 5\n  NS localhost.\n",
+    ),
     (
         "hidden",
         "zone \"lyncdiscoverinternal.contoso.com\" { type primary; file \"empty\"; };\n\
@@ -259,7 +262,7 @@ const BESIDE: [(&str, &str); 5] = [
     ),
     (
         "/var/lib/bind/contoso",
-        "@ IN SOA ns root 1 2 3 4 5\nsip A 10.1.0.10\n",
+        "@ IN SOA ns root 1 2 3 4 5\n  NS localhost.\nsip A 10.1.0.10\n",
     ),
 ];
 
@@ -291,7 +294,7 @@ fn the_zones_of_a_view_for_the_clients_are_what_counts() {
 #[test]
 fn a_whole_zone_of_its_own_hides_what_it_does_not_list() {
     let conf = "zone \"contoso.com\" { type primary; file \"contoso\"; };";
-    let zone = "$ORIGIN com.\ncontoso SOA ns root 1 2 3 4 5\n$ORIGIN contoso.com.\nsip A 167.55.49.32\n\
+    let zone = "$ORIGIN com.\ncontoso SOA ns root 1 2 3 4 5\n NS localhost.\n$ORIGIN contoso.com.\nsip A 167.55.49.32\n\
                 _sip._tls SRV 0 0 443 sip\n";
     assert_eq!(
         found_beside(Existing::Bind, conf, &[("contoso", zone)]),
@@ -330,7 +333,7 @@ fn a_policy_zone_of_bind_has_the_last_word() {
         "zone \"offramp.rpz\" {",
         "zone \"sip.contoso.com\" { type primary; file \"sip\"; };\n    zone \"offramp.rpz\" {",
     );
-    let sip = "@ SOA ns root 1 2 3 4 5\n@ A 10.1.0.10\n";
+    let sip = "@ SOA ns root 1 2 3 4 5\n@ NS localhost.\n@ A 10.1.0.10\n";
     let beside = [("offramp.rpz", &*policy_zone), ("sip", sip)];
     assert_eq!(found_beside(Existing::Bind, &own, &beside), [""; 0]);
 }

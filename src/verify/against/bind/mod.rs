@@ -18,7 +18,7 @@ use super::files::{Loader, Place};
 use super::reply::{Answers, Asked, Reply};
 use super::rpz::{Decision, Override, PolicyZone};
 use super::words::{self, Bearing};
-use super::zone::{Found, Zone, ZoneFile};
+use super::zone::{Checks, Found, Zone, ZoneFile};
 use crate::address::PrefixSet;
 use crate::message::shorten;
 use crate::name::DnsName;
@@ -50,6 +50,7 @@ struct ZoneStatement {
     place: Place,
     kind: Kind,
     queriers: Option<PrefixSet>,
+    checks: Checks,
 }
 
 #[derive(Clone)]
@@ -168,7 +169,7 @@ impl<'b> Builder<'b> {
                         "no view above it has the zone",
                     ),
                 }
-            } else if let Some(zone) = self.zone(name, statement) {
+            } else if let Some(zone) = self.zone(name, statement, block) {
                 zones.insert(name, zone);
             }
         }
@@ -193,7 +194,12 @@ impl<'b> Builder<'b> {
         })
     }
 
-    fn zone(&self, origin: DnsName, statement: &'b Statement) -> Option<ZoneStatement> {
+    fn zone(
+        &self,
+        origin: DnsName,
+        statement: &'b Statement,
+        block: &[Statement],
+    ) -> Option<ZoneStatement> {
         let file = statement.last_value("file");
         let kind = match statement.last_value("type").unwrap_or_default() {
             // The policy of forwarding does not replace zones, and hints are about the root servers.
@@ -239,7 +245,26 @@ impl<'b> Builder<'b> {
             queriers: statement
                 .last("allow-query")
                 .map(|list| self.acls.set(&list.block)),
+            checks: self.checks(statement, block),
         })
+    }
+
+    /// Names of hosts are checked unless `check-names` of the zone, or that of primary zones, is `warn` or `ignore`.
+    fn checks(&self, zone: &Statement, block: &[Statement]) -> Checks {
+        let when = |word: Option<&str>| match word {
+            None | Some("fail") => Checks::ZoneAndNames,
+            Some(_) => Checks::Zone,
+        };
+        if let Some(own) = zone.last_value("check-names") {
+            return when(Some(own));
+        }
+        let of_primary = |it: &&Statement| {
+            it.is("check-names") && matches!(it.value(), Some("primary" | "master"))
+        };
+        let options = self.options.iter().flat_map(|it| &it.block);
+        let global = options.filter(of_primary).last();
+        let general = block.iter().filter(of_primary).last().or(global);
+        when(general.and_then(|it| it.words.get(2)).map(String::as_str))
     }
 
     fn override_of(&self, zone: &Statement) -> Result<Override, ReadError> {
@@ -307,7 +332,7 @@ impl Bind<'_> {
                 .note(&statement.place, &format!("zone \"{name}\""), why);
         };
         match &statement.kind {
-            Kind::Primary(file) => file.get(self.loader),
+            Kind::Primary(file) => file.get(self.loader, statement.checks),
             Kind::Elsewhere => None,
             Kind::Unread(why) => {
                 note(why);

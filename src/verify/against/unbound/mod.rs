@@ -18,7 +18,7 @@ use super::files::{Loader, Place, folder_of};
 use super::reply::{Answers, Asked, Reply};
 use super::rpz::{Decision, Override, PolicyZone};
 use super::words::{self, Bearing};
-use super::zone::{Found, ZoneFile, read_record};
+use super::zone::{Checks, Found, ZoneFile, read_record};
 use crate::address::PrefixSet;
 use crate::name::DnsName;
 use local::{Local, LocalZones, ZoneType};
@@ -333,7 +333,7 @@ impl Unbound<'_> {
 
     fn zone(&self, authority: &Authority) -> Option<Rc<super::zone::Zone>> {
         match &authority.source {
-            Some(source) => source.get(self.loader),
+            Some(source) => source.get(self.loader, Checks::None),
             None => {
                 let word = format!("zone \"{}\"", authority.origin);
                 let why = "it has no file, and its records come from another server";

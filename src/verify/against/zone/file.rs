@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use super::{Source, Zone, read};
+use super::{Checks, Source, Zone, read};
 use crate::name::DnsName;
 use crate::verify::against::files::{Loader, Place};
 
@@ -37,8 +37,8 @@ impl ZoneFile {
         })
     }
 
-    /// Returns the zone; if it cannot be read, the reason is noted.
-    pub(in super::super) fn get(&self, loader: &Loader<'_>) -> Option<Rc<Zone>> {
+    /// Returns the zone; if it cannot be read, or a server would not load it, the reason is noted.
+    pub(in super::super) fn get(&self, loader: &Loader<'_>, checks: Checks) -> Option<Rc<Zone>> {
         let load = || {
             let note = |why: &str| {
                 loader.note(&self.place, &format!("zone \"{}\"", self.origin), why);
@@ -54,7 +54,12 @@ impl ZoneFile {
             if zone.is_none() {
                 note("its file has no start of authority for it");
             }
-            zone.map(Rc::new)
+            let zone = zone?;
+            if let Some(defect) = zone.defect(checks) {
+                note(&defect);
+                return None;
+            }
+            Some(Rc::new(zone))
         };
         self.zone.get_or_init(load).clone()
     }

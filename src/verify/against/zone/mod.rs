@@ -22,6 +22,16 @@ pub(super) struct Zone {
     exists: HashSet<DnsName>,
 }
 
+/// What a server checks before it loads a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checks {
+    None,
+    /// Name servers and aliases.
+    Zone,
+    /// These, and the names of hosts.
+    ZoneAndNames,
+}
+
 /// The records of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Node {
@@ -30,10 +40,15 @@ pub(super) struct Node {
     pub(super) alias: Option<DnsName>,
     /// DNAME: names below lead to names below another one.
     pub(super) subtree_alias: Option<DnsName>,
-    pub(super) is_delegated: bool,
+    /// Targets of NS records.
+    pub(super) servers: Vec<DnsName>,
     pub(super) has_https: bool,
     /// True if it has records of any type.
     has_records: bool,
+    /// True if it has records that may not stand beside an alias.
+    has_others: bool,
+    /// Number of aliases.
+    aliases: usize,
 }
 
 /// A record that matters to clients.
@@ -43,10 +58,12 @@ pub(super) enum Data {
     Target(DnsName),
     Alias(DnsName),
     SubtreeAlias(DnsName),
-    Delegation,
+    Delegation(DnsName),
     Https,
     /// Of another type.
     Other,
+    /// Of a type that may stand beside an alias: signatures, and what they are made with.
+    Signature,
 }
 
 /// What a zone has for a name.
@@ -63,14 +80,16 @@ pub(super) enum Found {
 impl Node {
     pub(super) fn add(&mut self, data: Data) {
         self.has_records = true;
+        self.has_others |= !matches!(data, Data::Alias(_) | Data::Signature);
+        self.aliases += usize::from(matches!(data, Data::Alias(_)));
         match data {
             Data::Address(address) => self.addresses.push(address),
             Data::Target(target) => self.targets.push(target),
             Data::Alias(name) => self.alias = Some(name),
             Data::SubtreeAlias(name) => self.subtree_alias = Some(name),
-            Data::Delegation => self.is_delegated = true,
+            Data::Delegation(server) => self.servers.push(server),
             Data::Https => self.has_https = true,
-            Data::Other => {}
+            Data::Other | Data::Signature => {}
         }
     }
 
@@ -128,6 +147,48 @@ impl Zone {
         }
     }
 
+    /// Returns why a server refuses to load the zone; then it answers for none of its names.
+    pub(super) fn defect(&self, checks: Checks) -> Option<String> {
+        if checks == Checks::None {
+            return None;
+        }
+        let apex = self.nodes.get(&self.origin);
+        let servers = apex.map_or(&[][..], |it| &it.servers);
+        if servers.is_empty() {
+            return Some("the zone has no NS record, so the server does not load it".to_owned());
+        }
+        let mut inside = servers.iter().filter(|it| it.is_below(&self.origin));
+        let without = inside.find(|it| {
+            let has = |asked| match self.lookup(it, asked) {
+                Found::Reply(reply) => matches!(reply, Reply::Addresses(_)),
+                Found::Alias(_) => false,
+                Found::Delegated => true,
+            };
+            !has(Asked::A) && !has(Asked::Aaaa)
+        });
+        if let Some(server) = without {
+            return Some(format!(
+                "its name server {server} has no address, so the server does not load it"
+            ));
+        }
+        let is_wrong = |node: &Node| node.aliases > 1 || (node.aliases == 1 && node.has_others);
+        if let Some((name, _)) = self.nodes.iter().find(|(_, node)| is_wrong(node)) {
+            return Some(format!(
+                "{name} has a CNAME and other data, so the server does not load the zone"
+            ));
+        }
+        let is_odd =
+            |(name, node): &(&DnsName, &Node)| !node.addresses.is_empty() && !is_host(name);
+        let (name, _) = self
+            .nodes
+            .iter()
+            .find(is_odd)
+            .filter(|_| checks == Checks::ZoneAndNames)?;
+        Some(format!(
+            "{name} has an address and is no name of a host, so the server does not load the zone"
+        ))
+    }
+
     /// Returns the names that have records.
     pub(super) fn owners(&self) -> impl Iterator<Item = &DnsName> {
         self.nodes.keys()
@@ -159,7 +220,7 @@ impl Zone {
             let Some(node) = self.nodes.get(here) else {
                 continue;
             };
-            if here != &self.origin && node.is_delegated {
+            if here != &self.origin && !node.servers.is_empty() {
                 return Some(Found::Delegated);
             }
             if let (Some(target), true) = (node.subtree_alias, here != name) {
@@ -181,6 +242,23 @@ impl Zone {
         let wildcard = self.nodes.get(&child(b"*", encloser)?)?;
         Some(wildcard.answer(asked))
     }
+}
+
+/// Returns `true` for a name that BIND takes for that of a host (`check-names`): letters, digits and `-`, or a wildcard.
+fn is_host(name: &DnsName) -> bool {
+    let is_label = |label: &[u8]| {
+        let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        is_end(label.first())
+            && is_end(label.last())
+            && label
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+    };
+    let mut labels = name.labels().enumerate();
+    // Active Directory registers addresses below these.
+    let is_directory =
+        name.labels().next() == Some(b"gc") && name.labels().nth(1) == Some(b"_msdcs");
+    is_directory || labels.all(|(at, label)| is_label(label) || (at == 0 && label == b"*"))
 }
 
 /// Returns the name `label` below another one.

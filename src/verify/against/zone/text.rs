@@ -212,7 +212,7 @@ pub(in super::super) fn read_record(
         ("SRV", [_, _, _, target]) => Data::Target(named(target)?),
         ("CNAME", [target]) => Data::Alias(named(target)?),
         ("DNAME", [target]) => Data::SubtreeAlias(named(target)?),
-        ("NS", [_]) => Data::Delegation,
+        ("NS", [server]) => Data::Delegation(named(server)?),
         ("HTTPS", [_, ..]) => Data::Https,
         ("A" | "AAAA" | "SRV" | "CNAME" | "DNAME" | "NS" | "HTTPS", _) => {
             return Err(wrong("the data of the record is incomplete or too long"));
@@ -221,6 +221,7 @@ pub(in super::super) fn read_record(
         ("TYPE1" | "TYPE28" | "TYPE33" | "TYPE5" | "TYPE39" | "TYPE2" | "TYPE65", _) => {
             return Err(wrong("data in hexadecimal digits"));
         }
+        ("RRSIG" | "NSEC" | "SIG" | "NXT" | "KEY", _) => Data::Signature,
         (kind, _) if !is_type(kind) => return Err(wrong("no such type")),
         _ => Data::Other,
     };
