@@ -14,6 +14,8 @@ pub struct Pushed {
     pub includes: Vec<IpNet>,
     /// Prefixes that do not, unless a more specific one says otherwise.
     pub excludes: Vec<IpNet>,
+    /// Entries that are for some ports or protocols alone, each with its line: they are not compared.
+    pub left_out: Vec<(usize, String)>,
 }
 
 impl Pushed {

@@ -254,7 +254,7 @@ const BESIDE: [(&str, &str); 5] = [
         "@ IN SOA ns root 1 2 3 4 5\n  NS localhost.\n",
     ),
     (
-        "hidden",
+        "/var/lib/bind/hidden",
         "zone \"lyncdiscoverinternal.contoso.com\" { type primary; file \"empty\"; };\n\
          zone \"sipinternal.contoso.com\" { type primary; file \"empty\"; };\n\
          zone \"_sipinternaltls._tcp.contoso.com\" { type primary; file \"empty\"; };\n\

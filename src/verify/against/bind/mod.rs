@@ -18,7 +18,7 @@ use super::files::{Loader, Place};
 use super::reply::{Answers, Asked, Reply};
 use super::rpz::{Decision, Override, PolicyZone};
 use super::words::{self, Bearing};
-use super::zone::{Checks, Found, Zone, ZoneFile};
+use super::zone::{Checks, Found, Wildcards, Zone, ZoneFile};
 use crate::address::PrefixSet;
 use crate::message::shorten;
 use crate::name::DnsName;
@@ -373,7 +373,7 @@ impl Bind<'_> {
             let Some(zone) = self.load(origin, statement) else {
                 return Reply::Unknown;
             };
-            match zone.lookup(&name, asked) {
+            match zone.lookup(&name, asked, Wildcards::OfEncloser) {
                 Found::Reply(Reply::NxDomain) if view.redirects => return Reply::Unknown,
                 Found::Reply(reply) => return reply,
                 Found::Delegated => return Reply::Elsewhere,

@@ -108,9 +108,6 @@ impl LocalZones {
 
     /// Adds a zone; a later type replaces an earlier one.
     pub(super) fn zone(&mut self, name: DnsName, kind: ZoneType) {
-        if kind == ZoneType::NoDefault {
-            return;
-        }
         let zone = LocalZone {
             kind,
             overrides: Vec::new(),
@@ -129,13 +126,27 @@ impl LocalZones {
         self.data.push((name, data));
     }
 
-    /// Puts the data into the zones: names without one get a transparent zone of their own.
-    pub(super) fn finish(&mut self) {
-        for (name, data) in std::mem::take(&mut self.data) {
-            let origin = self.nearest(&name).unwrap_or_else(|| {
-                self.zone(name, ZoneType::Transparent);
-                name
-            });
+    /// Puts the data into the zones. Names without one get a transparent zone together, that of the nearest name above all
+    /// of them.
+    ///
+    /// `defaults` are the zones that unbound has unless they are configured.
+    pub(super) fn finish(&mut self, defaults: &[&str]) {
+        for name in defaults.iter().filter_map(|it| it.parse::<DnsName>().ok()) {
+            if !self.zones.contains_key(&name) {
+                self.zone(name, ZoneType::Static);
+            }
+        }
+        self.zones.retain(|_, it| it.kind != ZoneType::NoDefault);
+        let data = std::mem::take(&mut self.data);
+        let without = data.iter().map(|(name, _)| *name);
+        let without = without.filter(|name| self.nearest(name).is_none());
+        if let Some(common) = without.reduce(|one, other| common(&one, &other)) {
+            self.zone(common, ZoneType::Transparent);
+        }
+        for (name, data) in data {
+            let Some(origin) = self.nearest(&name) else {
+                continue;
+            };
             let Some(zone) = self.zones.get_mut(&origin) else {
                 continue;
             };
@@ -225,11 +236,12 @@ impl LocalZones {
                 Asked::Aaaa => reply(Reply::Addresses(vec![IpAddr::from([0_u8; 16])])),
                 Asked::Srv | Asked::Https => reply(Reply::NoData),
             },
-            ZoneType::Transparent => match node {
+            // Outside of views, `noview` is transparent.
+            ZoneType::Transparent | ZoneType::NoView => match node {
                 Some(node) if !node.is_empty() => reply(Reply::NoData),
                 Some(_) | None => Local::Pass,
             },
-            ZoneType::BlockA | ZoneType::NoView | ZoneType::NoDefault => Local::Pass,
+            ZoneType::BlockA | ZoneType::NoDefault => Local::Pass,
         }
     }
 
@@ -238,4 +250,14 @@ impl LocalZones {
         let zones = self.zones.values();
         zones.flat_map(|zone| zone.overrides.iter().map(|(net, _)| *net))
     }
+}
+
+/// Zones that unbound has unless they are configured (unbound.conf(5), `local-zone`), without those of addresses.
+pub(super) const DEFAULTS: &[&str] = &["localhost", "test", "invalid", "onion", "home.arpa"];
+
+/// Returns the nearest name above both, or either of them if it is above the other.
+fn common(one: &DnsName, other: &DnsName) -> DnsName {
+    let mut above = std::iter::successors(Some(*one), DnsName::parent);
+    let has_both = |it: &DnsName| it == other || other.is_below(it);
+    above.find(has_both).unwrap_or(DnsName::ROOT)
 }

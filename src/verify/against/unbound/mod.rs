@@ -18,10 +18,10 @@ use super::files::{Loader, Place, folder_of};
 use super::reply::{Answers, Asked, Reply};
 use super::rpz::{Decision, Override, PolicyZone};
 use super::words::{self, Bearing};
-use super::zone::{Checks, Found, ZoneFile, read_record};
+use super::zone::{Checks, Found, Wildcards, ZoneFile, read_record};
 use crate::address::PrefixSet;
 use crate::name::DnsName;
-use local::{Local, LocalZones, ZoneType};
+use local::{DEFAULTS, Local, LocalZones, ZoneType};
 use syntax::{Attribute, Reader, SECTIONS};
 
 /// A name server, by its files.
@@ -50,6 +50,8 @@ struct Authority {
     source: Option<Rc<ZoneFile>>,
     origin: DnsName,
     place: Place,
+    /// True if clients are answered from it, and not by way of recursion alone.
+    is_downstream: bool,
     is_used: bool,
 }
 
@@ -143,7 +145,10 @@ impl<'l> Builder<'l> {
                         _ => self.local(attribute, &mut view.local),
                     }
                 }
-                view.local.finish();
+                if !view.local.is_empty() {
+                    let defaults = if view.is_first { &[] } else { DEFAULTS };
+                    view.local.finish(defaults);
+                }
                 self.server.views.push(view);
             }
             "auth-zone" => {
@@ -245,6 +250,7 @@ impl<'l> Builder<'l> {
             source,
             origin,
             place: begin.place.clone(),
+            is_downstream: is_yes("for-downstream"),
             is_used: is_yes("for-downstream") || is_yes("for-upstream"),
         })
     }
@@ -279,7 +285,7 @@ impl<'l> Builder<'l> {
     }
 
     fn finish(mut self) -> Unbound<'l> {
-        self.server.local.finish();
+        self.server.local.finish(DEFAULTS);
         for (attribute, name, clients, kind) in std::mem::take(&mut self.overrides) {
             if !self.server.local.override_zone(name, clients, kind) {
                 self.note(&attribute, "there is no such local zone");
@@ -361,7 +367,15 @@ impl Answers for Unbound<'_> {
                         let nearest = covering.max_by_key(|it| it.origin.wire().len());
                         match nearest.filter(|it| it.is_used) {
                             Some(authority) => match self.zone(authority) {
-                                Some(zone) => zone.lookup(&name, asked),
+                                Some(zone) => {
+                                    match zone.lookup(&name, asked, Wildcards::AcrossEmpty) {
+                                        // Clients get a referral, which has no records for them.
+                                        Found::Delegated if authority.is_downstream => {
+                                            return Reply::NoData;
+                                        }
+                                        found => found,
+                                    }
+                                }
                                 None => return Reply::Unknown,
                             },
                             None => return Reply::Elsewhere,

@@ -32,6 +32,15 @@ pub(super) enum Checks {
     ZoneAndNames,
 }
 
+/// The wildcards that apply to a name without records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wildcards {
+    /// That of the closest encloser, which may have no records (RFC 4592 §3.3.1).
+    OfEncloser,
+    /// The first one above, up to a name with records, as in unbound.
+    AcrossEmpty,
+}
+
 /// The records of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Node {
@@ -159,7 +168,7 @@ impl Zone {
         }
         let mut inside = servers.iter().filter(|it| it.is_below(&self.origin));
         let without = inside.find(|it| {
-            let has = |asked| match self.lookup(it, asked) {
+            let has = |asked| match self.lookup(it, asked, Wildcards::OfEncloser) {
                 Found::Reply(reply) => matches!(reply, Reply::Addresses(_)),
                 Found::Alias(_) => false,
                 Found::Delegated => true,
@@ -200,18 +209,19 @@ impl Zone {
     }
 
     /// Returns what the zone has for a name in it.
-    pub(super) fn lookup(&self, name: &DnsName, asked: Asked) -> Found {
-        self.search(name, asked)
+    pub(super) fn lookup(&self, name: &DnsName, asked: Asked, wildcards: Wildcards) -> Found {
+        self.search(name, asked, wildcards)
             .unwrap_or(Found::Reply(Reply::NxDomain))
     }
 
     /// As [`Zone::lookup`]; `None` for a name that neither has records nor is covered by a wildcard.
     pub(super) fn policy(&self, name: &DnsName, asked: Asked) -> Option<Found> {
         let has_records = self.nodes.contains_key(name) || !self.exists.contains(name);
-        has_records.then(|| self.search(name, asked)).flatten()
+        let search = || self.search(name, asked, Wildcards::OfEncloser);
+        has_records.then(search).flatten()
     }
 
-    fn search(&self, name: &DnsName, asked: Asked) -> Option<Found> {
+    fn search(&self, name: &DnsName, asked: Asked, wildcards: Wildcards) -> Option<Found> {
         let mut path: Vec<DnsName> = std::iter::successors(Some(*name), DnsName::parent)
             .take_while(|it| *it == self.origin || it.is_below(&self.origin))
             .collect();
@@ -237,9 +247,18 @@ impl Zone {
         if self.exists.contains(name) {
             return Some(Found::Reply(Reply::NoData));
         }
-        // RFC 4592 §3.3.1: only the wildcard of the closest encloser counts.
-        let encloser = path.iter().rev().find(|it| self.exists.contains(it))?;
-        let wildcard = self.nodes.get(&child(b"*", encloser)?)?;
+        let wildcard_of = |above: &DnsName| self.nodes.get(&child(b"*", above)?);
+        let mut above = path.iter().rev();
+        let wildcard = match wildcards {
+            Wildcards::OfEncloser => wildcard_of(above.find(|it| self.exists.contains(it))?)?,
+            Wildcards::AcrossEmpty => above
+                .take_while(|it| *it == name || !self.nodes.contains_key(it))
+                .find_map(wildcard_of)
+                .or_else(|| {
+                    let mut above = path.iter().rev();
+                    wildcard_of(above.find(|it| self.nodes.contains_key(it))?)
+                })?,
+        };
         Some(wildcard.answer(asked))
     }
 }
