@@ -253,12 +253,10 @@ pub(crate) fn read_option(line: usize, option: &str, pushed: &mut Pushed) -> Res
                 Some(_) | None => pushed.includes.push(net),
             }
         }
-        ["route-ipv6", prefix, ref rest @ ..] => {
+        ["route-ipv6", prefix, ..] => {
             let net = read_prefix(line, prefix)?;
-            // OpenVPN 2 refuses `net_gateway` here, and installs no route at all.
-            if rest.first() != Some(&"net_gateway") {
-                pushed.includes.push(net);
-            }
+            // OpenVPN 2.6 takes no keyword for the gateway here: it complains, and routes into the tunnel.
+            pushed.includes.push(net);
         }
         _ => {}
     }

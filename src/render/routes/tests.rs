@@ -184,8 +184,8 @@ fn openvpn_reads_the_flags_and_the_defaults_of_its_options() {
         ("route 10.0.0.1", "10.0.0.1/32", ""),
         ("route 10.0.0.1 default net_gateway", "", "10.0.0.1/32"),
         ("route 10.0.0.0 255.0.0.0 vpn_gateway", "10.0.0.0/8", ""),
-        // OpenVPN 2 refuses it, and there is no such route.
-        ("route-ipv6 2001:db8::/32 net_gateway", "", ""),
+        // OpenVPN 2.6 complains of the keyword, and routes into the tunnel.
+        ("route-ipv6 2001:db8::/32 net_gateway", "2001:db8::/32", ""),
     ] {
         let read = pushed(&openvpn::TARGET, &format!("push \"{option}\"\n"));
         assert_eq!(read, (includes.to_owned(), excludes.to_owned()), "{option}");

@@ -269,6 +269,9 @@ fn tunnel(label: &str, server: &[Opt], own: &[Opt], loader: &Loader<'_>) -> Opti
     for (place, text) in &pushes {
         push(&mut tunnel, &mut pushed, place, text, loader);
     }
+    // Of two routes for one prefix the metric or the order decides, which clients handle differently.
+    let includes = pushed.includes.clone();
+    pushed.excludes.retain(|it| !includes.contains(it));
     tunnel.set = pushed.tunnel();
     Some(tunnel)
 }
