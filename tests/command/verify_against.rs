@@ -93,8 +93,11 @@ fn judge(case: &Path) -> Result<(), String> {
         .filter_map(|(code, _)| CODES.into_iter().find(|it| *it == code))
         .collect();
     let expected = text("expected.txt");
-    let head = expected.split([':', ',']).next().unwrap_or_default();
-    let words: BTreeSet<&str> = head.split_whitespace().collect();
+    let head = expected.split(':').next().unwrap_or_default();
+    let words: BTreeSet<&str> = head
+        .split_whitespace()
+        .map(|it| it.trim_end_matches(','))
+        .collect();
     let wanted: BTreeSet<&str> = CODES.into_iter().filter(|it| words.contains(it)).collect();
     let agrees = ["agree", "\"filter", "No finding"];
     let is_refusal = ended.code == Some(1) && expected.contains("or a refusal");

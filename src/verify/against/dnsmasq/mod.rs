@@ -396,11 +396,10 @@ impl Rule {
 
 impl Answers for Dnsmasq {
     fn ask(&self, _: IpAddr, name: &DnsName, asked: Asked) -> Reply {
-        let own = self.own(name, asked).or_else(|| {
-            let target = self.target(name)?;
-            self.own(&target, asked)
-        });
-        own.unwrap_or_else(|| self.by_rules(name, asked))
+        // The alias is answered alone where its target has no such record, and clients ask for that.
+        let name = self.target(name).unwrap_or(*name);
+        self.own(&name, asked)
+            .unwrap_or_else(|| self.by_rules(&name, asked))
     }
 
     /// dnsmasq answers all clients alike.

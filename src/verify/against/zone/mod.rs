@@ -90,7 +90,9 @@ impl Node {
     pub(super) fn add(&mut self, data: Data) {
         self.has_records = true;
         self.has_others |= !matches!(data, Data::Alias(_) | Data::Signature);
-        self.aliases += usize::from(matches!(data, Data::Alias(_)));
+        // The same record twice is one.
+        let is_other = |name: &DnsName| self.alias.is_none_or(|it| it != *name);
+        self.aliases += usize::from(matches!(&data, Data::Alias(name) if is_other(name)));
         match data {
             Data::Address(address) => self.addresses.push(address),
             Data::Target(target) => self.targets.push(target),
