@@ -397,9 +397,18 @@ impl Rule {
 impl Answers for Dnsmasq {
     fn ask(&self, _: IpAddr, name: &DnsName, asked: Asked) -> Reply {
         // The alias is answered alone where its target has no such record, and clients ask for that.
-        let name = self.target(name).unwrap_or(*name);
-        self.own(&name, asked)
-            .unwrap_or_else(|| self.by_rules(&name, asked))
+        let answer = |name: &DnsName| {
+            let own = self.own(name, asked);
+            own.unwrap_or_else(|| self.by_rules(name, asked))
+        };
+        if let Some(target) = self.target(name) {
+            return answer(&target);
+        }
+        // An alias to a name that dnsmasq does not know is left out, but not always: what clients could get counts.
+        match (answer(name), self.alias(name)) {
+            (Reply::NoData | Reply::NxDomain, Some(target)) => answer(target),
+            (reply, _) => reply,
+        }
     }
 
     /// dnsmasq answers all clients alike.

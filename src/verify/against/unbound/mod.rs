@@ -353,7 +353,13 @@ impl Unbound<'_> {
 impl Answers for Unbound<'_> {
     fn ask(&self, client: IpAddr, name: &DnsName, asked: Asked) -> Reply {
         let mut name = *name;
+        let mut asked_for = Vec::new();
         for _ in 0..MAX_ALIASES {
+            // Aliases in a circle lead to no record.
+            if asked_for.contains(&name) {
+                return Reply::NoData;
+            }
+            asked_for.push(name);
             let found = match self.local(client, &name, asked) {
                 Local::Found(found) => found,
                 Local::None | Local::Pass => match self.policy(&name, asked) {
