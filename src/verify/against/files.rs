@@ -73,7 +73,7 @@ impl<'f> Loader<'f> {
             unread.insert(Unread {
                 file: place.file.clone(),
                 line: place.line,
-                word: shorten(word).to_string(),
+                word: shorten(word),
                 why: why.into(),
             });
         }

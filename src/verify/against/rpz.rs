@@ -11,6 +11,10 @@ use super::zone::{Found, Zone, child, replaced};
 use crate::name::DnsName;
 
 /// What a policy zone makes of a query.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a value lives for one question, and names are not allocated"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
     /// Nothing: later zones are asked.

@@ -137,7 +137,13 @@ impl<'b> Builder<'b> {
         others: &HashMap<String, HashMap<DnsName, ZoneStatement>>,
     ) -> Result<View, ReadError> {
         let all = |word: &'static str| block.iter().filter(move |it| it.is(word));
-        let own = |word: &'static str| if is_global { None } else { all(word).last() };
+        let own = |word: &'static str| {
+            if is_global {
+                None
+            } else {
+                all(word).next_back()
+            }
+        };
         let option = |word: &'static str| own(word).or_else(|| self.option(word));
         let everyone = || PrefixSet::all_v4().union(&PrefixSet::all_v6());
         let mut clients =
@@ -261,9 +267,9 @@ impl<'b> Builder<'b> {
         let of_primary = |it: &&Statement| {
             it.is("check-names") && matches!(it.value(), Some("primary" | "master"))
         };
-        let options = self.options.iter().flat_map(|it| &it.block);
-        let global = options.filter(of_primary).last();
-        let general = block.iter().filter(of_primary).last().or(global);
+        let mut options = self.options.iter().flat_map(|it| &it.block);
+        let global = options.rfind(of_primary);
+        let general = block.iter().rfind(of_primary).or(global);
         when(general.and_then(|it| it.words.get(2)).map(String::as_str))
     }
 

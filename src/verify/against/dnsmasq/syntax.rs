@@ -86,17 +86,15 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let is_read = |name: &&String| {
-            let is_taken = taken.is_empty()
-                || taken
-                    .iter()
-                    .any(|end| end.len() > 1 && name.ends_with(&end[1..]) || *end == "*");
-            is_taken
-                && !left_out.iter().any(|end| name.ends_with(end))
-                && !name.starts_with('.')
-                && !name.ends_with('~')
-                && !(name.starts_with('#') && name.ends_with('#'))
+        let is_taken = |name: &str| {
+            let mut ends = taken.iter().map(|end| &end[1..]);
+            taken.is_empty() || ends.any(|end| name.ends_with(end))
         };
+        let is_left_out = |name: &str| {
+            let is_backup = name.ends_with('~') || (name.starts_with('#') && name.ends_with('#'));
+            is_backup || name.starts_with('.') || left_out.iter().any(|end| name.ends_with(end))
+        };
+        let is_read = |name: &&String| is_taken(name) && !is_left_out(name);
         let files = names.iter().filter(is_read);
         Some(files.map(|name| format!("{folder}/{name}")).collect())
     }

@@ -92,6 +92,10 @@ pub(super) struct LocalZones {
 }
 
 /// What local zones make of a query.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a value lives for one question, and names are not allocated"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Local {
     /// No zone has the name.

@@ -76,6 +76,10 @@ pub(super) enum Data {
 }
 
 /// What a zone has for a name.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a value lives for one question, and names are not allocated"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     /// An answer.

@@ -91,7 +91,7 @@ impl Reader<'_> {
                     self.record(owner, record)?;
                 }
             }
-            ("", [record @ ..]) if entry.is_continued => {
+            ("", record) if entry.is_continued => {
                 let owner = self
                     .owner
                     .ok_or_else(|| (entry.first().to_owned(), "it has no owner".to_owned()))?;
