@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::error::{CliError, warn};
 use super::input::{compile, print_diagnostics, read_policy, refused};
+use crate::files::regular;
 use crate::filter::Generation;
-use crate::gateway::host::feeds;
 use crate::gateway::run::live::{self, LiveOptions, Vantage};
 use crate::plan::{RoutePlan, Zones};
 use crate::policy::{Code, Policy, Severity};
-use crate::verify::against::{Existing, audit};
+use crate::verify::against::{Files, Named, Subject, audit, text_of};
 use crate::verify::{Finding, FindingCode, verify};
 
 /// Verify that filter, routes and names agree: nothing leaks, and nothing that clients need is cut off
@@ -27,6 +27,7 @@ use crate::verify::{Finding, FindingCode, verify};
 Examples:
   offramp verify config/contoso.toml
   offramp verify config/contoso.toml --against /etc/openvpn/server.conf /etc/unbound/unbound.conf
+  offramp verify site.toml --against copy/etc/bind/named.conf --root copy
   offramp verify /etc/offramp/policy.toml --live gateway
   offramp verify site.toml --live client --resolver 172.16.1.1
   offramp verify --codes
@@ -40,6 +41,9 @@ pub(super) struct Options {
     /// and response policy zones
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "codes")]
     against: Vec<PathBuf>,
+    /// With --against: look up absolute paths in these files below this folder, the root of a copied tree
+    #[arg(long, value_name = "DIR", requires = "against")]
+    root: Option<PathBuf>,
     /// Check this host, too: how names resolve, which routes the kernel has, and on the gateway whether it drops
     /// probes. Sends DNS queries and, with a TTL of 1, those probes; changes nothing
     #[arg(long, value_name = "WHERE", conflicts_with = "codes")]
@@ -93,9 +97,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let zones = Zones::of(&policy);
     let compiled = compile(path, policy, Generation(1))?;
     let mut findings = verify(&compiled, &plan, &zones, &read);
-    for file in &options.against {
-        findings.extend(against(compiled.policy(), &plan, &zones, file)?);
-    }
+    findings.extend(against(compiled.policy(), &plan, &zones, options)?);
     if let Some(live) = options.live {
         let options = LiveOptions {
             vantage: match live {
@@ -138,28 +140,56 @@ fn against(
     policy: &Policy,
     plan: &RoutePlan,
     zones: &Zones,
-    file: &Path,
+    options: &Options,
 ) -> Result<Vec<Finding>, CliError> {
-    let failed = |error: String| CliError::Failed(format!("{}: {error}", file.display()));
-    let bytes = feeds::read(file).map_err(|error| failed(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".to_owned()))?;
-    let existing = Existing::detect(&text).ok_or_else(|| failed(UNKNOWN_FILE.to_owned()))?;
-    let name = file.display().to_string();
-    let read_beside = |folder: Option<&str>, path: &str| {
-        let folder = folder
-            .map(Path::new)
-            .or(file.parent())
-            .unwrap_or(Path::new(""));
-        let path = folder.join(path);
-        let shown = path.display();
-        let bytes = feeds::read(&path).map_err(|error| format!("{shown}: {error}"))?;
-        String::from_utf8(bytes).map_err(|_| format!("{shown}: it is not UTF-8"))
+    if options.against.is_empty() {
+        return Ok(Vec::new());
+    }
+    let files = Disk;
+    let mut named = Vec::new();
+    for path in &options.against {
+        let path = path.display().to_string();
+        let bytes = files.read(&path);
+        let bytes = bytes.map_err(|error| CliError::Failed(format!("{path}: {error}")))?;
+        let text = text_of(&bytes);
+        named.push(Named { path, text });
+    }
+    let subject = Subject {
+        policy,
+        plan,
+        zones,
     };
-    let found = audit(policy, plan, zones, existing, &name, &text, &read_beside);
-    found.map_err(|error| failed(error.to_string()))
+    let root = options.root.as_ref();
+    let root = root.map_or_else(String::new, |it| it.display().to_string());
+    let found = audit(&subject, &named, &files, &root);
+    found.map_err(|error| CliError::Failed(error.to_string()))
 }
 
-const UNKNOWN_FILE: &str = "not a configuration of OpenVPN, ocserv, WireGuard, unbound, BIND or dnsmasq, nor a response policy zone";
+/// Files of this host.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let bytes = regular::read(Path::new(path), MAX_FILE + 1);
+        let bytes = bytes.map_err(|error| error.to_string())?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(format!("it is larger than {} MiB", MAX_FILE >> 20));
+        }
+        Ok(bytes)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, String> {
+        let entries = std::fs::read_dir(folder).map_err(|error| error.to_string())?;
+        let mut names: Vec<String> = entries
+            .filter_map(|it| it.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// Bytes of a file: zones of a million records are smaller.
+const MAX_FILE: u64 = 16 << 20;
 
 fn list_codes(json: bool) -> Result<(), CliError> {
     if json {

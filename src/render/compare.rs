@@ -85,6 +85,15 @@ pub fn compare<'a>(
     }
 }
 
+/// Returns the entries of a file of routes that are for some ports or protocols alone, each with its line: [`compare`] leaves
+/// them out.
+pub fn left_out(target: &'static Target, text: &str) -> Vec<(usize, String)> {
+    match target.read {
+        Read::Routes(read) => read(text).map(|it| it.left_out).unwrap_or_default(),
+        Read::Names(_) | Read::Lines { .. } | Read::No => Vec::new(),
+    }
+}
+
 /// How a file that sends `tunnel` into the tunnel differs from `plan`, in the families that `target` can say.
 pub fn difference(target: &Target, plan: &RoutePlan, tunnel: &PrefixSet) -> Option<PlanDifference> {
     if target.families.has_v6() {

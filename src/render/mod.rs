@@ -35,7 +35,7 @@ use std::net::Ipv4Addr;
 use thiserror::Error;
 
 pub use budget::{Limit, Measure, Measures};
-pub use compare::{CompareError, Difference, LineDifference, compare, difference};
+pub use compare::{CompareError, Difference, LineDifference, compare, difference, left_out};
 pub use read::ReadError;
 pub(crate) use read::code_lines;
 pub use routes::Pushed;

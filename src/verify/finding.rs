@@ -26,13 +26,15 @@ pub enum FindingCode {
     Stale,
     /// More than media is blocked.
     Collateral,
+    /// A file in use says something about routes or names that was not understood.
+    NotRead,
     /// The host hinders the gateway.
     Host,
 }
 
 impl FindingCode {
     /// Every code that `offramp verify` reports.
-    pub const OF_VERIFY: [Self; 8] = [
+    pub const OF_VERIFY: [Self; 9] = [
         Self::Blackhole,
         Self::Leak,
         Self::Hairpin,
@@ -41,6 +43,7 @@ impl FindingCode {
         Self::Parity,
         Self::Stale,
         Self::Collateral,
+        Self::NotRead,
     ];
 
     /// Returns its stable name.
@@ -54,6 +57,7 @@ impl FindingCode {
             Self::Parity => "PARITY",
             Self::Stale => "STALE",
             Self::Collateral => "COLLATERAL",
+            Self::NotRead => "NOT-READ",
             Self::Host => "HOST",
         }
     }
@@ -69,6 +73,7 @@ impl FindingCode {
             Self::Parity => "IPv4 and IPv6 differ",
             Self::Stale => "public prefixes are out of date",
             Self::Collateral => "more than media is cut off",
+            Self::NotRead => "a file in use says something that was not understood",
             Self::Host => "the host hinders the gateway",
         }
     }

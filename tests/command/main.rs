@@ -15,3 +15,4 @@ mod observe;
 mod render;
 mod replay;
 mod verify;
+mod verify_against;

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::Loaded;
 use crate::address::PrefixSet;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, warn};
 use crate::gateway::host::feeds;
 use crate::plan::PlanDifference;
-use crate::render::{CompareError, Difference, Kind, LineDifference, Target, compare};
+use crate::render::{CompareError, Difference, Kind, LineDifference, Target, compare, left_out};
+use crate::verify::against::text_of;
 
 pub(super) fn run(
     target: &'static Target,
@@ -20,13 +21,19 @@ pub(super) fn run(
 ) -> Result<ExitCode, CliError> {
     let failed = |error: String| CliError::Failed(format!("{}: {error}", file.display()));
     let bytes = feeds::read(file).map_err(|error| failed(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".to_owned()))?;
+    let text = text_of(&bytes);
     let difference = compare(target, loaded.source(), &loaded.choices, &text);
     let difference = difference.map_err(|error| match error {
         CompareError::Render(error) => CliError::Refused(error.to_string()),
         CompareError::Read(error) => failed(error.to_string()),
         CompareError::NotRead { .. } => CliError::Usage(error.to_string()),
     })?;
+    for (line, entry) in left_out(target, &text) {
+        warn(&format!(
+            "{}:{line}: `{entry}` is for some ports or protocols alone, and is left out",
+            file.display()
+        ));
+    }
     if json {
         let mut value = as_json(target.kind(), difference.as_ref());
         value["file"] = json!(file.display().to_string());

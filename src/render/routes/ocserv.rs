@@ -123,6 +123,14 @@ fn write_line(text: &mut String, key: &str, line: &Line) {
     };
 }
 
+/// Reads the value of `route` or `no-route`.
+pub(crate) fn read_route(line: usize, value: &str) -> Result<Vec<IpNet>, ReadError> {
+    match value {
+        "default" => Ok([false, true].map(Pushed::everything).to_vec()),
+        prefix => Ok(vec![read_prefix(line, prefix)?]),
+    }
+}
+
 pub(crate) fn read(text: &str) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();
     for (number, line) in code_lines(text, &['#']) {
@@ -131,13 +139,8 @@ pub(crate) fn read(text: &str) -> Result<Pushed, ReadError> {
         };
         let value = value.trim();
         match key.trim() {
-            "route" if value == "default" => {
-                pushed
-                    .includes
-                    .extend([false, true].map(Pushed::everything));
-            }
-            "route" => pushed.includes.push(read_prefix(number, value)?),
-            "no-route" => pushed.excludes.push(read_prefix(number, value)?),
+            "route" => pushed.includes.extend(read_route(number, value)?),
+            "no-route" => pushed.excludes.extend(read_route(number, value)?),
             _ => {}
         }
     }

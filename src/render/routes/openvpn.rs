@@ -6,7 +6,7 @@
 //! `route remote_host ... net_gateway`.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
@@ -241,7 +241,7 @@ pub(crate) fn read(text: &str) -> Result<Pushed, ReadError> {
     Ok(pushed)
 }
 
-pub(super) fn read_option(line: usize, option: &str, pushed: &mut Pushed) -> Result<(), ReadError> {
+pub(crate) fn read_option(line: usize, option: &str, pushed: &mut Pushed) -> Result<(), ReadError> {
     let words: Vec<&str> = option.split_whitespace().collect();
     match words[..] {
         ["redirect-gateway", ref flags @ ..] => {
@@ -253,10 +253,10 @@ pub(super) fn read_option(line: usize, option: &str, pushed: &mut Pushed) -> Res
                 }
             }
             if flags.contains(&"ipv6") {
-                // What OpenVPN makes of it: 2000::/3, in pieces.
-                let global =
-                    Ipv6Net::new_assert(std::net::Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
-                pushed.includes.push(IpNet::V6(global));
+                pushed.includes.extend(EVERYTHING_V6.map(|(first, length)| {
+                    let first = Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0);
+                    IpNet::V6(Ipv6Net::new_assert(first, length))
+                }));
             }
         }
         ["route", "remote_host", ..] => {}
@@ -279,14 +279,15 @@ pub(super) fn read_option(line: usize, option: &str, pushed: &mut Pushed) -> Res
                 Some(_) | None => pushed.includes.push(net),
             }
         }
-        ["route-ipv6", prefix, ref rest @ ..] => {
+        ["route-ipv6", prefix, ..] => {
             let net = read_prefix(line, prefix)?;
-            match rest.first() {
-                Some(&"net_gateway") => pushed.excludes.push(net),
-                Some(_) | None => pushed.includes.push(net),
-            }
+            // OpenVPN 2.6 takes no keyword for the gateway here: it complains, and routes into the tunnel.
+            pushed.includes.push(net);
         }
         _ => {}
     }
     Ok(())
 }
+
+/// The routes of OpenVPN 2.6 for `redirect-gateway ipv6`: begin and length.
+const EVERYTHING_V6: [(u16, u8); 4] = [(0, 3), (0x2000, 4), (0x3000, 4), (0xfc00, 7)];

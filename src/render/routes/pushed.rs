@@ -14,6 +14,8 @@ pub struct Pushed {
     pub includes: Vec<IpNet>,
     /// Prefixes that do not, unless a more specific one says otherwise.
     pub excludes: Vec<IpNet>,
+    /// Entries that are for some ports or protocols alone, each with its line: they are not compared.
+    pub left_out: Vec<(usize, String)>,
 }
 
 impl Pushed {
@@ -29,6 +31,14 @@ impl Pushed {
         } else {
             IpNet::V4(Ipv4Net::default())
         }
+    }
+}
+
+/// As [`read_prefix`], but host bits are masked.
+pub(super) fn read_masked_prefix(line: usize, text: &str) -> Result<IpNet, ReadError> {
+    match text.parse::<IpNet>() {
+        Ok(net) => Ok(net.trunc()),
+        Err(_) => read_prefix(line, text),
     }
 }
 

@@ -4,10 +4,11 @@
 //! its policies: the gateway needs no hole.
 
 use super::lists::{Gateways, Line, Lists, head, measures};
-use super::pushed::{Pushed, read_list};
+use super::pushed::{Pushed, read_prefix};
 use crate::plan::RoutePlan;
 use crate::render::{
     Families, Form, Limit, Measure, Options, Read, ReadError, RenderError, Rendered, Target, Write,
+    code_lines,
 };
 
 /// strongSwan's swanctl.conf, inside a child section.
@@ -56,8 +57,21 @@ pub(super) fn joined(lines: &[Line]) -> String {
 }
 
 fn read(text: &str) -> Result<Pushed, ReadError> {
-    Ok(Pushed {
-        includes: read_list(text, "local_ts")?.unwrap_or_default(),
-        excludes: Vec::new(),
-    })
+    let mut pushed = Pushed::default();
+    for (number, line) in code_lines(text, &['#']) {
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
+        if key.trim() != "local_ts" {
+            continue;
+        }
+        for selector in value.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+            if selector.contains('[') {
+                pushed.left_out.push((number, selector.to_owned()));
+            } else {
+                pushed.includes.push(read_prefix(number, selector)?);
+            }
+        }
+    }
+    Ok(pushed)
 }

@@ -69,5 +69,6 @@ fn read(text: &str) -> Result<Pushed, ReadError> {
     Ok(Pushed {
         includes: includes.unwrap_or_else(|| vec![Pushed::everything(false)]),
         excludes: read_list(text, "split-exclude")?.unwrap_or_default(),
+        ..Pushed::default()
     })
 }

@@ -176,11 +176,16 @@ fn openvpn_reads_the_flags_and_the_defaults_of_its_options() {
     for (option, includes, excludes) in [
         ("redirect-gateway def1", "0.0.0.0/1, 128.0.0.0/1", ""),
         ("redirect-gateway", "0.0.0.0/0", ""),
-        ("redirect-gateway def1 !ipv4 ipv6", "2000::/3", ""),
+        (
+            "redirect-gateway def1 !ipv4 ipv6",
+            "::/3, 2000::/4, 3000::/4, fc00::/7",
+            "",
+        ),
         ("route 10.0.0.1", "10.0.0.1/32", ""),
         ("route 10.0.0.1 default net_gateway", "", "10.0.0.1/32"),
         ("route 10.0.0.0 255.0.0.0 vpn_gateway", "10.0.0.0/8", ""),
-        ("route-ipv6 2001:db8::/32 net_gateway", "", "2001:db8::/32"),
+        // OpenVPN 2.6 complains of the keyword, and routes into the tunnel.
+        ("route-ipv6 2001:db8::/32 net_gateway", "2001:db8::/32", ""),
     ] {
         let read = pushed(&openvpn::TARGET, &format!("push \"{option}\"\n"));
         assert_eq!(read, (includes.to_owned(), excludes.to_owned()), "{option}");

@@ -5,8 +5,10 @@
 
 use std::fmt::Write as _;
 
+use ipnet::IpNet;
+
 use super::lists::{Gateways, Lists, head, measures};
-use super::pushed::{Pushed, read_prefix};
+use super::pushed::{Pushed, read_masked_prefix};
 use crate::plan::RoutePlan;
 use crate::policy::TunnelMode;
 use crate::render::{
@@ -71,16 +73,22 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
 /// Prefixes on a line: the key may stand several times.
 const PER_LINE: usize = 8;
 
+/// Reads the value of `AllowedIPs`; host bits are masked, as `wg` does.
+pub(crate) fn read_allowed(line: usize, value: &str) -> Result<Vec<IpNet>, ReadError> {
+    let prefixes = value.split(',').map(str::trim);
+    let prefixes = prefixes.filter(|prefix| !prefix.is_empty());
+    prefixes
+        .map(|prefix| read_masked_prefix(line, prefix))
+        .collect()
+}
+
 pub(crate) fn read(text: &str) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();
     for (number, line) in code_lines(text, &['#']) {
         if let Some((key, value)) = line.split_once('=')
             && key.trim().eq_ignore_ascii_case("AllowedIPs")
         {
-            let prefixes = value.split(',').map(str::trim);
-            for prefix in prefixes.filter(|prefix| !prefix.is_empty()) {
-                pushed.includes.push(read_prefix(number, prefix)?);
-            }
+            pushed.includes.extend(read_allowed(number, value)?);
         }
     }
     Ok(pushed)

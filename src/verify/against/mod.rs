@@ -2,25 +2,34 @@
 //!
 //! ```text
 //!  server.conf, ocserv.conf, wg0.conf ──▶ what enters the tunnel, who answers DNS ─┐
-//!  unbound.conf, named.conf, RPZ, …  ───▶ what names resolve to ───────────────────┴─▶ Finding
+//!  unbound.conf, named.conf, RPZ, …  ───▶ what the server answers to a client ─────┴─▶ Finding
 //!                                              against RoutePlan and Zones
 //! ```
 //!
-//! This module only reads: the readers of [`render`](crate::render), and small ones for names, take the relevant parts
-//! of a file and skip the rest. Addresses and answers are compared, never lines.
+//! A configuration is a set of files: those that a file names are read where its program finds them, and files of one kind
+//! that are named together are one configuration. Addresses and answers are compared, never lines. A directive that has an
+//! effect on routes or names and is not understood is a finding, `NOT-READ`: nothing that depends on it counts as right.
 
 mod bind;
+mod dnsmasq;
+mod files;
 mod names;
+mod reply;
+mod routes;
+mod rpz;
+mod unbound;
+mod words;
+mod zone;
 
-use std::net::IpAddr;
+use thiserror::Error;
 
-use crate::address::PrefixSet;
-use crate::plan::{RoutePlan, SourceKind, Zones};
+pub use files::{Files, text_of};
+use files::{Loader, Unread};
+
+use crate::plan::{RoutePlan, Zones};
 use crate::policy::Policy;
+use crate::render::code_lines;
 use crate::verify::{Finding, FindingCode, Part};
-
-use crate::render::routes::{ocserv, openvpn, wireguard};
-use crate::render::{ReadError, code_lines};
 
 /// The kinds of files that can be audited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,27 +60,35 @@ impl Existing {
                 words.iter().any(|word| key.eq_ignore_ascii_case(word))
             })
         };
-        let begins =
-            |words: &[&str]| lines().any(|line| words.iter().any(|word| line.starts_with(word)));
-        if begins(&["local-zone:", "local-data:"]) {
+        let first_is = |words: &[&str]| {
+            lines().any(|line| {
+                let first = line.split([' ', '\t', '{']).next().unwrap_or_default();
+                words.contains(&first.trim_start_matches("--"))
+            })
+        };
+        // dnsmasq allows spaces around `=`; the value begins with a domain.
+        let domain_is = |words: &[&str]| {
+            lines().any(|line| {
+                let (key, value) = line.split_once('=').unwrap_or_default();
+                words.contains(&key.trim()) && value.trim_start().starts_with('/')
+            })
+        };
+        let has_zone = lines().any(|line| line.split_whitespace().any(|word| word == "SOA"));
+        if first_is(UNBOUND_KEYS) {
             Some(Self::Unbound)
-        } else if begins(&["zone \"", "view \"", "options {", "include \"", "acl "]) {
+        } else if has_braces(text) && first_is(BIND_STATEMENTS)
+            || first_is(&["include"]) && text.contains(';')
+        {
             Some(Self::Bind)
-        } else if begins(&[
-            "local=/",
-            "address=/",
-            "host-record=",
-            "srv-host=",
-            "server=/",
-        ]) {
+        } else if domain_is(&["local", "address", "server"]) || key_is(DNSMASQ_KEYS) {
             Some(Self::Dnsmasq)
         } else if key_is(&["AllowedIPs"]) {
             Some(Self::WireGuard)
-        } else if begins(&["push ", "push\t", "client-to-client", "server "]) {
+        } else if !has_zone && first_is(OPENVPN_OPTIONS) {
             Some(Self::OpenVpn)
-        } else if key_is(&["route", "no-route", "ipv4-network"]) {
+        } else if key_is(OCSERV_KEYS) {
             Some(Self::Ocserv)
-        } else if lines().any(|line| line.split_whitespace().any(|word| word == "SOA")) {
+        } else if has_zone {
             Some(Self::ResponsePolicyZone)
         } else {
             None
@@ -92,179 +109,215 @@ impl Existing {
     }
 }
 
-/// Reads a file that another file names. Arguments: the folder that the path is relative to, if the other file sets
-/// one, and the path.
-pub type Reader<'r> = &'r dyn Fn(Option<&str>, &str) -> Result<String, String>;
+/// Keywords of unbound that begin a line.
+const UNBOUND_KEYS: &[&str] = &[
+    "local-zone:",
+    "local-data:",
+    "include-toplevel:",
+    "include:",
+    "server:",
+    "view:",
+    "forward-zone:",
+    "stub-zone:",
+    "auth-zone:",
+    "rpz:",
+    "access-control-view:",
+    "local-zone-override:",
+];
 
-/// Returns the conflicts between a policy and `text`, a file called `name`. `read_file` reads other files that it
-/// names.
+/// Statements of BIND, which have blocks.
+const BIND_STATEMENTS: &[&str] = &[
+    "zone", "view", "options", "acl", "logging", "controls", "key",
+];
+
+/// Keys that dnsmasq alone has.
+const DNSMASQ_KEYS: &[&str] = &[
+    "host-record",
+    "srv-host",
+    "cname",
+    "conf-dir",
+    "conf-file",
+    "addn-hosts",
+    "hostsdir",
+    "servers-file",
+    "resolv-file",
+    "listen-address",
+    "cache-size",
+];
+
+/// Options that a server of OpenVPN has, or the file of a client on it.
+const OPENVPN_OPTIONS: &[&str] = &[
+    "push",
+    "push-reset",
+    "push-remove",
+    "client-to-client",
+    "server",
+    "server-ipv6",
+    "client-config-dir",
+    "ifconfig-push",
+    "ifconfig-ipv6-push",
+    "iroute",
+];
+
+/// Keys of ocserv.
+const OCSERV_KEYS: &[&str] = &[
+    "route",
+    "no-route",
+    "ipv4-network",
+    "ipv6-network",
+    "split-dns",
+    "tunnel-all-dns",
+    "config-per-group",
+    "config-per-user",
+];
+
+fn has_braces(text: &str) -> bool {
+    text.contains('{') && text.contains(';')
+}
+
+/// A file to compare, by the path that the operator names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its path.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A policy, and what follows from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'s> {
+    /// The policy.
+    pub policy: &'s Policy,
+    /// Its routes.
+    pub plan: &'s RoutePlan,
+    /// Its names.
+    pub zones: &'s Zones,
+}
+
+/// The reason why files cannot be compared.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{file}: {message}")]
+pub struct AuditError {
+    /// The files.
+    pub file: String,
+    /// The problem.
+    pub message: String,
+}
+
+/// Returns the conflicts between a policy and files in use. Files that they name are read by `files`, absolute paths below
+/// `root`.
 ///
 /// # Errors
-/// [`ReadError`] at the first route or record that cannot be parsed.
+/// [`AuditError`] for a file of no known kind, one that its program would not read, and for more files or records than a
+/// configuration has.
 pub fn audit(
-    policy: &Policy,
-    plan: &RoutePlan,
-    zones: &Zones,
-    existing: Existing,
-    name: &str,
-    text: &str,
-    read_file: Reader<'_>,
-) -> Result<Vec<Finding>, ReadError> {
-    let read = match existing {
-        Existing::OpenVpn => openvpn::read,
-        Existing::Ocserv => ocserv::read,
-        Existing::WireGuard => wireguard::read,
-        Existing::Unbound | Existing::Bind | Existing::ResponsePolicyZone | Existing::Dnsmasq => {
-            return names::audit(policy, zones, existing, name, text, read_file);
-        }
+    subject: &Subject<'_>,
+    named: &[Named],
+    files: &dyn Files,
+    root: &str,
+) -> Result<Vec<Finding>, AuditError> {
+    let kinds: Vec<Option<Existing>> = named.iter().map(|it| Existing::detect(&it.text)).collect();
+    let of = |existing: Existing| {
+        let pairs = named.iter().zip(&kinds);
+        let of_kind = pairs.filter(move |(_, kind)| **kind == Some(existing));
+        of_kind.map(|(it, _)| it).collect::<Vec<&Named>>()
     };
-    let tunnel = read(text)?.tunnel();
     let mut found = Vec::new();
-    routes(plan, &tunnel, name, &mut found);
-    dns(policy, existing, name, text, &mut found);
-    if existing == Existing::OpenVpn {
-        client_to_client(name, text, &mut found);
+    // Files of these may name files of the others.
+    let mut referred: Vec<String> = Vec::new();
+    for existing in [
+        Existing::OpenVpn,
+        Existing::Ocserv,
+        Existing::WireGuard,
+        Existing::Bind,
+        Existing::Unbound,
+        Existing::Dnsmasq,
+        Existing::ResponsePolicyZone,
+    ] {
+        let all = of(existing);
+        let all: Vec<&Named> = all
+            .into_iter()
+            .filter(|it| !referred.contains(&it.path))
+            .collect();
+        if all.is_empty() {
+            continue;
+        }
+        let loader = Loader::new(files, root);
+        found.extend(match existing {
+            Existing::OpenVpn | Existing::Ocserv | Existing::WireGuard => {
+                routes::audit(subject, existing, &all, &loader)?
+            }
+            Existing::Bind
+            | Existing::Unbound
+            | Existing::Dnsmasq
+            | Existing::ResponsePolicyZone => {
+                let roots = roots(subject, existing, &all, files, root)?;
+                names::audit(subject, existing, &roots, &loader)?
+            }
+        });
+        if let Some(message) = loader.exceeded() {
+            let file = all[0].path.clone();
+            return Err(AuditError { file, message });
+        }
+        found.extend(loader.unread().iter().map(not_read));
+        let others = named.iter().filter(|it| loader.names(&it.path));
+        referred.extend(others.map(|it| it.path.clone()));
+    }
+    for (it, kind) in named.iter().zip(&kinds) {
+        if kind.is_none() && !referred.contains(&it.path) {
+            return Err(AuditError {
+                file: it.path.clone(),
+                message: UNKNOWN_FILE.to_owned(),
+            });
+        }
     }
     Ok(found)
 }
 
-fn set(plan: &RoutePlan, counts: impl Fn(&SourceKind) -> bool) -> PrefixSet {
-    let sources = plan.sources.iter().filter(|it| counts(&it.kind));
-    sources.map(|it| it.prefix).collect()
-}
+const UNKNOWN_FILE: &str = "not a configuration of OpenVPN, ocserv, WireGuard, unbound, BIND or dnsmasq, nor a response policy zone";
 
-fn routes(plan: &RoutePlan, tunnel: &PrefixSet, name: &str, found: &mut Vec<Finding>) {
-    for source in plan.sources.iter().filter(|it| it.kind.is_public()) {
-        let inside = PrefixSet::from_iter([source.prefix])
-            .intersect(tunnel)
-            .intersect(&plan.families)
-            .subtract(&plan.tunnel);
-        if inside.is_empty() {
-            continue;
+/// Returns the files that none of the others includes, each with its path and text.
+fn roots(
+    subject: &Subject<'_>,
+    existing: Existing,
+    all: &[&Named],
+    files: &dyn Files,
+    root: &str,
+) -> Result<Vec<(String, String)>, AuditError> {
+    let pair = |it: &Named| (it.path.clone(), it.text.clone());
+    if let [one] = all {
+        return Ok(vec![pair(one)]);
+    }
+    let mut roots = Vec::new();
+    for it in all {
+        let mut is_included = false;
+        for other in all.iter().filter(|other| other.path != it.path) {
+            let loader = Loader::new(files, root);
+            names::audit(subject, existing, &[pair(other)], &loader)?;
+            is_included |= loader.names(&it.path);
         }
-        let what = format!("{name} leads \"{}\" into the tunnel: {inside}", source.kind);
-        found.push(
-            Finding::error(FindingCode::Leak, what)
-                .at(source.line)
-                .because(Part::File, "what it pushes covers these addresses")
-                .because(Part::Routes, "the policy keeps them outside")
-                .remedy("`offramp render` writes what it should push"),
-        );
-    }
-    let dns = set(plan, |kind| {
-        matches!(kind, SourceKind::DnsServer | SourceKind::PinPointDns)
-    });
-    // A tunnel's own subnet is routed by its interface, whether or not it is pushed.
-    let clients = set(plan, |kind| *kind == SourceKind::Clients);
-    let missing = plan
-        .tunnel
-        .subtract(tunnel)
-        .subtract(&plan.gateways)
-        .subtract(&clients);
-    let no_dns = missing.intersect(&dns);
-    if !no_dns.is_empty() {
-        let what = format!("{name} leaves the DNS server outside the tunnel: {no_dns}");
-        found.push(
-            Finding::error(FindingCode::Blackhole, what)
-                .because(Part::File, "nothing that it pushes has this address")
-                .because(Part::Names, "clients ask it, and get no answer")
-                .remedy("push a route to it"),
-        );
-    }
-    let missing = missing.subtract(&dns);
-    let no_v6 = !tunnel.has_v6() && !tunnel.is_empty() && missing.has_v6();
-    if no_v6 {
-        let what = format!("{name} pushes no IPv6: {}", missing.only_v6());
-        found.push(
-            Finding::warning(FindingCode::Parity, what)
-                .because(Part::File, "its routes are IPv4")
-                .because(Part::Routes, "the policy has clients and offices with IPv6")
-                .remedy("push the IPv6 prefixes, too, or take IPv6 out of the policy"),
-        );
-    }
-    let missing = if no_v6 { missing.only_v4() } else { missing };
-    if !missing.is_empty() {
-        let what = format!("{name} leaves corporate addresses outside the tunnel: {missing}");
-        found.push(
-            Finding::warning(FindingCode::Collateral, what)
-                .because(Part::File, "nothing that it pushes has these addresses")
-                .because(Part::Routes, "by the policy they enter the tunnel")
-                .remedy("push them, or narrow corporate.subnets to what is reached by VPN"),
-        );
-    }
-}
-
-/// Checks the DNS servers that the file gives to clients, if the policy has a pin-point server.
-fn dns(policy: &Policy, existing: Existing, name: &str, text: &str, found: &mut Vec<Finding>) {
-    let listens = |address: IpAddr| {
-        let mut own = policy.dns.listen.iter().map(|it| it.value.ip());
-        own.any(|it| it == address || it.is_unspecified())
-    };
-    if policy.dns.listen.is_empty() {
-        return;
-    }
-    for (line, text) in code_lines(text, &['#', ';']) {
-        let given: Vec<IpAddr> = match existing {
-            Existing::OpenVpn => {
-                let words: Vec<&str> = text
-                    .split([' ', '\t', '"', '\''])
-                    .filter(|it| !it.is_empty())
-                    .collect();
-                match words[..] {
-                    ["push", "dhcp-option", "DNS" | "DNS6", address] => {
-                        address.parse().into_iter().collect()
-                    }
-                    _ => Vec::new(),
-                }
-            }
-            Existing::Ocserv | Existing::WireGuard => match text.split_once('=') {
-                Some((key, value)) if key.trim().eq_ignore_ascii_case("dns") => value
-                    .split(',')
-                    .filter_map(|it| it.trim().parse().ok())
-                    .collect(),
-                Some(_) | None => Vec::new(),
-            },
-            Existing::Unbound
-            | Existing::Bind
-            | Existing::ResponsePolicyZone
-            | Existing::Dnsmasq => Vec::new(),
-        };
-        for address in given.into_iter().filter(|address| !listens(*address)) {
-            let what = format!(
-                "{name}:{line} gives clients the DNS server {address}, which pins and hides nothing"
-            );
-            let own = policy.dns.listen.first();
-            found.push(
-                Finding::error(FindingCode::InternalRegistration, what)
-                    .at(own.map_or(0, |it| it.line))
-                    .because(
-                        Part::File,
-                        "clients ask this server for the names of Lync, and find the internal ones",
-                    )
-                    .because(Part::Names, "the policy's pin-point server is another")
-                    .remedy(
-                        own.map_or_else(String::new, |it| format!("give {} alone", it.value.ip())),
-                    ),
-            );
+        if !is_included {
+            roots.push(pair(it));
         }
     }
+    Ok(roots)
 }
 
-/// Reports OpenVPN's internal forwarding between clients, which no filter on the host sees.
-fn client_to_client(name: &str, text: &str, found: &mut Vec<Finding>) {
-    for (line, text) in code_lines(text, &['#', ';']) {
-        if text == "client-to-client" {
-            let what = format!(
-                "{name}:{line} has client-to-client: OpenVPN forwards between its clients itself"
-            );
-            found.push(
-                Finding::error(FindingCode::Hairpin, what)
-                    .because(Part::File, "packets between clients never leave the daemon")
-                    .because(Part::Filter, "so no rule sees media between them")
-                    .remedy("take client-to-client out: the host forwards between clients, and the filter judges it"),
-            );
-        }
-    }
+/// Returns the finding of a directive that was not understood.
+fn not_read(unread: &Unread) -> Finding {
+    let Unread {
+        file,
+        line,
+        word,
+        why,
+    } = unread;
+    Finding::warning(
+        FindingCode::NotRead,
+        format!("{file}:{line}: `{word}` is not read"),
+    )
+    .because(Part::File, why.clone())
+    .remedy("check by hand what clients get by it: nothing that depends on it counts as right")
 }
 
 #[cfg(test)]

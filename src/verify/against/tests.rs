@@ -30,24 +30,55 @@ fn found(existing: Existing, text: &str) -> Vec<String> {
     found_beside(existing, text, &[])
 }
 
+/// The files of a host, by their paths.
+struct Beside<'b>(&'b [(&'b str, &'b str)]);
+
+impl Files for Beside<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let known = self.0.iter().find(|(name, _)| *name == path);
+        known
+            .map(|(_, text)| text.as_bytes().to_vec())
+            .ok_or(format!("there is no {path}"))
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, String> {
+        let names = self.0.iter().filter_map(|(path, _)| {
+            let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
+            (above == folder).then(|| name.to_owned())
+        });
+        let names: Vec<String> = names.collect();
+        if names.is_empty() {
+            return Err(format!("there is no {folder}"));
+        }
+        Ok(names)
+    }
+}
+
 /// Returns the findings of a file that names other files, which are `beside` it.
 fn found_beside(existing: Existing, text: &str, beside: &[(&str, &str)]) -> Vec<String> {
     assert_eq!(Existing::detect(text), Some(existing));
-    let read = |folder: Option<&str>, path: &str| {
-        let path = folder.map_or_else(|| path.to_owned(), |it| format!("{it}/{path}"));
-        let known = beside.iter().find(|(name, _)| *name == path);
-        known
-            .map(|(_, text)| (*text).to_owned())
-            .ok_or(format!("there is no {path}"))
-    };
+    audited(&[("file", text)], beside).expect("it can be read")
+}
+
+/// Returns the findings of files that are named together.
+fn audited(named: &[(&str, &str)], beside: &[(&str, &str)]) -> Result<Vec<String>, AuditError> {
     let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
     let (plan, zones) = (RoutePlan::new(&policy), Zones::of(&policy));
-    let found =
-        audit(&policy, &plan, &zones, existing, "file", text, &read).expect("it can be read");
-    found
+    let subject = Subject {
+        policy: &policy,
+        plan: &plan,
+        zones: &zones,
+    };
+    let named: Vec<Named> = named
         .iter()
-        .map(|it| format!("{} {}", it.code, it.what))
-        .collect()
+        .map(|(path, text)| Named {
+            path: (*path).to_owned(),
+            text: (*text).to_owned(),
+        })
+        .collect();
+    let found = audit(&subject, &named, &Beside(beside), "")?;
+    let told = found.iter().map(|it| format!("{} {}", it.code, it.what));
+    Ok(told.collect())
 }
 
 const OPENVPN: &str = "server 172.16.1.0 255.255.255.0\npush \"route 10.0.0.0 255.0.0.0\"\npush \"dhcp-option DNS 172.16.1.1\"\n";
@@ -216,11 +247,14 @@ const BESIDE: [(&str, &str); 5] = [
     ),
     (
         "/var/lib/bind/srv",
-        "@ IN SOA ns root 1 2 3 4 5\n@ 60 IN SRV 0 0 443 sip.contoso.com.\n",
+        "@ IN SOA ns root 1 2 3 4 5\n  NS localhost.\n@ 60 IN SRV 0 0 443 sip.contoso.com.\n",
     ),
-    ("/var/lib/bind/empty", "@ IN SOA ns root 1 2 3 4 5\n"),
     (
-        "hidden",
+        "/var/lib/bind/empty",
+        "@ IN SOA ns root 1 2 3 4 5\n  NS localhost.\n",
+    ),
+    (
+        "/var/lib/bind/hidden",
         "zone \"lyncdiscoverinternal.contoso.com\" { type primary; file \"empty\"; };\n\
          zone \"sipinternal.contoso.com\" { type primary; file \"empty\"; };\n\
          zone \"_sipinternaltls._tcp.contoso.com\" { type primary; file \"empty\"; };\n\
@@ -228,7 +262,7 @@ const BESIDE: [(&str, &str); 5] = [
     ),
     (
         "/var/lib/bind/contoso",
-        "@ IN SOA ns root 1 2 3 4 5\nsip A 10.1.0.10\n",
+        "@ IN SOA ns root 1 2 3 4 5\n  NS localhost.\nsip A 10.1.0.10\n",
     ),
 ];
 
@@ -260,7 +294,7 @@ fn the_zones_of_a_view_for_the_clients_are_what_counts() {
 #[test]
 fn a_whole_zone_of_its_own_hides_what_it_does_not_list() {
     let conf = "zone \"contoso.com\" { type primary; file \"contoso\"; };";
-    let zone = "$ORIGIN com.\ncontoso SOA ns root 1 2 3 4 5\n$ORIGIN contoso.com.\nsip A 167.55.49.32\n\
+    let zone = "$ORIGIN com.\ncontoso SOA ns root 1 2 3 4 5\n NS localhost.\n$ORIGIN contoso.com.\nsip A 167.55.49.32\n\
                 _sip._tls SRV 0 0 443 sip\n";
     assert_eq!(
         found_beside(Existing::Bind, conf, &[("contoso", zone)]),
@@ -299,47 +333,30 @@ fn a_policy_zone_of_bind_has_the_last_word() {
         "zone \"offramp.rpz\" {",
         "zone \"sip.contoso.com\" { type primary; file \"sip\"; };\n    zone \"offramp.rpz\" {",
     );
-    let sip = "@ SOA ns root 1 2 3 4 5\n@ A 10.1.0.10\n";
+    let sip = "@ SOA ns root 1 2 3 4 5\n@ NS localhost.\n@ A 10.1.0.10\n";
     let beside = [("offramp.rpz", &*policy_zone), ("sip", sip)];
     assert_eq!(found_beside(Existing::Bind, &own, &beside), [""; 0]);
 }
 
 #[test]
 fn what_cannot_be_read_of_a_named_conf_is_told_with_its_line() {
-    let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
-    let (plan, zones) = (RoutePlan::new(&policy), Zones::of(&policy));
+    let conf = |text: &str| format!("options {{ recursion yes; }};\n{text}");
     for (text, says) in [
         ("zone \"a\" {\n", "a `{` that is not closed"),
         ("\n};\n", "a `}` that closes nothing"),
-        ("include \"me\";\n", "files include one another in a circle"),
         (
             "zone \"a..b\" { type primary; file \"x\"; };\n",
             "zone `a..b`",
         ),
-        (
-            "zone \"a.b\" { type primary; file \"x\"; };\n",
-            "zone \"a.b\": there is no x",
-        ),
     ] {
-        let read = |_: Option<&str>, path: &str| match path {
-            "me" => Ok("include \"me\";\n".to_owned()),
-            path => Err(format!("there is no {path}")),
-        };
-        let failed = audit(&policy, &plan, &zones, Existing::Bind, "file", text, &read);
+        let failed = audited(&[("file", &conf(text))], &[]);
         let said = failed.expect_err("it cannot be read").to_string();
         assert!(said.contains(says), "{said}");
     }
-    let deep = "a {".repeat(100_000);
-    let failed = audit(
-        &policy,
-        &plan,
-        &zones,
-        Existing::Bind,
-        "file",
-        &deep,
-        &|_, _| Err(String::new()),
-    );
-    let said = failed.expect_err("nobody writes that").to_string();
+    let deep = conf(&"a {".repeat(100_000));
+    let said = audited(&[("file", &deep)], &[])
+        .expect_err("nobody writes that")
+        .to_string();
     assert!(said.contains("braces are nested"), "{said}");
 }
 
@@ -416,19 +433,18 @@ mod properties {
     proptest! {
         #[test]
         fn no_text_makes_a_reader_panic(text in any_text()) {
-            let (policy, _) = policy::parse("site.toml", POLICY.as_bytes()).expect("a good policy");
-            let (plan, zones) = (RoutePlan::new(&policy), Zones::of(&policy));
-            _ = Existing::detect(&text);
-            for existing in [
-                Existing::OpenVpn,
-                Existing::Ocserv,
-                Existing::WireGuard,
-                Existing::Unbound,
-                Existing::Bind,
-                Existing::ResponsePolicyZone,
-                Existing::Dnsmasq,
+            // A first line for each kind, so that each reader has the text.
+            for first in [
+                "server 10.0.0.0 255.0.0.0",
+                "ipv4-network = 10.0.0.0",
+                "AllowedIPs = 10.0.0.0/8",
+                "server:",
+                "options { };",
+                "@ SOA a. b. 1 2 3 4 5",
+                "local=/a/",
             ] {
-                _ = audit(&policy, &plan, &zones, existing, "file", &text, &|_, text| Ok(text.to_owned()));
+                let text = format!("{first}\n{text}");
+                _ = audited(&[("file", &text)], &[("file", &text), ("x", &text)]);
             }
         }
     }
