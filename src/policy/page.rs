@@ -98,7 +98,10 @@ fn roff(markdown: &str) -> String {
             }
             '\\' => out += "\\e",
             '-' => out += "\\-",
-            other => out.push(other),
+            // Not every terminal, nor every groff, has more than ASCII.
+            '\u{2026}' => out += "...",
+            other if other.is_ascii() => out.push(other),
+            other => _ = write!(out, "\\[u{:04X}]", u32::from(other)),
         }
         rest = &rest[char.len_utf8()..];
     }

@@ -395,7 +395,7 @@ fn report_type(
             Some(format!("write {text}"))
         }
         DeValue::String(text) if wanted == "a number" && is_number(text) => {
-            Some(format!("write `{key} = {text}`, without quotes"))
+            Some(format!("write {text}, without quotes"))
         }
         _ => None,
     };
