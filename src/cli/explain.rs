@@ -156,9 +156,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         if let ([_, _, ..], Some(protocol)) = (protocols, protocol) {
             let gap = if at == 0 { "" } else { "\n" };
             let style = anstyle::Style::new().bold();
-            _ = write!(
+            _ = writeln!(
                 text,
-                "{gap}{style}{}{style:#}\n",
+                "{gap}{style}{}{style:#}",
                 protocol.to_string().to_uppercase()
             );
             all_json.insert(protocol.to_string(), json);

@@ -45,6 +45,13 @@ pub(in crate::policy) fn parse_word<T: Copy>(
     )
 }
 
+/// The first word of `known` that is one slip away: a letter too many, too few, another one, or two in each other's place.
+fn slipped<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
+    let is_slip =
+        |word: &&&str| (3..=16).contains(&text.len()) && strsim::osa_distance(text, word) <= 1;
+    known.iter().find(is_slip).copied()
+}
+
 /// The only word of `known` that `text` shortens: `m365` is `microsoft-365`.
 fn abbreviated<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
     let is_short_for = |word: &str| {
@@ -60,7 +67,17 @@ fn abbreviated<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
 
 #[cfg(test)]
 mod tests {
-    use super::abbreviated;
+    use super::{abbreviated, slipped};
+
+    #[test]
+    fn a_word_that_is_one_slip_away_is_understood() {
+        let known = ["ice", "media", "ports"];
+        assert_eq!(slipped("iec", &known), Some("ice"));
+        assert_eq!(slipped("ices", &known), Some("ice"));
+        assert_eq!(slipped("ports", &known), Some("ports"));
+        assert_eq!(slipped("ic", &known), None, "two letters say too little");
+        assert_eq!(slipped("mdei", &known), None);
+    }
 
     #[test]
     fn a_word_that_shortens_one_alone_is_understood() {
