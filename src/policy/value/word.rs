@@ -37,12 +37,11 @@ pub(in crate::policy) fn parse_word<T: Copy>(
         Code::UnknownValue,
         format!("`{key}` is \"{}\"; it takes {choices}", shorten(text)),
     );
-    Err(
-        match nearest(text, &known).or_else(|| abbreviated(text, &known)) {
-            Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
-            None => problem,
-        },
-    )
+    let meant = nearest(text, &known).or_else(|| slipped(text, &known));
+    Err(match meant.or_else(|| abbreviated(text, &known)) {
+        Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
+        None => problem,
+    })
 }
 
 /// The first word of `known` that is one slip away: a letter too many, too few, another one, or two in each other's place.
