@@ -409,12 +409,12 @@ fn systemd_takes_the_unit_and_finds_little_exposed() {
     let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no", &file]));
     assert_eq!(verified.stderr, "");
     verified.success();
-    // In tenths: 2.0 of 10.
+    // In tenths: 2.1 of 10, of which names at port 53 (CAP_NET_BIND_SERVICE) are 0.1.
     let rated = [
         "security",
         "--offline=true",
         "--no-pager",
-        "--threshold=20",
+        "--threshold=21",
         &file,
     ];
     run(Command::new("systemd-analyze").args(rated)).success();
