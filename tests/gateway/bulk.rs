@@ -159,9 +159,13 @@ fn as_many_flows_as_there_is_room_for_take_less_than_20_mebibytes() {
         let site = PlainSite::new("many-flows");
         // Replies to addresses that nobody has would wait for their owners.
         site.corporate.ip("route add blackhole 172.16.0.0/16");
+        // Under `ports` no flow is remembered.
+        let mut gateway = site.start("");
+        let without = resident(&format!("/proc/{}", gateway.pid()));
+        assert_eq!(gateway.terminate().code(), Some(0));
         let gateway = site.start("[media]\nmatch = \"ice\"");
         let process = format!("/proc/{}", gateway.pid());
-        let before = (resident(&process), processor_seconds(&process));
+        let before = processor_seconds(&process);
 
         let started = Instant::now();
         let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW)));
@@ -172,15 +176,15 @@ fn as_many_flows_as_there_is_room_for_take_less_than_20_mebibytes() {
             let judged = site.count("forward", "default");
             (judged >= u64::from(FLOWS) * 99 / 100).then_some(judged)
         });
-        let after = (resident(&process), processor_seconds(&process));
+        let more = resident(&process).saturating_sub(without);
         let flows = site.status()["media"]["flows"].as_u64();
         println!(
             "{rate:.0} new flows/s, {judged} of {sent} judged, {flows:?} in memory, {:.1} MiB more, {:.2} s of a processor",
-            (after.0 - before.0) as f64 / MEBIBYTE as f64,
-            after.1 - before.1
+            more as f64 / MEBIBYTE as f64,
+            processor_seconds(&process) - before
         );
-        assert!(flows >= Some(120_000), "{flows:?}");
-        assert!(after.0 - before.0 <= 20 * MEBIBYTE, "{before:?} {after:?}");
+        assert!(flows >= Some(110_000), "{flows:?}");
+        assert!((10 * MEBIBYTE..=20 * MEBIBYTE).contains(&more), "{more}");
     });
 }
 

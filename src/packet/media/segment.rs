@@ -113,19 +113,24 @@ impl FlowKey {
     }
 
     /// Hashes a key to a set. The hash is not keyed: a client that forces collisions evicts its own flows first.
+    ///
+    /// Source and ports are multiplied with each other, not added: many clients beside many ports would have the same few sums.
     #[inline]
     pub(super) fn spread(&self) -> u64 {
-        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio: consecutive ports land far apart
-        let fold = |hash: u64, word: u64| {
-            let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
+        // Factors without a pattern: the golden ratio, and the roots of 2 and 3, as fractions of 2^64.
+        const FACTORS: [u64; 3] = [
+            0x9e37_79b9_7f4a_7c15,
+            0x6a09_e667_f3bc_c909,
+            0xbb67_ae85_84ca_a73b,
+        ];
+        let multiply = |left: u64, right: u64| {
+            let product = u128::from(left) * u128::from(right);
             product as u64 ^ (product >> 64) as u64
         };
         let halves = |[high, low]: [u64; 2]| low ^ high.rotate_left(17);
-        let hash = fold(
-            halves(self.source),
-            u64::from(self.protocol as u8) << 32 | u64::from(self.ports),
-        );
-        fold(hash.rotate_left(29), halves(self.destination))
+        let ports = u64::from(self.protocol as u8) << 32 | u64::from(self.ports);
+        let hash = multiply(halves(self.source) ^ FACTORS[1], ports ^ FACTORS[2]);
+        multiply(hash.rotate_left(29) ^ halves(self.destination), FACTORS[0])
     }
 }
 

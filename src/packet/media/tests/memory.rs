@@ -251,3 +251,38 @@ fn a_flow_with_the_latest_rows_is_recognized_whatever_came_before() {
         assert_eq!(found, [false, false, true], "{client}");
     }
 }
+
+/// Clients and ports in sequence: of as many flows as there are entries few evict others, whatever is counted up.
+#[test]
+fn flows_of_many_clients_to_many_ports_find_room() {
+    let number_of = |at: usize, part: usize| (at / part) as u16;
+    type Flow = fn(u16, u16) -> (std::net::Ipv4Addr, u16, u16);
+    let kinds: [Flow; 3] = [
+        |client, port| (address_of(client), 40_000, 50_000 + port),
+        |client, port| (address_of(client), 50_000 + port, 443),
+        |client, port| (address_of(client), 50_000 + port, 50_000 + port),
+    ];
+    for (kind, of) in kinds.into_iter().enumerate() {
+        let mut table = FlowTable::new(1 << 14);
+        for at in 0..1 << 14 {
+            let (client, from, to) = of(number_of(at, 128), (at % 128) as u16);
+            let office = std::net::Ipv4Addr::new(10, 2, 0, 20);
+            let key = FlowKey::new(Protocol::Udp, (client.into(), from), (office.into(), to));
+            let segment = Segment::Udp {
+                payload: &[0x17; 24],
+                size: 24,
+            };
+            table.look(Profile::Ice, &key, segment, Duration::from_secs(1));
+        }
+        assert!(
+            table.evicted() < (1 << 14) / 8,
+            "kind {kind}: {}",
+            table.evicted()
+        );
+    }
+}
+
+fn address_of(client: u16) -> std::net::Ipv4Addr {
+    let [high, low] = client.to_be_bytes();
+    std::net::Ipv4Addr::new(172, 16, high, low)
+}
