@@ -110,6 +110,7 @@ pub struct RuleTraffic {
 #[cfg_attr(feature = "gateway", derive(Serialize))]
 pub struct StrangerTraffic {
     /// Their prefix, a /24 or a /64.
+    #[cfg_attr(feature = "gateway", serde(serialize_with = "as_text"))]
     pub from: IpNet,
     /// How much.
     #[cfg_attr(feature = "gateway", serde(flatten))]
