@@ -42,8 +42,6 @@ pub use report::{
 };
 pub use service::{Role, Scope};
 
-use ipnet::IpNet;
-
 use crate::filter::CompiledPolicy;
 use crate::packet::media::Recognized;
 use crate::packet::{Fragment, Malformed, PacketView, Protocol, Transport};
@@ -96,7 +94,7 @@ impl Audit {
             + cut_off::MEMORY_MAX
             + RecognizedMedia::MEMORY_MAX
             + Shortpath::MEMORY_MAX
-            + 2 * Strangers::MEMORY_MAX;
+            + Strangers::MEMORY_MAX;
 
     /// An audit of nothing yet.
     pub fn new() -> Self {
@@ -240,13 +238,8 @@ impl Audit {
     }
 
     fn strangers(&self, policy: &CompiledPolicy) -> Vec<StrangerTraffic> {
-        let clients = &policy.policy().vpn.client_subnets;
-        let is_client = |to: IpNet| {
-            clients
-                .iter()
-                .any(|it| it.value.contains(&to) || to.contains(&it.value))
-        };
-        let sources = self.strangers.report(is_client).into_iter();
+        let clients = policy.policy().vpn.client_addresses();
+        let sources = self.strangers.report(|to| clients.overlaps(to)).into_iter();
         sources
             .map(|(from, traffic)| StrangerTraffic { from, traffic })
             .collect()

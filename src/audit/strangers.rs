@@ -1,9 +1,13 @@
 //! [`Strangers`]: the sources of packets that no client sent.
 
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::hash::MapHasher;
 use super::report::Tally;
 use crate::packet::Addresses;
 
@@ -12,51 +16,41 @@ use crate::packet::Addresses;
 /// With a mistyped subnet every client is one of them; a listener that sees both directions counts what is sent to clients, too.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
-    seen: Vec<Seen>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    from: IpNet,
-    to: IpNet,
-    traffic: Tally,
+    /// By the prefixes of source and destination.
+    seen: HashMap<(IpNet, IpNet), Tally, MapHasher>,
 }
 
 impl Strangers {
-    /// Most bytes that it takes.
-    pub(super) const MEMORY_MAX: usize = PAIRS * size_of::<Seen>();
+    /// Most bytes that it takes: a map keeps an eighth of its places free, and has a byte for each.
+    pub(super) const MEMORY_MAX: usize =
+        (PAIRS * 8).div_ceil(7).next_power_of_two() * (size_of::<((IpNet, IpNet), Tally)>() + 1);
 
     /// Counts a packet; one of a new pair of prefixes is left out once there are [`PAIRS`] of them.
     pub(super) fn record(&mut self, addresses: Addresses, length: usize) {
-        let from = prefix_of(addresses.source());
-        let to = prefix_of(addresses.destination());
-        if let Some(seen) = self
-            .seen
-            .iter_mut()
-            .find(|it| it.from == from && it.to == to)
-        {
-            seen.traffic.count(length);
-        } else if self.seen.len() < PAIRS {
-            let mut traffic = Tally::default();
-            traffic.count(length);
-            self.seen.push(Seen { from, to, traffic });
+        let pair = (
+            prefix_of(addresses.source()),
+            prefix_of(addresses.destination()),
+        );
+        let has_room = self.seen.len() < PAIRS;
+        match self.seen.entry(pair) {
+            Entry::Occupied(mut seen) => seen.get_mut().count(length),
+            Entry::Vacant(place) if has_room => place.insert(Tally::default()).count(length),
+            Entry::Vacant(_) => {}
         }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.seen.capacity() * size_of::<Seen>()
+        self.seen.capacity() * size_of::<((IpNet, IpNet), Tally)>()
     }
 
     /// The sources, those with the most packets first, without what was sent to `clients`.
     pub(super) fn report(&self, is_client: impl Fn(IpNet) -> bool) -> Vec<(IpNet, Tally)> {
-        let mut sources: Vec<(IpNet, Tally)> = Vec::new();
-        for seen in self.seen.iter().filter(|it| !is_client(it.to)) {
-            match sources.iter_mut().find(|(from, _)| *from == seen.from) {
-                Some((_, traffic)) => *traffic += seen.traffic,
-                None => sources.push((seen.from, seen.traffic)),
-            }
+        let mut sources: BTreeMap<IpNet, Tally> = BTreeMap::new();
+        for ((from, _), traffic) in self.seen.iter().filter(|((_, to), _)| !is_client(*to)) {
+            *sources.entry(*from).or_default() += *traffic;
         }
-        sources.sort_by_key(|(from, traffic)| (std::cmp::Reverse(traffic.packets), *from));
+        let mut sources: Vec<(IpNet, Tally)> = sources.into_iter().collect();
+        sources.sort_by_key(|(from, traffic)| (Reverse(traffic.packets), *from));
         sources
     }
 }
@@ -117,6 +111,6 @@ mod tests {
             strangers.record(addresses, 100);
         }
         assert_eq!(strangers.report(|_| false).len(), PAIRS);
-        assert!(strangers.memory_bytes() <= 2 * Strangers::MEMORY_MAX);
+        assert!(strangers.memory_bytes() <= Strangers::MEMORY_MAX);
     }
 }

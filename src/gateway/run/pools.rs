@@ -2,6 +2,7 @@
 //!
 //! A mistyped subnet breaks nothing: no packet is a client's, so every packet passes.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -19,29 +20,25 @@ pub(super) fn check(
     patterns: &[String],
     networks: &[(String, IpNet)],
 ) -> Vec<Finding> {
-    let clients = &policy.vpn.client_subnets;
-    let is_of_clients = |network: &IpNet| {
-        clients
-            .iter()
-            .any(|it| it.value.contains(network) || network.contains(&it.value))
-    };
-    let is_of_vpn = |name: &String| patterns.iter().any(|pattern| names(pattern, name));
+    let clients = policy.vpn.client_addresses();
+    let of_vpn = networks
+        .iter()
+        .filter(|(name, _)| patterns.iter().any(|pattern| names(pattern, name)));
+    // The first network of each family at each interface, and if one of that family has a client's address.
+    let mut interfaces: BTreeMap<(Family, &str), (IpNet, bool)> = BTreeMap::new();
+    for (name, network) in of_vpn {
+        let key = (Family::from(network.addr()), name.as_str());
+        let (_, has_clients) = interfaces.entry(key).or_insert((*network, false));
+        *has_clients |= clients.overlaps(*network);
+    }
     let mut findings = Vec::new();
     for family in Family::BOTH {
-        let mut strange: Vec<&(String, IpNet)> = Vec::new();
-        for entry in networks
+        let strange = interfaces
             .iter()
-            .filter(|it| is_of_vpn(&it.0) && Family::from(it.1.addr()) == family)
-        {
-            let of_interface = networks
-                .iter()
-                .filter(|it| it.0 == entry.0 && Family::from(it.1.addr()) == family);
-            let mut of_interface = of_interface.map(|(_, network)| network);
-            let is_first = strange.iter().all(|it| it.0 != entry.0);
-            if is_first && !of_interface.any(is_of_clients) {
-                strange.push(entry);
-            }
-        }
+            .filter(|((of, _), (_, has_clients))| *of == family && !has_clients);
+        let strange: Vec<(&str, IpNet)> = strange
+            .map(|((_, name), (network, _))| (*name, *network))
+            .collect();
         let Some((name, network)) = strange.first() else {
             continue;
         };

@@ -13,7 +13,9 @@ use crate::policy::diagnostic::{Code, Collector, Diagnostic, Label};
 use crate::policy::meaning::Policy;
 use crate::policy::section::allow::{self, Allow, Destination};
 use crate::policy::section::gateway::{self, Enforcement};
-use crate::policy::section::{corporate, public, server, vpn};
+use crate::policy::section::public::{self, PublicService};
+use crate::policy::section::server::{self, Server};
+use crate::policy::section::{corporate, vpn};
 use crate::policy::syntax::{Key, Place, PolicyFile, SectionTable};
 use crate::policy::value::{PortRange, Sourced};
 use names::check_names;
@@ -30,22 +32,12 @@ pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut
     check_enforcement(policy, file, &scope, out);
     check_feeds(policy, file, out);
     for (position, server) in policy.servers.iter().enumerate() {
-        let list = List {
-            section: &server::SECTION,
-            position,
-            key: &server::ADDRESSES,
-            entries: &server.addresses,
-        };
+        let list = List::of_server(position, server);
         check_server(&server.name.value, &list, file, &scope, out);
     }
     check_media_ports(policy, file, out);
     for (position, public) in policy.publics.iter().enumerate() {
-        let list = List {
-            section: &public::SECTION,
-            position,
-            key: &public::ADDRESSES,
-            entries: &public.addresses,
-        };
+        let list = List::of_public(position, public);
         check_public(&public.name.value, &list, file, &scope, out);
     }
     for (position, allow) in policy.allows.iter().enumerate() {
@@ -133,6 +125,35 @@ struct List<'a, T = IpNet> {
     entries: &'a [Sourced<T>],
 }
 
+impl<'a> List<'a> {
+    fn of_clients(policy: &'a Policy) -> Self {
+        Self {
+            section: &vpn::SECTION,
+            position: 0,
+            key: &vpn::CLIENT_SUBNETS,
+            entries: &policy.vpn.client_subnets,
+        }
+    }
+
+    fn of_server(position: usize, server: &'a Server) -> Self {
+        Self {
+            section: &server::SECTION,
+            position,
+            key: &server::ADDRESSES,
+            entries: &server.addresses,
+        }
+    }
+
+    fn of_public(position: usize, public: &'a PublicService) -> Self {
+        Self {
+            section: &public::SECTION,
+            position,
+            key: &public::ADDRESSES,
+            entries: &public.addresses,
+        }
+    }
+}
+
 impl<T: Copy> List<'_, T> {
     /// Entries for which `holds`, with their spans.
     fn matching(&self, file: &PolicyFile<'_>, holds: impl Fn(T) -> bool) -> Vec<(T, Range<usize>)> {
@@ -178,25 +199,10 @@ const SHOWN: usize = 3;
 /// `0.0.0.0/0` as a place of traffic: refused where a gateway would act on it, doubted where captures are judged.
 fn check_whole_internet(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
     let servers = policy.servers.iter().enumerate();
-    let servers = servers.map(|(position, server)| List {
-        section: &server::SECTION,
-        position,
-        key: &server::ADDRESSES,
-        entries: &server.addresses,
-    });
+    let servers = servers.map(|(position, server)| List::of_server(position, server));
     let publics = policy.publics.iter().enumerate();
-    let publics = publics.map(|(position, public)| List {
-        section: &public::SECTION,
-        position,
-        key: &public::ADDRESSES,
-        entries: &public.addresses,
-    });
-    let clients = List {
-        section: &vpn::SECTION,
-        position: 0,
-        key: &vpn::CLIENT_SUBNETS,
-        entries: &policy.vpn.client_subnets,
-    };
+    let publics = publics.map(|(position, public)| List::of_public(position, public));
+    let clients = List::of_clients(policy);
     let corporate = List {
         section: &corporate::SECTION,
         position: 0,
@@ -232,12 +238,7 @@ fn check_ipv6(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
     if !policy.vpn.is_without(Family::V6) {
         return;
     }
-    let clients = List {
-        section: &vpn::SECTION,
-        position: 0,
-        key: &vpn::CLIENT_SUBNETS,
-        entries: &policy.vpn.client_subnets,
-    };
+    let clients = List::of_clients(policy);
     for (prefix, span) in clients.matching(file, |prefix| prefix.addr().is_ipv6()) {
         let message = format!("client subnet {prefix} is IPv6, and `vpn.ipv6` is \"none\"");
         let label = out.text.label(span, "IPv6");

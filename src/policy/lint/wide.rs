@@ -72,5 +72,5 @@ pub(super) fn check_server(
 /// True if a whole corporate prefix is inside `prefix`.
 fn has_corporate_inside(scope: &Scope, prefix: IpNet) -> bool {
     let mut corporate = scope.corporate.prefixes();
-    corporate.any(|it| it.prefix_len() >= prefix.prefix_len() && prefix.contains(&it.addr()))
+    corporate.any(|it| prefix.contains(&it))
 }
