@@ -152,3 +152,39 @@ fn what_a_client_meets_is_held_against_the_policy() {
         assert!(gateway.terminate().success());
     });
 }
+
+#[test]
+fn a_home_without_ipv6_lacks_nothing_and_one_with_it_must_reach_the_services() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("live_home");
+        let rules = RULES.replace(
+            "\"167.55.49.32\"]",
+            "\"167.55.49.32\", \"2001:db8:ffff::32\"]",
+        );
+        let mut gateway = site.start(&format!("{}{rules}", dns("172.16.1.1:53")));
+        let live = ["--live", "client", "--resolver", "172.16.1.1"];
+        site.client.ip("
+            link add home type veth peer name street
+            link set street up
+            address add 192.168.1.10/24 dev home
+            link set home up
+            route add 167.55.49.32 dev home
+            route del default via fd00:1::1
+            route add fd00:2::/48 via fd00:1::1");
+        assert_eq!(found(&site, true, &live), [""; 0]);
+        let policy = site.folder.path("policy.toml");
+        let mut verify = program(&["verify", &policy]);
+        let said = site.client.run(verify.args(live));
+        let unchecked = "routes: this host has no IPv6 outside the tunnel";
+        let all = said.stdout + &said.stderr;
+        assert!(all.contains(unchecked), "{all}");
+
+        site.client
+            .ip("address add 2001:db8:a1::10/64 dev home nodad");
+        assert_eq!(
+            found(&site, true, &live),
+            ["BLACKHOLE the kernel has no way to \"Edge\": 2001:db8:ffff::32"]
+        );
+        assert!(gateway.terminate().success());
+    });
+}
