@@ -276,7 +276,7 @@ impl CompiledPolicy {
     }
 
     /// The prefixes of the policy that hold `address`, most specific first, then in file order.
-    fn memberships(&self, address: IpAddr) -> Vec<Membership<'_>> {
+    pub(crate) fn memberships(&self, address: IpAddr) -> Vec<Membership<'_>> {
         let policy = self.policy();
         let mut found = Vec::new();
         let mut look = |set, prefixes: &[Sourced<IpNet>]| {

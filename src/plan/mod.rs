@@ -23,7 +23,7 @@ mod widen;
 pub mod zones;
 
 pub use diversion::{diverted, diverted_on_every_port};
-pub use effects::{Effects, VerdictChange};
+pub use effects::{Effects, KeyChange, NameChange, VerdictChange};
 pub use endpoint::{Direction, EndpointRule, EndpointRules};
 pub use prefix::PlannedPrefix;
 pub use routes::{PlanDifference, RoutePlan, enters_tunnel};

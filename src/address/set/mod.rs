@@ -42,6 +42,23 @@ impl PrefixSet {
         v6: Ranges::EMPTY,
     };
 
+    /// The addresses of all `spans`, each from its first to its last address. A span of two families, or one whose last
+    /// address comes first, is empty.
+    pub fn of_spans(spans: impl IntoIterator<Item = (IpAddr, IpAddr)>) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for span in spans.into_iter().filter(|(first, last)| first <= last) {
+            match span {
+                (IpAddr::V4(first), IpAddr::V4(last)) => v4.push((first.to_bits(), last.to_bits())),
+                (IpAddr::V6(first), IpAddr::V6(last)) => v6.push((first.to_bits(), last.to_bits())),
+                (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
+            }
+        }
+        Self {
+            v4: Ranges::of(v4),
+            v6: Ranges::of(v6),
+        }
+    }
+
     /// Every IPv4 address.
     pub fn all_v4() -> Self {
         Self {

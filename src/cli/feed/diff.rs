@@ -172,29 +172,8 @@ fn under_policy(
 
 impl UnderPolicy {
     fn write(&self, text: &mut String) {
-        let Effects {
-            enters,
-            leaves,
-            verdicts,
-        } = &self.effects;
-        for (set, title) in [
-            (leaves, "leaves the tunnel"),
-            (enters, "enters the tunnel again"),
-        ] {
-            if !set.is_empty() {
-                _ = writeln!(text, "{title}\n{}", listed(set));
-            }
-        }
-        for change in verdicts {
-            _ = writeln!(
-                text,
-                "verdict: {} becomes {}\n{}",
-                change.before,
-                change.after,
-                listed(&change.addresses)
-            );
-        }
-        if enters.is_empty() && leaves.is_empty() && verdicts.is_empty() {
+        _ = write!(text, "{}", self.effects);
+        if self.effects.has_no_effect() {
             text.push_str("no route and no verdict of the policy changes\n");
         }
         for (service, prefix, line, left) in &self.withdrawn {
@@ -207,33 +186,17 @@ impl UnderPolicy {
     }
 
     fn as_json(&self) -> Value {
-        let verdicts = self.effects.verdicts.iter().map(|change| {
-            json!({
-                "prefixes": prefixes(&change.addresses),
-                "before": change.before,
-                "after": change.after,
-            })
-        });
         let withdrawn = self.withdrawn.iter().map(|(service, prefix, line, left)| {
             json!({ "service": service, "prefix": prefix, "line": line, "left": left })
         });
-        json!({
-            "enters_tunnel": prefixes(&self.effects.enters),
-            "leaves_tunnel": prefixes(&self.effects.leaves),
-            "verdicts": verdicts.collect::<Vec<_>>(),
-            "withdrawn_by_hand": withdrawn.collect::<Vec<_>>(),
-        })
+        let mut value = self.effects.as_json();
+        value["withdrawn_by_hand"] = withdrawn.collect();
+        value
     }
 }
 
 fn prefixes(set: &PrefixSet) -> Vec<String> {
     set.prefixes().map(|prefix| prefix.to_string()).collect()
-}
-
-/// A prefix a line, indented.
-fn listed(set: &PrefixSet) -> String {
-    let lines: Vec<String> = set.prefixes().map(|prefix| format!("  {prefix}")).collect();
-    lines.join("\n")
 }
 
 /// Describes the differences, for people.
