@@ -66,7 +66,11 @@ pub fn compare<'a>(
             let tunnel = read(text)?.tunnel();
             Ok(difference(target, plan, &tunnel).map(Difference::Addresses))
         }
-        (Read::Routes(_), Source::Policy(policy)) => {
+        (Read::NamedRoutes(read), Source::Plan(plan)) => {
+            let tunnel = read(text, options.name.as_deref())?.tunnel();
+            Ok(difference(target, plan, &tunnel).map(Difference::Addresses))
+        }
+        (Read::Routes(_) | Read::NamedRoutes(_), Source::Policy(policy)) => {
             compare(target, &RoutePlan::new(policy), options, text)
         }
         (Read::Names(reader), Source::Policy(policy)) => {
@@ -85,11 +89,14 @@ pub fn compare<'a>(
     }
 }
 
-/// Returns the entries of a file of routes that are for some ports or protocols alone, each with its line: [`compare`] leaves
-/// them out.
-pub fn left_out(target: &'static Target, text: &str) -> Vec<(usize, String)> {
+/// Returns the entries of a file of routes that are for some ports, protocols or names alone, each with its line: [`compare`]
+/// leaves them out.
+pub fn left_out(target: &'static Target, options: &Options, text: &str) -> Vec<(usize, String)> {
     match target.read {
         Read::Routes(read) => read(text).map(|it| it.left_out).unwrap_or_default(),
+        Read::NamedRoutes(read) => read(text, options.name.as_deref())
+            .map(|it| it.left_out)
+            .unwrap_or_default(),
         Read::Names(_) | Read::Lines { .. } | Read::No => Vec::new(),
     }
 }

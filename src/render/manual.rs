@@ -73,7 +73,7 @@ fn page() -> String {
                 },
                 limits.join("; "),
                 match target.read {
-                    Read::Routes(_) => "addresses",
+                    Read::Routes(_) | Read::NamedRoutes(_) => "addresses",
                     Read::Names(_) => "answers",
                     Read::Lines { .. } => "lines",
                     Read::No => "no",

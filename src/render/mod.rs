@@ -313,6 +313,7 @@ pub fn measures(
 pub fn read(target: &Target, text: &str) -> Option<Result<Pushed, ReadError>> {
     match target.read {
         Read::Routes(read) => Some(read(text)),
+        Read::NamedRoutes(read) => Some(read(text, None)),
         Read::Names(_) | Read::Lines { .. } | Read::No => None,
     }
 }

@@ -109,6 +109,8 @@ pub enum Write {
 pub enum Read {
     /// As prefixes: addresses are compared.
     Routes(fn(&str) -> Result<Pushed, ReadError>),
+    /// The same, of a file that may have several things of that kind: the name says which is meant.
+    NamedRoutes(fn(&str, Option<&str>) -> Result<Pushed, ReadError>),
     /// As answers: what each name resolves to is compared.
     Names(ReadNames),
     /// As lines that do not begin with this comment: they are compared one by one.

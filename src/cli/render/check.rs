@@ -28,9 +28,9 @@ pub(super) fn run(
         CompareError::Read(error) => failed(error.to_string()),
         CompareError::NotRead { .. } => CliError::Usage(error.to_string()),
     })?;
-    for (line, entry) in left_out(target, &text) {
+    for (line, entry) in left_out(target, &loaded.choices, &text) {
         warn(&format!(
-            "{}:{line}: `{entry}` is for some ports or protocols alone, and is left out",
+            "{}:{line}: `{entry}` is for some ports, protocols or names alone, and is left out",
             file.display()
         ));
     }

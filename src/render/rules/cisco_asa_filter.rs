@@ -25,9 +25,9 @@ pub const TARGET: Target = Target {
     limits: &[],
     write: Writer::GatewayRules(
         Naming::Chosen {
-            default: "OFFRAMP-FILTER",
+            default: "OFFRAMP",
             refuses: |name| {
-                (!is_word(name)).then_some("it names an access list: letters, digits, - and _")
+                (!is_word(name)).then_some("it names a group policy: letters, digits, - and _")
             },
         },
         write,
@@ -35,13 +35,16 @@ pub const TARGET: Target = Target {
     read: Read::Lines { comment: "!" },
 };
 
-fn write(ruleset: &Ruleset, name: &str) -> String {
+fn write(ruleset: &Ruleset, policy: &str) -> String {
+    // The list that splits the tunnel is another one.
+    let name = format!("{policy}-FILTER");
+    let name = name.as_str();
     let mut text = format!(
         "! {}\n! {} rules for what VPN clients send through the tunnel.\n!\n\
          ! load it  remove what is there first, below: lines of an access list add up; then paste this\n\
          ! watch    show access-list {name}\n\
          ! try it   packet-tracer input outside udp 172.16.1.10 50000 10.1.1.1 50000 detailed\n\
-         ! remove   group-policy {name} attributes\n!           no vpn-filter\n!          clear configure access-list {name}\n\
+         ! remove   group-policy {policy} attributes\n!           no vpn-filter\n!          clear configure access-list {name}\n\
          !          no object-group network for each object group that begins with {name}-\n!\n\
          ! In the list of a vpn-filter the client is the source whichever side sends. So a session that an internal host\n\
          ! opens to a client is dropped where the host's own port is one that a rule blocks: give such services an\n\
@@ -106,7 +109,7 @@ fn write(ruleset: &Ruleset, name: &str) -> String {
     }
     _ = writeln!(
         text,
-        "group-policy {name} attributes\n vpn-filter value {name}"
+        "group-policy {policy} internal\ngroup-policy {policy} attributes\n vpn-filter value {name}"
     );
     text
 }
