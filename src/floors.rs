@@ -57,7 +57,7 @@ const POLICY: House = House {
         &["syntax", "services"],
         &["section"],
         &["meaning"],
-        &["feeds", "lint", "manual", "schema"],
+        &["accepted", "feeds", "lint", "manual", "schema"],
         &["keys", "page", "reference"],
     ],
 };

@@ -234,6 +234,7 @@ pub fn policy(sets: &Sets) -> Policy {
         gateway: Default::default(),
         endpoints: vec![],
         tests: vec![],
+        accepts: vec![],
     }
 }
 

@@ -13,13 +13,16 @@ use super::error::{CliError, say};
 use super::input::{compile, print_diagnostics, read_policy, refused, remarks_on_routes};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::plan::{EndpointRules, RoutePlan};
-use crate::policy::{Diagnostic, Diagnostics, Policy, Severity};
+use crate::policy::{
+    AcceptedWarning, Diagnostic, Diagnostics, Policy, Severity, accept, warn_of_idle_accepts,
+};
 use crate::verify::{ActualOutcome, BrokenExpectation, broken_expectations};
 
 /// Check a policy file: every mistake at once, with what to write instead
 ///
 /// Exit code 0 when the policy is in order (there may be warnings), 2 when it is refused: it has mistakes, or one of its
-/// [[test]] entries does not hold; 3 when there are warnings, with --deny-warnings.
+/// [[test]] entries does not hold; 3 when there are warnings, with --deny-warnings. Warnings that the policy accepts
+/// ([[accept]]) are listed apart, and do not count.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -75,6 +78,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     }
     let endpoints = EndpointRules::of(&policy);
     endpoints.remarks.iter().for_each(|it| warnings.remark(it));
+    accept(&policy, &mut warnings);
+    warn_of_idle_accepts(&policy, &mut warnings);
     let compiled = compile(path, policy, Generation(1))?;
     let broken = broken_expectations(&compiled);
     let code = match (broken.is_empty(), warnings.count(Severity::Warning)) {
@@ -203,6 +208,17 @@ fn summary(compiled: &CompiledPolicy, warnings: &Diagnostics) -> String {
         "tables",
         compiled.memory_bytes().div_ceil(1024)
     );
+    for accepted in warnings.accepted() {
+        _ = writeln!(
+            text,
+            "accepted: {code}, line {line}: {message}\n  reason, line {by_line}: {reason}",
+            code = accepted.item.code(),
+            line = accepted.item.line(),
+            message = accepted.item.message(),
+            by_line = accepted.by_line,
+            reason = accepted.reason,
+        );
+    }
     text
 }
 
@@ -234,9 +250,17 @@ fn print_json(
         "policy": diagnostics.origin(),
         "in_order": compiled.is_some() && broken.is_empty(),
         "diagnostics": diagnostics.iter().map(diagnostic_json).collect::<Vec<_>>(),
+        "accepted": diagnostics.accepted().iter().map(accepted_json).collect::<Vec<_>>(),
         "broken_tests": tests.collect::<Vec<_>>(),
         "table_bytes": compiled.map(CompiledPolicy::memory_bytes),
     }))
+}
+
+fn accepted_json(accepted: &AcceptedWarning) -> serde_json::Value {
+    let mut value = diagnostic_json(&accepted.item);
+    value["reason"] = json!(accepted.reason);
+    value["accepted_in_line"] = json!(accepted.by_line);
+    value
 }
 
 fn diagnostic_json(diagnostic: &Diagnostic) -> serde_json::Value {

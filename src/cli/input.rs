@@ -13,16 +13,16 @@ use crate::files::regular;
 use crate::filter::{CompileError, CompiledPolicy, Generation};
 use crate::gateway::host::source::{self, load_feeds};
 use crate::plan::RoutePlan;
-use crate::policy::{self, Code, Diagnostics, Policy, Remark, Style};
+use crate::policy::{self, Code, Diagnostics, Policy, Remark, Style, accept};
 
-/// Reads and compiles the policy file at `path`; its warnings go to standard error.
+/// Reads and compiles the policy file at `path`; the number of its warnings goes to standard error.
 pub(super) fn load_policy(path: &Path) -> Result<CompiledPolicy, CliError> {
-    load(path, &[], print_diagnostics)
+    load(path, &[], print_count)
 }
 
 /// The same for a gateway whose addresses are `own`.
 pub(super) fn load_policy_at(path: &Path, own: &[IpAddr]) -> Result<CompiledPolicy, CliError> {
-    load(path, own, print_diagnostics)
+    load(path, own, print_count)
 }
 
 /// The same without its warnings.
@@ -35,13 +35,14 @@ fn load(
     own: &[IpAddr],
     show: impl Fn(&Diagnostics),
 ) -> Result<CompiledPolicy, CliError> {
-    let (policy, warnings) = match read_policy(path)? {
+    let (policy, mut warnings) = match read_policy(path)? {
         Ok(taken) => taken,
         Err(errors) => {
             print_diagnostics(&errors);
             return Err(refused(path, &errors));
         }
     };
+    accept(&policy, &mut warnings);
     show(&warnings);
     let compiled = CompiledPolicy::at_gateway(policy, Generation(1), own);
     compiled.map_err(|error| too_large(path, error))
@@ -109,6 +110,7 @@ pub(super) fn load_plan(path: &Path) -> Result<Planned, CliError> {
     for remark in remarks_on_routes(&plan) {
         diagnostics.remark(remark);
     }
+    accept(&policy, &mut diagnostics);
     print_diagnostics(&diagnostics);
     if let Some(error) = plan.error() {
         return Err(CliError::Refused(format!(
@@ -146,6 +148,19 @@ pub(super) fn print_diagnostics(diagnostics: &Diagnostics) {
         };
         say(format_args!("{}\n", diagnostics.render(style).trim_end()));
     }
+}
+
+/// Says on standard error how many warnings there are: `offramp check` draws them.
+fn print_count(diagnostics: &Diagnostics) {
+    let count = match diagnostics.count(policy::Severity::Warning) {
+        0 => return,
+        1 => "1 warning".to_owned(),
+        count => format!("{count} warnings"),
+    };
+    let origin = diagnostics.origin();
+    say(format_args!(
+        "{origin} has {count}: offramp check {origin}\n"
+    ));
 }
 
 /// A capture file that is being read.

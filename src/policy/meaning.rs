@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use crate::policy::diagnostic::Collector;
+use crate::policy::section::accept::{self, Accept};
 use crate::policy::section::allow::{self, Allow};
 use crate::policy::section::check_sections;
 use crate::policy::section::corporate::{self, Corporate};
@@ -57,6 +58,8 @@ pub struct Policy {
     pub endpoints: Vec<Endpoint>,
     /// `[[test]]`, in file order.
     pub tests: Vec<Expectation>,
+    /// `[[accept]]`, in file order.
+    pub accepts: Vec<Accept>,
 }
 
 impl Policy {
@@ -89,6 +92,7 @@ impl Policy {
             gateway: gateway::read(file, out),
             endpoints: endpoint::read(file, out),
             tests: test::read(file, out),
+            accepts: accept::read(file, out),
         };
         vpn.map(|vpn| Self { vpn, ..policy })
     }
@@ -131,6 +135,7 @@ impl Display for Policy {
         self.dns.write(out)?;
         self.gateway.write(out)?;
         self.endpoints.iter().try_for_each(|it| it.write(out))?;
-        self.tests.iter().try_for_each(|it| it.write(out))
+        self.tests.iter().try_for_each(|it| it.write(out))?;
+        self.accepts.iter().try_for_each(|it| it.write(out))
     }
 }

@@ -25,6 +25,7 @@
 //! Every stage reports all it finds and hands on what is sound, so that one run names every mistake of a file.
 //! Nothing here reads files: [`parse`] takes the text and a name for messages.
 
+mod accepted;
 mod diagnostic;
 mod feeds;
 #[cfg(test)]
@@ -40,14 +41,16 @@ pub mod services;
 mod syntax;
 mod value;
 
+pub use accepted::{accept, warn_of_idle_accepts};
 pub use diagnostic::{
-    Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity, Style,
+    AcceptedWarning, Code, Diagnostic, Diagnostics, Label, MAX_DIAGNOSTICS, Remark, Severity, Style,
 };
 pub use feeds::Withdrawn;
 pub use manual::manual;
 pub use meaning::Policy;
 pub use page::page;
 pub use schema::schema;
+pub use section::accept::Accept;
 pub use section::allow::{Allow, Destination, Lifts};
 pub use section::corporate::Corporate;
 pub use section::dns::{Canary, DnsOptions};
@@ -55,7 +58,7 @@ pub use section::endpoint::{Endpoint, FirewallProfile, InterfaceType};
 pub use section::feed::{EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, WidePrefixes};
 pub use section::filter::{FilterOptions, LeakedPublic, Reject, UnknownSource};
 pub use section::gateway::{
-    DiversionChoice, DivertScope, Enforcement, FailMode, GatewayOptions, MarkBits,
+    DiversionChoice, DivertScope, Enforcement, EnforcementOff, FailMode, GatewayOptions, MarkBits,
 };
 pub use section::media::{MediaMatch, MediaOptions};
 pub use section::public::{PublicService, SrvRecord};

@@ -467,3 +467,100 @@ fn warnings_fail_a_check_that_denies_them() {
     );
     assert!(!github.is_empty());
 }
+
+/// A policy with a warning for its ports, and one for a feed that is not there.
+const WARNED: &str = r#"[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8"]
+[[feed]]
+name = "Zoom"
+format = "prefixes"
+file = "zoom.txt"
+"#;
+
+#[test]
+fn accepted_warnings_are_listed_apart_with_their_reason() {
+    let folder = Folder::new("check-accept");
+    let check = |accepts: &str, arguments: &[&str]| {
+        let path = folder.write("site.toml", format!("{WARNED}{accepts}"));
+        offramp(&[&["check", &path], arguments].concat())
+    };
+    let ports = "[[accept]]\nwarning = \"media-ports-cover-services\"\nreason = \"seen in May\"\n";
+    let one = check(ports, &[]);
+    assert!(
+        !one.stderr.contains("media-ports-cover-services"),
+        "{one:?}"
+    );
+    assert!(one.stderr.contains("warning[feed-not-loaded]"), "{one:?}");
+    let told = one.success();
+    assert!(
+        told.contains("is in order; see the warning above"),
+        "{told}"
+    );
+    assert!(
+        told.contains("accepted: media-ports-cover-services, line "),
+        "{told}"
+    );
+    assert!(told.contains("reason, line 10: seen in May"), "{told}");
+    assert_eq!(check(ports, &["--deny-warnings"]).code, Some(3));
+
+    let about = |text| {
+        format!(
+            "{ports}[[accept]]\nwarning = \"feed-not-loaded\"\nabout = \"{text}\"\nreason = \"it is fetched later\"\n"
+        )
+    };
+    let both = check(&about("zoom.txt"), &["--deny-warnings", "--json"]);
+    let result = both.json();
+    assert_eq!(result["diagnostics"], serde_json::json!([]));
+    assert_eq!(result["accepted"][1]["reason"], "it is fetched later");
+    assert_eq!(result["accepted"][1]["accepted_in_line"], 13);
+    both.success();
+    let sarif = check(&about("zoom.txt"), &["--format", "sarif"]).json();
+    let justification = &sarif["runs"][0]["results"][1]["suppressions"][0]["justification"];
+    assert_eq!(justification, "it is fetched later");
+    assert_eq!(
+        check(&about("zoom.txt"), &["--format", "github"]).stdout,
+        ""
+    );
+
+    // An entry that accepts nothing is one that would hide what comes.
+    let idle = check(&about("webex.txt"), &["--deny-warnings"]);
+    assert!(idle.stderr.contains("warning[feed-not-loaded]"), "{idle:?}");
+    let wanted = "no warning `feed-not-loaded` about `webex.txt` is left to accept";
+    assert!(idle.stderr.contains(wanted), "{idle:?}");
+    assert_eq!(idle.code, Some(3));
+
+    let wrong = ports.replace("media-ports-cover", "media-port-cover");
+    let refused = check(&wrong, &[]).failure(2);
+    assert!(
+        refused.contains("did you mean `media-ports-cover-services`?"),
+        "{refused}"
+    );
+    let without = check("[[accept]]\nwarning = \"host-bits\"\n", &[]).failure(2);
+    assert!(without.contains("reason"), "{without}");
+}
+
+#[test]
+fn other_commands_say_how_many_warnings_there_are() {
+    let folder = Folder::new("check-count");
+    let path = folder.write("site.toml", WARNED);
+    let explain = [
+        "explain",
+        &path,
+        "--from",
+        "172.16.1.10",
+        "--to",
+        "10.1.0.10",
+    ];
+    let ended = offramp(&explain);
+    assert_eq!(
+        ended.stderr,
+        format!("{path} has 2 warnings: offramp check {path}\n")
+    );
+    ended.success();
+    let accepts = ["media-ports-cover-services", "feed-not-loaded"]
+        .map(|code| format!("[[accept]]\nwarning = \"{code}\"\nreason = \"known\"\n"));
+    folder.write("site.toml", WARNED.to_owned() + &accepts.concat());
+    assert_eq!(offramp(&explain).stderr, "");
+}

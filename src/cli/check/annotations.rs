@@ -11,6 +11,8 @@ pub(super) struct Annotation {
     code: String,
     text: String,
     place: Place,
+    /// The reason for which the policy accepts it.
+    accepted: Option<String>,
 }
 
 /// Lines and columns, counted from 1; the end is behind the last character.
@@ -28,7 +30,12 @@ impl Annotation {
         let found = diagnostics
             .iter()
             .map(|it| Self::of(it, diagnostics.source()));
-        found.chain(broken.iter().map(Self::of_test)).collect()
+        let accepted = diagnostics.accepted().iter().map(|it| Self {
+            accepted: Some(it.reason.clone()),
+            ..Self::of(&it.item, diagnostics.source())
+        });
+        let tests = broken.iter().map(Self::of_test);
+        found.chain(tests).chain(accepted).collect()
     }
 
     fn of(diagnostic: &Diagnostic, source: &str) -> Self {
@@ -55,6 +62,7 @@ impl Annotation {
             code: diagnostic.code().to_string(),
             text: diagnostic.message().to_owned() + &help.collect::<String>(),
             place,
+            accepted: None,
         }
     }
 
@@ -71,6 +79,7 @@ impl Annotation {
                 broken.because
             ),
             place: Place::from(test.line),
+            accepted: None,
         }
     }
 }
@@ -86,9 +95,10 @@ impl From<u32> for Place {
     }
 }
 
-/// Workflow commands of GitHub Actions, one a line.
+/// Workflow commands of GitHub Actions, one a line; what is accepted is no news.
 pub(super) fn github(origin: &str, annotations: &[Annotation]) -> String {
-    let commands = annotations.iter().map(|it| {
+    let news = annotations.iter().filter(|it| it.accepted.is_none());
+    let commands = news.map(|it| {
         let Place {
             line,
             column,
@@ -113,10 +123,14 @@ fn escaped(text: &str) -> String {
         .replace('\n', "%0A")
 }
 
-/// A log of SARIF 2.1.0 (OASIS), of one run.
+/// A log of SARIF 2.1.0 (OASIS), of one run; what is accepted is suppressed in the source (§3.35).
 pub(super) fn sarif(origin: &str, annotations: &[Annotation]) -> Value {
     let results = annotations.iter().map(|it| {
+        let reason = it.accepted.iter();
+        let suppressions =
+            reason.map(|reason| json!({ "kind": "inSource", "justification": reason }));
         json!({
+            "suppressions": suppressions.collect::<Vec<_>>(),
             "ruleId": it.code,
             "level": it.severity.as_str(),
             "message": { "text": it.text },

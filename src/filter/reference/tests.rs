@@ -133,6 +133,7 @@ fn test_policy() -> Policy {
         gateway: GatewayOptions::default(),
         endpoints: Vec::new(),
         tests: Vec::new(),
+        accepts: Vec::new(),
     }
 }
 

@@ -120,6 +120,7 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
         gateway: GatewayOptions::default(),
         endpoints: Vec::new(),
         tests: Vec::new(),
+        accepts: Vec::new(),
     })
 }
 

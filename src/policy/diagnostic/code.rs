@@ -141,6 +141,8 @@ codes! {
     AllowWithoutEffect = "allow-without-effect",
     /// An `[[allow]]` that has clients' addresses by a prefix that reaches beyond them.
     AllowBeyondClients = "allow-beyond-clients",
+    /// An `[[accept]]` for which there is no warning.
+    AcceptWithoutEffect = "accept-without-effect",
     /// A policy under which nothing, or not everything, is dropped that it says is.
     NotEnforced = "not-enforced",
     /// A pilot of addresses that are no clients'.

@@ -64,6 +64,7 @@ impl<'a> Collector<'a> {
             source: self.text.as_str().to_owned(),
             items: self.items,
             omitted: self.omitted,
+            accepted: Vec::new(),
         }
     }
 }

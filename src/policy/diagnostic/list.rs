@@ -19,6 +19,18 @@ pub struct Diagnostics {
     pub(in crate::policy) source: String,
     pub(in crate::policy) items: Vec<Diagnostic>,
     pub(in crate::policy) omitted: usize,
+    pub(in crate::policy) accepted: Vec<AcceptedWarning>,
+}
+
+/// A warning that the policy accepts (`[[accept]]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedWarning {
+    /// The warning.
+    pub item: Diagnostic,
+    /// The operator's reason.
+    pub reason: String,
+    /// The line that accepts it.
+    pub by_line: u32,
 }
 
 impl Diagnostics {
@@ -45,6 +57,11 @@ impl Diagnostics {
     /// Returns `true` if the file earned nothing.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// The warnings that the policy accepts, once they were set apart; none of them is among the others.
+    pub fn accepted(&self) -> &[AcceptedWarning] {
+        &self.accepted
     }
 
     /// How many there were beyond [`MAX_DIAGNOSTICS`].

@@ -17,7 +17,7 @@ mod source;
 pub use code::{Code, Severity};
 pub(in crate::policy) use collector::Collector;
 pub use item::{Diagnostic, Label};
-pub use list::{Diagnostics, MAX_DIAGNOSTICS};
+pub use list::{AcceptedWarning, Diagnostics, MAX_DIAGNOSTICS};
 pub use remark::Remark;
 pub use report::Style;
 pub(in crate::policy) use source::SourceText;

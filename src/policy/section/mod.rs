@@ -3,6 +3,7 @@
 //! To add a key: declare it as a constant beside the others, list it in the section's table, read it in `read`, write it in
 //! `write`. Messages, did-you-mean and `docs/policy.md` follow from the table.
 
+pub(in crate::policy) mod accept;
 pub(in crate::policy) mod allow;
 pub(in crate::policy) mod corporate;
 pub(in crate::policy) mod dns;
@@ -39,6 +40,7 @@ pub(in crate::policy) const SECTIONS: &[&SectionTable] = &[
     &gateway::SECTION,
     &endpoint::SECTION,
     &test::SECTION,
+    &accept::SECTION,
 ];
 
 /// Reports whatever stands at the top of a file and is no section.

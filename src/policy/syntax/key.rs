@@ -222,6 +222,9 @@ forms! {
     /// [`parse_name`](crate::policy::value::parse_name).
     Name = "name", "names",
         "one line of text, at most 200 bytes";
+    /// The name of a kind of diagnostics.
+    Code = "kind of warning", "kinds of warnings",
+        "the word that `offramp check` shows in brackets behind `warning`";
     /// [`parse_host`](crate::policy::value::parse_host).
     Host = "host name", "host names",
         "a full DNS name without wildcard, `\"sip.contoso.com\"`; case and a final dot do not matter, and names beyond ASCII take their `xn--` form";
