@@ -8,6 +8,7 @@ mod call;
 mod check;
 mod demo;
 mod dns;
+mod enforce;
 mod error;
 mod explain;
 mod explain_name;
@@ -18,6 +19,7 @@ mod log;
 mod log_options;
 mod number;
 mod observe;
+mod reload;
 mod render;
 mod replay;
 mod routes;
@@ -76,6 +78,9 @@ enum Command {
     Demo(demo::Options),
     Status(status::Options),
     Bypass(bypass::Options),
+    Enforce(enforce::Options),
+    Keep(enforce::KeepOptions),
+    Reload(reload::Options),
     Render(render::Options),
     Routes(routes::Options),
     #[command(
@@ -136,6 +141,9 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Bypass(options) => bypass::run(&options),
+        Command::Enforce(options) => enforce::run(&options),
+        Command::Keep(options) => enforce::keep(&options),
+        Command::Reload(options) => reload::run(&options),
         Command::Render(options) => render::run(&options),
         Command::Routes(options) => routes::run(&options),
         Command::Feed(command) => feed::run(&command),

@@ -4,9 +4,11 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::error;
 
+use super::enforce::parse_time;
 use super::error::CliError;
 use super::input::{load_policy, load_policy_quietly};
 use super::log_options::LogOptions;
@@ -31,6 +33,7 @@ use crate::verify::Finding;
 Examples:
   offramp run /etc/offramp/policy.toml --dry-run    what a start would change, and what prevents it
   offramp run /etc/offramp/policy.toml
+  offramp run /etc/offramp/policy.toml --for 10m    enforced for ten minutes, or until it ends if you say `offramp keep`
   offramp run /etc/offramp/policy.toml --capture-dropped /tmp/dropped.pcapng
   offramp run --cleanup                             after kill -9, where it is not to be started again")]
 pub(super) struct Options {
@@ -40,6 +43,9 @@ pub(super) struct Options {
     /// Check this host and print what a start would change, and change nothing
     #[arg(long, conflicts_with = "cleanup")]
     dry_run: bool,
+    /// Enforce the policy for this time only (90s, 10m, 1h 30m), and then for nobody, unless `offramp keep` is said before
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time, conflicts_with_all = ["cleanup", "dry_run"])]
+    time: Option<Duration>,
     /// Remove what a killed process left in the kernel
     #[arg(long, conflicts_with = "policy")]
     cleanup: bool,
@@ -86,6 +92,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         source,
         last_good,
         capture: capture_options(options),
+        trial: options.time,
     });
     // From here on the log is what is written to: standard error may be stuck.
     if let Err(error) = &ended {

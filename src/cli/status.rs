@@ -14,7 +14,7 @@ use super::input::load_policy_quietly;
 use super::number;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::control;
-use crate::gateway::report::status::{DnsStatus, MediaStatus, QualityStatus, Status};
+use crate::gateway::report::status::{DnsStatus, MediaStatus, QualityStatus, Status, TrialState};
 use crate::policy::GatewayOptions;
 
 /// Show what a running gateway has done: packets and bytes by reason and by rule
@@ -117,6 +117,23 @@ fn report(status: &Status) -> String {
     }
     if let Some(why) = &reloads.last_error {
         _ = writeln!(text, "the last one was refused:\n{}", why.trim_end());
+    }
+    if let Some(trial) = &status.enforcement.trial {
+        text.push_str(&match (trial.state, trial.seconds_left) {
+            (TrialState::Running, left) => format!(
+                "ENFORCED FOR A LIMITED TIME: {} left, then it is enforced for nobody, unless you say `offramp keep`\n",
+                duration(left.unwrap_or_default())
+            ),
+            (TrialState::Kept, _) if trial.file_enforces => {
+                "enforced beyond its trial: `offramp keep` was said\n".to_owned()
+            }
+            (TrialState::Kept, _) => {
+                "enforced beyond its trial: `offramp keep` was said; the file says `enforce = false`, which counts at the next start\n".to_owned()
+            }
+            (TrialState::Over, _) => {
+                "the trial is over: `offramp keep` enforces the policy until offramp ends, `offramp enforce --for 10m` for a while\n".to_owned()
+            }
+        });
     }
     if let Some(gap) = &status.enforcement.gap {
         _ = write!(

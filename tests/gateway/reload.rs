@@ -486,6 +486,7 @@ fn while_a_policy_loads_the_gateway_answers_judges_and_stops() {
             source,
             last_good: None,
             capture: None,
+            trial: None,
         };
         let signal = |name| signal(std::process::id(), name);
         let generation = || Some(control::ask(Path::new(&socket)).ok()?.generation);

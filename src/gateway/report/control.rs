@@ -1,4 +1,5 @@
-//! The control socket: a client sends a line with a [`Request`], gets the [`Status`], and the connection is closed.
+//! The control socket: a client sends a line with a [`Request`], gets the [`Status`] or a [`ReloadReport`], and the connection
+//! is closed.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
@@ -9,11 +10,14 @@ use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, access};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::debug;
 
+use super::reload_report::ReloadReport;
 use super::status::Status;
 
 /// The socket that a running gateway listens on; removed when it is dropped.
@@ -85,7 +89,10 @@ impl ControlSocket {
     }
 }
 
-/// The request of a client of the control socket; the status is sent in any case.
+/// The request of a client of the control socket.
+///
+/// A reload, and what one would do, is answered by a [`ReloadReport`], once the policy is loaded; everything else at once, by the
+/// [`Status`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// The status alone.
@@ -94,19 +101,47 @@ pub enum Request {
     Bypass(bool),
     /// A self-test, before the status.
     SelfTest,
+    /// The policy is to be enforced for that time, in whole seconds, and then no longer.
+    Enforce(Duration),
+    /// The policy is not to be enforced any more, before its time is over.
+    EndTrial,
+    /// The policy is to be enforced beyond that time.
+    Keep,
+    /// The policy is to be loaded again.
+    Reload,
+    /// A reload is to be tried, without effect.
+    TryReload,
 }
 
 impl Request {
-    const WORDS: [(&'static str, Self); 4] = [
+    const WORDS: [(&'static str, Self); 8] = [
         ("status", Self::Status),
         ("bypass on", Self::Bypass(true)),
         ("bypass off", Self::Bypass(false)),
         ("self-test", Self::SelfTest),
+        ("enforce off", Self::EndTrial),
+        ("keep", Self::Keep),
+        ("reload", Self::Reload),
+        ("reload dry-run", Self::TryReload),
     ];
 
-    fn word(self) -> &'static str {
+    /// Reads the line of a request; one that is not known asks for the status.
+    fn parse(line: &str) -> Self {
+        if let Some(seconds) = line.strip_prefix(ENFORCE)
+            && let Ok(seconds) = seconds.parse()
+        {
+            return Self::Enforce(Duration::from_secs(seconds));
+        }
+        let known = Self::WORDS.iter().find(|(word, _)| *word == line);
+        known.map_or(Self::Status, |(_, request)| *request)
+    }
+
+    fn line(self) -> String {
+        if let Self::Enforce(duration) = self {
+            return format!("{ENFORCE}{}", duration.as_secs());
+        }
         let known = Self::WORDS.iter().find(|(_, request)| *request == self);
-        known.map_or("status", |(word, _)| word)
+        known.map_or("status", |(word, _)| word).to_owned()
     }
 }
 
@@ -132,11 +167,7 @@ async fn read(mut stream: UnixStream, requests: UnboundedSender<Asked>) {
         }
     };
     _ = tokio::time::timeout(SHORT_PATIENCE, reading).await;
-    let line = String::from_utf8_lossy(&line);
-    let known = Request::WORDS
-        .iter()
-        .find(|(word, _)| *word == line.trim_end());
-    let request = known.map_or(Request::Status, |(_, request)| *request);
+    let request = Request::parse(String::from_utf8_lossy(&line).trim_end());
     // The gateway has ended otherwise.
     _ = requests.send(Asked { request, stream });
 }
@@ -201,9 +232,9 @@ impl Drop for ControlSocket {
     }
 }
 
-/// Sends `status` to a client.
-pub async fn tell(mut stream: UnixStream, status: Status) {
-    let Ok(mut line) = serde_json::to_vec(&status) else {
+/// Sends an answer to a client.
+pub async fn tell(mut stream: UnixStream, answer: impl Serialize) {
+    let Ok(mut line) = serde_json::to_vec(&answer) else {
         return;
     };
     line.push(b'\n');
@@ -224,10 +255,34 @@ pub fn ask(path: &Path) -> io::Result<Status> {
 /// # Errors
 /// When none listens there, or it sends no status.
 pub fn request(path: &Path, request: Request) -> io::Result<Status> {
+    exchange(path, request, LONG_PATIENCE)
+}
+
+/// Has the gateway that listens at `path` load its policy again.
+///
+/// # Errors
+/// When none listens there, or it sends no report: one of an earlier version has none.
+pub fn reload(path: &Path) -> io::Result<ReloadReport> {
+    exchange(path, Request::Reload, RELOAD_PATIENCE)
+}
+
+/// Asks the gateway that listens at `path` what a reload would do.
+///
+/// # Errors
+/// As for [`reload`].
+pub fn try_reload(path: &Path) -> io::Result<ReloadReport> {
+    exchange(path, Request::TryReload, RELOAD_PATIENCE)
+}
+
+fn exchange<T: DeserializeOwned>(
+    path: &Path,
+    request: Request,
+    patience: Duration,
+) -> io::Result<T> {
     let mut stream = StdUnixStream::connect(path)?;
     // A gateway of 0.1 reads nothing, and may have closed the connection.
-    _ = stream.write_all(format!("{}\n", request.word()).as_bytes());
-    stream.set_read_timeout(Some(LONG_PATIENCE))?;
+    _ = stream.write_all(format!("{}\n", request.line()).as_bytes());
+    stream.set_read_timeout(Some(patience))?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     serde_json::from_slice(&answer).map_err(io::Error::from)
@@ -235,9 +290,37 @@ pub fn request(path: &Path, request: Request) -> io::Result<Status> {
 
 /// The time that a gateway under full load may take to answer.
 const LONG_PATIENCE: Duration = Duration::from_secs(15);
+/// The time that loading a large policy, and comparing it with the one in force, may take on a busy host.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 /// The time that a client may take to read the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The time that a client has to send its request.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 /// The pause before another try for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The beginning of a request for enforcement; seconds follow.
+const ENFORCE: &str = "enforce ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_is_read_as_it_is_written_and_others_ask_for_the_status() {
+        let all = Request::WORDS.map(|(_, request)| request);
+        let trial = Request::Enforce(Duration::from_secs(600));
+        for request in all.into_iter().chain([trial]) {
+            assert_eq!(Request::parse(&request.line()), request);
+        }
+        for other in [
+            "",
+            "enforce",
+            "enforce -1",
+            "enforce 1e3",
+            "KEEP",
+            "reload  ",
+        ] {
+            assert_eq!(Request::parse(other), Request::Status, "{other}");
+        }
+    }
+}

@@ -2,5 +2,6 @@
 
 pub mod control;
 pub mod metrics;
+pub mod reload_report;
 pub mod series;
 pub mod status;

@@ -386,17 +386,44 @@ pub struct EnforcementStatus {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Enforcement for a limited time (`offramp enforce`); `null` if none was asked for since the start.
+    #[serde(default)]
+    pub trial: Option<TrialStatus>,
 }
 
 impl EnforcementStatus {
     /// Describes it; `spared` is the traffic that was forwarded, though its verdict is "drop".
-    pub fn new(enforcement: &Enforcement, spared: Traffic) -> Self {
+    pub fn new(enforcement: &Enforcement, spared: Traffic, trial: Option<TrialStatus>) -> Self {
         Self {
             gap: enforcement.gap(),
             packets: spared.packets,
             bytes: spared.bytes,
+            trial,
         }
     }
+}
+
+/// Enforcement for a limited time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialStatus {
+    /// Its state.
+    pub state: TrialState,
+    /// Seconds until it ends; `null` if it does not end by itself.
+    pub seconds_left: Option<u64>,
+    /// False if the policy file says `enforce = false`, which counts at the next start.
+    pub file_enforces: bool,
+}
+
+/// The state of enforcement for a limited time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrialState {
+    /// The policy is enforced until the time is over.
+    Running,
+    /// The policy is enforced until the process ends.
+    Kept,
+    /// The policy is not enforced any more.
+    Over,
 }
 
 /// The outcome of a self-test: packets of the gateway that enter at the interfaces as clients' would.

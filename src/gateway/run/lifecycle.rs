@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
+use super::difference::{Tried, Waiting};
 use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, workers_wanted};
 use super::pools::Share;
+use super::trial::{Trial, beginning};
 use super::{First, Inputs, RunError};
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
 use crate::gateway::divert::{Divert, DivertPlan};
@@ -35,7 +38,7 @@ use crate::gateway::tun::schedule::Schedule;
 use crate::gateway::tun::watchdog::Watchdog;
 use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
-use crate::policy::{FailMode, GatewayOptions};
+use crate::policy::{Enforcement, FailMode, GatewayOptions};
 use crate::verdict::{Reason, Verdict};
 use crate::verify::probe::self_test;
 
@@ -78,6 +81,13 @@ pub(super) struct Gateway<D: Divert> {
     pub(super) name: String,
     started: Instant,
     pub(super) last_good: Option<LastGood>,
+    pub(super) trial: Trial,
+    /// The enforcement that the policy file asks for.
+    pub(super) file: Enforcement,
+    /// Clients of the control socket that wait for reloads.
+    pub(super) waiting: Waiting,
+    /// Reloads that are being tried.
+    pub(super) tried: JoinSet<Tried>,
 }
 
 /// The signals that the gateway handles.
@@ -108,6 +118,7 @@ impl<D: Divert> Gateway<D> {
             source,
             last_good,
             capture,
+            trial: duration,
         } = inputs;
         let First {
             policy: first,
@@ -115,6 +126,12 @@ impl<D: Divert> Gateway<D> {
             refused,
         } = first;
         let system = |what| move |source| RunError::System { what, source };
+        let mut trial = Trial::default();
+        if let Some(duration) = duration {
+            trial.begin(Instant::now(), duration);
+        }
+        let file = first.policy().gateway.enforcement.clone();
+        let first = first.with_enforcement(trial.effect(&file));
         let summary = plan.summary();
         let signals = Signals::new().map_err(system("listen for signals"))?;
         let manager = Arc::new(ServiceManager::of_environment());
@@ -235,9 +252,16 @@ impl<D: Divert> Gateway<D> {
             name: source.name(),
             started: Instant::now(),
             last_good,
+            trial,
+            file,
+            waiting: Waiting::default(),
+            tried: JoinSet::new(),
         };
         if gateway.reloads.last_error.is_none() {
             gateway.keep(files, fingerprint);
+        }
+        if let Some(duration) = duration {
+            warn!("{}", beginning(duration));
         }
         gateway.warn_of_gap();
         gateway.report_ready();
@@ -253,6 +277,9 @@ impl<D: Divert> Gateway<D> {
         );
         if let Some(gap) = self.published.enforcement().gap() {
             status.push_str(&format!("; {gap}"));
+        }
+        if self.trial.next().is_some() {
+            status.push_str("; enforced for a limited time");
         }
         if self.reloads.last_error.is_some() {
             status.push_str("; what the file says now is refused");
@@ -292,6 +319,8 @@ impl<D: Divert> Gateway<D> {
                 (change, heard) = self.links.next() => self.follow(change, heard).await,
                 () = self.own.settled() => self.compare_addresses(),
                 asked = self.control.asked() => self.obey(asked).await,
+                () = Self::trial_due(self.trial.next()) => self.advance_trial(),
+                Some(tried) = self.tried.join_next() => self.conclude_try(tried).await,
                 questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
                 why = self.workers.ended() => return Err(RunError::Worker(why)),
                 why = DnsServer::ended(&mut self.dns) => return Err(RunError::DnsEnded(why)),
@@ -402,16 +431,24 @@ impl<D: Divert> Gateway<D> {
     }
 
     /// Does what a client of the control socket asks for, and tells it the status.
-    async fn obey(&mut self, asked: Asked) {
-        match asked.request {
+    async fn obey(&mut self, Asked { request, stream }: Asked) {
+        match request {
             Request::Status => {}
             Request::Bypass(on) => self.bypass(on).await,
             Request::SelfTest if !self.bypassed => self.test_itself().await,
             Request::SelfTest => {}
+            Request::Enforce(duration) => self.begin_trial(duration),
+            Request::Keep => self.keep_trial(),
+            Request::EndTrial => self.end_trial(),
+            Request::Reload => {
+                self.waiting.add(stream, self.loader.is_loading());
+                return self.ask_for_policy(ReloadTrigger::Signal);
+            }
+            Request::TryReload => return self.try_reload(self.loader.source(), stream),
         }
         let mut status = self.status().await;
         status.rules.retain(|rule| rule.packets > 0);
-        tokio::spawn(control::tell(asked.stream, status));
+        tokio::spawn(control::tell(stream, status));
     }
 
     /// Counts traffic that the kernel has forwarded by verdicts of the policy in force.

@@ -26,7 +26,7 @@ use crate::gateway::divert::nftables::Diversion;
 use crate::gateway::divert::{Divert, DivertPlan, ebpf};
 use crate::gateway::host::addresses::{IPV4_DUMMY, local_addresses};
 use crate::gateway::report::control::{self, Request};
-use crate::gateway::report::status::Status;
+use crate::gateway::report::status::{Status, TrialState, TrialStatus};
 use crate::gateway::resolver::probe::{ProbeClient, Reply};
 use crate::name::record_type;
 use crate::packet::Protocol;
@@ -425,7 +425,14 @@ fn about_status(status: &Status, file: &Path) -> Vec<Finding> {
     if let Some(gap) = &status.enforcement.gap {
         let finding = Finding::error(FindingCode::Leak, gap);
         let finding = finding.because(Part::Host, "what the gateway would drop otherwise passes");
-        findings.push(finding.remedy("take gateway.enforce and gateway.pilot out of the policy"));
+        let is_over = |trial: TrialStatus| trial.state == TrialState::Over;
+        let remedy = match status.enforcement.trial.is_some_and(is_over) {
+            true => {
+                "`offramp keep` enforces it until offramp ends, `offramp enforce --for 10m` for another while"
+            }
+            false => "take gateway.enforce and gateway.pilot out of the policy",
+        };
+        findings.push(finding.remedy(remedy));
     }
     for found in &status.health {
         let finding = match found.severity.as_str() {

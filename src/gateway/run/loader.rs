@@ -68,6 +68,16 @@ impl Loader {
         }
     }
 
+    /// The source of the policies.
+    pub(super) fn source(&self) -> Arc<dyn PolicySource> {
+        Arc::clone(&self.source)
+    }
+
+    /// Returns `true` while a policy is being loaded.
+    pub(super) fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
     /// Requests a load. If one is running, [`Loader::go_on`] starts this one later.
     pub(super) fn ask(&mut self, trigger: ReloadTrigger, generation: Generation) {
         if self.loading.is_some() {

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `preflight` checks the host for
-//! conditions that would break it, `pools` whether the policy has the VPN's clients, `health` asks for them again while it runs, `live` compares a running host with its policy, and `resolver_alone` is the DNS
+//! conditions that would break it, `pools` whether the policy has the VPN's clients, `health` asks for them again while it runs, `trial` is enforcement for a
+//! limited time, `difference` tells what a reload changes, `live` compares a running host with its policy, and `resolver_alone` is the DNS
 //! server without the rest.
 
+mod difference;
 mod error;
 mod health;
 mod lifecycle;
@@ -20,8 +22,10 @@ mod pools;
 pub mod preflight;
 mod reload;
 pub mod resolver_alone;
+mod trial;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -55,6 +59,8 @@ pub struct Inputs {
     pub last_good: Option<LastGood>,
     /// Captures dropped packets.
     pub capture: Option<CaptureOptions>,
+    /// The time for which the policy is enforced, unless it is kept; `None` if the file alone counts.
+    pub trial: Option<Duration>,
 }
 
 /// The policy that a gateway starts with.

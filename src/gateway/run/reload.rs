@@ -10,9 +10,10 @@ use super::loader::{Loaded, ReloadTrigger};
 use super::options::keys_for_restart;
 use super::{preflight, report};
 use crate::filter::{CompiledPolicy, Generation};
-use crate::gateway::divert::{Divert, DivertPlan};
+use crate::gateway::divert::{Divert, DivertPlan, DivertSummary};
 use crate::gateway::resolver::{self, DnsServer};
-use crate::policy::{Reject, Severity};
+use crate::policy::{Policy, Reject, Severity};
+use crate::verify::Finding;
 
 impl<D: Divert> Gateway<D> {
     /// Requests a load; the control loop takes the policy once it is loaded.
@@ -21,7 +22,7 @@ impl<D: Divert> Gateway<D> {
         self.loader.ask(trigger, next);
     }
 
-    fn next_generation(&self) -> Generation {
+    pub(super) fn next_generation(&self) -> Generation {
         Generation(self.published.generation().0 + 1)
     }
 
@@ -31,6 +32,7 @@ impl<D: Divert> Gateway<D> {
             Ok(loaded) => {
                 self.watch.follow(&loaded.files);
                 if let Some(policy) = loaded.policy {
+                    let before = self.in_force();
                     let taken = match policy {
                         Ok(policy) => self.exchange(policy).await,
                         Err(error) => Err(error.to_string()),
@@ -38,28 +40,42 @@ impl<D: Divert> Gateway<D> {
                     if taken.is_ok() {
                         self.keep(loaded.files.clone(), loaded.fingerprint);
                     }
-                    self.conclude(taken, &loaded.files).await;
+                    self.conclude(taken, before, &loaded.files).await;
                 }
             }
             Err(panic) => {
                 let why = format!("loading it failed: {panic}");
-                self.conclude(Err(why), &[]).await;
+                self.conclude(Err(why), self.in_force(), &[]).await;
             }
         }
         let next = self.next_generation();
         self.loader.go_on(next);
     }
 
-    /// Logs and counts the outcome of a reload.
-    async fn conclude(&mut self, taken: Result<(), String>, files: &[PathBuf]) {
+    /// The policy in force, as its file says.
+    fn in_force(&self) -> Policy {
+        let mut policy = self.published.current().policy().policy().clone();
+        policy.gateway.enforcement = self.file.clone();
+        policy
+    }
+
+    /// Logs and counts the outcome of a reload; `before` was in force until then, and the keys that are taken wait for the next
+    /// start.
+    async fn conclude(
+        &mut self,
+        taken: Result<Vec<&'static str>, String>,
+        before: Policy,
+        files: &[PathBuf],
+    ) {
         let generation = self.published.generation().0;
         match taken {
-            Ok(()) => {
+            Ok(at_next_start) => {
                 self.test_itself().await;
                 self.reloads.taken += 1;
                 self.reloads.last_error = None;
                 info!(generation, "reloaded: {} is in force", self.name);
                 self.warn_of_gap();
+                self.tell_difference(before, at_next_start);
             }
             Err(mut why) => {
                 if let Some(file) = self.rights.out_of_reach(files) {
@@ -74,6 +90,7 @@ impl<D: Divert> Gateway<D> {
                     "reload refused, generation {generation} stays in force: {}",
                     why.trim_end()
                 );
+                self.tell_refused(&why);
                 self.reloads.refused += 1;
                 self.reloads.last_error = Some(why);
             }
@@ -96,23 +113,19 @@ impl<D: Divert> Gateway<D> {
         });
     }
 
-    async fn exchange(&mut self, policy: CompiledPolicy) -> Result<(), String> {
+    /// Puts a policy into force, and returns the keys that wait for the next start.
+    async fn exchange(&mut self, policy: CompiledPolicy) -> Result<Vec<&'static str>, String> {
         let wanted = D::Plan::of(&policy);
-        if wanted.summary().interfaces.is_empty() {
-            return Err("it names no interface of the VPN (vpn.interfaces)".to_owned());
-        }
         let findings = preflight::check_change::<D>(policy.policy(), &wanted, &self.netlink).await;
-        report(&findings).map_err(|_| {
-            let errors = findings.iter().filter(|it| it.severity == Severity::Error);
-            let errors: Vec<String> = errors
-                .map(|it| format!("{}; {}", it.what, it.remedy))
-                .collect();
-            errors.join("\n")
-        })?;
+        // Whatever its outcome, it logs them.
+        _ = report(&findings);
+        if let Some(why) = refusal(&wanted.summary(), &findings) {
+            return Err(why);
+        }
         self.health.note_logged(findings);
         let mut waiting = wanted.keys_for_restart(self.divert.plan());
         waiting.extend(keys_for_restart(&policy.policy().gateway, &self.options));
-        for key in waiting {
+        for key in &waiting {
             warn!("{key} takes effect at the next start of offramp");
         }
         if policy.policy().filter.reject != Reject::Nothing && self.published.rejector().is_none() {
@@ -126,6 +139,8 @@ impl<D: Divert> Gateway<D> {
         if resolver::listen_addresses(policy.policy()) != answered_at {
             warn!("dns.listen takes effect at the next start of offramp");
         }
+        self.file = policy.policy().gateway.enforcement.clone();
+        let policy = policy.with_enforcement(self.trial.effect(&self.file));
         self.queries.change(policy.policy()).await;
         if let Some(dns) = &self.dns {
             dns.publish(policy.policy(), &self.queries);
@@ -134,6 +149,18 @@ impl<D: Divert> Gateway<D> {
         self.own.change(policy.own());
         let writer = self.drops.writer(&policy);
         self.published.publish(policy, writer);
-        Ok(())
+        Ok(waiting)
     }
+}
+
+/// Returns the reason why a policy whose diversion is `summary` cannot be put into force on a host with these `findings`.
+pub(super) fn refusal(summary: &DivertSummary, findings: &[Finding]) -> Option<String> {
+    if summary.interfaces.is_empty() {
+        return Some("it names no interface of the VPN (vpn.interfaces)".to_owned());
+    }
+    let errors = findings.iter().filter(|it| it.severity == Severity::Error);
+    let errors: Vec<String> = errors
+        .map(|it| format!("{}; {}", it.what, it.remedy))
+        .collect();
+    (!errors.is_empty()).then(|| errors.join("\n"))
 }

@@ -52,7 +52,7 @@ fn check_enforcement(
     scope: &Scope,
     out: &mut Collector<'_>,
 ) {
-    let Enforcement { is_off, pilot } = &policy.gateway.enforcement;
+    let Enforcement { off, pilot } = &policy.gateway.enforcement;
     let pilots = List {
         section: &gateway::SECTION,
         position: 0,
@@ -68,7 +68,7 @@ fn check_enforcement(
     let Some(gap) = policy.gateway.enforcement.gap() else {
         return;
     };
-    let key = if *is_off {
+    let key = if off.is_some() {
         &gateway::ENFORCE
     } else {
         &gateway::PILOT

@@ -120,16 +120,25 @@ impl Word for FailMode {
 /// The clients for whom the policy takes effect. What others send is judged, counted and logged, and passes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Enforcement {
-    /// `gateway.enforce` is false: nobody.
-    pub is_off: bool,
+    /// Why it takes effect for nobody.
+    pub off: Option<EnforcementOff>,
     /// `gateway.pilot`: only these, unless it is empty.
     pub pilot: Vec<Sourced<IpNet>>,
+}
+
+/// The reason why a policy takes effect for nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnforcementOff {
+    /// `gateway.enforce` is false.
+    File,
+    /// A trial (`offramp enforce --for`, `offramp run --for`) has ended, and nobody kept it.
+    TrialOver,
 }
 
 impl Enforcement {
     /// Returns `true` if it takes effect for every client.
     pub fn is_whole(&self) -> bool {
-        !self.is_off && self.pilot.is_empty()
+        self.off.is_none() && self.pilot.is_empty()
     }
 
     /// Returns `true` if it takes effect for `client`.
@@ -139,7 +148,7 @@ impl Enforcement {
                 .iter()
                 .any(|prefix| prefix.value.contains(&client))
         };
-        self.is_whole() || !self.is_off && is_pilot()
+        self.is_whole() || self.off.is_none() && is_pilot()
     }
 
     /// Describes the part that is not enforced; `None` if everything is.
@@ -147,9 +156,14 @@ impl Enforcement {
         let pilot = self.pilot.iter().map(|prefix| prefix.value.to_string());
         match self {
             it if it.is_whole() => None,
-            Self { is_off: true, .. } => {
-                Some("the policy is not enforced (gateway.enforce = false)".to_owned())
-            }
+            Self {
+                off: Some(EnforcementOff::File),
+                ..
+            } => Some("the policy is not enforced (gateway.enforce = false)".to_owned()),
+            Self {
+                off: Some(EnforcementOff::TrialOver),
+                ..
+            } => Some("the policy is not enforced (its trial has ended)".to_owned()),
             Self { .. } => Some(format!(
                 "the policy is enforced for {} only (gateway.pilot)",
                 pilot.collect::<Vec<_>>().join(", ")
@@ -351,7 +365,7 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
         cpus: section.integers(&CPUS, out),
         on_failure: section.word_or_default(&ON_FAILURE, out),
         enforcement: Enforcement {
-            is_off: !section.boolean(&ENFORCE, out),
+            off: (!section.boolean(&ENFORCE, out)).then_some(EnforcementOff::File),
             pilot: section.list(&PILOT, parse_prefix, out),
         },
         control: section.string(&CONTROL, parse_path, out),
@@ -404,7 +418,7 @@ impl GatewayOptions {
             raw(out, &CPUS, format_args!("[{cpus}]"))?;
         }
         pair(out, &ON_FAILURE, self.on_failure.word())?;
-        raw(out, &ENFORCE, !self.enforcement.is_off)?;
+        raw(out, &ENFORCE, self.enforcement.off.is_none())?;
         if !self.enforcement.pilot.is_empty() {
             list(out, &PILOT, values(&self.enforcement.pilot))?;
         }

@@ -60,7 +60,15 @@ impl Families<'_, '_> {
             "not_enforced_bytes",
             "Bytes of these packets.",
             enforcement.bytes,
-        )
+        )?;
+        let left = enforcement.trial.and_then(|trial| trial.seconds_left);
+        left.map_or(Ok(()), |left| {
+            self.gauge(
+                "trial_left_seconds",
+                "Seconds until the policy is enforced no longer, unless it is kept (offramp keep); absent without a trial.",
+                left,
+            )
+        })
     }
 
     /// Writes the interfaces that were up before what enters there was judged.

@@ -6,7 +6,7 @@ use crate::gateway::report::status::{
     BucketStatus, DeviceStatus, DiversionStatus, EnforcementStatus, EvidenceStatus, FindingStatus,
     FlowsStatus, HistogramStatus, InterfaceStatus, LateStatus, LatencyStatus, MediaStatus,
     OutcomeStatus, QualityStatus, RejectionStatus, Reloads, Repairs, SelfTestStatus,
-    StreamGroupStatus, VerdictStatus,
+    StreamGroupStatus, TrialState, TrialStatus, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -77,6 +77,11 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 gap: Some("the policy is not enforced".to_owned()),
                 packets: 41,
                 bytes: 42,
+                trial: Some(TrialStatus {
+                    state: TrialState::Running,
+                    seconds_left: Some(43),
+                    file_enforces: false,
+                }),
             },
             diversion: DiversionStatus {
                 kind: "ebpf".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Gateway;
 use crate::gateway::divert::{Divert, DivertPlan};
@@ -58,6 +59,7 @@ impl<D: Divert> Gateway<D> {
             enforcement: EnforcementStatus::new(
                 &self.published.enforcement(),
                 self.workers.spared(),
+                self.trial.status(Instant::now(), &self.file),
             ),
             diversion: DiversionStatus {
                 kind: D::NAME.to_owned(),

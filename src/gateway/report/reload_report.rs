@@ -1,0 +1,44 @@
+//! [`ReloadReport`]: what a reload has done, or would do.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::plan::Effects;
+
+/// The outcome of a reload, or of a try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// The policy file.
+    pub policy: String,
+    /// Generation of the policy in force.
+    pub generation: u64,
+    /// Why the file is refused; `null` if it is not.
+    pub refused: Option<String>,
+    /// Conditions of the host that are worth a warning under the new policy, with what to do.
+    pub warnings: Vec<String>,
+    /// Keys whose change takes effect at the next start only.
+    pub at_next_start: Vec<String>,
+    /// The differences between the policy that was in force and the one of the file, for people, a line each.
+    pub text: String,
+    /// The same for programs; `null` if they are not known.
+    pub difference: Value,
+}
+
+impl ReloadReport {
+    /// Returns a report without warnings, by the difference or the reason why there is none.
+    pub fn new(policy: &str, generation: u64, outcome: Result<&Effects, String>) -> Self {
+        let (refused, text, difference) = match outcome {
+            Ok(effects) => (None, effects.to_string(), effects.as_json()),
+            Err(why) => (Some(why), String::new(), Value::Null),
+        };
+        Self {
+            policy: policy.to_owned(),
+            generation,
+            refused,
+            warnings: Vec::new(),
+            at_next_start: Vec::new(),
+            text,
+            difference,
+        }
+    }
+}
