@@ -168,7 +168,7 @@ fn a_reload_tells_what_it_would_change_and_what_it_has_changed() {
         let told = ask(&site, &["reload"]).success();
         let lines = [
             "[media] match: \"ports\" becomes \"ice\"",
-            "[[server]] \"pool\" addresses: [\"10.1.0.10/32\"] is new",
+            "[[server]] \"pool\" is new: addresses = [\"10.1.0.10/32\"]",
             "verdict: 0-1023 forward default, 1024-65535 drop media becomes drop servers\n  10.1.0.10/32",
             "name sip.contoso.com: forwarded becomes pinned to 192.0.2.7",
             "gateway.metrics takes effect at the next start of offramp",

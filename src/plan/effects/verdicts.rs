@@ -21,16 +21,25 @@ use crate::verdict::Verdict;
 pub struct VerdictChange {
     /// The addresses.
     pub addresses: PrefixSet,
+    /// The same in words, an entry a line: prefixes, and `10.0.0.0/8 but for 10.1.0.10/32` where that is shorter.
+    pub named: Vec<String>,
+    /// The packets it is about: empty for all, else the payloads, as `explain --payload` has them.
+    pub payloads: Vec<Payload>,
     /// Verdicts before, on client packets to these addresses: `forward default`, `tcp 1024-65535 drop media, ...`.
     pub before: String,
     /// Verdicts after.
     pub after: String,
 }
 
-/// Writes `verdict: forward default becomes forward public`.
+/// Writes `verdict: forward default becomes forward public`, or `verdict on rtp, other: …`.
 impl fmt::Display for VerdictChange {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "verdict: {} becomes {}", self.before, self.after)
+        let payloads: Vec<&str> = self.payloads.iter().map(|it| it.word()).collect();
+        match &payloads[..] {
+            [] => write!(out, "verdict: ")?,
+            some => write!(out, "verdict on {}: ", some.join(", "))?,
+        }
+        write!(out, "{} becomes {}", self.before, self.after)
     }
 }
 
@@ -38,6 +47,8 @@ impl fmt::Display for VerdictChange {
 pub(super) fn changes(before: &Policy, after: &Policy) -> Result<Vec<VerdictChange>, CompileError> {
     let starts = starts([before, after]);
     let ports = port_starts([before, after]);
+    let mut known = [before, after].map(prefixes).concat();
+    known.sort_by_key(IpNet::prefix_len);
     let (before, after) = (Judged::new(before.clone())?, Judged::new(after.clone())?);
     let mut answers: (Memo, Memo) = Default::default();
     let mut found: Vec<(Change, Vec<(IpAddr, IpAddr)>)> = Vec::new();
@@ -47,25 +58,42 @@ pub(super) fn changes(before: &Policy, after: &Policy) -> Result<Vec<VerdictChan
         let (Some(was), Some(becomes)) = (was, becomes) else {
             continue;
         };
-        if was == becomes {
-            continue;
-        }
         let span = (*first, last_before(*first, starts.get(at + 1).copied()));
-        let change = (was, becomes);
-        match found.iter_mut().find(|(known, _)| *known == change) {
-            Some((_, spans)) => spans.push(span),
-            None => found.push((change, vec![span])),
+        for change in Change::all(&was, &becomes) {
+            match found.iter_mut().find(|(known, _)| *known == change) {
+                Some((_, spans)) => spans.push(span),
+                None => found.push((change, vec![span])),
+            }
         }
     }
-    let changes = found.into_iter().map(|((was, becomes), spans)| {
-        let (before, after) = describe(&was, &becomes);
+    let changes = found.into_iter().map(|(change, spans)| {
+        let addresses = PrefixSet::of_spans(spans);
         VerdictChange {
-            addresses: PrefixSet::of_spans(spans),
-            before,
-            after,
+            named: brief(&addresses, &known),
+            addresses,
+            payloads: change.payloads,
+            before: change.before,
+            after: change.after,
         }
     });
     Ok(changes.collect())
+}
+
+/// Names a set by the prefixes of the policies, the widest first, and by what of them is not in it, where that is shorter.
+fn brief(set: &PrefixSet, known: &[IpNet]) -> Vec<String> {
+    let mut rest = set.clone();
+    let mut named = Vec::new();
+    for prefix in known.iter().filter(|it| set.overlaps(**it)) {
+        let whole = PrefixSet::from_iter([*prefix]);
+        let inside = rest.intersect(&whole);
+        let others = whole.subtract(&inside);
+        if !others.is_empty() && others.prefixes().count() + 1 < inside.prefixes().count() {
+            named.push(format!("{prefix} but for {others}"));
+            rest = rest.subtract(&whole);
+        }
+    }
+    named.extend(rest.prefixes().map(|prefix| prefix.to_string()));
+    named
 }
 
 /// The first addresses of all stretches, sorted: IPv4 before IPv6.
@@ -142,12 +170,10 @@ fn last_before(first: IpAddr, next: Option<IpAddr>) -> IpAddr {
 
 /// The verdicts of one policy on an address, a text for each of [`PAYLOADS`].
 type Verdicts = [String; PAYLOADS.len()];
-/// Verdicts before and after.
-type Change = (Verdicts, Verdicts);
 /// Verdicts by the sets that contain an address: the same sets give the same verdicts.
 type Memo = HashMap<String, Option<Verdicts>>;
 
-/// The payloads that a `media.match` may treat in different ways, the one that each of them drops first.
+/// The payloads that a `media.match` may treat in different ways.
 const PAYLOADS: [Payload; 4] = [
     Payload::MicrosoftCheck,
     Payload::StunCheck,
@@ -155,20 +181,40 @@ const PAYLOADS: [Payload; 4] = [
     Payload::Other,
 ];
 
-/// Describes both sides: by the first payload, and by each other one for which the change is another.
-fn describe(before: &Verdicts, after: &Verdicts) -> (String, String) {
-    let mut sides = (before[0].clone(), after[0].clone());
-    for (at, payload) in PAYLOADS.iter().enumerate().skip(1) {
-        let is_known = (&before[at], &after[at]) == (&before[0], &after[0]);
-        // What changes for none of them, and what changes as the first does, needs no words.
-        if is_known || before[at] == after[at] {
-            continue;
+/// A change of the verdicts on an address, for the payloads that it is the same for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Change {
+    /// Empty for all of them.
+    payloads: Vec<Payload>,
+    before: String,
+    after: String,
+}
+
+impl Change {
+    /// Every change between verdicts on one address.
+    fn all(before: &Verdicts, after: &Verdicts) -> Vec<Self> {
+        let mut changes: Vec<Self> = Vec::new();
+        for ((before, after), payload) in before.iter().zip(after).zip(PAYLOADS) {
+            if before == after {
+                continue;
+            }
+            let mut known = changes.iter_mut();
+            match known.find(|it| it.before == *before && it.after == *after) {
+                Some(change) => change.payloads.push(payload),
+                None => changes.push(Self {
+                    payloads: vec![payload],
+                    before: before.clone(),
+                    after: after.clone(),
+                }),
+            }
         }
-        for (side, text) in [(&mut sides.0, &before[at]), (&mut sides.1, &after[at])] {
-            side.push_str(&format!("; {}: {text}", payload.word()));
+        for change in &mut changes {
+            if change.payloads == PAYLOADS {
+                change.payloads.clear();
+            }
         }
+        changes
     }
-    sides
 }
 
 /// A compiled policy, and a client of each family as the source of test packets.
