@@ -5,6 +5,8 @@
 //! `cisco-asa-filter`, since a client has one; each of the two has a list of its own.
 
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write as _;
 
