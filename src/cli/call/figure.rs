@@ -116,7 +116,12 @@ fn dropped(prediction: &Prediction) -> Option<String> {
 fn center(prediction: &Prediction, node: Node) -> (i32, i32) {
     let called_inside = prediction.parties[1].side == Side::Internal;
     let caller_inside = prediction.parties[0].side == Side::Internal;
+    let both_by_vpn = prediction.parties.iter().all(|it| it.side == Side::Vpn);
     match node {
+        // Both tunnels come in below the Edge, and no line is behind a box.
+        Node::Edge if both_by_vpn => (430, 215),
+        Node::Home(1) if both_by_vpn => (600, 130),
+        Node::Party(1) if both_by_vpn => (790, 190),
         Node::Party(0) if caller_inside => (100, 300),
         Node::Party(0) => (100, 190),
         Node::Home(0) => (260, 130),
