@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
 use super::PrefixSet;
 
 /// An address family.
@@ -31,6 +33,14 @@ impl Family {
         match self {
             Self::V4 => "v4",
             Self::V6 => "v6",
+        }
+    }
+
+    /// Returns the prefix of all its addresses.
+    pub fn everything(self) -> IpNet {
+        match self {
+            Self::V4 => IpNet::V4(Ipv4Net::default()),
+            Self::V6 => IpNet::V6(Ipv6Net::default()),
         }
     }
 

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::lists::{Gateways, Line, Lists, head, measures};
 use super::pushed::{Pushed, read_prefix};
+use crate::address::Family;
 use crate::plan::RoutePlan;
 use crate::policy::TunnelMode;
 use crate::render::{
@@ -131,18 +132,50 @@ pub(crate) fn read_route(line: usize, value: &str) -> Result<Vec<IpNet>, ReadErr
     }
 }
 
+/// The families of which clients send everything into the tunnel, though no `route` says so: all of them where there is no `route`,
+/// else those in which they have an address and no route. ocserv sends no default route then, but the script of openconnect sets one for each
+/// family of an address that it has no route for (vpnc-script, `CISCO_SPLIT_INC`, `CISCO_IPV6_SPLIT_INC`).
+pub(crate) fn unrouted(routes: Option<&[IpNet]>, pools: &[Family]) -> Vec<Family> {
+    let Some(routes) = routes else {
+        return Family::BOTH.to_vec();
+    };
+    let has_route = |family| routes.iter().any(|it| Family::from(it.addr()) == family);
+    let mut unrouted = pools.to_vec();
+    unrouted.retain(|family| !has_route(*family));
+    unrouted.sort_unstable();
+    unrouted.dedup();
+    unrouted
+}
+
+/// The family of the addresses that a key gives to clients.
+pub(crate) fn pool_of(key: &str) -> Option<Family> {
+    match key {
+        "ipv4-network" | "explicit-ipv4" => Some(Family::V4),
+        "ipv6-network" | "explicit-ipv6" => Some(Family::V6),
+        _ => None,
+    }
+}
+
 pub(crate) fn read(text: &str) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();
+    let (mut has_route, mut pools) = (false, Vec::new());
     for (number, line) in code_lines(text, &['#']) {
         let Some((key, value)) = line.split_once('=') else {
             continue;
         };
         let value = value.trim();
+        pools.extend(pool_of(key.trim()));
         match key.trim() {
-            "route" => pushed.includes.extend(read_route(number, value)?),
+            "route" => {
+                has_route = true;
+                pushed.includes.extend(read_route(number, value)?);
+            }
             "no-route" => pushed.excludes.extend(read_route(number, value)?),
             _ => {}
         }
     }
+    let routes = has_route.then_some(&pushed.includes[..]);
+    let unrouted = unrouted(routes, &pools).into_iter();
+    pushed.includes.extend(unrouted.map(Family::everything));
     Ok(pushed)
 }

@@ -28,6 +28,8 @@ struct Tunnel {
     servers: Vec<IpAddr>,
     /// DNS servers, each with its directive.
     dns: Vec<(Place, IpAddr)>,
+    /// Families that enter the tunnel whole because clients have an address in them, and are given no route.
+    unrouted: Vec<Family>,
     /// `client-to-client` of OpenVPN.
     forwards_between_clients: Option<Place>,
 }
@@ -94,10 +96,18 @@ fn compare_routes(plan: &RoutePlan, tunnel: &Tunnel, name: &str, found: &mut Vec
             continue;
         }
         let what = format!("{name} leads \"{}\" into the tunnel: {inside}", source.kind);
+        let family = Family::from(source.prefix.addr());
+        let because = match tunnel.unrouted.contains(&family) {
+            true => format!(
+                "it gives clients {family} addresses and no {family} route: openconnect leads all of {family} into the tunnel",
+                family = family.name()
+            ),
+            false => "what it pushes covers these addresses".to_owned(),
+        };
         found.push(
             Finding::error(FindingCode::Leak, what)
                 .at(source.line)
-                .because(Part::File, "what it pushes covers these addresses")
+                .because(Part::File, because)
                 .because(Part::Routes, "the policy keeps them outside")
                 .remedy("`offramp render` writes what it should push"),
         );

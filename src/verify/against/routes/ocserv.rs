@@ -1,6 +1,6 @@
 //! ocserv: its configuration, virtual hosts, and the files of groups and users.
 //!
-//! A client without routes gets the default route. The list of a group or user replaces the global one; routes, exclusions
+//! A client without routes gets the default route, and openconnect takes one in each family of its addresses that it has no route for. The list of a group or user replaces the global one; routes, exclusions
 //! and DNS servers each for itself.
 
 use std::net::IpAddr;
@@ -22,6 +22,8 @@ struct Section {
     has_routes: bool,
     excludes: Vec<IpNet>,
     dns: Vec<(Place, IpAddr)>,
+    /// The families of the addresses that clients are given.
+    pools: Vec<Family>,
     /// Folders with files of groups or users.
     folders: Vec<(Place, String)>,
     /// Files for groups or users without one of their own.
@@ -148,6 +150,7 @@ impl Section {
             Bearing::Known => {}
             Bearing::Unread(why) => loader.note(&place, &word, why),
         }
+        self.pools.extend(ocserv::pool_of(key));
         match key {
             "route" | "no-route" => {
                 self.has_routes |= key == "route";
@@ -193,6 +196,7 @@ impl Section {
         if !group.excludes.is_empty() {
             joined.excludes.clone_from(&group.excludes);
         }
+        joined.pools.extend(&group.pools);
         if !group.dns.is_empty() {
             joined.dns.clone_from(&group.dns);
         }
@@ -201,10 +205,15 @@ impl Section {
 
     fn tunnel(&self) -> Tunnel {
         let mut includes = self.includes.clone();
-        if !self.has_routes {
-            includes.extend(ocserv::read_route(0, "default").unwrap_or_default());
-        }
+        let routes = self.has_routes.then_some(&self.includes[..]);
+        let unrouted = ocserv::unrouted(routes, &self.pools);
+        includes.extend(unrouted.iter().map(|family| family.everything()));
         Tunnel {
+            unrouted: if self.has_routes {
+                unrouted
+            } else {
+                Vec::new()
+            },
             label: self.label.clone(),
             set: more_specific(includes, self.excludes.iter().copied()),
             // Clients keep a route to the server, whatever it sends.
