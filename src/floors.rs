@@ -58,7 +58,7 @@ const POLICY: House = House {
         &["section"],
         &["meaning"],
         &["feeds", "lint", "manual", "schema"],
-        &["keys", "page", "reference"],
+        &["keys", "mistakes", "page", "reference"],
     ],
 };
 

@@ -32,6 +32,8 @@ mod keys;
 mod lint;
 mod manual;
 mod meaning;
+#[cfg(test)]
+mod mistakes;
 mod page;
 pub mod reference;
 mod schema;
