@@ -359,12 +359,12 @@ pub(super) const GROUPS: &[Group] = &[
                 "[[endpoint]]\nname = \"Skype for Business\"\nprograms = ['C:\\Program Files\\lync.exe']",
             ),
             beside(
-                "[[test]]\nname = \"media\"\nfrom = \"172.16.1.10:50000\"\nto = \"10.20.0.7:50020\"\nprotocol = \"udp\"\nexpect = \"block\"",
-                "[[test]]\nname = \"media\"\nfrom = \"172.16.1.10:50000\"\nto = \"10.20.0.7:50020\"\nprotocol = \"udp\"\nexpect = \"drop\"",
+                "[[test]]\nname = \"a call between clients\"\nfrom = \"172.16.1.10:50000\"\nto = \"172.16.1.20:50020\"\nprotocol = \"udp\"\nexpect = \"block\"",
+                "[[test]]\nname = \"a call between clients\"\nfrom = \"172.16.1.10:50000\"\nto = \"172.16.1.20:50020\"\nprotocol = \"udp\"\nexpect = \"drop\"",
             ),
             beside(
-                "[[test]]\nname = \"media\"\nfrom = \"172.16.1.10:50000\"\nto = \"10.20.0.7:50020\"\nprotocol = \"udp\"\nexpect = \"drop meida\"",
-                "[[test]]\nname = \"media\"\nfrom = \"172.16.1.10:50000\"\nto = \"10.20.0.7:50020\"\nprotocol = \"udp\"\nexpect = \"drop media\"",
+                "[[test]]\nname = \"a call between clients\"\nfrom = \"172.16.1.10:50000\"\nto = \"172.16.1.20:50020\"\nprotocol = \"udp\"\nexpect = \"drop hairpn\"",
+                "[[test]]\nname = \"a call between clients\"\nfrom = \"172.16.1.10:50000\"\nto = \"172.16.1.20:50020\"\nprotocol = \"udp\"\nexpect = \"drop hairpin\"",
             ),
         ],
     },
