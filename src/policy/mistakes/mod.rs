@@ -66,7 +66,9 @@ fn page() -> String {
             let errors = refusal(mistake);
             let first = errors.iter().next().expect("a refusal has an error");
             let mut message = prose(first.message());
-            for help in first.help() {
+            // Behind a "did you mean" are the keys or words that there are, which other pages have.
+            let help = first.help().iter();
+            for help in help.filter(|_| !first.message().contains("did you mean")) {
                 let _ = write!(message, "<br>help: {}", prose(help));
             }
             let (written, meant) = (code(mistake.written), code(mistake.meant));

@@ -21,7 +21,7 @@ pub(in crate::policy) fn hint(source: &str, span: Range<usize>, told: &str) -> O
     let line = source[start..start + length].trim_end();
     if source[..start].trim().is_empty() && line.trim_start().starts_with('{') {
         return hint_of(
-            "the file is JSON, not TOML",
+            "the file is JSON",
             "write a section as [vpn] on a line of its own, and its keys below as `key = value`",
         );
     }
@@ -102,7 +102,7 @@ fn bare_word(line: &str) -> Option<Hint> {
     };
     match meant {
         Some(meant) => hint_of(
-            format!("{word} is neither true nor false"),
+            format!("`{word}` is no value of TOML"),
             format!("write {meant}"),
         ),
         None => hint_of(
