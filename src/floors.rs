@@ -58,7 +58,7 @@ const POLICY: House = House {
         &["section"],
         &["meaning"],
         &["accepted", "feeds", "lint", "manual", "schema"],
-        &["keys", "page", "reference"],
+        &["keys", "mistakes", "page", "reference"],
     ],
 };
 

@@ -33,6 +33,8 @@ mod keys;
 mod lint;
 mod manual;
 mod meaning;
+#[cfg(test)]
+mod mistakes;
 mod page;
 pub mod reference;
 mod schema;
@@ -97,6 +99,7 @@ pub fn parse(origin: &str, text: &[u8]) -> Result<(Policy, Diagnostics), Diagnos
         is_readable,
     } = decode(text);
     let mut out = Collector::new(&text);
+    out.home_of = section::title_of_home;
     problems.into_iter().for_each(|problem| out.add(problem));
     let policy = if is_readable {
         parse_text(origin, &text, &mut out)

@@ -429,13 +429,39 @@ fn a_plain_list_is_fetched_from_its_address() {
         ),
     );
     publisher.answer_with(|_| good("3.7.35.0/25\n3.21.137.128/25\n"));
-    let ended = run(&mut fetch(&policy));
-    assert!(ended.stdout.contains("zoom.txt written"), "{ended:?}");
-    assert!(ended.error(1).contains("1 feed was not fetched"));
+    let told = run(&mut fetch(&policy)).success();
+    assert!(told.contains("zoom.txt written"), "{told}");
+    let by_hand = format!(
+        "feed \"By hand\": it has no `url`; {} is kept by hand",
+        folder.path("hand.txt")
+    );
+    assert!(told.contains(&by_hand), "{told}");
     assert_eq!(publisher.asked(), ["/Zoom.txt"]);
+    let ended = run(fetch(&policy).args(["--feed", "By hand"]));
+    assert!(
+        ended.stderr.contains("it has no `url` to be fetched from"),
+        "{ended:?}"
+    );
+    assert!(ended.error(1).contains("1 feed was not fetched"));
     assert_eq!(
         run(&mut program(&["feed", "fetch", &policy, "--feed", "Zom"])).code,
         Some(2)
+    );
+}
+
+#[test]
+fn a_policy_without_feeds_has_nothing_to_fetch() {
+    let folder = Folder::new("feed-none");
+    let policy = folder.write("site.toml", "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n");
+    assert_eq!(
+        run(&mut fetch(&policy)).success(),
+        format!("{policy} has no [[feed]]: nothing to fetch\n")
+    );
+    let json = run(fetch(&policy).arg("--json")).json();
+    assert_eq!(json, serde_json::json!({ "feeds": [] }));
+    assert!(
+        !fs::exists(folder.path(".offramp-feeds.json")).unwrap_or(true),
+        "nothing is written beside it"
     );
 }
 

@@ -8,6 +8,7 @@ mod support;
 mod advice;
 mod check;
 mod demo;
+mod documents;
 mod explain;
 mod feed;
 mod line;

@@ -378,10 +378,10 @@ fn the_values_of_match_are_set_side_by_side() {
     let dropped = |word: &str| json[word]["dropped"]["packets"].as_u64();
     assert!(dropped("ports") > dropped("ice"), "{json:#}");
     assert!(dropped("ice") > dropped("ice-microsoft"), "{json:#}");
-    // README has the table.
-    let readme = fs::read_to_string(project("README.md")).expect("README.md");
+    // The page on captures has the table.
+    let page = fs::read_to_string(project("docs/replay.md")).expect("docs/replay.md");
     for line in compared.lines().take(6) {
-        assert!(readme.contains(line), "README.md has no line\n{line}");
+        assert!(page.contains(line), "docs/replay.md has no line\n{line}");
     }
 }
 
@@ -423,9 +423,9 @@ fn a_summary_says_how_well_calls_came_through_and_which_would_still_take_the_tun
         .expect("there are streams");
     let (quality, _) = quality.split_once("\n\n").unwrap_or((quality, ""));
     insta::assert_snapshot!("replay-quality", quality);
-    let readme = fs::read_to_string(project("README.md")).expect("README.md");
+    let page = fs::read_to_string(project("docs/replay.md")).expect("docs/replay.md");
     for line in quality.lines().take(5) {
-        assert!(readme.contains(line), "README.md has no line\n{line}");
+        assert!(page.contains(line), "docs/replay.md has no line\n{line}");
     }
 
     let json = offramp(&["replay", &own.policy, &own.capture, "--json"]).json();

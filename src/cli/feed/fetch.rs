@@ -12,12 +12,13 @@ use crate::cli::input::read_policy_alone;
 use crate::feed::Difference;
 use crate::gateway::host::feeds;
 use crate::gateway::host::fetch::{FetchError, FetchState, Fetched, fetch, previous};
-use crate::policy::Feed;
+use crate::policy::{Feed, FeedFormat};
 
 /// Fetch the latest file of every feed of a policy
 ///
 /// Each publisher is asked at most once an hour, Microsoft for the version first. A file with a mistake, or with
 /// prefixes that would empty the tunnel, does not replace the present one. A replaced file is kept as FILE.previous.
+/// A list without `url` is kept by hand and left out, unless --feed names it; a policy without feeds is no mistake.
 /// The proxy comes from HTTPS_PROXY, the certificates from the system or SSL_CERT_FILE.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  offramp feed fetch /etc/offramp/site.toml")]
@@ -42,15 +43,17 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             .is_none_or(|name| *name == feed.name.value)
     };
     let chosen: Vec<&Feed> = policy.feeds.iter().filter(wanted).collect();
-    if chosen.is_empty() {
-        let what = match &options.feed {
-            Some(name) => format!("no feed \"{name}\""),
-            None => "no [[feed]]".to_owned(),
-        };
+    if let (Some(name), true) = (&options.feed, chosen.is_empty()) {
         return Err(CliError::Usage(format!(
-            "{} has {what}",
+            "{} has no feed \"{name}\"",
             options.policy.display()
         )));
+    }
+    // The timer of the package asks for every policy, also for one that has nothing to fetch.
+    if chosen.is_empty() && !options.json {
+        let policy = options.policy.display();
+        crate::cli::print(&format!("{policy} has no [[feed]]: nothing to fetch\n"))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let state_path = FetchState::path(&options.policy);
     let mut state = FetchState::read(&state_path);
@@ -59,6 +62,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let mut text = String::new();
     for feed in chosen {
         let path = feeds::path(&options.policy, feed);
+        if options.feed.is_none() && is_kept_by_hand(feed) {
+            text.push_str(&format!(
+                "feed \"{}\": it has no `url`; {} is kept by hand\n",
+                feed.name.value,
+                path.display()
+            ));
+            results.push(json!({ "feed": feed.name.value, "result": "kept-by-hand" }));
+            continue;
+        }
         let done = fetch(feed, &path, &mut state, SystemTime::now());
         // Also a refusal is remembered: it must not be asked for again within the hour.
         state
@@ -87,6 +99,14 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         more => Err(CliError::Failed(format!(
             "{more} feeds were not fetched; their files are as they were"
         ))),
+    }
+}
+
+/// Returns `true` for a list without an address; Microsoft's web service has one of its own.
+fn is_kept_by_hand(feed: &Feed) -> bool {
+    match feed.format {
+        FeedFormat::Prefixes => feed.url.is_none(),
+        FeedFormat::Microsoft365 => false,
     }
 }
 

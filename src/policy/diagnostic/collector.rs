@@ -13,6 +13,8 @@ pub(in crate::policy) struct Collector<'a> {
     pub(in crate::policy) text: &'a SourceText<'a>,
     /// The file has syntax errors: what is absent from the tree may stand on a broken line.
     pub(in crate::policy) damaged: bool,
+    /// The title of the section that a key belongs to; set by the stage that knows the sections.
+    pub(in crate::policy) home_of: fn(&str) -> Option<String>,
     items: Vec<Diagnostic>,
     errors: usize,
     omitted: usize,
@@ -23,6 +25,7 @@ impl<'a> Collector<'a> {
         Self {
             text,
             damaged: false,
+            home_of: |_| None,
             items: Vec::new(),
             errors: 0,
             omitted: 0,

@@ -80,6 +80,11 @@ pub(in crate::policy) fn check_sections(file: &PolicyFile<'_>, out: &mut Collect
     }
 }
 
+/// The title of the section, of those that stand once, that a key belongs to.
+pub(in crate::policy) fn title_of_home(key: &str) -> Option<String> {
+    home_of(key).map(SectionTable::title)
+}
+
 /// The section, of those that stand once, that a key belongs to.
 fn home_of(key: &str) -> Option<&'static SectionTable> {
     let mut single = SECTIONS

@@ -8,7 +8,7 @@ use crate::address::{Family, PrefixSet};
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
 use crate::policy::syntax::write::{list, pair, values};
 use crate::policy::syntax::{Form, Header, Key, Kind, PolicyFile, Section, SectionTable};
-use crate::policy::value::{Sourced, Word, parse_interface, parse_prefix};
+use crate::policy::value::{Sourced, Word, nearest, parse_interface, parse_prefix};
 
 /// `[vpn]`: who the clients are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +67,10 @@ pub(in crate::policy) fn read(
     file: &PolicyFile<'_>,
     out: &mut Collector<'_>,
 ) -> Option<VpnOptions> {
-    if file.root().get(SECTION.name).is_none() && !out.damaged {
+    // A misspelt one has its own message.
+    let mut others = file.root().keys().map(|key| key.get_ref());
+    let is_misspelt = others.any(|name| nearest(name, &[SECTION.name]).is_some());
+    if file.root().get(SECTION.name).is_none() && !is_misspelt && !out.damaged {
         let problem = Diagnostic::error(Code::MissingKey, "the policy has no [vpn] section");
         out.add(problem.with_help(
             "say which addresses the VPN clients have:\n[vpn]\nclient_subnets = [\"172.16.1.0/24\"]",

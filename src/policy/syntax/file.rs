@@ -7,6 +7,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
+use super::hints::hint;
 use super::key::{Key, SectionTable};
 use crate::message::shorten;
 use crate::policy::diagnostic::SourceText;
@@ -111,7 +112,12 @@ pub(in crate::policy) fn report(
                 let problem = Diagnostic::error(Code::Syntax, message).with_label(label);
                 return problem.with_help(format!("write \"{word}\""));
             }
-            let escapes = source[span].contains('\\');
+            if let Some(hint) = hint(source, span.clone(), message) {
+                let message = format!("not TOML: {}", hint.message);
+                let problem = Diagnostic::error(Code::Syntax, message).with_label(label);
+                return problem.with_help(hint.help);
+            }
+            let escapes = source[span].contains('\\') || message.contains("escape");
             let message = format!("not TOML: {}", message.replace('\n', " "));
             let problem = Diagnostic::error(Code::Syntax, message).with_label(label);
             if escapes {

@@ -2,6 +2,7 @@
 
 pub(in crate::policy) mod encoding;
 pub(in crate::policy) mod file;
+mod hints;
 pub(in crate::policy) mod key;
 mod names;
 pub(in crate::policy) mod recovery;

@@ -8,10 +8,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::PolicyFile;
-use super::key::{Absent, Header, Key, Kind, Need, SectionTable};
+use super::key::{Absent, Form, Header, Key, Kind, Need, SectionTable};
 use crate::message::shorten;
 use crate::policy::diagnostic::{Code, Collector, Diagnostic};
-use crate::policy::value::{Problem, Sourced, Word, nearest, parse_word};
+use crate::policy::value::{Problem, Sourced, Word, nearest, parse_word, quoted_list};
 
 /// One table and what it is called.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub(in crate::policy) struct Section<'f, 't> {
     /// Header of the table.
     span: Range<usize>,
     table: &'f DeTable<'t>,
+    /// Keys that the file has in another spelling, which is reported.
+    misspelt: Vec<&'static str>,
 }
 
 impl<'f, 't> Section<'f, 't> {
@@ -100,16 +102,19 @@ impl<'f, 't> Section<'f, 't> {
             }));
             return None;
         };
-        let section = Self {
+        let mut section = Self {
             title,
             span: value.span(),
             table: values,
+            misspelt: Vec::new(),
         };
-        section.check_keys(&table.names(), out);
+        section.misspelt = section.check_keys(&table.names(), out);
         Some(section)
     }
 
-    fn check_keys(&self, known: &[&str], out: &mut Collector<'_>) {
+    /// Reports unknown keys; returns those that they stand for.
+    fn check_keys(&self, known: &[&'static str], out: &mut Collector<'_>) -> Vec<&'static str> {
+        let mut misspelt = Vec::new();
         for (key, value) in self
             .table
             .iter()
@@ -119,17 +124,25 @@ impl<'f, 't> Section<'f, 't> {
                 continue;
             }
             let name = shorten(key.get_ref());
-            let message = match nearest(key.get_ref(), known) {
-                Some(meant) => format!(
+            let message = if let Some(home) = (out.home_of)(key.get_ref()) {
+                format!(
+                    "unknown key `{name}` in {}; did you mean it in {home}?",
+                    self.title
+                )
+            } else if let Some(meant) = nearest(key.get_ref(), known) {
+                misspelt.push(meant);
+                format!(
                     "unknown key `{name}` in {}; did you mean `{meant}`?",
                     self.title
-                ),
-                None => format!("unknown key `{name}` in {}", self.title),
+                )
+            } else {
+                format!("unknown key `{name}` in {}", self.title)
             };
             let label = out.text.label(key.span(), "unknown key");
             let problem = Diagnostic::error(Code::UnknownKey, message).with_label(label);
             out.add(problem.with_help(format!("{} takes {}", self.title, known.join(", "))));
         }
+        misspelt
     }
 
     /// The value of `key`, where the file gives one that could be parsed.
@@ -153,7 +166,8 @@ impl<'f, 't> Section<'f, 't> {
     /// where the key may be on a broken line.
     fn wanted(&self, key: &Key, out: &mut Collector<'_>) -> Option<&'f Spanned<DeValue<'t>>> {
         let value = self.value(key);
-        if value.is_none() && key.need == Need::Required && !out.damaged {
+        let is_misspelt = self.misspelt.contains(&key.name);
+        if value.is_none() && key.need == Need::Required && !is_misspelt && !out.damaged {
             let name = key.name;
             let message = format!("{} has no `{name}`", self.title);
             let label = out
@@ -177,7 +191,7 @@ impl<'f, 't> Section<'f, 't> {
         for item in items {
             match item.get_ref() {
                 DeValue::String(text) => values.extend(take(text, item.span(), &parse, out)),
-                other => report_type(key.name, "a string", other, item.span(), out),
+                other => report_no_string(key, other, item.span(), out),
             }
         }
         values
@@ -253,7 +267,7 @@ impl<'f, 't> Section<'f, 't> {
         match value.get_ref() {
             DeValue::String(text) => take(text, value.span(), &parse, out),
             other => {
-                report_type(key.name, "a string", other, value.span(), out);
+                report_no_string(key, other, value.span(), out);
                 None
             }
         }
@@ -375,6 +389,26 @@ fn report_list(key: &Key, value: &Spanned<DeValue<'_>>, out: &mut Collector<'_>)
     );
 }
 
+/// Reports a value of another type where a string is wanted.
+fn report_no_string(key: &Key, value: &DeValue<'_>, span: Range<usize>, out: &mut Collector<'_>) {
+    let written = &out.text.as_str()[span.clone()];
+    let help = match (key.kind, value) {
+        (Kind::Word(words) | Kind::Words(words), _) => {
+            Some(format!("write {}", quoted_list(&words())))
+        }
+        // In quotes it would be one: a port, a name.
+        (
+            Kind::Text(Form::Ports | Form::Name) | Kind::Texts(Form::Ports | Form::Name),
+            DeValue::Integer(_) | DeValue::Float(_),
+        ) => Some(format!("write \"{written}\"")),
+        (Kind::Text(_) | Kind::Texts(_), _) => {
+            Some(format!("write e.g. `{} = {}`", key.name, key.example))
+        }
+        _ => None,
+    };
+    report_wrong_type(key.name, "a string", value, span, help, out);
+}
+
 /// Reports a value of the wrong type.
 fn report_type(
     key: &str,
@@ -383,14 +417,7 @@ fn report_type(
     span: Range<usize>,
     out: &mut Collector<'_>,
 ) {
-    let kind = kind_of(value);
-    let written = &out.text.as_str()[span.clone()];
     let help = match value {
-        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)
-            if wanted == "a string" =>
-        {
-            Some(format!("write \"{written}\""))
-        }
         DeValue::String(text) if wanted == "true or false" && is_boolean(text) => {
             Some(format!("write {text}"))
         }
@@ -399,6 +426,18 @@ fn report_type(
         }
         _ => None,
     };
+    report_wrong_type(key, wanted, value, span, help, out);
+}
+
+fn report_wrong_type(
+    key: &str,
+    wanted: &str,
+    value: &DeValue<'_>,
+    span: Range<usize>,
+    help: Option<String>,
+    out: &mut Collector<'_>,
+) {
+    let kind = kind_of(value);
     let message = format!("`{key}` takes {wanted}, not {kind}");
     let label = out
         .text

@@ -13,6 +13,9 @@ use crate::policy::diagnostic::Code;
 
 /// Reads an address or a prefix; an address alone is the prefix that holds only it.
 pub(in crate::policy) fn parse_prefix(text: &str) -> Result<IpNet, Problem> {
+    if let Some(problem) = written_otherwise(text) {
+        return Err(problem);
+    }
     let (address_text, length_text) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (text, None),
@@ -37,6 +40,43 @@ pub(in crate::policy) fn parse_prefix(text: &str) -> Result<IpNet, Problem> {
         return Err(host_bits_problem(prefix));
     }
     Ok(prefix)
+}
+
+/// Prefixes as other programs write them: several in one string, with a netmask behind a space, with `*` for octets, in brackets.
+fn written_otherwise(text: &str) -> Option<Problem> {
+    let tidied = |text: &str| -> Option<String> {
+        let strict = |text: &str| text.parse::<IpNet>().ok().filter(|it| it.trunc() == *it);
+        if let Some((address, mask)) = text.split_once(' ') {
+            let mask: Ipv4Addr = mask.trim().parse().ok()?;
+            let length = u32::from(mask).leading_ones();
+            return strict(&format!("{address}/{length}")).map(|it| it.to_string());
+        }
+        if let Some(octets) = text.strip_suffix(".*") {
+            let octets = octets.trim_end_matches(".*");
+            let count = octets.split('.').count();
+            let zeros = ".0".repeat(4_usize.checked_sub(count)?);
+            return strict(&format!("{octets}{zeros}/{}", count * 8)).map(|it| it.to_string());
+        }
+        let plain = text.replace(['[', ']'], "");
+        let meant = strict(&plain).map(|it| it.to_string());
+        meant.or_else(|| plain.parse::<IpAddr>().ok().map(|it| it.to_string()))
+    };
+    let problem = |message: &str, meant: &str| {
+        let message = format!("`{}` {message}", shorten(text));
+        Some(Problem::new(Code::BadPrefix, message).help(format!("did you mean \"{meant}\"?")))
+    };
+    let parts = text.split([',', ';']).map(str::trim);
+    let several: Option<Vec<String>> = parts.filter(|part| !part.is_empty()).map(tidied).collect();
+    match several {
+        Some(several) if several.len() > 1 => {
+            return problem("is several values in one string", &several.join("\", \""));
+        }
+        Some(_) | None => {}
+    }
+    if !text.contains([' ', '*', '[']) || text.trim() != text {
+        return None;
+    }
+    problem("is not a prefix", &tidied(text)?)
 }
 
 /// Reads one address.
@@ -70,12 +110,26 @@ pub(in crate::policy) fn parse_socket(text: &str) -> Result<SocketAddr, Problem>
     let (address, port) = parse_endpoint(text)?;
     match port {
         Some(port) => Ok(SocketAddr::new(address, port)),
-        None => Err(
-            Problem::new(Code::BadAddress, format!("`{}` has no port", shorten(text))).help(
-                format!("write the port, e.g. \"{}\"", SocketAddr::new(address, 53)),
-            ),
-        ),
+        None => {
+            let problem =
+                Problem::new(Code::BadAddress, format!("`{}` has no port", shorten(text)));
+            let example = SocketAddr::new(address, 53);
+            Err(match without_brackets(text) {
+                Some(meant) => problem.help(format!(
+                    "did you mean \"{meant}\"? Else write the port behind the bracket, e.g. \"{example}\""
+                )),
+                None => problem.help(format!("write the port, e.g. \"{example}\"")),
+            })
+        }
     }
+}
+
+/// The IPv6 address and port that `2001:db8::1:53` may mean, which is an address as it stands.
+fn without_brackets(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.rsplit_once(':')?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    Some(SocketAddr::new(address.into(), port))
 }
 
 /// Reads `A`, `A:PORT` or `[A]:PORT`.
@@ -96,11 +150,27 @@ pub(in crate::policy) fn parse_endpoint(text: &str) -> Result<(IpAddr, Option<u1
             None => (text, None),
         }
     };
+    if let Some(problem) = no_address(text, address, port) {
+        return Err(problem);
+    }
     let address = parse_address(address)?;
     if text.starts_with('[') != address.is_ipv6() {
         return Err(endpoint_problem(text));
     }
     Ok((address, port.map(parse_port).transpose()?))
+}
+
+/// What other programs take in place of an address before a port: nothing, `*`, `localhost`.
+fn no_address(text: &str, address: &str, port: Option<&str>) -> Option<Problem> {
+    let (message, meant) = match address {
+        "" => ("has no address", "127.0.0.1"),
+        "localhost" => ("names a host", "127.0.0.1"),
+        "*" => ("names every address", "0.0.0.0"),
+        _ => return None,
+    };
+    let port = port.map_or_else(String::new, |port| format!(":{}", shorten(port)));
+    let problem = Problem::new(Code::BadAddress, format!("`{}` {message}", shorten(text)));
+    Some(problem.help(format!("write \"{meant}{port}\"")))
 }
 
 /// The mistake that keeps a text from being an address.
@@ -361,20 +431,29 @@ fn address_problem(text: &str, fault: Fault) -> Problem {
 }
 
 /// Advice for texts that are something else.
-fn what_instead(text: &str) -> Option<&'static str> {
+fn what_instead(text: &str) -> Option<String> {
+    let written = |advice: &str| Some(advice.to_owned());
     let is_name = text.contains('.')
         && text.bytes().any(|byte| byte.is_ascii_alphabetic())
         && !text.contains(':');
-    if text.parse::<SocketAddr>().is_ok() {
-        return Some("a rule for an address covers its ports: write the address without the port");
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Some(format!("no port stands here: write \"{}\"", socket.ip()));
+    }
+    if matches!(text, "any" | "all" | "*") {
+        return written("write the prefixes that are meant, e.g. those of `corporate.subnets`");
     }
     if let Some((first, last)) = text.split_once('-')
         && read_address(first.trim()).is_ok()
         && !last.is_empty()
     {
-        return Some("ranges are not taken: write the prefixes that make up the range");
+        return written("ranges are not taken: write the prefixes that make up the range");
     }
-    is_name.then_some("names are not looked up: write the addresses, and the name under `hosts` where the rule has it")
+    if is_name {
+        return written(
+            "names are not looked up: write the addresses, and the name under `hosts` where the rule has it",
+        );
+    }
+    None
 }
 
 fn zone_problem(text: &str) -> Problem {

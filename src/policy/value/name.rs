@@ -50,6 +50,15 @@ pub(in crate::policy) fn parse_host(text: &str) -> Result<String, Problem> {
         let host = host.split('/').next().unwrap_or_default();
         return Err(bad("is a URL").help(format!("write the name alone: \"{}\"", shorten(host))));
     }
+    if let Some((name, port)) = text.split_once(':')
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err(bad("has a port").help(format!("write the name alone: \"{}\"", shorten(name))));
+    }
+    if let Some((_, domain)) = text.split_once('@') {
+        let meant = format!("did you mean \"{}\"?", shorten(domain));
+        return Err(bad("has `@` in it").help(meant));
+    }
     if text.starts_with('_') {
         return Err(bad("is a service name").help("service records belong under `srv`"));
     }
@@ -107,6 +116,12 @@ pub(in crate::policy) fn parse_interface(text: &str) -> Result<String, Problem> 
         return Err(
             bad("is no pattern here").help(format!("did you mean \"{}*\"?", shorten(meant)))
         );
+    }
+    if text.contains(',') {
+        let names = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+        let meant = names.collect::<Vec<_>>().join("\", \"");
+        return Err(bad("is several names in one string")
+            .help(format!("did you mean \"{}\"?", shorten(&meant))));
     }
     let stem = text.strip_suffix('*').unwrap_or(text);
     if stem.contains('*') {

@@ -68,10 +68,40 @@ fn not_a_port(text: &str) -> Problem {
         Code::BadPort,
         format!("`{}` is not a port or a range of ports", shorten(text)),
     );
-    match tidied(text).or_else(|| several(text)) {
+    if matches!(text, "any" | "all" | "*") {
+        return problem.help("for every port write \"1-65535\"");
+    }
+    if let Some((port, protocol @ ("tcp" | "udp"))) = text.split_once('/')
+        && let Some(meant) = tidied(port)
+    {
+        return problem.help(format!(
+            "did you mean \"{meant}\", and `protocols = [\"{protocol}\"]`?"
+        ));
+    }
+    match tidied(text)
+        .or_else(|| several(text))
+        .or_else(|| open_ended(text))
+    {
         Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
         None => problem.help("write \"N\" or \"LO-HI\", e.g. \"3389\" or \"1024-65535\""),
     }
+}
+
+/// The range that one without an end means: `1024-`, `1024+`, `>1023`, `>=1024`.
+fn open_ended(text: &str) -> Option<String> {
+    let text = text.replace(' ', "");
+    let first = if let Some(first) = text
+        .strip_suffix(['-', '+', ':'])
+        .or(text.strip_prefix(">="))
+    {
+        first.parse::<u16>().ok()?
+    } else {
+        text.strip_prefix('>')?
+            .parse::<u16>()
+            .ok()?
+            .checked_add(1)?
+    };
+    (first > 0).then(|| format!("{first}-65535"))
 }
 
 /// The entries that several ports in one string mean: `1433,1434` is `1433", "1434`.

@@ -37,11 +37,34 @@ pub(in crate::policy) fn parse_word<T: Copy>(
         Code::UnknownValue,
         format!("`{key}` is \"{}\"; it takes {choices}", shorten(text)),
     );
+    if let Some(several) = several(text, &known) {
+        return Err(problem.help(format!("did you mean \"{several}\"?")));
+    }
     let meant = nearest(text, &known).or_else(|| slipped(text, &known));
-    Err(match meant.or_else(|| abbreviated(text, &known)) {
+    let meant = meant.or_else(|| abbreviated(text, &known));
+    Err(match meant.or_else(|| of_others(text, &known)) {
         Some(meant) => problem.help(format!("did you mean \"{meant}\"?")),
         None => problem,
     })
+}
+
+/// The entries that several words in one string mean: `tcp/udp` is `tcp", "udp`.
+fn several(text: &str, known: &[&str]) -> Option<String> {
+    let parts = text.split([',', '/', '+', ' ']);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    let are_known = parts.len() > 1 && parts.iter().all(|part| known.contains(part));
+    are_known.then(|| parts.join("\", \""))
+}
+
+/// The word of `known` for one that other programs have for the same.
+fn of_others<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
+    let meant = match text.to_ascii_lowercase().as_str() {
+        "block" | "deny" | "discard" => "drop",
+        "accept" | "allow" | "pass" | "permit" => "forward",
+        "force" | "forced" => "full",
+        _ => return None,
+    };
+    known.iter().copied().find(|word| *word == meant)
 }
 
 /// The first word of `known` that is one slip away: a letter too many, too few, another one, or two in each other's place.
@@ -66,7 +89,7 @@ fn abbreviated<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{abbreviated, slipped};
+    use super::{abbreviated, of_others, several, slipped};
 
     #[test]
     fn a_word_that_is_one_slip_away_is_understood() {
@@ -88,5 +111,16 @@ mod tests {
         assert_eq!(abbreviated("o365", &known), None, "another first letter");
         assert_eq!(abbreviated("\u{e9}x", &known), None);
         assert_eq!(abbreviated("", &known), None);
+    }
+
+    #[test]
+    fn words_of_other_programs_are_understood_where_there_is_one_for_them() {
+        assert_eq!(of_others("DENY", &["forward", "drop"]), Some("drop"));
+        assert_eq!(of_others("allow", &["forward", "drop"]), Some("forward"));
+        assert_eq!(of_others("deny", &["split", "full"]), None);
+        let known = ["tcp", "udp"];
+        assert_eq!(several("tcp/udp", &known).as_deref(), Some("tcp\", \"udp"));
+        assert_eq!(several("tcp/icmp", &known), None);
+        assert_eq!(several("tcp", &known), None);
     }
 }
