@@ -10,6 +10,7 @@ mod check;
 mod demo;
 mod explain;
 mod feed;
+mod init;
 mod line;
 mod observe;
 mod render;
