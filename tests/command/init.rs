@@ -219,12 +219,17 @@ fn a_tunnel_that_takes_everything_is_full() {
     let tree = Tree::new("full", &[("etc/openvpn/a.conf", &full)]);
     let message = tree.init(&["--corporate", "10.0.0.0/8"]).stderr;
     assert!(message.contains("--gateway ADDRESS"), "{message}");
+    let ended = tree.init(&["--force", "--corporate", "10.0.0.0/8"]);
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert!(ended.stdout.contains("LEAK: "), "{ended:#?}");
     tree.init(&[
         "--force",
         "--corporate",
         "10.0.0.0/8",
         "--gateway",
         "203.0.113.10",
+        "--public",
+        "A/V Edge=167.55.49.34,av.contoso.com",
     ])
     .success();
     let policy = tree.text();
@@ -410,14 +415,14 @@ fn typed(arguments: &[&str], lines: &str) -> Ended {
 fn on_a_terminal_it_asks_and_asks_again_where_an_answer_is_wrong() {
     let tree = Tree::new("typed", &[("etc/openvpn/a.conf", OPENVPN)]);
     let (policy, root) = (tree.policy(), tree.root());
-    let lines = "con toso_\ncontoso.com fabrikam.com\nFront End\nFront End=10.1.0.10\n\n\
+    let lines = "contoso..com\ncontoso.com fabrikam.com\nFront End\nFront End=10.1.0.10\n\n\
                  A/V Edge=167.55.49.34,av.contoso.com\n\nmaybe\ny\n";
     let ended = typed(&["init", &policy, "--root", &root], lines);
     let dialogue = ended.stderr.clone();
     for part in [
         "10.8.0.0/24",
         "SIP domains",
-        "toso_",
+        "`contoso..com`",
         "`Front End` has no `=`",
         "one more",
         "write y or n",

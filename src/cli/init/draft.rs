@@ -75,6 +75,7 @@ impl Draft {
             draft.clients = said(&answers.clients);
         }
         draft.clients = widest(std::mem::take(&mut draft.clients));
+        draft.name_other_networks(facts, &servers);
         draft.take_corporate(facts, &servers, answers);
         draft.take_dns_servers(facts, &servers, answers);
         draft.take_tunnel(facts, &servers, answers);
@@ -101,31 +102,38 @@ impl Draft {
         patterns.any(|it| names(&it.value, interface))
     }
 
-    /// Chooses the servers to take: those that run, if one does, and that have an interface which the operator named.
+    /// Chooses the servers to take: those with an interface that the operator names, or those that run, if there is a VPN at all.
     fn choose_servers<'f>(
         &mut self,
         facts: &'f Facts,
         answers: &Answers,
     ) -> Vec<&'f Configuration> {
-        let one_runs = facts.servers().any(|it| it.is_running);
+        let is_tunnel = |it: &Interface| {
+            it.kind.is_tunnel() && !it.networks.is_empty() && it.name != GatewayOptions::DEVICE
+        };
+        let one_runs = facts.survey.interfaces.iter().any(is_tunnel)
+            || facts.servers().any(|it| it.is_running);
         let mut chosen = Vec::new();
         for server in facts.servers() {
             let path = &server.path;
-            let device = server.daemon.device.as_ref().map(|it| it.value.as_str());
-            let is_meant = |said: &String| {
-                device.is_none_or(|device| names(device, said) || names(said, device))
-            };
+            let device = server.pattern();
+            let is_meant = |said: &String| names(device, said) || names(said, device);
             if !answers.interfaces.is_empty() {
                 if answers.interfaces.iter().any(is_meant) {
                     chosen.push(server);
                 }
             } else if one_runs && !server.is_running {
                 self.remarks.push(format!(
-                    "{path} is left out: no {} runs with it, and another VPN server runs; name its interface, if it is to be taken: \
-                     --interface",
+                    "{path} is left out: no {} runs with it, and another VPN does; to take it, name its interface: --interface '{device}'",
                     server.existing.name()
                 ));
             } else {
+                if !server.is_running && !facts.is_copy {
+                    self.remarks.push(format!(
+                        "{path} is taken as it stands: no {} runs with it here",
+                        server.existing.name()
+                    ));
+                }
                 chosen.push(server);
             }
         }
@@ -142,30 +150,26 @@ impl Draft {
         } = server;
         self.daemons.push((*existing, path.clone()));
         let name = existing.name();
-        let (pattern, origin) = match (&daemon.device, existing) {
-            (Some(Found { value, place }), _) => (value.clone(), format!("{name}, {place}")),
-            (None, Existing::Ocserv) => ("vpns*".to_owned(), format!("{name}, {path}")),
-            (None, _) => ("tun*".to_owned(), format!("{name}, {path}")),
-        };
-        let pools: PrefixSet = daemon.pools.iter().map(|it| it.value).collect();
-        let made = facts.survey.interfaces.iter();
-        let made: Vec<&Interface> = made.filter(|it| names(&pattern, &it.name)).collect();
-        let in_pool = |it: &&&Interface| it.networks.iter().any(|net| pools.overlaps(*net));
-        // A daemon that numbers its interfaces itself, as far as they are there.
-        let own: Vec<&&Interface> = match pattern.as_str() {
-            "tun*" | "tap*" => made.iter().filter(in_pool).collect(),
-            _ => made.iter().collect(),
-        };
+        let place = daemon.device.as_ref().map(|it| it.place.to_string());
+        let origin = format!("{name}, {}", place.as_ref().unwrap_or(path));
+        let own = server.interfaces(&facts.survey);
         let pattern = match own[..] {
-            [one] if matches!(pattern.as_str(), "tun*" | "tap*") => one.name.clone(),
-            _ => pattern,
+            [one] if server.is_numbered() => one.name.clone(),
+            _ => server.pattern().to_owned(),
         };
+        if server.is_numbered() && pattern.ends_with('*') {
+            self.remarks.push(format!(
+                "{path} has no number for its interface, and none is there: \"{pattern}\" stands for whatever begins so; write the \
+                 one that is its own: --interface"
+            ));
+        }
         if !self.is_vpn(&pattern) {
             self.interfaces.push(Line {
                 value: pattern,
                 origin,
             });
         }
+        let pools: PrefixSet = daemon.pools.iter().map(|it| it.value).collect();
         for pool in &daemon.pools {
             self.clients.push(Line {
                 value: pool.value,
@@ -185,15 +189,6 @@ impl Draft {
                 "{place} has client-to-client: {name} forwards between its clients itself, and calls between them stay in the tunnel; \
                  take it out and restart {name}"
             ));
-        }
-        for network in &daemon.networks {
-            if !pools.covers(network.value) {
-                self.remarks.push(format!(
-                    "{} of {} is routed into the tunnel and has no address of a client; if clients have addresses there: --clients \
-                     {}",
-                    network.value, network.place, network.value
-                ));
-            }
         }
     }
 
@@ -269,6 +264,34 @@ impl Draft {
                 origin: format!("network of {name}"),
             }));
         }
+    }
+
+    /// Names networks that are routed into the tunnel, and are not those of clients.
+    fn name_other_networks(&mut self, facts: &Facts, servers: &[&Configuration]) {
+        let clients = self.client_set();
+        let of_files = servers.iter().flat_map(|it| &it.daemon.networks);
+        let of_files = of_files.map(|it| (it.value, it.place.to_string()));
+        let routes = facts.survey.routes.iter();
+        let routes = routes.filter(|it| self.is_vpn(&it.interface));
+        let of_host = routes.map(|it| {
+            (
+                it.prefix,
+                format!("a route of this host by {}", it.interface),
+            )
+        });
+        let mut named: Vec<IpNet> = Vec::new();
+        let mut remarks = Vec::new();
+        for (network, origin) in of_files.chain(of_host) {
+            let is_other = networks::is_internal(&network) && !clients.covers(network);
+            if is_other && !named.contains(&network) {
+                named.push(network);
+                remarks.push(format!(
+                    "{network} is led into the tunnel ({origin}), and no client is known to have an address there; if some have: \
+                     --clients {network}, beside the others"
+                ));
+            }
+        }
+        self.remarks.extend(remarks);
     }
 
     /// Takes the internal networks: what clients are led to, and what this host routes elsewhere than to them.

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::address::PrefixSet;
 use crate::cli::input::Disk;
 use crate::gateway::divert::names;
 use crate::gateway::host::daemons::{self, OCSERV_DEFAULT, Process};
-use crate::gateway::host::survey::Survey;
+use crate::gateway::host::survey::{Interface, Survey};
 use crate::verify::against::{Daemon, Existing, Files, Found, Named, Place, Role, daemon, text_of};
 
 /// What is there.
@@ -20,6 +21,8 @@ pub(super) struct Facts {
     pub(super) survey: Survey,
     /// DNS servers that this host asks.
     pub(super) resolvers: Vec<Found<IpAddr>>,
+    /// True for a copied tree, in which nothing runs.
+    pub(super) is_copy: bool,
     /// What could not be read or understood, each with what to do.
     pub(super) unread: Vec<String>,
 }
@@ -32,6 +35,37 @@ pub(super) struct Configuration {
     pub(super) daemon: Daemon,
     /// A process was started with it, or its interface is there.
     pub(super) is_running: bool,
+}
+
+impl Configuration {
+    /// Returns the pattern of the interfaces that the daemon makes.
+    pub(super) fn pattern(&self) -> &str {
+        match (&self.daemon.device, self.existing) {
+            (Some(device), _) => &device.value,
+            (None, Existing::Ocserv) => "vpns*",
+            (None, _) => "tun*",
+        }
+    }
+
+    /// True if the daemon numbers its interface itself, so that one of that name may be another's.
+    pub(super) fn is_numbered(&self) -> bool {
+        matches!(self.pattern(), "tun*" | "tap*")
+    }
+
+    /// Returns the daemon's interfaces; those that it numbers itself by the networks that they are in.
+    pub(super) fn interfaces<'s>(&self, survey: &'s Survey) -> Vec<&'s Interface> {
+        let pools: PrefixSet = self.daemon.pools.iter().map(|it| it.value).collect();
+        let made = survey.interfaces.iter().filter(|it| {
+            let mut networks = it.networks.iter();
+            names(self.pattern(), &it.name)
+                && (!self.is_numbered() || networks.any(|network| pools.overlaps(*network)))
+        });
+        made.collect()
+    }
+
+    fn has_interface(&self, survey: &Survey) -> bool {
+        !self.interfaces(survey).is_empty()
+    }
 }
 
 impl Facts {
@@ -67,12 +101,7 @@ impl Facts {
         }
         for it in &mut facts.configurations {
             let file = (it.existing, it.path.clone());
-            let device = it.daemon.device.as_ref();
-            // A number that the daemon chooses itself may be that of another one.
-            let device = device.filter(|it| !matches!(it.value.as_str(), "tun*" | "tap*"));
-            let mut interfaces = facts.survey.interfaces.iter();
-            it.is_running = running.contains(&file)
-                || device.is_some_and(|it| interfaces.any(|made| names(&it.value, &made.name)));
+            it.is_running = running.contains(&file) || it.has_interface(&facts.survey);
         }
         facts.read_resolvers(&tree);
         facts
@@ -82,7 +111,10 @@ impl Facts {
     pub(super) fn of_tree(root: &Path) -> Self {
         let root = root.display().to_string();
         let tree = Tree(root.trim_end_matches('/').to_owned());
-        let mut facts = Self::default();
+        let mut facts = Self {
+            is_copy: true,
+            ..Self::default()
+        };
         let files = usual_files(&tree, &mut facts.unread);
         facts.read(&files, &tree);
         facts.read_resolvers(&tree);

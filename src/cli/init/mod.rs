@@ -107,6 +107,12 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     refuse_existing(options)?;
     let facts = match &options.root {
+        Some(root) if !root.is_dir() => {
+            let root = root.display();
+            return Err(CliError::Usage(format!(
+                "--root {root}: there is no such folder; name the one that has etc/ in it"
+            )));
+        }
         Some(root) => Facts::of_tree(root),
         None => Facts::of_host(),
     };
@@ -137,12 +143,13 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         return Err(CliError::Usage(missing(&draft)));
     }
     let text = text::policy(&draft);
+    let named = steps::path_of(&options.policy);
     let Checked {
         diagnostics,
         findings,
-    } = check(&options.policy, &text)?;
+    } = check(Path::new(&named), &text)?;
     let written = write(options, &text)?;
-    let steps = steps::steps(&draft, &steps::path_of(&options.policy));
+    let steps = steps::steps(&draft, &named);
     if options.json {
         let said = |it: &Diagnostics| it.iter().map(|it| it.message().to_owned()).collect();
         let warnings: Vec<String> = said(&diagnostics);
@@ -158,8 +165,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         }))?;
     } else {
         print_diagnostics(&diagnostics);
-        let origin = options.policy.display().to_string();
-        let mut about = verify::text(&origin, &findings);
+        let mut about = verify::text(&named, &findings);
         if let Some(written) = &written {
             about = format!("wrote {}\n{about}", written.display());
         }
