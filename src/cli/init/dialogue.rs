@@ -51,11 +51,12 @@ pub(super) fn ask(answers: &mut Answers, draft: &Draft) -> Result<(), CliError> 
         )?;
     }
     if answers.publics.is_empty() {
-        asked.entries(
-            "Public services, as the Internet sees them (e.g. A/V Edge=167.55.49.34,av.contoso.com)",
-            answers::public,
-            &mut answers.publics,
-        )?;
+        let domain = answers.sip_domains.first();
+        let domain = domain.map_or("contoso.com", String::as_str);
+        let question = format!(
+            "Public services, as the Internet sees them (e.g. Access Edge=167.55.49.32,sip.{domain})"
+        );
+        asked.entries(&question, answers::public, &mut answers.publics)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::answers::{Answers, Service};
 use super::facts::{Configuration, Facts};
 use crate::address::{Family, PrefixSet, special};
 use crate::gateway::divert::names;
-use crate::gateway::host::survey::Interface;
+use crate::gateway::host::survey::{Interface, Route};
 use crate::policy::GatewayOptions;
 use crate::verify::against::{Existing, Found, Role};
 
@@ -169,7 +169,6 @@ impl Draft {
                 origin,
             });
         }
-        let pools: PrefixSet = daemon.pools.iter().map(|it| it.value).collect();
         for pool in &daemon.pools {
             self.clients.push(Line {
                 value: pool.value,
@@ -177,7 +176,7 @@ impl Draft {
             });
         }
         for interface in &own {
-            self.compare_pools(interface, &pools, path);
+            self.compare_pools(interface, server);
         }
         if daemon.pools.is_empty() && own.is_empty() {
             self.remarks.push(format!(
@@ -193,11 +192,22 @@ impl Draft {
     }
 
     /// Compares the networks of a server's interface with its pools; takes those of a family without pools.
-    fn compare_pools(&mut self, interface: &Interface, pools: &PrefixSet, path: &str) {
+    fn compare_pools(&mut self, interface: &Interface, server: &Configuration) {
+        let path = &server.path;
+        // Addresses of single clients may lie anywhere.
+        let pools = server.daemon.pools.iter().map(|it| it.value);
+        let is_single = |it: &IpNet| it.prefix_len() == it.max_prefix_len();
+        let (single, networks): (Vec<IpNet>, Vec<IpNet>) = pools.partition(is_single);
+        let pools = if networks.is_empty() {
+            single
+        } else {
+            networks
+        };
+        let pools: PrefixSet = pools.into_iter().collect();
         for family in Family::BOTH {
             let of_family = |it: &&IpNet| Family::from(it.addr()) == family;
             let networks: Vec<&IpNet> = interface.networks.iter().filter(of_family).collect();
-            let pools = family.of(pools);
+            let pools = family.of(&pools);
             let name = &interface.name;
             if networks.is_empty() || networks.iter().any(|it| pools.overlaps(**it)) {
                 continue;
@@ -272,7 +282,13 @@ impl Draft {
         let of_files = servers.iter().flat_map(|it| &it.daemon.networks);
         let of_files = of_files.map(|it| (it.value, it.place.to_string()));
         let routes = facts.survey.routes.iter();
-        let routes = routes.filter(|it| self.is_vpn(&it.interface));
+        // The network of an interface's own address was compared with the pools.
+        let interfaces = &facts.survey.interfaces;
+        let is_own = |route: &Route| {
+            let mut networks = interfaces.iter().flat_map(|it| &it.networks);
+            networks.any(|it| *it == route.prefix)
+        };
+        let routes = routes.filter(|it| self.is_vpn(&it.interface) && !is_own(it));
         let of_host = routes.map(|it| {
             (
                 it.prefix,
@@ -308,10 +324,10 @@ impl Draft {
                     value: *value,
                     origin: format!("clients are given this route, {place}"),
                 };
-                if networks::is_half_of_everything(value) || clients.covers(*value) {
-                } else if networks::is_internal(value) {
+                let is_other = !networks::is_half_of_everything(value) && !clients.covers(*value);
+                if is_other && networks::is_internal(value) {
                     found.push(line);
-                } else if !special::not_public().covers(*value) {
+                } else if is_other && !special::not_public().covers(*value) {
                     self.doubtful.push(line);
                 }
             }

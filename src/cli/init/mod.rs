@@ -81,14 +81,15 @@ pub(super) struct Options {
     /// Public address of this VPN server, for routes of a tunnel that takes everything
     #[arg(long, value_name = "ADDRESS", value_parser = answers::address)]
     gateway: Vec<IpAddr>,
-    /// SIP domain of Lync or Skype for Business: its internal discovery names do not exist for clients
+    /// SIP domain of Lync or Skype for Business: its internal discovery names do not exist for clients, which need the public
+    /// ones (sip.DOMAIN) among the host names of --public
     #[arg(long, value_name = "DOMAIN", value_parser = answers::domain)]
     sip_domain: Vec<String>,
     /// Internal server of Lync or Skype for Business: its name, addresses or prefixes, and host names
-    #[arg(long, value_name = "NAME=ADDRESS[,…]", value_parser = answers::server)]
+    #[arg(long, value_name = "NAME=ADDRESS,...", value_parser = answers::server)]
     server: Vec<Service>,
     /// Service that clients reach outside the tunnel: its name, public addresses or prefixes, and host names
-    #[arg(long, value_name = "NAME=ADDRESS[,…]", value_parser = answers::public)]
+    #[arg(long, value_name = "NAME=ADDRESS,...", value_parser = answers::public)]
     public: Vec<Service>,
     /// Keep the addresses of Teams' relays, which Microsoft publishes, outside the tunnel
     #[arg(long)]
