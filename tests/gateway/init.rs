@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::site::filter::Status;
+use crate::site::ocserv::Ocserv;
 use crate::site::openvpn::OpenVpn;
 use crate::site::{Daemon, Site, Translation, Vpn as _, in_sandbox};
 use crate::support::program;
@@ -95,5 +96,17 @@ fn facts_that_contradict_are_told() {
             "{ended:#?}"
         );
         assert!(ended.success().contains("\"172.16.9.0/24\""));
+    });
+}
+
+/// A running ocserv clears its command line.
+#[test]
+fn a_configuration_that_a_daemon_does_not_name_is_told() {
+    in_sandbox(Ocserv::PROGRAMS, || {
+        let site = Site::new("init-ocserv", Translation::KeepsPorts);
+        let _ocserv = Ocserv::start(&site);
+        let ended = site.concentrator.run(&mut program(&["init", "-", "--yes"]));
+        let hidden = "ocserv does not tell the file that it was started with";
+        assert_eq!(ended.stderr.matches(hidden).count(), 1, "{ended:#?}");
     });
 }

@@ -113,6 +113,13 @@ impl Draft {
         };
         let one_runs = facts.survey.interfaces.iter().any(is_tunnel)
             || facts.servers().any(|it| it.is_running);
+        let peers = facts.configurations.iter();
+        for peer in peers.filter(|it| it.daemon.role == Role::Peer) {
+            self.remarks.push(format!(
+                "{} is left out: by it this host is a client of another one, or an end of a link",
+                peer.path
+            ));
+        }
         let mut chosen = Vec::new();
         for server in facts.servers() {
             let path = &server.path;
@@ -240,17 +247,16 @@ impl Draft {
             if is_known || !is_candidate || name == GatewayOptions::DEVICE {
                 continue;
             }
-            let peer = facts.configurations.iter().find(|it| {
+            let is_peer = facts.configurations.iter().any(|it| {
                 let device = it.daemon.device.as_ref();
-                it.daemon.role == Role::Peer && device.is_some_and(|it| names(&it.value, name))
+                // One that is numbered by its daemon may be another's.
+                it.daemon.role == Role::Peer
+                    && !it.is_numbered()
+                    && device.is_some_and(|it| names(&it.value, name))
             });
             let networks = networks::of_clients(interface, &facts.survey.routes);
             if !said(name) {
-                if let Some(peer) = peer {
-                    self.remarks.push(format!(
-                        "{name} is left out: by {} this host is no VPN server there",
-                        peer.path
-                    ));
+                if is_peer {
                     continue;
                 }
                 if networks.is_empty() || name.starts_with("tailscale") {

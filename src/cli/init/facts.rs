@@ -1,7 +1,7 @@
 //! [`Facts`]: what this host, or a copied tree, tells of its VPN daemons, interfaces, routes and DNS servers.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -76,7 +76,8 @@ impl Facts {
         let mut files = usual_files(&tree, &mut facts.unread);
         let mut running = Vec::new();
         for process in &daemons::running(PROGRAMS) {
-            let named = facts.configurations_of(process);
+            let mut named = facts.configurations_of(process);
+            named.retain(|it| !running.contains(it));
             files.extend(
                 named
                     .iter()
@@ -126,7 +127,20 @@ impl Facts {
         let Process { pid, program, .. } = process;
         let (existing, named) = match program.as_str() {
             "openvpn" => (Existing::OpenVpn, process.openvpn_files()),
-            "ocserv" => (Existing::Ocserv, vec![process.ocserv_file()]),
+            "ocserv" => match process.ocserv_file() {
+                Some(file) => (Existing::Ocserv, vec![file]),
+                None => {
+                    // One message for all of its processes.
+                    let hidden = format!(
+                        "ocserv does not tell the file that it was started with, and {OCSERV_DEFAULT} is read; if it is another, \
+                         write what it has: --clients, --corporate, --dns-server"
+                    );
+                    if !self.unread.contains(&hidden) {
+                        self.unread.push(hidden);
+                    }
+                    (Existing::Ocserv, vec![PathBuf::from(OCSERV_DEFAULT)])
+                }
+            },
             // Its interface has what there is to know.
             "wireguard-go" => return Vec::new(),
             _ => {

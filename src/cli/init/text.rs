@@ -158,11 +158,14 @@ fn pilot(pool: IpNet) -> IpNet {
 
 /// Writes tests of what the policy is for, with addresses that it has.
 fn tests(draft: &Draft, out: &mut String) {
-    let Some(pool) = draft.clients.iter().find(|it| hosts(it.value).count() >= 2) else {
-        return;
-    };
-    let [one, other] = [0, 1].map(|at| hosts(pool.value).nth(at));
-    let (Some(one), Some(other)) = (one, other) else {
+    let services = prefixes(&draft.servers).union(&prefixes(&draft.publics));
+    let pair = draft.clients.iter().find_map(|pool| {
+        let rest = PrefixSet::from_iter([pool.value]).subtract(&services);
+        let widest = rest.prefixes().min_by_key(IpNet::prefix_len)?;
+        let mut hosts = hosts(widest);
+        hosts.next().zip(hosts.next())
+    });
+    let Some((one, other)) = pair else {
         return;
     };
     out.push_str("\n# What must hold before this policy is taken.\n");

@@ -64,15 +64,18 @@ impl Process {
         named.iter().map(|file| folder.join(file)).collect()
     }
 
-    /// Returns the configuration file of an ocserv daemon.
-    pub fn ocserv_file(&self) -> PathBuf {
+    /// Returns the configuration file of an ocserv daemon; `None` if its command line does not tell, since a running ocserv
+    /// clears its own.
+    pub fn ocserv_file(&self) -> Option<PathBuf> {
         let named = self.values(&["--config", "-c"]);
         let joined = self
             .words
             .iter()
             .find_map(|word| word.strip_prefix("--config="));
         let file = named.first().copied().or(joined);
-        self.folder.join(file.unwrap_or(OCSERV_DEFAULT))
+        // With its options still there, none of them names a file.
+        let usual = (self.words.len() > 1).then_some(OCSERV_DEFAULT);
+        file.or(usual).map(|file| self.folder.join(file))
     }
 
     /// Returns the words that follow these options.
@@ -108,10 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_of_ocserv_is_the_usual_one_or_the_one_that_is_named() {
+    fn the_configuration_of_ocserv_is_the_usual_one_or_the_one_that_is_named_if_any_is_told() {
         let found = |command: &str| process(command).ocserv_file();
-        assert_eq!(found("ocserv -f"), PathBuf::from(OCSERV_DEFAULT));
-        assert_eq!(found("ocserv -c a.conf"), PathBuf::from("/srv/a.conf"));
-        assert_eq!(found("ocserv --config=/a.conf"), PathBuf::from("/a.conf"));
+        let file = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(found("ocserv -f"), file(OCSERV_DEFAULT));
+        assert_eq!(found("ocserv -c a.conf"), file("/srv/a.conf"));
+        assert_eq!(found("ocserv --config=/a.conf"), file("/a.conf"));
+        assert_eq!(found("ocserv"), None);
     }
 }
