@@ -359,7 +359,7 @@ const SERVER: &str = "Front End pool=10.1.0.10,pool01.contoso.com";
 
 /// Every combination of what is there and of what is said.
 #[test]
-fn every_policy_is_taken_and_has_no_findings_but_for_what_was_not_said() {
+fn every_policy_is_taken_and_its_findings_are_of_what_was_not_said() {
     let hosts: [(&str, &[(&str, &str)]); 4] = [
         ("walk-openvpn", &[("etc/openvpn/a.conf", OPENVPN)]),
         ("walk-ocserv", &[("etc/ocserv/ocserv.conf", OCSERV)]),
@@ -392,26 +392,33 @@ fn every_policy_is_taken_and_has_no_findings_but_for_what_was_not_said() {
             let ended = tree.init(&all);
             let found = ended.json()["findings"].clone();
             let says = |flag: &str| flags.contains(&flag);
-            let expected = match (says("contoso.com"), says(ACCESS_EDGE), says(SERVER)) {
-                (true, false, _) => Some("sip.contoso.com is not pinned"),
-                (_, true, false) => Some("no [[server]] is blocked"),
-                (false, false, _) | (_, true, true) => None,
-            };
+            let (sip, edge, server) = (says("contoso.com"), says(ACCESS_EDGE), says(SERVER));
+            let has_v6 = files.iter().any(|(_, text)| text.contains("ipv6-network"));
+            let offices_are_v4 = has_v6 && says("--corporate");
+            let expected = [
+                (sip && !edge, "sip.contoso.com is not pinned"),
+                (edge && !server, "no [[server]] is blocked"),
+                (edge && server && !sip, "discovery names are not hidden"),
+                (says("--teams") && !edge, "\"Microsoft 365\" is not loaded"),
+                (offices_are_v4, "no corporate prefix is IPv6"),
+                (has_v6 && server && !offices_are_v4, "has no IPv6 address"),
+            ];
+            let expected = expected.iter().filter(|(is_expected, _)| *is_expected);
+            let expected: Vec<&str> = expected.map(|(_, part)| *part).collect();
             let whats: Vec<&str> = found
                 .as_array()
                 .into_iter()
                 .flatten()
                 .filter_map(|it| it["what"].as_str())
                 .collect();
-            assert_eq!(
-                whats.len(),
-                usize::from(expected.is_some()),
-                "{name} {flags:?}: {ended:#?}"
+            let is_found = |part: &&str| whats.iter().any(|it| it.contains(part));
+            assert!(
+                whats.len() == expected.len() && expected.iter().all(is_found),
+                "{name} {flags:?}: {whats:#?}"
             );
-            let is_expected = |it: &&str| expected.is_some_and(|part| it.contains(part));
-            assert!(whats.iter().all(is_expected), "{name} {flags:?}: {whats:?}");
             let code = if whats.is_empty() { 0 } else { 3 };
             assert_eq!(ended.code, Some(code), "{name} {flags:?}: {ended:#?}");
+            assert_eq!(offramp(&["verify", &tree.policy()]).code, Some(code));
             offramp(&["check", &tree.policy()]).success();
         }
     }
