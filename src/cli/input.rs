@@ -1,4 +1,4 @@
-//! The files that commands read: policies and captures.
+//! The files that commands read: policies, captures, and configurations of other programs.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,6 +14,7 @@ use crate::filter::{CompileError, CompiledPolicy, Generation};
 use crate::gateway::host::source::{self, load_feeds};
 use crate::plan::RoutePlan;
 use crate::policy::{self, Code, Diagnostics, Policy, Remark, Style, accept};
+use crate::verify::against::Files;
 
 /// Reads and compiles the policy file at `path`; the number of its warnings goes to standard error.
 pub(super) fn load_policy(path: &Path) -> Result<CompiledPolicy, CliError> {
@@ -182,3 +183,29 @@ pub(super) fn open_capture<W: Read>(
         .map_err(|error| CliError::Failed(format!("capture {}: {error}", path.display())))?;
     Ok(Capture { reader, size })
 }
+
+/// Files of this host.
+pub(super) struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let bytes = regular::read(Path::new(path), MAX_FILE + 1);
+        let bytes = bytes.map_err(|error| error.to_string())?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(format!("it is larger than {} MiB", MAX_FILE >> 20));
+        }
+        Ok(bytes)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, String> {
+        let entries = std::fs::read_dir(folder).map_err(|error| error.to_string())?;
+        let mut names: Vec<String> = entries
+            .filter_map(|it| it.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// Bytes of a file: zones of a million records are smaller.
+const MAX_FILE: u64 = 16 << 20;

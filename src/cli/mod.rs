@@ -13,6 +13,7 @@ mod error;
 mod explain;
 mod explain_name;
 mod feed;
+mod init;
 mod input;
 mod journal;
 mod log;
@@ -67,6 +68,7 @@ enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(Box<init::Options>),
     Check(check::Options),
     Explain(Box<explain::Options>),
     Call(call::Options),
@@ -130,6 +132,7 @@ pub fn main() -> ExitCode {
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
     let done = match arguments.command {
+        Command::Init(options) => init::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Call(options) => call::run(&options),

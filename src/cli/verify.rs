@@ -2,20 +2,19 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anstyle::AnsiColor;
 use serde_json::{Value, json};
 
 use super::error::{CliError, warn};
-use super::input::{compile, print_diagnostics, read_policy, refused};
-use crate::files::regular;
+use super::input::{Disk, compile, print_diagnostics, read_policy, refused};
 use crate::filter::Generation;
 use crate::gateway::run::live::{self, LiveOptions, Vantage};
 use crate::plan::{RoutePlan, Zones};
 use crate::policy::{Code, Policy, Severity};
-use crate::verify::against::{Files, Named, Subject, audit, text_of};
+use crate::verify::against::{Files as _, Named, Subject, audit, text_of};
 use crate::verify::{Finding, FindingCode, verify};
 
 /// Verify that filter, routes and names agree: nothing leaks, and nothing that clients need is cut off
@@ -165,32 +164,6 @@ fn against(
     found.map_err(|error| CliError::Failed(error.to_string()))
 }
 
-/// Files of this host.
-struct Disk;
-
-impl Files for Disk {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        let bytes = regular::read(Path::new(path), MAX_FILE + 1);
-        let bytes = bytes.map_err(|error| error.to_string())?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(format!("it is larger than {} MiB", MAX_FILE >> 20));
-        }
-        Ok(bytes)
-    }
-
-    fn list(&self, folder: &str) -> Result<Vec<String>, String> {
-        let entries = std::fs::read_dir(folder).map_err(|error| error.to_string())?;
-        let mut names: Vec<String> = entries
-            .filter_map(|it| it.ok()?.file_name().into_string().ok())
-            .collect();
-        names.sort_unstable();
-        Ok(names)
-    }
-}
-
-/// Bytes of a file: zones of a million records are smaller.
-const MAX_FILE: u64 = 16 << 20;
-
 fn list_codes(json: bool) -> Result<(), CliError> {
     if json {
         let codes = FindingCode::OF_VERIFY
@@ -201,7 +174,8 @@ fn list_codes(json: bool) -> Result<(), CliError> {
     super::print(&lines.concat())
 }
 
-fn text(origin: &str, findings: &[Finding]) -> String {
+/// Describes the findings of a policy.
+pub(super) fn text(origin: &str, findings: &[Finding]) -> String {
     if findings.is_empty() {
         return format!("{origin}: filter, routes and names agree\n");
     }
@@ -245,7 +219,7 @@ fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-fn as_json(finding: &Finding) -> Value {
+pub(super) fn as_json(finding: &Finding) -> Value {
     let why = finding.why.iter();
     json!({
         "code": finding.code.name(),

@@ -11,6 +11,7 @@ mod demo;
 mod documents;
 mod explain;
 mod feed;
+mod init;
 mod line;
 mod observe;
 mod render;

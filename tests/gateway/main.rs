@@ -26,6 +26,7 @@ mod flows;
 mod forwarding;
 mod health;
 mod ice;
+mod init;
 mod interfaces;
 mod kernel;
 mod life;

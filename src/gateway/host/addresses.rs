@@ -21,6 +21,16 @@ pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
     Ok(getifaddrs()?.filter_map(|it| ip(it.address?)).collect())
 }
 
+/// Returns every address of each interface, but for link-local ones of IPv6.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
+    let addresses = getifaddrs()?.filter_map(|it| Some((it.interface_name, ip(it.address?)?)));
+    let is_link_local = |it: &IpAddr| matches!(it, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Ok(addresses.filter(|(_, it)| !is_link_local(it)).collect())
+}
+
 fn ip(address: SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
     v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))

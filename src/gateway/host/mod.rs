@@ -1,6 +1,7 @@
-//! The gateway's use of its host: addresses, files and their changes, feeds, the lock, privileges, the service manager.
+//! The gateway's use of its host: addresses, interfaces and routes, VPN daemons, files and their changes, feeds, the lock, privileges, the service manager.
 
 pub mod addresses;
+pub mod daemons;
 pub mod feeds;
 pub mod fetch;
 pub mod interfaces;
@@ -12,4 +13,5 @@ pub(in crate::gateway) mod sample;
 pub mod service;
 pub mod settings;
 pub mod source;
+pub mod survey;
 pub mod watch;

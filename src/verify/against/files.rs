@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::message::shorten;
 
@@ -34,9 +35,17 @@ pub(super) struct Unread {
 
 /// Position of a directive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) file: String,
-    pub(super) line: usize,
+pub struct Place {
+    /// The path of the file.
+    pub file: String,
+    /// Its line, from 1 on.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.file, self.line)
+    }
 }
 
 /// Reads the files of a configuration, within bounds.

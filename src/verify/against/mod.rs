@@ -23,8 +23,9 @@ mod zone;
 
 use thiserror::Error;
 
-pub use files::{Files, text_of};
+pub use files::{Files, Place, text_of};
 use files::{Loader, Unread};
+pub use routes::daemon::{Daemon, Found, Role, daemon};
 
 use crate::plan::{RoutePlan, Zones};
 use crate::policy::Policy;

@@ -1,5 +1,8 @@
 //! Judges the files of VPN servers and clients: what enters the tunnel, and which DNS servers clients are given.
+//!
+//! [`daemon`] tells what such a file says of the tunnel, for a policy that is still to be written.
 
+pub(super) mod daemon;
 mod ocserv;
 mod openvpn;
 mod wireguard;

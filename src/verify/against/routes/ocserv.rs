@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Tunnel;
+use super::daemon::{Daemon, Found, Role};
 use crate::address::{Family, more_specific};
 use crate::render::routes::ocserv;
 use crate::verify::against::Named;
@@ -18,12 +19,15 @@ use crate::verify::against::words::{self, Bearing};
 #[derive(Debug, Clone, Default)]
 struct Section {
     label: String,
-    includes: Vec<IpNet>,
+    device: Option<Found<String>>,
+    /// Networks or addresses of clients, and masks, as they are written.
+    networks: Vec<(Place, String, String)>,
+    includes: Vec<Found<IpNet>>,
     has_routes: bool,
     excludes: Vec<IpNet>,
     dns: Vec<(Place, IpAddr)>,
     /// The families of the addresses that clients are given.
-    pools: Vec<Family>,
+    families: Vec<Family>,
     /// Folders with files of groups or users.
     folders: Vec<(Place, String)>,
     /// Files for groups or users without one of their own.
@@ -61,6 +65,30 @@ pub(super) fn tunnels(files: &[&Named], loader: &Loader<'_>) -> Vec<Tunnel> {
         }
     }
     found
+}
+
+/// Reads the tunnel, the clients and what they are given; groups and users have what is theirs beside it.
+pub(super) fn daemon(file: &Named, loader: &Loader<'_>) -> Daemon {
+    let mut daemon = Daemon {
+        role: Role::Server,
+        ..Daemon::default()
+    };
+    let sections = sections(&file.path, &file.text, loader);
+    let groups = sections
+        .iter()
+        .flat_map(|section| groups(section, folder_of(&file.path), loader));
+    let groups: Vec<Section> = groups.collect();
+    for section in sections.iter().chain(&groups) {
+        daemon.pools.extend(section.pools(loader));
+        daemon.routes.extend(section.includes.iter().cloned());
+        let dns = section.dns.iter().cloned();
+        daemon.dns.extend(dns.map(Found::from));
+    }
+    for section in &groups {
+        section.add_clients(&mut daemon);
+    }
+    daemon.device = sections.iter().find_map(|it| it.device.clone());
+    daemon
 }
 
 /// Returns `true` for the configuration of a server.
@@ -133,6 +161,13 @@ fn sections(path: &str, text: &str, loader: &Loader<'_>) -> Vec<Section> {
     found
 }
 
+/// Returns the length of a netmask, or what else is written in its place.
+fn length(mask: &str) -> String {
+    let dotted = mask.parse().ok();
+    let length = dotted.and_then(|it| ipnet::ip_mask_to_prefix(it).ok());
+    length.map_or_else(|| mask.to_owned(), |it| it.to_string())
+}
+
 /// Takes a comment out of a line: `#` at the start or behind a space.
 fn code(text: &str) -> &str {
     let is_comment = |(at, _): &(usize, &str)| {
@@ -150,19 +185,23 @@ impl Section {
             Bearing::Known => {}
             Bearing::Unread(why) => loader.note(&place, &word, why),
         }
-        self.pools.extend(ocserv::pool_of(key));
+        self.families.extend(ocserv::pool_of(key));
         match key {
             "route" | "no-route" => {
                 self.has_routes |= key == "route";
-                let list = if key == "route" {
-                    &mut self.includes
-                } else {
-                    &mut self.excludes
-                };
                 match ocserv::read_route(place.line, value) {
-                    Ok(prefixes) => list.extend(prefixes),
+                    Ok(prefixes) if key == "route" => {
+                        self.includes.extend(Found::each(&place, prefixes));
+                    }
+                    Ok(prefixes) => self.excludes.extend(prefixes),
                     Err(error) => loader.note(&place, &word, error.message),
                 }
+            }
+            "device" => self.device = Some(Found::at(&place, format!("{value}*"))),
+            "ipv4-network" | "ipv4-netmask" | "ipv6-network" | "ipv6-prefix" | "explicit-ipv4"
+            | "explicit-ipv6" => {
+                self.networks
+                    .push((place, key.to_owned(), value.to_owned()));
             }
             "dns" | "ipv4-dns" | "ipv6-dns" => {
                 for address in value.split(',').map(str::trim) {
@@ -185,6 +224,42 @@ impl Section {
         }
     }
 
+    /// Returns the networks that clients have addresses of.
+    fn pools(&self, loader: &Loader<'_>) -> Vec<Found<IpNet>> {
+        let value = |key: &str| self.networks.iter().find(|(_, it, _)| it == key);
+        let mut pools = Vec::new();
+        for (network, mask) in [
+            ("ipv4-network", "ipv4-netmask"),
+            ("ipv6-network", "ipv6-prefix"),
+        ] {
+            let Some((place, key, network)) = value(network) else {
+                continue;
+            };
+            let text = match (network.contains('/'), value(mask)) {
+                (false, Some((_, _, mask))) => format!("{network}/{}", length(mask)),
+                (true, _) | (false, None) => network.clone(),
+            };
+            match text.parse::<IpNet>() {
+                Ok(pool) => pools.push(Found::at(place, pool.trunc())),
+                Err(_) => {
+                    loader.note(place, &format!("{key} = {network}"), "the network is wrong");
+                }
+            }
+        }
+        pools
+    }
+
+    /// Adds the addresses of clients that have one of their own.
+    fn add_clients(&self, daemon: &mut Daemon) {
+        for (place, key, address) in &self.networks {
+            if matches!(key.as_str(), "explicit-ipv4" | "explicit-ipv6")
+                && let Ok(address) = address.parse()
+            {
+                daemon.add_client(place, address);
+            }
+        }
+    }
+
     /// Returns what a client of a group gets.
     fn with(&self, group: &Self) -> Self {
         let mut joined = self.clone();
@@ -196,7 +271,7 @@ impl Section {
         if !group.excludes.is_empty() {
             joined.excludes.clone_from(&group.excludes);
         }
-        joined.pools.extend(&group.pools);
+        joined.families.extend(&group.families);
         if !group.dns.is_empty() {
             joined.dns.clone_from(&group.dns);
         }
@@ -204,9 +279,9 @@ impl Section {
     }
 
     fn tunnel(&self) -> Tunnel {
-        let mut includes = self.includes.clone();
-        let routes = self.has_routes.then_some(&self.includes[..]);
-        let unrouted = ocserv::unrouted(routes, &self.pools);
+        let mut includes: Vec<IpNet> = self.includes.iter().map(|it| it.value).collect();
+        let routes = self.has_routes.then_some(&includes[..]);
+        let unrouted = ocserv::unrouted(routes, &self.families);
         includes.extend(unrouted.iter().map(|family| family.everything()));
         Tunnel {
             unrouted: if self.has_routes {

@@ -4,7 +4,10 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::Tunnel;
+use super::daemon::{Daemon, Found, Role};
 use crate::address::Family;
 use crate::render::routes::{Pushed, openvpn};
 use crate::verify::against::Named;
@@ -90,6 +93,136 @@ pub(super) fn tunnels(files: &[&Named], loader: &Loader<'_>) -> Vec<Tunnel> {
         }
     }
     found
+}
+
+/// Reads the tunnel, the clients and what they are given.
+pub(super) fn daemon(file: &Named, loader: &Loader<'_>) -> Daemon {
+    let options = options(&file.path, &file.text, loader);
+    let mut daemon = Daemon {
+        role: role(&options),
+        device: device(&options),
+        ..Daemon::default()
+    };
+    for option in &options {
+        daemon.networks.extend(network(option, loader));
+    }
+    if daemon.role == Role::Peer {
+        return daemon;
+    }
+    let bridge = options.iter().find(|it| it.key() == "server-bridge");
+    if let Some(bridge) = bridge {
+        let why = "clients are in a network that is bridged: packets of theirs enter by the bridge";
+        loader.note(&bridge.place, "server-bridge", why);
+    }
+    daemon.pools = std::mem::take(&mut daemon.networks);
+    for option in options.iter().filter(|it| it.key() == "route") {
+        daemon.networks.extend(network_of_route(option, loader));
+    }
+    for path in client_files(file, &options, loader) {
+        match loader.read(&path) {
+            Ok(text) => {
+                for option in &self::options(&path, &text, loader) {
+                    fixed_address(&mut daemon, option);
+                }
+            }
+            Err(why) => {
+                let place = Place {
+                    file: path,
+                    line: 1,
+                };
+                loader.note(&place, "client-config-dir", why);
+            }
+        }
+    }
+    let mut tunnel = Tunnel::default();
+    let pushes = pushes(&mut tunnel, &options, &[], loader).unwrap_or_default();
+    for (place, text) in pushes {
+        let mut pushed = Pushed::default();
+        push(&mut tunnel, &mut pushed, &place, &text, loader);
+        daemon.routes.extend(Found::each(&place, pushed.includes));
+    }
+    daemon.dns = tunnel.dns.into_iter().map(Found::from).collect();
+    daemon.client_to_client = tunnel.forwards_between_clients;
+    daemon
+}
+
+fn role(options: &[Opt]) -> Role {
+    let is_server = |it: &Opt| match it.key() {
+        "server" | "server-ipv6" | "server-bridge" => true,
+        "mode" => it.value() == "server",
+        _ => false,
+    };
+    if options.iter().any(is_server) {
+        Role::Server
+    } else {
+        Role::Peer
+    }
+}
+
+/// Returns the interface, as a policy names it: the daemon numbers one without a number itself.
+fn device(options: &[Opt]) -> Option<Found<String>> {
+    let device = options.iter().rfind(|it| it.key() == "dev")?;
+    let value = match device.value() {
+        kind @ ("tun" | "tap") => format!("{kind}*"),
+        name => name.to_owned(),
+    };
+    Some(Found::at(&device.place, value))
+}
+
+/// Returns the network that an option gives clients addresses of, or the tunnel.
+fn network(option: &Opt, loader: &Loader<'_>) -> Option<Found<IpNet>> {
+    let text = match (option.key(), &option.words[1..]) {
+        ("server" | "ifconfig" | "server-bridge", [address, mask, ..]) => {
+            // The second word is the peer's address in point-to-point topologies.
+            let is_mask = mask.starts_with("255.");
+            format!(
+                "route {address} {}",
+                if is_mask { mask } else { "255.255.255.255" }
+            )
+        }
+        ("server-ipv6" | "ifconfig-ipv6", [prefix, ..]) => {
+            return match prefix.parse::<IpNet>() {
+                Ok(prefix) => Some(Found::at(&option.place, prefix.trunc())),
+                Err(_) => {
+                    loader.note(
+                        &option.place,
+                        &option.words.join(" "),
+                        "the prefix is wrong",
+                    );
+                    None
+                }
+            };
+        }
+        _ => return None,
+    };
+    read_network(option, &text, loader)
+}
+
+/// Returns the network that the daemon has the host route into the tunnel.
+fn network_of_route(option: &Opt, loader: &Loader<'_>) -> Option<Found<IpNet>> {
+    let words = option.words.get(1..3).unwrap_or(&option.words[1..]);
+    read_network(option, &format!("route {}", words.join(" ")), loader)
+}
+
+fn read_network(option: &Opt, text: &str, loader: &Loader<'_>) -> Option<Found<IpNet>> {
+    let mut pushed = Pushed::default();
+    if let Err(error) = openvpn::read_option(option.place.line, text, &mut pushed) {
+        loader.note(&option.place, &option.words.join(" "), error.message);
+    }
+    let network = pushed.includes.first()?;
+    Some(Found::at(&option.place, *network))
+}
+
+/// Adds the address of a client that has one of its own outside the pools: with the network around it, where there is a route
+/// for one.
+fn fixed_address(daemon: &mut Daemon, option: &Opt) {
+    if !matches!(option.key(), "ifconfig-push" | "ifconfig-ipv6-push") {
+        return;
+    }
+    let address = option.value().split('/').next().unwrap_or_default();
+    if let Ok(address) = address.parse::<IpAddr>() {
+        daemon.add_client(&option.place, address);
+    }
 }
 
 /// Options that a server has, and a part of its configuration has not.
@@ -236,6 +369,25 @@ fn tunnel(label: &str, server: &[Opt], own: &[Opt], loader: &Loader<'_>) -> Opti
         keeps_server: vec![Family::V6],
         ..Tunnel::default()
     };
+    let pushes = pushes(&mut tunnel, server, own, loader)?;
+    let mut pushed = Pushed::default();
+    for (place, text) in &pushes {
+        push(&mut tunnel, &mut pushed, place, text, loader);
+    }
+    // Of two routes for one prefix the metric or the order decides, which clients handle differently.
+    let includes = pushed.includes.clone();
+    pushed.excludes.retain(|it| !includes.contains(it));
+    tunnel.set = pushed.tunnel();
+    Some(tunnel)
+}
+
+/// Returns the options that are pushed to a client, in order; `None` for one that may not connect.
+fn pushes(
+    tunnel: &mut Tunnel,
+    server: &[Opt],
+    own: &[Opt],
+    loader: &Loader<'_>,
+) -> Option<Vec<(Place, String)>> {
     let mut pushes: Vec<(Place, String)> = Vec::new();
     for (option, is_own) in server
         .iter()
@@ -265,15 +417,7 @@ fn tunnel(label: &str, server: &[Opt], own: &[Opt], loader: &Loader<'_>) -> Opti
             _ => {}
         }
     }
-    let mut pushed = Pushed::default();
-    for (place, text) in &pushes {
-        push(&mut tunnel, &mut pushed, place, text, loader);
-    }
-    // Of two routes for one prefix the metric or the order decides, which clients handle differently.
-    let includes = pushed.includes.clone();
-    pushed.excludes.retain(|it| !includes.contains(it));
-    tunnel.set = pushed.tunnel();
-    Some(tunnel)
+    Some(pushes)
 }
 
 /// Plug-ins that authenticate, and push nothing.
