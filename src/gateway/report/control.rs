@@ -1,4 +1,6 @@
 //! The control socket: a client sends a line with a [`Request`], gets the [`Status`], and the connection is closed.
+//!
+//! A trace is the exception: its lines come until it ends (`report::trace`).
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
@@ -15,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::debug;
 
 use super::status::Status;
+use super::trace::TraceRequest;
 
 /// The socket that a running gateway listens on; removed when it is dropped.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ impl ControlSocket {
     }
 }
 
-/// The request of a client of the control socket; the status is sent in any case.
+/// The request of a client of the control socket; the status is sent in any case but that of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// The status alone.
@@ -94,19 +97,36 @@ pub enum Request {
     Bypass(bool),
     /// A self-test, before the status.
     SelfTest,
+    /// The status, with addresses of clients in the table of drops.
+    Addresses,
+    /// The verdicts of a client's packets, for a while.
+    Trace(TraceRequest),
 }
 
 impl Request {
-    const WORDS: [(&'static str, Self); 4] = [
+    const WORDS: [(&'static str, Self); 5] = [
         ("status", Self::Status),
         ("bypass on", Self::Bypass(true)),
         ("bypass off", Self::Bypass(false)),
         ("self-test", Self::SelfTest),
+        ("addresses", Self::Addresses),
     ];
 
-    fn word(self) -> &'static str {
+    /// Its line.
+    fn line(self) -> String {
+        if let Self::Trace(trace) = self {
+            return trace.line();
+        }
         let known = Self::WORDS.iter().find(|(_, request)| *request == self);
-        known.map_or("status", |(word, _)| word)
+        known.map_or("status", |(word, _)| word).to_owned()
+    }
+
+    /// Reads a line; one of another version asks for the status.
+    fn parse(line: &str) -> Self {
+        let known = Self::WORDS.iter().find(|(word, _)| *word == line);
+        let known = known.map(|(_, request)| *request);
+        let trace = || TraceRequest::parse(line).map(Self::Trace);
+        known.or_else(trace).unwrap_or(Self::Status)
     }
 }
 
@@ -133,10 +153,7 @@ async fn read(mut stream: UnixStream, requests: UnboundedSender<Asked>) {
     };
     _ = tokio::time::timeout(SHORT_PATIENCE, reading).await;
     let line = String::from_utf8_lossy(&line);
-    let known = Request::WORDS
-        .iter()
-        .find(|(word, _)| *word == line.trim_end());
-    let request = known.map_or(Request::Status, |(_, request)| *request);
+    let request = Request::parse(line.trim_end());
     // The gateway has ended otherwise.
     _ = requests.send(Asked { request, stream });
 }
@@ -224,13 +241,22 @@ pub fn ask(path: &Path) -> io::Result<Status> {
 /// # Errors
 /// When none listens there, or it sends no status.
 pub fn request(path: &Path, request: Request) -> io::Result<Status> {
-    let mut stream = StdUnixStream::connect(path)?;
-    // A gateway of 0.1 reads nothing, and may have closed the connection.
-    _ = stream.write_all(format!("{}\n", request.word()).as_bytes());
-    stream.set_read_timeout(Some(LONG_PATIENCE))?;
+    let mut stream = connect(path, request)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     serde_json::from_slice(&answer).map_err(io::Error::from)
+}
+
+/// Sends `request` to the gateway that listens at `path`; what it answers is to be read.
+///
+/// # Errors
+/// When none listens there.
+pub fn connect(path: &Path, request: Request) -> io::Result<StdUnixStream> {
+    let mut stream = StdUnixStream::connect(path)?;
+    // A gateway of 0.1 reads nothing, and may have closed the connection.
+    _ = stream.write_all(format!("{}\n", request.line()).as_bytes());
+    stream.set_read_timeout(Some(LONG_PATIENCE))?;
+    Ok(stream)
 }
 
 /// The time that a gateway under full load may take to answer.

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
+use self::traces::TraceTasks;
 use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, workers_wanted};
@@ -40,6 +41,7 @@ use crate::verdict::{Reason, Verdict};
 use crate::verify::probe::self_test;
 
 mod status;
+mod traces;
 
 /// A running gateway.
 pub(super) struct Gateway<D: Divert> {
@@ -54,6 +56,7 @@ pub(super) struct Gateway<D: Divert> {
     pub(super) rights: Rights,
     pub(super) drops: Drops,
     control: ControlSocket,
+    traces: TraceTasks,
     metrics: Option<MetricsServer>,
     pub(super) dns: Option<DnsServer>,
     pub(super) queries: QueryLog,
@@ -212,6 +215,7 @@ impl<D: Divert> Gateway<D> {
             rights,
             drops,
             control,
+            traces: TraceTasks::new(),
             metrics,
             dns,
             queries,
@@ -404,13 +408,17 @@ impl<D: Divert> Gateway<D> {
     /// Does what a client of the control socket asks for, and tells it the status.
     async fn obey(&mut self, asked: Asked) {
         match asked.request {
-            Request::Status => {}
+            Request::Status | Request::Addresses => {}
+            Request::Trace(wanted) => return self.trace(asked.stream, wanted),
             Request::Bypass(on) => self.bypass(on).await,
             Request::SelfTest if !self.bypassed => self.test_itself().await,
             Request::SelfTest => {}
         }
         let mut status = self.status().await;
         status.rules.retain(|rule| rule.packets > 0);
+        if asked.request == Request::Addresses {
+            status.drop_table = self.drops.table_status(true);
+        }
         tokio::spawn(control::tell(asked.stream, status));
     }
 
@@ -483,6 +491,7 @@ impl<D: Divert> Gateway<D> {
 
     /// Stops the gateway: cleanly, or, after a failure, as its fail mode specifies.
     pub(super) async fn stop(mut self, ended: &Result<(), RunError>) -> Result<(), RunError> {
+        self.traces.stop().await;
         if ended.is_err() {
             self.workers.stop();
             let abandoned = self.divert.abandon().await;
