@@ -18,12 +18,15 @@ mod log;
 mod log_options;
 mod number;
 mod observe;
+mod rates;
 mod render;
 mod replay;
 mod routes;
 mod run;
 mod status;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 use std::io::{self, Write};
