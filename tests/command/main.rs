@@ -9,6 +9,7 @@ mod advice;
 mod check;
 mod demo;
 mod explain;
+mod explain_drop;
 mod feed;
 mod line;
 mod observe;
