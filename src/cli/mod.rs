@@ -27,6 +27,7 @@ mod status;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod trace;
 mod verify;
 
 use std::io::{self, Write};
@@ -78,6 +79,7 @@ enum Command {
     Dns(dns::Options),
     Demo(demo::Options),
     Status(status::Options),
+    Trace(trace::Options),
     Bypass(bypass::Options),
     Render(render::Options),
     Routes(routes::Options),
@@ -138,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Dns(options) => dns::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Trace(options) => trace::run(&options),
         Command::Bypass(options) => bypass::run(&options),
         Command::Render(options) => render::run(&options),
         Command::Routes(options) => routes::run(&options),

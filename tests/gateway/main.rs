@@ -41,4 +41,5 @@ mod reload;
 mod service;
 mod services;
 mod suspects;
+mod trace;
 mod wireguard;
