@@ -27,6 +27,7 @@ mod status;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod top;
 mod trace;
 mod verify;
 
@@ -79,6 +80,7 @@ enum Command {
     Dns(dns::Options),
     Demo(demo::Options),
     Status(status::Options),
+    Top(top::Options),
     Trace(trace::Options),
     Bypass(bypass::Options),
     Render(render::Options),
@@ -140,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Dns(options) => dns::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Top(options) => top::run(&options),
         Command::Trace(options) => trace::run(&options),
         Command::Bypass(options) => bypass::run(&options),
         Command::Render(options) => render::run(&options),

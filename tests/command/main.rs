@@ -15,5 +15,6 @@ mod line;
 mod observe;
 mod render;
 mod replay;
+mod top;
 mod verify;
 mod verify_against;

@@ -41,5 +41,6 @@ mod reload;
 mod service;
 mod services;
 mod suspects;
+mod top;
 mod trace;
 mod wireguard;

@@ -1,0 +1,232 @@
+//! What a gateway tells of its drops without a log, and `offramp top` in a terminal.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+
+use crate::site::plain::{CLIENT, DNS, MEDIA, OFFICE, PlainSite};
+use crate::site::{DEADLINE, in_sandbox, poll};
+use crate::support::{program, wait};
+
+const SERVER: &str = "[[server]]\nname = \"Front End\"\naddresses = [\"10.1.0.10\"]\n";
+
+/// A program in a terminal of 80 columns and 24 lines.
+struct InTerminal {
+    child: Child,
+    keys: File,
+    terminal: OwnedFd,
+    output: Arc<Mutex<Vec<u8>>>,
+}
+
+impl InTerminal {
+    fn start(site: &PlainSite, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let ends = openpty(&size, None).expect("a terminal");
+        let stream = || Stdio::from(ends.slave.try_clone().expect("a descriptor"));
+        let offramp = program(arguments);
+        let mut command = Command::new("setsid");
+        command
+            .args(["--ctty", "--wait"])
+            .arg(offramp.get_program())
+            .args(arguments)
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm-256color")
+            .envs(variables.iter().copied())
+            .stdin(stream())
+            .stdout(stream())
+            .stderr(stream());
+        let child = site.concentrator.enter(|| command.spawn());
+        let keys = File::from(ends.master);
+        let mut reader = keys.try_clone().expect("a descriptor");
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let shown = Arc::clone(&output);
+        thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                let mut shown = shown.lock().expect("no test panics here");
+                shown.extend_from_slice(&bytes[..count]);
+            }
+        });
+        Self {
+            child: child.expect("setsid"),
+            keys,
+            terminal: ends.slave,
+            output,
+        }
+    }
+
+    fn output(&self) -> String {
+        let bytes = self.output.lock().expect("no test panics here");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Forgets what was shown, so that what follows is news.
+    fn forget(&self) {
+        self.output.lock().expect("no test panics here").clear();
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("it is open");
+    }
+
+    /// Waits until each of `words` was written; blanks between words are not.
+    #[track_caller]
+    fn wait_for(&self, words: &[&str]) {
+        for word in words {
+            let seen = || self.output().contains(word).then_some(());
+            poll(&format!("{word:?} on the screen"), seen);
+        }
+    }
+
+    #[track_caller]
+    fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child, DEADLINE)
+            .unwrap_or_else(|| panic!("it does not end: {}", self.output()))
+    }
+
+    /// Asserts that the terminal is as it was: echo, the screen that was there, a cursor.
+    #[track_caller]
+    fn assert_restored(&self) {
+        let state = tcgetattr(&self.terminal).expect("a terminal");
+        let flags = state.local_flags;
+        assert!(
+            flags.contains(LocalFlags::ECHO | LocalFlags::ICANON),
+            "{flags:?}"
+        );
+        // xterm's private modes: the alternate screen is left, the cursor shown.
+        self.wait_for(&["\u{1b}[?1049l", "\u{1b}[?25h"]);
+    }
+}
+
+impl Drop for InTerminal {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[test]
+fn drops_are_told_by_destination_and_service_without_a_log_and_without_addresses_of_clients() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("drop_table");
+        let mut gateway = site.start(SERVER);
+        site.send("10.1.0.10", 5_061, 4, 20);
+        site.send(OFFICE, 8_443, 3, 20);
+        site.send(OFFICE, DNS, 5, 20);
+        let table = poll("the samples", || {
+            let table = site.status()["drop_table"].clone();
+            (table["packets"].as_u64() >= Some(7)).then_some(table)
+        });
+        let text = table.to_string();
+        assert!(!text.contains("172.16."), "{text}");
+        let destinations = table["destinations"].as_array().expect("a list");
+        let has = |address: &str, port: u64, packets: u64| {
+            destinations.iter().any(|it| {
+                it["destination"] == address && it["port"] == port && it["packets"] == packets
+            })
+        };
+        assert!(
+            has("10.1.0.10", 5_061, 4) && has(OFFICE, 8_443, 3),
+            "{text}"
+        );
+        assert_eq!(table["clients"].as_array().map(Vec::len), Some(1), "{text}");
+
+        // They are told to a request that asks for them.
+        let told = {
+            use std::os::unix::net::UnixStream;
+            let socket = site.folder.path("control.sock");
+            let mut stream = UnixStream::connect(socket).expect("it listens");
+            stream.write_all(b"addresses\n").expect("it reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("it answers");
+            answer
+        };
+        assert!(told.contains(CLIENT), "{told}");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn top_shows_a_gateway_its_silence_and_its_restart_and_leaves_the_terminal_as_it_was() {
+    in_sandbox(&["setsid"], || {
+        let site = PlainSite::new("top");
+        let mut gateway = site.start(SERVER);
+        let socket = site.folder.path("control.sock");
+        let arguments = ["top", "--control", &socket, "--interval", "200ms"];
+        let mut top = InTerminal::start(&site, &arguments, &[]);
+        site.send(OFFICE, MEDIA, 20, 20);
+        top.wait_for(&["Reasons", "Packets/s", "media", "dropped"]);
+        assert!(top.output().contains("\u{1b}[38;5;1m"), "drops are red");
+
+        top.press("6");
+        top.wait_for(&["client", "identify", "--addresses"]);
+        assert!(!top.output().contains(CLIENT));
+        top.press("?");
+        top.wait_for(&["PageUp,"]);
+        top.press("?");
+
+        assert_eq!(gateway.terminate().code(), Some(0));
+        top.wait_for(&["answer", "tries", "again:"]);
+        top.forget();
+        let mut gateway = site.start_again("again.log");
+        top.wait_for(&["restarted"]);
+        top.press("q");
+        assert_eq!(top.wait().code(), Some(0), "{}", top.output());
+        top.assert_restored();
+
+        let with_addresses = [&arguments[..], &["--addresses"]].concat();
+        let mut top = InTerminal::start(&site, &with_addresses, &[("NO_COLOR", "1")]);
+        site.send("10.1.0.10", 5_061, 4, 20);
+        top.press("6");
+        top.wait_for(&[CLIENT]);
+        assert!(!top.output().contains("\u{1b}[38;5;"), "no colors");
+        // Ctrl-C, as the terminal sends it while it is raw.
+        top.press("\u{3}");
+        assert_eq!(top.wait().code(), Some(0));
+        top.assert_restored();
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn status_watch_shows_rates_beside_totals() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("watched");
+        let mut gateway = site.start("");
+        let socket = site.folder.path("control.sock");
+        site.send(OFFICE, MEDIA, 1, 20);
+        poll("the packet", || {
+            (site.count("drop", "media") == 1).then_some(())
+        });
+        let mut watch = crate::site::Daemon::start(
+            &site.concentrator,
+            "offramp status --watch",
+            site.folder.path("watch.log"),
+            &mut program(&["status", "--control", &socket, "--watch"]),
+        );
+        watch.wait_for_log("Packets/s");
+        let rate = |log: &str| {
+            let rows = log
+                .lines()
+                .filter(|line| line.contains("drop") && line.contains("media"));
+            let cells = rows.filter_map(|row| row.split_whitespace().nth(5)?.parse::<f64>().ok());
+            cells.fold(0.0, f64::max)
+        };
+        watch.wait_until("a rate", |watch| {
+            site.send(OFFICE, MEDIA, 5, 20);
+            rate(&watch.log()) > 0.0
+        });
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
