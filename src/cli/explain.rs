@@ -35,12 +35,10 @@ Examples:
   offramp explain config/contoso.toml --name _sip._tls.contoso.com --type SRV
   offramp explain config/contoso.toml --from 172.16.1.10 --to 172.16.1.1:5353 --protocol udp \\
       --gateway-address 172.16.1.1
-  offramp explain /etc/offramp/policy.toml --last-drop --client 172.16.1.10
-  journalctl -u offramp -o cat | grep 172.16.1.10 | tail -n 1 |
-      offramp explain /etc/offramp/policy.toml --drop-log-line -
 
---last-drop and --drop-log-line explain a packet that a running gateway dropped, by the policy as its file is at present, and say so
-where the gateway has judged otherwise.
+A packet that a running gateway dropped is explained from its drop log, by the policy as its file is at present:
+`offramp explain POLICY --last-drop --client 172.16.1.10` takes the newest line of that client, and
+`journalctl -u offramp -o cat | grep servers | tail -n 1 | offramp explain POLICY --drop-log-line -` a line that went to the journal.
 
 Without a protocol, the answer is given for TCP and for UDP. Without a destination port, it is given for every range of
 ports. Without a source port, 49152 is taken. Where the policy asks for evidence of media (media.match), the answer is given for a

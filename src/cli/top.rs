@@ -12,7 +12,7 @@ mod table;
 mod view;
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,7 +183,7 @@ fn ask_from_now_on(
     Ok(receiver)
 }
 
-fn ask(socket: &PathBuf, request: Request, interval: Duration, sender: &Sender<News>) {
+fn ask(socket: &Path, request: Request, interval: Duration, sender: &Sender<News>) {
     loop {
         thread::sleep(interval);
         let news = match control::request(socket, request) {

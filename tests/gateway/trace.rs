@@ -46,7 +46,7 @@ fn the_packets_of_one_client_are_shown_with_verdict_rule_and_line_up_to_their_nu
     in_sandbox(&[], || {
         let site = PlainSite::new("traced");
         site.client.ip(&format!("address add {OTHER}/24 dev tun0"));
-        let mut gateway = site.start(SERVER);
+        let mut gateway = site.start(&format!("divert = \"all\"\n{SERVER}"));
         let mut json = trace(&site, "trace.json", &["--packets", "3", "--json"]);
         let mut text = trace(&site, "trace.txt", &["--packets", "3"]);
 
@@ -109,8 +109,7 @@ fn the_packets_of_one_client_are_shown_with_verdict_rule_and_line_up_to_their_nu
 
         let text = text.log();
         for part in [
-            "Only packets that reach the filter are shown.",
-            "gateway.divert = \"policy\"",
+            "All packets of clients reach the filter",
             "drop servers: [[server]] Front End, line ",
             "The trace has ended: 3 packets are shown. 3 packets shown, 0 left out.",
         ] {
@@ -142,7 +141,9 @@ fn the_end_is_announced_whoever_brings_it_about_and_says_what_was_left_out() {
         assert_eq!((packets.len(), &end["reason"]), (1, &"asked".into()));
 
         // One that is killed leaves nothing behind.
-        let killed = trace(&site, "killed", &[]);
+        let mut killed = trace(&site, "killed", &[]);
+        killed.wait_for_log("Only packets that reach the filter are shown.");
+        killed.wait_for_log("gateway.divert = \"policy\"");
         drop(killed);
         poll("the end of the one that was killed", || {
             (site.status()["traces"] == 0).then_some(())

@@ -267,3 +267,24 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 /// The pause before another try for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_as_it_is_written_and_any_other_line_asks_for_the_status() {
+        let trace = TraceRequest {
+            client: "172.16.1.10".parse().expect("an address"),
+            seconds: 60,
+            packets: 1_000,
+        };
+        let words = Request::WORDS.map(|(_, request)| request);
+        for request in words.into_iter().chain([Request::Trace(trace)]) {
+            assert_eq!(Request::parse(&request.line()), request);
+        }
+        for line in ["", "bypass", "trace nobody 60 1000"] {
+            assert_eq!(Request::parse(line), Request::Status, "{line}");
+        }
+    }
+}
