@@ -162,8 +162,8 @@ fn introduction(begin: &TraceBegin) -> String {
     text.push_str(&match begin.scope.as_str() {
         "all" => "All packets of clients reach the filter (gateway.divert = \"all\").\n".to_owned(),
         scope => format!(
-            "Only packets that reach the filter are shown. What the policy forwards for certain the kernel passes itself \
-             (diversion by {}, gateway.divert = \"{scope}\"): that is ordinary traffic.\n",
+            "Only packets that reach the filter are shown. The kernel itself passes what the policy forwards for certain, and \
+             flows that the filter has cleared (diversion by {}, gateway.divert = \"{scope}\"): that is ordinary traffic.\n",
             begin.diversion
         ),
     });

@@ -79,11 +79,12 @@ fn reasons(picture: &Picture, status: &Status) -> PageTable {
         words: &[("Action", 8), ("Reason", 16)],
         rows: rows.collect(),
         otherwise: "no packet was judged yet",
-        note: match status.diversion.scope.as_str() {
-            "all" => String::new(),
-            _ => "What the policy forwards for certain the kernel passes itself, and it is counted by reason as far as the \
-                  diversion counts it."
-                .to_owned(),
+        note: match (&*status.diversion.kind, &*status.diversion.scope) {
+            (_, "all") => String::new(),
+            ("ebpf", _) => {
+                "Ordinary traffic passes in the kernel, and is counted here, too.".to_owned()
+            }
+            _ => "Ordinary traffic passes in the kernel, and is not counted here.".to_owned(),
         },
     }
 }
