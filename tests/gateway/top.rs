@@ -71,21 +71,58 @@ impl InTerminal {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Forgets what was shown, so that what follows is news.
-    fn forget(&self) {
-        self.output.lock().expect("no test panics here").clear();
+    /// Returns what is on the screen.
+    fn screen(&self) -> String {
+        let mut rows = [[' '; 80]; 24];
+        let (mut row, mut column) = (0, 0);
+        let output = self.output();
+        let mut chars = output.chars();
+        while let Some(char) = chars.next() {
+            match char {
+                // A control sequence (ECMA-48 §5.4): parameters, then a letter.
+                '\u{1b}' => {
+                    let mut sequence = chars.by_ref().skip(1);
+                    let mut parameters = String::new();
+                    let end = sequence.find(|char| {
+                        parameters.push(*char);
+                        char.is_ascii_alphabetic()
+                    });
+                    let numbers: Vec<usize> = parameters
+                        .trim_end_matches(char::is_alphabetic)
+                        .split(';')
+                        .map(|it| it.parse().unwrap_or(1))
+                        .collect();
+                    match (end, &numbers[..]) {
+                        (Some('H'), [to_row, to_column]) => {
+                            (row, column) = (to_row - 1, to_column - 1);
+                        }
+                        (Some('J'), _) => rows = [[' '; 80]; 24],
+                        _ => {}
+                    }
+                }
+                char if !char.is_control() => {
+                    if let Some(cell) = rows.get_mut(row).and_then(|row| row.get_mut(column)) {
+                        *cell = char;
+                    }
+                    column += 1;
+                }
+                _ => {}
+            }
+        }
+        let rows = rows.iter().map(|row| row.iter().collect::<String>());
+        rows.collect::<Vec<_>>().join("\n")
     }
 
     fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("it is open");
     }
 
-    /// Waits until each of `words` was written; blanks between words are not.
+    /// Waits until each of `texts` is on the screen.
     #[track_caller]
-    fn wait_for(&self, words: &[&str]) {
-        for word in words {
-            let seen = || self.output().contains(word).then_some(());
-            poll(&format!("{word:?} on the screen"), seen);
+    fn wait_for(&self, texts: &[&str]) {
+        for text in texts {
+            let is_shown = || self.screen().contains(text).then_some(());
+            poll(&format!("{text:?} on the screen"), is_shown);
         }
     }
 
@@ -105,7 +142,9 @@ impl InTerminal {
             "{flags:?}"
         );
         // xterm's private modes: the alternate screen is left, the cursor shown.
-        self.wait_for(&["\u{1b}[?1049l", "\u{1b}[?25h"]);
+        for mode in ["\u{1b}[?1049l", "\u{1b}[?25h"] {
+            poll("the modes", || self.output().contains(mode).then_some(()));
+        }
     }
 }
 
@@ -166,22 +205,30 @@ fn top_shows_a_gateway_its_silence_and_its_restart_and_leaves_the_terminal_as_it
         let arguments = ["top", "--control", &socket, "--interval", "200ms"];
         let mut top = InTerminal::start(&site, &arguments, &[]);
         site.send(OFFICE, MEDIA, 20, 20);
-        top.wait_for(&["Reasons", "Packets/s", "media", "dropped"]);
+        top.wait_for(&[
+            "1 Reasons",
+            "Packets/s",
+            "drop     media",
+            "no condition hinders it",
+        ]);
         // Red, of the palette of 256 colors.
         assert!(top.output().contains("\u{1b}[38;5;1"), "{}", top.output());
 
         top.press("6");
-        top.wait_for(&["client", "identify", "--addresses"]);
-        assert!(!top.output().contains(CLIENT));
+        top.wait_for(&["client 1", "with --addresses to see them"]);
+        assert!(!top.screen().contains(CLIENT), "{}", top.screen());
         top.press("?");
-        top.wait_for(&["PageUp,"]);
+        top.wait_for(&["offramp top: help"]);
         top.press("?");
+        top.wait_for(&["client 1"]);
 
         assert_eq!(gateway.terminate().code(), Some(0));
-        top.wait_for(&["answer", "tries", "again:"]);
-        top.forget();
+        top.wait_for(&[
+            "offramp does not answer since ",
+            "tries again: no gateway listens",
+        ]);
         let mut gateway = site.start_again("again.log");
-        top.wait_for(&["restarted"]);
+        top.wait_for(&["the gateway has restarted before "]);
         top.press("q");
         assert_eq!(top.wait().code(), Some(0), "{}", top.output());
         top.assert_restored();
