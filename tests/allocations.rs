@@ -282,6 +282,46 @@ fn a_worker_that_hands_over_what_it_drops_allocates_nothing() {
     assert!(handed_over > 100, "{handed_over}");
 }
 
+#[cfg(feature = "gateway")]
+#[test]
+fn a_worker_whose_client_is_traced_allocates_nothing() {
+    use offramp::datapath::Judgement;
+    use offramp::gateway::tun::publish::{Live, Published};
+    use std::sync::Arc;
+
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut handed_over = 0;
+    for (kind, file) in KINDS {
+        let (_, packets) = capture(file);
+        let received: Vec<Received<'_>> = packets.iter().map(Packet::received).collect();
+        let sources = received.iter().filter_map(|it| it.parse().ok());
+        let Some(client) = sources.map(|it| it.addresses().source()).next() else {
+            continue;
+        };
+        let prepare = || {
+            let published = Arc::new(Published::new(capture(file).0, None, 1));
+            let trace = published.traces().begin(client).expect("the first");
+            let live = Live::new(published, 0, Arc::default(), Arc::default());
+            (live, trace)
+        };
+        let mut verdicts = vec![UNJUDGED; received.len()];
+        let mut judge = |live: &mut Live| {
+            for (packets, verdicts) in received
+                .chunks(Judge::BATCH)
+                .zip(verdicts.chunks_mut(Judge::BATCH))
+            {
+                live.judge(packets, verdicts);
+            }
+        };
+        let count = allocations(prepare, |(live, _trace)| judge(live));
+        assert_eq!(count, 0, "{kind}");
+        let (mut live, trace) = prepare();
+        judge(&mut live);
+        handed_over += std::iter::from_fn(|| trace.next(|_| ())).count();
+    }
+    assert!(handed_over > 3, "{handed_over}");
+}
+
 #[test]
 fn an_audit_that_knows_the_flows_allocates_nothing() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,7 @@
 //! `offramp explain`: what becomes of a packet, or of a name, and which line of the policy says so.
 
+mod drop_line;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -7,6 +9,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use self::drop_line::{DropLine, Wanted};
 use super::error::CliError;
 use super::explain_name;
 use super::input::load_policy_at;
@@ -33,6 +36,10 @@ Examples:
   offramp explain config/contoso.toml --from 172.16.1.10 --to 172.16.1.1:5353 --protocol udp \\
       --gateway-address 172.16.1.1
 
+A packet that a running gateway dropped is explained from its drop log, by the policy as its file is at present:
+`offramp explain POLICY --last-drop --client 172.16.1.10` takes the newest line of that client, and
+`journalctl -u offramp -o cat | grep servers | tail -n 1 | offramp explain POLICY --drop-log-line -` a line that went to the journal.
+
 Without a protocol, the answer is given for TCP and for UDP. Without a destination port, it is given for every range of
 ports. Without a source port, 49152 is taken. Where the policy asks for evidence of media (media.match), the answer is given for a
 packet that shows none, and for a connectivity check; --payload chooses one. A running gateway forwards whatever is sent
@@ -42,10 +49,10 @@ pub(super) struct Options {
     #[arg(value_name = "POLICY")]
     policy: PathBuf,
     /// Source: an address, with a port where it matters
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end, required_unless_present = "name")]
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
     from: Option<End>,
     /// Destination: an address, with a port where it matters
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end, required_unless_present = "name")]
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
     to: Option<End>,
     /// Transport protocol; both TCP and UDP where it is left out
     #[arg(long, value_name = "PROTOCOL")]
@@ -60,6 +67,16 @@ pub(super) struct Options {
         conflicts_with = "name"
     )]
     gateway_addresses: Vec<IpAddr>,
+    /// The packet of the newest line of the policy's drop log; --client and --to choose among them
+    #[arg(long, conflicts_with_all = ["from", "protocol", "payload", "name"])]
+    last_drop: bool,
+    /// With --last-drop: of this client
+    #[arg(long, value_name = "ADDRESS", requires = "last_drop")]
+    client: Option<IpAddr>,
+    /// The packet of this line of a drop log; `-` reads it from standard input
+    #[arg(long, value_name = "LINE", allow_hyphen_values = true,
+          conflicts_with_all = ["from", "to", "protocol", "payload", "name", "last_drop"])]
+    drop_log_line: Option<String>,
     /// A name that a client asks for, instead of a packet
     #[arg(long, value_name = "NAME", value_parser = explain_name::parse_name,
           conflicts_with_all = ["from", "to", "protocol"])]
@@ -132,6 +149,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             "a packet has no record type: --type goes with --name".to_owned(),
         ));
     }
+    if options.last_drop || options.drop_log_line.is_some() {
+        return explain_drop(options);
+    }
     let (Some(from), Some(to)) = (options.from, options.to) else {
         return Err(CliError::Usage(
             "write --from and --to, or --name".to_owned(),
@@ -152,7 +172,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let mut all_json = serde_json::Map::new();
     let mut text = String::new();
     for (at, protocol) in protocols.iter().enumerate() {
-        let (json, said) = explain(&compiled, options, (from, to), *protocol)?;
+        let told = explain(&compiled, options.payload, (from, to), *protocol)?;
+        let (json, said) = (told.json, told.text);
         if let ([_, _, ..], Some(protocol)) = (protocols, protocol) {
             let gap = if at == 0 { "" } else { "\n" };
             let style = anstyle::Style::new().bold();
@@ -175,20 +196,103 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The explanation of a packet between two ends, for programs and for people.
+/// Explains a packet that a gateway dropped, as its drop log describes it.
+fn explain_drop(options: &Options) -> Result<ExitCode, CliError> {
+    let of_argument = options.drop_log_line.as_deref();
+    let of_argument = of_argument.map(DropLine::of_argument).transpose()?;
+    let compiled = load_policy_at(&options.policy, &options.gateway_addresses)?;
+    let line = match of_argument {
+        Some(line) => line,
+        None => {
+            let wanted = Wanted {
+                client: options.client,
+                to: options.to,
+            };
+            DropLine::last(compiled.policy(), wanted)?
+        }
+    };
+    let ends = line.source.zip(line.destination);
+    let explained = ends.map(|(source, destination)| {
+        let from = End {
+            address: source,
+            port: line.source_port,
+        };
+        let to = End {
+            address: destination,
+            port: line.destination_port,
+        };
+        let protocol = match line.protocol.as_deref() {
+            Some("tcp") => Some(Protocol::Tcp),
+            Some("udp") => Some(Protocol::Udp),
+            _ => None,
+        };
+        explain(&compiled, Some(line.payload()), (from, to), protocol)
+    });
+    let explained = explained.transpose()?;
+    // What its header alone decides cannot be asked of a policy.
+    let reason = Reason::from_name(&line.reason);
+    let by_header = reason.filter(|it| it.decided_by() == DecidedBy::Header);
+    let agrees = explained
+        .as_ref()
+        .is_none_or(|it| it.drops_for(&line.reason));
+    if options.json {
+        let told = explained.map(|it| it.json).filter(|_| by_header.is_none());
+        super::print_json(&json!({
+            "line": line,
+            "agrees": by_header.is_some() || agrees,
+            "malformed": line.malformed,
+            "explanation": told,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = format!("{}\n\n", line.describe());
+    if let Some(reason) = by_header {
+        let defect = line.malformed.as_ref();
+        let defect = defect.map_or(String::new(), |it| format!(" Here: {it}."));
+        _ = writeln!(text, "drop {reason}: {}{defect}", reason.meaning());
+    } else {
+        text += explained.as_ref().map_or("", |it| &it.text);
+        if !agrees {
+            _ = writeln!(
+                text,
+                "\nThe gateway dropped it as \"{}\", and the policy as its file is at present says otherwise: the file has changed \
+                 since (generation {}), or the gateway judged by its own addresses (--gateway-address).",
+                line.reason, line.generation
+            );
+        }
+    }
+    super::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An explanation, for programs and for people.
+struct Explained {
+    json: serde_json::Value,
+    text: String,
+    /// The reasons for which the packet is dropped, at one port or another.
+    drops: Vec<Reason>,
+}
+
+impl Explained {
+    fn drops_for(&self, reason: &str) -> bool {
+        self.drops.iter().any(|it| it.name() == reason)
+    }
+}
+
+/// The explanation of a packet between two ends.
 fn explain(
     compiled: &CompiledPolicy,
-    options: &Options,
+    payload: Option<Payload>,
     (from, to): (End, End),
     protocol: Option<Protocol>,
-) -> Result<(serde_json::Value, String), CliError> {
+) -> Result<Explained, CliError> {
     let question = Question {
         from: from.address,
         from_port: from.port,
         to: to.address,
         to_port: to.port,
         protocol,
-        payload: options.payload.unwrap_or_default(),
+        payload: payload.unwrap_or_default(),
     };
     let explain = |question: &Question| {
         compiled.explain(question).ok_or_else(|| {
@@ -203,7 +307,7 @@ fn explain(
         payload: Payload::MicrosoftCheck,
         ..question
     };
-    let media = match options.payload {
+    let media = match payload {
         None => Some(explain(&check)?).filter(|it| it.answers != explanation.answers),
         Some(_) => None,
     };
@@ -222,7 +326,13 @@ fn explain(
         text += &answers_as_text(policy, &check, media);
     }
     text += &sets_as_text(policy, &question, &explanation);
-    Ok((json, text))
+    let verdicts = explanation.answers.iter().map(|it| it.verdict);
+    let drops = verdicts.filter(|it| it.action == Action::Drop);
+    Ok(Explained {
+        json,
+        text,
+        drops: drops.map(|it| it.reason).collect(),
+    })
 }
 
 fn answers_as_text(policy: &Policy, question: &Question, explanation: &Explanation<'_>) -> String {

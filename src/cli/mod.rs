@@ -20,6 +20,7 @@ mod log;
 mod log_options;
 mod number;
 mod observe;
+mod rates;
 mod reload;
 mod render;
 mod replay;
@@ -27,6 +28,10 @@ mod routes;
 mod run;
 mod status;
 mod summary;
+#[cfg(test)]
+mod testing;
+mod top;
+mod trace;
 mod verify;
 
 use std::io::{self, Write};
@@ -79,6 +84,8 @@ enum Command {
     Dns(dns::Options),
     Demo(demo::Options),
     Status(status::Options),
+    Top(top::Options),
+    Trace(trace::Options),
     Bypass(bypass::Options),
     Enforce(enforce::Options),
     Keep(enforce::KeepOptions),
@@ -143,6 +150,8 @@ pub fn main() -> ExitCode {
         Command::Dns(options) => dns::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Top(options) => top::run(&options),
+        Command::Trace(options) => trace::run(&options),
         Command::Bypass(options) => bypass::run(&options),
         Command::Enforce(options) => enforce::run(&options),
         Command::Keep(options) => enforce::keep(&options),

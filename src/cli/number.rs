@@ -50,6 +50,15 @@ pub(super) fn bytes(number: u64) -> String {
     scaled(number as f64, 1_024.0, &units)
 }
 
+/// A number in a second: one digit behind the point where it is small.
+pub(super) fn rate(per_second: f64) -> String {
+    if per_second > 0.0 && per_second < 9.95 {
+        format!("{:.1}", per_second.max(0.1))
+    } else {
+        packets(per_second.round() as u64)
+    }
+}
+
 /// Formats the share of `part` in `all`: `65 %`; never 0 or 100 unless it is.
 pub(super) fn share(part: u64, all: u64) -> String {
     let percent = part as f64 * 100.0 / all.max(1) as f64;
@@ -102,6 +111,12 @@ mod tests {
                 "0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "123 MiB", "5.0 TiB"
             ]
         );
+    }
+
+    #[test]
+    fn a_rate_is_nothing_only_if_it_is() {
+        let rates = [0.0, 0.02, 0.55, 9.94, 9.96, 1_234.4].map(rate);
+        assert_eq!(rates, ["0", "0.1", "0.6", "9.9", "10", "1,234"]);
     }
 
     #[test]

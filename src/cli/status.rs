@@ -5,13 +5,14 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::error::CliError;
 use super::input::load_policy_quietly;
 use super::number;
+use super::rates::{Amount, Compared, Counter, Rates};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::control;
 use crate::gateway::report::status::{DnsStatus, MediaStatus, QualityStatus, Status, TrialState};
@@ -31,7 +32,7 @@ pub(super) struct Options {
     /// Print the status as JSON
     #[arg(long)]
     json: bool,
-    /// Print the status every second, until interrupted
+    /// Print the status every second, until interrupted, with packets and bytes in a second beside the totals
     #[arg(long)]
     watch: bool,
 }
@@ -66,20 +67,31 @@ impl Asked {
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let socket = options.gateway.socket()?;
     let clears = options.watch && !options.json && io::stdout().is_terminal();
+    let mut before: Option<(Instant, Status)> = None;
     loop {
         let status =
             control::ask(&socket).map_err(|error| CliError::Failed(explained(&socket, &error)))?;
+        let at = Instant::now();
         if options.json {
             let line = serde_json::to_string(&status)
                 .map_err(|error| CliError::Failed(error.to_string()))?;
             super::print(&format!("{line}\n"))?;
         } else {
             let clear = if clears { CLEAR_SCREEN } else { "" };
-            super::print(&format!("{clear}{}", report(&status)))?;
+            let rates = match &before {
+                _ if !options.watch => Watched::NoRates,
+                None => Watched::Rates(Rates::default()),
+                Some((then, before)) => match Rates::between(before, &status, at - *then) {
+                    Compared::Grown(rates) => Watched::Rates(rates),
+                    Compared::Restarted => Watched::Restarted,
+                },
+            };
+            super::print(&format!("{clear}{}", report(&status, &rates)))?;
         }
         if !options.watch {
             return Ok(ExitCode::SUCCESS);
         }
+        before = Some((at, status));
         thread::sleep(Duration::from_secs(1));
     }
 }
@@ -97,8 +109,40 @@ pub(super) fn explained(path: &Path, error: &io::Error) -> String {
     }
 }
 
+/// What is known of rates.
+enum Watched {
+    /// One status tells none.
+    NoRates,
+    /// Those since the last status; none at first.
+    Rates(Rates),
+    /// The gateway counts from nothing.
+    Restarted,
+}
+
+impl Watched {
+    /// The cells of `counter`.
+    fn cells(&self, counter: &Counter) -> Vec<String> {
+        match self {
+            Self::NoRates => Vec::new(),
+            Self::Restarted => vec!["-".to_owned(); 2],
+            Self::Rates(rates) => {
+                let Amount { packets, bytes } = rates.of(counter);
+                vec![number::rate(packets), number::bytes(bytes.round() as u64)]
+            }
+        }
+    }
+
+    /// The headings of `cells`.
+    fn head(&self) -> &'static [&'static str] {
+        match self {
+            Self::NoRates => &[],
+            Self::Rates(_) | Self::Restarted => &["Packets/s", "Bytes/s"],
+        }
+    }
+}
+
 /// The status, for people.
-fn report(status: &Status) -> String {
+fn report(status: &Status, watched: &Watched) -> String {
     let mut text = format!(
         "offramp {} has judged by {} for {} (process {}, generation {})\n",
         status.version,
@@ -107,6 +151,11 @@ fn report(status: &Status) -> String {
         status.pid,
         status.generation
     );
+    if matches!(watched, Watched::Restarted) {
+        text.push_str(
+            "THE GATEWAY HAS RESTARTED: its counters begin at 0, and rates with the next status\n",
+        );
+    }
     let reloads = &status.reloads;
     if reloads.taken + reloads.refused > 0 {
         _ = writeln!(
@@ -204,6 +253,9 @@ fn report(status: &Status) -> String {
         let severity = finding.severity.to_uppercase();
         _ = writeln!(text, "{severity}: {}; {}", finding.what, finding.remedy);
     }
+    if status.traces > 0 {
+        _ = writeln!(text, "clients are traced at the moment: {}", status.traces);
+    }
     for interface in &diversion.interfaces {
         let present = match &interface.present[..] {
             [] => ": no such interface at the moment, nothing is judged".to_owned(),
@@ -214,33 +266,31 @@ fn report(status: &Status) -> String {
     }
 
     let verdicts = status.verdicts.iter().map(|verdict| {
-        [
+        let counter = Counter::Verdict(verdict.action.clone(), verdict.reason.clone());
+        let mut cells = vec![
             verdict.action.clone(),
             verdict.reason.clone(),
             number::packets(verdict.packets),
             number::bytes(verdict.bytes),
-        ]
+        ];
+        cells.extend(watched.cells(&counter));
+        cells
     });
-    push_table(
-        &mut text,
-        "Verdicts",
-        ["Action", "Reason", "Packets", "Bytes"],
-        verdicts.collect(),
-    );
+    let head = [&["Action", "Reason", "Packets", "Bytes"], watched.head()].concat();
+    push_table(&mut text, "Verdicts", &head, verdicts.collect());
     let rules = status.rules.iter().map(|rule| {
-        [
-            format!("[[{}]]", rule.kind).replace("[[media]]", "[media]"),
+        let counter = Counter::Rule(rule.kind.clone(), rule.name.clone());
+        let mut cells = vec![
+            section(&rule.kind),
             rule.name.clone(),
             number::packets(rule.packets),
             number::bytes(rule.bytes),
-        ]
+        ];
+        cells.extend(watched.cells(&counter));
+        cells
     });
-    push_table(
-        &mut text,
-        "Rules",
-        ["Entry", "Name", "Packets", "Bytes"],
-        rules.collect(),
-    );
+    let head = [&["Entry", "Name", "Packets", "Bytes"], watched.head()].concat();
+    push_table(&mut text, "Rules", &head, rules.collect());
 
     let rejections = &status.rejections;
     if rejections.rst + rejections.unreachable > 0 {
@@ -252,7 +302,7 @@ fn report(status: &Status) -> String {
         );
     }
     if let Some(media) = &status.media {
-        push_media(&mut text, media);
+        push_media(&mut text, media, watched);
         push_quality(&mut text, &media.quality);
     }
     if let Some(dns) = &status.dns {
@@ -309,14 +359,17 @@ fn report(status: &Status) -> String {
 }
 
 /// Prints what was recognized as media.
-fn push_media(text: &mut String, media: &MediaStatus) {
+fn push_media(text: &mut String, media: &MediaStatus, watched: &Watched) {
     let rows = media.evidence.iter().map(|it| {
-        [
+        let counter = Counter::Evidence(it.evidence.clone(), it.by.clone());
+        let mut cells = vec![
             it.evidence.clone(),
             format!("this {}", it.by).replace("this flow", "earlier packet of the flow"),
             number::packets(it.packets),
             number::bytes(it.bytes),
-        ]
+        ];
+        cells.extend(watched.cells(&counter));
+        cells
     });
     let rows: Vec<_> = rows.collect();
     let title = format!(
@@ -326,7 +379,10 @@ fn push_media(text: &mut String, media: &MediaStatus) {
     );
     match rows.is_empty() {
         true => _ = writeln!(text, "\n{title}: none so far"),
-        false => push_table(text, &title, ["Evidence", "In", "Packets", "Bytes"], rows),
+        false => {
+            let head = [&["Evidence", "In", "Packets", "Bytes"], watched.head()].concat();
+            push_table(text, &title, &head, rows);
+        }
     }
 }
 
@@ -337,7 +393,7 @@ fn push_quality(text: &mut String, quality: &QualityStatus) {
         let percent = |millionths: u64| format!("{} %", millionths as f64 / 1e4);
         let highest = loss.buckets.iter().filter_map(|it| it.up_to).max();
         let median = loss.median_up_to().map(percent);
-        [
+        vec![
             it.pool.clone().unwrap_or_else(|| "other pools".to_owned()),
             it.peer.clone(),
             number::whole(loss.streams()),
@@ -349,7 +405,7 @@ fn push_quality(text: &mut String, quality: &QualityStatus) {
         number::whole(quality.streams)
     );
     let head = ["Clients", "Peer", "Streams", "Half lost up to"];
-    push_table(text, &title, head, rows.collect());
+    push_table(text, &title, &head, rows.collect());
 }
 
 fn push_record(text: &mut String, what: &str, unit: &str, record: &RecordStatus) {
@@ -390,14 +446,20 @@ fn push_names(text: &mut String, dns: &DnsStatus) {
     }
 }
 
-fn push_table(text: &mut String, title: &str, head: [&str; 4], rows: Vec<[String; 4]>) {
+/// The header of a rule's section in the policy file.
+pub(super) fn section(kind: &str) -> String {
+    format!("[[{kind}]]").replace("[[media]]", "[media]")
+}
+
+/// Prints a table whose numbers begin at the third column.
+fn push_table(text: &mut String, title: &str, head: &[&str], rows: Vec<Vec<String>>) {
     if rows.is_empty() {
         return;
     }
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(head);
+    table.load_style(presets::NOTHING).set_header(head.to_vec());
     table.add_rows(rows);
-    for column in [2, 3] {
+    for column in 2..head.len() {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -409,7 +471,7 @@ fn push_table(text: &mut String, title: &str, head: [&str; 4], rows: Vec<[String
 }
 
 /// `3 d 04:05:06`, without the days where there are none.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let clock = format!("{}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60);
     match days {

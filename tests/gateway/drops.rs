@@ -184,6 +184,58 @@ fn drops_are_logged_and_captured_with_who_what_and_why() {
 }
 
 #[test]
+fn the_last_drop_of_a_client_is_explained_from_the_log_of_the_policy() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("last_drop");
+        let log = site.folder.path("drops.jsonl");
+        let server = "[[server]]\nname = \"Front End\"\naddresses = [\"10.1.0.10\"]";
+        let mut gateway = start(&site, &format!("drop_log = \"{log}\"\n{server}"), &[]);
+        let policy = site.folder.path("policy.toml");
+        let said = site.offramp(&["explain", &policy, "--last-drop"]).error(1);
+        assert!(said.contains("has no line"), "{said}");
+
+        let port = site.send("10.1.0.10", 5_061, 1, 20);
+        site.send(OFFICE, MEDIA, 1, 20);
+        poll("two lines", || (lines(&log).len() == 2).then_some(()));
+        let explain = |arguments: &[&str]| {
+            let arguments = [&["explain", &policy, "--last-drop"], arguments].concat();
+            site.offramp(&arguments)
+        };
+        let last = explain(&[]).success();
+        assert!(
+            last.contains("to 10.20.0.7:50020, drop media by [media]"),
+            "{last}"
+        );
+        assert!(
+            last.contains("drop media: corporate.subnets holds"),
+            "{last}"
+        );
+        let of_server = explain(&["--client", CLIENT, "--to", "10.1.0.10"]).success();
+        let wanted = format!(
+            "udp from {CLIENT}:{port} to 10.1.0.10:5061, drop servers by [[server]] Front End"
+        );
+        assert!(of_server.contains(&wanted), "{of_server}");
+        assert!(
+            of_server.contains("drop servers: [[server]] \"Front End\" holds"),
+            "{of_server}"
+        );
+        let json = explain(&["--to", "10.1.0.10:5061", "--json"]).json();
+        assert_eq!(json["agrees"], true);
+        assert_eq!(json["line"]["source_port"], port);
+        assert_eq!(json["explanation"]["answers"][0]["reason"], "servers");
+        let said = explain(&["--client", "172.16.1.99"]).error(1);
+        assert!(said.contains("none of the 2 lines"), "{said}");
+
+        // A line by itself, as it stands in the log.
+        let text = fs::read_to_string(&log).expect("it is there");
+        let line = text.lines().next().expect("two");
+        let told = site.offramp(&["explain", &policy, "--drop-log-line", line]);
+        assert!(told.success().contains(&wanted));
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
 fn a_reload_switches_the_log_to_another_place_off_and_on() {
     in_sandbox(&[], || {
         let site = PlainSite::new("switched");

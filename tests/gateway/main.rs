@@ -42,5 +42,7 @@ mod reload;
 mod service;
 mod services;
 mod suspects;
+mod top;
+mod trace;
 mod trial;
 mod wireguard;

@@ -110,14 +110,18 @@ impl BoundedFile {
         Ok(())
     }
 
-    /// Returns the path of the file that was rotated `age` times.
     fn aged(&self, age: usize) -> PathBuf {
-        let mut name = OsString::from(&self.path);
-        if age > 0 {
-            name.push(format!(".{age}"));
-        }
-        name.into()
+        aged(&self.path, age)
     }
+}
+
+/// Returns the path of the file at `path` that was rotated `age` times.
+pub(super) fn aged(path: &Path, age: usize) -> PathBuf {
+    let mut name = OsString::from(path);
+    if age > 0 {
+        name.push(format!(".{age}"));
+    }
+    name.into()
 }
 
 impl OpenFile {

@@ -6,9 +6,11 @@
 mod counts;
 pub mod drops;
 mod file;
+mod judged;
 mod lines;
 mod outlet;
 mod thread;
+pub mod trace;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use std::path::{Path, PathBuf};
 pub(super) use self::counts::OutletCounts;
 pub use self::counts::RecordStatus;
 pub(super) use self::file::BoundedFile;
+pub(super) use self::judged::PacketFacts;
+pub use self::judged::{JudgedPacket, PolicyNames};
 pub(super) use self::lines::LineLog;
 pub(super) use self::outlet::{Outlet, Target};
 pub(super) use self::thread::{PATIENCE, WriterThread};
@@ -44,6 +48,14 @@ impl LogSink {
         match self {
             Self::Output => None,
             Self::File(path) => path.parent(),
+        }
+    }
+
+    /// The files that its lines may be in, the newest first.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Output => Vec::new(),
+            Self::File(path) => (0..=OLDER_FILES).map(|age| file::aged(path, age)).collect(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The control socket: a client sends a line with a [`Request`], gets the [`Status`] or a [`ReloadReport`], and the connection
 //! is closed.
+//!
+//! A trace is the exception: its lines come until it ends (`report::trace`).
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
@@ -19,6 +21,7 @@ use tracing::debug;
 
 use super::reload_report::ReloadReport;
 use super::status::Status;
+use super::trace::TraceRequest;
 
 /// The socket that a running gateway listens on; removed when it is dropped.
 #[derive(Debug)]
@@ -91,8 +94,8 @@ impl ControlSocket {
 
 /// The request of a client of the control socket.
 ///
-/// A reload, and what one would do, is answered by a [`ReloadReport`], once the policy is loaded; everything else at once, by the
-/// [`Status`].
+/// A reload, and what one would do, is answered by a [`ReloadReport`], once the policy is loaded; a trace by its lines; everything
+/// else at once, by the [`Status`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// The status alone.
@@ -111,10 +114,14 @@ pub enum Request {
     Reload,
     /// A reload is to be tried, without effect.
     TryReload,
+    /// The status, with addresses of clients in the table of drops.
+    Addresses,
+    /// The verdicts of a client's packets, for a while.
+    Trace(TraceRequest),
 }
 
 impl Request {
-    const WORDS: [(&'static str, Self); 8] = [
+    const WORDS: [(&'static str, Self); 9] = [
         ("status", Self::Status),
         ("bypass on", Self::Bypass(true)),
         ("bypass off", Self::Bypass(false)),
@@ -123,25 +130,33 @@ impl Request {
         ("keep", Self::Keep),
         ("reload", Self::Reload),
         ("reload dry-run", Self::TryReload),
+        ("addresses", Self::Addresses),
     ];
 
-    /// Reads the line of a request; one that is not known asks for the status.
-    fn parse(line: &str) -> Self {
-        if let Some(seconds) = line.strip_prefix(ENFORCE)
-            && let Ok(seconds) = seconds.parse()
-        {
-            return Self::Enforce(Duration::from_secs(seconds));
-        }
-        let known = Self::WORDS.iter().find(|(word, _)| *word == line);
-        known.map_or(Self::Status, |(_, request)| *request)
-    }
-
+    /// Its line.
     fn line(self) -> String {
-        if let Self::Enforce(duration) = self {
-            return format!("{ENFORCE}{}", duration.as_secs());
+        match self {
+            Self::Enforce(duration) => return format!("{ENFORCE}{}", duration.as_secs()),
+            Self::Trace(trace) => return trace.line(),
+            _ => {}
         }
         let known = Self::WORDS.iter().find(|(_, request)| *request == self);
         known.map_or("status", |(word, _)| word).to_owned()
+    }
+
+    /// Reads a line; one of another version asks for the status.
+    fn parse(line: &str) -> Self {
+        let known = Self::WORDS.iter().find(|(word, _)| *word == line);
+        let known = known.map(|(_, request)| *request);
+        let enforce = || {
+            let seconds = line.strip_prefix(ENFORCE)?.parse().ok()?;
+            Some(Self::Enforce(Duration::from_secs(seconds)))
+        };
+        let trace = || TraceRequest::parse(line).map(Self::Trace);
+        known
+            .or_else(enforce)
+            .or_else(trace)
+            .unwrap_or(Self::Status)
     }
 }
 
@@ -279,13 +294,23 @@ fn exchange<T: DeserializeOwned>(
     request: Request,
     patience: Duration,
 ) -> io::Result<T> {
-    let mut stream = StdUnixStream::connect(path)?;
-    // A gateway of 0.1 reads nothing, and may have closed the connection.
-    _ = stream.write_all(format!("{}\n", request.line()).as_bytes());
+    let mut stream = connect(path, request)?;
     stream.set_read_timeout(Some(patience))?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     serde_json::from_slice(&answer).map_err(io::Error::from)
+}
+
+/// Sends `request` to the gateway that listens at `path`; what it answers is to be read.
+///
+/// # Errors
+/// When none listens there.
+pub fn connect(path: &Path, request: Request) -> io::Result<StdUnixStream> {
+    let mut stream = StdUnixStream::connect(path)?;
+    // A gateway of 0.1 reads nothing, and may have closed the connection.
+    _ = stream.write_all(format!("{}\n", request.line()).as_bytes());
+    stream.set_read_timeout(Some(LONG_PATIENCE))?;
+    Ok(stream)
 }
 
 /// The time that a gateway under full load may take to answer.
@@ -309,11 +334,18 @@ mod tests {
     fn every_request_is_read_as_it_is_written_and_others_ask_for_the_status() {
         let all = Request::WORDS.map(|(_, request)| request);
         let trial = Request::Enforce(Duration::from_secs(600));
-        for request in all.into_iter().chain([trial]) {
+        let trace = Request::Trace(TraceRequest {
+            client: "172.16.1.10".parse().expect("an address"),
+            seconds: 60,
+            packets: 1_000,
+        });
+        for request in all.into_iter().chain([trial, trace]) {
             assert_eq!(Request::parse(&request.line()), request);
         }
         for other in [
             "",
+            "bypass",
+            "trace nobody 60 1000",
             "enforce",
             "enforce -1",
             "enforce 1e3",

@@ -5,3 +5,4 @@ pub mod metrics;
 pub mod reload_report;
 pub mod series;
 pub mod status;
+pub mod trace;

@@ -1,7 +1,7 @@
 //! [`Status`]: the state of a running gateway.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::quality::Peer;
 use crate::gateway::divert::{self, DivertSummary, FlowCounts, LateInterfaces};
 use crate::gateway::record::RecordStatus;
+use crate::gateway::record::drops::DropTableStatus;
 use crate::gateway::reject::Rejector;
 use crate::gateway::resolver::{DnsServer, QueryLog};
 use crate::gateway::tun::quality::{Group, Histogram, JITTER_BOUNDS, LOSS_BOUNDS};
@@ -70,6 +71,12 @@ pub struct Status {
     /// The capture of dropped packets, if one was asked for.
     #[serde(default)]
     pub drop_capture: Option<RecordStatus>,
+    /// What the drops are of, by samples; `null` if nothing samples them.
+    #[serde(default)]
+    pub drop_table: Option<DropTableStatus>,
+    /// Traces of clients that are running.
+    #[serde(default)]
+    pub traces: usize,
 }
 
 /// Answers to clients whose packets were dropped.
@@ -304,7 +311,48 @@ pub struct Reloads {
     pub refused: u64,
     /// The error of the last one refused; `null` once a later one was put in force.
     pub last_error: Option<String>,
+    /// The last few of both, the newest first.
+    #[serde(default)]
+    pub recent: Vec<ReloadStatus>,
 }
+
+/// The outcome of one policy after the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// RFC 3339, in UTC.
+    pub time: String,
+    /// Generation of the policy in force then.
+    pub generation: u64,
+    /// The first line of the error if it was refused; `null` if it was put in force.
+    pub error: Option<String>,
+}
+
+impl Reloads {
+    /// Takes note of a policy that was put in force at `at`, or refused for `error`; `generation` is in force then.
+    pub fn note(&mut self, at: SystemTime, generation: u64, error: Option<String>) {
+        let first_line = |error: &String| {
+            let line = error.lines().next().unwrap_or_default();
+            line.chars().take(MAX_ERROR).collect()
+        };
+        let reload = ReloadStatus {
+            time: humantime::format_rfc3339_seconds(at.max(SystemTime::UNIX_EPOCH)).to_string(),
+            generation,
+            error: error.as_ref().map(first_line),
+        };
+        match &error {
+            None => self.taken += 1,
+            Some(_) => self.refused += 1,
+        }
+        self.last_error = error;
+        self.recent.insert(0, reload);
+        self.recent.truncate(MAX_RECENT);
+    }
+}
+
+/// Reloads that are told one by one.
+const MAX_RECENT: usize = 8;
+/// Characters of an error that are told with each.
+const MAX_ERROR: usize = 200;
 
 /// Flows that the filter has cleared: it forwards all of their packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -494,6 +542,15 @@ pub struct RuleStatus {
     pub bytes: u64,
 }
 
+/// The word for `scope`, as `gateway.divert` has it.
+pub fn scope_word(scope: DivertScope) -> &'static str {
+    match scope {
+        DivertScope::All => "all",
+        DivertScope::Policy => "policy",
+        DivertScope::Suspects => "suspects",
+    }
+}
+
 impl DiversionStatus {
     /// Returns the status of the diversion `summary` on a host that has the interfaces `present`.
     pub fn new(summary: &DivertSummary, present: &[String], repairs: &Repairs) -> Self {
@@ -503,11 +560,6 @@ impl DiversionStatus {
                 pattern: pattern.clone(),
                 present: named.cloned().collect(),
             }
-        };
-        let scope = match summary.scope {
-            DivertScope::All => "all",
-            DivertScope::Policy => "policy",
-            DivertScope::Suspects => "suspects",
         };
         let on_failure = match summary.on_failure {
             FailMode::Open => "open",
@@ -520,7 +572,7 @@ impl DiversionStatus {
             late: None,
             flows: None,
             self_test: None,
-            scope: scope.to_owned(),
+            scope: scope_word(summary.scope).to_owned(),
             on_failure: on_failure.to_owned(),
             prefixes: summary.prefixes,
             interfaces: summary.interfaces.iter().map(interface).collect(),

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
+use self::traces::TraceTasks;
 use super::difference::{Tried, Waiting};
 use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
@@ -43,6 +44,7 @@ use crate::verdict::{Reason, Verdict};
 use crate::verify::probe::self_test;
 
 mod status;
+mod traces;
 
 /// A running gateway.
 pub(super) struct Gateway<D: Divert> {
@@ -57,6 +59,7 @@ pub(super) struct Gateway<D: Divert> {
     pub(super) rights: Rights,
     pub(super) drops: Drops,
     control: ControlSocket,
+    traces: TraceTasks,
     metrics: Option<MetricsServer>,
     pub(super) dns: Option<DnsServer>,
     pub(super) queries: QueryLog,
@@ -229,6 +232,7 @@ impl<D: Divert> Gateway<D> {
             rights,
             drops,
             control,
+            traces: TraceTasks::new(),
             metrics,
             dns,
             queries,
@@ -433,7 +437,8 @@ impl<D: Divert> Gateway<D> {
     /// Does what a client of the control socket asks for, and tells it the status.
     async fn obey(&mut self, Asked { request, stream }: Asked) {
         match request {
-            Request::Status => {}
+            Request::Status | Request::Addresses => {}
+            Request::Trace(wanted) => return self.trace(stream, wanted),
             Request::Bypass(on) => self.bypass(on).await,
             Request::SelfTest if !self.bypassed => self.test_itself().await,
             Request::SelfTest => {}
@@ -448,6 +453,9 @@ impl<D: Divert> Gateway<D> {
         }
         let mut status = self.status().await;
         status.rules.retain(|rule| rule.packets > 0);
+        if request == Request::Addresses {
+            status.drop_table = self.drops.table_status(true);
+        }
         tokio::spawn(control::tell(stream, status));
     }
 
@@ -520,6 +528,7 @@ impl<D: Divert> Gateway<D> {
 
     /// Stops the gateway: cleanly, or, after a failure, as its fail mode specifies.
     pub(super) async fn stop(mut self, ended: &Result<(), RunError>) -> Result<(), RunError> {
+        self.traces.stop().await;
         if ended.is_err() {
             self.workers.stop();
             let abandoned = self.divert.abandon().await;

@@ -1,6 +1,7 @@
 //! Reloads: puts a loaded policy into force, or refuses it and changes nothing.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use tokio::task::JoinError;
 use tracing::{error, info, warn};
@@ -71,8 +72,7 @@ impl<D: Divert> Gateway<D> {
         match taken {
             Ok(at_next_start) => {
                 self.test_itself().await;
-                self.reloads.taken += 1;
-                self.reloads.last_error = None;
+                self.reloads.note(SystemTime::now(), generation, None);
                 info!(generation, "reloaded: {} is in force", self.name);
                 self.warn_of_gap();
                 self.tell_difference(before, at_next_start);
@@ -91,8 +91,7 @@ impl<D: Divert> Gateway<D> {
                     why.trim_end()
                 );
                 self.tell_refused(&why);
-                self.reloads.refused += 1;
-                self.reloads.last_error = Some(why);
+                self.reloads.note(SystemTime::now(), generation, Some(why));
             }
         }
         self.report_ready();

@@ -20,7 +20,9 @@ use super::feedback::ClearFlows;
 use super::quality::{QualityCounters, StreamMeter};
 use crate::datapath::Judgement;
 use crate::filter::{Capacity, CompiledPolicy, Generation, Judge, is_enforced_for};
+use crate::gateway::record::PolicyNames;
 use crate::gateway::record::drops::{SampleWriter, Suppressed};
+use crate::gateway::record::trace::Traces;
 use crate::gateway::reject::{Offer, Rejector};
 use crate::packet::Received;
 use crate::packet::Traffic;
@@ -35,6 +37,7 @@ pub struct Published {
     past: Mutex<Past>,
     workers: usize,
     rejector: Option<Rejector>,
+    traces: Arc<Traces>,
 }
 
 /// A policy in force, and the counters of its rules.
@@ -45,6 +48,8 @@ pub struct Enforced {
     rules: Vec<Vec<TrafficTally>>,
     /// Records dropped packets, if the policy or the operator asks for it.
     writer: Option<SampleWriter>,
+    /// For traces.
+    names: Arc<PolicyNames>,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +73,7 @@ impl Enforced {
         let of_worker = || policy.rules().iter().map(|_| TrafficTally::default());
         let rules = (0..=workers).map(|_| of_worker().collect()).collect();
         Self {
+            names: Arc::new(PolicyNames::of(&policy)),
             policy,
             rules,
             writer,
@@ -102,6 +108,7 @@ impl Published {
             past: Mutex::default(),
             workers,
             rejector: None,
+            traces: Arc::default(),
         }
     }
 
@@ -112,6 +119,11 @@ impl Published {
         }
         self.rejector = rejector;
         self
+    }
+
+    /// Returns the traces of clients.
+    pub fn traces(&self) -> &Arc<Traces> {
+        &self.traces
     }
 
     /// Returns what answers clients.
@@ -264,7 +276,7 @@ impl Live {
             meter,
             flows: None,
             enforced,
-            suppressed: [0; Reason::ALL.len()],
+            suppressed: Suppressed::default(),
         }
     }
 
@@ -310,6 +322,8 @@ impl Judgement for Live {
         if let Some(writer) = &self.enforced.writer {
             writer.note(packets, verdicts, &mut self.suppressed);
         }
+        let names = &self.enforced.names;
+        self.published.traces.note(packets, verdicts, names);
         if let Some(flows) = &self.flows {
             self.clear(flows.as_ref(), packets, verdicts);
         }

@@ -5,9 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::sample::{PolicyNames, Sample};
-use crate::packet::Transport;
-use crate::packet::media::payload_kind;
+use crate::gateway::record::judged::{JudgedPacket, PacketFacts, PolicyNames};
 
 /// One line, all of its keys always there.
 #[derive(Debug, Serialize)]
@@ -44,54 +42,31 @@ struct Line<'a> {
     malformed: Option<String>,
 }
 
-/// Appends the line of `sample`, which `by` has judged.
-pub(super) fn push(out: &mut Vec<u8>, sample: &Sample, by: &PolicyNames, suppressed: u64) {
-    let rule = sample.verdict.rule.and_then(|rule| by.rules.rule(rule));
+/// Appends the line of `packet`, which `by` has judged.
+pub(super) fn push(out: &mut Vec<u8>, packet: &JudgedPacket, by: &PolicyNames, suppressed: u64) {
+    let rule = packet.verdict.rule.and_then(|rule| by.rules.rule(rule));
     // The format begins in 1970, as the clocks of Linux do, and ends long after them.
-    let at = sample.at.max(SystemTime::UNIX_EPOCH);
-    let mut line = Line {
+    let at = packet.at.max(SystemTime::UNIX_EPOCH);
+    let facts = PacketFacts::of(packet.received());
+    let line = Line {
         time: humantime::format_rfc3339_micros(at).to_string(),
-        reason: sample.verdict.reason.name(),
-        enforced: sample.is_enforced(by),
+        reason: packet.verdict.reason.name(),
+        enforced: packet.is_enforced(by),
         kind: rule.map(|rule| rule.kind.name()),
         rule: rule.map(|rule| rule.name.as_str()),
-        source: None,
-        source_port: None,
-        destination: None,
-        destination_port: None,
-        protocol: None,
-        length: sample.length,
+        source: facts.source,
+        source_port: facts.source_port,
+        destination: facts.destination,
+        destination_port: facts.destination_port,
+        protocol: facts.protocol,
+        length: packet.length,
         generation: by.generation.0,
         suppressed,
-        evidence: sample.verdict.media.map(|it| it.evidence.word()),
-        evidence_by: sample.verdict.media.map(|it| it.by.word()),
-        payload: None,
-        malformed: None,
+        evidence: packet.verdict.media.map(|it| it.evidence.word()),
+        evidence_by: packet.verdict.media.map(|it| it.by.word()),
+        payload: facts.payload,
+        malformed: facts.malformed,
     };
-    match sample.received().parse() {
-        Ok(packet) => {
-            line.payload = payload_kind(&packet);
-            line.source = Some(packet.addresses().source());
-            line.destination = Some(packet.addresses().destination());
-            match packet.transport() {
-                Transport::Ports {
-                    protocol,
-                    source,
-                    destination,
-                } => {
-                    line.protocol = Some(protocol.to_string());
-                    line.source_port = Some(source);
-                    line.destination_port = Some(destination);
-                }
-                Transport::TruncatedHeader(protocol) | Transport::NonFirst(protocol) => {
-                    line.protocol = Some(protocol.to_string());
-                }
-                Transport::Other(number) => line.protocol = Some(number.to_string()),
-                Transport::TruncatedChain | Transport::UnknownNonFirst => {}
-            }
-        }
-        Err(error) => line.malformed = Some(error.to_string()),
-    }
     serde_json::to_writer(&mut *out, &line).expect("plain fields, into memory");
     out.push(b'\n');
 }

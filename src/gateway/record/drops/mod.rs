@@ -1,32 +1,39 @@
-//! Records of dropped packets: a log of samples, and a capture.
+//! Records of dropped packets: a table of what they are of, a log of samples, and a capture.
 //!
 //! ```text
 //!  worker 0 ──▶ SampleWriter ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
-//!  worker 1 ──▶ SampleWriter ─┤                      │              └──▶ capture    pcapng, the reason as packet comment
-//!                             └ free ◀───────────────┘
+//!  worker 1 ──▶ SampleWriter ─┤                      │              ├──▶ capture    pcapng, the reason as packet comment
+//!                             └ free ◀───────────────┘              └──▶ DropTable  destinations, services, clients
 //! ```
 //!
-//! Both are off by default. A worker copies the beginning of a packet into a preallocated sample,
+//! Log and capture are off by default; the table is always there, of 20 samples at most for each reason in 100 ms. A worker copies the beginning of a packet into a preallocated sample,
 //! and goes on: it never blocks and allocates nothing. If no sample is free, or the log has used up its lines of the
 //! second, the packet is suppressed, and the next line of its reason reports how many were. Files are
 //! bounded in size. Records that cannot be written (on a full disk, say) are lost; the failure is reported once, later
 //! records are tried again, and traffic is not affected.
 //!
-//! Only these records and the log of DNS queries contain addresses of clients.
+//! Only these records and the log of DNS queries contain addresses of clients. Those of the table stay in the process but for
+//! requests that ask for them (`offramp top --addresses`).
 
 mod counts;
 mod line;
 mod recorder;
 mod sample;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tracing::warn;
 
 use self::counts::Counts;
 pub use self::recorder::Recorder;
+pub(super) use self::sample::take_one;
 pub use self::sample::{Sample, SampleReader, SampleWriter, Suppressed, samples};
+pub use self::table::{
+    ClientStatus, DestinationStatus, DropTable, DropTableStatus, LastDropStatus, ServiceStatus,
+};
 use crate::filter::CompiledPolicy;
 use crate::gateway::record::{LogSink, PATIENCE, RecordStatus};
 use crate::policy::GatewayOptions;
@@ -85,13 +92,15 @@ impl DropOptions {
     }
 }
 
-/// The log and the capture of a running gateway.
+/// The table, the log and the capture of a running gateway.
 #[derive(Debug)]
 pub struct Drops {
     capture: Option<CaptureOptions>,
     options: DropOptions,
     /// Kept from the start of the gateway to its end, across recorders.
     counts: Arc<Counts>,
+    /// Kept likewise.
+    table: Arc<DropTable>,
     recorder: Option<Recorder>,
 }
 
@@ -102,6 +111,7 @@ impl Drops {
             options: DropOptions::default(),
             capture,
             counts: Arc::default(),
+            table: Arc::default(),
             recorder: None,
         };
         drops.begin(DropOptions::new(gateway, drops.capture.as_ref()));
@@ -126,23 +136,27 @@ impl Drops {
 
     fn begin(&mut self, options: DropOptions) {
         self.counts.forget_errors();
-        if options != DropOptions::default() {
-            match Recorder::start(&options, &self.counts) {
-                Ok(recorder) => self.recorder = Some(recorder),
-                Err(error) => {
-                    warn!(
-                        "drops are neither logged nor captured: cannot start the thread that writes them: {error}"
-                    )
-                }
+        match Recorder::start(&options, &self.counts, &self.table) {
+            Ok(recorder) => self.recorder = Some(recorder),
+            Err(error) => {
+                warn!(
+                    "drops are neither sampled nor logged nor captured: cannot start the thread that writes them: {error}"
+                );
             }
         }
         self.options = options;
     }
 
-    /// Returns a worker's end for drops by `policy`; `None` if there is neither log nor capture.
+    /// Returns a worker's end for drops by `policy`; `None` if no thread could be started to read them.
     pub fn writer(&self, policy: &CompiledPolicy) -> Option<SampleWriter> {
         let recorder = self.recorder.as_ref()?;
         Some(recorder.writer(policy))
+    }
+
+    /// Returns what the drops are of, addresses of clients only `with_addresses`; `None` if nothing samples them.
+    pub fn table_status(&self, with_addresses: bool) -> Option<DropTableStatus> {
+        self.recorder.as_ref()?;
+        Some(self.table.status(SystemTime::now(), with_addresses))
     }
 
     /// Returns the counters of the log.

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::counts::Counts;
 use super::line;
 use super::sample::{Sample, SampleReader, SampleWriter};
+use super::table::{DropTable, Noted};
 use super::{CaptureOptions, DropOptions};
 use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
 use crate::filter::CompiledPolicy;
+use crate::gateway::record::judged::JudgedPacket;
 use crate::gateway::record::{
     BoundedFile, LOG_PAUSE, LineLog, OLDER_FILES, Outlet, Target, WriterThread,
 };
@@ -28,11 +30,16 @@ impl Recorder {
     ///
     /// # Errors
     /// When the system cannot start a thread.
-    pub(super) fn start(options: &DropOptions, counts: &Arc<Counts>) -> io::Result<Self> {
+    pub(super) fn start(
+        options: &DropOptions,
+        counts: &Arc<Counts>,
+        table: &Arc<DropTable>,
+    ) -> io::Result<Self> {
         let reader = Arc::new(SampleReader::new(options, Arc::clone(counts)));
         let mut writer = Writer {
             reader: Arc::clone(&reader),
             counts: Arc::clone(counts),
+            table: Arc::clone(table),
             log: options
                 .log
                 .as_ref()
@@ -57,6 +64,7 @@ impl Recorder {
 struct Writer {
     reader: Arc<SampleReader>,
     counts: Arc<Counts>,
+    table: Arc<DropTable>,
     log: Option<Log>,
     capture: Option<Capture>,
 }
@@ -70,6 +78,7 @@ impl Writer {
         // Reports an error of the log or the capture before there is anything to write.
         self.flush(0);
         let mut second = Instant::now();
+        let mut tick = second;
         loop {
             let is_last = stop.load(Ordering::Acquire);
             self.write_what_is_there();
@@ -77,6 +86,10 @@ impl Writer {
                 return;
             }
             std::thread::park_timeout(pause);
+            if tick.elapsed() >= TICK {
+                tick = Instant::now();
+                self.reader.begin_tick();
+            }
             if second.elapsed() >= Duration::from_secs(1) {
                 second = Instant::now();
                 self.reader.begin_second();
@@ -87,6 +100,7 @@ impl Writer {
     }
 
     fn write_what_is_there(&mut self) {
+        let mut for_table = Vec::new();
         // Samples that arrive meanwhile wait for the next round.
         for _ in 0..self.reader.capacity() {
             let Some(sample) = self.reader.next() else {
@@ -96,11 +110,13 @@ impl Writer {
                 log_line(log, &sample);
             }
             if let Some(capture) = &mut self.capture {
-                capture.take(&sample);
+                capture.take(&sample.packet);
             }
+            for_table.extend(Noted::of(&sample));
             self.reader.give_back(sample);
             self.flush(ENOUGH);
         }
+        self.table.add(for_table);
         self.flush(1);
     }
 
@@ -119,12 +135,12 @@ impl Writer {
 type Log = LineLog<{ Reason::ALL.len() }>;
 
 fn log_line(log: &mut Log, sample: &Sample) {
-    let (Some(suppressed), Some(by)) = (sample.suppressed, &sample.by) else {
+    let (Some(suppressed), Some(by)) = (sample.suppressed, &sample.packet.by) else {
         return;
     };
-    let reason = sample.verdict.reason as usize;
+    let reason = sample.packet.verdict.reason as usize;
     log.add(reason, suppressed, |out, suppressed| {
-        line::push(out, sample, by, suppressed);
+        line::push(out, &sample.packet, by, suppressed);
     });
 }
 
@@ -154,20 +170,20 @@ impl Capture {
         })
     }
 
-    fn take(&mut self, sample: &Sample) {
-        let Some(by) = &sample.by else {
+    fn take(&mut self, packet: &JudgedPacket) {
+        let Some(by) = &packet.by else {
             return;
         };
-        let bytes = sample.bytes();
+        let bytes = packet.bytes();
         let frame = CapturedFrame {
             number: 0,
             link_type: LinkType::RAW,
-            timestamp: sample.at.duration_since(UNIX_EPOCH).unwrap_or_default(),
+            timestamp: packet.at.duration_since(UNIX_EPOCH).unwrap_or_default(),
             bytes: &bytes[..bytes.len().min(self.snap_length)],
-            original_length: u32::try_from(sample.length).unwrap_or(u32::MAX),
+            original_length: u32::try_from(packet.length).unwrap_or(u32::MAX),
         };
-        let mut comment = by.rules.tell(sample.verdict);
-        if !sample.is_enforced(by) {
+        let mut comment = by.rules.tell(packet.verdict);
+        if !packet.is_enforced(by) {
             comment.push_str(" (not enforced: forwarded)");
         }
         self.blocks
@@ -190,6 +206,8 @@ impl Capture {
 
 /// With a capture, samples must be free again before they run out.
 const CAPTURE_PAUSE: Duration = Duration::from_millis(20);
+/// Time between samples for the table: those of a tick are the first that are dropped in it.
+const TICK: Duration = LOG_PAUSE;
 /// Bytes that justify a write.
 const ENOUGH: usize = 256 << 10;
 
@@ -246,9 +264,9 @@ mod tests {
             ..log_to(&log, 10)
         };
         let counts = Arc::new(Counts::default());
-        let recorder = Recorder::start(&options, &counts).expect("a thread");
+        let recorder = Recorder::start(&options, &counts, &Arc::default()).expect("a thread");
         let writer = recorder.writer(&compiled("", 1));
-        drop_media(&writer, 50, &mut [0; Reason::ALL.len()]);
+        drop_media(&writer, 50, &mut Suppressed::default());
         recorder.stop(Duration::from_secs(60)).await;
 
         let lines = std::fs::read_to_string(&log).expect("it is written");

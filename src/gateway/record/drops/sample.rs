@@ -11,57 +11,30 @@ use crossbeam_queue::ArrayQueue;
 
 use super::counts::Counts;
 use super::{CaptureOptions, DropOptions};
-use crate::filter::{CompiledPolicy, Generation, RuleTable, is_enforced_for};
+use crate::filter::CompiledPolicy;
+use crate::gateway::record::judged::{JudgedPacket, PolicyNames};
 use crate::packet::Received;
-use crate::policy::Enforcement;
 use crate::verdict::{Action, Reason, Verdict};
 
 /// A dropped packet.
 #[derive(Debug)]
 pub struct Sample {
-    /// Time at which its batch was judged.
-    pub at: SystemTime,
-    /// The verdict that dropped it.
-    pub verdict: Verdict,
-    /// The policy that dropped it; `None` only while the sample is free.
-    pub by: Option<Arc<PolicyNames>>,
-    /// Bytes that it had; a super-packet is one packet here.
-    pub length: usize,
+    /// The packet, and the verdict that dropped it.
+    pub packet: JudgedPacket,
     /// For the log: suppressed packets of the same reason, dropped by the same worker since the last line.
     pub suppressed: Option<u64>,
-    bytes: Vec<u8>,
+    /// For the table: packets of the same reason that the same worker dropped since its last sample for the table.
+    pub missed: Option<u64>,
 }
 
-impl Sample {
-    /// Returns its first bytes, as many as the snap length allows.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Returns `true` if the packet was dropped; else it was forwarded, since the policy is not enforced for its client.
-    pub fn is_enforced(&self, by: &PolicyNames) -> bool {
-        is_enforced_for(&by.enforcement, self.received())
-    }
-
-    /// Returns the packet, as far as the sample holds it.
-    pub fn received(&self) -> Received<'_> {
-        Received::captured(&self.bytes, self.length, std::time::Duration::ZERO)
-    }
+/// Packets that a worker dropped without a sample, by reason; it keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Suppressed {
+    /// Without a line in the log, since the last one.
+    pub log: [u64; Reason::ALL.len()],
+    /// Without a sample for the table, since the last one.
+    pub table: [u64; Reason::ALL.len()],
 }
-
-/// The names by which a policy's verdicts are reported.
-#[derive(Debug)]
-pub struct PolicyNames {
-    /// The generation of the policy.
-    pub generation: Generation,
-    /// The names of its rules.
-    pub rules: RuleTable,
-    /// The clients for whom it takes effect.
-    pub enforcement: Enforcement,
-}
-
-/// Suppressed packets, dropped without a line in the log, by reason: a worker keeps them.
-pub type Suppressed = [u64; Reason::ALL.len()];
 
 /// State that workers and the recorder share.
 #[derive(Debug)]
@@ -70,8 +43,9 @@ struct Pool {
     filled: ArrayQueue<Box<Sample>>,
     /// Lines that the log may have yet in this second, by reason.
     lines_left: [AtomicU32; Reason::ALL.len()],
+    /// Samples that the table may have yet in this tick, by reason.
+    table_left: [AtomicU32; Reason::ALL.len()],
     wants_all: bool,
-    snap_length: usize,
     counts: Arc<Counts>,
 }
 
@@ -94,17 +68,18 @@ impl SampleReader {
             Some(CaptureOptions { snap_length, .. }) => LOG_SNAP_LENGTH.max(*snap_length),
             None => LOG_SNAP_LENGTH,
         };
-        let count = (MAX_BYTES / snap_length).clamp(MIN_SAMPLES, MAX_SAMPLES);
+        let count = if *options == DropOptions::default() {
+            TABLE_ONLY_SAMPLES
+        } else {
+            (MAX_BYTES / snap_length).clamp(MIN_SAMPLES, MAX_SAMPLES)
+        };
         let free = ArrayQueue::new(count);
         for _ in 0..count {
             // There is room for as many as are made.
             _ = free.push(Box::new(Sample {
-                at: SystemTime::UNIX_EPOCH,
-                verdict: Verdict::drop(Reason::Malformed),
-                by: None,
-                length: 0,
+                packet: JudgedPacket::with_room_for(snap_length),
                 suppressed: None,
-                bytes: Vec::with_capacity(snap_length),
+                missed: None,
             }));
         }
         let rate = options.log.as_ref().map_or(0, |log| log.rate);
@@ -112,8 +87,8 @@ impl SampleReader {
             free,
             filled: ArrayQueue::new(count),
             lines_left: [const { AtomicU32::new(0) }; Reason::ALL.len()],
+            table_left: [const { AtomicU32::new(0) }; Reason::ALL.len()],
             wants_all: options.capture.is_some(),
-            snap_length,
             counts,
         };
         let reader = Self {
@@ -121,6 +96,7 @@ impl SampleReader {
             rate,
         };
         reader.begin_second();
+        reader.begin_tick();
         reader
     }
 
@@ -128,11 +104,7 @@ impl SampleReader {
     pub fn writer(&self, policy: &CompiledPolicy) -> SampleWriter {
         SampleWriter {
             pool: Arc::clone(&self.pool),
-            by: Arc::new(PolicyNames {
-                generation: policy.generation(),
-                rules: policy.rules().clone(),
-                enforcement: policy.policy().gateway.enforcement.clone(),
-            }),
+            by: Arc::new(PolicyNames::of(policy)),
         }
     }
 
@@ -140,6 +112,13 @@ impl SampleReader {
     pub fn begin_second(&self) {
         for left in &self.pool.lines_left {
             left.store(self.rate, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets the table have its samples of another tick.
+    pub fn begin_tick(&self) {
+        for left in &self.pool.table_left {
+            left.store(SAMPLES_A_TICK, Ordering::Relaxed);
         }
     }
 
@@ -155,8 +134,7 @@ impl SampleReader {
 
     /// Frees a sample that has been written.
     pub fn give_back(&self, mut sample: Box<Sample>) {
-        // The names of a policy that is no longer in force end here, and not in a worker.
-        sample.by = None;
+        sample.packet.clear();
         // There is room for as many as were made.
         _ = self.pool.free.push(sample);
     }
@@ -197,29 +175,29 @@ impl SampleWriter {
         let pool = &*self.pool;
         let reason = verdict.reason as usize;
         let is_line = take_one(&pool.lines_left[reason]);
-        let sample = if is_line || pool.wants_all {
+        let is_for_table = take_one(&pool.table_left[reason]);
+        let sample = if is_line || is_for_table || pool.wants_all {
             pool.free.pop()
         } else {
             None
         };
         let Some(mut sample) = sample else {
-            suppressed[reason] += 1;
+            suppressed.log[reason] += 1;
+            suppressed.table[reason] += 1;
             pool.count_lost(is_line);
             return;
         };
-        sample.at = *now.get_or_insert_with(SystemTime::now);
-        sample.verdict = verdict;
-        sample.by = Some(Arc::clone(&self.by));
-        sample.length = packet.length_on_wire;
-        sample.bytes.clear();
-        let kept = packet.bytes.len().min(pool.snap_length);
-        sample.bytes.extend_from_slice(&packet.bytes[..kept]);
-        sample.suppressed = if is_line {
-            Some(std::mem::take(&mut suppressed[reason]))
-        } else {
-            suppressed[reason] += 1;
+        let at = *now.get_or_insert_with(SystemTime::now);
+        sample.packet.fill(packet, verdict, &self.by, at);
+        let take = |is_wanted: bool, suppressed: &mut u64| {
+            if is_wanted {
+                return Some(std::mem::take(suppressed));
+            }
+            *suppressed += 1;
             None
         };
+        sample.suppressed = take(is_line, &mut suppressed.log[reason]);
+        sample.missed = take(is_for_table, &mut suppressed.table[reason]);
         // There is room for as many as were made.
         _ = pool.filled.push(sample);
     }
@@ -238,7 +216,7 @@ impl Pool {
 }
 
 /// Takes one of `left`, if any are left.
-fn take_one(left: &AtomicU32) -> bool {
+pub(in crate::gateway::record) fn take_one(left: &AtomicU32) -> bool {
     // Mostly there is nothing: then the line of the cache stays shared.
     left.load(Ordering::Relaxed) > 0
         && left
@@ -250,6 +228,12 @@ fn take_one(left: &AtomicU32) -> bool {
 
 /// Bytes of a packet that a line of the log is made of: IPv6 with several extension headers, and ports behind them.
 const LOG_SNAP_LENGTH: usize = 128;
+/// Samples for the table in a tick, for each reason: 200 a second tell the shares of what is dropped to a few percent, and
+/// where fewer packets are dropped, the table has all.
+const SAMPLES_A_TICK: u32 = 20;
+/// Samples where neither log nor capture is written: those of a tick, of each reason.
+const TABLE_ONLY_SAMPLES: usize = 256;
+const _: () = assert!(SAMPLES_A_TICK as usize * Reason::ALL.len() <= TABLE_ONLY_SAMPLES);
 /// Bytes of packets that wait to be written, all together.
 const MAX_BYTES: usize = 2 << 20;
 /// Samples at most: what comes between two looks of the recorder at 200,000 packets a second.
@@ -312,8 +296,8 @@ mod tests {
     fn lines(reader: &SampleReader) -> Vec<serde_json::Value> {
         let mut text = Vec::new();
         while let Some(sample) = reader.next() {
-            if let (Some(suppressed), Some(by)) = (sample.suppressed, &sample.by) {
-                line::push(&mut text, &sample, by, suppressed);
+            if let (Some(suppressed), Some(by)) = (sample.suppressed, &sample.packet.by) {
+                line::push(&mut text, &sample.packet, by, suppressed);
             }
             reader.give_back(sample);
         }
@@ -349,7 +333,7 @@ mod tests {
             vec![0x45, 0, 0],
             datagram([10, 20, 0, 7], 53, 10),
         ];
-        note(&reader, &packets, &mut [0; Reason::ALL.len()]);
+        note(&reader, &packets, &mut Suppressed::default());
         let lines = lines(&reader);
         assert_eq!(lines.len(), 3, "what was forwarded has no line: {lines:#?}");
         let mut server = lines[0].clone();
@@ -398,7 +382,7 @@ mod tests {
             let reader = reader(Some(100), None);
             let policy = compiled(&format!("[gateway]\n{gateway}\n"), 5);
             let packets = [packet.clone()];
-            note_by(&policy, &reader, &packets, &mut [0; Reason::ALL.len()]);
+            note_by(&policy, &reader, &packets, &mut Suppressed::default());
             assert_eq!(lines(&reader)[0]["enforced"], is_enforced, "{gateway}");
         }
     }
@@ -413,7 +397,7 @@ mod tests {
         packet[start..].copy_from_slice(&check);
         let later = datagram([10, 20, 0, 7], 50_020, 160);
         let packets = [later.clone(), packet, later];
-        note_by(&policy, &reader, &packets, &mut [0; Reason::ALL.len()]);
+        note_by(&policy, &reader, &packets, &mut Suppressed::default());
         let lines = lines(&reader);
         let lines = lines.iter().map(|line| {
             ["evidence", "evidence_by", "payload"].map(|key| line[key].as_str().unwrap_or("none"))
@@ -433,7 +417,7 @@ mod tests {
         let reader = reader(Some(2), None);
         let media = datagram([10, 20, 0, 7], 50_020, 10);
         let server = datagram([10, 1, 0, 10], 5_061, 10);
-        let mut suppressed = [0; Reason::ALL.len()];
+        let mut suppressed = Suppressed::default();
         note(&reader, &vec![media.clone(); 10], &mut suppressed);
         // One reason takes no lines from another.
         note(&reader, std::slice::from_ref(&server), &mut suppressed);
@@ -457,10 +441,10 @@ mod tests {
         let count = reader.capacity();
         assert_eq!(count, MIN_SAMPLES);
         let media = vec![datagram([10, 20, 0, 7], 50_020, 10); 1_500];
-        let mut suppressed = [0; Reason::ALL.len()];
+        let mut suppressed = Suppressed::default();
         note(&reader, &media, &mut suppressed);
         let lines = lines(&reader).len() as u64;
-        let without = suppressed[Reason::Media as usize];
+        let without = suppressed.log[Reason::Media as usize];
         assert_eq!(lines, count as u64);
         assert_eq!(lines + without, 1_500);
         // 1,000 were to have a line; all were to be in the capture.
@@ -475,12 +459,12 @@ mod tests {
     fn a_capture_has_all_packets_and_a_log_beside_it_no_more_lines() {
         let reader = reader(Some(1), Some(64));
         let media = vec![datagram([10, 20, 0, 7], 50_020, 1_000); 5];
-        note(&reader, &media, &mut [0; Reason::ALL.len()]);
+        note(&reader, &media, &mut Suppressed::default());
         let mut kept = Vec::new();
         while let Some(sample) = reader.next() {
             kept.push((
-                sample.bytes().len(),
-                sample.length,
+                sample.packet.bytes().len(),
+                sample.packet.length,
                 sample.suppressed.is_some(),
             ));
         }

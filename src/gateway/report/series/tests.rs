@@ -72,6 +72,7 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 taken: 2,
                 refused: 1,
                 last_error: Some("a mistake".to_owned()),
+                recent: Vec::new(),
             },
             enforcement: EnforcementStatus {
                 gap: Some("the policy is not enforced".to_owned()),
@@ -145,6 +146,8 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 },
             }),
             drop_log: Some(record(14, 15, None)),
+            drop_table: None,
+            traces: 0,
             drop_capture: Some(record(16, 17, Some("the disk is full"))),
             dns: None,
         },

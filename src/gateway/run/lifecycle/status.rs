@@ -92,6 +92,8 @@ impl<D: Divert> Gateway<D> {
             rejections: RejectionStatus::of(self.published.rejector(), &self.workers),
             drop_log: self.drops.log_status(),
             drop_capture: self.drops.capture_status(),
+            drop_table: self.drops.table_status(false),
+            traces: self.published.traces().count(),
             dns: self
                 .dns
                 .as_ref()
