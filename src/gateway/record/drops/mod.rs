@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  worker 0 ──▶ SampleWriter ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
-//!  worker 1 ──▶ SampleWriter ─┤                      │              └──▶ capture    pcapng, the reason as packet comment
+//!  worker 1 ──▶ SampleWriter ─┤                      │              ├──▶ capture    pcapng, the reason as packet comment
+//!                             │                      │              └──▶ losses     services that are cut off, for the status
 //!                             └ free ◀───────────────┘
 //! ```
 //!
-//! Both are off by default. A worker copies the beginning of a packet into a preallocated sample,
+//! All are off by default. A worker copies the beginning of a packet into a preallocated sample,
 //! and goes on: it never blocks and allocates nothing. If no sample is free, or the log has used up its lines of the
 //! second, the packet is suppressed, and the next line of its reason reports how many were. Files are
 //! bounded in size. Records that cannot be written (on a full disk, say) are lost; the failure is reported once, later
@@ -16,6 +17,7 @@
 
 mod counts;
 mod line;
+mod losses;
 mod recorder;
 mod sample;
 
@@ -25,6 +27,8 @@ use std::sync::Arc;
 use tracing::warn;
 
 use self::counts::Counts;
+use self::losses::LatestLosses;
+pub use self::losses::LossReport;
 pub use self::recorder::Recorder;
 pub use self::sample::{Sample, SampleReader, SampleWriter, Suppressed, samples};
 use crate::filter::CompiledPolicy;
@@ -38,6 +42,8 @@ pub struct DropOptions {
     pub log: Option<LogOptions>,
     /// The capture.
     pub capture: Option<CaptureOptions>,
+    /// True if samples are examined for the services that are cut off.
+    pub examines: bool,
 }
 
 /// A log of samples.
@@ -72,6 +78,7 @@ impl DropOptions {
         Self {
             log,
             capture: capture.cloned(),
+            examines: gateway.page.is_some(),
         }
     }
 
@@ -89,9 +96,12 @@ impl DropOptions {
 #[derive(Debug)]
 pub struct Drops {
     capture: Option<CaptureOptions>,
+    /// True if there is a status page, which is there until the end.
+    examines: bool,
     options: DropOptions,
     /// Kept from the start of the gateway to its end, across recorders.
     counts: Arc<Counts>,
+    losses: LatestLosses,
     recorder: Option<Recorder>,
 }
 
@@ -101,7 +111,9 @@ impl Drops {
         let mut drops = Self {
             options: DropOptions::default(),
             capture,
+            examines: gateway.page.is_some(),
             counts: Arc::default(),
+            losses: LatestLosses::default(),
             recorder: None,
         };
         drops.begin(DropOptions::new(gateway, drops.capture.as_ref()));
@@ -110,7 +122,10 @@ impl Drops {
 
     /// Applies a new policy.
     pub async fn change(&mut self, gateway: &GatewayOptions) {
-        let wanted = DropOptions::new(gateway, self.capture.as_ref());
+        let wanted = DropOptions {
+            examines: self.examines,
+            ..DropOptions::new(gateway, self.capture.as_ref())
+        };
         if wanted != self.options {
             self.stop().await;
             self.begin(wanted);
@@ -127,11 +142,11 @@ impl Drops {
     fn begin(&mut self, options: DropOptions) {
         self.counts.forget_errors();
         if options != DropOptions::default() {
-            match Recorder::start(&options, &self.counts) {
+            match Recorder::start(&options, &self.counts, &self.losses) {
                 Ok(recorder) => self.recorder = Some(recorder),
                 Err(error) => {
                     warn!(
-                        "drops are neither logged nor captured: cannot start the thread that writes them: {error}"
+                        "drops are neither logged nor captured nor examined: cannot start the thread that writes them: {error}"
                     )
                 }
             }
@@ -149,6 +164,11 @@ impl Drops {
     pub fn log_status(&self) -> Option<RecordStatus> {
         let log = self.options.log.as_ref()?;
         Some(self.counts.log.status(log.place.to_string()))
+    }
+
+    /// Returns the services that are cut off; `None` if nothing was examined.
+    pub fn losses(&self) -> Option<Arc<LossReport>> {
+        self.losses.get()
     }
 
     /// Returns the counters of the capture.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::counts::Counts;
 use super::line;
+use super::losses::{LatestLosses, LossReporter};
 use super::sample::{Sample, SampleReader, SampleWriter};
 use super::{CaptureOptions, DropOptions};
 use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
@@ -28,7 +29,11 @@ impl Recorder {
     ///
     /// # Errors
     /// When the system cannot start a thread.
-    pub(super) fn start(options: &DropOptions, counts: &Arc<Counts>) -> io::Result<Self> {
+    pub(super) fn start(
+        options: &DropOptions,
+        counts: &Arc<Counts>,
+        latest: &LatestLosses,
+    ) -> io::Result<Self> {
         let reader = Arc::new(SampleReader::new(options, Arc::clone(counts)));
         let mut writer = Writer {
             reader: Arc::clone(&reader),
@@ -38,6 +43,7 @@ impl Recorder {
                 .as_ref()
                 .map(|log| Log::new("the drop log", &log.place)),
             capture: options.capture.as_ref().map(Capture::new).transpose()?,
+            losses: options.examines.then(|| LossReporter::new(latest.clone())),
         };
         let thread = WriterThread::start("offramp-drops", move |stop| writer.run(stop))?;
         Ok(Self { reader, thread })
@@ -59,6 +65,7 @@ struct Writer {
     counts: Arc<Counts>,
     log: Option<Log>,
     capture: Option<Capture>,
+    losses: Option<LossReporter>,
 }
 
 impl Writer {
@@ -82,6 +89,9 @@ impl Writer {
                 self.reader.begin_second();
                 // Tries again after a failure, and creates anew a file that was moved away.
                 self.flush(0);
+                if let Some(losses) = &mut self.losses {
+                    losses.publish();
+                }
             }
         }
     }
@@ -97,6 +107,9 @@ impl Writer {
             }
             if let Some(capture) = &mut self.capture {
                 capture.take(&sample);
+            }
+            if let Some(losses) = &mut self.losses {
+                losses.examine(&sample);
             }
             self.reader.give_back(sample);
             self.flush(ENOUGH);
@@ -229,7 +242,7 @@ mod tests {
                 place: LogSink::File(path.to_owned()),
                 rate,
             }),
-            capture: None,
+            ..DropOptions::default()
         }
     }
 
@@ -246,7 +259,8 @@ mod tests {
             ..log_to(&log, 10)
         };
         let counts = Arc::new(Counts::default());
-        let recorder = Recorder::start(&options, &counts).expect("a thread");
+        let recorder =
+            Recorder::start(&options, &counts, &LatestLosses::default()).expect("a thread");
         let writer = recorder.writer(&compiled("", 1));
         drop_media(&writer, 50, &mut [0; Reason::ALL.len()]);
         recorder.stop(Duration::from_secs(60)).await;

@@ -14,7 +14,7 @@ use super::{CaptureOptions, DropOptions};
 use crate::filter::{CompiledPolicy, Generation, RuleTable, is_enforced_for};
 use crate::packet::Received;
 use crate::policy::Enforcement;
-use crate::verdict::{Action, Reason, Verdict};
+use crate::verdict::{Action, DecidedBy, Reason, Verdict};
 
 /// A dropped packet.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Sample {
     pub length: usize,
     /// For the log: suppressed packets of the same reason, dropped by the same worker since the last line.
     pub suppressed: Option<u64>,
+    /// True if it is for the report of services that are cut off.
+    pub is_examined: bool,
     bytes: Vec<u8>,
 }
 
@@ -70,6 +72,8 @@ struct Pool {
     filled: ArrayQueue<Box<Sample>>,
     /// Lines that the log may have yet in this second, by reason.
     lines_left: [AtomicU32; Reason::ALL.len()],
+    /// Packets that may be examined yet in this second, by reason.
+    examined_left: [AtomicU32; Reason::ALL.len()],
     wants_all: bool,
     snap_length: usize,
     counts: Arc<Counts>,
@@ -86,6 +90,7 @@ pub struct SampleReader {
     pool: Arc<Pool>,
     /// Lines a second.
     rate: u32,
+    examines: bool,
 }
 
 impl SampleReader {
@@ -104,6 +109,7 @@ impl SampleReader {
                 by: None,
                 length: 0,
                 suppressed: None,
+                is_examined: false,
                 bytes: Vec::with_capacity(snap_length),
             }));
         }
@@ -112,6 +118,7 @@ impl SampleReader {
             free,
             filled: ArrayQueue::new(count),
             lines_left: [const { AtomicU32::new(0) }; Reason::ALL.len()],
+            examined_left: [const { AtomicU32::new(0) }; Reason::ALL.len()],
             wants_all: options.capture.is_some(),
             snap_length,
             counts,
@@ -119,6 +126,7 @@ impl SampleReader {
         let reader = Self {
             pool: Arc::new(pool),
             rate,
+            examines: options.examines,
         };
         reader.begin_second();
         reader
@@ -136,10 +144,19 @@ impl SampleReader {
         }
     }
 
-    /// Lets the log have its lines of another second.
+    /// Lets the log have its lines of another second, and the report its packets.
     pub fn begin_second(&self) {
         for left in &self.pool.lines_left {
             left.store(self.rate, Ordering::Relaxed);
+        }
+        for reason in Reason::ALL {
+            let is_examined = self.examines
+                && matches!(
+                    reason.decided_by(),
+                    DecidedBy::Corporate | DecidedBy::Client
+                );
+            let count = if is_examined { EXAMINED } else { 0 };
+            self.pool.examined_left[reason as usize].store(count, Ordering::Relaxed);
         }
     }
 
@@ -197,7 +214,8 @@ impl SampleWriter {
         let pool = &*self.pool;
         let reason = verdict.reason as usize;
         let is_line = take_one(&pool.lines_left[reason]);
-        let sample = if is_line || pool.wants_all {
+        let is_examined = take_one(&pool.examined_left[reason]);
+        let sample = if is_line || is_examined || pool.wants_all {
             pool.free.pop()
         } else {
             None
@@ -210,6 +228,7 @@ impl SampleWriter {
         sample.at = *now.get_or_insert_with(SystemTime::now);
         sample.verdict = verdict;
         sample.by = Some(Arc::clone(&self.by));
+        sample.is_examined = is_examined;
         sample.length = packet.length_on_wire;
         sample.bytes.clear();
         let kept = packet.bytes.len().min(pool.snap_length);
@@ -254,6 +273,9 @@ const LOG_SNAP_LENGTH: usize = 128;
 const MAX_BYTES: usize = 2 << 20;
 /// Samples at most: what comes between two looks of the recorder at 200,000 packets a second.
 const MAX_SAMPLES: usize = 4_096;
+/// Packets examined a second for each reason: a copy of 128 bytes each, which a worker does not notice, and enough that a
+/// service with few attempts is among them.
+const EXAMINED: u32 = 1_000;
 /// Samples at least, however long they are.
 const MIN_SAMPLES: usize = 64;
 
@@ -277,6 +299,7 @@ mod tests {
     fn reader(rate: Option<u32>, snap_length: Option<usize>) -> SampleReader {
         let place = LogSink::Output;
         samples(&DropOptions {
+            examines: false,
             log: rate.map(|rate| LogOptions { place, rate }),
             capture: snap_length.map(|snap_length| CaptureOptions {
                 file: "unused".into(),
