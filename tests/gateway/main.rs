@@ -34,6 +34,7 @@ mod metrics;
 mod names;
 mod ocserv;
 mod openvpn;
+mod page;
 mod programs;
 mod refusals;
 mod reject;

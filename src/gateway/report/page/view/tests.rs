@@ -330,7 +330,10 @@ fn nothing_to_tell_is_told_too() {
 
 #[test]
 fn an_event_has_the_parts_that_differ_on_one_line() {
-    let (before, after) = (parts(&snapshot()), with(|it| it.status.uptime_seconds += 2));
+    let (before, after) = (
+        parts(&snapshot()),
+        with(|it| it.status.uptime_seconds += 86_400),
+    );
     let event = after.event_since(&before);
     assert!(event.starts_with("data: {\"process\":\""), "{event}");
     assert!(event.ends_with("}\n\n") && event.trim_end().lines().count() == 1);
