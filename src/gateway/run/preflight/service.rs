@@ -251,6 +251,10 @@ mod tests {
             bind.contains("AmbientCapabilities=CAP_NET_BIND_SERVICE"),
             "{bind}"
         );
+        let [page] = &found(&tight, "[gateway]\npage = \"127.0.0.1:443\"\n")[..] else {
+            panic!("one finding");
+        };
+        assert!(page.contains("127.0.0.1:443 (gateway.page)"), "{page}");
         let [reject] = &found(&shipped(), "[filter]\nreject = \"tcp\"\n")[..] else {
             panic!("one finding");
         };

@@ -141,7 +141,7 @@ fn leaks(status: &Status) -> Markup {
         } @else {
             p {
                 "These packets should go outside the tunnel. Their clients lack a route past it, or a name that leads there: \
-                 compare the routes that the VPN pushes with `offramp routes`."
+                 compare the routes that the VPN pushes with " code { "offramp routes" } "."
             }
             div.scroll {
                 table {

@@ -83,7 +83,7 @@ fn case_view(case: &Case) -> Markup {
                         tr {
                             @if let Some(ports) = &row.ports { td { (ports) } }
                             th scope="row" { span class=(if row.is_drop { "bad" } else { "good" }) { (row.verdict) } }
-                            td { (row.because) }
+                            td.words { (super::prose(&row.because)) }
                         }
                     }
                 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{counted, duration};
+use super::{counted, duration, prose};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{DnsStatus, FindingStatus, Status};
 use crate::number;
@@ -89,8 +89,8 @@ fn finding_view(finding: &FindingStatus) -> Markup {
     };
     html! {
         li {
-            p { strong class=(class) { (finding.severity) ": " } (finding.what) }
-            p.remedy { "Advice: " (finding.remedy) }
+            p { strong class=(class) { (finding.severity) ": " } (prose(&finding.what)) }
+            p.remedy { "Advice: " (prose(&finding.remedy)) }
         }
     }
 }

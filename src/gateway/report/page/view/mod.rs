@@ -86,6 +86,25 @@ fn line_link(policy: &str, line: u32) -> Markup {
     html! { a href=(format!("#line-{line}")) { (file_name(policy)) ":" (line) } }
 }
 
+/// A sentence of others, in which commands and words of the policy stand between backticks.
+fn prose(text: &str) -> Markup {
+    // Where the backticks do not pair, the last one is text.
+    let pieces: Vec<&str> = text.split('`').collect();
+    let pairs = (pieces.len() - 1) / 2 * 2;
+    html! {
+        @for (at, piece) in pieces.iter().enumerate() {
+            @if at > pairs { "`" (piece) } @else if at % 2 == 1 { code { (piece) } } @else { (piece) }
+        }
+    }
+}
+
+/// The same, with a capital at its beginning.
+fn sentence(text: &str) -> Markup {
+    let mut chars = text.chars();
+    let first = chars.next().map(|it| it.to_uppercase().to_string());
+    prose(&(first.unwrap_or_default() + chars.as_str()))
+}
+
 /// The last part of a path.
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{counted, file_name, line_link};
+use super::{counted, file_name, line_link, prose};
 use crate::gateway::report::status::{
     FeedStatus, LostServiceStatus, ReviewFindingStatus, RuleStatus, Status,
 };
@@ -26,11 +26,11 @@ pub(super) fn losses(status: &Status) -> Markup {
     html! {
         (title)
         p {
-            "Told by " (counted(losses.examined, "dropped packet", "dropped packets"))
+            "Based on " (counted(losses.examined, "dropped packet", "dropped packets"))
             " since generation " (losses.generation) " came into force"
             @match status.enforcement.gap.is_some() {
-                true => ", or which would have been dropped; 1,000 a second are examined at most.",
-                false => "; 1,000 a second are examined at most.",
+                true => ", or which would have been dropped; at most 1,000 a second of each kind are examined.",
+                false => "; at most 1,000 a second of each kind are examined.",
             }
         }
         @if services().next().is_none() && losses.shortpath.is_none() {
@@ -82,7 +82,7 @@ fn service_row(service: &LostServiceStatus) -> Markup {
             td { (place) }
             td.number { (number::packets(service.packets)) }
             td.number { (number::whole(service.hosts)) }
-            td {
+            td.words {
                 @if service.nature == "unclear" { "may be media" }
                 @if service.attempts_only { " attempts to connect alone" }
             }
@@ -139,7 +139,7 @@ fn finding_view(status: &Status, finding: &ReviewFindingStatus) -> Markup {
         li {
             p {
                 strong class=(class) { (finding.severity) " " (finding.code) ": " }
-                (finding.what)
+                (prose(&finding.what))
                 @for (at, line) in finding.lines.iter().enumerate() {
                     @if at == 0 { " (" } @else { ", " }
                     @if has_row(status, *line) { (line_link(&status.policy, *line)) } @else {
@@ -150,10 +150,10 @@ fn finding_view(status: &Status, finding: &ReviewFindingStatus) -> Markup {
             }
             @if !finding.why.is_empty() {
                 ul {
-                    @for (part, says) in &finding.why { li { (part) ": " (says) } }
+                    @for (part, says) in &finding.why { li { (part) ": " (prose(says)) } }
                 }
             }
-            @if !finding.remedy.is_empty() { p.remedy { "Advice: " (finding.remedy) } }
+            @if !finding.remedy.is_empty() { p.remedy { "Advice: " (prose(&finding.remedy)) } }
         }
     }
 }
@@ -198,11 +198,11 @@ fn feed_row(status: &Status, feed: &FeedStatus) -> Markup {
                     None => "unknown",
                 }
             }
-            td {
+            td.words {
                 @match (feed.prefixes, feed.age_days) {
-                    (None, _) => span.bad { "no file: `offramp feed fetch` fetches it" },
+                    (None, _) => span.bad { "no file: " code { "offramp feed fetch" } " fetches it" },
                     (_, Some(days)) if days > feed.max_age_days => span.doubt {
-                        "older than " (counted(feed.max_age_days, "day", "days")) ": `offramp feed fetch` asks for a later one"
+                        "older than " (counted(feed.max_age_days, "day", "days")) ": " code { "offramp feed fetch" } " asks for a later one"
                     },
                     (_, Some(_)) => span.good { "current" },
                     (_, None) => span.doubt { "its file differs from what is in force" },

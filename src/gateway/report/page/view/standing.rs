@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::counted;
+use super::{counted, prose, sentence};
 use crate::gateway::report::status::Status;
 
 /// Whether the gateway does its work.
@@ -97,15 +97,15 @@ impl Standing {
     pub(super) fn view_alone(&self) -> Markup {
         let (words, class) = self.words();
         html! {
-            p class={ "standing " (class) } { (words) }
+            p class={ "standing " (class) } { (prose(words)) }
             @match self {
-                Self::Broken(reasons) => ul { @for reason in reasons { li { (reason) } } },
+                Self::Broken(reasons) => ul { @for reason in reasons { li { (prose(reason)) } } },
                 Self::NotEnforced(gap) => p {
-                    "Here " (gap) ". What others send is judged and counted, and passes."
+                    (sentence(gap)) ". What others send is judged and counted, and passes."
                 },
                 Self::Unanswered => p {
-                    "Its control loop has not answered for seconds; what stands below is from before. The log, and \
-                     `systemctl status offramp`, say more."
+                    (prose("Its control loop has not answered for seconds; what stands below is from before. The log, and \
+                            `systemctl status offramp`, say more."))
                 },
                 Self::Working | Self::Waiting | Self::Bypassed => {}
             }

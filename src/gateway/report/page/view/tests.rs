@@ -329,6 +329,16 @@ fn nothing_to_tell_is_told_too() {
 }
 
 #[test]
+fn words_between_backticks_are_code_and_one_backtick_is_text() {
+    let of = |text| prose(text).into_string();
+    assert_eq!(of("run `a <b>` now"), "run <code>a &lt;b&gt;</code> now");
+    assert_eq!(of("no `end"), "no `end");
+    assert_eq!(of("`a` and ` alone"), "<code>a</code> and ` alone");
+    assert_eq!(of(""), "");
+    assert_eq!(sentence("the `a`").into_string(), "The <code>a</code>");
+}
+
+#[test]
 fn an_event_has_the_parts_that_differ_on_one_line() {
     let (before, after) = (
         parts(&snapshot()),
