@@ -26,7 +26,11 @@ pub trait PolicySource: Send + Sync {
     fn name(&self) -> String;
 
     /// Reads the policy again for a review of the one in force, with what there is to say of its feeds; `None` if it is refused.
-    fn read_for_review(&self) -> Option<Reviewed>;
+    ///
+    /// By default nothing is said of feeds.
+    fn read_for_review(&self) -> Option<Reviewed> {
+        None
+    }
 }
 
 /// A policy as its files have it, for a review.

@@ -133,7 +133,6 @@ mod tests {
 
     use super::*;
     use crate::gateway::host::sample::compiled;
-    use crate::gateway::host::source::Reviewed;
 
     /// A source that loads when the test allows it, and reports which generations it loads.
     struct SlowSource {
@@ -156,10 +155,6 @@ mod tests {
 
         fn name(&self) -> String {
             "slow".to_owned()
-        }
-
-        fn read_for_review(&self) -> Option<Reviewed> {
-            None
         }
     }
 
