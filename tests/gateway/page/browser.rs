@@ -16,7 +16,7 @@ use crate::site::{DEADLINE, Daemon, Host};
 use crate::support::Folder;
 
 /// A browser with one page.
-pub struct Browser {
+pub(super) struct Browser {
     process: Daemon,
     commands: File,
     answers: Receiver<Value>,
@@ -29,7 +29,7 @@ pub struct Browser {
 impl Browser {
     /// Starts one in `host`, with an empty page.
     #[track_caller]
-    pub fn start(host: &Host, folder: &Folder) -> Self {
+    pub(super) fn start(host: &Host, folder: &Folder) -> Self {
         let home = format!("/run/{}", host.name);
         std::fs::create_dir(&home).expect("a folder of the sandbox");
         let (commands, answers) = (folder.fifo("commands"), folder.fifo("answers"));
@@ -75,7 +75,7 @@ impl Browser {
 
     /// Gives a command, and returns its result.
     #[track_caller]
-    pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+    pub(super) fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.last_id += 1;
         let mut command = json!({ "id": self.last_id, "method": method, "params": parameters });
         if let Some(session) = &self.session {
@@ -103,7 +103,7 @@ impl Browser {
 
     /// Opens `url`, and waits until it is loaded.
     #[track_caller]
-    pub fn open(&mut self, url: &str) {
+    pub(super) fn open(&mut self, url: &str) {
         self.events.clear();
         let opened = self.call("Page.navigate", json!({ "url": url }));
         assert!(opened["errorText"].is_null(), "{url}: {opened}");
@@ -124,7 +124,7 @@ impl Browser {
 
     /// Returns the value of an expression, after the promise that it may be. The policy of the page does not apply to it.
     #[track_caller]
-    pub fn evaluate(&mut self, expression: &str) -> Value {
+    pub(super) fn evaluate(&mut self, expression: &str) -> Value {
         let parameters =
             json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let result = self.call("Runtime.evaluate", parameters);
@@ -134,7 +134,7 @@ impl Browser {
 
     /// Waits until an expression is true.
     #[track_caller]
-    pub fn wait_for(&mut self, expression: &str) {
+    pub(super) fn wait_for(&mut self, expression: &str) {
         let start = Instant::now();
         while self.evaluate(expression) != true {
             if start.elapsed() > DEADLINE {
@@ -146,7 +146,7 @@ impl Browser {
     }
 
     /// Presses and releases a key.
-    pub fn press(&mut self, key: &str, code: u32) {
+    pub(super) fn press(&mut self, key: &str, code: u32) {
         for kind in ["keyDown", "keyUp"] {
             let event = json!({
                 "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code,
@@ -156,7 +156,7 @@ impl Browser {
     }
 
     /// Sets the width of the window, and the colors that the reader prefers.
-    pub fn look(&mut self, width: u32, scheme: &str) {
+    pub(super) fn look(&mut self, width: u32, scheme: &str) {
         let metrics =
             json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", metrics);
@@ -167,7 +167,7 @@ impl Browser {
 
     /// Returns what the browser has complained about since the page was opened: errors of the script, violations of the page's
     /// policy, answers with errors.
-    pub fn complaints(&self) -> Vec<String> {
+    pub(super) fn complaints(&self) -> Vec<String> {
         let is_complaint = |event: &&Value| {
             let method = event["method"].as_str().unwrap_or_default();
             let level = &event["params"]["entry"]["level"];
@@ -179,7 +179,7 @@ impl Browser {
     }
 
     /// Returns the addresses of what was requested since the page was opened.
-    pub fn requests(&self) -> Vec<String> {
+    pub(super) fn requests(&self) -> Vec<String> {
         let requests = self
             .events
             .iter()
@@ -193,7 +193,7 @@ impl Browser {
     }
 
     /// Writes a picture of the whole page, and the page as it is printed, to the folder in `OFFRAMP_SCREENSHOTS`, if it is set.
-    pub fn picture(&mut self, name: &str) {
+    pub(super) fn picture(&mut self, name: &str) {
         let Some(folder) = std::env::var_os("OFFRAMP_SCREENSHOTS") else {
             return;
         };
