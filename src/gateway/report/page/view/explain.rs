@@ -81,8 +81,8 @@ fn case_view(case: &Case) -> Markup {
                 tbody {
                     @for row in &case.rows {
                         tr {
-                            @if let Some(ports) = &row.ports { td { (ports) } }
-                            th scope="row" { span class=(if row.is_drop { "bad" } else { "good" }) { (row.verdict) } }
+                            @if let Some(ports) = &row.ports { td.short { (ports) } }
+                            th.short scope="row" { span class=(if row.is_drop { "bad" } else { "good" }) { (row.verdict) } }
                             td.words { (super::prose(&row.because)) }
                         }
                     }

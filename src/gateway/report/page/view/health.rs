@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{counted, duration, prose};
+use super::{advice, counted, duration, prose};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{DnsStatus, FindingStatus, Status};
 use crate::number;
@@ -90,7 +90,7 @@ fn finding_view(finding: &FindingStatus) -> Markup {
     html! {
         li {
             p { strong class=(class) { (finding.severity) ": " } (prose(&finding.what)) }
-            p.remedy { "Advice: " (prose(&finding.remedy)) }
+            (advice(&finding.remedy))
         }
     }
 }

@@ -105,6 +105,15 @@ fn sentence(text: &str) -> Markup {
     prose(&(first.unwrap_or_default() + chars.as_str()))
 }
 
+/// A remedy: a sentence, and what to write on the lines behind it, if there are any.
+fn advice(remedy: &str) -> Markup {
+    let (said, lines) = remedy.split_once('\n').unwrap_or((remedy, ""));
+    html! {
+        p.remedy { "Advice: " (prose(said)) }
+        @if !lines.is_empty() { pre tabindex="0" aria-label="Lines to write" { (lines) } }
+    }
+}
+
 /// The last part of a path.
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)

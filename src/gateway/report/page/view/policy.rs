@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{counted, file_name, line_link, prose};
+use super::{advice, counted, file_name, line_link, prose};
 use crate::gateway::report::status::{
     FeedStatus, LostServiceStatus, ReviewFindingStatus, RuleStatus, Status,
 };
@@ -153,7 +153,7 @@ fn finding_view(status: &Status, finding: &ReviewFindingStatus) -> Markup {
                     @for (part, says) in &finding.why { li { (part) ": " (prose(says)) } }
                 }
             }
-            @if !finding.remedy.is_empty() { p.remedy { "Advice: " (prose(&finding.remedy)) } }
+            @if !finding.remedy.is_empty() { (advice(&finding.remedy)) }
         }
     }
 }

@@ -167,7 +167,7 @@ pub(in crate::gateway::report::page) fn snapshot() -> Snapshot {
                     what: "\"A/V Edge\" enters the tunnel".to_owned(),
                     lines: vec![70, 71],
                     why: vec![("routes".to_owned(), "10.0.0.0/8 holds it".to_owned())],
-                    remedy: "exclude it".to_owned(),
+                    remedy: "exclude it:\n[[public]]\nname = \"A/V Edge\"".to_owned(),
                 }],
                 feeds: vec![
                     FeedStatus {
