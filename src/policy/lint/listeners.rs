@@ -31,7 +31,7 @@ pub(super) fn check_listeners(policy: &Policy, file: &PolicyFile<'_>, out: &mut 
     let page = options
         .page
         .map(|it| (it.value, of_gateway(&gateway::PAGE)));
-    // All of them listen for TCP, the DNS server for both.
+    // All of them listen for TCP, the DNS server for both; the page comes last.
     let listeners: Vec<(SocketAddr, Place)> = names.chain(metrics).chain(page).collect();
     for (at, (address, place)) in listeners.iter().enumerate() {
         let mut earlier = listeners[..at].iter();
@@ -64,9 +64,14 @@ pub(super) fn check_listeners(policy: &Policy, file: &PolicyFile<'_>, out: &mut 
         let span = file.span(of_gateway(&gateway::PAGE));
         let label = out.text.label(span, "no loopback address");
         let problem = Diagnostic::warning(Code::PageExposed, message).with_label(label);
-        let port = address.port();
+        let mut near = SocketAddr::from(([127, 0, 0, 1], address.port()));
+        let others = &listeners[..listeners.len() - 1];
+        if others.iter().any(|(other, _)| meet(near, *other)) {
+            near = free_port(near, &listeners);
+        }
+        let port = near.port();
         out.add(problem.with_help(format!(
-            "write page = \"127.0.0.1:{port}\" and look at it by `ssh -L {port}:127.0.0.1:{port} GATEWAY`"
+            "write page = \"{near}\" and look at it by `ssh -L {port}:{near} GATEWAY`"
         )));
     }
 }
