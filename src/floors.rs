@@ -22,7 +22,8 @@ const CRATE: House = House {
     path: "crate::",
     floors: &[
         &[
-            "address", "capture", "feed", "message", "name", "packet", "random", "verdict",
+            "address", "capture", "feed", "message", "name", "number", "packet", "random",
+            "verdict",
         ],
         &["policy"],
         &["filter"],

@@ -28,6 +28,7 @@
 //!    0   verdict   action, reason, rule: the table of reasons
 //!    0   message   text of others in messages to people
 //!    0   name      DNS names and record types
+//!    0   number    numbers for people
 //!    0   feed      prefixes that others publish
 //!    0   capture   pcap, pcapng, link headers
 //!    0   random    pseudorandom numbers of tests and the fault injector
@@ -118,6 +119,8 @@ pub mod filter;
 pub mod gateway;
 mod message;
 pub mod name;
+#[cfg(feature = "gateway")]
+mod number;
 pub mod packet;
 pub mod plan;
 pub mod policy;

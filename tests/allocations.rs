@@ -239,6 +239,7 @@ fn live_with_records(
             size: 1 << 20,
             snap_length: 4_096,
         }),
+        examines: true,
     });
     let writer = reader.writer(&policy);
     let published = Published::new(policy, Some(writer), 1);

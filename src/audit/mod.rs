@@ -37,12 +37,12 @@ mod variant;
 
 pub use compare::{Comparison, Kept, KeptReport};
 pub use report::{
-    CutService, Destination, Estimate, MediaTraffic, Nature, ReasonTraffic, Report, RuleTraffic,
-    ShortpathHost, StrangerTraffic, Suggestion, Tally,
+    CutService, Destination, Estimate, Losses, MediaTraffic, Nature, ReasonTraffic, Report,
+    RuleTraffic, ShortpathHost, StrangerTraffic, Suggestion, Tally,
 };
 pub use service::{Role, Scope};
 
-use crate::filter::CompiledPolicy;
+use crate::filter::{CompiledPolicy, RuleTable};
 use crate::packet::media::Recognized;
 use crate::packet::{Fragment, Malformed, PacketView, Protocol, Transport};
 use crate::verdict::{Action, DecidedBy, Reason, RuleId, RuleKind, Verdict};
@@ -52,6 +52,7 @@ use recognized::RecognizedMedia;
 use shortpath::Shortpath;
 use sketch::{Sketch, memory_of};
 use strangers::Strangers;
+use suggest::ClientDestinations;
 
 /// Counters that are kept while packets pass.
 #[derive(Debug)]
@@ -227,14 +228,37 @@ impl Audit {
             }
         }
         for conclusion in conclude::conclude(&self.cut_off) {
-            report
-                .suggestions
-                .extend(suggest::suggest(&conclusion, policy, &report.suggestions));
+            report.suggestions.extend(suggest::suggest(
+                &conclusion,
+                policy.rules(),
+                ClientDestinations::AsAddresses,
+                &report.suggestions,
+            ));
             report.cut_off.push(conclusion.service);
         }
-        let shortpath = self.shortpath.suggest(policy, &report.suggestions);
+        let shortpath = self.shortpath.suggest(policy.rules(), &report.suggestions);
         report.suggestions.extend(shortpath);
         report
+    }
+
+    /// Returns what a policy with these `rules` cuts off, without an address of a client.
+    pub fn losses(&self, rules: &RuleTable) -> Losses {
+        let mut suggestions = Vec::new();
+        let conclusions = conclude::conclude(&self.cut_off).into_iter();
+        let services = conclusions.map(|conclusion| {
+            let clients = ClientDestinations::AsWord;
+            let allow = suggest::suggest(&conclusion, rules, clients, &suggestions);
+            suggestions.extend(allow.clone());
+            let mut service = conclusion.service;
+            if service.scope == Scope::Client {
+                service.top.clear();
+            }
+            (service, allow)
+        });
+        Losses {
+            services: services.collect(),
+            shortpath: self.shortpath.suggest_corporate(rules, &suggestions),
+        }
     }
 
     fn strangers(&self, policy: &CompiledPolicy) -> Vec<StrangerTraffic> {

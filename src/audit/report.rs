@@ -205,6 +205,15 @@ pub struct Suggestion {
     pub toml: String,
 }
 
+/// What a policy cuts off, for readers who may not learn the addresses of clients.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Losses {
+    /// The services, each with the `[[allow]]` that would keep it, if any: services first, then unclear ones, then media.
+    pub services: Vec<(CutService, Option<Suggestion>)>,
+    /// The `[[allow]]` that would keep RDP Shortpath to corporate hosts, if it is dropped.
+    pub shortpath: Option<Suggestion>,
+}
+
 /// A session host whose RDP Shortpath would be dropped, because it is found by the checks of ICE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "gateway", derive(Serialize))]

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::report::{ShortpathHost, Suggestion};
 use super::service::Scope;
 use super::suggest;
-use crate::filter::CompiledPolicy;
+use crate::filter::RuleTable;
 use crate::packet::media::Segment;
 use crate::packet::rdp_udp::opens_rdp_udp;
 use crate::packet::{PacketView, Protocol, Transport};
@@ -82,32 +82,39 @@ impl Shortpath {
         hosts
     }
 
-    /// The entries that keep it, one for each kind of host.
-    pub(super) fn suggest(
+    /// The entry that keeps it to corporate hosts.
+    pub(super) fn suggest_corporate(
         &self,
-        policy: &CompiledPolicy,
+        rules: &RuleTable,
         earlier: &[Suggestion],
-    ) -> Vec<Suggestion> {
+    ) -> Option<Suggestion> {
+        self.suggest_for(Scope::Corporate, "RDP Shortpath", rules, earlier)
+    }
+
+    /// The entries that keep it, one for each kind of host.
+    pub(super) fn suggest(&self, rules: &RuleTable, earlier: &[Suggestion]) -> Vec<Suggestion> {
         let mut suggestions = Vec::new();
         for (scope, name) in [
             (Scope::Corporate, "RDP Shortpath"),
             (Scope::Client, "RDP Shortpath between clients"),
         ] {
-            let hosts = self.hosts.iter().filter(|((kind, _), _)| *kind == scope);
-            let hosts =
-                hosts.map(|((_, host), clients)| (IpNet::from(*host), clients.len() as u64));
-            let hosts: Vec<(IpNet, u64)> = hosts.collect();
-            if !hosts.is_empty() {
-                suggestions.push(suggest::shortpath(
-                    name,
-                    &hosts,
-                    self.has_more,
-                    policy,
-                    earlier,
-                ));
-            }
+            suggestions.extend(self.suggest_for(scope, name, rules, earlier));
         }
         suggestions
+    }
+
+    fn suggest_for(
+        &self,
+        scope: Scope,
+        name: &str,
+        rules: &RuleTable,
+        earlier: &[Suggestion],
+    ) -> Option<Suggestion> {
+        let hosts = self.hosts.iter().filter(|((kind, _), _)| *kind == scope);
+        let hosts = hosts.map(|((_, host), clients)| (IpNet::from(*host), clients.len() as u64));
+        let hosts: Vec<(IpNet, u64)> = hosts.collect();
+        let has_any = !hosts.is_empty();
+        has_any.then(|| suggest::shortpath(name, &hosts, self.has_more, rules, earlier))
     }
 }
 

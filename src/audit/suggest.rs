@@ -8,14 +8,25 @@ use ipnet::IpNet;
 use super::conclude::Conclusion;
 use super::report::{CutService, Nature, Suggestion};
 use super::service::{Role, Scope};
-use crate::filter::CompiledPolicy;
+use crate::filter::RuleTable;
+use crate::verdict::RuleKind;
+
+/// How an entry names destinations that are clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientDestinations {
+    /// By their addresses.
+    AsAddresses,
+    /// By the word that stands for all clients, for readers who may not learn their addresses.
+    AsWord,
+}
 
 /// The entry that keeps the service of `conclusion`; `None` for what is media, or may be, and at port 0, which no policy takes.
 ///
-/// Its name is like none in `policy` and none of `earlier` suggestions.
+/// Its name is like none in `rules` and none of `earlier` suggestions.
 pub(super) fn suggest(
     conclusion: &Conclusion,
-    policy: &CompiledPolicy,
+    rules: &RuleTable,
+    clients: ClientDestinations,
     earlier: &[Suggestion],
 ) -> Option<Suggestion> {
     let service = &conclusion.service;
@@ -23,7 +34,15 @@ pub(super) fn suggest(
         Nature::Service if !conclusion.hosts.is_empty() && service.ports.first() > 0 => {}
         Nature::Service | Nature::Unclear | Nature::Media => return None,
     }
-    let name = free_name(&name(service), |name| is_taken(name, policy, earlier));
+    let name = free_name(&name(service), |name| is_taken(name, rules, earlier));
+    if service.scope == Scope::Client && clients == ClientDestinations::AsWord {
+        return Some(Suggestion {
+            toml: toml_to(service, &name, &[CLIENTS.to_owned()]),
+            name,
+            to: Vec::new(),
+            left_out: 0,
+        });
+    }
     let (to, left_out) = prefixes(&conclusion.hosts);
     Some(Suggestion {
         toml: toml(service, &name, &to, left_out),
@@ -38,10 +57,10 @@ pub(super) fn shortpath(
     name: &str,
     hosts: &[(IpNet, u64)],
     has_more: bool,
-    policy: &CompiledPolicy,
+    rules: &RuleTable,
     earlier: &[Suggestion],
 ) -> Suggestion {
-    let name = free_name(name, |name| is_taken(name, policy, earlier));
+    let name = free_name(name, |name| is_taken(name, rules, earlier));
     let (to, left_out) = prefixes(hosts);
     let mut toml = String::new();
     if has_more || left_out > 0 {
@@ -60,9 +79,9 @@ pub(super) fn shortpath(
     }
 }
 
-fn is_taken(name: &str, policy: &CompiledPolicy, earlier: &[Suggestion]) -> bool {
-    let allows = &policy.policy().allows;
-    allows.iter().any(|allow| allow.name.value == name)
+fn is_taken(name: &str, rules: &RuleTable, earlier: &[Suggestion]) -> bool {
+    let mut allows = rules.iter().filter(|rule| rule.kind == RuleKind::Allow);
+    allows.any(|allow| allow.name == name)
         || earlier.iter().any(|suggestion| suggestion.name == name)
 }
 
@@ -137,9 +156,14 @@ fn toml(service: &CutService, name: &str, to: &[IpNet], left_out: usize) -> Stri
             "# {left_out} more prefixes with less traffic are left out: write the subnets they are in."
         );
     }
-    let _ = writeln!(out, "[[allow]]\nname = \"{name}\"");
     let hosts: Vec<String> = to.iter().map(host_or_prefix).collect();
-    write_list(&mut out, "to", &hosts);
+    out + &toml_to(service, name, &hosts)
+}
+
+/// The entry itself, for the destinations `to`.
+fn toml_to(service: &CutService, name: &str, to: &[String]) -> String {
+    let mut out = format!("[[allow]]\nname = \"{name}\"\n");
+    write_list(&mut out, "to", to);
     let _ = writeln!(out, "protocols = [\"{}\"]", service.protocol);
     let key = match service.role {
         Role::Request => "ports",
@@ -176,6 +200,9 @@ fn write_list(out: &mut String, key: &str, items: &[String]) {
     }
     out.push_str("\n]\n");
 }
+
+/// Stands for every client in `to`.
+const CLIENTS: &str = "clients";
 
 /// Prefixes of one suggestion: more are no longer read by whoever decides.
 const MAX_PREFIXES: usize = 32;

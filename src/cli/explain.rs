@@ -3,9 +3,10 @@
 mod drop_line;
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr as _;
 
 use serde_json::json;
 
@@ -13,14 +14,12 @@ use self::drop_line::{DropLine, Wanted};
 use super::error::CliError;
 use super::explain_name;
 use super::input::load_policy_at;
-use crate::filter::{
-    Answer, CompiledPolicy, Explanation, Membership, Question, Set, rejection_kind,
-};
+use crate::filter::{Answer, CompiledPolicy, End, Explanation, Membership, Question};
 use crate::name::DnsName;
 use crate::packet::Protocol;
 use crate::packet::media::Payload;
 use crate::packet::reject::RejectionKind;
-use crate::policy::{MediaMatch, Policy};
+use crate::policy::Policy;
 use crate::verdict::{Action, DecidedBy, Reason};
 
 /// Explain what becomes of a packet: the verdict, the rule, the line of the policy, the prefix that matched; or what
@@ -49,10 +48,10 @@ pub(super) struct Options {
     #[arg(value_name = "POLICY")]
     policy: PathBuf,
     /// Source: an address, with a port where it matters
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = End::from_str, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
     from: Option<End>,
     /// Destination: an address, with a port where it matters
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = parse_end, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = End::from_str, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
     to: Option<End>,
     /// Transport protocol; both TCP and UDP where it is left out
     #[arg(long, value_name = "PROTOCOL")]
@@ -94,37 +93,6 @@ enum ProtocolName {
     Tcp,
     Udp,
     Icmp,
-}
-
-/// An address, and a port where one was given.
-#[derive(Debug, Clone, Copy)]
-struct End {
-    address: IpAddr,
-    port: Option<u16>,
-}
-
-fn parse_end(text: &str) -> Result<End, String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    if let Ok(address) = bare.parse() {
-        return Ok(End {
-            address,
-            port: None,
-        });
-    }
-    match text.parse::<SocketAddr>() {
-        Ok(end) => Ok(End {
-            address: end.ip(),
-            port: Some(end.port()),
-        }),
-        Err(_) => Err(
-            "write an address, 10.1.0.10 or 2001:db8::1, or one with a port, 10.1.0.10:5061 or \
-                       [2001:db8::1]:5061"
-                .to_owned(),
-        ),
-    }
 }
 
 fn parse_payload(text: &str) -> Result<Payload, String> {
@@ -348,11 +316,11 @@ fn answers_as_text(policy: &Policy, question: &Question, explanation: &Explanati
             1 => String::new(),
             _ => format!("{:<13}", answer.ports.to_string()),
         };
-        let mut because = because(policy, question, answer, &explanation.destination);
-        if let Some(kind) = answered_by(policy, question, answer) {
+        let mut because = explanation.because(policy, question, answer);
+        if let Some(kind) = question.answered_by(policy, answer) {
             _ = write!(because, "; answered by {}", kind.name());
         }
-        if !is_enforced(policy, question, answer) {
+        if !question.is_enforced(policy, answer) {
             let gap = policy.gateway.enforcement.gap().unwrap_or_default();
             _ = write!(because, "; NOT ENFORCED, the gateway forwards it: {gap}");
         }
@@ -378,90 +346,6 @@ fn sets_as_text(policy: &Policy, question: &Question, explanation: &Explanation<
         &explanation.destination,
     );
     text
-}
-
-/// False if a running gateway counts a packet as dropped, and forwards it.
-fn is_enforced(policy: &Policy, question: &Question, answer: &Answer<'_>) -> bool {
-    answer.verdict.action == Action::Forward || policy.gateway.enforcement.is_for(question.from)
-}
-
-/// The answer that the client gets from a running gateway.
-fn answered_by(policy: &Policy, question: &Question, answer: &Answer<'_>) -> Option<RejectionKind> {
-    let protocol = question
-        .protocol
-        .filter(|_| is_enforced(policy, question, answer))?;
-    rejection_kind(
-        policy.filter.reject,
-        answer.verdict,
-        protocol,
-        question.payload,
-    )
-}
-
-/// The sentence that gives the reason of an answer.
-fn because(
-    policy: &Policy,
-    question: &Question,
-    answer: &Answer<'_>,
-    destination: &[Membership<'_>],
-) -> String {
-    let origin = &policy.origin;
-    let place = answer.matched.map_or(String::new(), |it| {
-        format!("{} holds {} ({origin}:{})", it.set, it.prefix, it.line)
-    });
-    let recognized = match answer.verdict.media {
-        Some(it) => format!(", and it is media by {}", it.evidence),
-        None => String::new(),
-    };
-    let media = || match answer.rule.and_then(|rule| rule.line) {
-        Some(line) => format!("the port is one of media.ports ({origin}:{line}){recognized}"),
-        None => format!("the port is one of media.ports (1024-65535 by default){recognized}"),
-    };
-    let reason = answer.verdict.reason;
-    match reason.decided_by() {
-        DecidedBy::Source => {
-            let then = match answer.verdict.action {
-                Action::Forward => "; only clients are filtered",
-                Action::Drop => ", and filter.unknown_source is \"drop\"",
-            };
-            format!("{} is in none of vpn.client_subnets{then}", question.from)
-        }
-        DecidedBy::Public => format!("{place}; it should be reached outside the tunnel"),
-        DecidedBy::Server => format!("{place}; Table 1, row 2: all ports"),
-        DecidedBy::Corporate => format!("{place}, and {}; Table 1, row 1", media()),
-        DecidedBy::Client => {
-            let beyond = answer.beyond_clients.map_or(String::new(), |it| {
-                format!(
-                    "; {} has {} ({origin}:{}), which reaches beyond vpn.client_subnets: add \"clients\" to its `to` to lift media between clients",
-                    it.set, it.prefix, it.line
-                )
-            });
-            format!("{place}, and {}; media between clients{beyond}", media())
-        }
-        DecidedBy::Allow => format!("{place}; it lifts the rule that would drop it"),
-        DecidedBy::Nothing if reason == Reason::Gateway => {
-            format!("{} is the gateway's own address", question.to)
-        }
-        DecidedBy::Nothing if question.protocol.is_none() => {
-            "the rules cover TCP and UDP; ICMP passes".to_owned()
-        }
-        DecidedBy::Nothing => {
-            let internal = |it: &Membership<'_>| matches!(it.set, Set::Clients | Set::Corporate);
-            let mut ports = policy.media.ports.iter();
-            let asked = answer.ports;
-            let is_media_port = ports
-                .any(|it| it.value.first() <= asked.last() && asked.first() <= it.value.last());
-            match policy.media.recognition {
-                MediaMatch::Ports => "no rule applies".to_owned(),
-                asked if is_media_port && destination.iter().any(internal) => format!(
-                    "it is not recognized as media, and match = \"{}\" drops nothing else",
-                    asked.word()
-                ),
-                _ => "no rule applies".to_owned(),
-            }
-        }
-        DecidedBy::Header => reason.meaning().to_owned(),
-    }
 }
 
 fn list(text: &mut String, policy: &Policy, end: &str, address: IpAddr, found: &[Membership<'_>]) {
@@ -492,8 +376,8 @@ fn as_json(
             "ports": { "first": it.ports.first(), "last": it.ports.last() },
             "verdict": it.verdict.action.to_string(),
             "reason": it.verdict.reason.name(),
-            "enforced": is_enforced(policy, question, it),
-            "answered_by": answered_by(policy, question, it).map(RejectionKind::word),
+            "enforced": question.is_enforced(policy, it),
+            "answered_by": question.answered_by(policy, it).map(RejectionKind::word),
             "evidence": it.verdict.media.map(|it| it.evidence.word()),
             "rule": it.rule.map(|rule| json!({ "name": rule.name, "line": rule.line })),
             "matched": it.matched.as_ref().map(membership),

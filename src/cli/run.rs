@@ -27,7 +27,8 @@ use crate::verify::Finding;
 /// rules send them to a tun device, and those that the policy lets pass are written back and routed as before. The
 /// daemon and its configuration are not changed. SIGTERM and SIGINT (Ctrl-C) end it and remove all of it; SIGHUP, and
 /// any change of the policy file, reload the policy: one with mistakes is refused, and the old one stays in force.
-/// `gateway.on_failure` says what happens to traffic while offramp is down.
+/// `gateway.on_failure` says what happens to traffic while offramp is down; `gateway.page` serves a status page for
+/// browsers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -3,6 +3,8 @@
 //! Builds the packet in question, judges it with the compiled policy like any other, and then looks up the prefixes and
 //! the rule behind the verdict.
 
+mod words;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use crate::packet::media::Payload;
 use crate::packet::{Protocol, Received};
 use crate::policy::{Allow, EntryKey, PortRange, Sourced};
 use crate::verdict::{DecidedBy, Reason, Verdict};
+pub use words::End;
 
 /// A packet whose verdict is to be explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

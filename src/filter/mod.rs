@@ -40,7 +40,7 @@ pub mod strategy;
 pub use batch::Judge;
 pub use compiled::{CompileError, CompiledPolicy, Generation};
 pub use enforcement::is_enforced_for;
-pub use explain::{Answer, Explanation, Membership, Question, Set};
+pub use explain::{Answer, End, Explanation, Membership, Question, Set};
 pub use kernel::{KernelTables, TableRoom};
 pub use memory::Capacity;
 pub use reject::{rejectable, rejection_kind};

@@ -6,7 +6,7 @@
 //!                      └─┬──────────────────┬──────────────────┬────────────────────┬──────────────────┘
 //!                        ▼                  ▼                  ▼                    ▼
 //!  kernel ◀── divert: Divert         tun: device, queues,   resolver: DNS      report: one snapshot
-//!             netlink, nftables      workers, Published     for clients        ▶ socket, Prometheus
+//!             netlink, nftables      workers, Published     for clients        ▶ socket, Prometheus, page
 //!                        │                  │ dropped packets  │ queries            │
 //!                        │                  └───▶ record: logs and captures ◀───────┘
 //!                        ▼                                     ▼
@@ -19,7 +19,7 @@
 //! | [`divert`] | the ways of leading packets to the filter, of which `nftables` is one |
 //! | [`tun`] | the filter's device, and a worker thread for each of its queues; it is a tun or a tap |
 //! | [`resolver`] | the DNS server that VPN clients use |
-//! | [`report`] | status, as JSON on a socket and as series for Prometheus |
+//! | [`report`] | status, as JSON on a socket, as series for Prometheus and as a page for browsers |
 //! | [`record`] | logs of dropped packets and of queries, and captures; bounded files |
 //! | [`reject`] | answers to clients whose packets are dropped |
 //! | [`host`] | the host that the gateway runs on: files, feeds, rights, lock, service manager |

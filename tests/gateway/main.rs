@@ -35,6 +35,7 @@ mod metrics;
 mod names;
 mod ocserv;
 mod openvpn;
+mod page;
 mod programs;
 mod refusals;
 mod reject;

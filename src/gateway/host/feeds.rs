@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::feed::{Document, MAX_FEED_SIZE};
 use crate::files::regular;
@@ -21,6 +21,12 @@ pub fn path(policy: &Path, feed: &Feed) -> PathBuf {
 /// The file cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     regular::read(path, MAX_FEED_SIZE as u64 + 1)
+}
+
+/// Returns the time since `file` was written.
+pub fn age(file: &Path, now: SystemTime) -> Option<Duration> {
+    let modified = fs::metadata(file).and_then(|metadata| metadata.modified());
+    now.duration_since(modified.ok()?).ok()
 }
 
 /// Loads every feed of `policy`, which was read from `path`, and returns remarks on them. A missing file leaves its
@@ -71,11 +77,7 @@ fn load_one(
         }
     };
     remark_spellings(&name, line, &document, remarks);
-    let age = fs::metadata(&file)
-        .and_then(|metadata| metadata.modified())
-        .ok()
-        .and_then(|modified| now.duration_since(modified).ok());
-    if let Some(days) = age.map(|age| age.as_secs() / SECONDS_OF_A_DAY)
+    if let Some(days) = age(&file, now).map(|age| age.as_secs() / SECONDS_OF_A_DAY)
         && days > max_age_days
     {
         let message = format!("feed \"{name}\" is {days} days old; max_age_days is {max_age_days}");

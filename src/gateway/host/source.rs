@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::addresses::own_addresses;
 use super::feeds;
@@ -24,6 +24,24 @@ pub trait PolicySource: Send + Sync {
 
     /// The name of the source, for messages.
     fn name(&self) -> String;
+
+    /// Reads the policy again for a review of the one in force, with what there is to say of its feeds; `None` if it is refused.
+    ///
+    /// By default nothing is said of feeds.
+    fn read_for_review(&self) -> Option<Reviewed> {
+        None
+    }
+}
+
+/// A policy as its files have it, for a review.
+#[derive(Debug, Clone)]
+pub struct Reviewed {
+    /// The policy.
+    pub policy: Policy,
+    /// What there is to say of it and of its feeds.
+    pub diagnostics: Diagnostics,
+    /// The age of the file of each feed, where the system tells it.
+    pub feed_ages: Vec<Option<Duration>>,
 }
 
 /// The reason why a policy is rejected.
@@ -119,6 +137,18 @@ impl PolicySource for PolicyPath {
 
     fn name(&self) -> String {
         self.0.display().to_string()
+    }
+
+    fn read_for_review(&self) -> Option<Reviewed> {
+        let path = &self.0;
+        let (policy, diagnostics) = read(path).ok()?.ok()?;
+        let now = SystemTime::now();
+        let age = |feed| feeds::age(&feeds::path(path, feed), now);
+        Some(Reviewed {
+            feed_ages: policy.feeds.iter().map(age).collect(),
+            policy,
+            diagnostics,
+        })
     }
 }
 

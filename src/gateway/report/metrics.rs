@@ -10,9 +10,8 @@
 //! It runs on the control thread, a task for each connection, and sends requests to the control loop, which receives
 //! them by [`MetricsServer::asked`]. However many clients ask at once, the loop answers them together, with one read of
 //! the counters. Connections are few, each has one request and a few seconds. When there is no
-//! room for another one, one that has not sent its request yet is evicted first.
+//! room for another one, one that has not sent its request yet is evicted first (`connections`).
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -30,8 +29,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
+use super::connections;
 use super::series::{MEDIA_TYPE, Report, Series};
 
 /// The HTTP server; serves until it is dropped.
@@ -116,7 +116,11 @@ impl MetricsServer {
         });
         Self {
             questions,
-            accepting: tokio::spawn(accept(listener, Arc::clone(&shared))),
+            accepting: tokio::spawn({
+                let shared = Arc::clone(&shared);
+                let serve = move |stream, has_asked| serve(stream, Arc::clone(&shared), has_asked);
+                connections::accept(listener, "the metrics endpoint", MAX_CONNECTIONS, serve)
+            }),
             _shared: shared,
         }
     }
@@ -169,58 +173,6 @@ struct Shared {
     serving: Serving,
     asking: mpsc::Sender<Question>,
     series: Mutex<Series>,
-}
-
-/// One connection.
-#[derive(Debug)]
-struct Connection {
-    task: JoinHandle<()>,
-    /// Set once a request has arrived.
-    has_asked: Arc<AtomicBool>,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Accepts connections, [`MAX_CONNECTIONS`] at a time.
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = VecDeque::new();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                evict_idle(&mut connections).await;
-                let has_asked = Arc::default();
-                let task = tokio::spawn(serve(stream, Arc::clone(&shared), Arc::clone(&has_asked)));
-                connections.push_back(Connection { task, has_asked });
-            }
-            Err(error) => {
-                // No descriptor is free: one may be when connections have ended.
-                debug!(
-                    "cannot accept a connection to the metrics endpoint, and will try again: {error}"
-                );
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Evicts a connection when there are [`MAX_CONNECTIONS`]: the first that has not asked yet, or else the first.
-async fn evict_idle(connections: &mut VecDeque<Connection>) {
-    connections.retain(|connection| !connection.task.is_finished());
-    if connections.len() < MAX_CONNECTIONS {
-        return;
-    }
-    let idle = connections
-        .iter()
-        .position(|connection| !connection.has_asked.load(Ordering::Relaxed));
-    if let Some(mut connection) = connections.remove(idle.unwrap_or(0)) {
-        connection.task.abort();
-        // Its descriptor is free when it has ended, however it did.
-        _ = (&mut connection.task).await;
-    }
 }
 
 /// Answers one request, if it comes in time.
@@ -329,8 +281,6 @@ const MAX_CONNECTIONS: usize = 32;
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit for an answer of the control loop; the answer then has a second to reach the client.
 const PATIENCE_WITH_CONTROL: Duration = Duration::from_secs(4);
-/// The pause before another try for a free descriptor.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a request's head: the minimum that hyper accepts, and many times what scrapers send.
 const MAX_REQUEST: usize = 8_192;
 

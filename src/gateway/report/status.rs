@@ -1,9 +1,12 @@
 //! [`Status`]: the state of a running gateway.
 
+mod policy;
+
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
+pub use policy::{FeedStatus, LossStatus, LostServiceStatus, ReviewFindingStatus, ReviewStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::quality::Peer;
@@ -77,6 +80,12 @@ pub struct Status {
     /// Traces of clients that are running.
     #[serde(default)]
     pub traces: usize,
+    /// The services that the policy cuts off; `null` without `gateway.page`, and before the first packet of them.
+    #[serde(default)]
+    pub losses: Option<LossStatus>,
+    /// The review of the policy in force; `null` without `gateway.page`, and until it is done.
+    #[serde(default)]
+    pub review: Option<ReviewStatus>,
 }
 
 /// Answers to clients whose packets were dropped.
@@ -536,6 +545,9 @@ pub struct RuleStatus {
     pub kind: String,
     /// The operator's name for it.
     pub name: String,
+    /// Line of the policy file that names it; `null` for a rule that the policy in force has not, or has not written.
+    #[serde(default)]
+    pub line: Option<u32>,
     /// Packets.
     pub packets: u64,
     /// Bytes.
@@ -627,6 +639,7 @@ impl From<((RuleKind, String), Traffic)> for RuleStatus {
         Self {
             kind: kind.name().to_owned(),
             name,
+            line: None,
             packets,
             bytes,
         }

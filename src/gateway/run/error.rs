@@ -49,6 +49,16 @@ pub enum RunError {
         /// The system's error.
         source: io::Error,
     },
+    /// The status page cannot be served.
+    #[error(
+        "cannot serve the status page at {address}: {source}; name another address, or leave it out: [gateway] page = \"...\""
+    )]
+    Page {
+        /// The requested address.
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The DNS server cannot be started.
     #[error(transparent)]
     Dns(#[from] DnsError),

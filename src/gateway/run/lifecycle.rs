@@ -15,8 +15,9 @@ use self::traces::TraceTasks;
 use super::difference::{Tried, Waiting};
 use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
-use super::options::{control_path, cpus, metrics_address, workers_wanted};
+use super::options::{control_path, cpus, metrics_address, page_address, workers_wanted};
 use super::pools::Share;
+use super::review::Review;
 use super::trial::{Trial, beginning};
 use super::{First, Inputs, RunError};
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
@@ -25,11 +26,13 @@ use crate::gateway::host::addresses::OwnAddresses;
 use crate::gateway::host::last_good::LastGood;
 use crate::gateway::host::rights::{Needs, Rights};
 use crate::gateway::host::service::{Notice, ServiceManager};
+use crate::gateway::host::source::PolicySource;
 use crate::gateway::host::watch::FileWatch;
 use crate::gateway::record::drops::{DropOptions, Drops};
 use crate::gateway::reject::{LinkSocket, Rejector};
 use crate::gateway::report::control::{self, Asked, ControlSocket, Request};
 use crate::gateway::report::metrics::{MetricsServer, Serving};
+use crate::gateway::report::page::{PageListener, PageServer};
 use crate::gateway::report::status::{Reloads, Repairs, SelfTestStatus};
 use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
@@ -61,6 +64,10 @@ pub(super) struct Gateway<D: Divert> {
     control: ControlSocket,
     traces: TraceTasks,
     metrics: Option<MetricsServer>,
+    page: Option<PageServer>,
+    /// The review of the policy in force, if there is a page to show it.
+    review: Review,
+    source: Arc<dyn PolicySource>,
     pub(super) dns: Option<DnsServer>,
     pub(super) queries: QueryLog,
     signals: Signals,
@@ -140,6 +147,7 @@ impl<D: Divert> Gateway<D> {
         let manager = Arc::new(ServiceManager::of_environment());
         let control = listen(&first.policy().gateway)?;
         let metrics = serve_metrics(&first.policy().gateway).await?;
+        let page = listen_for_page(&first.policy().gateway).await?;
         // No log yet: it needs a thread, and threads start later.
         let dns = DnsServer::start(first.policy(), None)?;
 
@@ -192,6 +200,7 @@ impl<D: Divert> Gateway<D> {
         let rejector = rejector.map_err(system("start the thread that answers clients"))?;
         let published = Published::new(first, writer, count).with_rejector(rejector);
         let published = Arc::new(published);
+        let page = page.map(|page| page.serve(Arc::clone(&published)));
         let queues = device.into_queues();
         let feedback = D::feedback(&prepared);
         let workers = Workers::start(queues, &summary.device, &published, &schedule, &feedback);
@@ -221,6 +230,7 @@ impl<D: Divert> Gateway<D> {
             source.name()
         );
         let loader = Loader::new(Arc::clone(&source), Arc::clone(&manager), fingerprint);
+        let name = source.name();
         let gateway = Self {
             divert,
             netlink,
@@ -234,6 +244,9 @@ impl<D: Divert> Gateway<D> {
             control,
             traces: TraceTasks::new(),
             metrics,
+            page,
+            review: Review::default(),
+            source,
             dns,
             queries,
             signals,
@@ -253,7 +266,7 @@ impl<D: Divert> Gateway<D> {
                 ..Reloads::default()
             },
             repairs: Repairs::default(),
-            name: source.name(),
+            name,
             started: Instant::now(),
             last_good,
             trial,
@@ -311,6 +324,9 @@ impl<D: Divert> Gateway<D> {
         self.ask_for_policy(ReloadTrigger::FileChange);
         self.own.note();
         loop {
+            if self.page.is_some() {
+                self.review.begin(&self.source, self.published.current());
+            }
             tokio::select! {
                 _ = reconcile.tick() => self.reconcile().await,
                 _ = check.tick() => self.look().await,
@@ -326,6 +342,8 @@ impl<D: Divert> Gateway<D> {
                 () = Self::trial_due(self.trial.next()) => self.advance_trial(),
                 Some(tried) = self.tried.join_next() => self.conclude_try(tried).await,
                 questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
+                questions = PageServer::asked(&mut self.page) => self.answer_page(questions).await,
+                () = self.review.done() => {}
                 why = self.workers.ended() => return Err(RunError::Worker(why)),
                 why = DnsServer::ended(&mut self.dns) => return Err(RunError::DnsEnded(why)),
             }
@@ -571,6 +589,16 @@ async fn serve_metrics(gateway: &GatewayOptions) -> Result<Option<MetricsServer>
     served
         .map(Some)
         .map_err(|source| RunError::Metrics { address, source })
+}
+
+async fn listen_for_page(gateway: &GatewayOptions) -> Result<Option<PageListener>, RunError> {
+    let Some(address) = page_address(gateway) else {
+        return Ok(None);
+    };
+    let listening = PageListener::bind(address).await;
+    listening
+        .map(Some)
+        .map_err(|source| RunError::Page { address, source })
 }
 
 /// Memory that must be left at a start, in bytes.

@@ -1,14 +1,14 @@
 //! The live gateway, from its start to its end.
 //!
 //! ```text
-//!  start   lock ─▶ checks ─▶ control socket, metrics ─▶ device ─▶ rights ─▶ workers ─▶ diversion ─▶ ready
+//!  start   lock ─▶ checks ─▶ control socket, metrics, page ─▶ device ─▶ rights ─▶ workers ─▶ diversion ─▶ ready
 //!  reload  read, compile (on a thread of its own) ─▶ checks ─▶ diversion ─▶ publish   (a mistake ends it, and changes nothing)
 //!  stop    diversion ends ─▶ workers end with what was queued ─▶ routes, rules ─▶ device
 //! ```
 //!
 //! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `preflight` checks the host for
-//! conditions that would break it, `pools` whether the policy has the VPN's clients, `health` asks for them again while it runs, `trial` is enforcement for a
-//! limited time, `difference` tells what a reload changes, `live` compares a running host with its policy, and `resolver_alone` is the DNS
+//! conditions that would break it, `pools` whether the policy has the VPN's clients, `health` asks for them again while it runs, `review` asks whether
+//! the policy's outlets agree, `trial` is enforcement for a limited time, `difference` tells what a reload changes, `live` compares a running host with its policy, and `resolver_alone` is the DNS
 //! server without the rest.
 
 mod difference;
@@ -22,6 +22,7 @@ mod pools;
 pub mod preflight;
 mod reload;
 pub mod resolver_alone;
+mod review;
 mod trial;
 
 use std::sync::Arc;

@@ -10,6 +10,11 @@ pub(super) fn metrics_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
     gateway.metrics.as_ref().map(|address| address.value)
 }
 
+/// The address of the status page, if the policy has one.
+pub(super) fn page_address(gateway: &GatewayOptions) -> Option<SocketAddr> {
+    gateway.page.as_ref().map(|address| address.value)
+}
+
 /// The path of the control socket.
 pub(super) fn control_path(gateway: &GatewayOptions) -> &Path {
     Path::new(
@@ -51,6 +56,7 @@ pub(super) fn keys_for_restart(
             "gateway.metrics",
             metrics_address(new) != metrics_address(started),
         ),
+        ("gateway.page", page_address(new) != page_address(started)),
     ];
     let waiting = checks.iter().filter(|(_, changed)| *changed);
     waiting.map(|(key, _)| *key).collect()

@@ -147,6 +147,10 @@ codes! {
     NotEnforced = "not-enforced",
     /// A pilot of addresses that are no clients'.
     PilotOutsideClients = "pilot-outside-clients",
+    /// A status page that others than this host's users can reach.
+    PageExposed = "page-exposed",
+    /// Two listeners of the gateway at one address and port.
+    ListenerConflict = "listener-conflict",
     /// A public service at a private address.
     PublicIsPrivate = "public-is-private",
     /// A feed of Microsoft 365 from which everything is taken.

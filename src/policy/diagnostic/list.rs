@@ -13,7 +13,7 @@ use super::remark::Remark;
 pub const MAX_DIAGNOSTICS: usize = 10_000;
 
 /// Diagnostics of one policy file, in file order; errors before warnings at one place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diagnostics {
     pub(in crate::policy) origin: String,
     pub(in crate::policy) source: String,

@@ -1,5 +1,6 @@
 //! Checks that need the whole policy: what contradicts itself, and what it will do that nobody may have wanted.
 
+mod listeners;
 mod names;
 mod ports;
 mod wide;
@@ -18,6 +19,7 @@ use crate::policy::section::server::{self, Server};
 use crate::policy::section::{corporate, vpn};
 use crate::policy::syntax::{Key, Place, PolicyFile, SectionTable};
 use crate::policy::value::{PortRange, Sourced};
+use listeners::check_listeners;
 use names::check_names;
 use ports::check_media_ports;
 use wide::{check_feeds, check_server};
@@ -30,6 +32,7 @@ pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut
     check_ipv6(policy, file, out);
     check_corporate(policy, file, &scope, out);
     check_enforcement(policy, file, &scope, out);
+    check_listeners(policy, file, out);
     check_feeds(policy, file, out);
     for (position, server) in policy.servers.iter().enumerate() {
         let list = List::of_server(position, server);

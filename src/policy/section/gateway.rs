@@ -1,4 +1,4 @@
-//! `[gateway]`: the sidecar itself: diversion, workers, fail mode, metrics, drop log.
+//! `[gateway]`: the sidecar itself: diversion, workers, fail mode, metrics, status page, drop log.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use crate::policy::value::{
     STANDARD_OUTPUT, Sourced, Word, parse_device, parse_log, parse_path, parse_prefix, parse_socket,
 };
 
-/// `[gateway]`: diversion, workers, fail mode, metrics address, drop log.
+/// `[gateway]`: diversion, workers, fail mode, metrics and page addresses, drop log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewayOptions {
     /// `gateway.diversion`.
@@ -39,6 +39,8 @@ pub struct GatewayOptions {
     pub control: Option<Sourced<String>>,
     /// Address of the metrics endpoint; `None` switches it off.
     pub metrics: Option<Sourced<SocketAddr>>,
+    /// Address of the status page; `None` switches it off.
+    pub page: Option<Sourced<SocketAddr>>,
     /// Absolute path of the log of dropped packets, or [`GatewayOptions::STANDARD_OUTPUT`]; `None` switches it off.
     pub drop_log: Option<Sourced<String>>,
     /// Lines a second at most for each reason; `None` is [`GatewayOptions::DROP_LOG_RATE`].
@@ -290,10 +292,16 @@ const CONTROL: Key = Key::new("control", Kind::Text(Form::Path))
     .means("Socket that `offramp status` connects to")
     .since("0.1");
 
-const METRICS: Key = Key::new("metrics", Kind::Text(Form::Socket))
+pub(in crate::policy) const METRICS: Key = Key::new("metrics", Kind::Text(Form::Socket))
     .otherwise("off")
     .example("\"127.0.0.1:9464\"")
     .means("Listen address of the metrics endpoint: `/metrics` for Prometheus, `/healthz` and `/readyz`")
+    .since("0.1");
+
+pub(in crate::policy) const PAGE: Key = Key::new("page", Kind::Text(Form::Socket))
+    .otherwise("off")
+    .example("\"127.0.0.1:9465\"")
+    .means("Listen address of the status page, for browsers: read-only and without login, so leave it at a loopback address; it tells what `offramp status` tells, and explains packets")
     .since("0.1");
 
 const DROP_LOG: Key = Key::new("drop_log", Kind::Text(Form::Log))
@@ -326,6 +334,7 @@ pub(in crate::policy) const SECTION: SectionTable = SectionTable {
         PILOT,
         CONTROL,
         METRICS,
+        PAGE,
         DROP_LOG,
         DROP_LOG_RATE,
     ],
@@ -370,6 +379,7 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
         },
         control: section.string(&CONTROL, parse_path, out),
         metrics: section.string(&METRICS, parse_socket, out),
+        page: section.string(&PAGE, parse_socket, out),
         drop_log: section.string(&DROP_LOG, parse_log, out),
         drop_log_rate: section.integer(&DROP_LOG_RATE, out),
     }
@@ -427,6 +437,9 @@ impl GatewayOptions {
         }
         if let Some(address) = self.metrics {
             pair(out, &METRICS, address.value)?;
+        }
+        if let Some(address) = self.page {
+            pair(out, &PAGE, address.value)?;
         }
         if let Some(place) = &self.drop_log {
             pair(out, &DROP_LOG, &place.value)?;

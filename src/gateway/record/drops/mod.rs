@@ -3,10 +3,11 @@
 //! ```text
 //!  worker 0 ──▶ SampleWriter ─┐ filled ─────▶ thread "offramp-drops" ──▶ drop log   JSON, a line a sample
 //!  worker 1 ──▶ SampleWriter ─┤                      │              ├──▶ capture    pcapng, the reason as packet comment
-//!                             └ free ◀───────────────┘              └──▶ DropTable  destinations, services, clients
+//!                             │                      │              ├──▶ DropTable  destinations, services, clients
+//!                             └ free ◀───────────────┘              └──▶ losses     services that are cut off, for the page
 //! ```
 //!
-//! Log and capture are off by default; the table is always there, of 20 samples at most for each reason in 100 ms. A worker copies the beginning of a packet into a preallocated sample,
+//! All but the table are off by default, which has 20 samples at most for each reason in 100 ms. A worker copies the beginning of a packet into a preallocated sample,
 //! and goes on: it never blocks and allocates nothing. If no sample is free, or the log has used up its lines of the
 //! second, the packet is suppressed, and the next line of its reason reports how many were. Files are
 //! bounded in size. Records that cannot be written (on a full disk, say) are lost; the failure is reported once, later
@@ -17,6 +18,7 @@
 
 mod counts;
 mod line;
+mod losses;
 mod recorder;
 mod sample;
 mod table;
@@ -28,6 +30,8 @@ use std::time::SystemTime;
 use tracing::warn;
 
 use self::counts::Counts;
+use self::losses::LatestLosses;
+pub use self::losses::LossReport;
 pub use self::recorder::Recorder;
 pub(super) use self::sample::take_one;
 pub use self::sample::{Sample, SampleReader, SampleWriter, Suppressed, samples};
@@ -45,6 +49,8 @@ pub struct DropOptions {
     pub log: Option<LogOptions>,
     /// The capture.
     pub capture: Option<CaptureOptions>,
+    /// True if samples are examined for the services that are cut off.
+    pub examines: bool,
 }
 
 /// A log of samples.
@@ -79,6 +85,7 @@ impl DropOptions {
         Self {
             log,
             capture: capture.cloned(),
+            examines: gateway.page.is_some(),
         }
     }
 
@@ -96,11 +103,14 @@ impl DropOptions {
 #[derive(Debug)]
 pub struct Drops {
     capture: Option<CaptureOptions>,
+    /// True if there is a status page, which is there until the end.
+    examines: bool,
     options: DropOptions,
     /// Kept from the start of the gateway to its end, across recorders.
     counts: Arc<Counts>,
     /// Kept likewise.
     table: Arc<DropTable>,
+    losses: LatestLosses,
     recorder: Option<Recorder>,
 }
 
@@ -110,8 +120,10 @@ impl Drops {
         let mut drops = Self {
             options: DropOptions::default(),
             capture,
+            examines: gateway.page.is_some(),
             counts: Arc::default(),
             table: Arc::default(),
+            losses: LatestLosses::default(),
             recorder: None,
         };
         drops.begin(DropOptions::new(gateway, drops.capture.as_ref()));
@@ -120,7 +132,10 @@ impl Drops {
 
     /// Applies a new policy.
     pub async fn change(&mut self, gateway: &GatewayOptions) {
-        let wanted = DropOptions::new(gateway, self.capture.as_ref());
+        let wanted = DropOptions {
+            examines: self.examines,
+            ..DropOptions::new(gateway, self.capture.as_ref())
+        };
         if wanted != self.options {
             self.stop().await;
             self.begin(wanted);
@@ -136,7 +151,7 @@ impl Drops {
 
     fn begin(&mut self, options: DropOptions) {
         self.counts.forget_errors();
-        match Recorder::start(&options, &self.counts, &self.table) {
+        match Recorder::start(&options, &self.counts, &self.table, &self.losses) {
             Ok(recorder) => self.recorder = Some(recorder),
             Err(error) => {
                 warn!(
@@ -163,6 +178,11 @@ impl Drops {
     pub fn log_status(&self) -> Option<RecordStatus> {
         let log = self.options.log.as_ref()?;
         Some(self.counts.log.status(log.place.to_string()))
+    }
+
+    /// Returns the services that are cut off; `None` if nothing was examined.
+    pub fn losses(&self) -> Option<Arc<LossReport>> {
+        self.losses.get()
     }
 
     /// Returns the counters of the capture.

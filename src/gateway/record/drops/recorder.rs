@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::counts::Counts;
 use super::line;
+use super::losses::{LatestLosses, LossReporter};
 use super::sample::{Sample, SampleReader, SampleWriter};
 use super::table::{DropTable, Noted};
 use super::{CaptureOptions, DropOptions};
@@ -34,6 +35,7 @@ impl Recorder {
         options: &DropOptions,
         counts: &Arc<Counts>,
         table: &Arc<DropTable>,
+        latest: &LatestLosses,
     ) -> io::Result<Self> {
         let reader = Arc::new(SampleReader::new(options, Arc::clone(counts)));
         let mut writer = Writer {
@@ -45,6 +47,7 @@ impl Recorder {
                 .as_ref()
                 .map(|log| Log::new("the drop log", &log.place)),
             capture: options.capture.as_ref().map(Capture::new).transpose()?,
+            losses: options.examines.then(|| LossReporter::new(latest.clone())),
         };
         let thread = WriterThread::start("offramp-drops", move |stop| writer.run(stop))?;
         Ok(Self { reader, thread })
@@ -67,6 +70,7 @@ struct Writer {
     table: Arc<DropTable>,
     log: Option<Log>,
     capture: Option<Capture>,
+    losses: Option<LossReporter>,
 }
 
 impl Writer {
@@ -95,6 +99,9 @@ impl Writer {
                 self.reader.begin_second();
                 // Tries again after a failure, and creates anew a file that was moved away.
                 self.flush(0);
+                if let Some(losses) = &mut self.losses {
+                    losses.publish();
+                }
             }
         }
     }
@@ -113,6 +120,9 @@ impl Writer {
                 capture.take(&sample.packet);
             }
             for_table.extend(Noted::of(&sample));
+            if let Some(losses) = &mut self.losses {
+                losses.examine(&sample);
+            }
             self.reader.give_back(sample);
             self.flush(ENOUGH);
         }
@@ -247,7 +257,7 @@ mod tests {
                 place: LogSink::File(path.to_owned()),
                 rate,
             }),
-            capture: None,
+            ..DropOptions::default()
         }
     }
 
@@ -264,7 +274,9 @@ mod tests {
             ..log_to(&log, 10)
         };
         let counts = Arc::new(Counts::default());
-        let recorder = Recorder::start(&options, &counts, &Arc::default()).expect("a thread");
+        let recorder =
+            Recorder::start(&options, &counts, &Arc::default(), &LatestLosses::default())
+                .expect("a thread");
         let writer = recorder.writer(&compiled("", 1));
         drop_media(&writer, 50, &mut Suppressed::default());
         recorder.stop(Duration::from_secs(60)).await;

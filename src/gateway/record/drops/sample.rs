@@ -14,7 +14,7 @@ use super::{CaptureOptions, DropOptions};
 use crate::filter::CompiledPolicy;
 use crate::gateway::record::judged::{JudgedPacket, PolicyNames};
 use crate::packet::Received;
-use crate::verdict::{Action, Reason, Verdict};
+use crate::verdict::{Action, DecidedBy, Reason, Verdict};
 
 /// A dropped packet.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Sample {
     pub suppressed: Option<u64>,
     /// For the table: packets of the same reason that the same worker dropped since its last sample for the table.
     pub missed: Option<u64>,
+    /// True if it is for the report of services that are cut off.
+    pub is_examined: bool,
 }
 
 /// Packets that a worker dropped without a sample, by reason; it keeps them.
@@ -45,6 +47,8 @@ struct Pool {
     lines_left: [AtomicU32; Reason::ALL.len()],
     /// Samples that the table may have yet in this tick, by reason.
     table_left: [AtomicU32; Reason::ALL.len()],
+    /// Packets that may be examined yet in this second, by reason.
+    examined_left: [AtomicU32; Reason::ALL.len()],
     wants_all: bool,
     counts: Arc<Counts>,
 }
@@ -60,6 +64,7 @@ pub struct SampleReader {
     pool: Arc<Pool>,
     /// Lines a second.
     rate: u32,
+    examines: bool,
 }
 
 impl SampleReader {
@@ -80,6 +85,7 @@ impl SampleReader {
                 packet: JudgedPacket::with_room_for(snap_length),
                 suppressed: None,
                 missed: None,
+                is_examined: false,
             }));
         }
         let rate = options.log.as_ref().map_or(0, |log| log.rate);
@@ -88,12 +94,14 @@ impl SampleReader {
             filled: ArrayQueue::new(count),
             lines_left: [const { AtomicU32::new(0) }; Reason::ALL.len()],
             table_left: [const { AtomicU32::new(0) }; Reason::ALL.len()],
+            examined_left: [const { AtomicU32::new(0) }; Reason::ALL.len()],
             wants_all: options.capture.is_some(),
             counts,
         };
         let reader = Self {
             pool: Arc::new(pool),
             rate,
+            examines: options.examines,
         };
         reader.begin_second();
         reader.begin_tick();
@@ -108,10 +116,19 @@ impl SampleReader {
         }
     }
 
-    /// Lets the log have its lines of another second.
+    /// Lets the log have its lines of another second, and the report its packets.
     pub fn begin_second(&self) {
         for left in &self.pool.lines_left {
             left.store(self.rate, Ordering::Relaxed);
+        }
+        for reason in Reason::ALL {
+            let is_examined = self.examines
+                && matches!(
+                    reason.decided_by(),
+                    DecidedBy::Corporate | DecidedBy::Client
+                );
+            let count = if is_examined { EXAMINED } else { 0 };
+            self.pool.examined_left[reason as usize].store(count, Ordering::Relaxed);
         }
     }
 
@@ -176,7 +193,8 @@ impl SampleWriter {
         let reason = verdict.reason as usize;
         let is_line = take_one(&pool.lines_left[reason]);
         let is_for_table = take_one(&pool.table_left[reason]);
-        let sample = if is_line || is_for_table || pool.wants_all {
+        let is_examined = take_one(&pool.examined_left[reason]);
+        let sample = if is_line || is_for_table || is_examined || pool.wants_all {
             pool.free.pop()
         } else {
             None
@@ -189,6 +207,7 @@ impl SampleWriter {
         };
         let at = *now.get_or_insert_with(SystemTime::now);
         sample.packet.fill(packet, verdict, &self.by, at);
+        sample.is_examined = is_examined;
         let take = |is_wanted: bool, suppressed: &mut u64| {
             if is_wanted {
                 return Some(std::mem::take(suppressed));
@@ -238,6 +257,9 @@ const _: () = assert!(SAMPLES_A_TICK as usize * Reason::ALL.len() <= TABLE_ONLY_
 const MAX_BYTES: usize = 2 << 20;
 /// Samples at most: what comes between two looks of the recorder at 200,000 packets a second.
 const MAX_SAMPLES: usize = 4_096;
+/// Packets examined a second for each reason: a copy of 128 bytes each, which a worker does not notice, and enough that a
+/// service with few attempts is among them.
+const EXAMINED: u32 = 1_000;
 /// Samples at least, however long they are.
 const MIN_SAMPLES: usize = 64;
 
@@ -261,6 +283,7 @@ mod tests {
     fn reader(rate: Option<u32>, snap_length: Option<usize>) -> SampleReader {
         let place = LogSink::Output;
         samples(&DropOptions {
+            examines: false,
             log: rate.map(|rate| LogOptions { place, rate }),
             capture: snap_length.map(|snap_length| CaptureOptions {
                 file: "unused".into(),

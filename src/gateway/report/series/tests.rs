@@ -13,6 +13,7 @@ fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
     RuleStatus {
         kind: kind.to_owned(),
         name: name.to_owned(),
+        line: None,
         packets,
         bytes: 100 * packets,
     }
@@ -149,6 +150,8 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
             drop_table: None,
             traces: 0,
             drop_capture: Some(record(16, 17, Some("the disk is full"))),
+            losses: None,
+            review: None,
             dns: None,
         },
         ready: true,

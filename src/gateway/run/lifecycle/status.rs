@@ -1,17 +1,18 @@
 //! The state of a running gateway, as it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Gateway;
 use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::report::metrics::{Questions, Readiness};
+use crate::gateway::report::page::PageQuestions;
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, DnsStatus, EnforcementStatus, EvidenceStatus, FindingStatus,
-    FlowsStatus, LateStatus, MediaStatus, QualityStatus, RejectionStatus, RuleStatus, Status,
-    VerdictStatus,
+    FlowsStatus, LateStatus, LossStatus, MediaStatus, QualityStatus, RejectionStatus, RuleStatus,
+    Status, VerdictStatus,
 };
 use crate::packet::Traffic;
 use crate::verdict::{Action, Reason};
@@ -19,6 +20,29 @@ use crate::verdict::{Action, Reason};
 impl<D: Divert> Gateway<D> {
     /// Answers requests to the metrics endpoint.
     pub(super) async fn answer(&self, questions: Questions) {
+        let readiness = self.readiness();
+        let snapshot = if questions.want_numbers() {
+            Some(Report::Gateway(Arc::new(self.snapshot().await)))
+        } else {
+            None
+        };
+        questions.answer(&readiness, snapshot);
+    }
+
+    /// Answers requests of the status page.
+    pub(super) async fn answer_page(&self, questions: PageQuestions) {
+        questions.answer(self.snapshot().await);
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        let readiness = self.readiness();
+        Snapshot {
+            status: self.status().await,
+            ready: matches!(readiness, Readiness::Ready | Readiness::NotEnforced(_)),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
         let ready = self.diverting
             && !self.bypassed
             && self
@@ -27,20 +51,12 @@ impl<D: Divert> Gateway<D> {
                 .is_none_or(|it| it.failures.is_empty())
             && self.workers.all_live()
             && self.watchdog.all_live();
-        let readiness = match (self.health.errors(), self.published.enforcement().gap()) {
+        match (self.health.errors(), self.published.enforcement().gap()) {
             _ if !ready => Readiness::NotReady,
             (Some(errors), _) => Readiness::Hindered(errors),
             (None, Some(gap)) => Readiness::NotEnforced(format!("traffic is judged, but {gap}\n")),
             (None, None) => Readiness::Ready,
-        };
-        let ready = matches!(readiness, Readiness::Ready | Readiness::NotEnforced(_));
-        let snapshot = if questions.want_numbers() {
-            let status = self.status().await;
-            Some(Report::Gateway(Arc::new(Snapshot { status, ready })))
-        } else {
-            None
-        };
-        questions.answer(&readiness, snapshot);
+        }
     }
 
     /// Collects the state of the gateway, with every rule of all policies so far, idle ones included.
@@ -48,7 +64,6 @@ impl<D: Divert> Gateway<D> {
         let summary = self.divert.plan().summary();
         let present = self.netlink.interfaces().await.unwrap_or_default();
         let verdicts = self.verdicts();
-        let rules = self.published.rule_totals().into_iter();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -79,7 +94,7 @@ impl<D: Divert> Gateway<D> {
                 failed_writes: self.workers.failed_writes(),
             },
             verdicts: verdicts.into_iter().map(VerdictStatus::from).collect(),
-            rules: rules.map(RuleStatus::from).collect(),
+            rules: self.rules(),
             evicted_fragments: self.workers.evicted_fragments(),
             health: self
                 .health
@@ -94,11 +109,35 @@ impl<D: Divert> Gateway<D> {
             drop_capture: self.drops.capture_status(),
             drop_table: self.drops.table_status(false),
             traces: self.published.traces().count(),
+            losses: self.losses(),
+            review: self.review.status(self.published.generation()),
             dns: self
                 .dns
                 .as_ref()
                 .map(|dns| DnsStatus::new(dns, &self.queries)),
         }
+    }
+
+    /// The rules of the policies so far, with the lines of those that are in force.
+    fn rules(&self) -> Vec<RuleStatus> {
+        let totals = self.published.rule_totals().into_iter();
+        let mut rules: Vec<RuleStatus> = totals.map(RuleStatus::from).collect();
+        let enforced = self.published.current();
+        let in_force = enforced.policy().rules().iter();
+        let lines: HashMap<(&str, &str), u32> = in_force
+            .filter_map(|rule| Some(((rule.kind.name(), rule.name.as_str()), rule.line?)))
+            .collect();
+        for rule in &mut rules {
+            rule.line = lines.get(&(&*rule.kind, &*rule.name)).copied();
+        }
+        rules
+    }
+
+    /// The services that the policy in force cuts off; what an earlier one did is over.
+    fn losses(&self) -> Option<LossStatus> {
+        let report = self.drops.losses()?;
+        let is_current = report.generation == self.published.generation();
+        is_current.then(|| LossStatus::new(&report))
     }
 
     /// The traffic so far by its verdicts, those by which the kernel has forwarded it included.

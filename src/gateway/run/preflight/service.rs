@@ -100,12 +100,14 @@ fn check_unit(unit: &Unit, policy: &Policy, files: &[PathBuf], first_free: u16) 
         .metrics
         .iter()
         .map(|it| ("gateway.metrics", it.value));
+    let page = gateway.page.iter().map(|it| ("gateway.page", it.value));
     let listens = policy
         .dns
         .listen
         .iter()
         .map(|it| ("dns.listen", it.value))
-        .chain(metrics);
+        .chain(metrics)
+        .chain(page);
     let needs_bind = |address: SocketAddr| address.port() != 0 && address.port() < first_free;
     let mut low = listens.filter(|(_, address)| needs_bind(*address));
     if let Some((key, address)) = low.next()
@@ -249,6 +251,10 @@ mod tests {
             bind.contains("AmbientCapabilities=CAP_NET_BIND_SERVICE"),
             "{bind}"
         );
+        let [page] = &found(&tight, "[gateway]\npage = \"127.0.0.1:443\"\n")[..] else {
+            panic!("one finding");
+        };
+        assert!(page.contains("127.0.0.1:443 (gateway.page)"), "{page}");
         let [reject] = &found(&shipped(), "[filter]\nreject = \"tcp\"\n")[..] else {
             panic!("one finding");
         };
