@@ -42,7 +42,7 @@ pub(super) fn changes(before: &Policy, after: &Policy) -> Vec<NameChange> {
     names.sort_by_key(|name| name.to_string());
     names.dedup();
     let changes = names.into_iter().map(|name| NameChange {
-        name: name.clone(),
+        name: *name,
         before: treatment(&old, name),
         after: treatment(&new, name),
     });

@@ -204,7 +204,7 @@ impl<'t> Config<'t> {
         while let Some(name) = policy.filter(|_| steps < MAX_DEPTH) {
             let lines = self.policies.get(name).into_iter().flatten();
             // A later line replaces an earlier one.
-            let own = lines.filter(|line| line.words[0] == key).last();
+            let own = lines.filter(|line| line.words[0] == key).next_back();
             if own.is_some() {
                 return own.cloned();
             }
@@ -346,7 +346,7 @@ impl<'t> Config<'t> {
                 ["host", address] => networks.push(read_prefix(member.number, address)?),
                 ["range", first, last] => networks.extend(range(member, first, last)?),
                 _ => {
-                    let text = shorten(&member.words.join(" ")).to_string();
+                    let text = shorten(&member.words.join(" "));
                     return Err(
                         member.error(format!("`{text}` has no addresses that could be compared"))
                     );

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{advice, counted, duration, prose};
 use crate::gateway::record::RecordStatus;
-use crate::gateway::report::status::{DnsStatus, FindingStatus, Status};
+use crate::gateway::report::status::{DnsStatus, FindingStatus, Status, TrialState, TrialStatus};
 use crate::number;
 
 /// The content of its part.
@@ -54,6 +54,10 @@ pub(super) fn view(status: &Status) -> Markup {
                     }
                 }
             }
+            @if let Some(trial) = &status.enforcement.trial {
+                dt { "Trial" }
+                dd { (prose(&trial_words(trial))) }
+            }
             @for (what, lost) in losses(status) {
                 dt { (what) }
                 dd { span.doubt { (lost) } }
@@ -91,6 +95,26 @@ fn finding_view(finding: &FindingStatus) -> Markup {
         li {
             p { strong class=(class) { (finding.severity) ": " } (prose(&finding.what)) }
             (advice(&finding.remedy))
+        }
+    }
+}
+
+/// The state of enforcement for a limited time.
+fn trial_words(trial: &TrialStatus) -> String {
+    match (trial.state, trial.seconds_left) {
+        (TrialState::Running, Some(seconds)) => format!(
+            "enforced for {} more; `offramp keep` enforces it beyond",
+            duration(seconds)
+        ),
+        (TrialState::Running, None) => "enforced for a while".to_owned(),
+        (TrialState::Kept, _) if trial.file_enforces => "kept by `offramp keep`".to_owned(),
+        (TrialState::Kept, _) => {
+            "kept by `offramp keep`; the file says `enforce = false`, which counts at the next start"
+                .to_owned()
+        }
+        (TrialState::Over, _) => {
+            "over: `offramp keep` enforces the policy, `offramp enforce --for 10m` does so for a while"
+                .to_owned()
         }
     }
 }

@@ -5,7 +5,8 @@ use crate::gateway::report::status::{
     BucketStatus, DeviceStatus, DiversionStatus, DnsStatus, EnforcementStatus, FeedStatus,
     FindingStatus, HistogramStatus, InterfaceStatus, LossStatus, LostServiceStatus, MediaStatus,
     OutcomeStatus, QualityStatus, RejectionStatus, Reloads, Repairs, ReviewFindingStatus,
-    ReviewStatus, RuleStatus, SelfTestStatus, Status, StreamGroupStatus, VerdictStatus,
+    ReviewStatus, RuleStatus, SelfTestStatus, Status, StreamGroupStatus, TrialState, TrialStatus,
+    VerdictStatus,
 };
 
 /// The state of a gateway that works, and has something to say in every part.
@@ -328,6 +329,21 @@ fn nothing_to_tell_is_told_too() {
     ] {
         assert!(parts.html(id).contains(words), "{id}: {}", parts.html(id));
     }
+}
+
+#[test]
+fn a_trial_is_told_with_the_time_that_is_left() {
+    let parts = with(|it| {
+        it.status.enforcement.trial = Some(TrialStatus {
+            state: TrialState::Running,
+            seconds_left: Some(125),
+            file_enforces: false,
+        });
+    });
+    let html = parts.html("health");
+    assert!(html.contains("enforced for 2 min 5 s more"), "{html}");
+    // It changes all the time: nobody is to be interrupted by it.
+    assert!(!parts.html("standing").contains("2 min"));
 }
 
 #[test]
