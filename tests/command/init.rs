@@ -399,7 +399,6 @@ fn every_policy_is_taken_and_its_findings_are_of_what_was_not_said() {
                 (sip && !edge, "sip.contoso.com is not pinned"),
                 (edge && !server, "no [[server]] is blocked"),
                 (edge && server && !sip, "discovery names are not hidden"),
-                (says("--teams") && !edge, "\"Microsoft 365\" is not loaded"),
                 (offices_are_v4, "no corporate prefix is IPv6"),
                 (has_v6 && server && !offices_are_v4, "has no IPv6 address"),
             ];

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::address::PrefixSet;
 use crate::cli::input::Disk;
+use crate::gateway::divert::firewall::Firewalls;
 use crate::gateway::divert::names;
 use crate::gateway::host::daemons::{self, OCSERV_DEFAULT, Process};
 use crate::gateway::host::survey::{Interface, Survey};
@@ -21,6 +22,8 @@ pub(super) struct Facts {
     pub(super) survey: Survey,
     /// DNS servers that this host asks.
     pub(super) resolvers: Vec<Found<IpAddr>>,
+    /// Firewalls that have rules, as far as this process may read them.
+    pub(super) firewalls: Vec<&'static str>,
     /// True for a copied tree, in which nothing runs.
     pub(super) is_copy: bool,
     /// What could not be read or understood, each with what to do.
@@ -105,6 +108,7 @@ impl Facts {
             it.is_running = running.contains(&file) || it.has_interface(&facts.survey);
         }
         facts.read_resolvers(&tree);
+        facts.firewalls = Firewalls::read().names();
         facts
     }
 
@@ -254,6 +258,7 @@ impl Facts {
             "interfaces": interfaces.collect::<Vec<_>>(),
             "routes": routes.collect::<Vec<_>>(),
             "resolvers": all_json(&self.resolvers),
+            "firewalls": self.firewalls,
         })
     }
 }

@@ -150,7 +150,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         findings,
     } = check(Path::new(&named), &text)?;
     let written = write(options, &text)?;
-    let steps = steps::steps(&draft, &named);
+    let steps = steps::steps(&draft, &facts.firewalls, &named);
     if options.json {
         let said = |it: &Diagnostics| it.iter().map(|it| it.message().to_owned()).collect();
         let warnings: Vec<String> = said(&diagnostics);

@@ -16,7 +16,7 @@ pub(super) struct Step {
 pub(super) const INSTALLED: &str = "/etc/offramp/policy.toml";
 
 /// Returns the steps, in order.
-pub(super) fn steps(draft: &Draft, path: &str) -> Vec<Step> {
+pub(super) fn steps(draft: &Draft, firewalls: &[&str], path: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = |command: String, why: &str| {
         steps.push(Step {
@@ -77,9 +77,13 @@ pub(super) fn steps(draft: &Draft, path: &str) -> Vec<Step> {
             "names the DNS servers that offramp writes the policy's names for",
         );
     }
+    let rules = match firewalls {
+        [] => String::new(),
+        some => format!("rules of {}, ", some.join(" and ")),
+    };
     step(
         format!("offramp run {name} --dry-run"),
-        "says what on this host (firewall, forwarding, rights) would be in the way",
+        &format!("says what on this host ({rules}forwarding, rights) would be in the way"),
     );
     if path != INSTALLED {
         step(

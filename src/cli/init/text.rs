@@ -70,8 +70,17 @@ fn services(draft: &Draft, out: &mut String) {
     );
     entries(out, "public", &draft.publics, PUBLIC_EXAMPLE);
     if draft.teams {
+        if !draft.publics.iter().any(|it| it.name == TEAMS) {
+            _ = writeln!(
+                out,
+                "\n# Teams' media relays: id 11 of Microsoft's list, as of June 2026. They count until the feed below is there, and with it.\n\
+                 [[public]]\nname = {}\naddresses = {}",
+                quoted(TEAMS),
+                list(&TEAMS_RELAYS)
+            );
+        }
         out.push_str(
-            "\n# Teams' media relays, as Microsoft publishes them; `offramp feed fetch` gets the file and keeps it current.\n\
+            "\n# The same, as Microsoft publishes it: `offramp feed fetch` gets the file and keeps it current.\n\
              [[feed]]\nname = \"Microsoft 365\"\nformat = \"microsoft-365\"\n",
         );
         _ = writeln!(out, "file = {}", quoted(FEED_FILE));
@@ -80,6 +89,12 @@ fn services(draft: &Draft, out: &mut String) {
         );
     }
 }
+
+/// Name of Teams' relays in the policy.
+const TEAMS: &str = "Teams media";
+
+/// Teams' relays: Microsoft 365 endpoints, id 11, category Optimize.
+const TEAMS_RELAYS: [&str; 2] = ["52.112.0.0/14", "52.122.0.0/15"];
 
 /// File of the feed, beside the policy.
 const FEED_FILE: &str = "m365-worldwide.json";

@@ -56,6 +56,19 @@ pub(super) enum Tool {
     IptablesLegacy,
 }
 
+impl Tool {
+    /// Returns its name in output.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Nft => "nftables",
+            Self::Firewalld => "firewalld",
+            Self::Ufw => "ufw",
+            Self::Iptables => "iptables",
+            Self::IptablesLegacy => "iptables-legacy",
+        }
+    }
+}
+
 /// A hook of the kernel at which a chain is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hook {

@@ -68,6 +68,16 @@ impl Firewalls {
         }
     }
 
+    /// Returns the names of the firewalls that have rules, of those that could be read.
+    pub fn names(&self) -> Vec<&'static str> {
+        let chains = self.rulesets().flat_map(|it| &it.chains);
+        let with_rules = chains.filter(|it| !it.rules.is_empty());
+        let mut names: Vec<&str> = with_rules.map(|it| it.tool.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The rulesets that could be read.
     fn rulesets(&self) -> impl Iterator<Item = &Ruleset> {
         self.nft.iter().chain(&self.legacy)
