@@ -202,9 +202,9 @@ impl<'t> Config<'t> {
         let mut policy = Some(policy);
         let mut steps = 0;
         while let Some(name) = policy.filter(|_| steps < MAX_DEPTH) {
-            let lines = self.policies.get(name).into_iter().flatten();
+            let mut lines = self.policies.get(name).into_iter().flatten();
             // A later line replaces an earlier one.
-            let own = lines.filter(|line| line.words[0] == key).next_back();
+            let own = lines.rfind(|line| line.words[0] == key);
             if own.is_some() {
                 return own.cloned();
             }
