@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use crate::support::project;
+use crate::support::{offramp, project};
 
 /// What a Markdown file has that others refer to, and what it refers to.
 #[derive(Default)]
@@ -17,6 +17,8 @@ struct Document {
     anchors: BTreeSet<String>,
     /// Words set as code.
     code: Vec<String>,
+    /// Lines of blocks of code.
+    lines: Vec<String>,
 }
 
 impl Document {
@@ -25,6 +27,7 @@ impl Document {
         let mut document = Self::default();
         let mut heading: Option<String> = None;
         let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut is_block = false;
         for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
             match event {
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
@@ -45,6 +48,11 @@ impl Document {
                         heading.push_str(&word);
                     }
                     document.code.push(word.into_string());
+                }
+                Event::Start(Tag::CodeBlock(_)) => is_block = true,
+                Event::End(TagEnd::CodeBlock) => is_block = false,
+                Event::Text(text) if is_block => {
+                    document.lines.extend(text.lines().map(str::to_owned));
                 }
                 Event::Text(word) => {
                     if let Some(heading) = &mut heading {
@@ -190,4 +198,53 @@ fn the_readme_is_short() {
         lines <= 250,
         "README.md has {lines} lines; reference belongs to docs/"
     );
+}
+
+/// Returns the help of a command; `None` if there is no such command.
+fn help(command: &[&str]) -> Option<String> {
+    let ended = offramp(&[command, &["--help"]].concat());
+    (ended.code == Some(0)).then_some(ended.stdout)
+}
+
+#[test]
+fn commands_and_flags_that_pages_name_exist() {
+    let mut helps: BTreeMap<Vec<String>, String> = BTreeMap::new();
+    let mut named = BTreeSet::new();
+    for (path, document) in documents() {
+        // What was and is no more is the changelog's to tell.
+        if path.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        for line in document.code.iter().chain(&document.lines) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let ["offramp", first, rest @ ..] = &words[..] else {
+                continue;
+            };
+            let is_word = |word: &str| {
+                word.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+            };
+            if !is_word(first) || first.starts_with('-') {
+                continue;
+            }
+            let mut command = vec![*first];
+            command.extend(rest.first().filter(|_| *first == "feed"));
+            let key: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
+            let help = helps.entry(key).or_insert_with(|| {
+                help(&command).unwrap_or_else(|| panic!("{}: there is no `{line}`", path.display()))
+            });
+            named.insert(command.join(" "));
+            for flag in rest.iter().filter(|word| word.starts_with("--")) {
+                let end =
+                    flag[2..].find(|letter: char| !(letter.is_ascii_lowercase() || letter == '-'));
+                let flag = &flag[..end.map_or(flag.len(), |end| end + 2)];
+                assert!(
+                    help.contains(flag),
+                    "{}: `{line}` has no {flag}",
+                    path.display()
+                );
+            }
+        }
+    }
+    assert!(named.len() >= 20, "only {named:?} are named");
 }
