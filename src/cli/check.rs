@@ -3,10 +3,10 @@
 mod annotations;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::annotations::Annotation;
 use super::error::{CliError, say};
@@ -29,9 +29,9 @@ Examples:
   offramp check config/contoso.toml
   offramp check --deny-warnings --format github site.toml")]
 pub(super) struct Options {
-    /// The policy file
-    #[arg(value_name = "POLICY")]
-    policy: PathBuf,
+    /// The policy file, or several; `-` is standard input
+    #[arg(value_name = "POLICY", required = true)]
+    policies: Vec<PathBuf>,
     /// Print the result as JSON, short for --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -56,21 +56,52 @@ enum Format {
 }
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
-    let path = &options.policy;
     let format = if options.json {
         Format::Json
     } else {
         options.format
     };
+    let mut worst = 0;
+    let mut printed = Vec::new();
+    for path in &options.policies {
+        let (code, output) = check(path, format, options.deny_warnings)?;
+        // A refused one weighs more than one with warnings.
+        worst = match (worst, code) {
+            (2, _) | (_, 2) => 2,
+            (worst, code) => worst.max(code),
+        };
+        printed.extend(output);
+    }
+    match (format, &mut printed[..]) {
+        (Format::Text | Format::Github, _) => {}
+        (Format::Json | Format::Sarif, [one]) => super::print_json(one)?,
+        (Format::Json, _) => super::print_json(&json!(printed))?,
+        (Format::Sarif, [first, rest @ ..]) => {
+            let runs = rest.iter().map(|log| log["runs"][0].clone());
+            let runs: Vec<_> = [first["runs"][0].clone()].into_iter().chain(runs).collect();
+            first["runs"] = json!(runs);
+            super::print_json(first)?;
+        }
+        (Format::Sarif, []) => {}
+    }
+    Ok(ExitCode::from(worst))
+}
+
+/// Checks one policy; returns its exit code, and what is to be printed for programs. What is for people is printed.
+fn check(
+    path: &Path,
+    format: Format,
+    denies_warnings: bool,
+) -> Result<(u8, Option<Value>), CliError> {
     let (policy, mut warnings) = match read_policy(path)? {
         Ok(taken) => taken,
         Err(errors) if format != Format::Text => {
-            print_as(format, &errors, None, &[])?;
-            return Ok(ExitCode::from(2));
+            return Ok((2, print_as(format, &errors, None, &[])?));
         }
         Err(errors) => {
             print_diagnostics(&errors);
-            return Err(refused(path, &errors));
+            refused(path, &errors).report();
+            return Ok((2, None));
         }
     };
     for remark in remarks_on_routes(&RoutePlan::new(&policy)) {
@@ -84,12 +115,11 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     let broken = broken_expectations(&compiled);
     let code = match (broken.is_empty(), warnings.count(Severity::Warning)) {
         (false, _) => 2,
-        (true, 1..) if options.deny_warnings => 3,
+        (true, 1..) if denies_warnings => 3,
         (true, _) => 0,
     };
     if format != Format::Text {
-        print_as(format, &warnings, Some(&compiled), &broken)?;
-        return Ok(ExitCode::from(code));
+        return Ok((code, print_as(format, &warnings, Some(&compiled), &broken)?));
     }
     print_diagnostics(&warnings);
     if let [_, ..] = broken[..] {
@@ -102,28 +132,30 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             1 => "1 test that does not hold".to_owned(),
             count => format!("{count} tests that do not hold"),
         };
-        return Err(CliError::Refused(format!(
-            "{} is refused for {count}",
-            path.display()
-        )));
+        let why = format!("{} is refused for {count}", path.display());
+        CliError::Refused(why).report();
+        return Ok((code, None));
     }
     super::print(&summary(&compiled, &warnings))?;
-    Ok(ExitCode::from(code))
+    Ok((code, None))
 }
 
-/// Prints the result for programs.
+/// The result for programs; annotations, which are lines, are printed.
 fn print_as(
     format: Format,
     diagnostics: &Diagnostics,
     compiled: Option<&CompiledPolicy>,
     broken: &[BrokenExpectation<'_>],
-) -> Result<(), CliError> {
+) -> Result<Option<Value>, CliError> {
     let (origin, found) = (diagnostics.origin(), Annotation::all(diagnostics, broken));
-    match format {
-        Format::Text | Format::Json => print_json(diagnostics, compiled, broken),
-        Format::Sarif => super::print_json(&annotations::sarif(origin, &found)),
-        Format::Github => super::print(&annotations::github(origin, &found)),
-    }
+    Ok(match format {
+        Format::Text | Format::Json => Some(as_json(diagnostics, compiled, broken)),
+        Format::Sarif => Some(annotations::sarif(origin, &found)),
+        Format::Github => {
+            super::print(&annotations::github(origin, &found))?;
+            None
+        }
+    })
 }
 
 /// Describes a failed test: the expected and the actual outcome.
@@ -226,11 +258,11 @@ fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-fn print_json(
+fn as_json(
     diagnostics: &Diagnostics,
     compiled: Option<&CompiledPolicy>,
     broken: &[BrokenExpectation<'_>],
-) -> Result<(), CliError> {
+) -> Value {
     let tests = broken.iter().map(|it| {
         let verdict = match &it.outcome {
             ActualOutcome::Verdict(verdict) => Some(verdict),
@@ -246,14 +278,14 @@ fn print_json(
             "reason": verdict.map(|verdict| verdict.reason.name()),
         })
     });
-    super::print_json(&json!({
+    json!({
         "policy": diagnostics.origin(),
         "in_order": compiled.is_some() && broken.is_empty(),
         "diagnostics": diagnostics.iter().map(diagnostic_json).collect::<Vec<_>>(),
         "accepted": diagnostics.accepted().iter().map(accepted_json).collect::<Vec<_>>(),
         "broken_tests": tests.collect::<Vec<_>>(),
         "table_bytes": compiled.map(CompiledPolicy::memory_bytes),
-    }))
+    })
 }
 
 fn accepted_json(accepted: &AcceptedWarning) -> serde_json::Value {

@@ -48,13 +48,13 @@ pub(super) struct Options {
     #[arg(value_name = "POLICY")]
     policy: PathBuf,
     /// Source: an address, with a port where it matters
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = End::from_str, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
+    #[arg(long, aliases = ["src", "source"], value_name = "ADDRESS[:PORT]", value_parser = End::from_str, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
     from: Option<End>,
     /// Destination: an address, with a port where it matters
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = End::from_str, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
+    #[arg(long, aliases = ["dst", "destination"], value_name = "ADDRESS[:PORT]", value_parser = End::from_str, required_unless_present_any = ["name", "last_drop", "drop_log_line"])]
     to: Option<End>,
     /// Transport protocol; both TCP and UDP where it is left out
-    #[arg(long, value_name = "PROTOCOL")]
+    #[arg(short, long, alias = "proto", value_name = "PROTOCOL")]
     protocol: Option<ProtocolName>,
     /// Its payload, for a policy that asks for evidence of media
     #[arg(long, value_name = "PAYLOAD", value_parser = parse_payload, conflicts_with = "name")]

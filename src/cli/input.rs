@@ -75,12 +75,27 @@ pub(super) fn read_policy_alone(path: &Path) -> Result<Policy, CliError> {
 
 /// The policy at `path` without its feeds, with its warnings, or its errors.
 fn parse_policy(path: &Path) -> Result<source::Read, CliError> {
+    if is_standard_input(path) {
+        let mut text = Vec::new();
+        let read = io::stdin().lock().take(policy::MAX_FILE_SIZE as u64 + 1);
+        let read = { read }.read_to_end(&mut text);
+        read.map_err(|error| unreadable(path, &error))?;
+        return Ok(policy::parse("standard input", &text));
+    }
     source::read_alone(path).map_err(|error| unreadable(path, &error))
+}
+
+/// Returns `true` for `-`; the feeds of such a policy are looked for in the folder of the process.
+fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// The policy at `path`, its feeds loaded, with its warnings, or its errors.
 pub(super) fn read_policy(path: &Path) -> Result<source::Read, CliError> {
-    source::read(path).map_err(|error| unreadable(path, &error))
+    Ok(match parse_policy(path)? {
+        Ok((policy, diagnostics)) => load_feeds(path, policy, diagnostics),
+        Err(errors) => Err(errors),
+    })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> CliError {
@@ -152,7 +167,7 @@ pub(super) fn print_diagnostics(diagnostics: &Diagnostics) {
 }
 
 /// Says on standard error how many warnings there are: `offramp check` draws them.
-fn print_count(diagnostics: &Diagnostics) {
+pub(super) fn print_count(diagnostics: &Diagnostics) {
     let count = match diagnostics.count(policy::Severity::Warning) {
         0 => return,
         1 => "1 warning".to_owned(),

@@ -13,6 +13,7 @@ mod error;
 mod explain;
 mod explain_name;
 mod feed;
+mod guess;
 mod init;
 mod input;
 mod journal;
@@ -34,6 +35,7 @@ mod top;
 mod trace;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -121,10 +123,22 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let parsed = Arguments::try_parse_from(&given).or_else(|error| {
+        let reordered = guess::reordered(&given);
+        let parsed = reordered.and_then(|it| Arguments::try_parse_from(it).ok());
+        parsed.ok_or(error)
+    });
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         // Help and version are no errors; clap knows which stream each belongs to.
         Err(error) => {
+            if let Some(meant) = guess::suggestion(&error) {
+                let word = given.get(1).map(|it| it.to_string_lossy());
+                let word = crate::message::shorten(&word.unwrap_or_default());
+                let why = format!("there is no command `{word}`; you may mean: {meant}");
+                return CliError::Usage(why).report();
+            }
             let printed = error.print();
             return match printed {
                 _ if error.use_stderr() => ExitCode::from(2),

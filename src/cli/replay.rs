@@ -1,7 +1,7 @@
 //! `offramp replay`: every packet of a capture, judged.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Read as _, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,6 +61,13 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
+    if looks_like_capture(&options.policy) {
+        return Err(CliError::Usage(format!(
+            "{capture} is a capture, and the policy comes first: offramp replay {policy} {capture}",
+            capture = options.policy.display(),
+            policy = options.capture.display(),
+        )));
+    }
     let policy = load_policy(&options.policy)?;
     refuse_overwriting(options)?;
     let progress = ProgressBar::hidden();
@@ -129,6 +136,19 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             options.capture.display()
         ))),
     }
+}
+
+/// Returns `true` if a file begins as captures do: pcap of either byte order and clock, pcapng, or one that is compressed.
+fn looks_like_capture(path: &Path) -> bool {
+    let mut first = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
+    let is_pcap = |bytes: [u8; 4]| matches!(u32::from_be_bytes(bytes), 0xa1b2_c3d4 | 0xa1b2_3c4d);
+    let reversed = [first[3], first[2], first[1], first[0]];
+    read.is_ok()
+        && (is_pcap(first)
+            || is_pcap(reversed)
+            || first == [0x0a, 0x0d, 0x0d, 0x0a]
+            || first.starts_with(&[0x1f, 0x8b]))
 }
 
 /// Prints what an audit found out.

@@ -1,7 +1,7 @@
 //! `offramp run`: the live gateway.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,10 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         super::print("nothing that offramp has added to the kernel is left\n")?;
         return Ok(ExitCode::SUCCESS);
     };
+    if path == Path::new("-") {
+        let why = "a gateway reads its policy again whenever it changes, so it takes a file, and not standard input";
+        return Err(CliError::Usage(why.to_owned()));
+    }
     let source = Arc::new(PolicyPath(path.to_owned()));
     // Drawn warnings are for people: a log has `offramp check` for them.
     let policy = if io::stderr().is_terminal() || options.dry_run {

@@ -1,5 +1,7 @@
 //! The command line itself: help, completions, the manual page, and rejected arguments.
 
+use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -219,4 +221,129 @@ fn an_error_that_cannot_be_printed_keeps_its_exit_code() {
         let status = wait(&mut child, TIME_LIMIT).expect("it ends");
         assert_eq!(status.code(), Some(code), "{arguments:?}");
     }
+}
+
+#[test]
+fn words_of_other_programs_are_answered_with_the_command_that_is_meant() {
+    for (word, meant) in [
+        ("validate", "offramp check POLICY"),
+        ("stop", "systemctl stop offramp"),
+        ("setup", "offramp init"),
+        ("logs", "offramp trace CLIENT"),
+        ("version", "offramp --version"),
+    ] {
+        let refused = offramp(&[word, "x"]).error(2);
+        assert!(
+            refused.contains(&format!("there is no command `{word}`")),
+            "{refused}"
+        );
+        assert!(refused.contains(meant), "{refused}");
+    }
+    let near = offramp(&["chekc"]).failure(2);
+    assert!(near.contains("'check'"), "{near}");
+}
+
+#[test]
+fn arguments_are_taken_in_any_order_that_can_be_told() {
+    let straight = offramp(&["render", "openvpn", "config/minimal.toml"]).success();
+    let turned = offramp(&["render", "config/minimal.toml", "openvpn"]).success();
+    assert_eq!(straight, turned);
+    let flags_first = ["render", "--json", "config/minimal.toml", "openvpn"];
+    assert_eq!(offramp(&flags_first).json()["target"], "openvpn");
+    let no_target = offramp(&["render", "config/minimal.toml", "openvpm"]).failure(2);
+    assert!(no_target.contains("invalid value"), "{no_target}");
+    let short = [
+        "explain",
+        "--dst",
+        "10.20.0.7:50020",
+        "--src",
+        "172.16.1.10",
+        "-p",
+        "udp",
+        "config/contoso.toml",
+    ];
+    assert!(offramp(&short).success().contains("drop media"));
+    let capture = "tests/captures/contoso-morning.pcapng";
+    let refused = offramp(&["replay", capture, "config/contoso.toml"]).error(2);
+    let wanted = format!("offramp replay config/contoso.toml {capture}");
+    assert!(refused.contains(&wanted), "{refused}");
+}
+
+/// Runs the program with a policy on its standard input.
+fn with_input(arguments: &[&str], policy: &str) -> (Option<i32>, String, String) {
+    let mut child = program(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let text = fs::read(project(policy)).expect("a policy");
+    let mut input = child.stdin.take().expect("a pipe");
+    // One that does not read it has refused it.
+    _ = input.write_all(&text);
+    drop(input);
+    let ended = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (ended.status.code(), text(ended.stdout), text(ended.stderr))
+}
+
+#[test]
+fn a_policy_may_come_by_standard_input_where_it_is_read_once() {
+    let (code, told, _) = with_input(&["check", "-"], "config/minimal.toml");
+    assert_eq!(code, Some(0));
+    assert!(told.starts_with("standard input is in order"), "{told}");
+    let explain = [
+        "explain",
+        "-",
+        "--from",
+        "172.16.1.10",
+        "--to",
+        "10.1.0.10:5061",
+    ];
+    let (code, told, _) = with_input(&explain, "config/contoso.toml");
+    assert_eq!(code, Some(0));
+    assert!(told.contains("(standard input:31)"), "{told}");
+    let (code, _, refused) = with_input(&["run", "-"], "config/contoso.toml");
+    assert_eq!(code, Some(2));
+    assert!(
+        refused.contains("it takes a file, and not standard input"),
+        "{refused}"
+    );
+    let (code, _, refused) = with_input(&["check", "-"], "tests/captures/contoso-morning.pcapng");
+    assert_eq!(code, Some(2));
+    assert!(
+        refused.contains("the file is damaged or not text"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn several_policies_are_checked_and_the_worst_one_decides() {
+    let folder = Folder::new("line-several");
+    let bad = folder.write("bad.toml", "[vpn]\nclient_subnets = [\"172.16.1.0/8\"]\n");
+    let good = "config/minimal.toml";
+    let warned = "config/contoso.toml";
+    let both = offramp(&["check", good, warned]);
+    assert!(
+        both.stdout.contains("minimal.toml is in order")
+            && both.stdout.contains("contoso.toml is in order")
+    );
+    assert_eq!(both.code, Some(0));
+    assert_eq!(
+        offramp(&["check", "--deny-warnings", good, warned]).code,
+        Some(3)
+    );
+    let worst = offramp(&["check", "--deny-warnings", &bad, warned]);
+    assert_eq!(worst.code, Some(2));
+    assert!(
+        worst.stdout.contains("contoso.toml is in order"),
+        "the others are checked all the same"
+    );
+    let json = offramp(&["check", "--json", good, &bad]).json();
+    assert_eq!(
+        (&json[0]["in_order"], &json[1]["in_order"]),
+        (&true.into(), &false.into())
+    );
+    let sarif = offramp(&["check", "--format", "sarif", &bad, warned]).json();
+    assert_eq!(sarif["runs"].as_array().map(Vec::len), Some(2));
 }

@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 use super::error::{CliError, warn};
 use super::input::{
-    Planned, load_plan, print_diagnostics, read_policy, read_policy_alone, refused,
+    Planned, load_plan, print_count, print_diagnostics, read_policy, read_policy_alone, refused,
 };
 use crate::address::PrefixSet;
 use crate::files::atomic;
 use crate::plan::{EndpointRules, RoutePlan};
-use crate::policy::Policy;
+use crate::policy::{Policy, accept};
 use crate::render::{self, Form, Kind, Measures, Rendered, Source, Target};
 
 /// Write what a VPN server pushes, what a DNS server tells VPN clients, or what a firewall lets pass
@@ -196,7 +196,11 @@ fn load(target: &'static Target, path: &Path, options: &Options) -> Result<Loade
                 let rules = EndpointRules::of(&policy);
                 rules.remarks.iter().for_each(|it| diagnostics.remark(it));
             }
-            print_diagnostics(&diagnostics);
+            accept(&policy, &mut diagnostics);
+            match target.kind() {
+                Kind::ClientRules => print_diagnostics(&diagnostics),
+                _ => print_count(&diagnostics),
+            }
             Ok(without_plan(policy, choices))
         }
     }
