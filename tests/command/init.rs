@@ -115,7 +115,8 @@ fn an_openvpn_server_becomes_a_policy_that_says_where_each_value_was_found() {
         "--against /etc/openvpn/server/office.conf",
         "--dry-run",
         "systemctl enable --now offramp",
-        "enforce = true",
+        "offramp enforce --for 10m",
+        "offramp keep",
     ] {
         assert!(said.contains(step), "{step}: {said}");
     }

@@ -98,8 +98,12 @@ pub(super) fn steps(draft: &Draft, firewalls: &[&str], path: &str) -> Vec<Step> 
     step("systemctl enable --now offramp".to_owned(), starts);
     if !draft.enforce {
         step(
-            "systemctl reload offramp".to_owned(),
-            "after `enforce = true` in [gateway], first with `pilot` for a few clients",
+            "offramp enforce --for 10m".to_owned(),
+            "enforces it for ten minutes, and then no longer; `offramp top` shows what that drops",
+        );
+        step(
+            "offramp keep".to_owned(),
+            "within these minutes, if all is well; then take `enforce = false` out of the file, which alone counts after a restart",
         );
     }
     steps

@@ -154,14 +154,15 @@ fn gateway(draft: &Draft, out: &mut String) {
         return;
     }
     out.push_str(
-        "\n# To begin with, packets are judged and counted, and none is dropped. Then try it with the clients of `pilot` and\n\
-         # `enforce = true`, and take `pilot` out when their calls are well; both are taken by a reload.\n\
+        "\n# To begin with, packets are judged and counted, and none is dropped. `offramp enforce --for 10m` tries it, for the clients\n\
+         # of `pilot` alone if there are any; take `enforce` and `pilot` out of the file when calls are well.\n\
          [gateway]\nenforce = false\n",
     );
     let pool = draft.clients.first().map(|it| pilot(it.value));
     if let Some(pool) = pool {
         _ = writeln!(out, "# pilot = {}", list(&[pool.to_string()]));
     }
+    out.push_str("# page = \"127.0.0.1:9465\"  # a status page for browsers on this host\n");
 }
 
 /// Returns the begin of a pool.
