@@ -30,7 +30,7 @@ use crate::gateway::host::source::PolicySource;
 use crate::gateway::host::watch::FileWatch;
 use crate::gateway::record::drops::{DropOptions, Drops};
 use crate::gateway::reject::{LinkSocket, Rejector};
-use crate::gateway::report::control::{self, Asked, ControlSocket, Request};
+use crate::gateway::report::control::ControlSocket;
 use crate::gateway::report::metrics::{MetricsServer, Serving};
 use crate::gateway::report::page::{PageListener, PageServer};
 use crate::gateway::report::status::{Reloads, Repairs, SelfTestStatus};
@@ -46,6 +46,7 @@ use crate::policy::{Enforcement, FailMode, GatewayOptions};
 use crate::verdict::{Reason, Verdict};
 use crate::verify::probe::self_test;
 
+mod requests;
 mod status;
 mod traces;
 
@@ -434,47 +435,6 @@ impl<D: Divert> Gateway<D> {
             }
         }
         self.self_test = Some(SelfTestStatus { failures });
-    }
-
-    /// Has everything pass unjudged, or has traffic judged again.
-    async fn bypass(&mut self, on: bool) {
-        match self.divert.bypass(on).await {
-            Ok(()) if self.bypassed == on => {}
-            Ok(()) if on => {
-                warn!("bypass is on: everything passes unjudged, until `offramp bypass off`")
-            }
-            Ok(()) => info!("bypass is off: traffic is judged again"),
-            Err(error) => {
-                error!("cannot switch the bypass: {error}");
-                return;
-            }
-        }
-        self.bypassed = on;
-    }
-
-    /// Does what a client of the control socket asks for, and tells it the status.
-    async fn obey(&mut self, Asked { request, stream }: Asked) {
-        match request {
-            Request::Status | Request::Addresses => {}
-            Request::Trace(wanted) => return self.trace(stream, wanted),
-            Request::Bypass(on) => self.bypass(on).await,
-            Request::SelfTest if !self.bypassed => self.test_itself().await,
-            Request::SelfTest => {}
-            Request::Enforce(duration) => self.begin_trial(duration),
-            Request::Keep => self.keep_trial(),
-            Request::EndTrial => self.end_trial(),
-            Request::Reload => {
-                self.waiting.add(stream, self.loader.is_loading());
-                return self.ask_for_policy(ReloadTrigger::Signal);
-            }
-            Request::TryReload => return self.try_reload(self.loader.source(), stream),
-        }
-        let mut status = self.status().await;
-        status.rules.retain(|rule| rule.packets > 0);
-        if request == Request::Addresses {
-            status.drop_table = self.drops.table_status(true);
-        }
-        tokio::spawn(control::tell(stream, status));
     }
 
     /// Counts traffic that the kernel has forwarded by verdicts of the policy in force.
