@@ -14,6 +14,8 @@ mod bind;
 mod dnsmasq;
 mod files;
 mod names;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod reference;
 mod reply;
 mod routes;
 mod rpz;

@@ -449,3 +449,21 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn the_configurations_of_no_sense_are_of_every_kind() {
+    let kinds: std::collections::HashSet<_> =
+        reference::kinds().map(|it| it.expect("a kind")).collect();
+    assert_eq!(kinds.len(), reference::kinds().count());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 3_000, ..Default::default() })]
+
+    #[test]
+    fn whatever_is_in_the_files_reading_them_ends_without_a_panic(
+        data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400),
+    ) {
+        reference::fuzz_against(&data);
+    }
+}
