@@ -218,6 +218,18 @@ fn start_limited(site: &PlainSite, mebibytes: u64) -> Daemon {
     )
 }
 
+/// Returns the memory, in MiB, with which the system can load the program: with less, it says nothing.
+fn least_memory() -> u64 {
+    let loads = |mebibytes: &u64| {
+        let most = format!("--as={}", mebibytes << 20);
+        let mut program = Command::new("prlimit");
+        let ended = run(program.args([&most, "--core=0", BINARY, "--version"]));
+        ended.code == Some(0)
+    };
+    let mut sizes = (16..1_024).step_by(4);
+    sizes.find(loads).expect("it loads with 1 GiB")
+}
+
 #[test]
 fn a_start_without_memory_says_so_or_works_and_traffic_passes() {
     in_sandbox(&["prlimit"], || {
@@ -226,8 +238,8 @@ fn a_start_without_memory_says_so_or_works_and_traffic_passes() {
         let before = site.kernel();
         site.folder
             .write("policy.toml", plain::policy(&site.folder, ""));
-        // With less, the system cannot even load the program.
-        for mebibytes in [20, 24, 32, 48, 1_024] {
+        let least = least_memory();
+        for mebibytes in [least, least + 4, least + 12, least + 28, 1_024] {
             let gateway = start_limited(&site, mebibytes);
             let pid = gateway.pid();
             let has_ended = || {

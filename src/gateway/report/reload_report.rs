@@ -41,4 +41,13 @@ impl ReloadReport {
             difference,
         }
     }
+
+    /// Returns a report of a policy that is not refused, and not compared either, for the reason `why`.
+    pub fn without_difference(policy: &str, generation: u64, why: &str) -> Self {
+        Self {
+            refused: None,
+            text: format!("the difference is not known: {why}\n"),
+            ..Self::new(policy, generation, Err(String::new()))
+        }
+    }
 }

@@ -22,8 +22,9 @@ use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::host::source::PolicySource;
 use crate::gateway::report::control;
 use crate::gateway::report::reload_report::ReloadReport;
+use crate::gateway::tun::publish::Enforced;
 use crate::plan::Effects;
-use crate::policy::{Policy, Severity};
+use crate::policy::{Enforcement, Severity};
 
 /// A reload that was tried, and whoever asked for it.
 pub(super) struct Tried {
@@ -34,7 +35,30 @@ pub(super) struct Tried {
 /// A policy that a reload would put into force.
 struct Candidate {
     policy: CompiledPolicy,
-    effects: Effects,
+    effects: Result<Effects, String>,
+}
+
+/// A policy that was in force, and the enforcement that its file asked for.
+pub(super) struct Before {
+    pub(super) enforced: Arc<Enforced>,
+    pub(super) file: Enforcement,
+}
+
+impl Before {
+    /// Compares it with `after`, whose file asks for `file`.
+    ///
+    /// # Errors
+    /// The reason why they are not compared: a gateway's memory is for its traffic.
+    fn compare(&self, after: &CompiledPolicy, file: &Enforcement) -> Result<Effects, String> {
+        let before = self.enforced.policy();
+        let sizes = [before, after].map(|it| Effects::prefixes_of(it.policy()));
+        if sizes.iter().any(|size| *size > MAX_COMPARED) {
+            return Err(format!(
+                "policies of more than {MAX_COMPARED} prefixes are not compared"
+            ));
+        }
+        Ok(Effects::of_compiled(before, after).with_enforcement(&self.file, file))
+    }
 }
 
 /// Clients of the control socket that wait for reloads.
@@ -64,17 +88,13 @@ impl Waiting {
 impl<D: Divert> Gateway<D> {
     /// Tries a reload for a client of the control socket, without effect.
     pub(super) fn try_reload(&mut self, source: Arc<dyn PolicySource>, stream: UnixStream) {
-        let current = self.published.current();
-        let file = self.file.clone();
+        let before = self.in_force();
         let next = self.next_generation();
         self.tried.spawn_blocking(move || {
             let outcome = source.load(next).map_err(|error| error.to_string());
-            let outcome = outcome.and_then(|policy| {
-                let mut before = current.policy().policy().clone();
-                before.gateway.enforcement = file;
-                let effects = Effects::between(&before, policy.policy());
-                let effects = effects.map_err(|error| error.to_string())?;
-                Ok(Candidate { policy, effects })
+            let outcome = outcome.map(|policy| {
+                let effects = before.compare(&policy, &policy.policy().gateway.enforcement);
+                Candidate { policy, effects }
             });
             Tried { stream, outcome }
         });
@@ -94,11 +114,13 @@ impl<D: Divert> Gateway<D> {
                 let wanted = D::Plan::of(&policy);
                 let findings =
                     preflight::check_change::<D>(policy.policy(), &wanted, &self.netlink).await;
-                let outcome = match refusal(&wanted.summary(), &findings) {
-                    None => Ok(&effects),
-                    Some(why) => Err(why),
+                let mut report = match (refusal(&wanted.summary(), &findings), effects) {
+                    (Some(why), _) => ReloadReport::new(&self.name, generation, Err(why)),
+                    (None, Ok(effects)) => ReloadReport::new(&self.name, generation, Ok(&effects)),
+                    (None, Err(why)) => {
+                        ReloadReport::without_difference(&self.name, generation, &why)
+                    }
                 };
-                let mut report = ReloadReport::new(&self.name, generation, outcome);
                 let warnings = findings
                     .iter()
                     .filter(|it| it.severity == Severity::Warning);
@@ -123,17 +145,14 @@ impl<D: Divert> Gateway<D> {
     }
 
     /// Logs what the policy that is in force has changed from `before`, and tells the clients who wait for it.
-    pub(super) fn tell_difference(&mut self, before: Policy, at_next_start: Vec<&'static str>) {
+    pub(super) fn tell_difference(&mut self, before: Before, at_next_start: Vec<&'static str>) {
         let current = self.published.current();
         let (file, name) = (self.file.clone(), self.name.clone());
         let streams = self.waiting.take();
         let generation = current.policy().generation().0;
         tokio::spawn(async move {
-            let compared = tokio::task::spawn_blocking(move || {
-                let mut after = current.policy().policy().clone();
-                after.gateway.enforcement = file;
-                Effects::between(&before, &after).map_err(|error| error.to_string())
-            });
+            let compared =
+                tokio::task::spawn_blocking(move || before.compare(current.policy(), &file));
             let compared = compared.await.map_err(|panic| panic.to_string());
             let report = match compared.and_then(|it| it) {
                 Ok(effects) => {
@@ -145,11 +164,7 @@ impl<D: Divert> Gateway<D> {
                         generation,
                         "the difference to the policy before is not known: {why}"
                     );
-                    ReloadReport {
-                        refused: None,
-                        text: format!("the difference is not known: {why}\n"),
-                        ..ReloadReport::new(&name, generation, Err(why))
-                    }
+                    ReloadReport::without_difference(&name, generation, &why)
                 }
             };
             let report = ReloadReport {
@@ -180,6 +195,8 @@ fn log(generation: u64, effects: &Effects) {
     }
 }
 
+/// Maximum number of prefixes of policies that are compared: some seconds and some 10 MB.
+const MAX_COMPARED: usize = 20_000;
 /// Maximum number of lines in the log for one reload.
 const MAX_LINES: usize = 20;
 /// Maximum number of prefixes in one of them.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
+use super::difference::Before;
 use super::lifecycle::Gateway;
 use super::loader::{Loaded, ReloadTrigger};
 use super::options::keys_for_restart;
@@ -13,7 +14,7 @@ use super::{preflight, report};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::divert::{Divert, DivertPlan, DivertSummary};
 use crate::gateway::resolver::{self, DnsServer};
-use crate::policy::{Policy, Reject, Severity};
+use crate::policy::{Reject, Severity};
 use crate::verify::Finding;
 
 impl<D: Divert> Gateway<D> {
@@ -53,11 +54,12 @@ impl<D: Divert> Gateway<D> {
         self.loader.go_on(next);
     }
 
-    /// The policy in force, as its file says.
-    fn in_force(&self) -> Policy {
-        let mut policy = self.published.current().policy().policy().clone();
-        policy.gateway.enforcement = self.file.clone();
-        policy
+    /// The policy in force, and the enforcement that its file asks for.
+    pub(super) fn in_force(&self) -> Before {
+        Before {
+            enforced: self.published.current(),
+            file: self.file.clone(),
+        }
     }
 
     /// Logs and counts the outcome of a reload; `before` was in force until then, and the keys that are taken wait for the next
@@ -65,7 +67,7 @@ impl<D: Divert> Gateway<D> {
     async fn conclude(
         &mut self,
         taken: Result<Vec<&'static str>, String>,
-        before: Policy,
+        before: Before,
         files: &[PathBuf],
     ) {
         let generation = self.published.generation().0;

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::RoutePlan;
 use crate::address::PrefixSet;
-use crate::filter::CompileError;
-use crate::policy::Policy;
+use crate::filter::{CompileError, CompiledPolicy, Generation};
+use crate::policy::{Enforcement, Policy};
 
 pub use keys::KeyChange;
 pub use names::NameChange;
@@ -45,14 +45,58 @@ impl Effects {
     /// # Errors
     /// [`CompileError`] if either policy is too large for the filter.
     pub fn between(before: &Policy, after: &Policy) -> Result<Self, CompileError> {
+        let compiled = |policy: &Policy| CompiledPolicy::new(policy.clone(), Generation(1));
+        Ok(Self::of_compiled(&compiled(before)?, &compiled(after)?))
+    }
+
+    /// Computes the same of policies that are compiled already.
+    pub fn of_compiled(before: &CompiledPolicy, after: &CompiledPolicy) -> Self {
+        let verdicts = verdicts::changes(before, after);
+        let (before, after) = (before.policy(), after.policy());
         let (old, new) = (RoutePlan::new(before).tunnel, RoutePlan::new(after).tunnel);
-        Ok(Self {
+        Self {
             keys: keys::changes(before, after),
             enters: new.subtract(&old),
             leaves: old.subtract(&new),
-            verdicts: verdicts::changes(before, after)?,
+            verdicts,
             names: names::changes(before, after),
-        })
+        }
+    }
+
+    /// Returns the number of prefixes that a policy is compared by, about: time and memory grow with it.
+    pub fn prefixes_of(policy: &Policy) -> usize {
+        let servers = policy.servers.iter().map(|it| it.addresses.len());
+        let allows = policy.allows.iter().map(|it| it.to.len());
+        let publics = policy.publics.iter().map(|it| it.addresses.len());
+        let feeds = policy
+            .feeds
+            .iter()
+            .map(|it| it.prefixes.iter().flatten().count());
+        let internal = policy.vpn.client_subnets.len() + policy.corporate.subnets.len();
+        internal
+            + servers
+                .chain(allows)
+                .chain(publics)
+                .chain(feeds)
+                .sum::<usize>()
+    }
+
+    /// The same, with `gateway.enforce` as the files say it: one who tries a policy out changes it without its file.
+    #[must_use]
+    pub fn with_enforcement(mut self, before: &Enforcement, after: &Enforcement) -> Self {
+        let (table, key) = ("[gateway]", "enforce");
+        self.keys
+            .retain(|it| (it.table.as_str(), it.key.as_deref()) != (table, Some(key)));
+        let [was, is] = [before, after].map(|it| it.off.is_none());
+        if was != is {
+            self.keys.push(KeyChange {
+                table: table.to_owned(),
+                key: Some(key.to_owned()),
+                before: Some(was.to_string()),
+                after: Some(is.to_string()),
+            });
+        }
+        self
     }
 
     /// Returns `true` if the two do the same, and their files say the same.

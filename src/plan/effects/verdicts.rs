@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::address::PrefixSet;
-use crate::filter::{CompileError, CompiledPolicy, Generation, Question, Set};
+use crate::filter::{CompiledPolicy, Question, Set};
 use crate::packet::Protocol;
 use crate::packet::media::Payload;
 use crate::policy::{Feed, Policy, PortRange};
@@ -44,12 +44,13 @@ impl fmt::Display for VerdictChange {
 }
 
 /// Returns the changed verdicts, in the order of the first address of each.
-pub(super) fn changes(before: &Policy, after: &Policy) -> Result<Vec<VerdictChange>, CompileError> {
-    let starts = starts([before, after]);
-    let ports = port_starts([before, after]);
-    let mut known = [before, after].map(prefixes).concat();
+pub(super) fn changes(before: &CompiledPolicy, after: &CompiledPolicy) -> Vec<VerdictChange> {
+    let policies = [before.policy(), after.policy()];
+    let starts = starts(policies);
+    let ports = port_starts(policies);
+    let mut known = policies.map(prefixes).concat();
     known.sort_by_key(IpNet::prefix_len);
-    let (before, after) = (Judged::new(before.clone())?, Judged::new(after.clone())?);
+    let (before, after) = (Judged::new(before), Judged::new(after));
     let mut answers: (Memo, Memo) = Default::default();
     let mut found: Vec<(Change, Vec<(IpAddr, IpAddr)>)> = Vec::new();
     for (at, first) in starts.iter().enumerate() {
@@ -76,7 +77,7 @@ pub(super) fn changes(before: &Policy, after: &Policy) -> Result<Vec<VerdictChan
             after: change.after,
         }
     });
-    Ok(changes.collect())
+    changes.collect()
 }
 
 /// Names a set by the prefixes of the policies, the widest first, and by what of them is not in it, where that is shorter.
@@ -218,16 +219,17 @@ impl Change {
 }
 
 /// A compiled policy, and a client of each family as the source of test packets.
-struct Judged {
-    policy: CompiledPolicy,
+struct Judged<'p> {
+    policy: &'p CompiledPolicy,
     clients: PrefixSet,
 }
 
-impl Judged {
-    fn new(policy: Policy) -> Result<Self, CompileError> {
-        let clients = policy.vpn.client_addresses();
-        let policy = CompiledPolicy::new(policy, Generation(1))?;
-        Ok(Self { policy, clients })
+impl<'p> Judged<'p> {
+    fn new(policy: &'p CompiledPolicy) -> Self {
+        Self {
+            policy,
+            clients: policy.policy().vpn.client_addresses(),
+        }
     }
 
     /// Returns the verdicts on packets to `address`; `None` if no client has its family.
