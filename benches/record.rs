@@ -47,7 +47,7 @@ fn record(criterion: &mut Criterion) {
         for records in ["nothing", "samples", "samples, another client traced"] {
             let policy = contoso();
             let reader = samples(&DropOptions::default());
-            let writer = (records != "nothing").then(|| reader.writer(&policy));
+            let writer = (records != "nothing").then(|| reader.writer());
             let published = Arc::new(Published::new(policy, writer, 1));
             let other = "172.16.1.99".parse().expect("an address");
             let is_traced = records.contains("traced");

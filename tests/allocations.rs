@@ -241,7 +241,7 @@ fn live_with_records(
         }),
         examines: true,
     });
-    let writer = reader.writer(&policy);
+    let writer = reader.writer();
     let published = Published::new(policy, Some(writer), 1);
     let live = Live::new(Arc::new(published), 0, Arc::default(), Arc::default());
     (live, reader)

@@ -316,14 +316,8 @@ fn answers_as_text(policy: &Policy, question: &Question, explanation: &Explanati
             1 => String::new(),
             _ => format!("{:<13}", answer.ports.to_string()),
         };
-        let mut because = explanation.because(policy, question, answer);
-        if let Some(kind) = question.answered_by(policy, answer) {
-            _ = write!(because, "; answered by {}", kind.name());
-        }
-        if !question.is_enforced(policy, answer) {
-            let gap = policy.gateway.enforcement.gap().unwrap_or_default();
-            _ = write!(because, "; NOT ENFORCED, the gateway forwards it: {gap}");
-        }
+        let enforcement = &policy.gateway.enforcement;
+        let because = explanation.because_at(enforcement, policy, question, answer);
         _ = writeln!(text, "{ports}{style}{verdict}{style:#}: {because}");
     }
     text
@@ -370,14 +364,15 @@ fn as_json(
     question: &Question,
     explanation: &Explanation<'_>,
 ) -> serde_json::Value {
+    let enforcement = &policy.gateway.enforcement;
     let membership = |it: &Membership<'_>| json!({ "set": it.set.to_string(), "prefix": it.prefix.to_string(), "line": it.line });
     let answer = |it: &Answer<'_>| {
         json!({
             "ports": { "first": it.ports.first(), "last": it.ports.last() },
             "verdict": it.verdict.action.to_string(),
             "reason": it.verdict.reason.name(),
-            "enforced": question.is_enforced(policy, it),
-            "answered_by": question.answered_by(policy, it).map(RejectionKind::word),
+            "enforced": question.is_enforced(enforcement, it),
+            "answered_by": question.answered_by(policy, enforcement, it).map(RejectionKind::word),
             "evidence": it.verdict.media.map(|it| it.evidence.word()),
             "rule": it.rule.map(|rule| json!({ "name": rule.name, "line": rule.line })),
             "matched": it.matched.as_ref().map(membership),

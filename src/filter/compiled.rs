@@ -12,7 +12,7 @@ use super::ports::{Compiled, FunctionNumber, PortCompiler, PortFunction, PortFun
 use crate::address::{ClassNumber, FewRanges, Ipv4Trie, Ipv6Trie};
 use crate::packet::media::{Profile, Segment};
 use crate::packet::{Addresses, Fragment, PacketView, Protocol, Received, Transport};
-use crate::policy::{Enforcement, LeakedPublic, Policy, UnknownSource};
+use crate::policy::{LeakedPublic, Policy, UnknownSource};
 use crate::verdict::{Reason, Verdict};
 
 /// A policy that judges packets; immutable, and shared between threads.
@@ -20,7 +20,7 @@ use crate::verdict::{Reason, Verdict};
 /// A few comparisons show if the source is a client, a lookup finds the class of the destination, and a table gives the
 /// verdict for the class, the protocol and the range of the port: the cost does not grow with the number of rules. A
 /// policy with many client pools or port ranges needs a second lookup and more steps to find the range.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct CompiledPolicy {
     policy: Policy,
     generation: Generation,
@@ -179,13 +179,6 @@ impl CompiledPolicy {
             unknown_source,
             recognition,
         })
-    }
-
-    /// Replaces the part of the policy that says for whom it takes effect. No verdict depends on it.
-    #[must_use]
-    pub fn with_enforcement(mut self, enforcement: Enforcement) -> Self {
-        self.policy.gateway.enforcement = enforcement;
-        self
     }
 
     /// The policy it was compiled from.

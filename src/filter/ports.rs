@@ -44,7 +44,7 @@ enum Decision {
 const _: () = assert!(size_of::<Decision>() == size_of::<Verdict>());
 
 /// From each port to the number of the range it lies in, for all functions.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct SharedMap(Box<[u8; PORTS]>);
 
 /// From a port to the number of the range it lies in, for functions with the same ranges.
@@ -61,7 +61,7 @@ type Row = [u16; 256];
 const PORTS: usize = 1 << 16;
 
 /// The port functions of a policy.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct PortFunctions {
     shared: Option<SharedMap>,
     maps: Vec<PortMap>,

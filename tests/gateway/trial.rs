@@ -136,7 +136,8 @@ fn changed(site: &PlainSite) -> String {
     policy(&site.folder, "metrics = \"127.0.0.1:9464\"")
         + "[media]\nmatch = \"ice\"\n\
            [[server]]\nname = \"pool\"\naddresses = [\"10.1.0.10\"]\n\
-           [[public]]\nname = \"Access Edge\"\naddresses = [\"192.0.2.7\"]\nhosts = [\"sip.contoso.com\"]\n"
+           [[public]]\nname = \"Access Edge\"\naddresses = [\"192.0.2.7\"]\nhosts = [\"sip.contoso.com\"]\n\
+           [dns]\nlisten = [\"127.0.0.1:5353\"]\nupstreams = [\"10.0.0.53\"]\n"
 }
 
 #[test]
@@ -172,6 +173,7 @@ fn a_reload_tells_what_it_would_change_and_what_it_has_changed() {
             "verdict: 0-1023 forward default, 1024-65535 drop media becomes drop servers\n  10.1.0.10/32",
             "name sip.contoso.com: forwarded becomes pinned to 192.0.2.7",
             "gateway.metrics takes effect at the next start of offramp",
+            "dns.listen takes effect at the next start of offramp",
         ];
         // Whichever came first, the file watch or the request: one of the two tells it.
         let log = || std::fs::read_to_string(site.folder.path("gateway.log")).expect("a log");

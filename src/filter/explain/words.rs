@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::{Answer, Explanation, Membership, Question, Set};
 use crate::filter::rejection_kind;
 use crate::packet::reject::RejectionKind;
-use crate::policy::{MediaMatch, Policy};
+use crate::policy::{Enforcement, MediaMatch, Policy};
 use crate::verdict::{Action, DecidedBy, Reason};
 
 /// An end of a packet: an address, and a port where one was given.
@@ -47,19 +47,44 @@ impl FromStr for End {
 }
 
 impl Question {
-    /// False if a running gateway counts a packet as dropped, and forwards it.
-    pub fn is_enforced(&self, policy: &Policy, answer: &Answer<'_>) -> bool {
-        answer.verdict.action == Action::Forward || policy.gateway.enforcement.is_for(self.from)
+    /// False if a gateway that enforces so counts a packet as dropped, and forwards it.
+    pub fn is_enforced(&self, enforcement: &Enforcement, answer: &Answer<'_>) -> bool {
+        answer.verdict.action == Action::Forward || enforcement.is_for(self.from)
     }
 
-    /// The answer that the client gets from a running gateway.
-    pub fn answered_by(&self, policy: &Policy, answer: &Answer<'_>) -> Option<RejectionKind> {
-        let protocol = self.protocol.filter(|_| self.is_enforced(policy, answer))?;
+    /// The answer that the client gets from a gateway that enforces `policy` so.
+    pub fn answered_by(
+        &self,
+        policy: &Policy,
+        enforcement: &Enforcement,
+        answer: &Answer<'_>,
+    ) -> Option<RejectionKind> {
+        let is_enforced = self.is_enforced(enforcement, answer);
+        let protocol = self.protocol.filter(|_| is_enforced)?;
         rejection_kind(policy.filter.reject, answer.verdict, protocol, self.payload)
     }
 }
 
 impl Explanation<'_> {
+    /// The same as [`because`](Self::because), and what a gateway that enforces the policy so makes of the packet.
+    pub fn because_at(
+        &self,
+        enforcement: &Enforcement,
+        policy: &Policy,
+        question: &Question,
+        answer: &Answer<'_>,
+    ) -> String {
+        let mut because = self.because(policy, question, answer);
+        if let Some(kind) = question.answered_by(policy, enforcement, answer) {
+            because.push_str(&format!("; answered by {}", kind.name()));
+        }
+        if !question.is_enforced(enforcement, answer) {
+            let gap = enforcement.gap().unwrap_or_default();
+            because.push_str(&format!("; NOT ENFORCED, the gateway forwards it: {gap}"));
+        }
+        because
+    }
+
     /// The sentence that gives the reason of an answer to `question`.
     pub fn because(&self, policy: &Policy, question: &Question, answer: &Answer<'_>) -> String {
         let origin = &policy.origin;

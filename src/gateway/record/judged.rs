@@ -94,13 +94,18 @@ pub struct PolicyNames {
 }
 
 impl PolicyNames {
-    /// Returns those of `policy`.
+    /// Returns those of `policy`, enforced as its file says.
     pub fn of(policy: &CompiledPolicy) -> Self {
+        Self::enforced(policy, policy.policy().gateway.enforcement.clone())
+    }
+
+    /// Returns those of `policy`, which takes effect for these clients.
+    pub fn enforced(policy: &CompiledPolicy, enforcement: Enforcement) -> Self {
         let pools = policy.policy().vpn.client_subnets.iter();
         Self {
             generation: policy.generation(),
             rules: policy.rules().clone(),
-            enforcement: policy.policy().gateway.enforcement.clone(),
+            enforcement,
             clients: pools.map(|pool| pool.value).collect(),
         }
     }

@@ -363,7 +363,7 @@ mod tests {
                  [dns]\nsip_domains = [\"contoso.com\"]\nupstreams = [\"192.0.2.53\"]\n[gateway]\n{gateway}\n"
             );
             let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
-            Names::of(&policy, None)
+            Names::of(&policy, &policy.gateway.enforcement, None)
         };
         let name = Name::from_ascii("sipinternal.contoso.com.").expect("a name");
         let mut asked = Message::new(7, MessageType::Query, OpCode::Query);
@@ -399,7 +399,11 @@ mod tests {
         let text =
             "[vpn]\nclient_subnets = [\"127.0.0.0/8\"]\n[dns]\nsip_domains = [\"contoso.com\"]\n";
         let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
-        let names = Arc::new(ArcSwap::from_pointee(Names::of(&policy, None)));
+        let names = Arc::new(ArcSwap::from_pointee(Names::of(
+            &policy,
+            &policy.gateway.enforcement,
+            None,
+        )));
         let counters = Arc::new(DnsCounters::default());
         let mut core = Core::new(names, Arc::clone(&counters), 1);
         let name = Name::from_ascii("sipinternal.contoso.com.").expect("a name");

@@ -64,14 +64,13 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn of(policy: &Policy, log: Option<&QueryLog>) -> Self {
+    pub(super) fn of(policy: &Policy, enforcement: &Enforcement, log: Option<&QueryLog>) -> Self {
         let clients = policy.dns_clients().iter();
         let upstreams = policy.dns_upstreams();
         Self {
             zones: Zones::of(policy),
-            spared_zones: (!policy.gateway.enforcement.is_whole())
-                .then(|| Zones::hiding_nothing(policy)),
-            enforcement: policy.gateway.enforcement.clone(),
+            spared_zones: (!enforcement.is_whole()).then(|| Zones::hiding_nothing(policy)),
+            enforcement: enforcement.clone(),
             clients: clients.map(|prefix| prefix.value).collect(),
             upstreams: upstreams.iter().map(|address| address.value).collect(),
             queries_per_second: policy.dns.queries_per_second,
@@ -166,14 +165,18 @@ impl DnsServer {
     ///
     /// # Errors
     /// [`DnsError`].
-    pub fn start(policy: &Policy, log: Option<&QueryLog>) -> Result<Option<Self>, DnsError> {
+    pub fn start(
+        policy: &Policy,
+        enforcement: &Enforcement,
+        log: Option<&QueryLog>,
+    ) -> Result<Option<Self>, DnsError> {
         let listen = listen_addresses(policy);
         if listen.is_empty() {
             return Ok(None);
         }
         let sockets = listen.iter().map(|address| take_address(*address));
         let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-        let published = Arc::new(ArcSwap::from_pointee(Names::of(policy, log)));
+        let published = Arc::new(ArcSwap::from_pointee(Names::of(policy, enforcement, log)));
         let counters = Arc::new(DnsCounters::default());
         let (stop, stopped) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
@@ -210,9 +213,11 @@ impl DnsServer {
         }))
     }
 
-    /// Has all later answers given by `policy`, and changes the log to `log`; the addresses stay as they are.
-    pub fn publish(&self, policy: &Policy, log: &QueryLog) {
-        self.published.store(Arc::new(Names::of(policy, Some(log))));
+    /// Has all later answers given by `policy`, which takes effect for these clients, and changes the log to `log`; the addresses
+    /// stay as they are.
+    pub fn publish(&self, policy: &Policy, enforcement: &Enforcement, log: &QueryLog) {
+        let names = Names::of(policy, enforcement, Some(log));
+        self.published.store(Arc::new(names));
     }
 
     /// Returns the addresses of its listeners.

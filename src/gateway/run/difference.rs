@@ -14,17 +14,15 @@ use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use super::lifecycle::Gateway;
-use super::options::keys_for_restart;
 use super::preflight;
 use super::reload::refusal;
 use crate::filter::CompiledPolicy;
 use crate::gateway::divert::{Divert, DivertPlan};
-use crate::gateway::host::source::PolicySource;
 use crate::gateway::report::control;
 use crate::gateway::report::reload_report::ReloadReport;
 use crate::gateway::tun::publish::Enforced;
 use crate::plan::Effects;
-use crate::policy::{Enforcement, Severity};
+use crate::policy::Severity;
 
 /// A reload that was tried, and whoever asked for it.
 pub(super) struct Tried {
@@ -38,27 +36,18 @@ struct Candidate {
     effects: Result<Effects, String>,
 }
 
-/// A policy that was in force, and the enforcement that its file asked for.
-pub(super) struct Before {
-    pub(super) enforced: Arc<Enforced>,
-    pub(super) file: Enforcement,
-}
-
-impl Before {
-    /// Compares it with `after`, whose file asks for `file`.
-    ///
-    /// # Errors
-    /// The reason why they are not compared: a gateway's memory is for its traffic.
-    fn compare(&self, after: &CompiledPolicy, file: &Enforcement) -> Result<Effects, String> {
-        let before = self.enforced.policy();
-        let sizes = [before, after].map(|it| Effects::prefixes_of(it.policy()));
-        if sizes.iter().any(|size| *size > MAX_COMPARED) {
-            return Err(format!(
-                "policies of more than {MAX_COMPARED} prefixes are not compared"
-            ));
-        }
-        Ok(Effects::of_compiled(before, after).with_enforcement(&self.file, file))
+/// Compares a policy that was in force with another one.
+///
+/// # Errors
+/// The reason why they are not compared: a gateway's memory is for its traffic.
+fn compare(before: &CompiledPolicy, after: &CompiledPolicy) -> Result<Effects, String> {
+    let sizes = [before, after].map(|it| Effects::prefixes_of(it.policy()));
+    if sizes.iter().any(|size| *size > MAX_COMPARED) {
+        return Err(format!(
+            "policies of more than {MAX_COMPARED} prefixes are not compared"
+        ));
     }
+    Ok(Effects::of_compiled(before, after))
 }
 
 /// Clients of the control socket that wait for reloads.
@@ -87,13 +76,13 @@ impl Waiting {
 
 impl<D: Divert> Gateway<D> {
     /// Tries a reload for a client of the control socket, without effect.
-    pub(super) fn try_reload(&mut self, source: Arc<dyn PolicySource>, stream: UnixStream) {
-        let before = self.in_force();
+    pub(super) fn try_reload(&mut self, stream: UnixStream) {
+        let (source, before) = (Arc::clone(&self.source), self.published.current());
         let next = self.next_generation();
         self.tried.spawn_blocking(move || {
             let outcome = source.load(next).map_err(|error| error.to_string());
             let outcome = outcome.map(|policy| {
-                let effects = before.compare(&policy, &policy.policy().gateway.enforcement);
+                let effects = compare(before.policy(), &policy);
                 Candidate { policy, effects }
             });
             Tried { stream, outcome }
@@ -126,8 +115,7 @@ impl<D: Divert> Gateway<D> {
                     .filter(|it| it.severity == Severity::Warning);
                 let warnings = warnings.map(|it| format!("{}; {}", it.what, it.remedy));
                 report.warnings = warnings.collect();
-                let mut waiting = wanted.keys_for_restart(self.divert.plan());
-                waiting.extend(keys_for_restart(&policy.policy().gateway, &self.options));
+                let waiting = self.keys_for_restart(policy.policy(), &wanted);
                 report.at_next_start = waiting.into_iter().map(str::to_owned).collect();
                 report
             }
@@ -145,14 +133,18 @@ impl<D: Divert> Gateway<D> {
     }
 
     /// Logs what the policy that is in force has changed from `before`, and tells the clients who wait for it.
-    pub(super) fn tell_difference(&mut self, before: Before, at_next_start: Vec<&'static str>) {
+    pub(super) fn tell_difference(
+        &mut self,
+        before: Arc<Enforced>,
+        at_next_start: Vec<&'static str>,
+    ) {
         let current = self.published.current();
-        let (file, name) = (self.file.clone(), self.name.clone());
+        let name = self.name.clone();
         let streams = self.waiting.take();
         let generation = current.policy().generation().0;
         tokio::spawn(async move {
             let compared =
-                tokio::task::spawn_blocking(move || before.compare(current.policy(), &file));
+                tokio::task::spawn_blocking(move || compare(before.policy(), current.policy()));
             let compared = compared.await.map_err(|panic| panic.to_string());
             let report = match compared.and_then(|it| it) {
                 Ok(effects) => {

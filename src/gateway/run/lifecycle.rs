@@ -42,7 +42,7 @@ use crate::gateway::tun::schedule::Schedule;
 use crate::gateway::tun::watchdog::Watchdog;
 use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
-use crate::policy::{Enforcement, FailMode, GatewayOptions};
+use crate::policy::{FailMode, GatewayOptions};
 use crate::verdict::{Reason, Verdict};
 use crate::verify::probe::self_test;
 
@@ -68,7 +68,7 @@ pub(super) struct Gateway<D: Divert> {
     page: Option<PageServer>,
     /// The review of the policy in force, if there is a page to show it.
     review: Review,
-    source: Arc<dyn PolicySource>,
+    pub(super) source: Arc<dyn PolicySource>,
     pub(super) dns: Option<DnsServer>,
     pub(super) queries: QueryLog,
     signals: Signals,
@@ -93,8 +93,6 @@ pub(super) struct Gateway<D: Divert> {
     started: Instant,
     pub(super) last_good: Option<LastGood>,
     pub(super) trial: Trial,
-    /// The enforcement that the policy file asks for.
-    pub(super) file: Enforcement,
     /// Clients of the control socket that wait for reloads.
     pub(super) waiting: Waiting,
     /// Reloads that are being tried.
@@ -141,8 +139,7 @@ impl<D: Divert> Gateway<D> {
         if let Some(duration) = duration {
             trial.begin(Instant::now(), duration);
         }
-        let file = first.policy().gateway.enforcement.clone();
-        let first = first.with_enforcement(trial.effect(&file));
+        let enforcement = trial.effect(&first.policy().gateway.enforcement);
         let summary = plan.summary();
         let signals = Signals::new().map_err(system("listen for signals"))?;
         let manager = Arc::new(ServiceManager::of_environment());
@@ -150,7 +147,7 @@ impl<D: Divert> Gateway<D> {
         let metrics = serve_metrics(&first.policy().gateway).await?;
         let page = listen_for_page(&first.policy().gateway).await?;
         // No log yet: it needs a thread, and threads start later.
-        let dns = DnsServer::start(first.policy(), None)?;
+        let dns = DnsServer::start(first.policy(), &enforcement, None)?;
 
         let options = first.policy().gateway.clone();
         let count = workers_wanted(&options);
@@ -192,14 +189,14 @@ impl<D: Divert> Gateway<D> {
         let drops = Drops::start(&options, capture);
         let queries = QueryLog::start(first.policy());
         if let Some(dns) = &dns {
-            dns.publish(first.policy(), &queries);
+            dns.publish(first.policy(), &enforcement, &queries);
         }
         let own = OwnAddresses::new(first.own());
-        let writer = drops.writer(&first);
         let rejector = link_socket.map(|socket| Rejector::start(socket, D::FRAMING));
         let rejector = rejector.transpose();
         let rejector = rejector.map_err(system("start the thread that answers clients"))?;
-        let published = Published::new(first, writer, count).with_rejector(rejector);
+        let published = Published::new(first, drops.writer(), count).with_rejector(rejector);
+        published.enforce(enforcement);
         let published = Arc::new(published);
         let page = page.map(|page| page.serve(Arc::clone(&published)));
         let queues = device.into_queues();
@@ -271,7 +268,6 @@ impl<D: Divert> Gateway<D> {
             started: Instant::now(),
             last_good,
             trial,
-            file,
             waiting: Waiting::default(),
             tried: JoinSet::new(),
         };
@@ -340,7 +336,7 @@ impl<D: Divert> Gateway<D> {
                 (change, heard) = self.links.next() => self.follow(change, heard).await,
                 () = self.own.settled() => self.compare_addresses(),
                 asked = self.control.asked() => self.obey(asked).await,
-                () = Self::trial_due(self.trial.next()) => self.advance_trial(),
+                () = self.trial.due() => self.advance_trial(),
                 Some(tried) = self.tried.join_next() => self.conclude_try(tried).await,
                 questions = MetricsServer::asked(&mut self.metrics) => self.answer(questions).await,
                 questions = PageServer::asked(&mut self.page) => self.answer_page(questions).await,

@@ -68,11 +68,6 @@ impl Loader {
         }
     }
 
-    /// The source of the policies.
-    pub(super) fn source(&self) -> Arc<dyn PolicySource> {
-        Arc::clone(&self.source)
-    }
-
     /// Returns `true` while a policy is being loaded.
     pub(super) fn is_loading(&self) -> bool {
         self.loading.is_some()

@@ -1,12 +1,12 @@
 //! Reloads: puts a loaded policy into force, or refuses it and changes nothing.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
-use super::difference::Before;
 use super::lifecycle::Gateway;
 use super::loader::{Loaded, ReloadTrigger};
 use super::options::keys_for_restart;
@@ -14,7 +14,8 @@ use super::{preflight, report};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::divert::{Divert, DivertPlan, DivertSummary};
 use crate::gateway::resolver::{self, DnsServer};
-use crate::policy::{Reject, Severity};
+use crate::gateway::tun::publish::Enforced;
+use crate::policy::{Policy, Reject, Severity};
 use crate::verify::Finding;
 
 impl<D: Divert> Gateway<D> {
@@ -34,7 +35,7 @@ impl<D: Divert> Gateway<D> {
             Ok(loaded) => {
                 self.watch.follow(&loaded.files);
                 if let Some(policy) = loaded.policy {
-                    let before = self.in_force();
+                    let before = self.published.current();
                     let taken = match policy {
                         Ok(policy) => self.exchange(policy).await,
                         Err(error) => Err(error.to_string()),
@@ -47,19 +48,11 @@ impl<D: Divert> Gateway<D> {
             }
             Err(panic) => {
                 let why = format!("loading it failed: {panic}");
-                self.conclude(Err(why), self.in_force(), &[]).await;
+                self.conclude(Err(why), self.published.current(), &[]).await;
             }
         }
         let next = self.next_generation();
         self.loader.go_on(next);
-    }
-
-    /// The policy in force, and the enforcement that its file asks for.
-    pub(super) fn in_force(&self) -> Before {
-        Before {
-            enforced: self.published.current(),
-            file: self.file.clone(),
-        }
     }
 
     /// Logs and counts the outcome of a reload; `before` was in force until then, and the keys that are taken wait for the next
@@ -67,7 +60,7 @@ impl<D: Divert> Gateway<D> {
     async fn conclude(
         &mut self,
         taken: Result<Vec<&'static str>, String>,
-        before: Before,
+        before: Arc<Enforced>,
         files: &[PathBuf],
     ) {
         let generation = self.published.generation().0;
@@ -124,8 +117,7 @@ impl<D: Divert> Gateway<D> {
             return Err(why);
         }
         self.health.note_logged(findings);
-        let mut waiting = wanted.keys_for_restart(self.divert.plan());
-        waiting.extend(keys_for_restart(&policy.policy().gateway, &self.options));
+        let waiting = self.keys_for_restart(policy.policy(), &wanted);
         for key in &waiting {
             warn!("{key} takes effect at the next start of offramp");
         }
@@ -136,21 +128,29 @@ impl<D: Divert> Gateway<D> {
         }
         let changed = self.divert.change(wanted).await;
         self.count_passed(changed.map_err(|error| error.to_string())?);
-        let answered_at = self.dns.as_ref().map_or(&[][..], DnsServer::listen);
-        if resolver::listen_addresses(policy.policy()) != answered_at {
-            warn!("dns.listen takes effect at the next start of offramp");
-        }
-        self.file = policy.policy().gateway.enforcement.clone();
-        let policy = policy.with_enforcement(self.trial.effect(&self.file));
+        let enforcement = self.trial.effect(&policy.policy().gateway.enforcement);
         self.queries.change(policy.policy()).await;
         if let Some(dns) = &self.dns {
-            dns.publish(policy.policy(), &self.queries);
+            dns.publish(policy.policy(), &enforcement, &self.queries);
         }
         self.drops.change(&policy.policy().gateway).await;
         self.own.change(policy.own());
-        let writer = self.drops.writer(&policy);
-        self.published.publish(policy, writer);
+        self.published
+            .publish(policy, enforcement, self.drops.writer());
         Ok(waiting)
+    }
+}
+
+impl<D: Divert> Gateway<D> {
+    /// Returns the keys of `policy` and of its diversion that take effect at the next start only.
+    pub(super) fn keys_for_restart(&self, policy: &Policy, wanted: &D::Plan) -> Vec<&'static str> {
+        let mut waiting = wanted.keys_for_restart(self.divert.plan());
+        waiting.extend(keys_for_restart(&policy.gateway, &self.options));
+        let answered_at = self.dns.as_ref().map_or(&[][..], DnsServer::listen);
+        if resolver::listen_addresses(policy) != answered_at {
+            waiting.push("dns.listen");
+        }
+        waiting
     }
 }
 

@@ -92,7 +92,8 @@ async fn serve(
     let mut generation = Generation(1);
     let first = source.load(generation)?;
     let mut log = QueryLog::start(first.policy());
-    let mut server = DnsServer::start(first.policy(), Some(&log))?;
+    let mut enforcement = first.policy().gateway.enforcement.clone();
+    let mut server = DnsServer::start(first.policy(), &enforcement, Some(&log))?;
     if server.is_none() {
         return Err(AloneError::NoAddress);
     }
@@ -103,7 +104,6 @@ async fn serve(
         }
         None => None,
     };
-    let mut enforcement = first.policy().gateway.enforcement.clone();
     warn_of_gap(&enforcement);
     let mut reloads = Reloads::default();
     let manager = Arc::new(ServiceManager::silent());
@@ -154,13 +154,13 @@ async fn serve(
                     warn!("dns.listen takes effect at the next start of offramp");
                 }
                 log.change(policy.policy()).await;
-                server.publish(policy.policy(), &log);
+                enforcement = policy.policy().gateway.enforcement.clone();
+                server.publish(policy.policy(), &enforcement, &log);
                 info!(
                     generation = generation.0,
                     "reloaded: {} is in force",
                     source.name()
                 );
-                enforcement = policy.policy().gateway.enforcement.clone();
                 warn_of_gap(&enforcement);
             }
             (Some(Err(why)), _) => {

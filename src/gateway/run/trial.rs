@@ -88,6 +88,14 @@ impl Trial {
         }
     }
 
+    /// Waits for the next event; without one, forever. Cancel-safe.
+    pub(super) async fn due(&self) {
+        match self.next() {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Takes note of the time, and returns what it has brought.
     pub(super) fn advance(&mut self, now: Instant) -> Option<Due> {
         let State::Running {
@@ -127,9 +135,8 @@ impl Trial {
         let (state, left) = match self.state {
             State::None => return None,
             State::Running { until, .. } => {
-                let left = until.saturating_duration_since(now);
-                // A second that has begun counts.
-                (TrialState::Running, Some(left.as_secs_f64().ceil() as u64))
+                let left = rounded(until.saturating_duration_since(now));
+                (TrialState::Running, Some(left.as_secs()))
             }
             State::Kept => (TrialState::Kept, None),
             State::Over => (TrialState::Over, None),
@@ -143,14 +150,6 @@ impl Trial {
 }
 
 impl<D: Divert> Gateway<D> {
-    /// Waits for the next event of the trial; without one, forever. Cancel-safe.
-    pub(super) async fn trial_due(next: Option<Instant>) {
-        match next {
-            Some(at) => tokio::time::sleep_until(at.into()).await,
-            None => std::future::pending().await,
-        }
-    }
-
     /// Begins a trial.
     pub(super) fn begin_trial(&mut self, duration: Duration) {
         self.trial.begin(Instant::now(), duration);
@@ -164,7 +163,8 @@ impl<D: Divert> Gateway<D> {
         if self.trial.keep() {
             self.apply_enforcement();
             info!("the policy stays enforced until offramp ends: `offramp keep` was said");
-            if self.file.off.is_some() {
+            let current = self.published.current();
+            if current.policy().policy().gateway.enforcement.off.is_some() {
                 warn!(
                     "{} says `enforce = false`, and that counts at the next start: take the line out",
                     self.name
@@ -203,16 +203,15 @@ impl<D: Divert> Gateway<D> {
         }
     }
 
-    /// Publishes the policy in force again, with the enforcement that the trial asks for.
+    /// Has the policy in force take effect as the trial asks for.
     fn apply_enforcement(&mut self) {
         let current = self.published.current();
-        let policy = current.policy().clone();
-        let policy = policy.with_enforcement(self.trial.effect(&self.file));
+        let policy = current.policy().policy();
+        let enforcement = self.trial.effect(&policy.gateway.enforcement);
         if let Some(dns) = &self.dns {
-            dns.publish(policy.policy(), &self.queries);
+            dns.publish(policy, &enforcement, &self.queries);
         }
-        let writer = self.drops.writer(&policy);
-        self.published.publish(policy, writer);
+        self.published.enforce(enforcement);
     }
 }
 

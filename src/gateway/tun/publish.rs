@@ -43,12 +43,12 @@ pub struct Published {
 /// A policy in force, and the counters of its rules.
 #[derive(Debug)]
 pub struct Enforced {
-    policy: CompiledPolicy,
+    policy: Arc<CompiledPolicy>,
     /// The counters of each worker, and those of the kernel, one for each rule.
     rules: Vec<Vec<TrafficTally>>,
     /// Records dropped packets, if the policy or the operator asks for it.
     writer: Option<SampleWriter>,
-    /// For traces.
+    /// The names for records of packets, and the clients for whom the policy takes effect: those of its file, or of a trial.
     names: Arc<PolicyNames>,
 }
 
@@ -69,11 +69,16 @@ pub type RuleTotals = BTreeMap<(RuleKind, String), Traffic>;
 pub const OTHERS: &str = "(others)";
 
 impl Enforced {
-    fn new(policy: CompiledPolicy, writer: Option<SampleWriter>, workers: usize) -> Self {
+    fn new(
+        policy: Arc<CompiledPolicy>,
+        enforcement: Enforcement,
+        writer: Option<SampleWriter>,
+        workers: usize,
+    ) -> Self {
         let of_worker = || policy.rules().iter().map(|_| TrafficTally::default());
         let rules = (0..=workers).map(|_| of_worker().collect()).collect();
         Self {
-            names: Arc::new(PolicyNames::of(&policy)),
+            names: Arc::new(PolicyNames::enforced(&policy, enforcement)),
             policy,
             rules,
             writer,
@@ -83,6 +88,11 @@ impl Enforced {
     /// The policy.
     pub fn policy(&self) -> &CompiledPolicy {
         &self.policy
+    }
+
+    /// The clients for whom it takes effect.
+    pub fn enforcement(&self) -> &Enforcement {
+        &self.names.enforcement
     }
 
     /// The counters of its rules that belong to the kernel, behind those of all workers.
@@ -101,10 +111,12 @@ impl Enforced {
 }
 
 impl Published {
-    /// Publishes the first policy, for `workers` workers; dropped packets are handed to `writer`.
+    /// Publishes the first policy, enforced as its file says, for `workers` workers; dropped packets are handed to `writer`.
     pub fn new(policy: CompiledPolicy, writer: Option<SampleWriter>, workers: usize) -> Self {
+        let enforcement = policy.policy().gateway.enforcement.clone();
+        let enforced = Enforced::new(Arc::new(policy), enforcement, writer, workers);
         Self {
-            current: ArcSwap::from_pointee(Enforced::new(policy, writer, workers)),
+            current: ArcSwap::from_pointee(enforced),
             past: Mutex::default(),
             workers,
             rejector: None,
@@ -131,9 +143,32 @@ impl Published {
         self.rejector.as_ref()
     }
 
-    /// Has every batch from now on judged by `policy`; dropped packets are handed to `writer`.
-    pub fn publish(&self, policy: CompiledPolicy, writer: Option<SampleWriter>) {
-        let enforced = Arc::new(Enforced::new(policy, writer, self.workers));
+    /// Has every batch from now on judged by `policy`, which takes effect for these clients; dropped packets are handed to
+    /// `writer`.
+    pub fn publish(
+        &self,
+        policy: CompiledPolicy,
+        enforcement: Enforcement,
+        writer: Option<SampleWriter>,
+    ) {
+        self.exchange(Enforced::new(
+            Arc::new(policy),
+            enforcement,
+            writer,
+            self.workers,
+        ));
+    }
+
+    /// Has the current policy take effect for these clients.
+    pub fn enforce(&self, enforcement: Enforcement) {
+        let current = self.current.load();
+        let policy = Arc::clone(&current.policy);
+        let writer = current.writer.clone();
+        self.exchange(Enforced::new(policy, enforcement, writer, self.workers));
+    }
+
+    fn exchange(&self, enforced: Enforced) {
+        let enforced = Arc::new(enforced);
         if let Some(rejector) = &self.rejector {
             rejector.follow(&enforced.policy);
         }
@@ -167,13 +202,7 @@ impl Published {
 
     /// Returns the clients for whom the current policy takes effect.
     pub fn enforcement(&self) -> Enforcement {
-        self.current
-            .load()
-            .policy
-            .policy()
-            .gateway
-            .enforcement
-            .clone()
+        self.current.load().enforcement().clone()
     }
 
     /// Returns `media.match` of the current policy.
@@ -319,10 +348,10 @@ impl Judgement for Live {
         self.judge.judge(&self.enforced.policy, packets, verdicts);
         self.counters.note_memory(&self.judge);
         self.meter.measure(&self.enforced.policy, packets, verdicts);
-        if let Some(writer) = &self.enforced.writer {
-            writer.note(packets, verdicts, &mut self.suppressed);
-        }
         let names = &self.enforced.names;
+        if let Some(writer) = &self.enforced.writer {
+            writer.note(packets, verdicts, names, &mut self.suppressed);
+        }
         self.published.traces.note(packets, verdicts, names);
         if let Some(flows) = &self.flows {
             self.clear(flows.as_ref(), packets, verdicts);
@@ -343,7 +372,7 @@ impl Judgement for Live {
 
     #[cold]
     fn spares(&mut self, packet: Received<'_>, traffic: Traffic) -> bool {
-        let enforcement = &self.enforced.policy.policy().gateway.enforcement;
+        let enforcement = self.enforced.enforcement();
         // An empty packet is a frame that is shorter than its headers.
         let is_spared = !packet.bytes.is_empty() && !is_enforced_for(enforcement, packet);
         if is_spared {
@@ -378,6 +407,11 @@ mod tests {
         compiled(&server, generation)
     }
 
+    fn publish(published: &Published, policy: CompiledPolicy) {
+        let enforcement = policy.policy().gateway.enforcement.clone();
+        published.publish(policy, enforcement, None);
+    }
+
     fn to_server() -> Vec<u8> {
         datagram([10, 1, 0, 10], 5_061, 72)
     }
@@ -398,9 +432,9 @@ mod tests {
         };
 
         judge(&mut live);
-        published.publish(policy("pool", 2), None);
+        publish(&published, policy("pool", 2));
         judge(&mut live);
-        published.publish(policy("another", 3), None);
+        publish(&published, policy("another", 3));
         judge(&mut live);
 
         let totals = published.rule_totals();
@@ -422,7 +456,7 @@ mod tests {
             Arc::default(),
         );
         for generation in 2..100 {
-            published.publish(policy("pool", generation), None);
+            publish(&published, policy("pool", generation));
         }
         // The first, which the idle worker still holds.
         assert_eq!(published.past().generations.len(), 1);
@@ -438,7 +472,7 @@ mod tests {
         let packets = vec![to_server(); 3];
         for round in 1..=1_000 {
             worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
-            published.publish(policy(&format!("pool {round}"), round + 1), None);
+            publish(&published, policy(&format!("pool {round}"), round + 1));
         }
         worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
 
@@ -457,7 +491,7 @@ mod tests {
     fn rules_that_decided_nothing_leave_no_names_behind() {
         let published = Published::new(policy("pool 0", 1), None, 1);
         for round in 1..=100 {
-            published.publish(policy(&format!("pool {round}"), round + 1), None);
+            publish(&published, policy(&format!("pool {round}"), round + 1));
         }
         let names: Vec<String> = published.rule_totals().into_keys().map(|it| it.1).collect();
         assert!(names.contains(&"pool 100".to_owned()));
@@ -503,12 +537,12 @@ mod tests {
         assert_eq!(of("jump hosts"), 2, "it follows its first fragment");
 
         // The rule of that number is another one, and then there is none of that number.
-        published.publish(with_rules(&["another"], 2), None);
+        publish(&published, with_rules(&["another"], 2));
         judge(&mut live, fragment(false));
         assert_eq!(of("another"), 0);
-        published.publish(with_rules(&["jump hosts"], 3), None);
+        publish(&published, with_rules(&["jump hosts"], 3));
         judge(&mut live, fragment(true));
-        published.publish(with_rules(&[], 4), None);
+        publish(&published, with_rules(&[], 4));
         judge(&mut live, fragment(false));
         assert_eq!(of("jump hosts"), 3);
     }
@@ -521,7 +555,7 @@ mod tests {
         for round in 1..=100 {
             worker::run(&mut MemoryBackend::new(&packets), &mut live).expect("memory");
             let name = ["one", "two"][round % 2];
-            published.publish(policy(name, round as u64 + 1), None);
+            publish(&published, policy(name, round as u64 + 1));
         }
         let totals = published.rule_totals();
         let of = |name: &str| totals[&(RuleKind::Server, name.to_owned())].packets;

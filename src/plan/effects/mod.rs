@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::RoutePlan;
 use crate::address::PrefixSet;
 use crate::filter::{CompileError, CompiledPolicy, Generation};
-use crate::policy::{Enforcement, Policy};
+use crate::policy::Policy;
 
 pub use keys::KeyChange;
 pub use names::NameChange;
@@ -79,24 +79,6 @@ impl Effects {
                 .chain(publics)
                 .chain(feeds)
                 .sum::<usize>()
-    }
-
-    /// The same, with `gateway.enforce` as the files say it: one who tries a policy out changes it without its file.
-    #[must_use]
-    pub fn with_enforcement(mut self, before: &Enforcement, after: &Enforcement) -> Self {
-        let (table, key) = ("[gateway]", "enforce");
-        self.keys
-            .retain(|it| (it.table.as_str(), it.key.as_deref()) != (table, Some(key)));
-        let [was, is] = [before, after].map(|it| it.off.is_none());
-        if was != is {
-            self.keys.push(KeyChange {
-                table: table.to_owned(),
-                key: Some(key.to_owned()),
-                before: Some(was.to_string()),
-                after: Some(is.to_string()),
-            });
-        }
-        self
     }
 
     /// Returns `true` if the two do the same, and their files say the same.

@@ -99,6 +99,7 @@ mod tests {
     use super::*;
     use crate::filter::{Capacity, CompiledPolicy, Judge};
     use crate::gateway::host::sample::{compiled, datagram};
+    use crate::gateway::record::PolicyNames;
     use crate::packet::Received;
     use crate::verdict::{Reason, Verdict};
     use std::time::Duration;
@@ -119,13 +120,13 @@ mod tests {
             examines: true,
             ..DropOptions::default()
         });
-        let writer = reader.writer(policy);
+        let (writer, names) = (reader.writer(), Arc::new(PolicyNames::of(policy)));
         let mut judge = Judge::new(Capacity::of(16));
         for packet in packets {
             let received = [Received::whole(packet, Duration::ZERO)];
             let mut verdicts = [Verdict::drop(Reason::Malformed)];
             judge.judge(policy, &received, &mut verdicts);
-            writer.note(&received, &verdicts, &mut Suppressed::default());
+            writer.note(&received, &verdicts, &names, &mut Suppressed::default());
         }
         while let Some(sample) = reader.next() {
             reporter.examine(&sample);

@@ -38,7 +38,6 @@ pub use self::sample::{Sample, SampleReader, SampleWriter, Suppressed, samples};
 pub use self::table::{
     ClientStatus, DestinationStatus, DropTable, DropTableStatus, LastDropStatus, ServiceStatus,
 };
-use crate::filter::CompiledPolicy;
 use crate::gateway::record::{LogSink, PATIENCE, RecordStatus};
 use crate::policy::GatewayOptions;
 
@@ -162,10 +161,9 @@ impl Drops {
         self.options = options;
     }
 
-    /// Returns a worker's end for drops by `policy`; `None` if no thread could be started to read them.
-    pub fn writer(&self, policy: &CompiledPolicy) -> Option<SampleWriter> {
-        let recorder = self.recorder.as_ref()?;
-        Some(recorder.writer(policy))
+    /// Returns a worker's end; `None` if no thread could be started to read the drops.
+    pub fn writer(&self) -> Option<SampleWriter> {
+        self.recorder.as_ref().map(Recorder::writer)
     }
 
     /// Returns what the drops are of, addresses of clients only `with_addresses`; `None` if nothing samples them.

@@ -12,7 +12,6 @@ use super::sample::{Sample, SampleReader, SampleWriter};
 use super::table::{DropTable, Noted};
 use super::{CaptureOptions, DropOptions};
 use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
-use crate::filter::CompiledPolicy;
 use crate::gateway::record::judged::JudgedPacket;
 use crate::gateway::record::{
     BoundedFile, LOG_PAUSE, LineLog, OLDER_FILES, Outlet, Target, WriterThread,
@@ -53,8 +52,8 @@ impl Recorder {
         Ok(Self { reader, thread })
     }
 
-    pub(super) fn writer(&self, policy: &CompiledPolicy) -> SampleWriter {
-        self.reader.writer(policy)
+    pub(super) fn writer(&self) -> SampleWriter {
+        self.reader.writer()
     }
 
     /// Has it write the samples it was handed, and end; gives up waiting after `patience`.
@@ -229,6 +228,7 @@ mod tests {
     use crate::filter::{Capacity, Judge};
     use crate::gateway::host::sample::{compiled, datagram};
     use crate::gateway::record::LogSink;
+    use crate::gateway::record::PolicyNames;
     use crate::packet::Received;
     use crate::verdict::Verdict;
     use std::path::{Path, PathBuf};
@@ -238,9 +238,11 @@ mod tests {
         let packet = datagram([10, 20, 0, 7], 50_020, 1_000);
         let received = [Received::whole(&packet, Duration::ZERO)];
         let mut verdicts = [Verdict::drop(Reason::Malformed)];
-        Judge::new(Capacity::of(1)).judge(&compiled("", 1), &received, &mut verdicts);
+        let policy = compiled("", 1);
+        Judge::new(Capacity::of(1)).judge(&policy, &received, &mut verdicts);
+        let names = Arc::new(PolicyNames::of(&policy));
         for _ in 0..count {
-            writer.note(&received, &verdicts, suppressed);
+            writer.note(&received, &verdicts, &names, suppressed);
         }
     }
 
@@ -277,7 +279,7 @@ mod tests {
         let recorder =
             Recorder::start(&options, &counts, &Arc::default(), &LatestLosses::default())
                 .expect("a thread");
-        let writer = recorder.writer(&compiled("", 1));
+        let writer = recorder.writer();
         drop_media(&writer, 50, &mut Suppressed::default());
         recorder.stop(Duration::from_secs(60)).await;
 

@@ -11,7 +11,6 @@ use crossbeam_queue::ArrayQueue;
 
 use super::counts::Counts;
 use super::{CaptureOptions, DropOptions};
-use crate::filter::CompiledPolicy;
 use crate::gateway::record::judged::{JudgedPacket, PolicyNames};
 use crate::packet::Received;
 use crate::verdict::{Action, DecidedBy, Reason, Verdict};
@@ -108,11 +107,10 @@ impl SampleReader {
         reader
     }
 
-    /// Returns a worker's end, for drops by `policy`.
-    pub fn writer(&self, policy: &CompiledPolicy) -> SampleWriter {
+    /// Returns a worker's end.
+    pub fn writer(&self) -> SampleWriter {
         SampleWriter {
             pool: Arc::clone(&self.pool),
-            by: Arc::new(PolicyNames::of(policy)),
         }
     }
 
@@ -161,22 +159,22 @@ impl SampleReader {
 #[derive(Debug, Clone)]
 pub struct SampleWriter {
     pool: Arc<Pool>,
-    by: Arc<PolicyNames>,
 }
 
 impl SampleWriter {
-    /// Hands over the packets of a batch that were dropped; the slices are equally long.
+    /// Hands over the packets of a batch that were dropped by the policy of these `names`; the slices are equally long.
     pub fn note(
         &self,
         packets: &[Received<'_>],
         verdicts: &[Verdict],
+        names: &Arc<PolicyNames>,
         suppressed: &mut Suppressed,
     ) {
         let mut now = None;
         for (packet, verdict) in packets.iter().zip(verdicts) {
             match verdict.action {
                 Action::Forward => {}
-                Action::Drop => self.note_drop(packet, *verdict, &mut now, suppressed),
+                Action::Drop => self.note_drop(packet, *verdict, names, &mut now, suppressed),
             }
         }
     }
@@ -186,6 +184,7 @@ impl SampleWriter {
         &self,
         packet: &Received<'_>,
         verdict: Verdict,
+        names: &Arc<PolicyNames>,
         now: &mut Option<SystemTime>,
         suppressed: &mut Suppressed,
     ) {
@@ -206,7 +205,7 @@ impl SampleWriter {
             return;
         };
         let at = *now.get_or_insert_with(SystemTime::now);
-        sample.packet.fill(packet, verdict, &self.by, at);
+        sample.packet.fill(packet, verdict, names, at);
         sample.is_examined = is_examined;
         let take = |is_wanted: bool, suppressed: &mut u64| {
             if is_wanted {
@@ -267,6 +266,7 @@ const MIN_SAMPLES: usize = 64;
 mod tests {
     use super::super::{LogOptions, LogSink};
     use super::*;
+    use crate::filter::CompiledPolicy;
     use crate::gateway::host::sample::{compiled, datagram};
     use crate::gateway::record::drops::line;
     use crate::packet::Protocol;
@@ -306,12 +306,12 @@ mod tests {
         suppressed: &mut Suppressed,
     ) {
         let mut judge = crate::filter::Judge::new(crate::filter::Capacity::of(16));
-        let writer = reader.writer(policy);
+        let (writer, names) = (reader.writer(), Arc::new(PolicyNames::of(policy)));
         for packet in packets {
             let received = [Received::whole(packet, Duration::ZERO)];
             let mut verdicts = [Verdict::drop(Reason::Malformed)];
             judge.judge(policy, &received, &mut verdicts);
-            writer.note(&received, &verdicts, suppressed);
+            writer.note(&received, &verdicts, &names, suppressed);
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::filter::{Answer, CompiledPolicy, End, Explanation, Membership, Question};
 use crate::packet::Protocol;
 use crate::packet::media::Payload;
+use crate::policy::Enforcement;
 use crate::verdict::Action;
 
 /// The fields of the form, as they were sent.
@@ -83,16 +84,20 @@ impl Asked {
         (asked != Self::default()).then_some(asked)
     }
 
-    /// Asks `policy`.
-    pub(super) fn explain(self, policy: &CompiledPolicy) -> Reply {
-        let outcome = self.explained(policy);
+    /// Asks `policy`, which is enforced so.
+    pub(super) fn explain(self, policy: &CompiledPolicy, enforcement: &Enforcement) -> Reply {
+        let outcome = self.explained(policy, enforcement);
         Reply {
             asked: self,
             outcome,
         }
     }
 
-    fn explained(&self, policy: &CompiledPolicy) -> Result<Explained, String> {
+    fn explained(
+        &self,
+        policy: &CompiledPolicy,
+        enforcement: &Enforcement,
+    ) -> Result<Explained, String> {
         let end = |name: &str, text: &str| -> Result<End, String> {
             text.parse()
                 .map_err(|why| format!("{name} is \"{text}\": {why}"))
@@ -123,7 +128,7 @@ impl Asked {
                 protocol: *protocol,
                 payload: Payload::Other,
             };
-            explained.add(policy, &question)?;
+            explained.add(policy, enforcement, &question)?;
         }
         Ok(explained)
     }
@@ -131,7 +136,18 @@ impl Asked {
 
 impl Explained {
     /// Adds the verdicts on `question`, and those on media, if they are others.
-    fn add(&mut self, policy: &CompiledPolicy, question: &Question) -> Result<(), String> {
+    fn add(
+        &mut self,
+        policy: &CompiledPolicy,
+        enforcement: &Enforcement,
+        question: &Question,
+    ) -> Result<(), String> {
+        let case = |title, question: &Question, explanation: &Explanation<'_>| {
+            let because = |answer: &Answer<'_>| {
+                explanation.because_at(enforcement, policy.policy(), question, answer)
+            };
+            Case::new(title, explanation, because)
+        };
         let ask = |question: &Question| {
             policy.explain(question).ok_or_else(|| {
                 format!(
@@ -145,8 +161,7 @@ impl Explained {
             None => "ICMP".to_owned(),
         };
         let plain = ask(question)?;
-        self.cases
-            .push(Case::new(name.clone(), policy, question, &plain));
+        self.cases.push(case(name.clone(), question, &plain));
         // Without recognition no payload matters.
         if policy.policy().media.recognition.profile().is_some() && question.protocol.is_some() {
             let check = Question {
@@ -156,7 +171,7 @@ impl Explained {
             let media = ask(&check)?;
             if media.answers != plain.answers {
                 let title = format!("{name}, a connectivity check and what follows in its flow");
-                self.cases.push(Case::new(title, policy, &check, &media));
+                self.cases.push(case(title, &check, &media));
             }
         }
         if self.sets.is_empty() {
@@ -175,27 +190,15 @@ impl Explained {
 impl Case {
     fn new(
         title: String,
-        policy: &CompiledPolicy,
-        question: &Question,
         explanation: &Explanation<'_>,
+        because: impl Fn(&Answer<'_>) -> String,
     ) -> Self {
-        let policy = policy.policy();
         let has_ranges = explanation.answers.len() > 1;
-        let row = |answer: &Answer<'_>| {
-            let mut because = explanation.because(policy, question, answer);
-            if let Some(kind) = question.answered_by(policy, answer) {
-                because = format!("{because}; answered by {}", kind.name());
-            }
-            if !question.is_enforced(policy, answer) {
-                let gap = policy.gateway.enforcement.gap().unwrap_or_default();
-                because = format!("{because}; not enforced, it is forwarded: {gap}");
-            }
-            VerdictRow {
-                ports: has_ranges.then(|| answer.ports.to_string()),
-                verdict: answer.verdict.to_string(),
-                is_drop: answer.verdict.action == Action::Drop,
-                because,
-            }
+        let row = |answer: &Answer<'_>| VerdictRow {
+            ports: has_ranges.then(|| answer.ports.to_string()),
+            verdict: answer.verdict.to_string(),
+            is_drop: answer.verdict.action == Action::Drop,
+            because: because(answer),
         };
         Self {
             title,
@@ -243,7 +246,8 @@ mod tests {
 
     fn reply(query: &str, more: &str) -> Reply {
         let asked = Asked::read(query).expect("a question");
-        asked.explain(&compiled(more, 1))
+        let policy = compiled(more, 1);
+        asked.explain(&policy, &policy.policy().gateway.enforcement)
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Shared {
         let enforced = self.published.current();
         let again = asked.clone();
         let explained = tokio::task::spawn_blocking(move || {
-            let reply = asked.explain(enforced.policy());
+            let reply = asked.explain(enforced.policy(), enforced.enforcement());
             drop(turn);
             reply
         });

@@ -39,7 +39,7 @@ impl<D: Divert> Gateway<D> {
                 self.waiting.add(stream, self.loader.is_loading());
                 return self.ask_for_policy(ReloadTrigger::Signal);
             }
-            Request::TryReload => return self.try_reload(self.loader.source(), stream),
+            Request::TryReload => return self.try_reload(stream),
         }
         let mut status = self.status().await;
         status.rules.retain(|rule| rule.packets > 0);

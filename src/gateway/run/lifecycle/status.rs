@@ -71,11 +71,7 @@ impl<D: Divert> Gateway<D> {
             policy: self.name.clone(),
             generation: self.published.generation().0,
             reloads: self.reloads.clone(),
-            enforcement: EnforcementStatus::new(
-                &self.published.enforcement(),
-                self.workers.spared(),
-                self.trial.status(Instant::now(), &self.file),
-            ),
+            enforcement: self.enforcement(),
             diversion: DiversionStatus {
                 kind: D::NAME.to_owned(),
                 bypassed: self.bypassed,
@@ -116,6 +112,14 @@ impl<D: Divert> Gateway<D> {
                 .as_ref()
                 .map(|dns| DnsStatus::new(dns, &self.queries)),
         }
+    }
+
+    /// The clients for whom the policy takes effect, and the trial, if there is one.
+    fn enforcement(&self) -> EnforcementStatus {
+        let current = self.published.current();
+        let file = &current.policy().policy().gateway.enforcement;
+        let trial = self.trial.status(Instant::now(), file);
+        EnforcementStatus::new(current.enforcement(), self.workers.spared(), trial)
     }
 
     /// The rules of the policies so far, with the lines of those that are in force.

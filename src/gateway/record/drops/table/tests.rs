@@ -1,5 +1,6 @@
 //! The table, fed with samples of real packets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::sample::Suppressed;
@@ -7,6 +8,7 @@ use super::super::{DropOptions, samples};
 use super::*;
 use crate::filter::{Capacity, CompiledPolicy, Judge};
 use crate::gateway::host::sample::compiled;
+use crate::gateway::record::PolicyNames;
 use crate::packet::Received;
 use crate::packet::media::Payload;
 use crate::verdict::Verdict;
@@ -47,9 +49,12 @@ impl Bench {
         let received = [Received::whole(packet, Duration::ZERO)];
         let mut verdicts = [Verdict::drop(Reason::Malformed)];
         self.judge.judge(&self.policy, &received, &mut verdicts);
-        let writer = self.reader.writer(&self.policy);
+        let (writer, names) = (
+            self.reader.writer(),
+            Arc::new(PolicyNames::of(&self.policy)),
+        );
         for _ in 0..times {
-            writer.note(&received, &verdicts, &mut self.suppressed);
+            writer.note(&received, &verdicts, &names, &mut self.suppressed);
         }
     }
 
