@@ -205,7 +205,7 @@ pub struct Suggestion {
     pub toml: String,
 }
 
-/// What a policy cuts off, for readers who may not learn the addresses of clients.
+/// Services that a policy cuts off, for readers who may not learn the addresses of clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Losses {
     /// The services, each with the `[[allow]]` that would keep it, if any: services first, then unclear ones, then media.

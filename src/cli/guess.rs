@@ -1,4 +1,4 @@
-//! What people type first: words of other programs for commands, and arguments in another order.
+//! First tries of people: words of other programs for commands, and arguments in another order.
 
 use std::ffi::{OsStr, OsString};
 

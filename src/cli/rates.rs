@@ -45,7 +45,7 @@ pub(super) struct Amount {
     pub(super) bytes: f64,
 }
 
-/// What the counters grew by in a second.
+/// Growth of the counters in a second.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Rates(BTreeMap<Counter, Amount>);
 

@@ -109,7 +109,7 @@ pub(super) fn explained(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// What is known of rates.
+/// Knowledge of rates.
 enum Watched {
     /// One status tells none.
     NoRates,

@@ -138,7 +138,7 @@ fn draw_until_the_end(
     Ok(())
 }
 
-/// What a key asks for.
+/// Action of a key.
 #[derive(Debug, PartialEq, Eq)]
 enum Pressed {
     GoOn,

@@ -96,7 +96,7 @@ fn errors(path: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Where `call` predicts media in the tunnel: to an office, and to another client; nothing where it makes no prediction.
+/// Peers to which `call` predicts media in the tunnel: to an office, and to another client; nothing where it makes no prediction.
 fn calls_in_tunnel(path: &str) -> [Option<bool>; 2] {
     ["internal", "vpn"].map(|to| {
         let ended = offramp(&["call", path, "--from", "vpn", "--to", to, "--json"]);

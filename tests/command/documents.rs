@@ -8,7 +8,7 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use crate::support::{offramp, project};
 
-/// What a Markdown file has that others refer to, and what it refers to.
+/// Anchors and links of a Markdown file, and its code.
 #[derive(Default)]
 struct Document {
     /// Targets of links and pictures, as written.

@@ -1,4 +1,4 @@
-//! What a gateway tells of its drops without a log, and `offramp top` in a terminal.
+//! Drops that a gateway tells of without a log, and `offramp top` in a terminal.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! What `check` found, for services that show it beside the lines of a file: GitHub's workflow commands, and SARIF.
+//! Findings of `check`, for services that show it beside the lines of a file: GitHub's workflow commands, and SARIF.
 
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::toml::{list, quoted};
 use crate::policy::{self, Policy, Severity};
 
-/// What the operator says.
+/// Answers of the operator.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Answers {
     pub(super) interfaces: Vec<String>,

@@ -1,6 +1,6 @@
 //! [`Draft`]: the policy that follows from what a host tells and what its operator says, each value with its origin.
 //!
-//! What the operator says comes first; of what is found, configurations come before interfaces. Whatever is found and not
+//! The operator's answers come first; of what is found, configurations come before interfaces. Whatever is found and not
 //! taken is a remark.
 
 mod networks;
@@ -45,7 +45,7 @@ pub(super) struct Draft {
     pub(super) daemons: Vec<(Existing, String)>,
     /// The concentrator's addresses in the tunnel.
     pub(super) own: Vec<IpAddr>,
-    /// What the operator should know.
+    /// Warnings for the operator.
     pub(super) remarks: Vec<String>,
 }
 

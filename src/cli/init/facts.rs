@@ -13,7 +13,7 @@ use crate::gateway::host::daemons::{self, OCSERV_DEFAULT, Process};
 use crate::gateway::host::survey::{Interface, Survey};
 use crate::verify::against::{Daemon, Existing, Files, Found, Named, Place, Role, daemon, text_of};
 
-/// What is there.
+/// Facts about the host.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     /// The configurations that were read.
@@ -26,7 +26,7 @@ pub(super) struct Facts {
     pub(super) firewalls: Vec<&'static str>,
     /// True for a copied tree, in which nothing runs.
     pub(super) is_copy: bool,
-    /// What could not be read or understood, each with what to do.
+    /// Things that could not be read or understood, each with what to do.
     pub(super) unread: Vec<String>,
 }
 
@@ -284,7 +284,7 @@ const PROGRAMS: &[&str] = &[
     "vpnserver",
 ];
 
-/// Where a host's DNS servers stand; the second is what systemd-resolved asks, whose stub the first names.
+/// Files that name a host's DNS servers; the second has those that systemd-resolved asks, whose stub the first names.
 const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
 /// The files of a host: below this folder, by the paths that they have on it.

@@ -237,7 +237,7 @@ fn missing(draft: &Draft) -> String {
     )
 }
 
-/// What `check` and `verify` say of a policy.
+/// Outcome of `check` and `verify` for a policy.
 struct Checked {
     diagnostics: Diagnostics,
     findings: Vec<Finding>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::draft::Draft;
 use crate::verify::against::Existing;
 
-/// What to run next, and why.
+/// A command to run next, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) command: String,

@@ -69,7 +69,7 @@ pub(super) struct Restart {
     pub(super) text: String,
 }
 
-/// What is shown.
+/// Content of the screen.
 #[derive(Debug)]
 pub(super) struct Picture {
     pub(super) page: Page,

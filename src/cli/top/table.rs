@@ -104,7 +104,7 @@ fn rules(picture: &Picture, status: &Status) -> PageTable {
     }
 }
 
-/// What is said where an older gateway, or one without a thread to spare, samples nothing.
+/// Words for a gateway that samples nothing: an older one, or one without a thread to spare.
 const UNSAMPLED: &str =
     "this gateway does not sample what it drops: it is of an older version, or its log says why";
 

@@ -27,7 +27,7 @@ use crate::cli::status::duration;
 use crate::gateway::record::drops::LastDropStatus;
 use crate::gateway::report::status::Status;
 
-/// Whether colors are used.
+/// Use of colors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Theme {
     has_colors: bool,
@@ -149,7 +149,7 @@ fn heading(picture: &Picture, status: &Status, theme: Theme) -> Text<'static> {
     Text::from(vec![Line::from(first), Line::from(second)])
 }
 
-/// What hinders the gateway, in a few lines.
+/// Conditions that hinder the gateway, in a few lines.
 fn health(picture: &Picture, conditions: &[Condition], area: Rect, theme: Theme) -> Text<'static> {
     let most = if area.height >= TALL { 8 } else { 3 };
     let mut lines = Vec::new();

@@ -38,7 +38,7 @@ pub trait PolicySource: Send + Sync {
 pub struct Reviewed {
     /// The policy.
     pub policy: Policy,
-    /// What there is to say of it and of its feeds.
+    /// Warnings about it and its feeds.
     pub diagnostics: Diagnostics,
     /// The age of the file of each feed, where the system tells it.
     pub feed_ages: Vec<Option<Duration>>,

@@ -31,7 +31,7 @@ pub struct Survey {
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: InterfaceKind,
     /// Its own addresses, without link-local ones of IPv6.
     pub addresses: Vec<IpAddr>,

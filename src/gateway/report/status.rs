@@ -74,7 +74,7 @@ pub struct Status {
     /// The capture of dropped packets, if one was asked for.
     #[serde(default)]
     pub drop_capture: Option<RecordStatus>,
-    /// What the drops are of, by samples; `null` if nothing samples them.
+    /// Destinations, services and clients of dropped packets, by samples; `null` if nothing samples them.
     #[serde(default)]
     pub drop_table: Option<DropTableStatus>,
     /// Traces of clients that are running.

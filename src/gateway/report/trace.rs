@@ -73,7 +73,7 @@ pub enum TraceLine {
     End(TraceEnd),
 }
 
-/// What is traced, and how.
+/// Head of a trace: its client, its bounds, and the policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceBegin {
     /// The source of the packets.

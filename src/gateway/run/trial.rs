@@ -39,7 +39,7 @@ enum State {
     Over,
 }
 
-/// What the time brings.
+/// Event of a trial that comes with time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     /// The end is this near.

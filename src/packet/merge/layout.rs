@@ -7,7 +7,7 @@ use crate::packet::virtio::{Framing, VirtioHeader};
 /// Offsets and lengths in a packet that can be merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Where the packet begins in its frame.
+    /// Offset of the packet in its frame.
     pub(super) framing: Framing,
     pub(super) protocol: Protocol,
     /// Bytes of the IP header.

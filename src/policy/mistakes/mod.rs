@@ -10,7 +10,7 @@ use super::{Diagnostics, parse};
 
 /// A mistake.
 struct Mistake {
-    /// What the policy has before the lines.
+    /// Part of the policy before the lines.
     before: &'static str,
     /// The lines as they are written by mistake.
     written: &'static str,
@@ -44,7 +44,7 @@ const fn beside(written: &'static str, meant: &'static str) -> Mistake {
     }
 }
 
-/// What a policy has to have beside lines that are not about it.
+/// Lines that every policy needs, for mistakes elsewhere.
 const VPN: &str = "[vpn]\ninterfaces = [\"tun0\"]\nclient_subnets = [\"172.16.1.0/24\"]\n\n";
 
 fn refusal(mistake: &Mistake) -> Diagnostics {

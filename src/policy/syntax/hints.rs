@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// What is wrong, and what to write instead.
+/// A mistake, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::policy) struct Hint {
     pub(in crate::policy) message: String,

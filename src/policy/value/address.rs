@@ -160,7 +160,7 @@ pub(in crate::policy) fn parse_endpoint(text: &str) -> Result<(IpAddr, Option<u1
     Ok((address, port.map(parse_port).transpose()?))
 }
 
-/// What other programs take in place of an address before a port: nothing, `*`, `localhost`.
+/// Words that other programs take in place of an address before a port: nothing, `*`, `localhost`.
 fn no_address(text: &str, address: &str, port: Option<&str>) -> Option<Problem> {
     let (message, meant) = match address {
         "" => ("has no address", "127.0.0.1"),

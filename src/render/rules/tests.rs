@@ -175,7 +175,7 @@ fn a_set_of_ipset_has_the_whole_family_in_halves() {
     assert!(!text.contains("0.0.0.0/0"), "{text}");
 }
 
-/// Where every port is dropped, so are non-first fragments.
+/// Non-first fragments are dropped where every port is.
 #[test]
 fn the_sets_that_iptables_names_are_those_of_ipset() {
     let policy = parsed(WIDE);

@@ -10,7 +10,7 @@ use super::reply::{Asked, Reply};
 use super::zone::{Found, Zone, child, replaced};
 use crate::name::DnsName;
 
-/// What a policy zone makes of a query.
+/// Outcome of a query in a policy zone.
 #[expect(
     clippy::large_enum_variant,
     reason = "a value lives for one question, and names are not allocated"
@@ -26,10 +26,10 @@ pub(super) enum Decision {
     Alias(DnsName),
 }
 
-/// What a server's configuration makes of a zone's matches.
+/// Override of a zone's matches by the server's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum Override {
-    /// What the zone says.
+    /// As the zone says.
     #[default]
     Given,
     /// Matches are logged alone.

@@ -3,7 +3,7 @@
 //!
 //! The lists in `words/` are those of the programs' manuals. A word that is in none is not known, and so is its effect.
 
-/// What a directive means for routes and names.
+/// Bearing of a directive on routes and names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bearing {
     /// It is read, or has no effect.

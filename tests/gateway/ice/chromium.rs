@@ -281,7 +281,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// What differs between calls to the office and to another client.
+/// Differences between calls to the office and to another client.
 struct Arrangement {
     /// The addresses of the parties in the tunnel and at the office.
     inside: [DualStack; 2],

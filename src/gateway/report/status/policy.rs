@@ -1,4 +1,4 @@
-//! What the policy in force does beyond its counters: the services that it cuts off, and its review.
+//! The part of the status that is about the policy in force, beside its counters: the services that it cuts off, and its review.
 
 use serde::{Deserialize, Serialize};
 

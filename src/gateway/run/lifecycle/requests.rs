@@ -1,4 +1,4 @@
-//! What clients of the control socket ask for.
+//! Requests of clients of the control socket.
 
 use tracing::{error, info, warn};
 

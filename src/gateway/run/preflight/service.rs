@@ -10,7 +10,7 @@ use crate::gateway::host::settings::Settings;
 use crate::policy::{Policy, Reject};
 use crate::verify::Finding;
 
-/// What the service manager says of the unit: `systemctl show`.
+/// Properties of the unit, by `systemctl show`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Unit {
     properties: Vec<(String, String)>,
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
     use crate::gateway::host::sample::policy;
 
-    /// What `systemctl show` says of the shipped unit.
+    /// Output of `systemctl show` for the shipped unit.
     fn shipped() -> Unit {
         let unit = include_str!("../../../../config/offramp.service");
         let mut text = "LoadState=loaded\nLimitRTPRIO=0\n".to_owned();

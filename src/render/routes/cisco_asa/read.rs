@@ -50,7 +50,7 @@ pub(super) fn read(text: &str, name: Option<&str>) -> Result<Pushed, ReadError> 
     Ok(pushed)
 }
 
-/// What of a family enters the tunnel.
+/// Part of a family that enters the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     All,

@@ -31,7 +31,7 @@ pub(super) struct Dnsmasq {
     filtered: HashSet<Asked>,
 }
 
-/// Who answers for a domain.
+/// Server that answers for a domain.
 struct Rule {
     /// In lower case; a leading dot for names below it alone.
     domain: String,

@@ -46,7 +46,7 @@ pub enum Role {
     Peer,
 }
 
-/// What the configuration of a VPN daemon says of its tunnel.
+/// Tunnel of a VPN daemon, as its configuration has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Daemon {
     /// The part that this host plays.

@@ -18,7 +18,7 @@ use crate::plan::{RoutePlan, SourceKind};
 use crate::policy::Policy;
 use crate::verify::{Finding, FindingCode, Part};
 
-/// What a client of a VPN server is given, or has in its own file.
+/// Routes and DNS servers that a client of a VPN server is given, or has in its own file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Tunnel {
     /// The files, for findings.

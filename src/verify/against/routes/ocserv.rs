@@ -15,7 +15,7 @@ use crate::verify::against::Named;
 use crate::verify::against::files::{Loader, Place, folder_of};
 use crate::verify::against::words::{self, Bearing};
 
-/// What one section or file says.
+/// Directives of one section or file.
 #[derive(Debug, Clone, Default)]
 struct Section {
     label: String,

@@ -91,7 +91,7 @@ pub(super) struct LocalZones {
     data: Vec<(DnsName, Data)>,
 }
 
-/// What local zones make of a query.
+/// Outcome of a query in local zones.
 #[expect(
     clippy::large_enum_variant,
     reason = "a value lives for one question, and names are not allocated"

@@ -22,7 +22,7 @@ pub(super) struct Zone {
     exists: HashSet<DnsName>,
 }
 
-/// What a server checks before it loads a zone.
+/// Checks of a server before it loads a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Checks {
     None,
@@ -75,7 +75,7 @@ pub(super) enum Data {
     Signature,
 }
 
-/// What a zone has for a name.
+/// Content of a zone for a name.
 #[expect(
     clippy::large_enum_variant,
     reason = "a value lives for one question, and names are not allocated"

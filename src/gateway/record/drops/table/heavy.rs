@@ -26,7 +26,7 @@ pub(super) struct Hitter<K, V> {
     pub(super) count: u64,
     /// The part of `count` that may belong to keys that were in its place before.
     pub(super) error: u64,
-    /// What was noted last.
+    /// The note that came last.
     pub(super) latest: V,
 }
 

@@ -22,7 +22,7 @@ use super::sample::Sample;
 use crate::gateway::record::judged::PacketFacts;
 use crate::verdict::Reason;
 
-/// Who sent what was dropped, where to, and why.
+/// Destinations, services and clients of dropped packets, with the reasons.
 #[derive(Debug)]
 pub struct DropTable(Mutex<Entries>);
 
@@ -32,7 +32,7 @@ struct Entries {
     services: HeavyHitters<Service, Latest>,
     clients: HeavyHitters<IpAddr, Latest>,
     last: VecDeque<Noted>,
-    /// What the samples of the tick before were of, by reason: drops without a sample came after them.
+    /// The keys of the samples of the tick before, by reason: drops without a sample came after them.
     before: Vec<Vec<Keys>>,
     /// Samples so far.
     samples: u64,
@@ -49,7 +49,7 @@ struct Destination {
     service: Service,
 }
 
-/// What packets were sent to.
+/// Service that packets were sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Service {
     /// `tcp`, `udp`, or the number of another one.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::heavy::Hitter;
 use super::{Destination, Entries, Latest, Noted, Service};
 
-/// What the drops are of, by samples: destinations, services and clients, those first that have most.
+/// Dropped packets by samples: destinations, services and clients, those first that have most.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DropTableStatus {
     /// Dropped packets that were read as samples.
@@ -17,11 +17,11 @@ pub struct DropTableStatus {
     pub packets: u64,
     /// True if addresses of clients are told.
     pub addresses: bool,
-    /// Where packets were dropped.
+    /// Destinations of dropped packets.
     pub destinations: Vec<DestinationStatus>,
-    /// What they were sent to.
+    /// Services that they were sent to.
     pub services: Vec<ServiceStatus>,
-    /// Who sent them.
+    /// Clients that sent them.
     pub clients: Vec<ClientStatus>,
     /// The last ones that were sampled, the newest first.
     pub last: Vec<LastDropStatus>,
@@ -32,12 +32,12 @@ pub struct DropTableStatus {
 pub struct DestinationStatus {
     /// Its address; `null` sums other clients, if addresses of clients are not told.
     pub destination: Option<IpAddr>,
-    /// What the packets were sent to, and how many there were.
+    /// Services that the packets were sent to, and their number.
     #[serde(flatten)]
     pub service: ServiceStatus,
 }
 
-/// What packets were sent to that were dropped.
+/// Service that dropped packets were sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     /// `tcp`, `udp`, or the number of another one.

@@ -1,4 +1,4 @@
-//! What it does: the traffic before and after, leaks, and what still takes the tunnel.
+//! The effect of the policy: the traffic before and after, leaks, and what still takes the tunnel.
 
 use maud::{Markup, html};
 

@@ -119,7 +119,7 @@ fn trial_words(trial: &TrialStatus) -> String {
     }
 }
 
-/// What was lost or passed unjudged, each with its number, if any.
+/// Records that were lost and packets that passed unjudged, each with its number, if any.
 fn losses(status: &Status) -> Vec<(&'static str, String)> {
     let mut losses = Vec::new();
     let mut add = |what, count: u64, unit: &str| {

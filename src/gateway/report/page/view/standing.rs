@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{counted, prose, sentence};
 use crate::gateway::report::status::Status;
 
-/// Whether the gateway does its work.
+/// Verdict on the gateway itself: at work, hindered, or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Traffic is judged, and every client's.
