@@ -14,6 +14,9 @@ use crate::packet::{Received, Transport};
 use crate::policy::Enforcement;
 use crate::verdict::{Reason, Verdict};
 
+/// Bytes of a packet that its line is made of: IPv6 with several extension headers, and ports behind them.
+pub(super) const LINE_SNAP_LENGTH: usize = 128;
+
 /// A packet that a worker has judged.
 #[derive(Debug)]
 pub struct JudgedPacket {

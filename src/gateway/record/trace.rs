@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
 
 use super::drops::take_one;
-use super::judged::{JudgedPacket, PolicyNames};
+use super::judged::{JudgedPacket, LINE_SNAP_LENGTH, PolicyNames};
 use crate::packet::Received;
 use crate::verdict::Verdict;
 
@@ -57,7 +57,7 @@ impl Traces {
         let free = ArrayQueue::new(PLACES);
         for _ in 0..PLACES {
             // There is room for as many as are made.
-            _ = free.push(Box::new(JudgedPacket::with_room_for(SNAP_LENGTH)));
+            _ = free.push(Box::new(JudgedPacket::with_room_for(LINE_SNAP_LENGTH)));
         }
         let trace = Arc::new(Trace {
             client,
@@ -189,8 +189,6 @@ const A_TICK: u32 = 5;
 const _: () = assert!(A_TICK as u128 * 1_000 == Traces::RATE as u128 * Traces::TICK.as_millis());
 /// Places of a trace: what comes in some ticks, if its reader is late.
 const PLACES: usize = 64;
-/// Bytes of a packet that its line is made of: IPv6 with several extension headers, and ports behind them.
-const SNAP_LENGTH: usize = 128;
 
 #[cfg(test)]
 mod tests {

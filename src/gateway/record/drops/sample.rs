@@ -11,7 +11,7 @@ use crossbeam_queue::ArrayQueue;
 
 use super::counts::Counts;
 use super::{CaptureOptions, DropOptions};
-use crate::gateway::record::judged::{JudgedPacket, PolicyNames};
+use crate::gateway::record::judged::{JudgedPacket, LINE_SNAP_LENGTH, PolicyNames};
 use crate::packet::Received;
 use crate::verdict::{Action, DecidedBy, Reason, Verdict};
 
@@ -69,8 +69,8 @@ pub struct SampleReader {
 impl SampleReader {
     pub(super) fn new(options: &DropOptions, counts: Arc<Counts>) -> Self {
         let snap_length = match &options.capture {
-            Some(CaptureOptions { snap_length, .. }) => LOG_SNAP_LENGTH.max(*snap_length),
-            None => LOG_SNAP_LENGTH,
+            Some(CaptureOptions { snap_length, .. }) => LINE_SNAP_LENGTH.max(*snap_length),
+            None => LINE_SNAP_LENGTH,
         };
         let count = if *options == DropOptions::default() {
             TABLE_ONLY_SAMPLES
@@ -244,8 +244,6 @@ pub(in crate::gateway::record) fn take_one(left: &AtomicU32) -> bool {
             .is_ok()
 }
 
-/// Bytes of a packet that a line of the log is made of: IPv6 with several extension headers, and ports behind them.
-const LOG_SNAP_LENGTH: usize = 128;
 /// Samples for the table in a tick, for each reason: 200 a second tell the shares of what is dropped to a few percent, and
 /// where fewer packets are dropped, the table has all.
 const SAMPLES_A_TICK: u32 = 20;
@@ -491,7 +489,7 @@ mod tests {
                 sample.suppressed.is_some(),
             ));
         }
-        assert_eq!(kept[0], (LOG_SNAP_LENGTH, 1_028, true));
-        assert_eq!(kept[1..], [(LOG_SNAP_LENGTH, 1_028, false); 4]);
+        assert_eq!(kept[0], (LINE_SNAP_LENGTH, 1_028, true));
+        assert_eq!(kept[1..], [(LINE_SNAP_LENGTH, 1_028, false); 4]);
     }
 }

@@ -16,7 +16,7 @@
 //! login, so its listener belongs at a loopback address; `check` warns of any other.
 //!
 //! **What it accepts.** GET and HEAD, nothing else; a Host that is the listener's own address or `localhost`, so that no website
-//! can read the page by a name of its own that resolves to this host (DNS rebinding); a head of 8 KiB, within five seconds.
+//! can read the page by a name of its own that resolves to this host (DNS rebinding); a head of 8 KiB, and ten seconds for a connection.
 //! Connections, streams and questions at a time are bounded. Style and script stand in the page, under a nonce; the
 //! content security policy lets the browser load nothing else, and the page works without the script.
 //!
