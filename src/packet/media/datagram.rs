@@ -17,6 +17,16 @@ pub(super) fn recognize(bytes: &[u8], size: usize) -> Option<Sighting> {
     }
 }
 
+/// False if [`recognize_cookie`] finds nothing in a payload, by its first bytes; true if it has to look.
+#[inline]
+pub(super) fn may_have_cookie(bytes: &[u8], size: usize) -> bool {
+    match bytes.first() {
+        Some(0..=0x3f) => stun::may_fill(bytes, size),
+        Some(0x40..=0x4f | 0xff) => true,
+        _ => false,
+    }
+}
+
 /// Recognizes the cookie of STUN alone, by itself and in the frames of TURN.
 pub(super) fn recognize_cookie(bytes: &[u8], size: usize) -> Option<Sighting> {
     match bytes.first()? {

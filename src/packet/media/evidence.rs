@@ -321,7 +321,7 @@ the flow is idle for 60 seconds. The word of the evidence stands in the drop log
 \"With a mark\": the message has an attribute or a frame that only Microsoft's clients and relays send, such as IMPLEMENTATION-VERSION
 ([MS-ICE2] §2.2.2).
 
-# What is not recognized
+# Limits of recognition
 
 - A UDP flow is given up after 8 datagrams without evidence (64 while a row of RTP is under way); a STUN message with the magic cookie is recognized
   in any flow at any time. A TCP connection is decided by its first bytes; one whose start was not seen, by four segments.

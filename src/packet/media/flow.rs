@@ -38,7 +38,7 @@ const MAX_MIDDLE_LOOKS: u8 = 4;
 #[derive(Debug)]
 pub struct FlowTable {
     /// For each set: part of the hash of each entry, 0 for an empty one.
-    tags: Vec<[u32; WAYS]>,
+    tags: Vec<[u8; WAYS]>,
     flows: Vec<[Flow; WAYS]>,
     rows: Pool<Rows>,
     streams: Pool<Stream>,
@@ -119,20 +119,84 @@ impl FlowTable {
         segment: Segment<'_>,
         now: Duration,
     ) -> Look {
-        let Some(place) = self.place_of(key, segment, now) else {
-            return Look::Undecided;
+        let spread = Spread::of(key, self.tags.len());
+        let seen = nanoseconds(now);
+        let Some(place) = self.find(spread, key) else {
+            return self.look_at_new(profile, spread, key, segment, now);
         };
         let flow = &mut self.flows[place.set][place.way];
-        if let State::Media(evidence) = flow.state {
-            return Look::Media(Recognized {
+        if flow.is_idle(seen) && flow.state.ends_when_idle(segment) {
+            flow.state = State::of(segment);
+        }
+        // Packets of a capture may stand out of order: a flow is as young as its youngest packet.
+        flow.seen = flow.seen.max(seen);
+        match (flow.state, segment) {
+            (State::Media(evidence), _) => Look::Media(Recognized {
                 evidence,
                 by: By::Flow,
-            });
+            }),
+            (State::NotMedia, Segment::Udp { payload, size })
+                if !datagram::may_have_cookie(payload, size) =>
+            {
+                Look::NotMedia
+            }
+            (
+                State::NotMedia,
+                Segment::Tcp {
+                    is_start: false, ..
+                },
+            ) => Look::NotMedia,
+            _ => self.examine(profile, place, segment, now),
         }
+    }
+
+    /// Examines a packet of a flow that the table does not have.
+    #[cold]
+    #[inline(never)]
+    fn look_at_new(
+        &mut self,
+        profile: Profile,
+        spread: Spread,
+        key: &FlowKey,
+        segment: Segment<'_>,
+        now: Duration,
+    ) -> Look {
+        let says_nothing = matches!(
+            segment,
+            Segment::Tcp {
+                is_start: false,
+                payload: [],
+                ..
+            }
+        );
+        if says_nothing {
+            return Look::Undecided;
+        }
+        let place = self.insert(
+            spread,
+            Flow {
+                key: *key,
+                state: State::of(segment),
+                seen: nanoseconds(now),
+            },
+        );
+        self.examine(profile, place, segment, now)
+    }
+
+    /// Examines a packet of the flow at `place` that may decide the flow.
+    #[inline(never)]
+    fn examine(
+        &mut self,
+        profile: Profile,
+        place: Place,
+        segment: Segment<'_>,
+        now: Duration,
+    ) -> Look {
+        let state = &mut self.flows[place.set][place.way].state;
         let owner = (place.set * WAYS + place.way) as u32;
         let evidence = match segment {
             Segment::Udp { payload, size } => look_at_datagram(
-                &mut flow.state,
+                state,
                 &mut self.rows,
                 owner,
                 profile,
@@ -146,10 +210,10 @@ impl FlowTable {
             } => {
                 let first = sequence.wrapping_add(is_start.into());
                 if is_start {
-                    flow.state = State::start_of_stream(first);
+                    *state = State::start_of_stream(first);
                 }
                 look_at_segment(
-                    &mut flow.state,
+                    state,
                     &mut self.streams,
                     owner,
                     profile,
@@ -158,9 +222,9 @@ impl FlowTable {
                 )
             }
         };
-        match (evidence, flow.state) {
+        match (evidence, *state) {
             (Some(evidence), _) => {
-                flow.state = State::Media(evidence);
+                *state = State::Media(evidence);
                 let by = By::Itself;
                 Look::Media(Recognized { evidence, by })
             }
@@ -187,52 +251,25 @@ impl FlowTable {
 
     /// Bytes that the table takes, all allocated at its creation.
     pub fn memory_bytes(&self) -> usize {
-        self.tags.capacity() * size_of::<[u32; WAYS]>()
+        self.tags.capacity() * size_of::<[u8; WAYS]>()
             + self.flows.capacity() * size_of::<[Flow; WAYS]>()
             + self.rows.memory_bytes()
             + self.streams.memory_bytes()
     }
 
-    /// The entry of a flow, created if missing; `None` if the packet does not justify an entry.
-    #[inline]
-    fn place_of(&mut self, key: &FlowKey, segment: Segment<'_>, now: Duration) -> Option<Place> {
-        let spread = Spread::of(key, self.tags.len());
-        let seen = nanoseconds(now);
-        for set in spread.sets {
-            for way in 0..WAYS {
-                if self.tags[set][way] == spread.tag && self.flows[set][way].key == *key {
-                    let flow = &mut self.flows[set][way];
-                    if flow.is_idle(seen) && flow.state.ends_when_idle(segment) {
-                        flow.state = State::of(segment);
-                    }
-                    // Packets of a capture may stand out of order: a flow is as young as its youngest packet.
-                    flow.seen = flow.seen.max(seen);
-                    return Some(Place { set, way });
-                }
-            }
-        }
-        let says_nothing = matches!(
-            segment,
-            Segment::Tcp {
-                is_start: false,
-                payload: [],
-                ..
-            }
-        );
-        (!says_nothing).then(|| {
-            let flow = Flow {
-                key: *key,
-                state: State::of(segment),
-                seen,
-            };
-            self.insert(spread, flow)
+    /// The entry of a flow.
+    #[inline(always)]
+    fn find(&self, spread: Spread, key: &FlowKey) -> Option<Place> {
+        spread.sets.into_iter().find_map(|set| {
+            let flows = &self.flows[set];
+            Ways::with_tag(self.tags[set], spread.tag)
+                .find(|&way| flows[way].key == *key)
+                .map(|way| Place { set, way })
         })
     }
 
     /// Inserts a flow: into an empty entry of one of its two sets, else replacing an idle one, else the oldest one of
     /// its first set.
-    #[cold]
-    #[inline(never)]
     fn insert(&mut self, spread: Spread, flow: Flow) -> Place {
         let places = || {
             let ways = |set| (0..WAYS).map(move |way| Place { set, way });
@@ -266,7 +303,8 @@ impl FlowTable {
 #[derive(Debug, Clone, Copy)]
 struct Spread {
     sets: [usize; 2],
-    tag: u32,
+    /// Part of the hash; 0 stands for an empty entry.
+    tag: u8,
 }
 
 impl Spread {
@@ -276,8 +314,38 @@ impl Spread {
         let mask = sets - 1;
         Self {
             sets: [hash as usize & mask, (hash >> 20) as usize & mask],
-            tag: (hash >> 32) as u32 | 1,
+            tag: ((hash >> 56) as u8).max(1),
         }
+    }
+}
+
+/// Entries of a set that may have a tag: the highest bit of the byte of each.
+///
+/// The tags of a set are compared as one word: a branch for each entry would be mispredicted at about every packet. An
+/// entry above one with the tag may be found without having it, which the comparison of keys tells.
+#[derive(Debug, Clone, Copy)]
+struct Ways(u64);
+
+const _: () = assert!(WAYS == size_of::<u64>(), "the tags of a set are a word");
+
+impl Ways {
+    #[inline(always)]
+    fn with_tag(tags: [u8; WAYS], tag: u8) -> Self {
+        const LOWEST: u64 = u64::from_le_bytes([1; WAYS]);
+        const HIGHEST: u64 = LOWEST << 7;
+        let difference = u64::from_le_bytes(tags) ^ (LOWEST * u64::from(tag));
+        Self(difference.wrapping_sub(LOWEST) & !difference & HIGHEST)
+    }
+}
+
+impl Iterator for Ways {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        let first = (self.0 != 0).then(|| self.0.trailing_zeros() as usize / 8);
+        self.0 &= self.0.wrapping_sub(1);
+        first
     }
 }
 

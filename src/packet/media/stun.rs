@@ -118,6 +118,12 @@ pub(super) fn recognize(bytes: &[u8], size: usize) -> Option<Sighting> {
     message.classic()
 }
 
+/// True if a message whose length is by its field that of a datagram of `size` bytes may begin with `bytes`.
+#[inline]
+pub(super) fn may_fill(bytes: &[u8], size: usize) -> bool {
+    matches!(bytes, &[_, _, l0, l1, ..] if HEADER + half([l0, l1]) == size)
+}
+
 /// Recognizes a message by its cookie alone, if its length matches a datagram of `size` bytes.
 pub(super) fn recognize_cookie(bytes: &[u8], size: usize) -> Option<Sighting> {
     let message = Message::read(bytes)?;
