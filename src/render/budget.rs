@@ -15,6 +15,8 @@ pub enum Measure {
     V4Entries,
     /// Prefixes of IPv6.
     V6Entries,
+    /// Prefixes of both families that are kept out of the tunnel.
+    Exclusions,
     /// Bytes that the program hands on: of one DHCP option, or of one command.
     Bytes,
 }
@@ -25,6 +27,7 @@ impl fmt::Display for Measure {
             Self::Entries => "entries",
             Self::V4Entries => "IPv4 entries",
             Self::V6Entries => "IPv6 entries",
+            Self::Exclusions => "exclusions",
             Self::Bytes => "bytes",
         })
     }
@@ -37,6 +40,8 @@ pub struct Measures {
     pub v4_entries: usize,
     /// Prefixes of IPv6.
     pub v6_entries: usize,
+    /// Prefixes that are kept out of the tunnel, where the program counts them by themselves; they are entries, too.
+    pub exclusions: usize,
     /// Bytes of what the program hands on, where it has a limit.
     pub bytes: usize,
     /// Messages in which the program hands it on, where it cuts it.
@@ -52,6 +57,7 @@ impl Measures {
             Measure::Entries => self.v4_entries + self.v6_entries,
             Measure::V4Entries => self.v4_entries,
             Measure::V6Entries => self.v6_entries,
+            Measure::Exclusions => self.exclusions,
             Measure::Bytes => self.bytes,
         }
     }

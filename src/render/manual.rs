@@ -40,12 +40,20 @@ fn names_and_files_of_targets_are_unique_and_fit_for_commands() {
     }
 }
 
+#[test]
+fn every_target_says_by_what_it_was_checked() {
+    for target in Target::all() {
+        assert!(!target.accepted_by.is_empty(), "{target}");
+    }
+}
+
 fn page() -> String {
     let mut page = String::from(
         "# Targets of `offramp render`\n\n\
          Generated from the code; `OFFRAMP_WRITE_DOCS=1 cargo test --locked --lib render::manual` writes it anew.\n\n\
          `offramp render TARGET POLICY` prints a file, `-o DIR` writes it there under the name below, and `--check FILE`\n\
-         compares a file in place with the policy. A strict limit refuses the file; any other is a warning.\n",
+         compares a file in place with the policy. A strict limit refuses the file; any other is a warning. *Accepted by* names\n\
+         the program, grammar or document by which the tests check the file, and what could not be tried.\n",
     );
     for kind in Kind::ALL {
         let title = match kind {
@@ -56,13 +64,13 @@ fn page() -> String {
         };
         _ = write!(
             page,
-            "\n## {title}\n\n| target | file | contents | families | limits | `--check` compares |\n|---|---|---|---|---|---|\n"
+            "\n## {title}\n\n| target | file | contents | families | limits | `--check` compares | accepted by | caveats |\n|---|---|---|---|---|---|---|---|\n"
         );
         for target in Target::of_kind(kind) {
             let limits: Vec<String> = target.limits.iter().map(limit).collect();
             _ = writeln!(
                 page,
-                "| `{}` | `{}` | {} | {} | {} | {} |",
+                "| `{}` | `{}` | {} | {} | {} | {} | {} | {} |",
                 target.name,
                 target.file,
                 target.about.replace('|', "\\|"),
@@ -78,6 +86,8 @@ fn page() -> String {
                     Read::Lines { .. } => "lines",
                     Read::No => "no",
                 },
+                target.accepted_by.replace('|', "\\|"),
+                target.caveats.replace('|', "\\|"),
             );
         }
     }

@@ -16,6 +16,10 @@ pub struct Target {
     pub name: &'static str,
     /// One line about the file, for lists: what it is and how its program takes it.
     pub about: &'static str,
+    /// The program, grammar or document by which the tests check the file, and whatever could not be tried.
+    pub accepted_by: &'static str,
+    /// Remarks on its use that neither its limits nor its warnings say; empty where there is none.
+    pub caveats: &'static str,
     /// The usual name of the file.
     pub file: &'static str,
     /// True if the file is a program that others start: its mode has the executable bits.

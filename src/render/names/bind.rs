@@ -14,6 +14,8 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 pub const TARGET: Target = Target {
     name: "bind",
     about: "a view for VPN clients, for named.conf (`include \"FILE\";`), with rpz beside it",
+    accepted_by: "named: every answer; named-checkconf",
+    caveats: "",
     file: "named-offramp.conf",
     is_executable: false,
     families: Families::Both,

@@ -20,6 +20,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "dnsmasq-names",
     about: "the configuration of an instance of its own (`dnsmasq --conf-file=FILE`)",
+    accepted_by: "dnsmasq: every answer",
+    caveats: "",
     file: "dnsmasq-names.conf",
     is_executable: false,
     families: Families::Both,

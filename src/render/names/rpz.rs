@@ -17,6 +17,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "rpz",
     about: "the response policy zone of bind; Knot Resolver and PowerDNS Recursor read it too",
+    accepted_by: "named: every answer; named-checkzone",
+    caveats: "",
     file: "offramp.rpz",
     is_executable: false,
     families: Families::Both,

@@ -21,6 +21,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "unbound",
     about: "a view for VPN clients, for unbound.conf (`include: FILE`)",
+    accepted_by: "unbound: every answer",
+    caveats: "",
     file: "unbound-offramp.conf",
     is_executable: false,
     families: Families::Both,

@@ -12,6 +12,8 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 pub const TARGET: Target = Target {
     name: "windows-dns",
     about: "pin-point zones by PowerShell, on a DNS server for VPN clients alone",
+    accepted_by: "PowerShell's grammar; no Windows was tried",
+    caveats: "",
     file: "dns-zones.ps1",
     is_executable: false,
     families: Families::Both,

@@ -13,6 +13,8 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 pub const TARGET: Target = Target {
     name: "windows-dns-policy",
     about: "query resolution policies by PowerShell, on a DNS server for all",
+    accepted_by: "PowerShell's grammar; no Windows was tried",
+    caveats: "",
     file: "dns-policies.ps1",
     is_executable: false,
     families: Families::Both,

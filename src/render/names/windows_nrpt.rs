@@ -12,6 +12,8 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 pub const TARGET: Target = Target {
     name: "windows-nrpt",
     about: "name resolution policy rules by PowerShell, run on the client",
+    accepted_by: "PowerShell's grammar; no Windows was tried",
+    caveats: "",
     file: "nrpt.ps1",
     is_executable: false,
     families: Families::Both,

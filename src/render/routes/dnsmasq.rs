@@ -14,6 +14,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "dnsmasq",
     about: "dhcp-option lines for DHCP options 121 and 249 (`conf-file=FILE`)",
+    accepted_by: "dnsmasq, with a DHCP client",
+    caveats: "",
     file: "dnsmasq-routes.conf",
     is_executable: false,
     families: Families::V4,

@@ -14,6 +14,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "json",
     about: "both forms, with the origin of every entry",
+    accepted_by: "a second reader",
+    caveats: "",
     file: "routes.json",
     is_executable: false,
     families: Families::Both,

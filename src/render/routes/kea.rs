@@ -17,6 +17,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "kea",
     about: "option-data for DHCP options 121 and 249 (`<?include \"FILE\"?>`)",
+    accepted_by: "`kea-dhcp4 -t`",
+    caveats: "",
     file: "kea-option-data.json",
     is_executable: false,
     families: Families::V4,

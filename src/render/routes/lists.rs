@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::address::PrefixSet;
 use crate::plan::{PlannedPrefix, RoutePlan};
 use crate::policy::TunnelMode;
-use crate::render::{Form, Measures};
+use crate::render::{Form, Measures, Options, RenderError, Target};
 
 /// Prefixes that a target lists.
 #[derive(Debug, Clone, Default)]
@@ -143,6 +143,23 @@ fn without_pairs(includes: &mut Vec<Line>, excludes: &mut Vec<Line>) {
         .collect();
     for list in [includes, excludes] {
         list.retain(|line| !pairs.contains(&line.prefix));
+    }
+}
+
+/// The form for programs that list either what enters the tunnel or what is taken out of everything.
+pub(super) fn form_out_of_everything(
+    target: &'static Target,
+    plan: &RoutePlan,
+    options: &Options,
+) -> Result<Form, RenderError> {
+    match (plan.mode, options.form) {
+        (TunnelMode::Split, Some(Form::Exclude)) => Err(RenderError::NoSuchForm {
+            target,
+            form: Form::Exclude,
+            why: "its exclusions are taken out of everything, and this tunnel is split",
+        }),
+        (TunnelMode::Split, Some(Form::Include) | None) => Ok(Form::Include),
+        (TunnelMode::Full, form) => Ok(form.unwrap_or(Form::Exclude)),
     }
 }
 

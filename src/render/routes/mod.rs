@@ -4,8 +4,14 @@
 //! Each file is read back as [`Pushed`] and compared with the plan by addresses.
 
 pub mod cisco_asa;
+pub mod cloudflare_warp;
+pub mod cloudflare_warp_terraform;
 mod dhcp;
 pub mod dnsmasq;
+pub mod fortigate_ipsec;
+pub mod globalprotect;
+#[cfg(feature = "xml")]
+pub mod globalprotect_xml;
 pub mod json;
 pub mod kea;
 mod lists;
@@ -45,6 +51,12 @@ pub const TARGETS: &[&Target] = &[
     &windows_profilexml::TARGET,
     &windows_powershell::TARGET,
     &cisco_asa::TARGET,
+    &globalprotect::TARGET,
+    #[cfg(feature = "xml")]
+    &globalprotect_xml::TARGET,
+    &fortigate_ipsec::TARGET,
+    &cloudflare_warp::TARGET,
+    &cloudflare_warp_terraform::TARGET,
     &kea::TARGET,
     &dnsmasq::TARGET,
     &prefixes::TARGET,

@@ -22,6 +22,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "ocserv",
     about: "`route` and `no-route` lines for ocserv: all, a group or a user",
+    accepted_by: "ocserv, with openconnect and its kernel routes",
+    caveats: "",
     file: "ocserv-routes.conf",
     is_executable: false,
     families: Families::Both,

@@ -24,6 +24,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "openvpn",
     about: "`push` lines for the OpenVPN server's configuration (`config FILE`)",
+    accepted_by: "OpenVPN: server, clients and their kernel routes",
+    caveats: "",
     file: "openvpn-routes.conf",
     is_executable: false,
     families: Families::Both,

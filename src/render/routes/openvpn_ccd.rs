@@ -8,6 +8,8 @@ use crate::render::{Families, Options, Read, RenderError, Rendered, Target, Writ
 pub const TARGET: Target = Target {
     name: "openvpn-ccd",
     about: "a client's file in client-config-dir, in place of the server's routes",
+    accepted_by: "OpenVPN: server, client and its kernel routes",
+    caveats: "",
     file: "openvpn-ccd",
     is_executable: false,
     families: Families::Both,

@@ -9,6 +9,8 @@ use crate::render::{Families, Options, Read, RenderError, Rendered, Target, Writ
 pub const TARGET: Target = Target {
     name: "openvpn-client-connect",
     about: "a client-connect script that writes the same",
+    accepted_by: "OpenVPN: server, client and its kernel routes; `sh -n`",
+    caveats: "",
     file: "openvpn-client-connect.sh",
     is_executable: true,
     families: Families::Both,

@@ -12,6 +12,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "openvpn-push-update",
     about: "a management command for connected clients, OpenVPN 2.7",
+    accepted_by: "a second reader; no OpenVPN 2.7 was tried",
+    caveats: "replaces every pushed route of the client",
     file: "openvpn-push-update.txt",
     is_executable: false,
     families: Families::Both,

@@ -15,6 +15,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "prefixes",
     about: "one prefix a line",
+    accepted_by: "a second reader",
+    caveats: "",
     file: "prefixes.txt",
     is_executable: false,
     families: Families::Both,

@@ -15,6 +15,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "strongswan",
     about: "`local_ts` for a child in swanctl.conf (`include FILE`)",
+    accepted_by: "strongSwan: charon and swanctl",
+    caveats: "",
     file: "swanctl-local-ts.conf",
     is_executable: false,
     families: Families::Both,

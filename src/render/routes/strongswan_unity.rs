@@ -15,6 +15,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "strongswan-unity",
     about: "strongswan.conf for IKEv1 clients with the Unity extension",
+    accepted_by: "strongSwan: charon with the attr and unity plugins",
+    caveats: "",
     file: "strongswan-attr.conf",
     is_executable: false,
     families: Families::V4,

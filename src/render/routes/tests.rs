@@ -270,3 +270,171 @@ fn a_wireguard_client_is_warned_where_the_tunnel_may_swallow_its_own_packets() {
         assert_eq!(!warnings.is_empty(), expected, "{text}");
     }
 }
+
+#[test]
+fn globalprotect_takes_200_exclusions_and_old_apps_100() {
+    let excluded = |count: usize| {
+        let addresses: Vec<String> = (0..count)
+            .map(|at| format!("\"52.{}.{}.9\"", at / 100, at % 100))
+            .collect();
+        let plan = plan(&FULL.replace("\"167.55.49.32/30\"", &addresses.join(", ")));
+        let rendered = render(&globalprotect::TARGET, &plan, &options(None));
+        rendered.map(|it| it.warnings.len())
+    };
+    assert_eq!(
+        [100, 101, 200].map(|it| excluded(it).ok()),
+        [Some(0), Some(1), Some(1)]
+    );
+    let refused = excluded(201).expect_err("past the limit").to_string();
+    assert!(
+        refused.contains("takes 200 exclusions at most"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_name_that_the_place_cannot_have_is_refused() {
+    for (target, good, bad) in [
+        (&globalprotect::TARGET, "GW-1/Staff", "GW 1/Staff"),
+        (
+            &fortigate_ipsec::TARGET,
+            "dialup-of-users",
+            "dialup-of-users2",
+        ),
+        (&cloudflare_warp_terraform::TARGET, "staff", "1staff"),
+    ] {
+        let named = |name: &str| {
+            let name = Some(name.to_owned());
+            let options = Options {
+                name,
+                ..options(None)
+            };
+            render(target, &plan(FULL), &options)
+        };
+        assert!(named(good).expect("a name").text.contains("aff") || good.len() == 15);
+        for bad in [bad, ""] {
+            let refused = named(bad).expect_err("no name").to_string();
+            assert!(refused.contains("cannot be a name"), "{refused}");
+        }
+    }
+}
+
+/// The routes of a file that has several places, of the one that is named.
+fn named(target: &Target, text: &str, name: Option<&str>) -> Result<(String, String), String> {
+    let crate::render::Read::NamedRoutes(read) = target.read else {
+        panic!("{target} has one place");
+    };
+    let pushed = read(text, name).map_err(|error| error.to_string())?;
+    let words = |list: &[ipnet::IpNet]| {
+        let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+        list.join(", ")
+    };
+    Ok((words(&pushed.includes), words(&pushed.excludes)))
+}
+
+#[test]
+fn a_configuration_of_a_fortigate_is_read_through_its_groups() {
+    let text = "config firewall address\n    edit \"Teams media\"\n        set subnet 52.112.0.0 255.252.0.0\n    next\n\
+                edit \"Lab\"\nset type fqdn\nnext\nend\n\
+                config firewall addrgrp\nedit \"Inner\"\nset member \"Teams media\"\nnext\n\
+                edit \"UC\"\nset member \"Inner\"\nnext\nend\n\
+                config vpn ipsec phase1-interface\nedit \"users\"\nset ipv4-split-include ''\nset ipv4-split-include \"\"\n\
+                config ipv4-exclude-range\nedit 1\nset start-ip 172.16.1.1\nnext\nend\n\
+                set ipv4-split-exclude \"UC\"\nnext\nedit \"lab\"\nset ipv4-split-include \"Lab\"\nnext\nend\n";
+    let of = |name| named(&fortigate_ipsec::TARGET, text, name);
+    // Quotes of both kinds are FortiOS's for nothing.
+    let users = of(Some("users")).expect("routes");
+    assert_eq!(
+        users,
+        ("0.0.0.0/0, ::/0".to_owned(), "52.112.0.0/14".to_owned())
+    );
+    let errors = [of(None), of(Some("other")), of(Some("lab"))].map(Result::unwrap_err);
+    assert!(
+        errors[0].contains("name one with --name: lab, users"),
+        "{errors:?}"
+    );
+    assert!(
+        errors[1].contains("no phase1-interface `other`"),
+        "{errors:?}"
+    );
+    assert!(
+        errors[2].contains("address `Lab` has no subnet"),
+        "{errors:?}"
+    );
+    let cyclic = "config firewall addrgrp\nedit A\nset member A A\nnext\nend\n\
+                  config vpn ipsec phase1-interface\nedit users\nset ipv4-split-exclude A\nnext\nend\n";
+    let error = named(&fortigate_ipsec::TARGET, cyclic, None).expect_err("a cycle");
+    assert!(error.contains("have no end"), "{error}");
+}
+
+#[test]
+fn globalprotect_is_read_from_commands_with_lists_and_without_includes() {
+    let path = |settings: &str| {
+        format!(
+            "set global-protect global-protect-gateway GW remote-user-tunnel-configs {settings} split-tunneling"
+        )
+    };
+    let text = format!(
+        "{0} exclude-access-route [ 52.112.0.0/14 52.122.0.0/15 ]\n{1} access-route 10.0.0.0/8\n",
+        path("Staff"),
+        path("Lab")
+    );
+    let of = |name| named(&globalprotect::TARGET, &text, name);
+    let staff = of(Some("GW/Staff")).expect("routes");
+    assert_eq!(staff.0, "0.0.0.0/0, ::/0");
+    assert_eq!(staff.1, "52.112.0.0/14, 52.122.0.0/15");
+    assert_eq!(of(Some("GW/Lab")).expect("routes").0, "10.0.0.0/8");
+    let error = of(None).expect_err("two of them");
+    assert!(
+        error.contains("name one with --name: GW/Lab, GW/Staff"),
+        "{error}"
+    );
+}
+
+#[cfg(feature = "xml")]
+#[test]
+fn globalprotect_is_read_from_a_whole_configuration() {
+    let entry = |name: &str, list: &str| {
+        format!("<entry name=\"{name}\"><split-tunneling>{list}</split-tunneling></entry>")
+    };
+    let text = format!(
+        "<global-protect-gateway><entry name=\"GW\"><remote-user-tunnel-configs>{}{}</remote-user-tunnel-configs></entry>\
+         </global-protect-gateway>",
+        entry(
+            "Staff",
+            "<exclude-access-route><member>52.112.0.0/14</member></exclude-access-route>"
+        ),
+        entry(
+            "Lab",
+            "<access-route><member>an-object</member></access-route>"
+        ),
+    );
+    let of = |name| named(&globalprotect_xml::TARGET, &text, Some(name));
+    // An address object is not known here, and does not matter to others.
+    let error = of("GW/Lab").expect_err("an object");
+    assert!(error.contains("`an-object` is not a prefix"), "{error}");
+    let staff = of("GW/Staff").expect("routes");
+    assert_eq!(staff.1, "52.112.0.0/14");
+}
+
+#[test]
+fn an_answer_of_cloudflare_is_read_and_its_domains_are_left_out() {
+    let answer = r#"{"success": true, "result": {"exclude": [{"address": "52.112.0.0/14"}, {"host": "zoom.us"}]}}"#;
+    let pushed = read(&cloudflare_warp::TARGET, answer).expect("routes");
+    let pushed = pushed.expect("a profile");
+    assert_eq!(pushed.left_out, [(1, "zoom.us".to_owned())]);
+    assert_eq!(pushed.excludes.len(), 1);
+    let both = r#"{"include": [], "exclude": []}"#;
+    assert!(refused(&cloudflare_warp::TARGET, both).contains("this one has both"));
+    let two_lines = "exclude = [\n  {\n    address = \"52.112.0.0/14\"\n    description = \"a \\\"]\"\n  },\n  \
+                     { host = \"zoom.us\" },\n]\n";
+    let read = pushed_of_terraform(two_lines);
+    assert_eq!(
+        read,
+        ("0.0.0.0/0, ::/0".to_owned(), "52.112.0.0/14".to_owned())
+    );
+}
+
+fn pushed_of_terraform(text: &str) -> (String, String) {
+    super::tests::pushed(&cloudflare_warp_terraform::TARGET, text)
+}

@@ -18,6 +18,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "windows-powershell",
     about: "Add-VpnConnectionRoute, run on the client",
+    accepted_by: "PowerShell's grammar and a second reader; no Windows was tried",
+    caveats: "",
     file: "vpn-routes.ps1",
     is_executable: false,
     families: Families::Both,

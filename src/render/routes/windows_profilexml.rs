@@ -18,6 +18,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "windows-profilexml",
     about: "VPNv2 ProfileXML with exclusion routes",
+    accepted_by: "an XML parser and a second reader; no Windows was tried",
+    caveats: "",
     file: "profile.xml",
     is_executable: false,
     families: Families::Both,

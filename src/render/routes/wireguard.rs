@@ -20,6 +20,8 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "wireguard",
     about: "`AllowedIPs` of the peer in a client's configuration",
+    accepted_by: "wireguard-go, with `wg` and its kernel routes",
+    caveats: "a full tunnel needs `routes.gateways`, or the tunnel may swallow its own packets",
     file: "wireguard-allowed-ips.conf",
     is_executable: false,
     families: Families::Both,

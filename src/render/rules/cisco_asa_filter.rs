@@ -19,6 +19,8 @@ use crate::verdict::Action;
 pub const TARGET: Target = Target {
     name: "cisco-asa-filter",
     about: "the filter's rules as the `vpn-filter` of a Cisco ASA's group policy",
+    accepted_by: "a model of access lists, packet by packet; no ASA was tried",
+    caveats: "",
     file: "asa-vpn-filter.txt",
     is_executable: false,
     families: Families::Both,

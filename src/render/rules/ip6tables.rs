@@ -8,6 +8,8 @@ use crate::render::{Families, Naming, Read, Target, Write};
 pub const TARGET: Target = Target {
     name: "ip6tables",
     about: "the filter's IPv6 rules for `ip6tables-restore --noflush`, in a chain of their own",
+    accepted_by: "ip6tables-restore and the kernel: every packet as the filter",
+    caveats: "",
     file: "offramp.rules.v6",
     is_executable: false,
     families: Families::V6,

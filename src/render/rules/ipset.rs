@@ -17,6 +17,8 @@ use crate::render::{Families, Naming, Read, Target, Write as Writer};
 pub const TARGET: Target = Target {
     name: "ipset",
     about: "the sets that the two files for iptables name (`ipset restore`)",
+    accepted_by: "ipset and the kernel",
+    caveats: "",
     file: "offramp.ipset",
     is_executable: false,
     families: Families::Both,

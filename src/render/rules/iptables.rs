@@ -16,6 +16,8 @@ use crate::verdict::Action;
 pub const TARGET: Target = Target {
     name: "iptables",
     about: "the filter's IPv4 rules for `iptables-restore --noflush`, in a chain of their own",
+    accepted_by: "iptables-restore and the kernel: every packet as the filter",
+    caveats: "",
     file: "offramp.rules.v4",
     is_executable: false,
     families: Families::V4,

@@ -24,6 +24,8 @@ use crate::verdict::Reason;
 pub const TARGET: Target = Target {
     name: "nftables",
     about: "the filter's rules as an nftables table of their own (`nft -f FILE`), for gateways without the sidecar",
+    accepted_by: "nft and the kernel: every packet as the filter",
+    caveats: "",
     file: "offramp-rules.nft",
     is_executable: false,
     families: Families::Both,

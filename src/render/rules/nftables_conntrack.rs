@@ -7,6 +7,8 @@ use crate::render::{Families, Naming, Read, Target, Write};
 pub const TARGET: Target = Target {
     name: "nftables-conntrack",
     about: "the same, but replies over TCP to sessions that were opened from inside pass",
+    accepted_by: "nft and the kernel",
+    caveats: "",
     file: "offramp-rules-conntrack.nft",
     is_executable: false,
     families: Families::Both,

@@ -14,6 +14,8 @@ use crate::verdict::Action;
 pub const TARGET: Target = Target {
     name: "rules-csv",
     about: "the filter's rules as a table, for other firewalls and for people",
+    accepted_by: "a model of the table, packet by packet",
+    caveats: "",
     file: "rules.csv",
     is_executable: false,
     families: Families::Both,

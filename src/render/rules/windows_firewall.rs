@@ -10,6 +10,8 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 pub const TARGET: Target = Target {
     name: "windows-firewall",
     about: "PowerShell for a Windows client: block rules for the programs of [[endpoint]]",
+    accepted_by: "PowerShell's grammar; no Windows was tried",
+    caveats: "",
     file: "offramp-firewall.ps1",
     is_executable: false,
     families: Families::Both,

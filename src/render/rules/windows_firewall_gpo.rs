@@ -10,6 +10,8 @@ use crate::render::{Families, Naming, Read, RenderError, Rendered, Target, Write
 pub const TARGET: Target = Target {
     name: "windows-firewall-gpo",
     about: "PowerShell for an administrator: the same rules in a group policy (--name 'DOMAIN\\GPO')",
+    accepted_by: "PowerShell's grammar; no Windows was tried",
+    caveats: "",
     file: "offramp-firewall-gpo.ps1",
     is_executable: false,
     families: Families::Both,

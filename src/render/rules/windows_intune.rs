@@ -15,6 +15,8 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 pub const TARGET: Target = Target {
     name: "windows-intune",
     about: "the same rules for Intune: a device configuration for Microsoft Graph (beta)",
+    accepted_by: "a second reader of its JSON; no Intune was tried",
+    caveats: "",
     file: "offramp-firewall-intune.json",
     is_executable: false,
     families: Families::Both,

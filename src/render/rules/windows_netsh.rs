@@ -14,6 +14,8 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write as Writ
 pub const TARGET: Target = Target {
     name: "windows-netsh",
     about: "the same rules by `netsh advfirewall`, as a batch file",
+    accepted_by: "a second reader; no Windows was tried",
+    caveats: "",
     file: "offramp-firewall.cmd",
     is_executable: false,
     families: Families::Both,

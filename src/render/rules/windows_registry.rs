@@ -17,6 +17,8 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write as Writ
 pub const TARGET: Target = Target {
     name: "windows-registry",
     about: "the same rules as a group policy stores them, as a .reg file",
+    accepted_by: "a second reader; no Windows was tried",
+    caveats: "",
     file: "offramp-firewall.reg",
     is_executable: false,
     families: Families::Both,

@@ -9,6 +9,8 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 pub const TARGET: Target = Target {
     name: "windows-registry-remove",
     about: "the removal of what windows-registry wrote",
+    accepted_by: "a second reader; no Windows was tried",
+    caveats: "",
     file: "offramp-firewall-remove.reg",
     is_executable: false,
     families: Families::Both,

@@ -8,6 +8,7 @@ addresses by a scan for the longest prefix.
 import ipaddress
 import json
 import re
+import shlex
 import sys
 import xml.etree.ElementTree as xml
 
@@ -105,6 +106,70 @@ def cisco_asa(text, inside, outside):
         outside.extend(listed)
 
 
+def globalprotect(text, inside, outside):
+    path = "global-protect global-protect-gateway Contoso remote-user-tunnel-configs Contoso split-tunneling"
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert lines[:2] == [f"delete {path} access-route", f"delete {path} exclude-access-route"]
+    for line in lines[2:]:
+        before, prefix = line.rsplit(" ", 1)
+        lists = {f"set {path} access-route": inside, f"set {path} exclude-access-route": outside}
+        lists[before].append(net(prefix))
+
+
+def globalprotect_xml(text, inside, outside):
+    root = xml.fromstring(text)
+    assert root.tag == "split-tunneling"
+    assert [child.tag for child in root] == ["access-route", "exclude-access-route"]
+    for part, listed in zip(root, (inside, outside)):
+        assert {member.tag for member in part} <= {"member"}
+        listed.extend(net(member.text) for member in part)
+
+
+def fortigate_ipsec(text, inside, outside):
+    tables, path = {}, []
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        if words[0] == "config":
+            path = [" ".join(words[1:])]
+        elif words[0] == "edit":
+            path.append(words[1])
+            tables.setdefault(tuple(path), {})
+        elif words[0] == "set":
+            tables[tuple(path)][words[1]] = words[2:]
+        elif words[0] == "next":
+            path.pop()
+        else:
+            assert words[0] in ("end", "unset"), line
+            assert len(path) == (1 if words[0] == "end" else 2), line
+    tunnel = tables["vpn ipsec phase1-interface", "Contoso"]
+    for family, suffix, key, whole in (("ipv4", "", "subnet", BOTH[0]), ("ipv6", "6", "ip6", BOTH[1])):
+        for form, listed in (("include", inside), ("exclude", outside)):
+            group = tunnel.get(f"{family}-split-{form}")
+            if group is None:
+                inside.extend([whole] if form == "include" else [])
+                continue
+            for member in tables[f"firewall addrgrp{suffix}", *group]["member"]:
+                listed.append(net("/".join(tables[f"firewall address{suffix}", member][key])))
+
+
+def warp(text, inside, outside):
+    ((form, entries),) = json.loads(text).items()
+    warp_list(form, [entry["address"] for entry in entries], inside, outside)
+
+
+def warp_terraform(text, inside, outside):
+    ((form, entries),) = re.findall(r"^  (include|exclude) = \[\n((?:    .*\n)*)  \]$", text, re.M)
+    warp_list(form, re.findall(r'^    { address = "([^"]+)"', entries, re.M), inside, outside)
+
+
+def warp_list(form, addresses, inside, outside):
+    if form == "exclude":
+        inside.extend(BOTH)
+    {"include": inside, "exclude": outside}[form].extend(map(net, addresses))
+
+
 def classless(data):
     """RFC 3442."""
     while data:
@@ -154,6 +219,11 @@ READERS = {
     "windows-profilexml": windows_profilexml,
     "windows-powershell": windows_powershell,
     "cisco-asa": cisco_asa,
+    "globalprotect": globalprotect,
+    "globalprotect-xml": globalprotect_xml,
+    "fortigate-ipsec": fortigate_ipsec,
+    "cloudflare-warp": warp,
+    "cloudflare-warp-terraform": warp_terraform,
     "kea": kea,
     "dnsmasq": dnsmasq,
     "prefixes": prefixes,

@@ -138,12 +138,41 @@ fn an_xml_parser_accepts_every_profile() {
         return;
     }
     each_file(|name, target, _, text| {
-        if *target == routes::windows_profilexml::TARGET {
+        if [
+            routes::windows_profilexml::TARGET,
+            routes::globalprotect_xml::TARGET,
+        ]
+        .contains(target)
+        {
             let (success, said) = filter(
                 Command::new("xmllint").args(["--noout", "--nonet", "-"]),
                 text,
             );
             assert!(success, "{name}: {said}\n{text}");
+        }
+    });
+}
+
+#[test]
+fn a_parser_of_hcl_accepts_every_resource_and_reads_its_list() {
+    each_file(|name, target, _, text| {
+        if *target == routes::cloudflare_warp_terraform::TARGET {
+            let body = hcl::parse(text).unwrap_or_else(|error| panic!("{name}: {error}\n{text}"));
+            let resource = body.blocks().next().expect("a resource");
+            let labels: Vec<&str> = resource.labels().iter().map(|it| it.as_str()).collect();
+            assert_eq!(
+                labels,
+                ["cloudflare_zero_trust_device_default_profile", "Contoso"]
+            );
+            let lists = resource
+                .body()
+                .attributes()
+                .filter_map(|it| match it.expr() {
+                    hcl::Expression::Array(entries) => Some(entries.len()),
+                    _ => None,
+                });
+            let entries = text.matches("{ address = ").count();
+            assert_eq!(lists.collect::<Vec<_>>(), [entries], "{name}\n{text}");
         }
     });
 }

@@ -22,6 +22,8 @@ use crate::render::{Families, Form, Options, Read, RenderError, Rendered, Target
 pub const TARGET: Target = Target {
     name: "cisco-asa",
     about: "an access list and the group policy that uses it",
+    accepted_by: "a second reader; no ASA was tried",
+    caveats: "lines of an access list add up: clear the list first where it exists",
     file: "asa-split-tunnel.txt",
     is_executable: false,
     families: Families::Both,
