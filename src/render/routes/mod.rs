@@ -9,15 +9,21 @@ pub mod dnsmasq;
 pub mod json;
 pub mod kea;
 mod lists;
+pub mod meraki;
+pub mod netbird;
 pub mod ocserv;
+pub mod ocserv_group;
 pub mod openvpn;
 pub mod openvpn_ccd;
 pub mod openvpn_client_connect;
 pub mod openvpn_push_update;
 pub mod prefixes;
 mod pushed;
+pub mod radius;
 pub mod strongswan;
 pub mod strongswan_unity;
+pub mod tailscale;
+pub mod tailscale_approvers;
 pub mod windows_powershell;
 #[cfg(feature = "xml")]
 pub mod windows_profilexml;
@@ -38,6 +44,8 @@ pub const TARGETS: &[&Target] = &[
     &openvpn_client_connect::TARGET,
     &openvpn_push_update::TARGET,
     &ocserv::TARGET,
+    &ocserv_group::TARGET,
+    &radius::TARGET,
     &wireguard::TARGET,
     &strongswan::TARGET,
     &strongswan_unity::TARGET,
@@ -47,6 +55,10 @@ pub const TARGETS: &[&Target] = &[
     &cisco_asa::TARGET,
     &kea::TARGET,
     &dnsmasq::TARGET,
+    &tailscale::TARGET,
+    &tailscale_approvers::TARGET,
+    &netbird::TARGET,
+    &meraki::TARGET,
     &prefixes::TARGET,
     &json::TARGET,
 ];
