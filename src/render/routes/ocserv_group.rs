@@ -20,7 +20,7 @@ pub const TARGET: Target = Target {
     name: "ocserv-group",
     about: "a group's file in the folder of `config-per-group`: its pool and routes (`--name GROUP`)",
     accepted_by: "ocserv 1.1.6 with two groups, their openconnect clients and the kernel routes of each",
-    caveats: "a `no-route` of ocserv.conf stays in force for a group that has none of its own",
+    caveats: "a `no-route` of ocserv.conf stays in force for a group that has none of its own, and `append-routes` adds the global routes",
     file: "ocserv-group.conf",
     is_executable: false,
     families: Families::Both,
