@@ -15,15 +15,21 @@ pub mod globalprotect_xml;
 pub mod json;
 pub mod kea;
 mod lists;
+pub mod meraki;
+pub mod netbird;
 pub mod ocserv;
+pub mod ocserv_group;
 pub mod openvpn;
 pub mod openvpn_ccd;
 pub mod openvpn_client_connect;
 pub mod openvpn_push_update;
 pub mod prefixes;
 mod pushed;
+pub mod radius;
 pub mod strongswan;
 pub mod strongswan_unity;
+pub mod tailscale;
+pub mod tailscale_approvers;
 pub mod windows_powershell;
 #[cfg(feature = "xml")]
 pub mod windows_profilexml;
@@ -44,6 +50,8 @@ pub const TARGETS: &[&Target] = &[
     &openvpn_client_connect::TARGET,
     &openvpn_push_update::TARGET,
     &ocserv::TARGET,
+    &ocserv_group::TARGET,
+    &radius::TARGET,
     &wireguard::TARGET,
     &strongswan::TARGET,
     &strongswan_unity::TARGET,
@@ -59,6 +67,10 @@ pub const TARGETS: &[&Target] = &[
     &cloudflare_warp_terraform::TARGET,
     &kea::TARGET,
     &dnsmasq::TARGET,
+    &tailscale::TARGET,
+    &tailscale_approvers::TARGET,
+    &netbird::TARGET,
+    &meraki::TARGET,
     &prefixes::TARGET,
     &json::TARGET,
 ];

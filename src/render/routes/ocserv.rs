@@ -55,7 +55,17 @@ pub(super) const LIMITS: &[Limit] = &[
 ];
 
 fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
-    let form = form_of_clients(&TARGET, plan, options)?;
+    written(&TARGET, plan, options, |_| String::new())
+}
+
+/// The file of `target`; `opening` gives what stands between its head and its routes, from the lists.
+pub(super) fn written(
+    target: &'static Target,
+    plan: &RoutePlan,
+    options: &Options,
+    opening: impl FnOnce(&Lists) -> String,
+) -> Result<Rendered, RenderError> {
+    let form = form_of_clients(target, plan, options)?;
     let lists = match form {
         Form::Include => Lists::of(plan, form, form, Gateways::LeftToClient),
         Form::Exclude => Lists::out_of_everything(plan),
@@ -67,7 +77,7 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
         lists.excludes.len()
     );
     let [first, second] = head(plan, &what);
-    let mut text = format!("# {first}\n# {second}\n");
+    let mut text = format!("# {first}\n# {second}\n{}", opening(&lists));
     match form {
         // Of each family of which clients have addresses.
         Form::Exclude => text.push_str("route = default\n"),

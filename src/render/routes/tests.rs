@@ -72,7 +72,8 @@ fn sizes_are_counted_by_family_and_in_bytes_of_the_option() {
 
 #[test]
 fn a_family_that_the_target_lacks_earns_a_warning_where_clients_have_it() {
-    for target in TARGETS {
+    // One has no form for a split tunnel.
+    for target in TARGETS.iter().filter(|it| **it != &meraki::TARGET) {
         let warns = |text: &str| {
             let warnings = written(target, text).warnings;
             warnings.iter().any(|it| it.contains("cannot express IPv6"))

@@ -1,7 +1,7 @@
 //! Rules: the filter's verdicts and the clients' own rules, for other firewalls.
 //!
 //! ```text
-//!  Policy ──▶ Ruleset       ──▶ nftables, ipset and iptables, Cisco ASA, CSV       on the gateway
+//!  Policy ──▶ Ruleset       ──▶ nftables, iptables, Cisco ASA, RouterOS, pf, MX, CSV   on the gateway
 //!         ──▶ EndpointRules ──▶ Windows Firewall: PowerShell, netsh, registry, Intune   on the clients
 //! ```
 //!
@@ -12,9 +12,13 @@ pub mod cisco_asa_filter;
 pub mod ip6tables;
 pub mod ipset;
 pub mod iptables;
+pub mod meraki_l3;
+pub mod mikrotik;
 pub mod nft_text;
 pub mod nftables;
 pub mod nftables_conntrack;
+pub mod opnsense;
+pub mod pfsense;
 pub(super) mod powershell;
 pub mod rules_csv;
 mod windows;
@@ -39,6 +43,10 @@ pub const TARGETS: &[&Target] = &[
     &iptables::TARGET,
     &ip6tables::TARGET,
     &cisco_asa_filter::TARGET,
+    &mikrotik::TARGET,
+    &pfsense::TARGET,
+    &opnsense::TARGET,
+    &meraki_l3::TARGET,
     &rules_csv::TARGET,
     &windows_firewall::TARGET,
     &windows_firewall_gpo::TARGET,

@@ -7,6 +7,7 @@
 //! Every packet is sent twice: without rules, to see which packets the kernel forwards at all, and with them.
 //! `OFFRAMP_PACKETS` sets the number of packets, e.g. a million.
 
+mod appliance_files;
 mod endpoint_files;
 mod policies;
 mod rule_files;

@@ -5,6 +5,7 @@
 mod dhcp;
 mod ocserv;
 mod openvpn;
+mod radius;
 mod readers;
 mod strongswan;
 mod wireguard;

@@ -10,13 +10,14 @@ use crate::support::host::Daemon;
 use crate::support::sandbox::in_sandbox;
 use crate::support::{Folder, run};
 use offramp::plan::RoutePlan;
-use offramp::render::routes;
+use offramp::render::{self, Options, routes};
 
 const PROGRAMS: &[&str] = &["ocserv", "ocpasswd", "openconnect"];
 /// The script's path on Debian.
 const SCRIPT: &str = "/usr/share/vpnc-scripts/vpnc-script";
 
-fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
+/// The client is of the group, if one is given, and has an address that begins so.
+fn assert_given(name: &str, plan: &RoutePlan, routes: &str, group: Option<(&str, &str)>) {
     if !fs::exists(SCRIPT).unwrap_or(false) {
         return crate::support::skip("vpnc-scripts is not installed");
     }
@@ -26,7 +27,9 @@ fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
     let (certificate, key) = certificates.issue(&folder, SERVER);
     let passwords = folder.path("passwords");
     let mut ocpasswd = Command::new("ocpasswd")
-        .args(["-c", &passwords, "user"])
+        .args(["-c", &passwords])
+        .args(group.iter().flat_map(|(group, _)| ["-g", group]))
+        .arg("user")
         .stdin(Stdio::piped())
         .spawn()
         .expect("ocpasswd starts");
@@ -59,16 +62,18 @@ fn assert_given(name: &str, plan: &RoutePlan, routes: &str) {
     let resolv = folder.write("resolv.conf", "");
     run(Command::new("mount").args(["--bind", &resolv, "/etc/resolv.conf"])).success();
     let password = folder.write("password", "secret\n");
+    let group_option = group.map_or(String::new(), |(group, _)| format!("--authgroup={group}"));
     let mut connected = Daemon::start(&client.host, "openconnect", folder.path("openconnect.log"), Command::new("sh").args([
         "-c",
         &format!(
-            "exec openconnect --protocol=anyconnect --user=user --passwd-on-stdin --cafile={} --non-inter \
+            "exec openconnect --protocol=anyconnect --user=user --passwd-on-stdin --cafile={} --non-inter {group_option} \
              --interface=oc0 --no-dtls --script={SCRIPT} https://{SERVER}:4443 < {password}",
             certificates.authority
         ),
     ]));
     // It reports the connection once its script, which sets the routes, has ended.
-    connected.wait_for_log("Configured as");
+    let address = group.map_or("", |(_, address)| address);
+    connected.wait_for_log(&format!("Configured as {address}"));
     assert_enters(&client, plan, "oc0");
     assert_routed(&client, plan, "oc0");
 }
@@ -82,7 +87,7 @@ fn a_full_tunnel_leaves_out_the_public_services() {
             routes.contains("no-route = 52.112.0.0/255.252.0.0"),
             "{routes}"
         );
-        assert_given("ocserv-full", &plan, &routes);
+        assert_given("ocserv-full", &plan, &routes, None);
     });
 }
 
@@ -92,6 +97,54 @@ fn a_split_tunnel_has_the_corporate_prefixes() {
         let plan = plan(&split());
         let routes = rendered(&routes::ocserv::TARGET, &plan, None);
         assert!(!routes.contains("no-route"), "{routes}");
-        assert_given("ocserv-split", &plan, &routes);
+        assert_given("ocserv-split", &plan, &routes, None);
     });
+}
+
+/// The groups, the first byte after 172.16 of their pools, and their policies.
+fn groups() -> [(&'static str, &'static str, RoutePlan); 2] {
+    let office = split()
+        .replace("172.16.1.0/24", "172.16.2.0/24")
+        .replace("fd00:1::/64", "fd00:2::/64");
+    [
+        ("roaming", "172.16.1.", plan(FULL)),
+        ("office", "172.16.2.", plan(&office)),
+    ]
+}
+
+/// The server has the files of both groups, and a route of its own, which no client of a group may get.
+fn assert_group_is_given(group: &str) {
+    let folder = Folder::new(&format!("ocserv-groups-of-{group}"));
+    let files = folder.path("groups");
+    fs::create_dir(&files).expect("a folder that is not there yet");
+    let mut config = format!("config-per-group = {files}\nroute = 198.18.0.0/255.254.0.0\n");
+    for (name, _, plan) in &groups() {
+        let options = Options {
+            name: Some((*name).to_owned()),
+            ..Options::default()
+        };
+        let file = render::render(&routes::ocserv_group::TARGET, plan, &options);
+        let file = file.expect("within the limits");
+        assert_eq!(file.warnings, [] as [&str; 0]);
+        folder.write(&format!("groups/{name}"), file.text);
+        config.push_str(&format!("select-group = {name}\n"));
+    }
+    let [(_, pool, plan)] = groups()
+        .into_iter()
+        .filter(|it| it.0 == group)
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("one of that name");
+    let name = format!("ocserv-group-{group}");
+    assert_given(&name, &plan, &config, Some((group, pool)));
+}
+
+#[test]
+fn a_client_of_a_group_with_a_full_tunnel_has_the_routes_of_its_policy() {
+    in_sandbox(PROGRAMS, || assert_group_is_given("roaming"));
+}
+
+#[test]
+fn a_client_of_a_group_with_a_split_tunnel_has_the_routes_of_its_policy() {
+    in_sandbox(PROGRAMS, || assert_group_is_given("office"));
 }

@@ -207,12 +207,53 @@ def json_plan(text, inside, outside):
     inside.extend(net(entry["prefix"]) for entry in json.loads(text)["includes"])
 
 
+def radius(text, inside, outside):
+    for name, value in re.findall(r'^\t(Framed-Route|Framed-IPv6-Route) \+= "([^"]+)",$', text, re.M):
+        prefix, router, metric = value.split(" ")
+        assert (name, router, metric) in (("Framed-Route", "0.0.0.0", "1"), ("Framed-IPv6-Route", "::", "1")), value
+        inside.append(net(prefix))
+
+
+def tailscale(text, inside, outside):
+    (values,) = re.findall(r"^exec tailscale set --advertise-routes=(\S+)$", text, re.M)
+    inside.extend(net(value) for value in values.split(","))
+    assert not set(inside) & set(BOTH), "an exit node"
+
+
+def tailscale_approvers(text, inside, outside):
+    policy = json.loads(re.sub(r"^//.*$", "", text, flags=re.M))
+    for prefix, tags in policy["autoApprovers"]["routes"].items():
+        assert all(tag.startswith("tag:") for tag in tags)
+        inside.append(net(prefix))
+
+
+def netbird(text, inside, outside):
+    routes = json.loads(text)
+    names = [route["network_id"] for route in routes]
+    assert len(set(names)) == len(names) and all(1 <= len(name) <= 40 for name in names)
+    inside.extend(net(route["network"]) for route in routes)
+    assert not set(inside) & set(BOTH), "an exit node"
+
+
+def meraki_exclusions(text, inside, outside):
+    inside.append(BOTH[0])
+    for rule in json.loads(text)["custom"]:
+        assert (rule["protocol"], rule["port"]) == ("any", "any")
+        outside.append(net(rule["destination"]))
+
+
 READERS = {
     "openvpn": openvpn,
     "openvpn-ccd": openvpn,
     "openvpn-client-connect": openvpn,
     "openvpn-push-update": openvpn_push_update,
     "ocserv": ocserv,
+    "ocserv-group": ocserv,
+    "radius": radius,
+    "tailscale": tailscale,
+    "tailscale-approvers": tailscale_approvers,
+    "netbird": netbird,
+    "meraki-exclusions": meraki_exclusions,
     "wireguard": wireguard,
     "strongswan": strongswan,
     "strongswan-unity": strongswan_unity,
