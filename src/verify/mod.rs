@@ -7,6 +7,7 @@
 //!  RoutePlan        what enters the tunnel ─┐
 //!  CompiledPolicy   what is dropped there  ─┼─▶ Finding { code, what, where, which parts disagree, what to write }
 //!  Zones            what clients resolve   ─┤
+//!  EndpointRules    what clients block     ─┤
 //!  predicted calls  which way they take    ─┘
 //! ```
 //!
@@ -21,6 +22,7 @@
 pub mod against;
 pub mod call;
 mod collateral;
+mod endpoints;
 mod expect;
 mod finding;
 mod media;
@@ -60,6 +62,7 @@ pub fn verify(
     parity::check(&subject, &mut found);
     stale::check(&subject, read, &mut found);
     collateral::check(&subject, &mut found);
+    endpoints::check(&subject, &mut found);
     // A call that fails by one of these needs no second finding.
     reach::check_calls(&subject, &mut found);
     found.sort_by_key(|finding| {

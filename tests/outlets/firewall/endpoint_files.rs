@@ -399,14 +399,14 @@ fn the_grammar_of_powershell_accepts_every_script_and_sees_its_commands() {
             planned(|rule| rule.endpoint.is_ascii()),
             [
                 &[
+                    "ForEach-Object",
                     "Get-Wanted",
                     "Resolve-Path",
                     "Select-Object",
                     "Write-Output",
                     "Write-Warning",
-                ],
-                &["ForEach-Object"],
-                &of_clients[..],
+                ][..],
+                &of_clients,
                 &of_comparison,
             ]
             .concat(),
@@ -415,7 +415,7 @@ fn the_grammar_of_powershell_accepts_every_script_and_sees_its_commands() {
         (
             &rules::windows_task::TARGET,
             looked_up(),
-            [&["$native", "Test-Path", "Out-Null"], &of_task[..]].concat(),
+            [&["$native", "Test-Path", "Out-Null"][..], &of_task].concat(),
         ),
     ] {
         let text = rendered(target);
