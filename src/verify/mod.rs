@@ -41,8 +41,25 @@ pub use finding::{Finding, FindingCode, Part, Statement};
 
 use crate::filter::CompiledPolicy;
 use crate::plan::{RoutePlan, Zones};
-use crate::policy::Diagnostics;
+use crate::policy::{Diagnostics, MediaMatch};
 use subject::Subject;
+
+/// Returns what routes and the filter do about calls in browsers.
+///
+/// Microsoft ("Securing Teams media traffic for VPN split tunneling"): Edge 96 and later by its policy alone; "at this
+/// time, other browsers may not support VPN split tunneling for peer-to-peer traffic".
+pub const fn browsers(recognition: MediaMatch) -> &'static str {
+    match recognition {
+        MediaMatch::Ports | MediaMatch::Ice | MediaMatch::Media => {
+            "calls in browsers: Edge follows the client's routes by its policy WebRtcRespectOsRoutingTableEnabled alone, \
+             other browsers do not; the gateway's filter keeps their media off the tunnel"
+        }
+        MediaMatch::IceMicrosoft => {
+            "calls in browsers: Edge follows the client's routes by its policy WebRtcRespectOsRoutingTableEnabled alone, \
+             other browsers do not, and match = \"ice-microsoft\" lets their media pass; match = \"ice\" does not"
+        }
+    }
+}
 
 /// Returns the inconsistencies of a policy, the worst first.
 ///
