@@ -127,7 +127,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             "notes": [browsers],
         }))?;
     } else {
-        super::print(&format!("{}note: {browsers}\n", text(origin, &findings)))?;
+        super::print(&format!("note: {browsers}\n{}", text(origin, &findings)))?;
     }
     Ok(if findings.is_empty() {
         ExitCode::SUCCESS
