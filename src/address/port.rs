@@ -122,6 +122,21 @@ impl PortSet {
         self.ranges.iter().chain(&other.ranges).copied().collect()
     }
 
+    /// The ports that are not in the set.
+    #[must_use]
+    pub fn complement(&self) -> Self {
+        let mut ranges = Vec::with_capacity(self.ranges.len() + 1);
+        let mut next = Some(0);
+        for range in &self.ranges {
+            if let (Some(first), Some(last)) = (next, range.first.checked_sub(1)) {
+                ranges.extend(PortRange::new(first, last));
+            }
+            next = range.last.checked_add(1);
+        }
+        ranges.extend(next.and_then(|first| PortRange::new(first, u16::MAX)));
+        Self { ranges }
+    }
+
     /// Returns `true` if the set contains every port of `other`.
     pub fn covers(&self, other: &Self) -> bool {
         self.intersect(other) == *other

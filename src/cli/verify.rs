@@ -15,7 +15,7 @@ use crate::gateway::run::live::{self, LiveOptions, Vantage};
 use crate::plan::{RoutePlan, Zones};
 use crate::policy::{Code, Policy, Severity};
 use crate::verify::against::{Files as _, Named, Subject, audit, text_of};
-use crate::verify::{Finding, FindingCode, verify};
+use crate::verify::{Finding, FindingCode, browsers, verify};
 
 /// Verify that filter, routes and names agree: nothing leaks, and nothing that clients need is cut off
 ///
@@ -119,13 +119,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         }
     }
     let origin = &compiled.policy().origin;
+    let browsers = browsers(compiled.policy().media.recognition);
     if options.json {
         super::print_json(&json!({
             "policy": origin,
             "findings": findings.iter().map(as_json).collect::<Vec<_>>(),
+            "notes": [browsers],
         }))?;
     } else {
-        super::print(&text(origin, &findings))?;
+        super::print(&format!("note: {browsers}\n{}", text(origin, &findings)))?;
     }
     Ok(if findings.is_empty() {
         ExitCode::SUCCESS

@@ -24,7 +24,7 @@ pub mod zones;
 
 pub use diversion::{diverted, diverted_on_every_port};
 pub use effects::{Effects, KeyChange, NameChange, VerdictChange};
-pub use endpoint::{Direction, EndpointRule, EndpointRules};
+pub use endpoint::{BlockedTraffic, Direction, EndpointRule, EndpointRules, EndpointSubject};
 pub use prefix::PlannedPrefix;
 pub use routes::{PlanDifference, RoutePlan, enters_tunnel};
 pub use ruleset::{PacketRule, Portless, Ruleset, Traffic};

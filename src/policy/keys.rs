@@ -182,6 +182,16 @@ fn every_word_of_a_choice_is_printed_as_it_was_read() {
                     |line: &String| line.replace(":50000\"", "\"").replace(":50020\"", "\"");
                 case.others = case.others.iter().map(without).collect();
             }
+            // Each way to know a client asks for a key of its own.
+            let needed = match (case.key.name, word) {
+                ("match", "app-id") => Some("app_id = \"Calls\""),
+                ("match", "package") => Some("packages = [\"Calls_8wekyb3d8bbwe\"]"),
+                ("match", "ports") if case.others.iter().any(|it| it.starts_with("programs")) => {
+                    Some("local_ports = [\"50000-50059\"]")
+                }
+                _ => None,
+            };
+            case.others.extend(needed.map(str::to_owned));
             let quoted = format!("\"{word}\"");
             let value = if is_list {
                 format!("[{quoted}]")

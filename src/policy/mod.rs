@@ -56,7 +56,7 @@ pub use section::accept::Accept;
 pub use section::allow::{Allow, Destination, Lifts};
 pub use section::corporate::Corporate;
 pub use section::dns::{Canary, DnsOptions};
-pub use section::endpoint::{Endpoint, FirewallProfile, InterfaceType};
+pub use section::endpoint::{Endpoint, EndpointMatch, FirewallProfile, InterfaceType};
 pub use section::feed::{EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, WidePrefixes};
 pub use section::filter::{FilterOptions, LeakedPublic, Reject, UnknownSource};
 pub use section::gateway::{

@@ -96,6 +96,8 @@ pub enum Part {
     Names,
     /// The prefixes that others publish.
     Feeds,
+    /// Windows Firewall on the clients, by `[[endpoint]]`.
+    Endpoints,
     /// A predicted call.
     Call,
     /// A file in use that offramp did not write.
@@ -112,6 +114,7 @@ impl Part {
             Self::Routes => "routes",
             Self::Names => "names",
             Self::Feeds => "feeds",
+            Self::Endpoints => "endpoint",
             Self::Call => "call",
             Self::File => "file",
             Self::Host => "host",

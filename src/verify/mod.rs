@@ -7,6 +7,7 @@
 //!  RoutePlan        what enters the tunnel ─┐
 //!  CompiledPolicy   what is dropped there  ─┼─▶ Finding { code, what, where, which parts disagree, what to write }
 //!  Zones            what clients resolve   ─┤
+//!  EndpointRules    what clients block     ─┤
 //!  predicted calls  which way they take    ─┘
 //! ```
 //!
@@ -21,6 +22,7 @@
 pub mod against;
 pub mod call;
 mod collateral;
+mod endpoints;
 mod expect;
 mod finding;
 mod media;
@@ -39,8 +41,25 @@ pub use finding::{Finding, FindingCode, Part, Statement};
 
 use crate::filter::CompiledPolicy;
 use crate::plan::{RoutePlan, Zones};
-use crate::policy::Diagnostics;
+use crate::policy::{Diagnostics, MediaMatch};
 use subject::Subject;
+
+/// Returns what routes and the filter do about calls in browsers.
+///
+/// Microsoft ("Securing Teams media traffic for VPN split tunneling"): Edge 96 and later by its policy alone; "at this
+/// time, other browsers may not support VPN split tunneling for peer-to-peer traffic".
+pub const fn browsers(recognition: MediaMatch) -> &'static str {
+    match recognition {
+        MediaMatch::Ports | MediaMatch::Ice | MediaMatch::Media => {
+            "calls in browsers: Edge follows the client's routes by its policy WebRtcRespectOsRoutingTableEnabled alone, \
+             other browsers do not; the gateway's filter keeps their media off the tunnel"
+        }
+        MediaMatch::IceMicrosoft => {
+            "calls in browsers: Edge follows the client's routes by its policy WebRtcRespectOsRoutingTableEnabled alone, \
+             other browsers do not, and match = \"ice-microsoft\" lets their media pass; match = \"ice\" does not"
+        }
+    }
+}
 
 /// Returns the inconsistencies of a policy, the worst first.
 ///
@@ -60,6 +79,7 @@ pub fn verify(
     parity::check(&subject, &mut found);
     stale::check(&subject, read, &mut found);
     collateral::check(&subject, &mut found);
+    endpoints::check(&subject, &mut found);
     // A call that fails by one of these needs no second finding.
     reach::check_calls(&subject, &mut found);
     found.sort_by_key(|finding| {

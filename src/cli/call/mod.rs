@@ -111,7 +111,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             "with": as_json(&both.after),
         }))?;
     } else {
-        super::print(&text::text(&compiled.policy().origin, &both, options.pairs))?;
+        let browsers = crate::verify::browsers(compiled.policy().media.recognition);
+        let text = text::text(&compiled.policy().origin, &both, options.pairs);
+        super::print(&format!("{text}\nNote: {browsers}.\n"))?;
     }
     Ok(if is_good(&both.after) {
         ExitCode::SUCCESS

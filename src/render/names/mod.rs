@@ -21,6 +21,7 @@ pub mod windows_dns;
 pub mod windows_dns_policy;
 pub mod windows_dnscmd;
 pub mod windows_nrpt;
+pub mod windows_nrpt_profilexml;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub const TARGETS: &[&Target] = &[
     &windows_dns::TARGET,
     &windows_dns_policy::TARGET,
     &windows_nrpt::TARGET,
+    &windows_nrpt_profilexml::TARGET,
 ];
 
 /// Writes the names of `policy`, if there is one that is pinned or hidden.

@@ -104,10 +104,43 @@ fn no_query_policy_of_windows_speaks_of_a_whole_zone() {
     let policies = text
         .lines()
         .filter(|line| line.starts_with("Add-DnsServerQueryResolutionPolicy "));
-    assert_eq!(policies.clone().count(), 2, "{text}");
+    // Two zones, and a policy of the server for each name that is hidden.
+    let of_zones = policies.clone().filter(|it| it.contains(" -ZoneName "));
+    assert_eq!(of_zones.count(), 2, "{text}");
     assert!(
         policies.clone().all(|line| line.contains(" -Fqdn 'EQ,")),
         "{text}"
+    );
+}
+
+#[test]
+fn a_hidden_host_of_a_child_zone_is_refused_by_the_server_whatever_its_zone() {
+    let child = POLICY.replace("\"pool01.contoso.com\"", "\"sfbpool.ad.contoso.com\"");
+    let text = written(&windows_dns_policy::TARGET, &child)
+        .expect("all of it can be said")
+        .text;
+    let policy = "-Action DENY -ClientSubnet 'EQ,offramp' -Fqdn 'EQ,sfbpool.ad.contoso.com,*.sfbpool.ad.contoso.com'\n";
+    assert!(text.contains(policy), "{text}");
+    assert!(!text.contains("-ZoneName 'ad.contoso.com'"), "{text}");
+}
+
+#[test]
+fn a_rule_of_name_resolution_goes_to_a_client_or_to_a_group_policy() {
+    let text = written(&windows_nrpt::TARGET, POLICY)
+        .expect("a server at port 53")
+        .text;
+    let rules = text
+        .lines()
+        .filter(|it| it.starts_with("Add-DnsClientNrptRule"));
+    assert!(rules.clone().count() > 2);
+    assert!(
+        rules
+            .clone()
+            .all(|it| it.starts_with("Add-DnsClientNrptRule @store ")),
+        "{text}"
+    );
+    assert!(
+        text.contains(r"HKLM:\SOFTWARE\Policies\Microsoft\Windows NT\DNSClient\DnsPolicyConfig")
     );
 }
 

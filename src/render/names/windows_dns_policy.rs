@@ -14,7 +14,7 @@ pub const TARGET: Target = Target {
     name: "windows-dns-policy",
     about: "query resolution policies by PowerShell, on a DNS server for all",
     accepted_by: "PowerShell's grammar; no Windows was tried",
-    caveats: "",
+    caveats: "hidden names get SERVFAIL: a client with a second DNS server asks that one",
     file: "dns-policies.ps1",
     is_executable: false,
     families: Families::Both,
@@ -28,6 +28,8 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
         "For a DNS server that has the zones and is asked by others too (Windows Server 2016 or later).",
         "VPN clients get the names listed from a scope of the zone, and all others as everybody does:",
         "without -Fqdn, every other name of the zone would not exist for them.",
+        "Hidden names are refused by policies of the server, in whatever zone they stand: the answer is SERVFAIL,",
+        "and a client that has another DNS server asks that one. Look at the zones with Get-DnsServerZone.",
     ];
     let mut text = head("#", policy, zones, &advice);
     let clients = policy.dns_clients().iter().map(|it| it.value);
@@ -41,17 +43,35 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     }
     text.push('\n');
     let mut left_out = Vec::new();
+    let mut guessed = Vec::new();
     let mut by_zone: Vec<(DnsName, Vec<DnsName>)> = Vec::new();
     for owner in zones.owners() {
-        if Shape::of(zones, owner) == Shape::Empty {
-            left_out.push(owner.name.to_string());
-            continue;
-        }
-        let zone = zone_of(policy, &owner.name);
-        match by_zone.iter_mut().find(|(known, _)| *known == zone) {
-            Some((_, names)) => names.push(owner.name),
-            None => by_zone.push((zone, vec![owner.name])),
-        }
+        let name = owner.name;
+        let below = match Shape::of(zones, owner) {
+            Shape::Empty => {
+                left_out.push(name.to_string());
+                continue;
+            }
+            Shape::Hidden => format!(",*.{name}"),
+            Shape::HiddenBelow => String::new(),
+            Shape::Pinned(_) => {
+                let (zone, is_guessed) = zone_of(policy, &name);
+                if is_guessed && !guessed.contains(&zone.to_string()) {
+                    guessed.push(zone.to_string());
+                }
+                match by_zone.iter_mut().find(|(known, _)| *known == zone) {
+                    Some((_, names)) => names.push(name),
+                    None => by_zone.push((zone, vec![name])),
+                }
+                continue;
+            }
+        };
+        _ = writeln!(
+            text,
+            "# {}\nAdd-DnsServerQueryResolutionPolicy -Name 'offramp hidden {name}' -Action DENY \
+             -ClientSubnet 'EQ,offramp' -Fqdn 'EQ,{name}{below}'",
+            because(owner)
+        );
     }
     for (zone, names) in by_zone {
         _ = writeln!(
@@ -81,6 +101,12 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
             left_out.join(", ")
         ));
     }
+    if !guessed.is_empty() {
+        warnings.push(format!(
+            "zones guessed from the names in them, unverified: {}; where Get-DnsServerZone has others, write those into the file",
+            guessed.join(", ")
+        ));
+    }
     Ok(Rendered {
         warnings,
         ..Rendered::of_names(text)
@@ -88,13 +114,16 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
 }
 
 /// The zone in which a company keeps a name, as far as a policy tells: the SIP domain that it stands in, else the name
-/// without its service and host labels.
-fn zone_of(policy: &Policy, name: &DnsName) -> DnsName {
+/// without its service and host labels; `true` if that is a guess.
+fn zone_of(policy: &Policy, name: &DnsName) -> (DnsName, bool) {
     let domains = policy.dns.sip_domains.iter();
     let domains = domains.filter_map(|domain| domain.value.parse::<DnsName>().ok());
     let within = domains.filter(|domain| name == domain || name.is_below(domain));
     if let Some(longest) = within.max_by_key(|domain| domain.wire().len()) {
-        return longest;
+        return (
+            longest,
+            name.labels().count() > longest.labels().count() + 1,
+        );
     }
     let mut zone = *name;
     let mut is_service = false;
@@ -108,8 +137,8 @@ fn zone_of(policy: &Policy, name: &DnsName) -> DnsName {
         zone = parent;
     }
     match zone.parent() {
-        Some(parent) if !is_service && parent.labels().count() >= 2 => parent,
-        Some(_) | None => zone,
+        Some(parent) if !is_service && parent.labels().count() >= 2 => (parent, true),
+        Some(_) | None => (zone, true),
     }
 }
 

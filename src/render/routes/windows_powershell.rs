@@ -56,9 +56,9 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let lists = Lists::of(plan, Form::Include, Form::Include, Gateways::LeftToClient);
     let [first, second] = head(plan, &format!("{} routes", lists.includes.len()));
     let mut text = format!(
-        "# {first}\n# {second}\n$connection = {quoted}\nSet-VpnConnection -Name $connection -SplitTunneling $true\n\
-         foreach ($route in (Get-VpnConnection -Name $connection).Routes) {{\n    \
-         Remove-VpnConnectionRoute -ConnectionName $connection -DestinationPrefix $route.DestinationPrefix\n}}\n"
+        "# {first}\n# {second}\n\
+         # -AllUserConnection for a connection of all users; without it, for one of the user who runs it.\n\
+         param([switch]$AllUserConnection)\n$ErrorActionPreference = 'Stop'\n$connection = {quoted}\n{BEGIN}"
     );
     for line in &lists.includes {
         if !line.origin.is_empty() {
@@ -66,7 +66,7 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
         }
         _ = writeln!(
             text,
-            "Add-VpnConnectionRoute -ConnectionName $connection -DestinationPrefix '{}'",
+            "Add-VpnConnectionRoute @scope -ConnectionName $connection -DestinationPrefix '{}'",
             line.prefix
         );
     }
@@ -77,6 +77,32 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
         warnings: Vec::new(),
     })
 }
+
+/// The way to the connection, a clean start, and the class-based route off.
+///
+/// With split tunneling Windows adds the route of the address's old class, 10.0.0.0/8 for a client at 10.99.0.10. No cmdlet
+/// turns that off, so its key is set in the phone book, which holds a section for each connection.
+const BEGIN: &str = r#"$scope = @{}
+$book = "$env:AppData\Microsoft\Network\Connections\Pbk\rasphone.pbk"
+if ($AllUserConnection) {
+    $scope.AllUserConnection = $true
+    $book = "$env:ProgramData\Microsoft\Network\Connections\Pbk\rasphone.pbk"
+}
+Set-VpnConnection @scope -Name $connection -SplitTunneling $true
+$section = ''
+$found = $false
+$lines = @([IO.File]::ReadAllLines($book) | ForEach-Object {
+    if ($_ -match '^\[(.*)\]$') { $section = $Matches[1] }
+    if ($section -eq $connection -and $_ -match '^DisableClassBasedDefaultRoute=') {
+        $found = $true
+        'DisableClassBasedDefaultRoute=1'
+    } else { $_ }
+})
+if ($found) { [IO.File]::WriteAllLines($book, $lines) } else { Write-Warning "the class-based route stays on: $book has no DisableClassBasedDefaultRoute for $connection" }
+foreach ($route in (Get-VpnConnection @scope -Name $connection).Routes) {
+    Remove-VpnConnectionRoute @scope -ConnectionName $connection -DestinationPrefix $route.DestinationPrefix
+}
+"#;
 
 fn read(text: &str) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();

@@ -2,6 +2,11 @@
 //!
 //! `ExclusionRoute` (Windows 10 1803 and later) stands in a `Route` element beside `NativeProfile`, not inside it. Windows
 //! keeps a route of its own to the server.
+//!
+//! Without a name the file is a fragment: the elements to take over into a profile that has its servers and its
+//! authentication. With a name, that of the server, it is whole, in the order of the schema that Microsoft publishes
+//! ("ProfileXML XSD", 2018, and that of the VPNv2 DDF file, which has `ExclusionRoute`): IKEv2, and the certificate of the
+//! machine.
 
 use std::fmt::Write as _;
 
@@ -17,8 +22,8 @@ use crate::render::{
 /// ProfileXML of a Windows client.
 pub const TARGET: Target = Target {
     name: "windows-profilexml",
-    about: "VPNv2 ProfileXML with exclusion routes",
-    accepted_by: "an XML parser and a second reader; no Windows was tried",
+    about: "VPNv2 ProfileXML with exclusion routes: a fragment, or with --name SERVER a whole profile (IKEv2, machine certificate)",
+    accepted_by: "an XML parser, a second reader, and a schema written from its documentation; no Windows was tried",
     caveats: "",
     file: "profile.xml",
     is_executable: false,
@@ -29,6 +34,16 @@ pub const TARGET: Target = Target {
 };
 
 fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
+    let server = options.name.as_deref();
+    if let Some(name) = server
+        && (name.is_empty() || !name.bytes().all(is_of_server))
+    {
+        return Err(RenderError::BadName {
+            target: &TARGET,
+            name: shorten(name),
+            why: "it is the VPN server's DNS name or address",
+        });
+    }
     let form = options.form.unwrap_or(Form::Exclude);
     let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
     let measures = measures(lists.all());
@@ -49,14 +64,36 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     );
     // Two hyphens end a comment.
     let [first, second] = head(plan, &what).map(|line| line.replace("--", "- -"));
-    let mut text =
-        format!("<!-- {first} -->\n<!-- {second} -->\n<VPNProfile>\n  <NativeProfile>\n");
+    let place = match server {
+        Some(_) => {
+            "a whole profile: ProfileXML of ./Vendor/MSFT/VPNv2/NAME, in Intune a custom VPN profile; for users write Eap in place of MachineMethod"
+        }
+        None => {
+            "a fragment: Route elements go into VPNProfile behind NativeProfile, the others into NativeProfile between Servers and Authentication"
+        }
+    };
+    let mut text = format!(
+        "<!-- {first} -->\n<!-- {second} -->\n<!-- {place} -->\n<VPNProfile>\n  <NativeProfile>\n"
+    );
+    if let Some(server) = server {
+        _ = writeln!(text, "    <Servers>{server}</Servers>");
+    }
+    // The schema has this order.
+    let protocol = match server {
+        Some(_) => "    <NativeProtocolType>IKEv2</NativeProtocolType>\n",
+        None => "",
+    };
     if is_forced {
         text.push_str("    <RoutingPolicyType>ForceTunnel</RoutingPolicyType>\n");
+        text.push_str(protocol);
     } else {
+        text.push_str("    <RoutingPolicyType>SplitTunnel</RoutingPolicyType>\n");
+        text.push_str(protocol);
+        text.push_str("    <DisableClassBasedDefaultRoute>true</DisableClassBasedDefaultRoute>\n");
+    }
+    if server.is_some() {
         text.push_str(
-            "    <RoutingPolicyType>SplitTunnel</RoutingPolicyType>\n    \
-             <DisableClassBasedDefaultRoute>true</DisableClassBasedDefaultRoute>\n",
+            "    <Authentication>\n      <MachineMethod>Certificate</MachineMethod>\n    </Authentication>\n",
         );
     }
     text.push_str("  </NativeProfile>\n");
@@ -84,6 +121,11 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
         measures,
         warnings: Vec::new(),
     })
+}
+
+/// Returns `true` for a byte of a DNS name or an address.
+const fn is_of_server(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':')
 }
 
 /// Returns `true` if everything enters the tunnel in each family of which clients have addresses.

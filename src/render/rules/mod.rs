@@ -28,6 +28,9 @@ pub mod windows_intune;
 pub mod windows_netsh;
 pub mod windows_registry;
 pub mod windows_registry_remove;
+pub mod windows_remediation;
+pub mod windows_remediation_detect;
+pub mod windows_task;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +52,9 @@ pub const TARGETS: &[&Target] = &[
     &meraki_l3::TARGET,
     &rules_csv::TARGET,
     &windows_firewall::TARGET,
+    &windows_remediation_detect::TARGET,
+    &windows_remediation::TARGET,
+    &windows_task::TARGET,
     &windows_firewall_gpo::TARGET,
     &windows_netsh::TARGET,
     &windows_registry::TARGET,

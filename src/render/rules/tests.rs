@@ -2,7 +2,8 @@
 
 use super::{
     cisco_asa_filter, ipset, iptables, nftables, windows_firewall, windows_firewall_gpo,
-    windows_intune, windows_netsh, windows_registry,
+    windows_intune, windows_netsh, windows_registry, windows_remediation,
+    windows_remediation_detect, windows_task,
 };
 use crate::policy::{self, Policy};
 use crate::render::{Kind, Options, RenderError, Rendered, Target, render};
@@ -103,7 +104,13 @@ fn programs_that_differ_from_client_to_client_are_left_to_the_script_that_looks_
     for target in Target::of_kind(Kind::ClientRules) {
         let rendered = render_rules(target, &policy, name_of(target));
         let is_refused = matches!(rendered, Err(RenderError::NothingToSay { .. }));
-        assert_eq!(is_refused, *target != windows_firewall::TARGET, "{target}");
+        let looks_up = [
+            &windows_firewall::TARGET,
+            &windows_remediation_detect::TARGET,
+            &windows_remediation::TARGET,
+            &windows_task::TARGET,
+        ];
+        assert_eq!(is_refused, !looks_up.contains(&target), "{target}");
     }
 }
 
@@ -191,6 +198,109 @@ fn the_sets_that_iptables_names_are_those_of_ipset() {
         let create = format!("\ncreate {name} hash:net family inet maxelem");
         assert!(sets.text.contains(&create), "{name}: {}", sets.text);
     }
+}
+
+/// Endpoints that go by something else than a path.
+const OTHERS: &str = r#"[vpn]
+client_subnets = ["172.16.1.0/24"]
+[corporate]
+subnets = ["10.0.0.0/8"]
+[[endpoint]]
+name = "tagged"
+match = "app-id"
+app_id = "Calls"
+[[endpoint]]
+name = "packaged"
+match = "package"
+product = "teams"
+[[endpoint]]
+name = "by ports"
+match = "ports"
+product = "teams"
+"#;
+
+#[test]
+fn tags_packages_and_ports_are_written_where_the_file_has_words_for_them() {
+    let policy = parsed(OTHERS);
+    let text = |target: &'static Target| {
+        let rendered = render_rules(target, &policy, name_of(target)).expect("rules by ports");
+        (rendered.text, rendered.warnings.join("\n"))
+    };
+    let (script, warnings) = text(&windows_firewall::TARGET);
+    for part in [
+        "AppId = 'Calls'",
+        "Package = 'MSTeams_8wekyb3d8bbwe'",
+        "LocalPort = @('50000-50059')",
+        "# unverified: a packaged client",
+        "# void until a policy of App Control",
+        "blocks every other program",
+    ] {
+        assert!(script.contains(part), "{part}: {script}");
+    }
+    assert!(!warnings.contains("leaves out"), "{warnings}");
+    let (json, warnings) = text(&windows_intune::TARGET);
+    assert!(json.contains(r#""packageFamilyName": "MSTeams_8wekyb3d8bbwe""#));
+    assert!(json.contains("unverified: a packaged client"));
+    assert!(warnings.contains("leaves out [[endpoint]] \"tagged\""));
+    for target in [&windows_netsh::TARGET, &windows_registry::TARGET] {
+        let (_, warnings) = text(target);
+        assert!(
+            warnings.contains("leaves out [[endpoint]] \"tagged\""),
+            "{warnings}"
+        );
+        assert!(
+            warnings.contains("leaves out [[endpoint]] \"packaged\""),
+            "{warnings}"
+        );
+    }
+}
+
+#[test]
+fn an_allowed_proxy_is_no_rule_of_any_file() {
+    let policy = parsed(
+        "[vpn]\nclient_subnets = [\"10.99.0.0/22\"]\n[corporate]\nsubnets = [\"192.168.0.0/16\"]\n\
+         [[allow]]\nname = \"proxy\"\nto = [\"192.168.5.5\"]\nprotocols = [\"tcp\"]\nports = [\"8080\"]\n\
+         [[endpoint]]\nname = \"Teams\"\nprograms = ['C:\\x.exe']\n",
+    );
+    let written = [
+        (
+            &windows_firewall::TARGET,
+            "RemotePort = @('0-8079', '8081-65535')",
+        ),
+        (
+            &windows_netsh::TARGET,
+            "protocol=tcp localport=any remoteport=0-8079,8081-65535",
+        ),
+        (
+            &windows_registry::TARGET,
+            "|Protocol=6|RPort2_10=0-8079|RPort2_10=8081-65535|",
+        ),
+        (&windows_intune::TARGET, "\"8081-65535\""),
+    ];
+    for (target, ports) in written {
+        let text = render_rules(target, &policy, None)
+            .expect("a fixed path")
+            .text;
+        assert!(text.contains(ports), "{target}: {text}");
+        assert!(text.contains("192.168.5.5"), "{target}: {text}");
+    }
+}
+
+#[test]
+fn leaked_public_prefixes_are_blocked_where_the_filter_drops_them_or_the_endpoint_says_so() {
+    let site = |filter: &str, endpoint: &str| {
+        let policy = parsed(&format!(
+            "[vpn]\nclient_subnets = [\"10.99.0.0/22\"]\n[filter]\nleaked_public = \"{filter}\"\n\
+             [[public]]\nname = \"Teams media\"\naddresses = [\"52.112.0.0/14\"]\n\
+             [[endpoint]]\nname = \"Teams\"\nprograms = ['C:\\x.exe']\n{endpoint}"
+        ));
+        let rendered = render_rules(&windows_firewall::TARGET, &policy, None);
+        rendered.expect("a path").text.contains("52.112.0.0/14")
+    };
+    assert!(site("drop", ""));
+    assert!(!site("forward", ""));
+    assert!(site("forward", "leaked_public = \"drop\"\n"));
+    assert!(!site("drop", "leaked_public = \"forward\"\n"));
 }
 
 /// A policy whose clients have programs at these paths.

@@ -4,8 +4,8 @@ use ipnet::IpNet;
 
 use super::{is_word, one_line};
 use crate::address::PrefixSet;
-use crate::plan::{Direction, EndpointRule, EndpointRules};
-use crate::policy::{InterfaceType, Product};
+use crate::plan::{BlockedTraffic, Direction, EndpointRule, EndpointRules, EndpointSubject};
+use crate::policy::{InterfaceType, Product, Protocol};
 use crate::render::{Naming, RenderError, Rendered, Target};
 
 /// The group of the rules, by which they are removed.
@@ -33,31 +33,45 @@ impl<'r> Chosen<'r> {
         }
     }
 
-    /// Those whose path is the same on every client, and that `says` accepts.
-    pub(super) fn fixed(
+    /// Those that `refuses` gives no reason against.
+    pub(super) fn those(
         target: &'static Target,
         rules: &'r EndpointRules,
-        says: impl Fn(&str) -> bool,
+        refuses: impl Fn(&EndpointRule) -> Option<&'static str>,
     ) -> Result<Self, RenderError> {
-        let numbered = (1..).zip(&rules.rules);
-        let (left, chosen): (Vec<_>, Vec<_>) =
-            numbered.partition(|(_, rule)| rule.is_looked_up() || !says(&rule.program));
+        let mut chosen = Vec::new();
+        let mut warnings = warnings(&rules.rules);
+        let mut last = "";
+        for (number, rule) in (1..).zip(&rules.rules) {
+            let Some(why) = refuses(rule) else {
+                chosen.push((number, rule));
+                continue;
+            };
+            last = why;
+            let left_out = match &rule.subject {
+                EndpointSubject::Program(path) => {
+                    format!("{target} leaves out `{path}`: {why}")
+                }
+                EndpointSubject::AppId(_)
+                | EndpointSubject::Package(_)
+                | EndpointSubject::Everything => {
+                    format!(
+                        "{target} leaves out [[endpoint]] \"{}\": {why}",
+                        rule.endpoint
+                    )
+                }
+            };
+            if !warnings.contains(&left_out) {
+                warnings.push(left_out);
+            }
+        }
         if chosen.is_empty() {
             return Err(RenderError::NothingToSay {
                 target,
                 origin: rules.origin.clone(),
-                why: "their paths differ from client to client; windows-firewall looks them up there",
+                why: last,
             });
         }
-        let mut warnings = warnings(&rules.rules);
-        warnings.extend(left.iter().map(|(_, rule)| {
-            let why = if rule.is_looked_up() {
-                "its path differs from client to client; windows-firewall looks it up there"
-            } else {
-                "its path has characters that this file cannot have; windows-firewall can write it"
-            };
-            format!("{target} leaves out `{}`: {why}", rule.program)
-        }));
         Ok(Self {
             rules: chosen,
             warnings,
@@ -70,6 +84,72 @@ impl<'r> Chosen<'r> {
             ..Rendered::of_rules(text, self.rules.len() * Direction::BOTH.len())
         }
     }
+
+    /// Lines for the head of a file: what makes its rules void, and which paths nobody has confirmed.
+    pub(super) fn voids(&self) -> Vec<String> {
+        let has = |is: fn(&EndpointRule) -> bool| self.rules.iter().any(|(_, rule)| is(rule));
+        let mut lines = Vec::new();
+        if has(EndpointRule::is_looked_up) {
+            lines.push(
+                "void after an update of a client whose path has its version: windows-remediation (Intune) or windows-task writes them again"
+                    .to_owned(),
+            );
+        }
+        if has(|rule| matches!(rule.subject, EndpointSubject::AppId(_))) {
+            lines.push(
+                "void until a policy of App Control for Business tags the processes, and for those that were started before it"
+                    .to_owned(),
+            );
+        }
+        if has(|rule| matches!(rule.subject, EndpointSubject::Package(_))) {
+            lines.push(
+                "unverified: a packaged client that runs with full trust, as Teams does, may not match its package; look at blocked connections before you rely on it"
+                    .to_owned(),
+            );
+        }
+        if has(|rule| rule.subject == EndpointSubject::Everything) {
+            lines.push(
+                "void unless the client keeps to these ports (Teams: meeting settings, \"Specify port ranges\"); blocks every other program that happens to use them"
+                    .to_owned(),
+            );
+        }
+        for (product, source) in unverified(&self.rules) {
+            lines.push(format!("unverified paths of {product}: {source}"));
+        }
+        lines
+    }
+}
+
+/// Reason against a rule in a file that has no words for tags and packages, and whose paths have to satisfy `says`.
+pub(super) fn needs_a_fixed_path(
+    rule: &EndpointRule,
+    says: impl Fn(&str) -> bool,
+) -> Option<&'static str> {
+    match &rule.subject {
+        EndpointSubject::Program(_) if rule.is_looked_up() => {
+            Some("its path differs from client to client; windows-firewall looks it up there")
+        }
+        EndpointSubject::Program(path) if !says(path) => Some(
+            "its path has characters that this file cannot have; windows-firewall can write it",
+        ),
+        EndpointSubject::Program(_) | EndpointSubject::Everything => None,
+        EndpointSubject::AppId(_) => {
+            Some("it goes by an AppId tag, which this file cannot say; windows-firewall can")
+        }
+        EndpointSubject::Package(_) => Some(
+            "it goes by a package, which this file cannot say; windows-firewall and windows-intune can",
+        ),
+    }
+}
+
+/// Products with unverified paths, and as much as is known of them.
+fn unverified(rules: &[(usize, &EndpointRule)]) -> Vec<(Product, &'static str)> {
+    let mut products: Vec<Product> = rules.iter().filter_map(|(_, it)| it.product).collect();
+    products.dedup();
+    let unverified = products
+        .into_iter()
+        .filter(|it| it.source().is_unverified());
+    unverified.map(|it| (it, it.source().text())).collect()
 }
 
 /// Warnings about rules that may not match, whatever the target.
@@ -91,16 +171,30 @@ fn warnings(rules: &[EndpointRule]) -> Vec<String> {
         if let Some(caveat) = product.caveat() {
             warnings.push(format!("{product}: {caveat}"));
         }
+        let source = product.source();
+        if source.is_unverified() {
+            warnings.push(format!(
+                "{product}: its paths are unverified, look for the programs on a client: {}",
+                source.text()
+            ));
+        }
     }
     warnings
 }
 
 /// The name of a rule where people see it.
 pub(super) fn display_name(group: &str, rule: &EndpointRule) -> String {
+    let traffic = match &rule.traffic {
+        BlockedTraffic::All => "",
+        BlockedTraffic::Ports { protocol, .. } => match protocol {
+            Protocol::Tcp => ", TCP",
+            Protocol::Udp => ", UDP",
+        },
+    };
     format!(
-        "{group}: {}, {}",
+        "{group}: {}, {}{traffic}",
         one_line(&rule.endpoint),
-        rule.file_name()
+        rule.short_subject()
     )
 }
 

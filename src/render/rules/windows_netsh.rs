@@ -5,9 +5,10 @@
 use std::fmt::Write as _;
 
 use super::head;
-use super::windows::{Chosen, END, GROUP, addresses, ascii, description};
-use crate::plan::{Direction, EndpointRules};
-use crate::policy::{FirewallProfile, InterfaceType};
+use super::windows::{Chosen, END, GROUP, addresses, ascii, description, needs_a_fixed_path};
+use crate::address::PortSet;
+use crate::plan::{BlockedTraffic, Direction, EndpointRules};
+use crate::policy::{FirewallProfile, InterfaceType, Protocol};
 use crate::render::{Families, Read, RenderError, Rendered, Target, Write as Writer};
 
 /// Windows Firewall, the local store, by netsh.
@@ -15,7 +16,7 @@ pub const TARGET: Target = Target {
     name: "windows-netsh",
     about: "the same rules by `netsh advfirewall`, as a batch file",
     accepted_by: "a second reader; no Windows was tried",
-    caveats: "",
+    caveats: "programs of fixed paths alone; void where a group policy does not merge local rules",
     file: "offramp-firewall.cmd",
     is_executable: false,
     families: Families::Both,
@@ -26,7 +27,9 @@ pub const TARGET: Target = Target {
 
 fn write(rules: &EndpointRules, name: &str) -> Result<Rendered, RenderError> {
     // cmd reads a file in the code page of the machine.
-    let chosen = Chosen::fixed(&TARGET, rules, str::is_ascii)?;
+    let chosen = Chosen::those(&TARGET, rules, |rule| {
+        needs_a_fixed_path(rule, str::is_ascii)
+    })?;
     let mut lines = vec![
         "@echo off".to_owned(),
         format!("rem {}", ascii(&head(&rules.origin))),
@@ -35,13 +38,21 @@ fn write(rules: &EndpointRules, name: &str) -> Result<Rendered, RenderError> {
         "rem load it  offramp-firewall.cmd          again after each change".to_owned(),
         "rem remove   offramp-firewall.cmd remove".to_owned(),
         format!("rem watch    netsh advfirewall firewall show rule name=\"{name}\" verbose"),
+    ];
+    let voids = chosen.voids();
+    lines.extend(voids.iter().map(|line| format!("rem {}", ascii(line))));
+    lines.extend([
+        "rem void where a group policy or Intune has turned the merging of local rules off"
+            .to_owned(),
         "setlocal DisableDelayedExpansion".to_owned(),
         format!("netsh advfirewall firewall delete rule name=\"{name}\" >nul"),
         "if /i \"%~1\"==\"remove\" exit /b 0".to_owned(),
-    ];
+    ]);
     let mut count = 0;
     for (_, rule) in &chosen.rules {
         let (local, remote) = (addresses(&rule.local), addresses(&rule.remote));
+        let program = rule.program();
+        let program = program.map_or_else(String::new, |it| format!(" program={}", quoted(it)));
         for direction in Direction::BOTH {
             // A line of a batch file ends at 8,191 characters.
             for local in local.chunks(MAX_ADDRESSES) {
@@ -49,11 +60,10 @@ fn write(rules: &EndpointRules, name: &str) -> Result<Rendered, RenderError> {
                     let mut line = String::from("netsh advfirewall firewall add rule");
                     _ = write!(
                         line,
-                        " name=\"{name}\" description={} dir={} action=block program={} profile={} interfacetype={} \
-                         localip={} remoteip={} protocol=any enable=yes >nul || exit /b 1",
+                        " name=\"{name}\" description={} dir={} action=block{program} profile={} interfacetype={} \
+                         localip={} remoteip={} {} enable=yes >nul || exit /b 1",
                         quoted(&ascii(&description(&rules.origin, rule))),
                         direction.name(),
-                        quoted(&rule.program),
                         match rule.profile {
                             FirewallProfile::Domain => "domain",
                             FirewallProfile::Private => "private",
@@ -68,6 +78,7 @@ fn write(rules: &EndpointRules, name: &str) -> Result<Rendered, RenderError> {
                         },
                         local.join(","),
                         remote.join(","),
+                        protocol(&rule.traffic),
                     );
                     lines.push(line);
                     count += 1;
@@ -80,6 +91,33 @@ fn write(rules: &EndpointRules, name: &str) -> Result<Rendered, RenderError> {
     let mut rendered = chosen.rendered(text);
     rendered.measures.rules = count;
     Ok(rendered)
+}
+
+/// Protocol and ports; netsh takes ports of TCP and UDP alone.
+fn protocol(traffic: &BlockedTraffic) -> String {
+    let ports = |set: &PortSet| {
+        if set.is_all() {
+            return "any".to_owned();
+        }
+        let ranges: Vec<String> = set.ranges().iter().map(ToString::to_string).collect();
+        ranges.join(",")
+    };
+    match traffic {
+        BlockedTraffic::All => "protocol=any".to_owned(),
+        BlockedTraffic::Ports {
+            protocol,
+            local,
+            remote,
+        } => format!(
+            "protocol={} localport={} remoteport={}",
+            match protocol {
+                Protocol::Tcp => "tcp",
+                Protocol::Udp => "udp",
+            },
+            ports(local),
+            ports(remote)
+        ),
+    }
 }
 
 /// Text in quotes, in a batch file: a percent sign is written twice, and there is no way to write a quote.

@@ -8,9 +8,10 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use super::head;
-use super::windows::{Chosen, END, GROUP, ascii, description, display_name};
-use crate::plan::{Direction, EndpointRule, EndpointRules};
-use crate::policy::{FirewallProfile, InterfaceType};
+use super::windows::{Chosen, END, GROUP, ascii, description, display_name, needs_a_fixed_path};
+use crate::address::PortSet;
+use crate::plan::{BlockedTraffic, Direction, EndpointRule, EndpointRules};
+use crate::policy::{FirewallProfile, InterfaceType, Protocol};
 use crate::render::{Families, Read, RenderError, Rendered, Target, Write as Writer};
 
 /// Windows Firewall's group policy as registry values.
@@ -40,7 +41,9 @@ pub(super) fn file(
     data: impl Fn(&EndpointRule, Direction) -> String,
 ) -> Result<Rendered, RenderError> {
     // regedit reads a file without a byte order mark in the code page of the machine.
-    let chosen = Chosen::fixed(target, rules, |path| path.is_ascii() && !path.contains('|'))?;
+    let chosen = Chosen::those(target, rules, |rule| {
+        needs_a_fixed_path(rule, |path| path.is_ascii() && !path.contains('|'))
+    })?;
     let mut lines = vec![
         "Windows Registry Editor Version 5.00".to_owned(),
         String::new(),
@@ -49,9 +52,12 @@ pub(super) fn file(
         "; load it  reg import offramp-firewall.reg          on a client, as administrator"
             .to_owned(),
         "; remove   reg import offramp-firewall-remove.reg   of the same policy file".to_owned(),
-        String::new(),
-        format!("[{KEY}]"),
+        "; void at the next refresh where a group policy has firewall rules: it writes the same key (windows-firewall-gpo)"
+            .to_owned(),
     ];
+    let voids = chosen.voids();
+    lines.extend(voids.iter().map(|line| format!("; {}", ascii(line))));
+    lines.extend([String::new(), format!("[{KEY}]")]);
     for (number, rule) in &chosen.rules {
         for direction in Direction::BOTH {
             let name = format!("{group}-{number}-{}", direction.name());
@@ -76,6 +82,33 @@ fn value(rules: &EndpointRules, rule: &EndpointRule, direction: Direction, group
             Direction::Out => "Out",
         },
     );
+    if let BlockedTraffic::Ports {
+        protocol,
+        local,
+        remote,
+    } = &rule.traffic
+    {
+        // Numbers of IANA.
+        field(
+            "Protocol",
+            match protocol {
+                Protocol::Tcp => "6",
+                Protocol::Udp => "17",
+            },
+        );
+        for (key, ports) in [("LPort", local), ("RPort", remote)] {
+            if !PortSet::is_all(ports) {
+                for range in ports.ranges() {
+                    let key = if range.first() == range.last() {
+                        key.to_owned()
+                    } else {
+                        format!("{key}2_10")
+                    };
+                    field(&key, &range.to_string());
+                }
+            }
+        }
+    }
     match rule.profile {
         FirewallProfile::Domain => field("Profile", "Domain"),
         FirewallProfile::Private => field("Profile", "Private"),
@@ -100,7 +133,9 @@ fn value(rules: &EndpointRules, rule: &EndpointRule, direction: Direction, group
             }
         }
     }
-    field("App", &rule.program);
+    if let Some(program) = rule.program() {
+        field("App", program);
+    }
     field(
         "Name",
         &format!("{} ({})", display_name(group, rule), direction.name()),

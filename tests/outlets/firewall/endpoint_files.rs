@@ -64,7 +64,7 @@ fn planned(keeps: impl Fn(&EndpointRule) -> bool) -> BTreeSet<Read> {
     let kept = rules.iter().filter(|rule| keeps(rule));
     let read = kept.flat_map(|rule| {
         Direction::BOTH.map(|direction| Read {
-            program: rule.program.clone(),
+            program: rule.program().unwrap_or_default().to_owned(),
             direction: direction.name(),
             profile: match rule.profile {
                 FirewallProfile::Domain => "domain",
@@ -342,47 +342,97 @@ fn the_grammar_of_powershell_accepts_every_script_and_sees_its_commands() {
     parser
         .set_language(&tree_sitter_powershell::LANGUAGE.into())
         .expect("a grammar of this version");
+    let of_rules = [
+        "ForEach-Object",
+        "Get-Command",
+        "Get-Wanted",
+        "New-NetFirewallRule",
+        "Out-Null",
+        "Remove-NetFirewallRule",
+        "Resolve-Path",
+        "Write-Output",
+        "Write-Warning",
+    ];
+    let of_clients = [
+        "Get-NetFirewallProfile",
+        "Test-Path",
+        "Test-Profiles",
+        "Where-Object",
+    ];
+    let of_comparison = [
+        "Get-Difference",
+        "Get-NetFirewallApplicationFilter",
+        "Get-NetFirewallRule",
+    ];
+    let of_task = [
+        "New-Item",
+        "New-Object",
+        "New-ScheduledTaskAction",
+        "New-ScheduledTaskTrigger",
+        "New-TimeSpan",
+        "Get-Date",
+        "Register-ScheduledTask",
+        "Remove-Item",
+        "Unregister-ScheduledTask",
+    ];
+    let looked_up = || planned(|_| true);
     for (target, programs, commands) in [
         (
             &rules::windows_firewall::TARGET,
-            planned(|_| true),
-            vec![
-                "ForEach-Object",
-                "New-NetFirewallRule",
-                "Out-Null",
-                "Remove-NetFirewallRule",
-                "Resolve-Path",
-                "Write-Warning",
-            ],
+            looked_up(),
+            [&of_rules[..], &of_clients].concat(),
         ),
         (
             &rules::windows_firewall_gpo::TARGET,
             planned(fixed),
-            vec![
-                "ForEach-Object",
-                "New-NetFirewallRule",
-                "Open-NetGPO",
-                "Out-Null",
-                "Remove-NetFirewallRule",
-                "Resolve-Path",
-                "Save-NetGPO",
-                "Write-Warning",
-            ],
+            [&of_rules[..], &["Open-NetGPO", "Save-NetGPO"]].concat(),
+        ),
+        (
+            &rules::windows_remediation::TARGET,
+            planned(|rule| rule.endpoint.is_ascii()),
+            [&of_rules[..], &of_clients].concat(),
+        ),
+        (
+            &rules::windows_remediation_detect::TARGET,
+            planned(|rule| rule.endpoint.is_ascii()),
+            [
+                &[
+                    "ForEach-Object",
+                    "Get-Wanted",
+                    "Resolve-Path",
+                    "Select-Object",
+                    "Write-Output",
+                    "Write-Warning",
+                ][..],
+                &of_clients,
+                &of_comparison,
+            ]
+            .concat(),
+        ),
+        // Its rules are in the text that the task is made of.
+        (
+            &rules::windows_task::TARGET,
+            looked_up(),
+            [&["Test-Path", "Out-Null"][..], &of_task].concat(),
         ),
     ] {
         let text = rendered(target);
         // Names with non-ASCII letters need the byte order mark, which is not part of the script.
-        let text = text
-            .strip_prefix('\u{feff}')
-            .expect("a byte order mark")
-            .to_owned();
+        assert_eq!(text.starts_with('\u{feff}'), !text.is_ascii());
+        let text = text.trim_start_matches('\u{feff}').to_owned();
         let tree = parser.parse(&text, None).expect("no limit was set");
         assert!(!tree.root_node().has_error(), "{text}");
+        if let Some((_, script)) = text.split_once("@'\n") {
+            let (script, _) = script.split_once("\n'@\n").expect("the end of the script");
+            let tree = parser.parse(script, None).expect("no limit was set");
+            assert!(!tree.root_node().has_error(), "{script}");
+        }
         // Text from a policy stays text.
         let mut found = Vec::new();
         names_of_commands(tree.root_node(), &text, &mut found);
-        found.sort_unstable();
-        assert_eq!(found, commands, "{text}");
+        let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+        let commands: BTreeSet<&str> = commands.into_iter().collect();
+        assert_eq!(found, commands, "{target}: {text}");
         let paths: BTreeSet<String> = programs.into_iter().map(|it| it.program).collect();
         let written = text
             .lines()

@@ -86,7 +86,7 @@ def windows_profilexml(text, inside, outside):
 
 
 def windows_powershell(text, inside, outside):
-    pattern = r"^Add-VpnConnectionRoute -ConnectionName \$connection -DestinationPrefix '([^']+)'$"
+    pattern = r"^Add-VpnConnectionRoute @scope -ConnectionName \$connection -DestinationPrefix '([^']+)'$"
     inside.extend(net(value) for value in re.findall(pattern, text, re.M))
 
 

@@ -178,6 +178,38 @@ fn a_parser_of_hcl_accepts_every_resource_and_reads_its_list() {
 }
 
 #[test]
+fn a_whole_profile_follows_its_schema_and_a_fragment_lacks_what_it_says() {
+    if !is_installed("xmllint") {
+        return;
+    }
+    let schema = crate::support::project("tests/outlets/routes/vpn-profile.xsd");
+    each_file(|name, target, plan, _| {
+        if *target != routes::windows_profilexml::TARGET {
+            return;
+        }
+        let valid = |server: Option<&str>| {
+            let options = render::Options {
+                name: server.map(str::to_owned),
+                ..render::Options::default()
+            };
+            let text = render::render(target, plan, &options).expect("routes").text;
+            let mut xmllint = Command::new("xmllint");
+            xmllint
+                .args(["--noout", "--nonet", "--schema"])
+                .arg(&schema);
+            (filter(xmllint.arg("-"), &text), text)
+        };
+        let ((success, said), text) = valid(Some("vpn.contoso.com"));
+        assert!(success, "{name}: {said}\n{text}");
+        let ((success, _), text) = valid(None);
+        assert!(
+            !success && text.contains("<!-- a fragment:"),
+            "{name}\n{text}"
+        );
+    });
+}
+
+#[test]
 fn the_grammar_of_powershell_accepts_every_script() {
     let mut parser = tree_sitter::Parser::new();
     parser
@@ -191,7 +223,7 @@ fn the_grammar_of_powershell_accepts_every_script() {
             let routes = text.matches("\nAdd-VpnConnectionRoute ").count();
             assert_eq!(
                 commands(tree.root_node()),
-                routes + 3,
+                routes + 5,
                 "{name}\n{}",
                 tree.root_node()
             );
