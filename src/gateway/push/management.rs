@@ -12,8 +12,8 @@
 //!  offramp  quit
 //! ```
 //!
-//! The server serves one management client at a time, and tells one that it updates only clients of OpenVPN 2.7 and later,
-//! without DCO. An update replaces the routes of a client; options of other kinds stay.
+//! The server serves one management client at a time, and updates only clients of OpenVPN 2.7 and later, without DCO. An update
+//! replaces the routes of a client; options of other kinds stay. `SUCCESS` means that the messages are queued.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -204,3 +204,30 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_LINE: u64 = 1_024;
 /// Bytes of an answer, with what the server says meanwhile.
 const MAX_ANSWER: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answers_of_servers_are_put_into_words() {
+        let said = |clients, updated, done| match result(clients, updated, 0, done) {
+            Ok(words) => words,
+            Err(failure) => format!("{}: {}", failure.is_temporary, failure.why),
+        };
+        let done = "SUCCESS: push-update command succeeded";
+        assert_eq!(
+            said(Some(2), Some(2), done),
+            "2 connected clients have the routes"
+        );
+        assert!(said(Some(5), Some(2), done).starts_with("2 of 5 connected clients"));
+        assert_eq!(said(Some(0), None, FAILED), "no client was connected");
+        assert!(said(Some(3), None, FAILED).starts_with("true: none of the 3 connected clients"));
+        // The words of Debian's OpenVPN 2.6.14.
+        let unknown = "ERROR: unknown command, enter 'help' for more options";
+        assert!(said(Some(1), None, unknown).contains("it takes OpenVPN 2.7 or later"));
+        let other =
+            "ERROR: The 'push-update-broad' command is not supported by the current daemon mode";
+        assert!(said(None, None, other).starts_with("false: the server answers"));
+    }
+}

@@ -270,3 +270,21 @@ fn a_wireguard_client_is_warned_where_the_tunnel_may_swallow_its_own_packets() {
         assert_eq!(!warnings.is_empty(), expected, "{text}");
     }
 }
+
+#[test]
+fn options_of_a_kind_that_is_gone_are_removed_from_connected_clients() {
+    use super::openvpn_push_update::{change, options_of};
+
+    let had = "redirect-gateway def1,route 192.0.2.0 255.255.255.0 net_gateway,route-ipv6 fd00::/8";
+    let command = change(had, "route 10.0.0.0 255.0.0.0").expect("it is short");
+    assert_eq!(
+        command,
+        "push-update-broad \"-redirect-gateway,-route-ipv6,route 10.0.0.0 255.0.0.0\"\n"
+    );
+    assert_eq!(
+        options_of(&command),
+        "-redirect-gateway,-route-ipv6,route 10.0.0.0 255.0.0.0"
+    );
+    let long = "route 10.0.0.0 255.0.0.0,".repeat(11);
+    assert!(change("", &long).is_err_and(|why| why.contains("275")));
+}
