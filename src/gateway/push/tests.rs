@@ -15,7 +15,7 @@ fn with(corporate: &str, more: &str) -> Policy {
     it.corporate
         .subnets
         .retain(|net| net.value.addr().is_ipv4());
-    let first = it.corporate.subnets[0].clone();
+    let first = it.corporate.subnets[0];
     it.corporate
         .subnets
         .extend(networks.map(|value| crate::policy::Sourced { value, ..first }));
