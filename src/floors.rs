@@ -43,7 +43,7 @@ const GATEWAY: House = House {
         &["sys"],
         &["host", "interface", "record", "reject"],
         &["divert", "resolver", "tun"],
-        &["report", "testbed"],
+        &["push", "report", "testbed"],
         &["run"],
     ],
 };

@@ -13,7 +13,7 @@ use crate::gateway::report::reload_report::ReloadReport;
 ///
 /// A gateway reloads by itself when the file changes; this waits for it, and says what has become of it. A file with mistakes
 /// is refused, and what was in force stays in force. The difference has the keys that the file says differently, and the
-/// verdicts, routes and names that change with them.
+/// verdicts, routes and names that change with them. A dry run also has what would be pushed to VPN servers (`routes.push`).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -61,7 +61,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             why.trim_end()
         )));
     }
-    let differs = options.dry_run && !report.text.is_empty();
+    let differs = options.dry_run && !(report.text.is_empty() && report.pushes.is_empty());
     Ok(if differs {
         ExitCode::from(3)
     } else {
@@ -95,6 +95,9 @@ fn text(report: &ReloadReport, options: &Options) -> String {
         }
     };
     text.push_str(&report.text);
+    for push in &report.pushes {
+        text.push_str(&format!("push to {push}\n"));
+    }
     for key in &report.at_next_start {
         text.push_str(&format!(
             "{key} takes effect at the next start of offramp\n"

@@ -13,6 +13,7 @@ use super::error::CliError;
 use super::input::load_policy_quietly;
 use super::number;
 use super::rates::{Amount, Compared, Counter, Rates};
+use crate::gateway::push::{PushState, PushStatus};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::control;
 use crate::gateway::report::status::{DnsStatus, MediaStatus, QualityStatus, Status, TrialState};
@@ -347,6 +348,7 @@ fn report(status: &Status, watched: &Watched) -> String {
             _ = writeln!(text, "{what}: {}", number::whole(count));
         }
     }
+    push_pushes(&mut text, &status.pushes);
     for (what, unit, record) in [
         ("drop log", "lines", &status.drop_log),
         ("capture of drops", "packets", &status.drop_capture),
@@ -356,6 +358,29 @@ fn report(status: &Status, watched: &Watched) -> String {
         }
     }
     text
+}
+
+/// Prints the targets of pushes, and the last push to each.
+fn push_pushes(text: &mut String, pushes: &[PushStatus]) {
+    for push in pushes {
+        let state = match push.state {
+            PushState::Unchanged => "nothing to push",
+            PushState::Pushed => "pushed",
+            PushState::Waiting => "waiting",
+            PushState::Held => "HELD BACK",
+            PushState::Failed => "FAILED",
+        };
+        let time = push.time.as_ref().map(|it| format!(", last at {it}"));
+        let generation = push.generation.map(|it| format!(", generation {it}"));
+        _ = writeln!(
+            text,
+            "routes to {}: {state}{}{}: {}",
+            push.target,
+            time.unwrap_or_default(),
+            generation.unwrap_or_default(),
+            push.result
+        );
+    }
 }
 
 /// Prints what was recognized as media.

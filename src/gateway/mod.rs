@@ -22,6 +22,7 @@
 //! | [`report`] | status, as JSON on a socket, as series for Prometheus and as a page for browsers |
 //! | [`record`] | logs of dropped packets and of queries, and captures; bounded files |
 //! | [`reject`] | answers to clients whose packets are dropped |
+//! | [`push`] | routes for VPN servers, when a reload changes them |
 //! | [`host`] | the host that the gateway runs on: files, feeds, rights, lock, service manager |
 //! | [`interface`] | a live interface as a backend, passively, for `observe` |
 //! | `sys` | the calls that the compiler cannot check: all `unsafe` of the crate |
@@ -34,6 +35,7 @@
 pub mod divert;
 pub mod host;
 pub mod interface;
+pub mod push;
 pub mod record;
 pub mod reject;
 pub mod report;

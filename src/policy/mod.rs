@@ -64,7 +64,7 @@ pub use section::gateway::{
 };
 pub use section::media::{MediaMatch, MediaOptions};
 pub use section::public::{PublicService, SrvRecord};
-pub use section::routes::{RouteOptions, TunnelMode};
+pub use section::routes::{PushKind, PushTarget, RouteOptions, TunnelMode};
 pub use section::server::Server;
 pub use section::test::{Claim, Expectation, Expected, ExpectedAnswer, LookupType};
 pub use section::vpn::{Ipv6Intent, VpnOptions};

@@ -37,6 +37,7 @@ mod ocserv;
 mod openvpn;
 mod page;
 mod programs;
+mod pushes;
 mod refusals;
 mod reject;
 mod reload;

@@ -18,6 +18,9 @@ pub struct ReloadReport {
     pub warnings: Vec<String>,
     /// Keys whose change takes effect at the next start only.
     pub at_next_start: Vec<String>,
+    /// The pushes of routes that would follow (`routes.push`), a line each; of a try alone.
+    #[serde(default)]
+    pub pushes: Vec<String>,
     /// The differences between the policy that was in force and the one of the file, for people, a line each.
     pub text: String,
     /// The same for programs; `null` if they are not known.
@@ -37,6 +40,7 @@ impl ReloadReport {
             refused,
             warnings: Vec::new(),
             at_next_start: Vec::new(),
+            pushes: Vec::new(),
             text,
             difference,
         }

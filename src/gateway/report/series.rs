@@ -308,6 +308,7 @@ impl Collector for Scrape {
 
         out.policies(&status.reloads, status.generation)?;
         out.enforcement(&status.enforcement)?;
+        out.pushes(&status.pushes)?;
         if let Some(dns) = &status.dns {
             out.names(dns)?;
         }
@@ -428,7 +429,7 @@ const MAX_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MAX_PATTERNS: usize = 8;
 /// Series without labels, or with labels of two values at most.
-const SINGLE_SERIES: usize = 26;
+const SINGLE_SERIES: usize = 29;
 /// Of answers to clients: two kinds, and those suppressed.
 const REJECTION_SERIES: usize = 3;
 /// Series of the drop log, of the capture of drops, and of the log of queries.

@@ -13,6 +13,7 @@ pub use policy::{FeedStatus, LossStatus, LostServiceStatus, ReviewFindingStatus,
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::divert::{self, DivertSummary, FlowCounts, LateInterfaces};
+use crate::gateway::push::PushStatus;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::record::drops::DropTableStatus;
 use crate::gateway::reject::Rejector;
@@ -83,6 +84,9 @@ pub struct Status {
     /// The services that the policy cuts off; `null` without `gateway.page`, and before the first packet of them.
     #[serde(default)]
     pub losses: Option<LossStatus>,
+    /// The targets of `routes.push`, and the last push to each.
+    #[serde(default)]
+    pub pushes: Vec<PushStatus>,
     /// The review of the policy in force; `null` without `gateway.page`, and until it is done.
     #[serde(default)]
     pub review: Option<ReviewStatus>,

@@ -34,6 +34,8 @@ pub(super) struct Tried {
 struct Candidate {
     policy: CompiledPolicy,
     effects: Result<Effects, String>,
+    /// The pushes that would follow, a line each.
+    pushes: Vec<String>,
 }
 
 /// Compares a policy that was in force with another one.
@@ -79,11 +81,17 @@ impl<D: Divert> Gateway<D> {
     pub(super) fn try_reload(&mut self, stream: UnixStream) {
         let (source, before) = (Arc::clone(&self.source), self.published.current());
         let next = self.next_generation();
+        let preview = self.pusher.preview();
         self.tried.spawn_blocking(move || {
             let outcome = source.load(next).map_err(|error| error.to_string());
             let outcome = outcome.map(|policy| {
                 let effects = compare(before.policy(), &policy);
-                Candidate { policy, effects }
+                let pushes = preview.of(policy.policy());
+                Candidate {
+                    policy,
+                    effects,
+                    pushes,
+                }
             });
             Tried { stream, outcome }
         });
@@ -99,7 +107,11 @@ impl<D: Divert> Gateway<D> {
         let generation = self.published.generation().0;
         let report = match outcome {
             Err(why) => ReloadReport::new(&self.name, generation, Err(why)),
-            Ok(Candidate { policy, effects }) => {
+            Ok(Candidate {
+                policy,
+                effects,
+                pushes,
+            }) => {
                 let wanted = D::Plan::of(&policy);
                 let findings =
                     preflight::check_change::<D>(policy.policy(), &wanted, &self.netlink).await;
@@ -115,6 +127,9 @@ impl<D: Divert> Gateway<D> {
                     .filter(|it| it.severity == Severity::Warning);
                 let warnings = warnings.map(|it| format!("{}; {}", it.what, it.remedy));
                 report.warnings = warnings.collect();
+                if report.refused.is_none() {
+                    report.pushes = pushes;
+                }
                 let waiting = self.keys_for_restart(policy.policy(), &wanted);
                 report.at_next_start = waiting.into_iter().map(str::to_owned).collect();
                 report

@@ -28,6 +28,7 @@ use crate::gateway::host::rights::{Needs, Rights};
 use crate::gateway::host::service::{Notice, ServiceManager};
 use crate::gateway::host::source::PolicySource;
 use crate::gateway::host::watch::FileWatch;
+use crate::gateway::push::{self, Pusher};
 use crate::gateway::record::drops::{DropOptions, Drops};
 use crate::gateway::reject::{LinkSocket, Rejector};
 use crate::gateway::report::control::ControlSocket;
@@ -71,6 +72,7 @@ pub(super) struct Gateway<D: Divert> {
     pub(super) source: Arc<dyn PolicySource>,
     pub(super) dns: Option<DnsServer>,
     pub(super) queries: QueryLog,
+    pub(super) pusher: Pusher,
     signals: Signals,
     pub(super) watch: FileWatch,
     links: LinkChanges,
@@ -167,6 +169,7 @@ impl<D: Divert> Gateway<D> {
         let query_log = QueryLogOptions::of(first.policy());
         let folder = query_log.as_ref().and_then(|log| log.place.folder());
         written.extend(folder.map(Path::to_owned));
+        written.extend(push::folders(first.policy()));
         if options.on_failure == FailMode::Closed {
             written.extend(D::written());
         }
@@ -227,6 +230,7 @@ impl<D: Divert> Gateway<D> {
             },
             source.name()
         );
+        let pusher = Pusher::start(published.current());
         let loader = Loader::new(Arc::clone(&source), Arc::clone(&manager), fingerprint);
         let name = source.name();
         let gateway = Self {
@@ -247,6 +251,7 @@ impl<D: Divert> Gateway<D> {
             source,
             dns,
             queries,
+            pusher,
             signals,
             watch,
             links,
@@ -278,6 +283,7 @@ impl<D: Divert> Gateway<D> {
             warn!("{}", beginning(duration));
         }
         gateway.warn_of_gap();
+        gateway.offer_routes();
         gateway.report_ready();
         Ok(gateway)
     }
@@ -308,6 +314,19 @@ impl<D: Divert> Gateway<D> {
                 "{gap}: what would be dropped, answered or hidden otherwise is counted and logged, and passes"
             );
         }
+    }
+
+    /// Has the routes of the policy in force pushed, if it is enforced for everybody, and not for a limited time.
+    pub(super) fn offer_routes(&self) {
+        let held = match (self.published.enforcement().gap(), self.trial.next()) {
+            (Some(gap), _) => Some(gap),
+            (None, Some(_)) => Some(
+                "the policy is enforced for a limited time: `offramp keep` has its routes pushed"
+                    .to_owned(),
+            ),
+            (None, None) => None,
+        };
+        self.pusher.offer(self.published.current(), held);
     }
 
     /// Serves until SIGTERM or SIGINT, or until a worker ends.

@@ -70,6 +70,7 @@ impl<D: Divert> Gateway<D> {
                 self.reloads.note(SystemTime::now(), generation, None);
                 info!(generation, "reloaded: {} is in force", self.name);
                 self.warn_of_gap();
+                self.offer_routes();
                 self.tell_difference(before, at_next_start);
             }
             Err(mut why) => {

@@ -212,6 +212,7 @@ impl<D: Divert> Gateway<D> {
             dns.publish(policy, &enforcement, &self.queries);
         }
         self.published.enforce(enforcement);
+        self.offer_routes();
     }
 }
 

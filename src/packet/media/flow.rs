@@ -195,14 +195,9 @@ impl FlowTable {
         let state = &mut self.flows[place.set][place.way].state;
         let owner = (place.set * WAYS + place.way) as u32;
         let evidence = match segment {
-            Segment::Udp { payload, size } => look_at_datagram(
-                state,
-                &mut self.rows,
-                owner,
-                profile,
-                (payload, size),
-                now,
-            ),
+            Segment::Udp { payload, size } => {
+                look_at_datagram(state, &mut self.rows, owner, profile, (payload, size), now)
+            }
             Segment::Tcp {
                 sequence,
                 is_start,

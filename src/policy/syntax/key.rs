@@ -246,6 +246,9 @@ forms! {
     /// [`parse_log`](crate::policy::value::parse_log).
     Log = "log", "logs",
         "an absolute path, or `\"-\"` for standard output";
+    /// A [`PushTarget`](crate::policy::PushTarget).
+    Push = "target of pushes", "targets of pushes",
+        "a kind and an absolute path: `\"openvpn:SOCKET\"`, `\"openvpn-ccd:FILE\"`, `\"ocserv:FILE\"` or `\"wireguard:FOLDER\"`";
     /// An address on the web.
     Url = "URL", "URLs",
         "`https://…`; `http://…` at a loopback address only";

@@ -16,7 +16,7 @@ use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 pub const TARGET: Target = Target {
     name: "windows-nrpt-profilexml",
     about: "the same rules as DomainNameInformation elements of a VPNv2 ProfileXML, for Windows' own VPN and Intune",
-    accepted_by: "a schema written from its documentation; no Windows was tried",
+    accepted_by: "nothing here; the documented elements",
     caveats: "Windows' own VPN alone",
     file: "nrpt-profile.xml",
     is_executable: false,

@@ -213,10 +213,12 @@ pub(super) fn head(plan: &RoutePlan, what: &str) -> [String; 2] {
         .map(|char| if char.is_control() { '?' } else { char })
         .collect();
     [
-        format!("Written by offramp from {origin}; changes here are lost."),
+        format!("{MARK}{origin}; changes here are lost."),
         format!("{mode}: {what}"),
     ]
 }
 
+/// Begins the first comment of every file of routes.
+pub const MARK: &str = "Written by offramp from ";
 /// Sources that a comment names.
 const SHOWN: usize = 3;

@@ -38,6 +38,7 @@ pub mod wireguard;
 #[cfg(test)]
 mod tests;
 
+pub use lists::MARK;
 pub use pushed::Pushed;
 
 use super::{Options, RenderError, Rendered, Target, Write, budget};

@@ -20,7 +20,7 @@ pub const TARGET: Target = Target {
     limits: // A parameter of a management command is read into 256 bytes; a command replaces all routes, so it cannot be cut.
     &[Limit {
         measure: Measure::Bytes,
-        most: 256,
+        most: MAX_PARAMETER,
         is_strict: true,
         whose: "one parameter of a management command",
     }],
@@ -38,6 +38,51 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     );
     Ok(rendered)
 }
+
+/// The options in a command.
+pub fn options_of(command: &str) -> &str {
+    let options = command.split_once('"').map_or("", |(_, options)| options);
+    options.trim_end().trim_end_matches('"')
+}
+
+/// Writes the command for clients that have the options `had` and are to have `wanted`: it replaces the options of the kinds
+/// that it names, and removes those of other kinds.
+///
+/// # Errors
+/// It is longer than the server takes.
+pub fn change(had: &str, wanted: &str) -> Result<String, String> {
+    let wanted_kinds = kinds(wanted);
+    let gone = kinds(had)
+        .into_iter()
+        .filter(|it| !wanted_kinds.contains(it));
+    let mut options: Vec<String> = gone.map(|kind| format!("-{kind}")).collect();
+    options.push(wanted.to_owned());
+    let options = options.join(",");
+    if options.len() > MAX_PARAMETER {
+        return Err(format!(
+            "the command has {} bytes, and OpenVPN reads {MAX_PARAMETER}: fewer or wider prefixes make it shorter",
+            options.len()
+        ));
+    }
+    Ok(format!("push-update-broad \"{options}\"\n"))
+}
+
+/// The first words of options, each once.
+fn kinds(options: &str) -> Vec<&str> {
+    let words = options
+        .split(',')
+        .filter_map(|it| it.split_whitespace().next());
+    let mut kinds: Vec<&str> = Vec::new();
+    for word in words {
+        if !kinds.contains(&word) {
+            kinds.push(word);
+        }
+    }
+    kinds
+}
+
+/// Bytes of a parameter of a management command.
+const MAX_PARAMETER: usize = 256;
 
 fn read(text: &str) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();

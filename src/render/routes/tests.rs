@@ -439,3 +439,21 @@ fn an_answer_of_cloudflare_is_read_and_its_domains_are_left_out() {
 fn pushed_of_terraform(text: &str) -> (String, String) {
     super::tests::pushed(&cloudflare_warp_terraform::TARGET, text)
 }
+
+#[test]
+fn options_of_a_kind_that_is_gone_are_removed_from_connected_clients() {
+    use super::openvpn_push_update::{change, options_of};
+
+    let had = "redirect-gateway def1,route 192.0.2.0 255.255.255.0 net_gateway,route-ipv6 fd00::/8";
+    let command = change(had, "route 10.0.0.0 255.0.0.0").expect("it is short");
+    assert_eq!(
+        command,
+        "push-update-broad \"-redirect-gateway,-route-ipv6,route 10.0.0.0 255.0.0.0\"\n"
+    );
+    assert_eq!(
+        options_of(&command),
+        "-redirect-gateway,-route-ipv6,route 10.0.0.0 255.0.0.0"
+    );
+    let long = "route 10.0.0.0 255.0.0.0,".repeat(11);
+    assert!(change("", &long).is_err_and(|why| why.contains("275")));
+}

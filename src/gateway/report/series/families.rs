@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::gateway::push::{PushState, PushStatus};
 use crate::gateway::report::status::{
     DnsStatus, EnforcementStatus, HistogramStatus, LateStatus, MediaStatus, QualityStatus,
     RejectionStatus, Reloads,
@@ -41,6 +42,33 @@ impl Families<'_, '_> {
             "policy_generation",
             "Generation of the policy in force: 1 from the start, one more with each reload that is taken.",
             generation,
+        )
+    }
+
+    /// Writes the pushes of routes; without targets, nothing.
+    pub(super) fn pushes(&mut self, pushes: &[PushStatus]) -> fmt::Result {
+        if pushes.is_empty() {
+            return Ok(());
+        }
+        self.counters(
+            "route_pushes",
+            "Pushes of routes to the targets of routes.push, done or failed.",
+            [
+                (
+                    [("result", "done")],
+                    pushes.iter().map(|it| it.pushed).sum::<u64>(),
+                ),
+                (
+                    [("result", "failed")],
+                    pushes.iter().map(|it| it.failed).sum(),
+                ),
+            ],
+        )?;
+        let is_behind = |it: &&PushStatus| it.state == PushState::Failed;
+        self.gauge(
+            "route_push_targets_failed",
+            "Targets of routes.push that have older routes, since the last push to them failed; `offramp status` names them.",
+            pushes.iter().filter(is_behind).count(),
         )
     }
 

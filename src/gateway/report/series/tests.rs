@@ -1,6 +1,7 @@
 //! Few series, all of them right, whatever the policy and the traffic.
 
 use super::*;
+use crate::gateway::push::{PushState, PushStatus};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
     BucketStatus, DeviceStatus, DiversionStatus, EnforcementStatus, EvidenceStatus, FindingStatus,
@@ -149,6 +150,15 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
             drop_log: Some(record(14, 15, None)),
             drop_table: None,
             traces: 0,
+            pushes: vec![PushStatus {
+                target: "openvpn:/run/management.sock".to_owned(),
+                state: PushState::Failed,
+                time: None,
+                generation: None,
+                result: String::new(),
+                pushed: 51,
+                failed: 52,
+            }],
             drop_capture: Some(record(16, 17, Some("the disk is full"))),
             losses: None,
             review: None,

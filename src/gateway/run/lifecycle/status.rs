@@ -106,6 +106,7 @@ impl<D: Divert> Gateway<D> {
             drop_table: self.drops.table_status(false),
             traces: self.published.traces().count(),
             losses: self.losses(),
+            pushes: self.pusher.status(),
             review: self.review.status(self.published.generation()),
             dns: self
                 .dns

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::gateway::host::settings::Settings;
+use crate::gateway::push;
 use crate::policy::{Policy, Reject};
 use crate::verify::Finding;
 
@@ -172,6 +173,16 @@ fn check_unit(unit: &Unit, policy: &Policy, files: &[PathBuf], first_free: u16) 
                     path.display()
                 ),
                 &[&format!("ReadWritePaths={}", folder.display())],
+            ));
+        }
+        for folder in push::folders(policy) {
+            if writable.iter().any(|it| folder.starts_with(it)) {
+                continue;
+            }
+            let place = folder.display();
+            findings.push(drop_in(
+                &format!("the service may not write to {place} (routes.push), whose owner is root for most servers"),
+                &[&format!("ReadWritePaths={place}")],
             ));
         }
     }

@@ -136,6 +136,7 @@ pub(in crate::gateway::report::page) fn snapshot() -> Snapshot {
             drop_capture: None,
             drop_table: None,
             traces: 0,
+            pushes: Vec::new(),
             losses: Some(LossStatus {
                 generation: 3,
                 examined: 4_000,
