@@ -1,4 +1,4 @@
-//! What is pushed, and what servers answer.
+//! Routes that are pushed, and the answers of servers.
 
 use std::collections::BTreeMap;
 
