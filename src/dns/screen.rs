@@ -59,7 +59,7 @@ pub enum Unusable {
     /// The bytes are not a DNS message.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// A record must not pass, and the rest cannot be rebuilt.
+    /// A record must not pass, and the rest cannot be rebuilt, or is too large for it.
     #[error("the records of the answer that may pass cannot be separated from the others")]
     Entangled,
 }
@@ -74,6 +74,9 @@ pub fn screen(message: &[u8], asked: &Upstream, zones: &Zones) -> Result<Prepare
     if !survey.is_entangled {
         let end = survey.end;
         return Ok(survey.prepare(&message[..end]));
+    }
+    if message.len() > MAX_REBUILT {
+        return Err(Unusable::Entangled);
     }
     let rebuilt = rebuild(message, asked, zones).ok_or(Unusable::Entangled)?;
     // The rebuilt message contains the policy's own records; they do not trigger another rebuild.
@@ -126,8 +129,12 @@ impl Survey {
         let mut opt_at = None;
         let mut has_answer = false;
         let mut has_authority = false;
+        let mut owner_is_ours = false;
         for record in records.by_ref() {
             let record = record?;
+            if !record.is_repeated {
+                owner_is_ours = is_ours(zones, &record.owner);
+            }
             if record.record_type == number::OPT {
                 survey.is_entangled |= opt_at.is_some();
                 if record.section == Section::Additional {
@@ -139,7 +146,7 @@ impl Survey {
             }
             // An OPT record that is not the last would have to be removed.
             survey.is_entangled |= opt_at.is_some();
-            survey.is_entangled |= must_not_pass(message, &record, asked, zones);
+            survey.is_entangled |= owner_is_ours || leads_to_ours(message, &record, asked, zones);
             let target = target_at(&record);
             let changes = |at| stands_in_ttl(message, at, &survey.ttls);
             survey.is_entangled |= changes(record.start) || target.is_some_and(changes);
@@ -197,11 +204,8 @@ fn is_ours(zones: &Zones, name: &DnsName) -> bool {
     zones.answer(name, record_type::A) != Answer::Forward
 }
 
-/// Returns `true` if `record` forces a rebuild of the message.
-fn must_not_pass(message: &[u8], record: &RecordView, asked: &Upstream, zones: &Zones) -> bool {
-    if is_ours(zones, &record.owner) {
-        return true;
-    }
+/// Returns `true` if `record` forces a rebuild of the message by the name that it points to.
+fn leads_to_ours(message: &[u8], record: &RecordView, asked: &Upstream, zones: &Zones) -> bool {
     // A name that was itself asked for as data may pass.
     let is_step = record.section == Section::Answer && follows_aliases(asked);
     if record.record_type == number::CNAME && !is_step {
@@ -387,6 +391,9 @@ fn hickory_name(name: &DnsName) -> Option<Name> {
     Some(hickory)
 }
 
+/// Maximum size of an answer that is rebuilt, in bytes. To build a message of 64 KiB anew takes over ten milliseconds, and answers of
+/// this size that mention the policy's names come from whoever wants to spend that time.
+const MAX_REBUILT: usize = 16_384;
 /// One day: longer than anyone waits for a change to take effect.
 const MAX_LIFETIME: u32 = 86_400;
 /// Names in a chain: more than resolvers follow.

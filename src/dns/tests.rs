@@ -554,3 +554,22 @@ fn only_the_answer_to_the_question_asked_is_heard() {
     lame.metadata.recursion_available = false;
     assert_eq!(classify(&lame), UpstreamReply::Failed);
 }
+
+#[test]
+fn a_large_answer_is_not_rebuilt() {
+    let asked = question("n.example", RecordType::A);
+    let answer = |others: u8| {
+        let mut records = vec![a("sip.contoso.com", 1)];
+        for number in 0..u16::from(others) * 100 {
+            records.push(a(&format!("n{number}.example"), 2));
+        }
+        bytes(&said(&asked, &records, &[]))
+    };
+    let query = bytes(&asked);
+    let asked = Upstream::of(&ask(&query));
+    let small = answer(5);
+    assert!(screen(&small, &asked, zones()).is_ok(), "{}", small.len());
+    let large = answer(12);
+    assert!(large.len() > 16_384, "{}", large.len());
+    assert_eq!(screen(&large, &asked, zones()), Err(Unusable::Entangled));
+}

@@ -115,6 +115,8 @@ pub(super) struct RecordView {
     pub(super) section: Section,
     /// Its owner.
     pub(super) owner: DnsName,
+    /// True if it is the same pointer as that of the record before, and so the same name.
+    pub(super) is_repeated: bool,
     /// Its type.
     pub(super) record_type: u16,
     /// Its class.
@@ -138,6 +140,8 @@ pub(super) struct Records<'m> {
     at: usize,
     left: [u16; 3],
     broken: bool,
+    /// The pointer that was the owner of the last record, and the name behind it.
+    last_owner: Option<([u8; 2], DnsName)>,
 }
 
 impl<'m> Records<'m> {
@@ -149,6 +153,7 @@ impl<'m> Records<'m> {
             at,
             left: [answers, authorities, additional],
             broken: false,
+            last_owner: None,
         }
     }
 
@@ -159,7 +164,15 @@ impl<'m> Records<'m> {
 
     fn read(&mut self, section: Section) -> Option<RecordView> {
         let start = self.at;
-        let (owner, at) = read_name(self.message, start)?;
+        let pointer = *self.message.get(start..)?.first_chunk::<2>()?;
+        let (owner, at, is_repeated) = match self.last_owner {
+            Some((last, owner)) if last == pointer => (owner, start + 2, true),
+            _ => {
+                let (owner, at) = read_name(self.message, start)?;
+                self.last_owner = (pointer[0] >> 6 == 0b11).then_some((pointer, owner));
+                (owner, at, false)
+            }
+        };
         let fixed = self.message.get(at..)?.first_chunk::<10>()?;
         let [t0, t1, c0, c1, l0, l1, l2, l3, n0, n1] = *fixed;
         let data = at + fixed.len();
@@ -171,6 +184,7 @@ impl<'m> Records<'m> {
         Some(RecordView {
             section,
             owner,
+            is_repeated,
             record_type: u16::from_be_bytes([t0, t1]),
             class: u16::from_be_bytes([c0, c1]),
             // RFC 2181 §8: a TTL with the highest bit set counts as zero.
@@ -209,7 +223,13 @@ impl Iterator for Records<'_> {
 pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
     let mut wire = [0; MAX_NAME];
     let mut length = 0;
-    // Start of these labels: the labels that a pointer leads to must end before it.
+    let mut append = |labels: &[u8]| {
+        let end = length + labels.len();
+        wire.get_mut(length..end)?.copy_from_slice(labels);
+        length = end;
+        Some(end)
+    };
+    // Start of these labels, which are copied at their end: the labels that a pointer leads to must end before it.
     let mut run = at;
     let mut limit = message.len();
     let mut at = at;
@@ -218,13 +238,12 @@ pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
         let first = *message.get(at)?;
         match first >> 6 {
             0 => {
-                let end = at + 1 + usize::from(first);
-                let label = message[..limit].get(at..end)?;
-                wire.get_mut(length..length + label.len())?
-                    .copy_from_slice(label);
-                length += label.len();
-                at += label.len();
+                at += 1 + usize::from(first);
+                if at > limit || at - run > MAX_NAME {
+                    return None;
+                }
                 if first == 0 {
+                    let length = append(&message[run..at])?;
                     let name = DnsName::from_wire(&wire[..length]).ok()?;
                     return Some((name, behind.unwrap_or(at)));
                 }
@@ -232,6 +251,7 @@ pub(super) fn read_name(message: &[u8], at: usize) -> Option<(DnsName, usize)> {
             0b11 => {
                 let low = *message[..limit].get(at + 1)?;
                 behind.get_or_insert(at + 2);
+                append(&message[run..at])?;
                 let target = usize::from(u16::from_be_bytes([first & 0x3F, low]));
                 if target >= run || target < HEADER {
                     return None;
@@ -259,9 +279,13 @@ pub(super) fn stands_in_ttl(message: &[u8], mut at: usize, ttls: &[u16]) -> bool
         } else {
             at + 1 + usize::from(first)
         };
-        let next = ttls.partition_point(|ttl| usize::from(*ttl) + 4 <= at);
-        if ttls.get(next).is_some_and(|ttl| usize::from(*ttl) < end) {
-            return true;
+        // Most names end before the first record, at the name of the question.
+        let is_before_all = ttls.first().is_none_or(|ttl| usize::from(*ttl) >= end);
+        if !is_before_all {
+            let next = ttls.partition_point(|ttl| usize::from(*ttl) + 4 <= at);
+            if ttls.get(next).is_some_and(|ttl| usize::from(*ttl) < end) {
+                return true;
+            }
         }
         at = match (is_pointer, message.get(at + 1)) {
             (true, Some(&low)) => usize::from(u16::from_be_bytes([first & 0x3F, low])),

@@ -76,27 +76,26 @@ impl DnsName {
     /// # Errors
     /// [`DnsNameError`] if they are not exactly one name.
     pub fn from_wire(bytes: &[u8]) -> Result<Self, DnsNameError> {
-        let mut name = Self::ROOT;
-        let mut rest = bytes;
+        let mut root_at = 0;
         loop {
-            let (&length, behind) = rest.split_first().ok_or(DnsNameError::NotWire)?;
-            if length == 0 {
-                return if behind.is_empty() {
-                    Ok(name)
-                } else {
-                    Err(DnsNameError::NotWire)
-                };
+            match usize::from(*bytes.get(root_at).ok_or(DnsNameError::NotWire)?) {
+                0 => break,
+                length @ 1..=MAX_LABEL => root_at += 1 + length,
+                _ => return Err(DnsNameError::NotWire),
             }
-            let length = usize::from(length);
-            if length > MAX_LABEL {
-                return Err(DnsNameError::NotWire);
-            }
-            let (label, behind) = behind
-                .split_at_checked(length)
-                .ok_or(DnsNameError::NotWire)?;
-            name.push(label)?;
-            rest = behind;
         }
+        if root_at + 1 != bytes.len() {
+            return Err(DnsNameError::NotWire);
+        }
+        let mut name = Self::ROOT;
+        let place = name.bytes.get_mut(..bytes.len());
+        let place = place.ok_or(DnsNameError::TooLong)?;
+        place.copy_from_slice(bytes);
+        // Lengths are no letters.
+        const _: () = assert!(MAX_LABEL < b'A' as usize);
+        place.make_ascii_lowercase();
+        name.length = u8::try_from(bytes.len()).map_err(|_| DnsNameError::TooLong)?;
+        Ok(name)
     }
 
     /// Adds a label at the right, before the root.
@@ -139,6 +138,18 @@ impl DnsName {
         parent.bytes[..rest.len()].copy_from_slice(rest);
         parent.length = u8::try_from(rest.len()).ok()?;
         Some(parent)
+    }
+
+    /// The name of its last labels, this many at most.
+    pub fn last_labels(&self, labels: usize) -> Self {
+        let mut rest = self.labels();
+        for _ in labels..self.labels().count() {
+            rest.next();
+        }
+        let mut last = Self::ROOT;
+        last.bytes[..rest.rest.len()].copy_from_slice(rest.rest);
+        last.length = rest.rest.len() as u8;
+        last
     }
 
     /// The wire form of the parent.

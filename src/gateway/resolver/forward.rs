@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::dns::{EdnsUse, Upstream, UpstreamReply};
@@ -23,6 +23,8 @@ use crate::dns::{EdnsUse, Upstream, UpstreamReply};
 pub(super) struct Forwarder {
     /// Permits for sockets.
     sockets: Semaphore,
+    /// The permit to screen a large answer.
+    turn: Semaphore,
     /// The upstream that is asked first, and until when, unless it is the first of the list.
     preferred: Cell<(usize, Instant)>,
 }
@@ -41,6 +43,7 @@ impl Forwarder {
     pub(super) fn new(sockets: usize) -> Self {
         Self {
             sockets: Semaphore::new(sockets),
+            turn: Semaphore::new(1),
             preferred: Cell::new((0, Instant::now())),
         }
     }
@@ -89,6 +92,14 @@ impl Forwarder {
                 return None;
             }
         }
+    }
+
+    /// Waits for the permit to screen a large answer: one at a time, in order, and everything that has arrived is answered in
+    /// between.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let permit = self.turn.acquire().await.ok();
+        tokio::task::yield_now().await;
+        permit
     }
 
     fn first(&self, upstreams: usize, now: Instant) -> usize {

@@ -42,10 +42,21 @@ impl Limiter {
         *due = from + self.interval;
         true
     }
+
+    /// Counts `queries` that `client` did not ask, but that its question has cost: it waits until they would be due, for
+    /// [`MAX_DEBT`] at most.
+    pub(super) fn charge(&mut self, client: IpAddr, queries: u32, now: Instant) {
+        if let Some(due) = self.due.get_mut(&client) {
+            let later = (*due).max(now) + self.interval.saturating_mul(queries);
+            *due = later.min(now + MAX_DEBT);
+        }
+    }
 }
 
 /// Size of a burst, as the time in which as many queries are due.
 const BURST: Duration = Duration::from_secs(1);
+/// The longest time for which a client waits because of what its questions have cost.
+const MAX_DEBT: Duration = Duration::from_secs(5);
 /// Clients that are remembered: more than a concentrator has, and a few megabytes.
 const MAX_CLIENTS: usize = 65_536;
 
@@ -70,6 +81,24 @@ mod tests {
         assert!(!admitted(CLIENT, Duration::from_millis(100)));
         let burst = (0..20).filter(|_| admitted(CLIENT, Duration::from_secs(60)));
         assert_eq!(burst.count(), 10);
+    }
+
+    #[test]
+    fn a_client_pays_for_what_its_question_has_cost() {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(10, start);
+        assert!(limiter.admits(CLIENT, start));
+        assert!(limiter.admits(OTHER, start));
+        limiter.charge(CLIENT, 20, start);
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert!(limiter.admits(OTHER, at(200)));
+        // Due after 2.1 s, and a burst is a second.
+        assert!(!limiter.admits(CLIENT, at(1_100)));
+        assert!(limiter.admits(CLIENT, at(1_200)));
+        let later = start + Duration::from_secs(10);
+        limiter.charge(CLIENT, u32::MAX, later);
+        assert!(!limiter.admits(CLIENT, later + Duration::from_secs(3)));
+        assert!(limiter.admits(CLIENT, later + MAX_DEBT));
     }
 
     #[test]

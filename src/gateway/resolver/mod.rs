@@ -23,8 +23,9 @@
 //! | bound | |
 //! |---|---|
 //! | queries of a client | `dns.queries_per_second`, in bursts of as many; beyond, no answer |
+//! | large answers | each 4 KiB cost the client that asked one of its queries; screened one at a time; 16 KiB if records must be taken out |
 //! | answers kept | `dns.cache_entries`, of 4 KiB at most |
-//! | questions on their way to upstreams, sockets for them | half of the descriptors of the process, 2,048 at most |
+//! | questions on their way to upstreams, sockets for them | half of the descriptors of the process, 2,048 at most; an eighth of them for one client |
 //! | who waits for the same answer | 64, beyond: `SERVFAIL` |
 //! | connections | a quarter of the descriptors, 1,024 at most, 32 of a client; the one idle for longest gives way |
 //! | questions of a connection that wait | 32; beyond, it is not read |

@@ -393,13 +393,8 @@ impl Zones {
 
     /// Returns the policy's entry for the nearest name above this one.
     fn nearest_above(&self, name: &DnsName) -> Option<&Owner> {
-        let mut labels = name.labels().count();
-        std::iter::successors(name.parent(), DnsName::parent)
-            .filter(|_| {
-                labels -= 1;
-                labels <= self.most_labels
-            })
-            .find_map(|above| self.find(&above))
+        let nearest = name.parent()?.last_labels(self.most_labels);
+        std::iter::successors(Some(nearest), DnsName::parent).find_map(|above| self.find(&above))
     }
 }
 
