@@ -63,6 +63,28 @@ pub struct Change {
     pub added_urls: Vec<String>,
     /// Names that go.
     pub removed_urls: Vec<String>,
+    /// Attributes that become others, from the version on.
+    pub attributes: Vec<AttributeChange>,
+}
+
+/// An attribute of an entry that becomes another. A policy that selects entries by it, and firewalls that open its ports,
+/// take note of nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttributeChange {
+    /// Its name in the endpoints document.
+    pub name: &'static str,
+    /// Its value before; `None` if the entry did not have it.
+    pub previous: Option<String>,
+    /// Its value from now on; `None` if the entry does not have it.
+    pub current: Option<String>,
+}
+
+impl fmt::Display for AttributeChange {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        let (previous, current) = (value(&self.previous), value(&self.current));
+        write!(out, "{} from {previous} to {current}", self.name)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +101,40 @@ struct Written {
     add: WrittenPart,
     #[serde(default)]
     remove: WrittenPart,
+    #[serde(default)]
+    previous: WrittenAttributes,
+    #[serde(default)]
+    current: WrittenAttributes,
+}
+
+/// The attributes that an entry had or has, of those that change.
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    default,
+    expecting = "attributes of an entry, { ... }"
+)]
+struct WrittenAttributes {
+    service_area: Option<String>,
+    category: Option<String>,
+    tcp_ports: Option<String>,
+    udp_ports: Option<String>,
+    required: Option<bool>,
+    express_route: Option<bool>,
+}
+
+impl WrittenAttributes {
+    fn values(self) -> [(&'static str, Option<String>); 6] {
+        let word = |flag: Option<bool>| flag.map(|flag| flag.to_string());
+        [
+            ("serviceArea", self.service_area),
+            ("category", self.category),
+            ("tcpPorts", self.tcp_ports),
+            ("udpPorts", self.udp_ports),
+            ("required", word(self.required)),
+            ("expressRoute", word(self.express_route)),
+        ]
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,6 +186,16 @@ fn read_change(written: Written, notes: &mut Vec<Note>) -> Result<Change, FeedEr
     let removed = prefixes(&written.remove.ips)?;
     let date = written.add.effective_date.as_deref();
     let effective = date.map(|text| parse_date(written.id, text)).transpose()?;
+    let attributes = written.previous.values().into_iter();
+    let attributes = attributes.zip(written.current.values());
+    let attributes = attributes
+        .map(|((name, previous), (_, current))| AttributeChange {
+            name,
+            previous,
+            current,
+        })
+        .filter(|it| it.previous != it.current)
+        .collect();
     Ok(Change {
         id: written.id,
         entry,
@@ -141,6 +207,7 @@ fn read_change(written: Written, notes: &mut Vec<Note>) -> Result<Change, FeedEr
         removed,
         added_urls: written.add.urls,
         removed_urls: written.remove.urls,
+        attributes,
     })
 }
 
@@ -168,7 +235,8 @@ mod tests {
     fn an_announcement_says_what_comes_and_from_when() {
         let text =
             br#"[{"id": 424, "endpointSetId": 11, "disposition": "Change", "impact": "AddedIp",
-            "version": "2026053000", "previous": {"category": "Optimize"},
+            "version": "2026053000", "previous": {"category": "Optimize", "udpPorts": "3478,3479", "required": true},
+            "current": {"category": "Default", "tcpPorts": "443", "required": true},
             "add": {"effectiveDate": "20260630", "ips": ["52.122.0.0/15"]},
             "remove": {"ips": ["52.120.0.0/14"], "urls": ["*.old.example.com"]}}]"#;
         let (changes, notes) = parse_changes(text).expect("a good document");
@@ -186,6 +254,18 @@ mod tests {
         assert_eq!(change.added[0].to_string(), "52.122.0.0/15");
         assert_eq!(change.removed[0].to_string(), "52.120.0.0/14");
         assert_eq!(change.removed_urls, ["*.old.example.com"]);
+        assert_eq!(
+            change
+                .attributes
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            [
+                "category from Optimize to Default",
+                "tcpPorts from none to 443",
+                "udpPorts from 3478,3479 to none"
+            ]
+        );
         assert!(notes.is_empty());
         assert_eq!(parse_changes(b"[]"), Ok((Vec::new(), Vec::new())));
     }

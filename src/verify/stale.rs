@@ -1,8 +1,6 @@
 //! Checks for outdated public prefixes: old feeds, and withdrawn prefixes written by hand.
 
-use ipnet::IpNet;
-
-use super::subject::{Subject, bare};
+use super::subject::Subject;
 use super::{Finding, FindingCode, Part};
 use crate::policy::{Code, Diagnostics};
 use crate::verify::call::relay;
@@ -18,6 +16,10 @@ pub(super) fn check(subject: &Subject<'_>, read: &Diagnostics, found: &mut Vec<F
                 Finding::warning(FindingCode::Stale, diagnostic.message()),
                 "the publisher has taken it back: it may be anybody's",
             ),
+            Code::PrefixWithdrawn => (
+                Finding::warning(FindingCode::Stale, diagnostic.message()),
+                "Microsoft has withdrawn it: its addresses are kept outside the tunnel, whoever has them",
+            ),
             // If the policy also names a service by hand, calls have a relay without the feed.
             Code::FeedNotLoaded if relay(subject.policy).is_none() => (
                 Finding::error(FindingCode::Stale, diagnostic.message()),
@@ -32,49 +34,4 @@ pub(super) fn check(subject: &Subject<'_>, read: &Diagnostics, found: &mut Vec<F
                 .remedy(diagnostic.help().first().map_or("", String::as_str)),
         );
     }
-    withdrawn_long_ago(subject, found);
 }
-
-/// Reports Microsoft 365 prefixes that many guides still list, and that Microsoft has withdrawn.
-fn withdrawn_long_ago(subject: &Subject<'_>, found: &mut Vec<Finding>) {
-    for public in &subject.policy.publics {
-        for prefix in &public.addresses {
-            let old = WITHDRAWN
-                .iter()
-                .find(|(text, _)| text.parse::<IpNet>().is_ok_and(|old| old == prefix.value));
-            let Some((_, instead)) = old else {
-                continue;
-            };
-            let what = format!(
-                "{} of \"{}\" is not of Microsoft 365 any more",
-                bare(prefix.value),
-                public.name.value
-            );
-            found.push(
-                Finding::warning(FindingCode::Stale, what)
-                    .at(prefix.line)
-                    .because(
-                        Part::Feeds,
-                        "it was withdrawn from the endpoints for Teams' media (id 11)",
-                    )
-                    .because(
-                        Part::Routes,
-                        "its addresses are kept outside the tunnel, whoever has them",
-                    )
-                    .remedy(*instead),
-            );
-        }
-    }
-}
-
-/// From the change log of the endpoints; each with its replacement.
-const WITHDRAWN: [(&str, &str); 2] = [
-    (
-        "13.107.64.0/18",
-        "take it out; a [[feed]] of the format microsoft-365 keeps Teams' prefixes current",
-    ),
-    (
-        "52.120.0.0/14",
-        "write 52.122.0.0/15, or a [[feed]] of the format microsoft-365",
-    ),
-];

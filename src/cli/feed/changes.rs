@@ -79,6 +79,9 @@ fn as_text(change: &Change) -> String {
     for what in removed {
         _ = writeln!(text, "  - {what}");
     }
+    for attribute in &change.attributes {
+        _ = writeln!(text, "  {attribute}");
+    }
     text
 }
 
@@ -96,5 +99,10 @@ fn as_json(change: &Change) -> serde_json::Value {
         "removed": texts(&change.removed),
         "added_urls": change.added_urls,
         "removed_urls": change.removed_urls,
+        "attributes": change.attributes.iter().map(|it| json!({
+            "name": it.name,
+            "previous": it.previous,
+            "current": it.current,
+        })).collect::<Vec<_>>(),
     })
 }

@@ -157,6 +157,8 @@ codes! {
     FeedUnfiltered = "feed-unfiltered",
     /// A server prefix that has much more than servers.
     WideServer = "wide-server",
+    /// A prefix named by hand that Microsoft 365 had once.
+    PrefixWithdrawn = "prefix-withdrawn",
     /// A feed whose file is not there.
     FeedNotLoaded = "feed-not-loaded",
     /// A feed whose file has a mistake.

@@ -4,6 +4,7 @@ mod listeners;
 mod names;
 mod ports;
 mod wide;
+mod withdrawn;
 
 use std::ops::Range;
 
@@ -23,6 +24,7 @@ use listeners::check_listeners;
 use names::check_names;
 use ports::check_media_ports;
 use wide::{check_feeds, check_server};
+use withdrawn::check_withdrawn;
 
 /// Adds what is to be said about a policy that could be read without errors.
 pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
@@ -42,6 +44,7 @@ pub(in crate::policy) fn check(policy: &Policy, file: &PolicyFile<'_>, out: &mut
     for (position, public) in policy.publics.iter().enumerate() {
         let list = List::of_public(position, public);
         check_public(&public.name.value, &list, file, &scope, out);
+        check_withdrawn(&public.name.value, &list, file, out);
     }
     for (position, allow) in policy.allows.iter().enumerate() {
         check_allow(allow, position, policy, file, &scope, out);
