@@ -407,7 +407,13 @@ fn systemd_takes_the_unit_and_finds_little_exposed() {
     let unit = unit.replace("/usr/bin/offramp", env!("CARGO_BIN_EXE_offramp"));
     let file = folder.write("offramp.service", unit);
     let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no", &file]));
-    assert_eq!(verified.stderr, "");
+    // Units of other packages are read, too.
+    let is_of_others = |line: &&str| line.starts_with("/lib/systemd/system/");
+    let lines = verified.stderr.lines();
+    assert_eq!(
+        lines.filter(|line| !is_of_others(line)).collect::<Vec<_>>(),
+        [""; 0]
+    );
     verified.success();
     // In tenths: 2.1 of 10, of which names at port 53 (CAP_NET_BIND_SERVICE) are 0.1.
     let rated = [
