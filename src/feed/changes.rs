@@ -7,7 +7,7 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::microsoft::read_json;
+use super::json::{Kind, read_json};
 use super::prefix::parse_prefix;
 use super::{EntryKey, FeedError, Note};
 use crate::message::shorten;
@@ -154,8 +154,8 @@ struct WrittenPart {
 /// # Errors
 /// [`FeedError`] at the first mistake.
 pub fn parse_changes(bytes: &[u8]) -> Result<(Vec<Change>, Vec<Note>), FeedError> {
-    let written: Vec<Written> = read_json(bytes)?;
     let mut notes = Vec::new();
+    let written: Vec<Written> = read_json(bytes, Kind::Changes, &mut notes)?;
     let changes = written
         .into_iter()
         .map(|change| read_change(change, &mut notes))
