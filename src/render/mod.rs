@@ -26,6 +26,7 @@ pub mod reference;
 pub mod routes;
 pub mod rules;
 mod target;
+mod xml;
 
 #[cfg(test)]
 mod tests;

@@ -125,6 +125,25 @@ fn a_hidden_host_of_a_child_zone_is_refused_by_the_server_whatever_its_zone() {
 }
 
 #[test]
+fn a_zone_that_the_policy_does_not_name_is_said_to_be_guessed() {
+    let guesses = |text: &str| {
+        let warnings = written(&windows_dns_policy::TARGET, text)
+            .expect("all of it can be said")
+            .warnings;
+        let mut guessed = warnings.into_iter();
+        guessed.find(|it| it.contains("zones guessed"))
+    };
+    let child = POLICY.replace("\"sip.contoso.com\"", "\"sip.ad.contoso.com\"");
+    for (text, zone) in [(POLICY, "fabrikam.com"), (&child, "contoso.com")] {
+        let warning = guesses(text).expect("a zone that is guessed");
+        assert!(warning.contains(zone), "{warning}");
+    }
+    let own = POLICY.replace("fabrikam.com", "contoso.com");
+    let own = own.replace("\"meet.pool01.contoso.com\"", "\"join.contoso.com\"");
+    assert_eq!(guesses(&own), None);
+}
+
+#[test]
 fn a_rule_of_name_resolution_goes_to_a_client_or_to_a_group_policy() {
     let text = written(&windows_nrpt::TARGET, POLICY)
         .expect("a server at port 53")

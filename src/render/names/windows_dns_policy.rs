@@ -116,29 +116,26 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
 /// The zone in which a company keeps a name, as far as a policy tells: the SIP domain that it stands in, else the name
 /// without its service and host labels; `true` if that is a guess.
 fn zone_of(policy: &Policy, name: &DnsName) -> (DnsName, bool) {
+    let is_service = |name: &DnsName| name.labels().next().is_some_and(|it| it.starts_with(b"_"));
+    let mut host = *name;
+    while is_service(&host)
+        && let Some(parent) = host.parent()
+    {
+        host = parent;
+    }
     let domains = policy.dns.sip_domains.iter();
     let domains = domains.filter_map(|domain| domain.value.parse::<DnsName>().ok());
     let within = domains.filter(|domain| name == domain || name.is_below(domain));
     if let Some(longest) = within.max_by_key(|domain| domain.wire().len()) {
-        return (
-            longest,
-            name.labels().count() > longest.labels().count() + 1,
-        );
+        let below = host
+            .labels()
+            .count()
+            .saturating_sub(longest.labels().count());
+        return (longest, below > 1);
     }
-    let mut zone = *name;
-    let mut is_service = false;
-    while zone
-        .labels()
-        .next()
-        .is_some_and(|label| label.starts_with(b"_"))
-        && let Some(parent) = zone.parent()
-    {
-        is_service = true;
-        zone = parent;
-    }
-    match zone.parent() {
-        Some(parent) if !is_service && parent.labels().count() >= 2 => (parent, true),
-        Some(_) | None => (zone, true),
+    match host.parent() {
+        Some(parent) if host == *name && parent.labels().count() >= 2 => (parent, true),
+        Some(_) | None => (host, true),
     }
 }
 

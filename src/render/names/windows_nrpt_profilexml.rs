@@ -10,6 +10,7 @@ use super::windows_nrpt::servers;
 use super::{because, head};
 use crate::plan::Zones;
 use crate::policy::Policy;
+use crate::render::xml::comment;
 use crate::render::{Families, Read, RenderError, Rendered, Target, Write};
 
 /// Elements of a ProfileXML: the name resolution policy table of a connection.
@@ -37,20 +38,15 @@ fn write(policy: &Policy, zones: &Zones) -> Result<Rendered, RenderError> {
     let comments = head("", policy, zones, &advice);
     let mut text = String::new();
     for line in comments.lines() {
-        _ = writeln!(text, "<!-- {} -->", harmless(line.trim()));
+        _ = writeln!(text, "<!-- {} -->", comment(line.trim()));
     }
     for owner in zones.owners() {
         _ = writeln!(
             text,
             "<!-- {} -->\n<DomainNameInformation>\n  <DomainName>{}</DomainName>\n  <DnsServers>{servers}</DnsServers>\n</DomainNameInformation>",
-            harmless(&because(owner)),
+            comment(&because(owner)),
             owner.name
         );
     }
     Ok(Rendered::of_names(text))
-}
-
-/// A comment of XML, which two hyphens end.
-fn harmless(text: &str) -> String {
-    text.replace("--", "- -")
 }

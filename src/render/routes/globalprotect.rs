@@ -87,38 +87,59 @@ impl Place {
     }
 }
 
-/// The routes of `plan` in the form that is asked for, and their size.
-pub(super) fn routes(plan: &RoutePlan, options: &Options) -> (Lists, Form, Measures) {
-    let form = options.form.unwrap_or(match plan.mode {
-        TunnelMode::Full => Form::Exclude,
-        TunnelMode::Split => Form::Include,
-    });
-    let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
-    let measures = Measures {
-        exclusions: lists.excludes.len(),
-        ..measures(lists.all())
-    };
-    (lists, form, measures)
+/// Everything that both targets write of a plan.
+pub(super) struct Parts {
+    pub(super) place: Place,
+    pub(super) lists: Lists,
+    pub(super) form: Form,
+    pub(super) measures: Measures,
+    /// The first lines of the file.
+    pub(super) head: [String; 2],
 }
 
-/// Refuses an empty list of what enters, which the firewall takes for everything.
-pub(super) fn check(target: &'static Target, lists: &Lists) -> Result<(), RenderError> {
-    if lists.includes.is_empty() {
-        return Err(RenderError::NothingEnters { target });
+impl Parts {
+    pub(super) fn of(
+        target: &'static Target,
+        plan: &RoutePlan,
+        options: &Options,
+    ) -> Result<Self, RenderError> {
+        let place = Place::of(target, options)?;
+        let form = options.form.unwrap_or(match plan.mode {
+            TunnelMode::Full => Form::Exclude,
+            TunnelMode::Split => Form::Include,
+        });
+        let lists = Lists::of(plan, form, form, Gateways::LeftToClient);
+        // The firewall takes an empty list of what enters for everything.
+        if lists.includes.is_empty() {
+            return Err(RenderError::NothingEnters { target });
+        }
+        let measures = Measures {
+            exclusions: lists.excludes.len(),
+            ..measures(lists.all())
+        };
+        let what = format!(
+            "{} access routes, {} exclusions",
+            lists.includes.len(),
+            lists.excludes.len()
+        );
+        Ok(Self {
+            place,
+            form,
+            measures,
+            head: head(plan, &what),
+            lists,
+        })
     }
-    Ok(())
 }
 
 fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
-    let place = Place::of(&TARGET, options)?;
-    let (lists, form, measures) = routes(plan, options);
-    check(&TARGET, &lists)?;
-    let what = format!(
-        "{} access routes, {} exclusions",
-        lists.includes.len(),
-        lists.excludes.len()
-    );
-    let [first, second] = head(plan, &what);
+    let Parts {
+        place,
+        lists,
+        form,
+        measures,
+        head: [first, second],
+    } = Parts::of(&TARGET, plan, options)?;
     let path = format!(
         "global-protect global-protect-gateway {} remote-user-tunnel-configs {} split-tunneling",
         place.gateway, place.settings

@@ -8,13 +8,11 @@ use std::fmt::Write as _;
 
 use roxmltree::{Document, Node};
 
-use super::globalprotect::{
-    CAVEATS, EXCLUDE, Found, INCLUDE, LIMITS, Place, check, choose, routes,
-};
-use super::lists::head;
+use super::globalprotect::{CAVEATS, EXCLUDE, Found, INCLUDE, LIMITS, Parts, choose};
 use super::pushed::Pushed;
 use crate::message::shorten;
 use crate::plan::RoutePlan;
+use crate::render::xml::comment;
 use crate::render::{Families, Options, Read, ReadError, RenderError, Rendered, Target, Write};
 
 /// The element `split-tunneling` of PAN-OS.
@@ -32,17 +30,14 @@ pub const TARGET: Target = Target {
 };
 
 fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
-    let place = Place::of(&TARGET, options)?;
-    let (lists, form, measures) = routes(plan, options);
-    check(&TARGET, &lists)?;
-    let what = format!(
-        "{} access routes, {} exclusions",
-        lists.includes.len(),
-        lists.excludes.len()
-    );
-    // Two hyphens end a comment.
-    let comment = |text: &str| text.replace("--", "- -");
-    let [first, second] = head(plan, &what).map(|line| comment(&line));
+    let Parts {
+        place,
+        lists,
+        form,
+        measures,
+        head,
+    } = Parts::of(&TARGET, plan, options)?;
+    let [first, second] = head.map(|line| comment(&line));
     let mut text = format!(
         "<!-- {first} -->\n<!-- {second} -->\n\
          <!-- {} -->\n\

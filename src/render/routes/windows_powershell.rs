@@ -19,7 +19,7 @@ pub const TARGET: Target = Target {
     name: "windows-powershell",
     about: "Add-VpnConnectionRoute, run on the client",
     accepted_by: "PowerShell's grammar and a second reader; no Windows was tried",
-    caveats: "",
+    caveats: "the class-based route is turned off in the phone book, which no Windows has shown yet (unverified)",
     file: "vpn-routes.ps1",
     is_executable: false,
     families: Families::Both,
@@ -58,6 +58,7 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let mut text = format!(
         "# {first}\n# {second}\n\
          # -AllUserConnection for a connection of all users; without it, for one of the user who runs it.\n\
+         # Unverified: it turns the class-based route off in the phone book, and leaves a copy of that beside it (.offramp).\n\
          param([switch]$AllUserConnection)\n$ErrorActionPreference = 'Stop'\n$connection = {quoted}\n{BEGIN}"
     );
     for line in &lists.includes {
@@ -98,7 +99,12 @@ $lines = @([IO.File]::ReadAllLines($book) | ForEach-Object {
         'DisableClassBasedDefaultRoute=1'
     } else { $_ }
 })
-if ($found) { [IO.File]::WriteAllLines($book, $lines) } else { Write-Warning "the class-based route stays on: $book has no DisableClassBasedDefaultRoute for $connection" }
+if ($found) {
+    Copy-Item -Path $book -Destination "$book.offramp"
+    [IO.File]::WriteAllLines($book, $lines)
+} else {
+    Write-Warning "the class-based route stays on: $book has no DisableClassBasedDefaultRoute for $connection"
+}
 foreach ($route in (Get-VpnConnection @scope -Name $connection).Routes) {
     Remove-VpnConnectionRoute @scope -ConnectionName $connection -DestinationPrefix $route.DestinationPrefix
 }

@@ -15,6 +15,7 @@ use super::pushed::{Pushed, read_prefix};
 use super::windows_powershell::LIMITS;
 use crate::message::shorten;
 use crate::plan::RoutePlan;
+use crate::render::xml::comment;
 use crate::render::{
     Families, Form, Options, Read, ReadError, RenderError, Rendered, Target, Write,
 };
@@ -62,8 +63,7 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
         lists.includes.len(),
         lists.excludes.len()
     );
-    // Two hyphens end a comment.
-    let [first, second] = head(plan, &what).map(|line| line.replace("--", "- -"));
+    let [first, second] = head(plan, &what).map(|line| comment(&line));
     let place = match server {
         Some(_) => {
             "a whole profile: ProfileXML of ./Vendor/MSFT/VPNv2/NAME, in Intune a custom VPN profile; for users write Eap in place of MachineMethod"
@@ -100,8 +100,7 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let includes = lists.includes.iter().map(|line| (line, false));
     for (line, is_exclusion) in includes.chain(lists.excludes.iter().map(|line| (line, true))) {
         if !line.origin.is_empty() {
-            let origin = line.origin.replace("--", "- -");
-            _ = writeln!(text, "  <!-- {origin} -->");
+            _ = writeln!(text, "  <!-- {} -->", comment(&line.origin));
         }
         _ = write!(
             text,

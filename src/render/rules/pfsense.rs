@@ -9,6 +9,7 @@ use super::{cut, head};
 use crate::address::{PortSet, PrefixSet};
 use crate::plan::{PacketRule, Ruleset, Traffic};
 use crate::policy::{ProtocolSet, UnknownSource};
+use crate::render::xml::comment;
 use crate::render::{Families, Naming, Read, Target, Write as Writer};
 use crate::verdict::Action;
 
@@ -73,7 +74,7 @@ pub(super) fn write(ruleset: &Ruleset, interface: &str, product: Product) -> Str
          <!-- pf asks for the first packet of a session: reset the states of clients after loading. Rules with quick decide at once, -->\n\
          <!-- so what is passed here meets none of your other rules. Source routes are not said here: pf drops packets with IP -->\n\
          <!-- options unless a rule allows them. -->\n",
-        in_comment(&head(&ruleset.origin)),
+        comment(&head(&ruleset.origin)),
         ruleset.rules.len(),
     );
     let (aliases, rules) = parts(ruleset, interface);
@@ -221,11 +222,6 @@ fn title(rule: &PacketRule) -> String {
         })
         .collect();
     cut(&plain, MAX_TITLE).to_owned()
-}
-
-/// Text inside an XML comment, which must not have two hyphens in a row, nor end in one.
-fn in_comment(text: &str) -> String {
-    text.replace('-', "_")
 }
 
 const CLIENTS: &str = "offramp_clients";

@@ -223,7 +223,7 @@ fn the_grammar_of_powershell_accepts_every_script() {
             let routes = text.matches("\nAdd-VpnConnectionRoute ").count();
             assert_eq!(
                 commands(tree.root_node()),
-                routes + 5,
+                routes + 6,
                 "{name}\n{}",
                 tree.root_node()
             );
