@@ -34,11 +34,7 @@ pub(super) fn read_json<T: DeserializeOwned>(
     // The cold path: it is read once more, to find out why.
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => return unwrap(object, kind, notes),
-        Ok(Value::Array(list)) => {
-            if let Some(found) = list.first().and_then(|first| other_document(first, kind)) {
-                return Err(FeedError::OtherDocument { found });
-            }
-        }
+        Ok(Value::Array(list)) => refuse_other(list.first(), kind)?,
         Ok(Value::String(inner)) if inner.trim_start().starts_with(['[', '{']) => {
             return Err(FeedError::EncodedTwice);
         }
@@ -53,13 +49,7 @@ fn unwrap<T: DeserializeOwned>(
     kind: Kind,
     notes: &mut Vec<Note>,
 ) -> Result<Vec<T>, FeedError> {
-    let whole = Value::Object(object);
-    if let Some(found) = other_document(&whole, kind) {
-        return Err(FeedError::OtherDocument { found });
-    }
-    let Value::Object(object) = whole else {
-        return Err(FeedError::NoEntries);
-    };
+    refuse_version(&object)?;
     let keys = object.keys().map(|key| format!("`{}`", shorten(key)));
     let keys = match keys.take(KEYS_SHOWN).collect::<Vec<_>>().join(", ") {
         none if none.is_empty() => "no keys".to_owned(),
@@ -72,9 +62,7 @@ fn unwrap<T: DeserializeOwned>(
         return Err(FeedError::Wrapped { keys });
     };
     let first = list.get(0);
-    if let Some(found) = first.and_then(|first| other_document(first, kind)) {
-        return Err(FeedError::OtherDocument { found });
-    }
+    refuse_other(first, kind)?;
     if !first.is_some_and(|first| is_of(first, kind)) {
         return Err(FeedError::Wrapped { keys });
     }
@@ -92,24 +80,34 @@ fn is_of(value: &Value, kind: Kind) -> bool {
     }
 }
 
-/// Names the document that `value` is, or is an element of, if it is not of `kind`.
-fn other_document(value: &Value, kind: Kind) -> Option<String> {
-    let text = |name: &str| value.get(name).and_then(Value::as_str).map(shorten);
-    if let (Some(instance), Some(latest)) = (text("instance"), text("latest")) {
-        return Some(format!(
-            "a version document (instance {instance}, version {latest}), which has no addresses; save /endpoints/{instance}"
-        ));
-    }
-    if kind == Kind::Endpoints && is_of(value, Kind::Changes) {
-        return Some(
+/// Refuses a list whose `first` element is of another document than one of `kind`, by the name of that.
+fn refuse_other(first: Option<&Value>, kind: Kind) -> Result<(), FeedError> {
+    let Some(first) = first else { return Ok(()) };
+    first.as_object().map_or(Ok(()), refuse_version)?;
+    let found = match kind {
+        Kind::Endpoints if is_of(first, Kind::Changes) => {
             "a changes document; `offramp feed changes` shows it, and a feed is what /endpoints/INSTANCE answers"
-                .to_owned(),
-        );
+        }
+        Kind::Changes if is_of(first, Kind::Endpoints) => {
+            "an endpoints document; `offramp feed diff` compares two of them"
+        }
+        Kind::Endpoints | Kind::Changes => return Ok(()),
+    };
+    let found = found.to_owned();
+    Err(FeedError::OtherDocument { found })
+}
+
+/// Refuses a version document, or an element of one.
+fn refuse_version(object: &Map<String, Value>) -> Result<(), FeedError> {
+    let text = |name: &str| object.get(name).and_then(Value::as_str).map(shorten);
+    match (text("instance"), text("latest")) {
+        (Some(instance), Some(latest)) => Err(FeedError::OtherDocument {
+            found: format!(
+                "a version document (instance {instance}, version {latest}), which has no addresses; save /endpoints/{instance}"
+            ),
+        }),
+        _ => Ok(()),
     }
-    if kind == Kind::Changes && is_of(value, Kind::Endpoints) {
-        return Some("an endpoints document; `offramp feed diff` compares two of them".to_owned());
-    }
-    None
 }
 
 fn json_error(error: &serde_json::Error) -> FeedError {

@@ -42,12 +42,24 @@ impl fmt::Display for Step {
 /// A target, and the push that it needs: none where it has the routes of the policy, or the reason why they cannot be pushed.
 pub(super) type Planned = (PushTarget, Result<Option<Step>, String>);
 
-/// Plans the pushes of `policy`. Clients of a server that is not among the `known` ones have the routes of `before`. Reads files.
-pub(super) fn steps(
-    policy: &Policy,
-    before: &Policy,
-    known: &BTreeMap<PushTarget, String>,
-) -> Vec<Planned> {
+/// The routes that the clients of OpenVPN servers have, as options.
+pub(super) type Known = BTreeMap<PushTarget, String>;
+
+/// Adds the servers of `policy` that are not known yet: their clients have the routes of `before`.
+pub(super) fn add_servers(known: &mut Known, policy: &Policy, before: &Policy) {
+    let targets = policy.routes.push.iter().map(|it| &it.value);
+    let servers = targets.filter(|it| it.kind == PushKind::Openvpn);
+    let unknown: Vec<&PushTarget> = servers.filter(|it| !known.contains_key(it)).collect();
+    if unknown.is_empty() {
+        return;
+    }
+    if let Ok(options) = options(&RoutePlan::new(before)) {
+        known.extend(unknown.into_iter().map(|it| (it.clone(), options.clone())));
+    }
+}
+
+/// Plans the pushes of `policy`. Reads files.
+pub(super) fn steps(policy: &Policy, known: &Known) -> Vec<Planned> {
     let plan = RoutePlan::new(policy);
     let mut planned: Vec<Planned> = Vec::new();
     for target in policy.routes.push.iter().map(|it| &it.value) {
@@ -56,9 +68,8 @@ pub(super) fn steps(
         }
         let step = match target.kind {
             PushKind::Openvpn => {
-                let known = known.get(target).cloned();
-                let had = known.or_else(|| options(&RoutePlan::new(before)).ok());
-                command(&plan, had.as_deref(), Path::new(&target.path))
+                let had = known.get(target).map(String::as_str);
+                command(&plan, had, Path::new(&target.path))
             }
             PushKind::OpenvpnCcd => file_step(&plan, &openvpn_ccd::TARGET, target, ""),
             PushKind::Ocserv => file_step(&plan, &ocserv::TARGET, target, ""),
@@ -70,7 +81,7 @@ pub(super) fn steps(
 }
 
 /// The routes of a policy as the options that OpenVPN clients have.
-pub(super) fn options(plan: &RoutePlan) -> Result<String, String> {
+fn options(plan: &RoutePlan) -> Result<String, String> {
     let rendered = render(&openvpn_push_update::TARGET, plan, &Options::default());
     let text = rendered.map_err(|error| error.to_string())?.text;
     Ok(openvpn_push_update::options_of(&text).to_owned())

@@ -115,8 +115,9 @@ impl Preview {
         if policy.routes.push.is_empty() {
             return Vec::new();
         }
-        let current = self.current.policy().policy();
-        let steps = content::steps(policy, current, &self.shared.known());
+        let mut known = self.shared.known();
+        content::add_servers(&mut known, policy, self.current.policy().policy());
+        let steps = content::steps(policy, &known);
         let lines = steps.into_iter().filter_map(|(target, step)| {
             let words = match step {
                 Ok(None) => return None,

@@ -1,12 +1,12 @@
 //! [`Shared`]: the state of pushes that the task writes and the control thread reads.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::PushTarget;
+use super::content::{Known, add_servers};
+use crate::policy::{Policy, PushTarget};
 
 /// A target of `routes.push`, and the last push to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +102,7 @@ pub(super) struct Shared {
 struct State {
     /// In the order of the policy.
     statuses: Vec<PushStatus>,
-    known: BTreeMap<PushTarget, String>,
+    known: Known,
 }
 
 impl Shared {
@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// The routes that the clients of OpenVPN servers have, as options.
-    pub(super) fn known(&self) -> BTreeMap<PushTarget, String> {
+    pub(super) fn known(&self) -> Known {
         self.lock().known.clone()
     }
 
@@ -125,12 +125,16 @@ impl Shared {
         self.lock().known.insert(target.clone(), options);
     }
 
-    /// Takes on the targets of a policy; others are forgotten.
-    pub(super) fn follow<'a>(&self, targets: impl IntoIterator<Item = &'a PushTarget>) {
+    /// Takes on the targets of `policy`; others are forgotten. Clients of servers that are new have the routes of `before`.
+    pub(super) fn follow(&self, policy: &Policy, before: &Policy) {
+        let targets = || policy.routes.push.iter().map(|it| &it.value);
+        let mut known = self.known();
+        known.retain(|target, _| targets().any(|it| it == target));
+        add_servers(&mut known, policy, before);
         let mut state = self.lock();
+        state.known = known;
         let before = std::mem::take(&mut state.statuses);
-        let mut known = std::mem::take(&mut state.known);
-        for target in targets {
+        for target in targets() {
             let name = target.to_string();
             if state.statuses.iter().any(|it| it.target == name) {
                 continue;
@@ -139,9 +143,6 @@ impl Shared {
             state
                 .statuses
                 .push(status.unwrap_or_else(|| PushStatus::new(target)));
-            if let Some(options) = known.remove(target) {
-                state.known.insert(target.clone(), options);
-            }
         }
     }
 

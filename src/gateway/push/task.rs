@@ -6,13 +6,12 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::watch::Receiver;
 use tracing::{error, info};
 
-use super::content::{Planned, Step, options, steps};
+use super::content::{Planned, Step, steps};
 use super::management::{self, Failure};
 use super::pace::Pace;
 use super::shared::{PushState, Shared};
 use super::{Offer, file};
 use crate::gateway::tun::publish::Enforced;
-use crate::plan::RoutePlan;
 use crate::policy::{PushKind, PushTarget};
 
 /// Pushes what is offered, until the other end is gone.
@@ -53,20 +52,12 @@ pub(super) async fn serve(mut offered: Receiver<Offer>, shared: Arc<Shared>, mut
 
 /// Takes on the targets of the first policy; returns `true` if there is something to push, which can only be a file.
 async fn begin(first: Arc<Enforced>, shared: Arc<Shared>) -> bool {
-    let has_files = tokio::task::spawn_blocking(move || {
+    let has_targets = tokio::task::spawn_blocking(move || {
         let policy = first.policy().policy();
-        let targets = || policy.routes.push.iter().map(|it| &it.value);
-        shared.follow(targets());
-        if targets().any(|it| it.kind == PushKind::Openvpn)
-            && let Ok(options) = options(&RoutePlan::new(policy))
-        {
-            for target in targets().filter(|it| it.kind == PushKind::Openvpn) {
-                shared.know(target, options.clone());
-            }
-        }
-        targets().next().is_some()
+        shared.follow(policy, policy);
+        !policy.routes.push.is_empty()
     });
-    has_files.await.unwrap_or(false)
+    has_targets.await.unwrap_or(false)
 }
 
 /// Plans the pushes of a policy, on a thread of its own: plans of many prefixes take long.
@@ -78,22 +69,12 @@ async fn plan(
     let (policy, before, shared) = (Arc::clone(policy), Arc::clone(before), Arc::clone(shared));
     let planned = tokio::task::spawn_blocking(move || {
         let policy = policy.policy().policy();
-        shared.follow(policy.routes.push.iter().map(|it| &it.value));
+        // A server that is named for the first time has the routes from before, whatever becomes of this push.
+        shared.follow(policy, before.policy().policy());
         if policy.routes.push.is_empty() {
             return Vec::new();
         }
-        let before = before.policy().policy();
-        let planned = steps(policy, before, &shared.known());
-        // A server that is named for the first time has the routes from before, whatever becomes of this push.
-        if let Ok(options) = options(&RoutePlan::new(before)) {
-            let known = shared.known();
-            let servers = planned.iter().map(|(target, _)| target);
-            let servers = servers.filter(|it| it.kind == PushKind::Openvpn);
-            for server in servers.filter(|it| !known.contains_key(it)) {
-                shared.know(server, options.clone());
-            }
-        }
-        planned
+        steps(policy, &shared.known())
     });
     match planned.await {
         Ok(planned) => planned,

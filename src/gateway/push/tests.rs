@@ -1,8 +1,6 @@
 //! Routes that are pushed, and the answers of servers.
 
-use std::collections::BTreeMap;
-
-use super::content::steps;
+use super::content::{Known, add_servers, steps};
 use crate::gateway::host::sample::policy;
 use crate::policy::Policy;
 
@@ -24,7 +22,9 @@ fn with(corporate: &str, more: &str) -> Policy {
 
 /// The pushes for the change of one policy to another, as a dry run has them.
 fn planned(before: &Policy, after: &Policy) -> Vec<String> {
-    let steps = steps(after, before, &BTreeMap::new()).into_iter();
+    let mut known = Known::new();
+    add_servers(&mut known, after, before);
+    let steps = steps(after, &known).into_iter();
     let words = steps.map(|(target, step)| match step {
         Ok(None) => format!("{target}: none"),
         Ok(Some(step)) => format!("{target}: {step}"),

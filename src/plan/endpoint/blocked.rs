@@ -13,7 +13,8 @@
 //! and UDP pass at an address that an exception has ports of.
 
 use crate::address::{PortRange, PortSet, PrefixSet};
-use crate::policy::{Allow, Policy, Protocol, Sourced};
+use crate::plan::ruleset::ports_of_option;
+use crate::policy::{Allow, Policy, Protocol};
 
 /// Remote addresses, and the traffic with them that is blocked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +135,12 @@ fn rectangles(allows: &[&Allow], protocol: Protocol, own: &PortSet) -> Vec<(Port
     let allowed: Vec<(PortSet, PortSet)> = allows
         .iter()
         .filter(|allow| allow.protocols.contains(protocol))
-        .map(|allow| (ports_of(&allow.from_ports), ports_of(&allow.ports)))
+        .map(|allow| {
+            (
+                ports_of_option(&allow.from_ports),
+                ports_of_option(&allow.ports),
+            )
+        })
         .collect();
     // Between two edges all local ports are alike to every exception.
     let mut edges: Vec<u16> = allowed.iter().flat_map(|(from, _)| from.starts()).collect();
@@ -158,15 +164,6 @@ fn rectangles(allows: &[&Allow], protocol: Protocol, own: &PortSet) -> Vec<(Port
         }
     }
     rectangles
-}
-
-/// Ports as a set; every port where a policy gives none.
-fn ports_of(ranges: &[Sourced<PortRange>]) -> PortSet {
-    if ranges.is_empty() {
-        PortSet::all()
-    } else {
-        ranges.iter().map(|it| it.value).collect()
-    }
 }
 
 #[cfg(test)]

@@ -275,14 +275,14 @@ fn lifted(
         destinations,
         traffic: transport(
             protocols,
-            of_option(&allow.from_ports),
-            of_option(&allow.ports).intersect(ports),
+            ports_of_option(&allow.from_ports),
+            ports_of_option(&allow.ports).intersect(ports),
         ),
     }
 }
 
 /// Returns the ports of an option that means every port if it is empty.
-fn of_option(ranges: &[Sourced<PortRange>]) -> PortSet {
+pub(super) fn ports_of_option(ranges: &[Sourced<PortRange>]) -> PortSet {
     if ranges.is_empty() {
         PortSet::all()
     } else {

@@ -13,15 +13,14 @@ pub(super) fn check_withdrawn(
     file: &PolicyFile<'_>,
     out: &mut Collector<'_>,
 ) {
-    let withdrawn = |prefix: IpNet| {
-        let is_it = |(text, _): &&(&str, &'static str)| text.parse() == Ok(prefix);
-        WITHDRAWN.iter().find(is_it).map(|(_, instead)| *instead)
-    };
-    for (prefix, span) in list.matching(file, |prefix| withdrawn(prefix).is_some()) {
-        let message = format!("{prefix} of \"{name}\" is not of Microsoft 365 any more");
-        let label = out.text.label(span, "withdrawn");
-        let problem = Diagnostic::warning(Code::PrefixWithdrawn, message).with_label(label);
-        out.add(problem.with_help(withdrawn(prefix).unwrap_or_default()));
+    for (withdrawn, instead) in WITHDRAWN {
+        let is_it = |prefix: IpNet| withdrawn.parse() == Ok(prefix);
+        for (prefix, span) in list.matching(file, is_it) {
+            let message = format!("{prefix} of \"{name}\" is not of Microsoft 365 any more");
+            let label = out.text.label(span, "withdrawn");
+            let problem = Diagnostic::warning(Code::PrefixWithdrawn, message).with_label(label);
+            out.add(problem.with_help(instead));
+        }
     }
 }
 

@@ -312,7 +312,8 @@ fn a_name_that_the_place_cannot_have_is_refused() {
             };
             render(target, &plan(FULL), &options)
         };
-        assert!(named(good).expect("a name").text.contains("aff") || good.len() == 15);
+        let text = named(good).expect("a name").text;
+        assert!(good.split('/').all(|part| text.contains(part)), "{text}");
         for bad in [bad, ""] {
             let refused = named(bad).expect_err("no name").to_string();
             assert!(refused.contains("cannot be a name"), "{refused}");

@@ -97,13 +97,7 @@ fn list(ports: &PortSet) -> String {
     if ports.is_all() {
         return "Any".to_owned();
     }
-    let ranges = ports.ranges().iter();
-    let words: Vec<String> = ranges
-        .map(|range| match range.first() == range.last() {
-            true => range.first().to_string(),
-            false => format!("{}-{}", range.first(), range.last()),
-        })
-        .collect();
+    let words: Vec<String> = ports.ranges().iter().map(ToString::to_string).collect();
     words.join(",")
 }
 

@@ -142,14 +142,7 @@ fn conditions(option: &str, ports: &PortSet) -> Vec<String> {
     if ports.is_all() {
         return vec![String::new()];
     }
-    let words: Vec<String> = ports
-        .ranges()
-        .iter()
-        .map(|range| match range.first() == range.last() {
-            true => range.first().to_string(),
-            false => format!("{}-{}", range.first(), range.last()),
-        })
-        .collect();
+    let words: Vec<String> = ports.ranges().iter().map(ToString::to_string).collect();
     let lists = words.chunks(MAX_RANGES);
     lists
         .map(|list| format!(" {option}={}", list.join(",")))
