@@ -470,6 +470,11 @@ mod tests {
         core.finish(&requests[0], None);
         assert!(ask(&mut core, &mut requests, 1, 4));
         assert!(!ask(&mut core, &mut requests, 1, 5));
+        // A large answer costs more queries than a client has in a second.
+        let answer = vec![0; 200 * SCREENED_PER_QUERY];
+        core.finish(&requests[1], Some(answer));
+        assert!(!ask(&mut core, &mut requests, 1, 6));
+        assert!(ask(&mut core, &mut requests, 2, 7));
     }
 
     #[tokio::test]

@@ -213,3 +213,18 @@ const PATIENCE: Duration = Duration::from_millis(3_500);
 const PREFERENCE: Duration = Duration::from_secs(30);
 /// Bytes of a datagram: more than we announce.
 const MAX_DATAGRAM: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn large_answers_are_screened_one_at_a_time() {
+        let forwarder = Forwarder::new(1);
+        let first = forwarder.turn().await;
+        let second = timeout(Duration::ZERO, forwarder.turn()).await;
+        assert!(first.is_some() && second.is_err());
+        drop(first);
+        assert!(forwarder.turn().await.is_some());
+    }
+}

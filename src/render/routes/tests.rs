@@ -297,6 +297,7 @@ fn globalprotect_takes_200_exclusions_and_old_apps_100() {
 fn a_name_that_the_place_cannot_have_is_refused() {
     for (target, good, bad) in [
         (&globalprotect::TARGET, "GW-1/Staff", "GW 1/Staff"),
+        (&globalprotect::TARGET, "GW-1/Staff", "GW-1/St aff"),
         (
             &fortigate_ipsec::TARGET,
             "dialup-of-users",
