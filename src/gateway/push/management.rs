@@ -118,6 +118,7 @@ fn result(
     if done.starts_with("SUCCESS:") {
         let updated = updated.unwrap_or_default();
         return Ok(match clients.filter(|clients| *clients > updated) {
+            None if updated == 1 => "1 connected client has the routes".to_owned(),
             None => format!("{updated} connected clients have the routes"),
             Some(clients) => format!(
                 "{updated} of {clients} connected clients have the routes; the others are of OpenVPN 2.6 or earlier, or had an \
@@ -219,6 +220,10 @@ mod tests {
         assert_eq!(
             said(Some(2), Some(2), done),
             "2 connected clients have the routes"
+        );
+        assert_eq!(
+            said(Some(1), Some(1), done),
+            "1 connected client has the routes"
         );
         assert!(said(Some(5), Some(2), done).starts_with("2 of 5 connected clients"));
         assert_eq!(said(Some(0), None, FAILED), "no client was connected");
