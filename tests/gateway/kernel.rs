@@ -100,7 +100,10 @@ fn interfaces_that_come_later_are_watched_by_name_and_by_pattern() {
             site.concentrator
                 .ip(&format!("address replace fd00:1::1/64 dev {name}"));
             site.wait_for_answer(OFFICE, DNS);
-            assert!(!site.is_answered(OFFICE, MEDIA, 100), "{name}");
+            // The program is attached once the kernel has told of the name.
+            poll(&format!("media to be dropped at {name}"), || {
+                (!site.is_answered(OFFICE, MEDIA, 100)).then_some(())
+            });
             site.concentrator.ip(&format!(
                 "link set {name} down\nlink set {name} name tun0\nlink set tun0 up"
             ));
