@@ -46,7 +46,7 @@ use subject::Subject;
 
 /// Returns what routes and the filter do about calls in browsers.
 ///
-/// Microsoft ("Securing Teams media traffic for VPN split tunneling"): Edge 96 and later by its policy alone; "at this
+/// Microsoft ("Overview: VPN split tunneling for Microsoft 365"): Edge 96 and later once its policy is enabled; "at this
 /// time, other browsers may not support VPN split tunneling for peer-to-peer traffic".
 pub const fn browsers(recognition: MediaMatch) -> &'static str {
     match recognition {

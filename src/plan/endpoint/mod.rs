@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Public addresses are left out, as in the filter: calls must not fail there even if they enter the tunnel by mistake.
-//! Where the filter drops what leaks, or the endpoint says so, they are blocked, too: the client fails at once and takes
-//! its direct path.
+//! If the filter drops leaks, or the endpoint says so, they are blocked, too: the client fails at once and takes its direct
+//! path (Microsoft, "Securing Teams media traffic for VPN split tunneling").
 //!
 //! A program is known by its path, by a tag of App Control, by its package, or not at all: by the client's own ports.
 
