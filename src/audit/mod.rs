@@ -66,6 +66,7 @@ pub struct Audit {
     cut_off: CutOff,
     strangers: Strangers,
     skipped: u64,
+    missed: u64,
     fragments: u64,
     tails: u64,
 }
@@ -108,6 +109,7 @@ impl Audit {
             cut_off: CutOff::new(),
             strangers: Strangers::default(),
             skipped: 0,
+            missed: 0,
             fragments: 0,
             tails: 0,
         }
@@ -175,6 +177,11 @@ impl Audit {
         self.skipped += 1;
     }
 
+    /// Counts frames that were lost before anybody could judge them.
+    pub fn miss(&mut self, frames: u64) {
+        self.missed += frames;
+    }
+
     /// Bytes it takes.
     pub fn memory_bytes(&self) -> usize {
         let counts = self.counts.iter().flatten();
@@ -196,6 +203,7 @@ impl Audit {
             forwarded: Tally::default(),
             dropped: Tally::default(),
             skipped: self.skipped,
+            missed: self.missed,
             fragments: self.fragments,
             tails: self.tails,
             reasons: Vec::new(),

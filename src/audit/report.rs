@@ -238,6 +238,8 @@ pub struct Report {
     pub dropped: Tally,
     /// Frames that hold no IP packet.
     pub skipped: u64,
+    /// Frames that came faster than they were judged, and are in no other number.
+    pub missed: u64,
     /// First fragments of datagrams.
     pub fragments: u64,
     /// Later fragments: they follow their first one.

@@ -134,9 +134,10 @@ fn a_malformed_packet_counts_with_its_length_on_the_wire() {
         1_400,
     );
     audit.skip();
+    audit.miss(2);
     let report = audit.report(&policy);
     assert_eq!(report.dropped.bytes, 1_400);
-    assert_eq!(report.skipped, 1);
+    assert_eq!((report.skipped, report.missed), (1, 2));
 }
 
 #[test]

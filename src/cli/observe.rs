@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::error::CliError;
+use super::error::{CliError, warn};
 use super::input::load_policy;
 use super::replay::print_summary;
 use crate::audit::quality::Quality;
@@ -61,6 +61,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         frames: options.packets,
     };
     let failed = |error: CompileError| CliError::Failed(error.to_string());
+    let mut judge = ByPolicy::new(&policy);
     let sink = Watch {
         audit: Audit::new(),
         kept: Kept::new(&policy).map_err(failed)?,
@@ -73,9 +74,16 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         |error: io::Error| CliError::Failed(format!("interface {}: {error}", options.interface));
     let mut backend =
         InterfaceBackend::open(&options.interface, sink, limits, stop).map_err(failed)?;
-    let watched = worker::run(&mut backend, &mut ByPolicy::new(&policy));
-    let mut sink = backend.into_sink();
+    let watched = worker::run(&mut backend, &mut judge);
+    let (mut sink, missed) = backend.into_sink();
     sink.ticker.finish_and_clear();
+    sink.audit.miss(missed);
+    if missed > 0 {
+        warn(&format!(
+            "interface {}: {missed} frames came faster than they could be judged; the summary lacks them",
+            options.interface
+        ));
+    }
     let quality = sink.quality.report(&policy);
     print_summary(
         &sink.audit,

@@ -412,6 +412,12 @@ impl Text {
         {
             notes.push("~ marks an estimate: flows are counted up to a few thousand.".to_owned());
         }
+        if report.missed > 0 {
+            notes.push(format!(
+                "{} came faster than they could be judged and are not counted above.",
+                count(report.missed, "frame")
+            ));
+        }
         if report.skipped > 0 {
             notes.push(format!(
                 "{} held no readable IP packet; --verdicts shows what they are.",

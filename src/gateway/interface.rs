@@ -5,15 +5,18 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
 use pnet_datalink::{Channel, ChannelType, Config, DataLinkReceiver};
 use socket2::{Domain, SockFilter, Socket, Type};
 
 use super::host::interfaces::RETURN_MARK;
+use super::sys;
 use crate::capture::{CapturedFrame, LinkType};
 use crate::datapath::{Backend, BackendError, FrameSink, Judgement, Progress, judge_frames};
 
@@ -22,6 +25,9 @@ pub struct InterfaceBackend<Sink> {
     interface: String,
     link_type: LinkType,
     receiver: Box<dyn DataLinkReceiver>,
+    /// The receiver's.
+    socket: Socket,
+    missed: u64,
     sink: Sink,
     limits: Limits,
     stop: Arc<AtomicBool>,
@@ -59,12 +65,14 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
                 .collect();
             io::Error::other(format!("no such interface; there are {}", names.join(", ")))
         })?;
+        let socket = once_each()?;
+        let received = socket.try_clone()?;
         let config = Config {
             read_buffer_size: 1 << 18, // a super-packet of BIG TCP, and the link header before it
             read_timeout: Some(LOOK_UP),
             channel_type: ChannelType::Layer2,
             promiscuous: false,
-            socket_fd: Some(once_each()?),
+            socket_fd: Some(received.into_raw_fd()),
             ..Config::default()
         };
         let channel = pnet_datalink::channel(&device, config)?;
@@ -75,6 +83,8 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
             interface: interface.to_owned(),
             link_type: link_type_of(interface)?,
             receiver,
+            socket,
+            missed: 0,
             sink,
             limits,
             stop,
@@ -83,9 +93,21 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
         })
     }
 
-    /// Returns the sink.
-    pub fn into_sink(self) -> Sink {
-        self.sink
+    /// Returns the sink, and how many frames are lost because they came faster than they were judged.
+    pub fn into_sink(mut self) -> (Sink, u64) {
+        self.count_missed();
+        (self.sink, self.missed)
+    }
+
+    /// Adds what the kernel has dropped since it was asked last: its counter has 32 bits, and starts again from 0 (packet(7)).
+    fn count_missed(&mut self) {
+        // `struct tpacket_stats`: received, and dropped for want of room.
+        let mut statistics = [0; 8];
+        let (level, option) = (libc::SOL_PACKET, libc::PACKET_STATISTICS);
+        if let Ok(8) = sys::socket_option(&self.socket, level, option, &mut statistics) {
+            let [_, _, _, _, dropped @ ..] = statistics;
+            self.missed += u64::from(u32::from_ne_bytes(dropped));
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -99,7 +121,7 @@ impl<Sink: FrameSink> InterfaceBackend<Sink> {
 }
 
 /// Opens a socket that receives all packets but those that come back from the filter, and those of its self-test.
-fn once_each() -> io::Result<RawFd> {
+fn once_each() -> io::Result<Socket> {
     let socket =
         Socket::new(Domain::PACKET, Type::RAW, None).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => io::Error::new(
@@ -116,8 +138,18 @@ fn once_each() -> io::Result<RawFd> {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ])?;
     // Binding it to an interface asks for all protocols; before, it receives none.
-    Ok(socket.into_raw_fd())
+    // Past the limit of the system with CAP_NET_ADMIN, and up to it without.
+    if setsockopt(&socket, sockopt::RcvBufForce, &BACKLOG).is_err() {
+        socket.set_recv_buffer_size(BACKLOG)?;
+    }
+    Ok(socket)
 }
+
+/// Bytes of frames that wait while this process does not run: a second of 10,000 small ones, as the kernel counts them.
+const BACKLOG: usize = 16 << 20;
+
+/// Frames after which the kernel is asked how many it has dropped.
+const ASK_AFTER: u64 = 1 << 16;
 
 // Classic BPF, as linux/filter.h has it.
 const LOAD_WORD: u16 = 0x20;
@@ -133,6 +165,9 @@ impl<Sink: FrameSink> Backend for InterfaceBackend<Sink> {
     fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
         if self.is_over() {
             return Ok(Progress::End);
+        }
+        if self.frames % ASK_AFTER == ASK_AFTER - 1 {
+            self.count_missed();
         }
         let bytes = match self.receiver.next() {
             Ok(bytes) => bytes,

@@ -209,6 +209,34 @@ fn an_interrupt_ends_it_with_the_summary() {
 }
 
 #[test]
+fn what_came_too_fast_is_told() {
+    in_sandbox(&[], || {
+        set_up_loopback();
+        let (client, relay) = (bind(CLIENT, 50_000), bind(OFFICE, 50_000));
+        let mut observer = Observer::start("lo", &["--json"]);
+        signal(observer.child.id(), "STOP");
+        // Twice what waits for it, with what the kernel counts for each of them.
+        const SENT: u64 = 1_200;
+        for _ in 0..SENT {
+            let sent = client.send_to(&[0; 60_000], relay.local_addr().expect("bound"));
+            sent.expect("loopback takes it");
+        }
+        signal(observer.child.id(), "CONT");
+        observer.interrupt();
+        let (code, stdout, stderr) = observer.end();
+        assert_eq!(code, Some(0), "{stderr}");
+        let report: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+        let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+        let missed = number(&report["missed"]);
+        assert!(missed > 0, "{report:#}");
+        // Loopback shows each packet twice.
+        assert_eq!(missed + packets(&report, "drop", "media"), 2 * SENT);
+        let said = format!("interface lo: {missed} frames came faster than they could be judged");
+        assert!(stderr.contains(&said), "{stderr}");
+    });
+}
+
+#[test]
 fn an_idle_interface_is_left_when_the_time_is_over() {
     in_sandbox(&[], || {
         let started = Instant::now();

@@ -451,7 +451,7 @@ fn who_observes_the_interface_sees_each_packet_once() {
                 .args(["observe", &policy, "tun0", "--json"])
                 // Almost as many frames as there are packets and answers: one may be late.
                 .args(["--packets", &(2 * PACKETS - 10).to_string()])
-                .args(["--seconds", "10"]),
+                .args(["--seconds", "60"]),
         );
         // Once it is bound to an interface, it receives all protocols.
         poll("a socket that listens", || {
