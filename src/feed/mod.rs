@@ -20,6 +20,7 @@ mod microsoft;
 mod prefix;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
+mod withdrawn;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -30,6 +31,7 @@ pub use diff::{Difference, EntryDifference};
 pub use error::{FeedError, Note};
 pub use list::parse_list;
 pub use microsoft::parse_microsoft;
+pub use withdrawn::{WithdrawnPrefix, withdrawn_long_ago};
 
 /// Bytes that a feed may have; Microsoft's has 100 KiB, and a list of a whole cloud one MiB.
 pub const MAX_FEED_SIZE: usize = 16 << 20;

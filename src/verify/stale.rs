@@ -1,10 +1,9 @@
 //! Checks for outdated public prefixes: old feeds, and withdrawn prefixes written by hand.
 
-use ipnet::IpNet;
-
 use super::subject::{Subject, bare};
 use super::{Finding, FindingCode, Part};
-use crate::policy::{Code, Diagnostics};
+use crate::feed::withdrawn_long_ago;
+use crate::policy::{Code, Diagnostics, Feed, FeedFormat};
 use crate::verify::call::relay;
 
 pub(super) fn check(subject: &Subject<'_>, read: &Diagnostics, found: &mut Vec<Finding>) {
@@ -32,17 +31,18 @@ pub(super) fn check(subject: &Subject<'_>, read: &Diagnostics, found: &mut Vec<F
                 .remedy(diagnostic.help().first().map_or("", String::as_str)),
         );
     }
-    withdrawn_long_ago(subject, found);
+    // A feed that has been read has told of these prefixes already.
+    let has_told = |it: &Feed| it.format == FeedFormat::Microsoft365 && it.prefixes.is_some();
+    if !subject.policy.feeds.iter().any(has_told) {
+        withdrawn_by_hand(subject, found);
+    }
 }
 
 /// Reports Microsoft 365 prefixes that many guides still list, and that Microsoft has withdrawn.
-fn withdrawn_long_ago(subject: &Subject<'_>, found: &mut Vec<Finding>) {
+fn withdrawn_by_hand(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     for public in &subject.policy.publics {
         for prefix in &public.addresses {
-            let old = WITHDRAWN
-                .iter()
-                .find(|(text, _)| text.parse::<IpNet>().is_ok_and(|old| old == prefix.value));
-            let Some((_, instead)) = old else {
+            let Some(row) = withdrawn_long_ago(prefix.value) else {
                 continue;
             };
             let what = format!(
@@ -53,28 +53,13 @@ fn withdrawn_long_ago(subject: &Subject<'_>, found: &mut Vec<Finding>) {
             found.push(
                 Finding::warning(FindingCode::Stale, what)
                     .at(prefix.line)
-                    .because(
-                        Part::Feeds,
-                        "it was withdrawn from the endpoints for Teams' media (id 11)",
-                    )
+                    .because(Part::Feeds, row.was)
                     .because(
                         Part::Routes,
                         "its addresses are kept outside the tunnel, whoever has them",
                     )
-                    .remedy(*instead),
+                    .remedy(row.instead),
             );
         }
     }
 }
-
-/// From the change log of the endpoints; each with its replacement.
-const WITHDRAWN: [(&str, &str); 2] = [
-    (
-        "13.107.64.0/18",
-        "take it out; a [[feed]] of the format microsoft-365 keeps Teams' prefixes current",
-    ),
-    (
-        "52.120.0.0/14",
-        "write 52.122.0.0/15, or a [[feed]] of the format microsoft-365",
-    ),
-];

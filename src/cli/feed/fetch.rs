@@ -10,8 +10,8 @@ use super::diff::difference_text;
 use crate::cli::error::{CliError, say};
 use crate::cli::input::read_policy_alone;
 use crate::feed::Difference;
-use crate::gateway::host::feeds;
-use crate::gateway::host::fetch::{FetchError, FetchState, Fetched, fetch, previous};
+use crate::gateway::host::feeds::{self, previous};
+use crate::gateway::host::fetch::{FetchError, FetchState, Fetched, fetch};
 use crate::policy::{Feed, FeedFormat};
 
 /// Fetch the latest file of every feed of a policy

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::feed::{Document, MAX_FEED_SIZE};
 use crate::files::regular;
-use crate::policy::{Code, Feed, Policy, Remark};
+use crate::policy::{Code, Feed, Policy, Remark, Withdrawn};
 
 /// Returns the path of the file of `feed`, relative to the policy file at `policy`.
 pub fn path(policy: &Path, feed: &Feed) -> PathBuf {
@@ -84,15 +84,34 @@ fn load_one(
         let remark = Remark::warning(Code::FeedOld, message).at(line);
         remarks.push(remark.help("`offramp feed fetch` asks whether there is a later one"));
     }
-    for withdrawn in policy.withdrawn(&document) {
-        let message = format!(
-            "{} of [[public]] \"{}\" is no longer in feed \"{name}\", except for {}",
-            withdrawn.prefix.value, withdrawn.service, withdrawn.still_there
-        );
-        let remark = Remark::warning(Code::FeedWithdrawn, message).at(withdrawn.prefix.line);
-        remarks
-            .push(remark.help("take it out of the service: the feed keeps its prefixes current"));
+    // Where the version before is lost or damaged, only the table of old prefixes is left to compare with.
+    let feed = &policy.feeds[position];
+    let before = read(&previous(&file)).ok();
+    let before = before.and_then(|bytes| feed.read(&bytes).ok());
+    for withdrawn in policy.withdrawn(position, &document, before.as_ref()) {
+        remarks.push(remark_withdrawn(&withdrawn, &name));
     }
+}
+
+fn remark_withdrawn(withdrawn: &Withdrawn<'_>, feed: &str) -> Remark {
+    let (prefix, service) = (withdrawn.prefix.value, withdrawn.service);
+    let mut message =
+        format!("{prefix} of [[public]] \"{service}\" is no longer in feed \"{feed}\"");
+    if !withdrawn.still_there.is_empty() {
+        message.push_str(&format!(", except for {}", withdrawn.still_there));
+    }
+    if let Some(row) = withdrawn.known {
+        message.push_str(&format!(": {}", row.was));
+    }
+    let remark = Remark::warning(Code::FeedWithdrawn, message).at(withdrawn.prefix.line);
+    remark.help("take it out of the service: the feed keeps its prefixes current")
+}
+
+/// Returns the path under which the previous file is kept.
+pub fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    PathBuf::from(name)
 }
 
 fn remark_spellings(name: &str, line: u32, document: &Document, remarks: &mut Vec<Remark>) {

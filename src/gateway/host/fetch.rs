@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::feeds;
+use super::feeds::{self, previous};
 use crate::feed::{Document, FeedError, MAX_FEED_SIZE};
 use crate::files::atomic;
 use crate::policy::{Feed, FeedFormat};
@@ -345,13 +345,6 @@ fn replace(path: &Path, before: Option<&[u8]>, bytes: &[u8]) -> Result<(), Fetch
         write(previous(path), before)?;
     }
     write(path.to_owned(), bytes)
-}
-
-/// Returns the path under which the previous file is kept.
-pub fn previous(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".previous");
-    PathBuf::from(name)
 }
 
 /// Microsoft's endpoints for everybody except sovereign clouds.
