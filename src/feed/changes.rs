@@ -7,7 +7,8 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::microsoft::read_json;
+use super::diff::ports_change;
+use super::microsoft::{read_json, read_ports};
 use super::prefix::parse_prefix;
 use super::{EntryKey, FeedError, Note};
 use crate::message::shorten;
@@ -63,6 +64,8 @@ pub struct Change {
     pub added_urls: Vec<String>,
     /// Names that go.
     pub removed_urls: Vec<String>,
+    /// Changes of the entry itself, in words: `category Optimize becomes Default`, `UDP ports 3478-3481 become 3478`.
+    pub facts: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +82,29 @@ struct Written {
     add: WrittenPart,
     #[serde(default)]
     remove: WrittenPart,
+    #[serde(default)]
+    previous: Option<WrittenEntry>,
+    #[serde(default)]
+    current: Option<WrittenEntry>,
+}
+
+/// An entry before or after a change: of its fields, those that the change is about.
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    default,
+    expecting = "the fields of an endpoint set, { ... }"
+)]
+struct WrittenEntry {
+    /// The documentation writes it with a capital, too.
+    #[serde(alias = "ExpressRoute")]
+    express_route: Option<bool>,
+    service_area: Option<String>,
+    category: Option<String>,
+    required: Option<bool>,
+    tcp_ports: Option<String>,
+    udp_ports: Option<String>,
+    notes: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -129,6 +155,11 @@ fn read_change(written: Written, notes: &mut Vec<Note>) -> Result<Change, FeedEr
     let added = prefixes(&written.add.ips)?;
     let removed = prefixes(&written.remove.ips)?;
     let date = written.add.effective_date.as_deref();
+    let facts = match (&written.previous, &written.current) {
+        (Some(old), Some(new)) => facts(entry, old, new)?,
+        // Of an entry that comes or goes, the disposition says so.
+        _ => Vec::new(),
+    };
     let effective = date.map(|text| parse_date(written.id, text)).transpose()?;
     Ok(Change {
         id: written.id,
@@ -141,7 +172,50 @@ fn read_change(written: Written, notes: &mut Vec<Note>) -> Result<Change, FeedEr
         removed,
         added_urls: written.add.urls,
         removed_urls: written.remove.urls,
+        facts,
     })
+}
+
+/// What differs between an entry before and after a change.
+fn facts(
+    entry: EntryKey,
+    old: &WrittenEntry,
+    new: &WrittenEntry,
+) -> Result<Vec<String>, FeedError> {
+    let mut facts = Vec::new();
+    let mut becomes = |name: &str, old: Option<String>, new: Option<String>| {
+        if old != new {
+            let word = |text: Option<String>| text.map_or("none".to_owned(), |it| shorten(&it));
+            facts.push(format!("{name} {} becomes {}", word(old), word(new)));
+        }
+    };
+    let word = |flag: Option<bool>, yes: &str, no: &str| {
+        flag.map(|flag| if flag { yes } else { no }.to_owned())
+    };
+    becomes("category", old.category.clone(), new.category.clone());
+    becomes(
+        "service area",
+        old.service_area.clone(),
+        new.service_area.clone(),
+    );
+    let required = |it: &WrittenEntry| word(it.required, "required", "optional");
+    becomes("importance", required(old), required(new));
+    let route = |it: &WrittenEntry| word(it.express_route, "yes", "no");
+    becomes("ExpressRoute", route(old), route(new));
+    if old.notes != new.notes {
+        facts.push("its notes change".to_owned());
+    }
+    for (protocol, old, new) in [
+        ("TCP", &old.tcp_ports, &new.tcp_ports),
+        ("UDP", &old.udp_ports, &new.udp_ports),
+    ] {
+        facts.extend(ports_change(
+            protocol,
+            &read_ports(entry, old)?,
+            &read_ports(entry, new)?,
+        ));
+    }
+    Ok(facts)
 }
 
 /// Reads `YYYYMMDD`.
@@ -168,7 +242,7 @@ mod tests {
     fn an_announcement_says_what_comes_and_from_when() {
         let text =
             br#"[{"id": 424, "endpointSetId": 11, "disposition": "Change", "impact": "AddedIp",
-            "version": "2026053000", "previous": {"category": "Optimize"},
+            "version": "2026053000",
             "add": {"effectiveDate": "20260630", "ips": ["52.122.0.0/15"]},
             "remove": {"ips": ["52.120.0.0/14"], "urls": ["*.old.example.com"]}}]"#;
         let (changes, notes) = parse_changes(text).expect("a good document");
@@ -191,6 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_category_ports_and_importance_is_told_without_a_change_of_addresses() {
+        let text = br#"[{"id": 900, "endpointSetId": 11, "disposition": "Change", "version": "2026073000",
+            "previous": {"ExpressRoute": true, "category": "Optimize", "required": true, "udpPorts": "3478,3479,3480,3481"},
+            "current": {"expressRoute": true, "category": "Default", "required": false, "udpPorts": "3478"}},
+            {"id": 901, "endpointSetId": 12, "disposition": "Change", "version": "2026073000",
+            "previous": {"udpPorts": "3478,3479"}, "current": {"udpPorts": "3478-3479", "tcpPorts": "443"}}]"#;
+        let (changes, _) = parse_changes(text).expect("a good document");
+        assert_eq!(
+            changes[0].facts,
+            [
+                "category Optimize becomes Default",
+                "importance required becomes optional",
+                "UDP ports 3478-3481 become 3478",
+            ]
+        );
+        assert_eq!(changes[1].facts, ["TCP ports none become 443"]);
+    }
+
+    #[test]
     fn a_wrong_date_or_word_refuses_the_document() {
         let change = |rest: &str| format!(r#"[{{"id": 4, "endpointSetId": 1, {rest}}}]"#);
         let refusals = [
@@ -205,6 +298,12 @@ mod tests {
             (
                 change(r#""disposition": "moved""#),
                 "change 4: `moved` is no disposition; there are \"add\", \"change\" and \"remove\"",
+            ),
+            (
+                change(
+                    r#""disposition": "change", "previous": {"udpPorts": "3478-"}, "current": {}"#,
+                ),
+                "id 1: `3478-` is not a list of ports, such as \"443,3478-3481\"",
             ),
         ];
         for (text, message) in refusals {

@@ -499,12 +499,14 @@ fn announced_changes_are_told_with_their_dates() {
     let changes = folder.write(
         "changes.json",
         r#"[{"id": 424, "endpointSetId": 11, "disposition": "Change", "impact": "AddedIp", "version": "2026053000",
+             "previous": {"category": "Optimize", "udpPorts": "3478-3481"}, "current": {"category": "Default", "udpPorts": "3478"},
              "add": {"effectiveDate": "20260630", "ips": ["52.122.0.0/15"]}, "remove": {"ips": ["52.120.0.0/14"]}}]"#,
     );
     let told = offramp(&["feed", "changes", &changes]).success();
     assert_eq!(
         told,
-        "version 2026053000: change id 11 (AddedIp)\n  + 52.122.0.0/15 from 2026-06-30\n  - 52.120.0.0/14\n"
+        "version 2026053000: change id 11 (AddedIp)\n  category Optimize becomes Default\n  \
+         UDP ports 3478-3481 become 3478\n  + 52.122.0.0/15 from 2026-06-30\n  - 52.120.0.0/14\n"
     );
 }
 

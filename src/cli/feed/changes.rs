@@ -60,6 +60,9 @@ fn as_text(change: &Change) -> String {
         _ = write!(text, " ({})", change.impact);
     }
     text.push('\n');
+    for fact in &change.facts {
+        _ = writeln!(text, "  {fact}");
+    }
     let from = change
         .effective
         .map_or(String::new(), |date| format!(" from {date}"));
@@ -96,5 +99,6 @@ fn as_json(change: &Change) -> serde_json::Value {
         "removed": texts(&change.removed),
         "added_urls": change.added_urls,
         "removed_urls": change.removed_urls,
+        "facts": change.facts,
     })
 }
