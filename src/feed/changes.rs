@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::diff::ports_change;
-use super::microsoft::{read_json, read_ports};
+use super::json::{Kind, read_json};
+use super::microsoft::read_ports;
 use super::prefix::parse_prefix;
 use super::{EntryKey, FeedError, Note};
 use crate::message::shorten;
@@ -124,8 +125,8 @@ struct WrittenPart {
 /// # Errors
 /// [`FeedError`] at the first mistake.
 pub fn parse_changes(bytes: &[u8]) -> Result<(Vec<Change>, Vec<Note>), FeedError> {
-    let written: Vec<Written> = read_json(bytes)?;
     let mut notes = Vec::new();
+    let written: Vec<Written> = read_json(bytes, Kind::Changes, &mut notes)?;
     let changes = written
         .into_iter()
         .map(|change| read_change(change, &mut notes))

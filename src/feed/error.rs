@@ -23,6 +23,34 @@ pub enum FeedError {
         /// Offset of the byte.
         offset: usize,
     },
+    /// Text in another encoding, as PowerShell's `>` writes it.
+    #[error(
+        "it is UTF-16 ({sign}), as Windows PowerShell's `>` and Notepad's \"Unicode\" write files: save it as UTF-8"
+    )]
+    Utf16 {
+        /// The sign by which it is known.
+        sign: &'static str,
+    },
+    /// A document of the same web service that is another one.
+    #[error("it is {found}")]
+    OtherDocument {
+        /// The document, and its use.
+        found: String,
+    },
+    /// JSON around something that is not the document.
+    #[error(
+        "it is a JSON object with {keys}, and the document is a list, [ ... ]: a proxy or a script answered in its \
+         own form; save the list alone"
+    )]
+    Wrapped {
+        /// Keys of the object.
+        keys: String,
+    },
+    /// The document as a string inside JSON.
+    #[error(
+        "it is a JSON string that contains a document: a proxy or a script has encoded it a second time; decode it once"
+    )]
+    EncodedTwice,
     /// A web page, as sign-in portals and proxies put in the place of a file.
     #[error("it is a web page, not a feed: a proxy or a sign-in page answered in its place")]
     WebPage,
@@ -142,6 +170,11 @@ pub enum Note {
         /// As it was taken.
         taken: IpNet,
     },
+    /// A document that was inside of another JSON object, as its only list.
+    Wrapped {
+        /// The key it was under.
+        key: String,
+    },
     /// A category that is none of the three.
     Category {
         /// Entry with the mistake.
@@ -157,6 +190,10 @@ impl std::fmt::Display for Note {
             Self::Spelling { entry, text, taken } => {
                 write!(out, "{entry}: `{text}` is taken as {taken}")
             }
+            Self::Wrapped { key } => write!(
+                out,
+                "the list was inside a JSON object, under `{key}`: a proxy or a script has wrapped it"
+            ),
             Self::Category { entry, text } => write!(
                 out,
                 "{entry}: `{text}` is no known category; it is taken where a policy names no categories"

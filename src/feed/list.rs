@@ -48,6 +48,9 @@ pub(super) fn read_text(bytes: &[u8]) -> Result<&str, FeedError> {
     if bytes.len() > MAX_FEED_SIZE {
         return Err(FeedError::TooLarge { bytes: bytes.len() });
     }
+    if let Some(sign) = utf16_sign(bytes) {
+        return Err(FeedError::Utf16 { sign });
+    }
     let text = std::str::from_utf8(bytes).map_err(|error| FeedError::NotUtf8 {
         offset: error.valid_up_to(),
     })?;
@@ -60,6 +63,16 @@ pub(super) fn read_text(bytes: &[u8]) -> Result<&str, FeedError> {
         return Err(FeedError::WebPage);
     }
     Ok(text)
+}
+
+/// The sign by which bytes are known as UTF-16; text of a feed begins with ASCII, and has no zero byte.
+fn utf16_sign(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xFF, 0xFE, ..] => Some("byte order mark FF FE"),
+        [0xFE, 0xFF, ..] => Some("byte order mark FE FF"),
+        [0, other, ..] | [other, 0, ..] if *other != 0 => Some("every other byte is zero"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -141,6 +154,19 @@ mod tests {
                 // Widths are the guard's business, not the reader's.
                 Ok(document) => assert_eq!((message, document.entries.len()), ("", 2), "{list}"),
             }
+        }
+        for (unit, message) in [
+            (
+                u16::to_le_bytes as fn(u16) -> [u8; 2],
+                "byte order mark FF FE",
+            ),
+            (u16::to_be_bytes, "byte order mark FE FF"),
+        ] {
+            let encode = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(unit).collect() };
+            let error = parse_list(&encode("\u{feff}3.7.35.0/25")).expect_err("UTF-16");
+            assert!(error.to_string().contains(message), "{error}");
+            let error = parse_list(&encode("3.7.35.0/25")).expect_err("UTF-16");
+            assert!(matches!(error, FeedError::Utf16 { .. }), "{error}");
         }
         assert_eq!(
             parse_list(b"3.7.35.0/25\n\xff")

@@ -8,9 +8,8 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::list::read_text;
+use super::json::{Kind, read_json};
 use super::prefix::parse_prefix;
 use super::{Category, Document, EntryKey, FeedEntry, FeedError, Note};
 use crate::message::shorten;
@@ -43,12 +42,12 @@ struct Written {
 /// # Errors
 /// [`FeedError`] at the first mistake.
 pub fn parse_microsoft(bytes: &[u8]) -> Result<Document, FeedError> {
-    let written: Vec<Written> = read_json(bytes)?;
+    let mut document = Document::default();
+    let written: Vec<Written> = read_json(bytes, Kind::Endpoints, &mut document.notes)?;
     if written.is_empty() {
         return Err(FeedError::NoEntries);
     }
     let mut seen = HashSet::with_capacity(written.len());
-    let mut document = Document::default();
     for entry in written {
         if !seen.insert(entry.id) {
             return Err(FeedError::DuplicateId { id: entry.id });
@@ -114,21 +113,6 @@ fn parse_ports(text: &str) -> Option<Vec<RangeInclusive<u16>>> {
         .collect()
 }
 
-/// Reads JSON of one shape, with nothing behind it.
-pub(super) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FeedError> {
-    let text = read_text(bytes)?;
-    serde_json::from_str(text).map_err(|error| {
-        let whole = error.to_string();
-        // serde_json repeats the place at the end of its message.
-        let message = whole.split(" at line ").next().unwrap_or(&whole);
-        FeedError::Json {
-            line: error.line(),
-            column: error.column(),
-            message: shorten(message),
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,7 +161,8 @@ mod tests {
             ("[]".to_owned(), "it has no entries"),
             (
                 "{}".to_owned(),
-                "line 1, column 0: invalid type: map, expected a sequence",
+                "it is a JSON object with no keys, and the document is a list, [ ... ]: a proxy or a script answered in its \
+                 own form; save the list alone",
             ),
             (
                 entry(r#", "ips": "52.112.0.0/14""#),

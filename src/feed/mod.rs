@@ -15,6 +15,7 @@ pub mod changes;
 mod diff;
 mod error;
 pub mod guard;
+mod json;
 mod list;
 mod microsoft;
 mod prefix;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Form, Options, RenderError, Rendered, Target, measures};
-use crate::plan::RoutePlan;
+use crate::plan::{RoutePlan, Source, SourceKind};
 use crate::policy::TunnelMode;
 
 /// A unit in which the size of a file is counted.
@@ -132,11 +132,110 @@ fn shrink(
             limit.most
         ));
     }
-    if plan.mode == TunnelMode::Split && limit.measure != Measure::Bytes {
-        ways.push("write fewer, wider corporate subnets".to_owned());
+    let groups = groups(plan);
+    if let Some(largest) = groups.first() {
+        // Wider exclusions are offered above; they need no other list.
+        if plan.mode == TunnelMode::Split || limit.measure == Measure::Bytes {
+            ways.push(largest.advice());
+        }
+        let shown = groups.iter().take(GROUPS_SHOWN);
+        let shown: Vec<String> = shown.map(ToString::to_string).collect();
+        let role = match plan.mode {
+            TunnelMode::Full => "kept outside the tunnel:",
+            TunnelMode::Split => "entries come from",
+        };
+        ways.insert(0, format!("{role} {}", shown.join(", ")));
     }
-    if ways.is_empty() {
-        ways.push("take fewer services, or categories of a feed, out of the tunnel".to_owned());
+    match ways.is_empty() {
+        true => String::new(),
+        false => format!("; {}", ways.join("; ")),
     }
-    format!("; {}", ways.join("; "))
 }
+
+/// Prefixes of a plan that come from one list of the policy.
+#[derive(Debug)]
+struct Group {
+    list: PolicyList,
+    prefixes: usize,
+}
+
+/// A list of the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PolicyList {
+    Clients,
+    Corporate,
+    Dns,
+    Gateways,
+    Public(String),
+    Feed(String),
+}
+
+impl PolicyList {
+    fn of(kind: &SourceKind) -> Self {
+        match kind {
+            SourceKind::Clients => Self::Clients,
+            SourceKind::Corporate => Self::Corporate,
+            SourceKind::PinPointDns | SourceKind::DnsServer => Self::Dns,
+            SourceKind::Gateway => Self::Gateways,
+            SourceKind::Public(name) => Self::Public(name.clone()),
+            SourceKind::Feed(name, _) => Self::Feed(name.clone()),
+        }
+    }
+}
+
+impl Group {
+    fn advice(&self) -> String {
+        match &self.list {
+            PolicyList::Clients => "write fewer, wider client subnets".to_owned(),
+            PolicyList::Corporate => "write fewer, wider corporate subnets".to_owned(),
+            PolicyList::Dns => "write fewer DNS servers".to_owned(),
+            PolicyList::Gateways => "write fewer gateways".to_owned(),
+            PolicyList::Public(name) => {
+                format!("write fewer or wider addresses of [[public]] \"{name}\"")
+            }
+            PolicyList::Feed(name) => {
+                format!("take fewer service areas or categories of feed \"{name}\"")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (noun, list) = match &self.list {
+            PolicyList::Clients => ("client subnet", String::new()),
+            PolicyList::Corporate => ("corporate subnet", String::new()),
+            PolicyList::Dns => ("DNS server", String::new()),
+            PolicyList::Gateways => ("gateway", String::new()),
+            PolicyList::Public(name) => ("prefix", format!(" of [[public]] \"{name}\"")),
+            PolicyList::Feed(name) => ("prefix", format!(" of feed \"{name}\"")),
+        };
+        let ending = match (self.prefixes, noun) {
+            (1, _) => "",
+            (_, "prefix") => "es",
+            _ => "s",
+        };
+        write!(out, "{} {noun}{ending}{list}", self.prefixes)
+    }
+}
+
+/// The lists that decide the entries of `plan`, the largest first: in a full tunnel those of what is kept outside.
+fn groups(plan: &RoutePlan) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let counts = |source: &Source| match plan.mode {
+        TunnelMode::Full => source.kind.is_public(),
+        TunnelMode::Split => !source.kind.is_public() || plan.base.overlaps(source.prefix),
+    };
+    for source in plan.sources.iter().filter(|it| counts(it)) {
+        let list = PolicyList::of(&source.kind);
+        match groups.iter_mut().find(|group| group.list == list) {
+            Some(group) => group.prefixes += 1,
+            None => groups.push(Group { list, prefixes: 1 }),
+        }
+    }
+    groups.sort_by_key(|group| std::cmp::Reverse(group.prefixes));
+    groups
+}
+
+/// Lists that a message has.
+const GROUPS_SHOWN: usize = 3;

@@ -129,7 +129,7 @@ fn past_a_strict_limit_nothing_is_written_and_it_is_said_what_would_help() {
 fn the_advice_fits_the_tunnel_and_the_limit() {
     const WIDEN: &str = "--widen-to";
     const CORPORATE: &str = "write fewer, wider corporate subnets";
-    const SERVICES: &str = "take fewer services";
+    const SERVICES: &str = "write fewer or wider addresses of [[public]]";
     let many = |first: &str| -> String {
         let prefixes = (0..130).flat_map(|at| [(at, 0), (at, 2)]);
         let prefixes = prefixes.map(|(second, third)| format!("\"{first}.{second}.{third}.0/24\""));
@@ -144,13 +144,24 @@ fn the_advice_fits_the_tunnel_and_the_limit() {
         (&full, &strongswan::TARGET, WIDEN),
         (&full, &openvpn_push_update::TARGET, SERVICES),
         (&split, &strongswan::TARGET, CORPORATE),
-        (&split, &openvpn_push_update::TARGET, SERVICES),
+        (&split, &openvpn_push_update::TARGET, CORPORATE),
     ] {
         let refused = render(target, plan, &options()).expect_err("past the limit");
         let refused = refused.to_string();
         for advice in [WIDEN, CORPORATE, SERVICES] {
             assert_eq!(refused.contains(advice), advice == expected, "{refused}");
         }
+        let (many, few) = match expected == CORPORATE {
+            true => (
+                "entries come from 260 corporate subnets, 1 client subnet",
+                "[[public]]",
+            ),
+            false => ("kept outside the tunnel: 26", "corporate"),
+        };
+        assert!(
+            refused.contains(many) && !refused.contains(few),
+            "{refused}"
+        );
     }
 }
 

@@ -82,7 +82,8 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, CliError> {
 
 /// Reads a feed of either format: Microsoft's is JSON.
 fn parse(path: &Path, bytes: &[u8]) -> Result<Document, CliError> {
-    let is_json = bytes
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let is_json = text
         .iter()
         .find(|byte| !byte.is_ascii_whitespace())
         .is_some_and(|first| matches!(first, b'[' | b'{'));
