@@ -10,7 +10,9 @@ use crate::feed::{
     parse_microsoft, withdrawn_long_ago,
 };
 use crate::policy::meaning::Policy;
-use crate::policy::section::feed::{EntryChoice, Feed, FeedFormat, FeedPrefix, WidePrefixes};
+use crate::policy::section::feed::{
+    CloudInstance, EntryChoice, Feed, FeedFormat, FeedPrefix, WidePrefixes,
+};
 use crate::policy::value::Sourced;
 
 impl Feed {
@@ -155,7 +157,9 @@ impl Policy {
     ) -> Vec<Withdrawn<'_>> {
         let published = published(document);
         let before = previous.map(self::published).unwrap_or_default();
-        let is_microsofts = self.feeds[position].format == FeedFormat::Microsoft365;
+        let feed = &self.feeds[position];
+        let is_microsofts =
+            feed.format == FeedFormat::Microsoft365 && feed.instance == CloudInstance::Worldwide;
         let mut found = Vec::new();
         for public in &self.publics {
             for prefix in &public.addresses {

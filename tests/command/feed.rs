@@ -558,3 +558,158 @@ fn check_warns_of_a_feed_that_is_old_or_writes_oddly_and_refuses_a_broken_one() 
     let refused = offramp(&["render", "openvpn", &policy]).failure(2);
     assert!(refused.contains("is refused"), "{refused}");
 }
+
+/// A list, the public key of a mirror, and minisign's signature of the list by it, of 2026-07-25.
+const SIGNED: &str = "3.7.35.0/25\n3.21.137.128/25\n";
+const KEY: &str = "RWRvZmZyYW1wMQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
+const SIGNATURE: &str = "untrusted comment: signature\nRURvZmZyYW1wMfmEbD29reJe3mSq+N5zfhsTc+W7qJVSSZ6jtQZs+hwm8JatJHIxXSJRkB3uYU5qL7A2woF0z04yx1j0vpKd/wc=\ntrusted comment: timestamp:1785000000\tfile:zoom.txt\thashed\n3wWH5l0qTFW8shMawYYwjzq2m4+68zoDz+zzrp9q6Tkva64iOfAUjNXIsOdJNYllkfyIJNJS25toccuLH55mAw==\n";
+
+/// Returns a site whose list is at `url`; `key` is a line of its section.
+fn mirrored(folder: &Folder, url: &str, key: &str) -> String {
+    folder.write(
+        "site.toml",
+        format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[media]\nports = [\"50000-50059\"]\n[[feed]]\nname = \"Zoom\"\n\
+             format = \"prefixes\"\nfile = \"zoom.txt\"\nurl = \"{url}\"\n{key}"
+        ),
+    )
+}
+
+#[test]
+fn a_mirror_is_a_file_and_as_old_as_it_says() {
+    let folder = Folder::new("feed-mirror");
+    let source = folder.write("mirror.txt", SIGNED);
+    let year = std::time::Duration::from_secs(365 * 86_400);
+    let file = fs::File::options()
+        .append(true)
+        .open(&source)
+        .expect("ours");
+    file.set_modified(std::time::SystemTime::now() - year)
+        .expect("ours");
+    let policy = mirrored(&folder, &format!("file://{source}"), "");
+    for _ in 0..2 {
+        // A file is no publisher that has to be spared, and reading it again makes it no younger.
+        run(&mut fetch(&policy)).success();
+        let checked = offramp(&["check", &policy]);
+        assert!(
+            checked.stderr.contains("feed \"Zoom\" is 365 days old"),
+            "{checked:?}"
+        );
+    }
+    fs::remove_file(&source).expect("ours");
+    let said = run(&mut fetch(&policy)).failure(1);
+    assert!(said.contains("mirror.txt: No such file"), "{said}");
+}
+
+#[test]
+fn a_signed_mirror_is_taken_by_its_key_alone() {
+    let folder = Folder::new("feed-signed");
+    let source = folder.write("mirror.txt", SIGNED);
+    folder.write("mirror.txt.minisig", SIGNATURE);
+    let key = format!("public_key = \"{KEY}\"\n");
+    let policy = mirrored(&folder, &format!("file://{source}"), &key);
+    run(&mut fetch(&policy)).success();
+    let taken = fs::metadata(folder.path("zoom.txt")).and_then(|it| it.modified());
+    let signed = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_785_000_000);
+    assert_eq!(taken.expect("written"), signed, "as old as its signature");
+
+    let refused = |message: &str| {
+        let said = run(&mut fetch(&policy)).failure(1);
+        assert!(
+            said.contains(message) && said.contains("its file is as it was"),
+            "{said}"
+        );
+        assert_eq!(
+            fs::read_to_string(folder.path("zoom.txt")).expect("in place"),
+            SIGNED
+        );
+    };
+    folder.write("mirror.txt", SIGNED.replace("3.7.35.0/25", "8.8.8.0/24"));
+    refused("its signature is not of this file by `public_key`");
+    folder.write("mirror.txt", SIGNED);
+    folder.write("mirror.txt.minisig", "no signature");
+    refused("its .minisig is not a signature of minisign");
+    folder.write(
+        "mirror.txt.minisig",
+        SIGNATURE.replace("1785000000", "1785000001"),
+    );
+    refused("its signature is not of this file by `public_key`");
+    fs::remove_file(folder.path("mirror.txt.minisig")).expect("ours");
+    refused("mirror.txt.minisig: No such file");
+}
+
+#[test]
+fn a_signed_mirror_on_the_web_has_its_signature_beside_the_file() {
+    let folder = Folder::new("feed-signed-web");
+    let publisher = Publisher::start(None);
+    let key = format!("public_key = \"{KEY}\"\n");
+    let url = format!("http://localhost:{}/zoom.txt?site=1", publisher.port);
+    let policy = mirrored(&folder, &url, &key);
+    publisher.answer_with(|path| match path {
+        "/zoom.txt?site=1" => good(SIGNED),
+        "/zoom.txt.minisig?site=1" => good(SIGNATURE),
+        _ => (404, String::new(), Vec::new()),
+    });
+    run(&mut fetch(&policy)).success();
+    assert_eq!(publisher.asked().len(), 2);
+    // Without a key, plain http to anything but an address of this machine is refused.
+    let unsigned = mirrored(&folder, &url, "");
+    let said = run(&mut fetch(&unsigned)).failure(2);
+    assert!(said.contains("is not https"), "{said}");
+}
+
+#[test]
+fn the_instance_decides_which_version_is_taken() {
+    let folder = Folder::new("feed-instance");
+    let publisher = Publisher::start(None);
+    let policy = site(&folder, &format!("http://127.0.0.1:{}", publisher.port));
+    publisher.answer_with(|path| {
+        if path.starts_with("/endpoints/") {
+            return good(FIRST);
+        }
+        good(
+            r#"[{"instance": "China", "latest": "2026010100"}, {"instance": "Worldwide", "latest": "2026060100"}]"#,
+        )
+    });
+    let told = run(&mut fetch(&policy)).success();
+    assert!(told.contains("version 2026060100"), "{told}");
+    an_hour_later(&folder);
+    publisher.answer_with(|_| good(r#"{"instance": "China", "latest": "2026010100"}"#));
+    let said = run(&mut fetch(&policy)).failure(1);
+    assert!(
+        said.contains("a version of the instance Worldwide"),
+        "{said}"
+    );
+}
+
+#[test]
+fn check_tells_of_a_prefix_that_was_withdrawn_whole() {
+    let folder = Folder::new("feed-withdrawn");
+    let policy = site(&folder, "https://endpoints.office.com");
+    let text = fs::read_to_string(&policy).expect("ours");
+    folder.write(
+        "site.toml",
+        text.replace(
+            "\"52.112.0.0/13\"",
+            "\"13.107.64.0/18\", \"203.0.114.7\", \"52.238.119.0/24\"",
+        ),
+    );
+    folder.write("m365.json", second());
+    let checked = offramp(&["check", &policy]);
+    let told = &checked.stderr;
+    assert!(
+        told.contains("13.107.64.0/18 of [[public]] \"Teams, by hand\" is no longer in feed \"Microsoft 365\": it was of Teams' media"),
+        "{told}"
+    );
+    assert!(!told.contains("203.0.114.7 of [[public]]"), "{told}");
+    // The version before is kept beside the file.
+    folder.write(
+        "m365.json.previous",
+        second().replace("52.238.119.141/32", "203.0.114.0/24"),
+    );
+    let checked = offramp(&["check", &policy]);
+    assert!(
+        checked.stderr.contains("203.0.114.7/32 of [[public]]"),
+        "{checked:?}"
+    );
+}
