@@ -30,6 +30,7 @@
 //!    0   name      DNS names and record types
 //!    0   number    numbers for people
 //!    0   feed      prefixes that others publish
+//!    0   vendor    facts about services of others, each with its source
 //!    0   capture   pcap, pcapng, link headers
 //!    0   random    pseudorandom numbers of tests and the fault injector
 //! ```
@@ -127,6 +128,7 @@ pub mod policy;
 #[doc(hidden)]
 pub mod random;
 pub mod render;
+pub mod vendor;
 pub mod verdict;
 #[doc(hidden)]
 pub mod verify;

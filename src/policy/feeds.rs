@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use crate::address::PrefixSet;
 use crate::feed::{
-    Category, Document, EntryKey, FeedEntry, FeedError, WithdrawnPrefix, guard, parse_list,
-    parse_microsoft, withdrawn_long_ago,
+    Category, Document, EntryKey, FeedEntry, FeedError, WithdrawnPrefix, guard, parse_aws,
+    parse_list, parse_microsoft, parse_page, withdrawn_long_ago,
 };
 use crate::policy::meaning::Policy;
 use crate::policy::section::feed::{
@@ -24,6 +24,8 @@ impl Feed {
         match self.format {
             FeedFormat::Microsoft365 => parse_microsoft(bytes),
             FeedFormat::Prefixes => parse_list(bytes),
+            FeedFormat::AwsIpRanges => parse_aws(bytes),
+            FeedFormat::WebPage => parse_page(bytes),
         }
     }
 

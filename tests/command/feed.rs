@@ -455,7 +455,7 @@ fn a_policy_without_feeds_has_nothing_to_fetch() {
     let policy = folder.write("site.toml", "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n");
     assert_eq!(
         run(&mut fetch(&policy)).success(),
-        format!("{policy} has no [[feed]]: nothing to fetch\n")
+        format!("{policy} has no [[feed]] and no [[profile]]: nothing to fetch\n")
     );
     let json = run(fetch(&policy).arg("--json")).json();
     assert_eq!(json, serde_json::json!({ "feeds": [] }));

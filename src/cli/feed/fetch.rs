@@ -52,7 +52,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     // The timer of the package asks for every policy, also for one that has nothing to fetch.
     if chosen.is_empty() && !options.json {
         let policy = options.policy.display();
-        crate::cli::print(&format!("{policy} has no [[feed]]: nothing to fetch\n"))?;
+        crate::cli::print(&format!(
+            "{policy} has no [[feed]] and no [[profile]]: nothing to fetch\n"
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
     let state_path = FetchState::path(&options.policy);
@@ -102,11 +104,11 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     }
 }
 
-/// Returns `true` for a list without an address; Microsoft's web service has one of its own.
+/// Returns `true` for a list without an address; Microsoft's and Amazon's have one of their own.
 fn is_kept_by_hand(feed: &Feed) -> bool {
     match feed.format {
-        FeedFormat::Prefixes => feed.url.is_none(),
-        FeedFormat::Microsoft365 => false,
+        FeedFormat::Prefixes | FeedFormat::WebPage => feed.url.is_none(),
+        FeedFormat::Microsoft365 | FeedFormat::AwsIpRanges => false,
     }
 }
 

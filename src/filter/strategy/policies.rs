@@ -86,6 +86,7 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
             public_key: None,
             max_age_days: Feed::DEFAULT_MAX_AGE_DAYS,
             wide_prefixes: WidePrefixes::Accept,
+            vendor: None,
             prefixes: Some(taken.collect()),
         });
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::feed::{Document, MAX_FEED_SIZE};
 use crate::files::regular;
 use crate::policy::{Code, Feed, Policy, Remark, Withdrawn};
+use crate::vendor::Vendor;
 
 /// Returns the path of the file of `feed`, relative to the policy file at `policy`.
 pub fn path(policy: &Path, feed: &Feed) -> PathBuf {
@@ -52,6 +53,10 @@ fn load_one(
     let bytes = match read(&file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(vendor) = feed.vendor {
+                remarks.extend(remark_shipped(feed, vendor, &file, now));
+                return;
+            }
             let message = format!(
                 "feed \"{name}\" is not loaded: there is no file {}; packets to its prefixes do not count as public",
                 file.display()
@@ -91,6 +96,26 @@ fn load_one(
     for withdrawn in policy.withdrawn(position, &document, before.as_ref()) {
         remarks.push(remark_withdrawn(&withdrawn, &name));
     }
+}
+
+/// Remarks that the addresses of a profile are those that ship with the program, where they are old.
+fn remark_shipped(feed: &Feed, vendor: Vendor, file: &Path, now: SystemTime) -> Option<Remark> {
+    let (name, as_of) = (&feed.name.value, vendor.facts().addresses.as_of);
+    let age = as_of
+        .time()
+        .map(|time| now.duration_since(time).unwrap_or_default());
+    let days = age.map(|age| age.as_secs() / SECONDS_OF_A_DAY);
+    let age = match days {
+        Some(days) if days <= u64::from(feed.max_age_days) => return None,
+        Some(days) => format!("{days} days old; max_age_days is {}", feed.max_age_days),
+        None => "of an unknown date: the vendor's document has none".to_owned(),
+    };
+    let message = format!(
+        "profile \"{name}\" has the addresses that ship with offramp, since there is no file {}; they are {age}",
+        file.display()
+    );
+    let remark = Remark::warning(Code::FeedOld, message).at(feed.name.line);
+    Some(remark.help("`offramp feed fetch` gets the vendor's list, or save it by hand"))
 }
 
 fn remark_withdrawn(withdrawn: &Withdrawn<'_>, feed: &str) -> Remark {

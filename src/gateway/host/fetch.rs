@@ -249,8 +249,11 @@ impl<'a> Origin<'a> {
                     Some(_) | None => Self::Plain { url },
                 })
             }
-            (FeedFormat::Prefixes, Some(url)) => Ok(Self::Plain { url }),
-            (FeedFormat::Prefixes, None) => Err(FetchError::NoUrl),
+            (FeedFormat::Prefixes | FeedFormat::WebPage, None) => Err(FetchError::NoUrl),
+            (FeedFormat::AwsIpRanges, None) => Ok(Self::Plain { url: AMAZON }),
+            (FeedFormat::Prefixes | FeedFormat::AwsIpRanges | FeedFormat::WebPage, Some(url)) => {
+                Ok(Self::Plain { url })
+            }
         }
     }
 }
@@ -452,6 +455,8 @@ fn replace(path: &Path, before: Option<&[u8]>, bytes: &[u8]) -> Result<(), Fetch
     write(path.to_owned(), bytes)
 }
 
+/// All address ranges of Amazon Web Services (AWS General Reference, "AWS IP address ranges").
+const AMAZON: &str = "https://ip-ranges.amazonaws.com/ip-ranges.json";
 /// Microsoft's web service, for every cloud.
 const MICROSOFT: &str = "https://endpoints.office.com";
 const HOUR: Duration = Duration::from_secs(3_600);

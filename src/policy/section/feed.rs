@@ -7,12 +7,14 @@ use ipnet::IpNet;
 
 pub use crate::feed::EntryKey;
 
+use super::profile;
 use crate::feed::Category;
 use crate::message::shorten;
 use crate::policy::diagnostic::{Code, Collector};
 use crate::policy::syntax::write::{header, list, pair, raw, values};
 use crate::policy::syntax::{Form, Header, Key, Kind, Names, PolicyFile, Section, SectionTable};
 use crate::policy::value::{Problem, Sourced, Word, parse_name, parse_path, parse_word};
+use crate::vendor::Vendor;
 
 /// `[[feed]]`: public prefixes that somebody else publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Feed {
     pub max_age_days: u16,
     /// Treatment of prefixes so wide that they would empty the tunnel.
     pub wide_prefixes: WidePrefixes,
+    /// Vendor whose `[[profile]]` it is; none for a `[[feed]]`.
+    pub vendor: Option<Vendor>,
     /// Contents of the file, once [`Policy::take_feed`](crate::policy::Policy::take_feed) has read it. No part of the policy file, so printing leaves it out.
     pub prefixes: Option<Vec<FeedPrefix>>,
 }
@@ -55,12 +59,18 @@ pub enum FeedFormat {
     Microsoft365,
     /// One prefix a line.
     Prefixes,
+    /// ip-ranges.json of Amazon Web Services.
+    AwsIpRanges,
+    /// Tables and lists of a web page.
+    WebPage,
 }
 
 impl Word for FeedFormat {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("microsoft-365", Self::Microsoft365),
         ("prefixes", Self::Prefixes),
+        ("aws-ip-ranges", Self::AwsIpRanges),
+        ("web-page", Self::WebPage),
     ];
 }
 
@@ -143,7 +153,7 @@ const NAME: Key = Key::new("name", Kind::Text(Form::Name))
 pub(in crate::policy) const FORMAT: Key = Key::new("format", Kind::word::<FeedFormat>())
     .required()
     .example("\"microsoft-365\"")
-    .means("Format of the file: `\"microsoft-365\"`, JSON of the endpoints web service; `\"prefixes\"`, one prefix a line")
+    .means("Format of the file: `\"microsoft-365\"`, JSON of the endpoints web service; `\"prefixes\"`, one prefix a line; `\"aws-ip-ranges\"`, ip-ranges.json of Amazon; `\"web-page\"`, table cells, list items and lines of a page that are prefixes and nothing else")
     .since("0.1");
 
 const FILE: Key = Key::new("file", Kind::Text(Form::Path))
@@ -153,7 +163,7 @@ const FILE: Key = Key::new("file", Kind::Text(Form::Path))
     .since("0.1");
 
 const URL: Key = Key::new("url", Kind::Text(Form::Url))
-    .otherwise("the publisher's, for `\"microsoft-365\"`")
+    .otherwise("the publisher's, for `\"microsoft-365\"` and `\"aws-ip-ranges\"`")
     .example("\"https://assets.zoom.us/docs/ipranges/Zoom.txt\"")
     .means("URL from which `offramp feed fetch` gets the file: the publisher, a mirror, or a file (`file:///srv/feeds/zoom.txt`)")
     .since("0.1");
@@ -185,7 +195,7 @@ const WIDE_PREFIXES: Key = Key::new("wide_prefixes", Kind::word::<WidePrefixes>(
 const SERVICE_AREAS: Key = Key::new("service_areas", Kind::Texts(Form::Name))
     .default("[]")
     .example("[\"Skype\"]")
-    .means("Service areas to take, as Microsoft names them: `\"Skype\"` is Teams, too; all where empty. For `\"microsoft-365\"` alone")
+    .means("Service areas to take, as Microsoft names them: `\"Skype\"` is Teams, too; or services of Amazon, `\"CHIME_MEETINGS\"`; all where empty. For `\"microsoft-365\"` and `\"aws-ip-ranges\"` alone")
     .since("0.1");
 
 const CATEGORIES: Key = Key::new("categories", Kind::Words(categories))
@@ -224,7 +234,7 @@ pub(in crate::policy) const SECTION: SectionTable = SectionTable {
 };
 
 /// Days; beyond them, nobody meant to be warned.
-const TEN_YEARS: i64 = 3_650;
+pub(super) const TEN_YEARS: i64 = 3_650;
 
 /// The three categories of the Microsoft 365 endpoints web service.
 const CATEGORY_WORDS: [Category; 3] = [Category::Optimize, Category::Allow, Category::Default];
@@ -265,6 +275,7 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
                 public_key,
                 max_age_days: max_age_days.map_or(Feed::DEFAULT_MAX_AGE_DAYS, |days| days.value),
                 wide_prefixes,
+                vendor: None,
                 prefixes: None,
             });
         }
@@ -274,17 +285,20 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
 
 /// A list of prefixes has no service areas; a choice among them would be ignored.
 fn report_unused_choices(section: &Section<'_, '_>, format: FeedFormat, out: &mut Collector<'_>) {
-    if format != FeedFormat::Prefixes {
-        return;
-    }
-    for key in [INSTANCE, SERVICE_AREAS, CATEGORIES, ENTRIES] {
-        if section.has(&key) {
-            let message = format!(
-                "`{}` has no meaning for a feed of the format \"prefixes\"",
-                key.name
-            );
-            out.error(section.span_of(&key), "", Code::UnknownKey, message);
+    let unused: &[Key] = match format {
+        FeedFormat::Microsoft365 => &[],
+        FeedFormat::AwsIpRanges => &[INSTANCE, CATEGORIES, ENTRIES],
+        FeedFormat::Prefixes | FeedFormat::WebPage => {
+            &[INSTANCE, SERVICE_AREAS, CATEGORIES, ENTRIES]
         }
+    };
+    for key in unused.iter().filter(|key| section.has(key)) {
+        let message = format!(
+            "`{}` has no meaning for a feed of the format \"{}\"",
+            key.name,
+            format.word()
+        );
+        out.error(section.span_of(key), "", Code::UnknownKey, message);
     }
 }
 
@@ -294,7 +308,7 @@ fn parse_category(text: &str) -> Result<String, Problem> {
 }
 
 /// Reads the address that a feed is fetched from.
-fn parse_url(text: &str, is_signed: bool) -> Result<String, Problem> {
+pub(super) fn parse_url(text: &str, is_signed: bool) -> Result<String, Problem> {
     let bad = |why: &str| {
         Problem::new(Code::BadUrl, format!("`{}` {why}", shorten(text)))
             .help("write e.g. \"https://assets.zoom.us/docs/ipranges/Zoom.txt\"")
@@ -336,7 +350,7 @@ fn parse_url(text: &str, is_signed: bool) -> Result<String, Problem> {
 }
 
 /// Reads a public key as minisign prints it: base64 of `Ed`, a key id of eight bytes and a key of 32.
-fn parse_public_key(text: &str) -> Result<String, Problem> {
+pub(super) fn parse_public_key(text: &str) -> Result<String, Problem> {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     if text.len() == PUBLIC_KEY_LENGTH && text.starts_with("RW") && text.bytes().all(is_base64) {
         return Ok(text.to_owned());
@@ -352,6 +366,9 @@ const PUBLIC_KEY_LENGTH: usize = 56;
 impl Feed {
     /// Writes the section.
     pub(in crate::policy) fn write(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.vendor.is_some() {
+            return profile::write(self, out);
+        }
         header(out, &SECTION)?;
         pair(out, &NAME, &self.name.value)?;
         pair(out, &FORMAT, self.format.word())?;
@@ -364,6 +381,9 @@ impl Feed {
         }
         raw(out, &MAX_AGE_DAYS, self.max_age_days)?;
         pair(out, &WIDE_PREFIXES, self.wide_prefixes.word())?;
+        if self.format == FeedFormat::AwsIpRanges {
+            list(out, &SERVICE_AREAS, values(&self.service_areas))?;
+        }
         if self.format == FeedFormat::Microsoft365 {
             pair(out, &INSTANCE, self.instance.word())?;
             list(out, &SERVICE_AREAS, values(&self.service_areas))?;
