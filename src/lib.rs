@@ -46,7 +46,7 @@
 //! | `xml` | the target `windows-profilexml` of `render` | roxmltree |
 //! | `fuzzing` | reference models and generators, for the fuzz targets | arbitrary, pnet_packet |
 //!
-//! `default-features = false` leaves policy, filter, plans, all other targets of `render` and the proofs of `verify`, with eight
+//! `default-features = false` leaves policy, filter, plans, all other targets of `render` and the proofs of `verify`, with nine
 //! direct dependencies.
 //!
 //! # One packet, judged

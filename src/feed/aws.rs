@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn what_is_no_such_document_is_refused() {
         for (text, message) in [
-            ("[]", "missing field `prefixes`"),
+            ("[]", "expected ip-ranges.json"),
+            ("{}", "missing field `prefixes`"),
             (r#"{"prefixes": []}"#, "it has no entries"),
             (
                 r#"{"prefixes": [{"ip_prefix": "99.77.128.0/40", "service": "EC2"}]}"#,

@@ -713,3 +713,136 @@ fn check_tells_of_a_prefix_that_was_withdrawn_whole() {
         "{checked:?}"
     );
 }
+
+/// Returns a site with a profile of `vendor`; `lines` are of its section.
+fn profile(folder: &Folder, vendor: &str, lines: &str) -> String {
+    folder.write(
+        "site.toml",
+        format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[media]\nports = [\"50000-50059\"]\n[[profile]]\nvendor = \"{vendor}\"\n{lines}"
+        ),
+    )
+}
+
+fn explained(policy: &str, to: &str) -> String {
+    let from = "172.16.1.10:50000";
+    let arguments = [
+        "explain",
+        policy,
+        "--from",
+        from,
+        "--to",
+        to,
+        "--protocol",
+        "udp",
+    ];
+    offramp(&arguments).success()
+}
+
+#[test]
+fn a_profile_has_the_addresses_that_ship_until_a_list_is_fetched() {
+    let folder = Folder::new("profile");
+    let list = folder.write("mirror.txt", "64.224.32.0/19\n");
+    let policy = profile(&folder, "zoom", &format!("url = \"file://{list}\"\n"));
+    let told = explained(&policy, "170.114.1.1:8801");
+    assert!(
+        told.contains("forward public: [[profile]] \"Zoom\" entry 37 holds 170.114.0.0/16"),
+        "{told}"
+    );
+    let checked = offramp(&["check", &policy]);
+    assert!(
+        checked
+            .stderr
+            .contains("has the addresses that ship with offramp"),
+        "{checked:?}"
+    );
+
+    run(&mut fetch(&policy)).success();
+    let told = explained(&policy, "64.224.32.1:8801");
+    assert!(
+        told.contains("[[profile]] \"Zoom\" line 1 holds 64.224.32.0/19"),
+        "{told}"
+    );
+    let told = explained(&policy, "170.114.1.1:8801");
+    assert!(told.contains("forward default"), "{told}");
+    let checked = offramp(&["check", &policy]);
+    assert!(!checked.stderr.contains("ship with offramp"), "{checked:?}");
+}
+
+#[test]
+fn prefixes_of_a_page_are_fetched_and_a_page_without_them_changes_nothing() {
+    let folder = Folder::new("profile-page");
+    let publisher = Publisher::start(None);
+    let url = format!("url = \"http://127.0.0.1:{}/page\"\n", publisher.port);
+    let policy = profile(&folder, "webex", &url);
+    let page =
+        "<html><table><tr><td>66.163.32.0/19</td><td>4.152.214.0/24*</td></tr></table></html>";
+    publisher.answer_with(move |_| good(page));
+    run(&mut fetch(&policy)).success();
+    assert!(explained(&policy, "4.152.214.9:9000").contains("[[profile]] \"Webex\" entry 2"));
+    an_hour_later(&folder);
+    publisher.answer_with(|_| good("<html><script src=app.js></script></html>"));
+    let said = run(&mut fetch(&policy)).failure(1);
+    assert!(
+        said.contains("save it from a browser") && said.contains("its file is as it was"),
+        "{said}"
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path("webex.html")).expect("in place"),
+        page
+    );
+}
+
+#[test]
+fn the_services_of_amazon_are_chosen_by_the_profile() {
+    let folder = Folder::new("profile-aws");
+    let ranges = r#"{"prefixes": [{"ip_prefix": "99.77.128.0/18", "service": "CHIME_MEETINGS"},
+        {"ip_prefix": "3.5.140.0/22", "service": "S3"}], "ipv6_prefixes": []}"#;
+    let file = folder.write("ranges.json", ranges);
+    let policy = profile(&folder, "slack", &format!("url = \"file://{file}\"\n"));
+    run(&mut fetch(&policy)).success();
+    assert!(explained(&policy, "99.77.130.1:22466").contains("[[profile]] \"Slack huddles\""));
+    assert!(explained(&policy, "3.5.140.1:443").contains("forward default"));
+}
+
+#[test]
+fn a_profile_and_a_feed_of_one_name_are_a_mistake() {
+    let folder = Folder::new("profile-names");
+    let feed = "[[feed]]\nname = \"Zoom\"\nformat = \"prefixes\"\nfile = \"z.txt\"\n";
+    let policy = profile(&folder, "zoom", feed);
+    let said = offramp(&["check", &policy]).failure(2);
+    assert!(
+        said.contains("two feeds or profiles are named \"Zoom\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn direct_calls_at_fixed_ports_that_are_no_media_are_found() {
+    let folder = Folder::new("profile-ports");
+    let policy = profile(
+        &folder,
+        "ringcentral",
+        "[corporate]\nsubnets = [\"10.0.0.0/8\"]\n",
+    );
+    let told = offramp(&["verify", &policy]);
+    let what = "LEAK: ports 8850-8869 of RingCentral are not all among media.ports";
+    assert!(told.stdout.contains(what), "{told:?}");
+}
+
+#[test]
+fn every_fact_about_a_vendor_has_its_source_or_is_said_to_be_unknown() {
+    let told = offramp(&["feed", "profiles", "webex"]).success();
+    assert!(
+        told.contains("udp 5004, 9000") && told.contains("[2026-03-16: https://help.webex.com"),
+        "{told}"
+    );
+    assert!(
+        told.contains("direct calls unknown: the vendor's pages do not say"),
+        "{told}"
+    );
+    let json = offramp(&["feed", "profiles", "--json"]).json();
+    assert_eq!(json["profiles"].as_array().map(Vec::len), Some(7));
+    let unknown = offramp(&["feed", "profiles", "8x8"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+}

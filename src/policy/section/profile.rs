@@ -25,13 +25,13 @@ const VENDOR: Key = Key::new("vendor", Kind::word::<Vendor>())
 
 const NAME: Key = Key::new("name", Kind::Text(Form::Name))
     .otherwise("the vendor's name")
-    .example("\"Zoom\"")
+    .example("\"Meetings by Zoom\"")
     .means("Your name for it, in verdicts, logs and metrics; no feed or profile shares it")
     .since("0.1");
 
 const FILE: Key = Key::new("file", Kind::Text(Form::Path))
     .otherwise("the vendor's usual name")
-    .example("\"zoom.txt\"")
+    .example("\"lists/zoom.txt\"")
     .means("File that `offramp feed fetch` writes; until it is there, the addresses that ship with the program are in force")
     .since("0.1");
 
