@@ -23,7 +23,7 @@ const CRATE: House = House {
     floors: &[
         &[
             "address", "capture", "feed", "message", "name", "number", "packet", "random",
-            "verdict",
+            "verdict", "vendor",
         ],
         &["policy"],
         &["filter"],

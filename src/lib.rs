@@ -30,6 +30,7 @@
 //!    0   name      DNS names and record types
 //!    0   number    numbers for people
 //!    0   feed      prefixes that others publish
+//!    0   vendor    facts about services of others, each with its source
 //!    0   capture   pcap, pcapng, link headers
 //!    0   random    pseudorandom numbers of tests and the fault injector
 //! ```
@@ -45,7 +46,7 @@
 //! | `xml` | the target `windows-profilexml` of `render` | roxmltree |
 //! | `fuzzing` | reference models and generators, for the fuzz targets | arbitrary, pnet_packet |
 //!
-//! `default-features = false` leaves policy, filter, plans, all other targets of `render` and the proofs of `verify`, with eight
+//! `default-features = false` leaves policy, filter, plans, all other targets of `render` and the proofs of `verify`, with nine
 //! direct dependencies.
 //!
 //! # One packet, judged
@@ -127,6 +128,7 @@ pub mod policy;
 #[doc(hidden)]
 pub mod random;
 pub mod render;
+pub mod vendor;
 pub mod verdict;
 #[doc(hidden)]
 pub mod verify;

@@ -73,7 +73,7 @@ pub(super) fn render(
     text.rules(
         "Leaks: meant to be reached outside the tunnel",
         &report.rules,
-        &[RuleKind::Public, RuleKind::Feed],
+        &[RuleKind::Public, RuleKind::Feed, RuleKind::Profile],
     );
     text.rules(
         "Servers and allow entries",

@@ -1,6 +1,7 @@
 //! [`Difference`]: what a later version of a feed adds and withdraws.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
@@ -95,6 +96,44 @@ fn entry_difference(
     (!same).then_some(difference)
 }
 
+/// A change of ports, in words; the same ports written in another way are none.
+pub(super) fn ports_change(
+    protocol: &str,
+    old: &[RangeInclusive<u16>],
+    new: &[RangeInclusive<u16>],
+) -> Option<String> {
+    let (old, new) = (merged(old), merged(new));
+    let words = |ports: &[RangeInclusive<u16>]| {
+        let words = ports
+            .iter()
+            .map(|range| match range.start() == range.end() {
+                true => range.start().to_string(),
+                false => format!("{}-{}", range.start(), range.end()),
+            });
+        match words.collect::<Vec<_>>().join(",") {
+            none if none.is_empty() => "none".to_owned(),
+            some => some,
+        }
+    };
+    (old != new).then(|| format!("{protocol} ports {} become {}", words(&old), words(&new)))
+}
+
+/// The ranges in ascending order; those that touch are one.
+fn merged(ports: &[RangeInclusive<u16>]) -> Vec<RangeInclusive<u16>> {
+    let mut ports = ports.to_vec();
+    ports.sort_unstable_by_key(|range| *range.start());
+    let mut merged: Vec<RangeInclusive<u16>> = Vec::with_capacity(ports.len());
+    for range in ports {
+        match merged.last_mut() {
+            Some(last) if *range.start() <= last.end().saturating_add(1) => {
+                *last = *last.start()..=(*last.end()).max(*range.end());
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
 /// Changes other than those of prefixes.
 fn facts(old: Option<&FeedEntry>, new: Option<&FeedEntry>) -> Vec<String> {
     let (old, new) = match (old, new) {
@@ -125,8 +164,11 @@ fn facts(old: Option<&FeedEntry>, new: Option<&FeedEntry>) -> Vec<String> {
             old.service_area, new.service_area
         ));
     }
-    if (&old.tcp_ports, &old.udp_ports) != (&new.tcp_ports, &new.udp_ports) {
-        facts.push("its ports change".to_owned());
+    for (protocol, old, new) in [
+        ("TCP", &old.tcp_ports, &new.tcp_ports),
+        ("UDP", &old.udp_ports, &new.udp_ports),
+    ] {
+        facts.extend(ports_change(protocol, old, new));
     }
     if old.urls != new.urls {
         facts.push("its names change".to_owned());

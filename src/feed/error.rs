@@ -153,6 +153,12 @@ pub enum FeedError {
         /// Values that the file has.
         offered: String,
     },
+    /// A web page without a table of prefixes.
+    #[error(
+        "no table cell, list item or line of the page is a prefix: the page may be drawn by a script, or ask for a sign-in; \
+         save it from a browser"
+    )]
+    NoPrefixesOnPage,
     /// Entries, but not one prefix.
     #[error("the entries that the policy selects have no prefixes")]
     NoPrefixes,
@@ -175,6 +181,13 @@ pub enum Note {
         /// The key it was under.
         key: String,
     },
+    /// Passages of a web page with prefixes among other words.
+    LeftOut {
+        /// Their number.
+        blocks: usize,
+        /// The first of them.
+        first: String,
+    },
     /// A category that is none of the three.
     Category {
         /// Entry with the mistake.
@@ -194,6 +207,16 @@ impl std::fmt::Display for Note {
                 out,
                 "the list was inside a JSON object, under `{key}`: a proxy or a script has wrapped it"
             ),
+            Self::LeftOut { blocks, first } => {
+                let passages = match blocks {
+                    1 => "1 passage of the page has".to_owned(),
+                    blocks => format!("{blocks} passages of the page have"),
+                };
+                write!(
+                    out,
+                    "{passages} prefixes among other words, which are left out: `{first}`"
+                )
+            }
             Self::Category { entry, text } => write!(
                 out,
                 "{entry}: `{text}` is no known category; it is taken where a policy names no categories"

@@ -1,5 +1,7 @@
 //! Lists of prefixes, one a line, as Zoom and others publish them.
 
+use ipnet::IpNet;
+
 use super::prefix::parse_prefix;
 use super::{Category, Document, EntryKey, FeedEntry, FeedError, MAX_FEED_SIZE};
 
@@ -23,19 +25,7 @@ pub fn parse_list(bytes: &[u8]) -> Result<Document, FeedError> {
         let number = u32::try_from(index + 1).expect("a feed of 16 MiB has fewer lines than 2^32");
         let key = EntryKey::Line(number);
         let prefix = parse_prefix(key, value, &mut document.notes)?;
-        document.entries.push(FeedEntry {
-            key,
-            service_area: String::new(),
-            service_area_name: String::new(),
-            urls: Vec::new(),
-            prefixes: vec![prefix],
-            tcp_ports: Vec::new(),
-            udp_ports: Vec::new(),
-            express_route: false,
-            category: Category::Default,
-            required: false,
-            notes: String::new(),
-        });
+        document.entries.push(entry(key, prefix));
     }
     if document.entries.is_empty() {
         return Err(FeedError::NoEntries);
@@ -43,8 +33,34 @@ pub fn parse_list(bytes: &[u8]) -> Result<Document, FeedError> {
     Ok(document)
 }
 
-/// The text of a feed, without a byte order mark.
+/// An entry that is a prefix, of which nothing else is known.
+pub(super) fn entry(key: EntryKey, prefix: IpNet) -> FeedEntry {
+    FeedEntry {
+        key,
+        service_area: String::new(),
+        service_area_name: String::new(),
+        urls: Vec::new(),
+        prefixes: vec![prefix],
+        tcp_ports: Vec::new(),
+        udp_ports: Vec::new(),
+        express_route: false,
+        category: Category::Default,
+        required: false,
+        notes: String::new(),
+    }
+}
+
+/// The text of a feed, without a byte order mark; no web page.
 pub(super) fn read_text(bytes: &[u8]) -> Result<&str, FeedError> {
+    let text = read_page_text(bytes)?;
+    match text.trim_start().starts_with('<') {
+        true => Err(FeedError::WebPage),
+        false => Ok(text),
+    }
+}
+
+/// The text of a feed that may be a web page, without a byte order mark.
+pub(super) fn read_page_text(bytes: &[u8]) -> Result<&str, FeedError> {
     if bytes.len() > MAX_FEED_SIZE {
         return Err(FeedError::TooLarge { bytes: bytes.len() });
     }
@@ -55,12 +71,8 @@ pub(super) fn read_text(bytes: &[u8]) -> Result<&str, FeedError> {
         offset: error.valid_up_to(),
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let trimmed = text.trim_start();
-    if trimmed.is_empty() {
+    if text.trim_start().is_empty() {
         return Err(FeedError::Empty);
-    }
-    if trimmed.starts_with('<') {
-        return Err(FeedError::WebPage);
     }
     Ok(text)
 }

@@ -65,13 +65,6 @@ fn read_entry(written: Written, notes: &mut Vec<Note>) -> Result<FeedEntry, Feed
         .iter()
         .map(|text| parse_prefix(key, text, notes))
         .collect::<Result<_, _>>()?;
-    let ports = |text: &Option<String>| match text.as_deref() {
-        Some(text) => parse_ports(text).ok_or_else(|| FeedError::BadPorts {
-            entry: key,
-            text: shorten(text),
-        }),
-        None => Ok(Vec::new()),
-    };
     let category = Category::named(&written.category);
     if category == Category::Unknown {
         notes.push(Note::Category {
@@ -82,8 +75,8 @@ fn read_entry(written: Written, notes: &mut Vec<Note>) -> Result<FeedEntry, Feed
     Ok(FeedEntry {
         key,
         prefixes,
-        tcp_ports: ports(&written.tcp_ports)?,
-        udp_ports: ports(&written.udp_ports)?,
+        tcp_ports: read_ports(key, &written.tcp_ports)?,
+        udp_ports: read_ports(key, &written.udp_ports)?,
         service_area: written.service_area,
         service_area_name: written.service_area_display_name,
         urls: written.urls,
@@ -92,6 +85,20 @@ fn read_entry(written: Written, notes: &mut Vec<Note>) -> Result<FeedEntry, Feed
         required: written.required,
         notes: written.notes,
     })
+}
+
+/// Reads the ports of `entry`; none where the field is left out.
+pub(super) fn read_ports(
+    entry: EntryKey,
+    text: &Option<String>,
+) -> Result<Vec<RangeInclusive<u16>>, FeedError> {
+    match text.as_deref() {
+        Some(text) => parse_ports(text).ok_or_else(|| FeedError::BadPorts {
+            entry,
+            text: shorten(text),
+        }),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Reads `443,80` and `3478-3481`.

@@ -3,7 +3,9 @@
 //! ```text
 //!  endpoints document, JSON ─┐
 //!                            ├──▶ Document ──▶ Difference between two of them
-//!  one prefix a line ────────┘      entries, each with a key that stays: the id, or the line
+//!  one prefix a line ────────┤      entries, each with a key: the id, the line, or a number
+//!  ip-ranges.json of AWS ────┤
+//!  tables of a web page ─────┘
 //!  changes document, JSON ──────▶ Change: what Microsoft announces
 //! ```
 //!
@@ -11,6 +13,7 @@
 //! [`guard`] refuses what no public service has (private space, prefixes that would empty the tunnel), and what is
 //! written in an unusual way but means one thing is taken with a [`Note`]. Nothing here reads files or asks a server.
 
+mod aws;
 pub mod changes;
 mod diff;
 mod error;
@@ -18,19 +21,24 @@ pub mod guard;
 mod json;
 mod list;
 mod microsoft;
+mod page;
 mod prefix;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod reference;
+mod withdrawn;
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
+pub use aws::parse_aws;
 pub use diff::{Difference, EntryDifference};
 pub use error::{FeedError, Note};
 pub use list::parse_list;
 pub use microsoft::parse_microsoft;
+pub use page::parse_page;
+pub use withdrawn::{WithdrawnPrefix, withdrawn_long_ago};
 
 /// Bytes that a feed may have; Microsoft's has 100 KiB, and a list of a whole cloud one MiB.
 pub const MAX_FEED_SIZE: usize = 16 << 20;
@@ -42,6 +50,8 @@ pub enum EntryKey {
     Id(u32),
     /// The line of a list, from 1.
     Line(u32),
+    /// Its place among the entries, from 1, where nothing else tells them apart.
+    Number(u32),
 }
 
 impl fmt::Display for EntryKey {
@@ -49,6 +59,7 @@ impl fmt::Display for EntryKey {
         match self {
             Self::Id(id) => write!(out, "id {id}"),
             Self::Line(line) => write!(out, "line {line}"),
+            Self::Number(number) => write!(out, "entry {number}"),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Properties that hold for any bytes taken as a feed; the fuzzer and the property tests call it.
 
 use super::changes::parse_changes;
-use super::{Difference, Document, FeedError, guard, parse_list, parse_microsoft};
+use super::{
+    Difference, Document, FeedError, guard, parse_aws, parse_list, parse_microsoft, parse_page,
+};
 
 /// Reads `data` as every kind of feed and checks what the readers promise.
 ///
 /// # Panics
 /// When a promise is broken.
 pub fn fuzz_feed(data: &[u8]) {
-    for read in [parse_list, parse_microsoft] {
+    for read in [parse_list, parse_microsoft, parse_aws, parse_page] {
         match read(data) {
             Ok(document) => check(&document),
             Err(error) => check_error(&error),

@@ -88,6 +88,8 @@ pub enum Set<'a> {
     Public(&'a str),
     /// A `[[feed]]`, by its name, and the entry of it.
     Feed(&'a str, EntryKey),
+    /// A prefix that a `[[profile]]` has, by its name, and the entry.
+    Profile(&'a str, EntryKey),
 }
 
 impl Question {
@@ -219,7 +221,7 @@ impl CompiledPolicy {
                 .is_none_or(|name| rule.is_some_and(|rule| rule.name == name))
         };
         let led_here = |set: &Set<'_>| match verdict.reason.decided_by() {
-            DecidedBy::Public => matches!(set, Set::Public(_) | Set::Feed(..)),
+            DecidedBy::Public => matches!(set, Set::Public(_) | Set::Feed(..) | Set::Profile(..)),
             DecidedBy::Server => matches!(set, Set::Server(_)),
             DecidedBy::Allow => matches!(set, Set::Allow(_)),
             DecidedBy::Corporate => *set == Set::Corporate,
@@ -272,9 +274,12 @@ impl CompiledPolicy {
         let mut found = destination.iter().copied();
         found.find(|it| match it.set {
             Set::Allow(name) => !clients.covers(it.prefix) && by_name(name).is_some_and(matches),
-            Set::Clients | Set::Corporate | Set::Server(_) | Set::Public(_) | Set::Feed(..) => {
-                false
-            }
+            Set::Clients
+            | Set::Corporate
+            | Set::Server(_)
+            | Set::Public(_)
+            | Set::Feed(..)
+            | Set::Profile(..) => false,
         })
     }
 
@@ -310,7 +315,10 @@ impl CompiledPolicy {
             let prefixes = feed.prefixes.iter().flatten();
             let holds = prefixes.filter(|taken| taken.prefix.contains(&address));
             found.extend(holds.map(|taken| Membership {
-                set: Set::Feed(&feed.name.value, taken.entry),
+                set: match feed.vendor {
+                    Some(_) => Set::Profile(&feed.name.value, taken.entry),
+                    None => Set::Feed(&feed.name.value, taken.entry),
+                },
                 prefix: taken.prefix,
                 line: feed.file.line,
             }));
@@ -325,9 +333,11 @@ impl<'a> Set<'a> {
     pub fn name(self) -> Option<&'a str> {
         match self {
             Self::Clients | Self::Corporate => None,
-            Self::Server(name) | Self::Allow(name) | Self::Public(name) | Self::Feed(name, _) => {
-                Some(name)
-            }
+            Self::Server(name)
+            | Self::Allow(name)
+            | Self::Public(name)
+            | Self::Feed(name, _)
+            | Self::Profile(name, _) => Some(name),
         }
     }
 }
@@ -341,6 +351,7 @@ impl std::fmt::Display for Set<'_> {
             Self::Allow(name) => write!(out, "[[allow]] \"{name}\""),
             Self::Public(name) => write!(out, "[[public]] \"{name}\""),
             Self::Feed(name, entry) => write!(out, "[[feed]] \"{name}\" {entry}"),
+            Self::Profile(name, entry) => write!(out, "[[profile]] \"{name}\" {entry}"),
         }
     }
 }

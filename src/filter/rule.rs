@@ -50,7 +50,10 @@ impl RuleTable {
             .publics
             .iter()
             .map(|rule| (RuleKind::Public, &rule.name));
-        let feeds = policy.feeds.iter().map(|rule| (RuleKind::Feed, &rule.name));
+        let feeds = policy.feeds.iter().map(|rule| match rule.vendor {
+            Some(_) => (RuleKind::Profile, &rule.name),
+            None => (RuleKind::Feed, &rule.name),
+        });
         let mut rules = vec![media];
         for named in [
             numbered(servers),

@@ -6,10 +6,13 @@ use ipnet::IpNet;
 
 use crate::address::PrefixSet;
 use crate::feed::{
-    Category, Document, EntryKey, FeedEntry, FeedError, guard, parse_list, parse_microsoft,
+    Category, Document, EntryKey, FeedEntry, FeedError, guard, parse_aws,
+    parse_list, parse_microsoft, parse_page, withdrawn_long_ago,
 };
 use crate::policy::meaning::Policy;
-use crate::policy::section::feed::{EntryChoice, Feed, FeedFormat, FeedPrefix, WidePrefixes};
+use crate::policy::section::feed::{
+    EntryChoice, Feed, FeedFormat, FeedPrefix, WidePrefixes,
+};
 use crate::policy::value::Sourced;
 
 impl Feed {
@@ -21,6 +24,8 @@ impl Feed {
         match self.format {
             FeedFormat::Microsoft365 => parse_microsoft(bytes),
             FeedFormat::Prefixes => parse_list(bytes),
+            FeedFormat::AwsIpRanges => parse_aws(bytes),
+            FeedFormat::WebPage => parse_page(bytes),
         }
     }
 
@@ -138,19 +143,28 @@ impl Policy {
         Ok(document)
     }
 
-    /// Addresses that a `[[public]]` entry names by hand where `document` has only a part of them: what was copied from
-    /// an earlier version of the feed, and has been withdrawn or cut since.
-    pub fn withdrawn(&self, document: &Document) -> Vec<Withdrawn<'_>> {
-        let entries = document.entries.iter();
-        let published: PrefixSet = entries
-            .flat_map(|entry| entry.prefixes.iter().copied())
-            .collect();
+    /// Addresses that a `[[public]]` entry names by hand and a feed, as published in `document`, has only
+    /// in part or no longer: what was copied from an earlier version, and has been withdrawn or cut since.
+    ///
+    /// A prefix without any address in `document` may be a service of the operator's own. It counts as withdrawn where
+    /// `previous`, the version before, has it; of those that [`withdrawn_long_ago`] knows, `prefix-withdrawn` tells.
+    pub fn withdrawn(
+        &self,
+        document: &Document,
+        previous: Option<&Document>,
+    ) -> Vec<Withdrawn<'_>> {
+        let published = published(document);
+        let before = previous.map(self::published).unwrap_or_default();
         let mut found = Vec::new();
         for public in &self.publics {
             for prefix in &public.addresses {
                 let by_hand = PrefixSet::from_iter([prefix.value]);
                 let still_there = by_hand.intersect(&published);
-                if !still_there.is_empty() && still_there != by_hand {
+                let is_gone = match still_there.is_empty() {
+                    true => before.covers(prefix.value) && withdrawn_long_ago(prefix.value).is_none(),
+                    false => still_there != by_hand,
+                };
+                if is_gone {
                     found.push(Withdrawn {
                         service: &public.name.value,
                         prefix: *prefix,
@@ -163,14 +177,21 @@ impl Policy {
     }
 }
 
-/// A prefix that the policy names by hand and a feed has only in part.
+fn published(document: &Document) -> PrefixSet {
+    let entries = document.entries.iter();
+    entries
+        .flat_map(|entry| entry.prefixes.iter().copied())
+        .collect()
+}
+
+/// A prefix that the policy names by hand and a feed has only in part, or no longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawn<'a> {
     /// Name of the `[[public]]` service.
     pub service: &'a str,
     /// The prefix, and its line.
     pub prefix: Sourced<IpNet>,
-    /// The part of it that the feed still has.
+    /// The part of it that the feed still has; empty where it was withdrawn whole.
     pub still_there: PrefixSet,
 }
 
@@ -244,12 +265,32 @@ categories = ["Optimize"]
     fn what_the_feed_has_withdrawn_of_a_prefix_named_by_hand_is_found() {
         let (mut policy, _) = policy::parse("feed.toml", POLICY.as_bytes()).expect("a good policy");
         let document = policy.take_feed(0, FEED.as_bytes()).expect("a good feed");
-        let withdrawn = policy.withdrawn(&document);
+        let withdrawn = policy.withdrawn(&document, None);
         let [old] = &withdrawn[..] else {
             panic!("one of the two: {withdrawn:?}")
         };
         assert_eq!(old.prefix.value.to_string(), "52.120.0.0/14");
         assert_eq!(old.still_there.to_string(), "52.122.0.0/15");
+    }
+
+    #[test]
+    fn a_prefix_that_was_withdrawn_whole_is_told_from_a_service_of_ones_own() {
+        let text = POLICY.replace(
+            "\"52.120.0.0/14\", \"52.112.0.0/14\"",
+            "\"13.107.64.0/18\", \"52.252.0.0/16\", \"203.0.113.7\"",
+        );
+        let (mut policy, _) = policy::parse("feed.toml", text.as_bytes()).expect("a good policy");
+        let document = policy.take_feed(0, FEED.as_bytes()).expect("a good feed");
+        let prefixes = |previous| -> Vec<String> {
+            let withdrawn = policy.withdrawn(&document, previous);
+            assert!(withdrawn.iter().all(|it| it.still_there.is_empty()));
+            let prefixes = withdrawn.iter().map(|it| it.prefix.value.to_string());
+            prefixes.collect()
+        };
+        assert_eq!(prefixes(None), [""; 0]);
+        let before = FEED.replace("52.238.119.141/32", "52.252.0.0/15");
+        let before = policy.feeds[0].read(before.as_bytes()).expect("in order");
+        assert_eq!(prefixes(Some(&before)), ["52.252.0.0/16"]);
     }
 
     #[test]

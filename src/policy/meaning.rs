@@ -19,6 +19,7 @@ use crate::policy::section::feed::{self, Feed};
 use crate::policy::section::filter::{self, FilterOptions};
 use crate::policy::section::gateway::{self, GatewayOptions};
 use crate::policy::section::media::{self, MediaOptions};
+use crate::policy::section::profile;
 use crate::policy::section::public::{self, PublicService};
 use crate::policy::section::routes::{self, RouteOptions};
 use crate::policy::section::server::{self, Server};
@@ -46,7 +47,7 @@ pub struct Policy {
     pub allows: Vec<Allow>,
     /// `[[public]]`, in file order.
     pub publics: Vec<PublicService>,
-    /// `[[feed]]`, in file order.
+    /// `[[feed]]`, then `[[profile]]`, each in file order.
     pub feeds: Vec<Feed>,
     /// `[routes]`.
     pub routes: RouteOptions,
@@ -73,6 +74,9 @@ impl Policy {
     ) -> Option<Self> {
         check_sections(file, out);
         let vpn = vpn::read(file, out);
+        let mut feeds = feed::read(file, out);
+        let profiles = profile::read(file, &feeds, out);
+        feeds.extend(profiles);
         let policy = Self {
             origin: origin.to_owned(),
             vpn: VpnOptions {
@@ -86,7 +90,7 @@ impl Policy {
             servers: server::read(file, out),
             allows: allow::read(file, out),
             publics: public::read(file, out),
-            feeds: feed::read(file, out),
+            feeds,
             routes: routes::read(file, out),
             dns: dns::read(file, out),
             gateway: gateway::read(file, out),

@@ -57,7 +57,9 @@ pub use section::allow::{Allow, Destination, Lifts};
 pub use section::corporate::Corporate;
 pub use section::dns::{Canary, DnsOptions};
 pub use section::endpoint::{Endpoint, EndpointMatch, FirewallProfile, InterfaceType};
-pub use section::feed::{EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, WidePrefixes};
+pub use section::feed::{
+    CloudInstance, EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, WidePrefixes,
+};
 pub use section::filter::{FilterOptions, LeakedPublic, Reject, UnknownSource};
 pub use section::gateway::{
     DiversionChoice, DivertScope, Enforcement, EnforcementOff, FailMode, GatewayOptions, MarkBits,

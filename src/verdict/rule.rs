@@ -15,16 +15,19 @@ pub enum RuleKind {
     Public,
     /// A `[[feed]]`.
     Feed,
+    /// A `[[profile]]` of a vendor.
+    Profile,
 }
 
 impl RuleKind {
     /// Every kind, in the order of [`RuleTable`](crate::filter::RuleTable).
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Media,
         Self::Server,
         Self::Allow,
         Self::Public,
         Self::Feed,
+        Self::Profile,
     ];
 
     /// The word for it in JSON and metric labels.
@@ -44,6 +47,7 @@ impl RuleKind {
             Self::Allow => ("allow", "[[allow]]"),
             Self::Public => ("public", "[[public]]"),
             Self::Feed => ("feed", "[[feed]]"),
+            Self::Profile => ("profile", "[[profile]]"),
         }
     }
 }

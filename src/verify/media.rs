@@ -6,12 +6,14 @@ use super::{Finding, FindingCode, Part};
 use crate::address::PrefixSet;
 use crate::packet::Protocol;
 use crate::policy::{Allow, FeedFormat, MediaMatch, Policy, PortRange, ProtocolSet};
+use crate::vendor::Vendor;
 
 pub(super) fn check(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     for allow in &subject.policy.allows {
         allowed(subject, allow, found);
     }
     teams_ports(subject.policy, found);
+    ports_of_profiles(subject.policy, found);
     clients_without_a_mark(subject.policy, found);
     protocol_left_out(subject.policy, found);
     if !subject.has_servers() && subject.corporate.is_empty() {
@@ -88,7 +90,7 @@ fn teams_ports(policy: &Policy, found: &mut Vec<Finding>) {
             let mut areas = feed.service_areas.iter();
             feed.service_areas.is_empty() || areas.any(|it| it.value.eq_ignore_ascii_case("skype"))
         }
-        FeedFormat::Prefixes => false,
+        FeedFormat::Prefixes | FeedFormat::AwsIpRanges | FeedFormat::WebPage => false,
     });
     let by_hand = policy
         .publics
@@ -122,6 +124,37 @@ fn teams_ports(policy: &Policy, found: &mut Vec<Finding>) {
             )
             .remedy(format!("add \"{TEAMS_PORTS}\" to media.ports")),
     );
+}
+
+/// Checks the ports of direct calls of other vendors' clients, where they are fixed.
+fn ports_of_profiles(policy: &Policy, found: &mut Vec<Finding>) {
+    let is_media = |port| policy.media.ports.iter().any(|it| it.value.contains(port));
+    for feed in &policy.feeds {
+        // Those of Teams are known without a profile, too.
+        let vendor = feed.vendor.filter(|it| *it != Vendor::Teams);
+        let Some(direct) = vendor.and_then(|it| it.facts().peer_to_peer.as_ref()) else {
+            continue;
+        };
+        let ranges = direct.port_ranges();
+        let missing = ranges.filter(|range| !(range.first()..=range.last()).all(is_media));
+        let missing: Vec<String> = missing.map(|range| range.to_string()).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let (name, missing) = (&feed.name.value, missing.join(", "));
+        let what = format!("ports {missing} of {name} are not all among media.ports");
+        found.push(
+            Finding::error(FindingCode::Leak, what)
+                .at(line_of_media(policy))
+                .at(feed.name.line)
+                .because(Part::Feeds, format!("{}, at these ports", direct.behavior))
+                .because(
+                    Part::Filter,
+                    "a direct call to another port is forwarded as default",
+                )
+                .remedy(format!("add \"{missing}\" to media.ports")),
+        );
+    }
 }
 
 /// Audio, video and sharing (Microsoft, "QoS in Teams").

@@ -455,7 +455,7 @@ fn a_policy_without_feeds_has_nothing_to_fetch() {
     let policy = folder.write("site.toml", "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n");
     assert_eq!(
         run(&mut fetch(&policy)).success(),
-        format!("{policy} has no [[feed]]: nothing to fetch\n")
+        format!("{policy} has no [[feed]] and no [[profile]]: nothing to fetch\n")
     );
     let json = run(fetch(&policy).arg("--json")).json();
     assert_eq!(json, serde_json::json!({ "feeds": [] }));
@@ -499,12 +499,14 @@ fn announced_changes_are_told_with_their_dates() {
     let changes = folder.write(
         "changes.json",
         r#"[{"id": 424, "endpointSetId": 11, "disposition": "Change", "impact": "AddedIp", "version": "2026053000",
+             "previous": {"category": "Optimize", "udpPorts": "3478-3481"}, "current": {"category": "Default", "udpPorts": "3478"},
              "add": {"effectiveDate": "20260630", "ips": ["52.122.0.0/15"]}, "remove": {"ips": ["52.120.0.0/14"]}}]"#,
     );
     let told = offramp(&["feed", "changes", &changes]).success();
     assert_eq!(
         told,
-        "version 2026053000: change id 11 (AddedIp)\n  + 52.122.0.0/15 from 2026-06-30\n  - 52.120.0.0/14\n"
+        "version 2026053000: change id 11 (AddedIp)\n  category Optimize becomes Default\n  \
+         UDP ports 3478-3481 become 3478\n  + 52.122.0.0/15 from 2026-06-30\n  - 52.120.0.0/14\n"
     );
 }
 
@@ -555,4 +557,292 @@ fn check_warns_of_a_feed_that_is_old_or_writes_oddly_and_refuses_a_broken_one() 
     );
     let refused = offramp(&["render", "openvpn", &policy]).failure(2);
     assert!(refused.contains("is refused"), "{refused}");
+}
+
+/// A list, the public key of a mirror, and minisign's signature of the list by it, of 2026-07-25.
+const SIGNED: &str = "3.7.35.0/25\n3.21.137.128/25\n";
+const KEY: &str = "RWRvZmZyYW1wMQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
+const SIGNATURE: &str = "untrusted comment: signature\nRURvZmZyYW1wMfmEbD29reJe3mSq+N5zfhsTc+W7qJVSSZ6jtQZs+hwm8JatJHIxXSJRkB3uYU5qL7A2woF0z04yx1j0vpKd/wc=\ntrusted comment: timestamp:1785000000\tfile:zoom.txt\thashed\n3wWH5l0qTFW8shMawYYwjzq2m4+68zoDz+zzrp9q6Tkva64iOfAUjNXIsOdJNYllkfyIJNJS25toccuLH55mAw==\n";
+
+/// Returns a site whose list is at `url`; `key` is a line of its section.
+fn mirrored(folder: &Folder, url: &str, key: &str) -> String {
+    folder.write(
+        "site.toml",
+        format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[media]\nports = [\"50000-50059\"]\n[[feed]]\nname = \"Zoom\"\n\
+             format = \"prefixes\"\nfile = \"zoom.txt\"\nurl = \"{url}\"\n{key}"
+        ),
+    )
+}
+
+#[test]
+fn a_mirror_is_a_file_and_as_old_as_it_says() {
+    let folder = Folder::new("feed-mirror");
+    let source = folder.write("mirror.txt", SIGNED);
+    let year = std::time::Duration::from_secs(365 * 86_400);
+    let file = fs::File::options()
+        .append(true)
+        .open(&source)
+        .expect("ours");
+    file.set_modified(std::time::SystemTime::now() - year)
+        .expect("ours");
+    let policy = mirrored(&folder, &format!("file://{source}"), "");
+    for _ in 0..2 {
+        // A file is no publisher that has to be spared, and reading it again makes it no younger.
+        run(&mut fetch(&policy)).success();
+        let checked = offramp(&["check", &policy]);
+        assert!(
+            checked.stderr.contains("feed \"Zoom\" is 365 days old"),
+            "{checked:?}"
+        );
+    }
+    fs::remove_file(&source).expect("ours");
+    let said = run(&mut fetch(&policy)).failure(1);
+    assert!(said.contains("mirror.txt: No such file"), "{said}");
+}
+
+#[test]
+fn a_signed_mirror_is_taken_by_its_key_alone() {
+    let folder = Folder::new("feed-signed");
+    let source = folder.write("mirror.txt", SIGNED);
+    folder.write("mirror.txt.minisig", SIGNATURE);
+    let key = format!("public_key = \"{KEY}\"\n");
+    let policy = mirrored(&folder, &format!("file://{source}"), &key);
+    run(&mut fetch(&policy)).success();
+    let taken = fs::metadata(folder.path("zoom.txt")).and_then(|it| it.modified());
+    let signed = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_785_000_000);
+    assert_eq!(taken.expect("written"), signed, "as old as its signature");
+
+    let refused = |message: &str| {
+        let said = run(&mut fetch(&policy)).failure(1);
+        assert!(
+            said.contains(message) && said.contains("its file is as it was"),
+            "{said}"
+        );
+        assert_eq!(
+            fs::read_to_string(folder.path("zoom.txt")).expect("in place"),
+            SIGNED
+        );
+    };
+    folder.write("mirror.txt", SIGNED.replace("3.7.35.0/25", "8.8.8.0/24"));
+    refused("its signature is not of this file by `public_key`");
+    folder.write("mirror.txt", SIGNED);
+    folder.write("mirror.txt.minisig", "no signature");
+    refused("its .minisig is not a signature of minisign");
+    folder.write(
+        "mirror.txt.minisig",
+        SIGNATURE.replace("1785000000", "1785000001"),
+    );
+    refused("its signature is not of this file by `public_key`");
+    fs::remove_file(folder.path("mirror.txt.minisig")).expect("ours");
+    refused("mirror.txt.minisig: No such file");
+}
+
+#[test]
+fn a_signed_mirror_on_the_web_has_its_signature_beside_the_file() {
+    let folder = Folder::new("feed-signed-web");
+    let publisher = Publisher::start(None);
+    let key = format!("public_key = \"{KEY}\"\n");
+    let url = format!("http://localhost:{}/zoom.txt?site=1", publisher.port);
+    let policy = mirrored(&folder, &url, &key);
+    publisher.answer_with(|path| match path {
+        "/zoom.txt?site=1" => good(SIGNED),
+        "/zoom.txt.minisig?site=1" => good(SIGNATURE),
+        _ => (404, String::new(), Vec::new()),
+    });
+    run(&mut fetch(&policy)).success();
+    assert_eq!(publisher.asked().len(), 2);
+    // Without a key, plain http to anything but an address of this machine is refused.
+    let unsigned = mirrored(&folder, &url, "");
+    let said = run(&mut fetch(&unsigned)).failure(2);
+    assert!(said.contains("is not https"), "{said}");
+}
+
+#[test]
+fn the_instance_decides_which_version_is_taken() {
+    let folder = Folder::new("feed-instance");
+    let publisher = Publisher::start(None);
+    let policy = site(&folder, &format!("http://127.0.0.1:{}", publisher.port));
+    publisher.answer_with(|path| {
+        if path.starts_with("/endpoints/") {
+            return good(FIRST);
+        }
+        good(
+            r#"[{"instance": "China", "latest": "2026010100"}, {"instance": "Worldwide", "latest": "2026060100"}]"#,
+        )
+    });
+    let told = run(&mut fetch(&policy)).success();
+    assert!(told.contains("version 2026060100"), "{told}");
+    an_hour_later(&folder);
+    publisher.answer_with(|_| good(r#"{"instance": "China", "latest": "2026010100"}"#));
+    let said = run(&mut fetch(&policy)).failure(1);
+    assert!(
+        said.contains("a version of the instance Worldwide"),
+        "{said}"
+    );
+}
+
+#[test]
+fn check_tells_of_a_prefix_that_was_withdrawn_whole() {
+    let folder = Folder::new("feed-withdrawn");
+    let policy = site(&folder, "https://endpoints.office.com");
+    let text = fs::read_to_string(&policy).expect("ours");
+    folder.write(
+        "site.toml",
+        text.replace(
+            "\"52.112.0.0/13\"",
+            "\"13.107.64.0/18\", \"203.0.114.7\", \"52.238.119.0/24\"",
+        ),
+    );
+    folder.write("m365.json", second());
+    let checked = offramp(&["check", &policy]);
+    let told = &checked.stderr;
+    assert!(
+        told.contains("13.107.64.0/18 of [[public]] \"Teams, by hand\" is no longer in feed \"Microsoft 365\": it was of Teams' media"),
+        "{told}"
+    );
+    assert!(!told.contains("203.0.114.7 of [[public]]"), "{told}");
+    // The version before is kept beside the file.
+    folder.write(
+        "m365.json.previous",
+        second().replace("52.238.119.141/32", "203.0.114.0/24"),
+    );
+    let checked = offramp(&["check", &policy]);
+    assert!(
+        checked.stderr.contains("203.0.114.7/32 of [[public]]"),
+        "{checked:?}"
+    );
+}
+
+/// Returns a site with a profile of `vendor`; `lines` are of its section.
+fn profile(folder: &Folder, vendor: &str, lines: &str) -> String {
+    folder.write(
+        "site.toml",
+        format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[media]\nports = [\"50000-50059\"]\n[[profile]]\nvendor = \"{vendor}\"\n{lines}"
+        ),
+    )
+}
+
+fn explained(policy: &str, to: &str) -> String {
+    let from = "172.16.1.10:50000";
+    let arguments = [
+        "explain",
+        policy,
+        "--from",
+        from,
+        "--to",
+        to,
+        "--protocol",
+        "udp",
+    ];
+    offramp(&arguments).success()
+}
+
+#[test]
+fn a_profile_has_the_addresses_that_ship_until_a_list_is_fetched() {
+    let folder = Folder::new("profile");
+    let list = folder.write("mirror.txt", "64.224.32.0/19\n");
+    let policy = profile(&folder, "zoom", &format!("url = \"file://{list}\"\n"));
+    let told = explained(&policy, "170.114.1.1:8801");
+    assert!(
+        told.contains("forward public: [[profile]] \"Zoom\" entry 37 holds 170.114.0.0/16"),
+        "{told}"
+    );
+    let checked = offramp(&["check", &policy]);
+    assert!(
+        checked
+            .stderr
+            .contains("has the addresses that ship with offramp"),
+        "{checked:?}"
+    );
+
+    run(&mut fetch(&policy)).success();
+    let told = explained(&policy, "64.224.32.1:8801");
+    assert!(
+        told.contains("[[profile]] \"Zoom\" line 1 holds 64.224.32.0/19"),
+        "{told}"
+    );
+    let told = explained(&policy, "170.114.1.1:8801");
+    assert!(told.contains("forward default"), "{told}");
+    let checked = offramp(&["check", &policy]);
+    assert!(!checked.stderr.contains("ship with offramp"), "{checked:?}");
+}
+
+#[test]
+fn prefixes_of_a_page_are_fetched_and_a_page_without_them_changes_nothing() {
+    let folder = Folder::new("profile-page");
+    let publisher = Publisher::start(None);
+    let url = format!("url = \"http://127.0.0.1:{}/page\"\n", publisher.port);
+    let policy = profile(&folder, "webex", &url);
+    let page =
+        "<html><table><tr><td>66.163.32.0/19</td><td>4.152.214.0/24*</td></tr></table></html>";
+    publisher.answer_with(move |_| good(page));
+    run(&mut fetch(&policy)).success();
+    assert!(explained(&policy, "4.152.214.9:9000").contains("[[profile]] \"Webex\" entry 2"));
+    an_hour_later(&folder);
+    publisher.answer_with(|_| good("<html><script src=app.js></script></html>"));
+    let said = run(&mut fetch(&policy)).failure(1);
+    assert!(
+        said.contains("save it from a browser") && said.contains("its file is as it was"),
+        "{said}"
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path("webex.html")).expect("in place"),
+        page
+    );
+}
+
+#[test]
+fn the_services_of_amazon_are_chosen_by_the_profile() {
+    let folder = Folder::new("profile-aws");
+    let ranges = r#"{"prefixes": [{"ip_prefix": "99.77.128.0/18", "service": "CHIME_MEETINGS"},
+        {"ip_prefix": "3.5.140.0/22", "service": "S3"}], "ipv6_prefixes": []}"#;
+    let file = folder.write("ranges.json", ranges);
+    let policy = profile(&folder, "slack", &format!("url = \"file://{file}\"\n"));
+    run(&mut fetch(&policy)).success();
+    assert!(explained(&policy, "99.77.130.1:22466").contains("[[profile]] \"Slack huddles\""));
+    assert!(explained(&policy, "3.5.140.1:443").contains("forward default"));
+}
+
+#[test]
+fn a_profile_and_a_feed_of_one_name_are_a_mistake() {
+    let folder = Folder::new("profile-names");
+    let feed = "[[feed]]\nname = \"Zoom\"\nformat = \"prefixes\"\nfile = \"z.txt\"\n";
+    let policy = profile(&folder, "zoom", feed);
+    let said = offramp(&["check", &policy]).failure(2);
+    assert!(
+        said.contains("two feeds or profiles are named \"Zoom\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn direct_calls_at_fixed_ports_that_are_no_media_are_found() {
+    let folder = Folder::new("profile-ports");
+    let policy = profile(
+        &folder,
+        "ringcentral",
+        "[corporate]\nsubnets = [\"10.0.0.0/8\"]\n",
+    );
+    let told = offramp(&["verify", &policy]);
+    let what = "LEAK: ports 8850-8869 of RingCentral are not all among media.ports";
+    assert!(told.stdout.contains(what), "{told:?}");
+}
+
+#[test]
+fn every_fact_about_a_vendor_has_its_source_or_is_said_to_be_unknown() {
+    let told = offramp(&["feed", "profiles", "webex"]).success();
+    assert!(
+        told.contains("udp 5004, 9000") && told.contains("[2026-03-16: https://help.webex.com"),
+        "{told}"
+    );
+    assert!(
+        told.contains("direct calls unknown: the vendor's pages do not say"),
+        "{told}"
+    );
+    let json = offramp(&["feed", "profiles", "--json"]).json();
+    assert_eq!(json["profiles"].as_array().map(Vec::len), Some(7));
+    let unknown = offramp(&["feed", "profiles", "8x8"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
 }

@@ -64,9 +64,10 @@ fn the_article_whole_is_accepted_with_its_exceptions() {
 
 #[test]
 fn each_example_earns_exactly_the_warnings_it_means_to() {
-    let expected: [(&str, &[Code]); 5] = [
+    let expected: [(&str, &[Code]); 6] = [
         ("contoso.toml", &[Code::MediaPortsCoverServices]),
         ("minimal.toml", &[]),
+        ("mixed.toml", &[]),
         ("teams-only.toml", &[]),
         ("dual-stack.toml", &[]),
         ("ocserv-skype.toml", &[]),

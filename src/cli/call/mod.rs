@@ -47,7 +47,7 @@ pub(super) struct Options {
     /// Port mapping of the NATs of homes: one port for all peers, or another for each ("symmetric")
     #[arg(long, value_name = "HOW", default_value = "same")]
     home_ports: HomePorts,
-    /// Address of the media relay; by default that of the policy's A/V Edge
+    /// Address of the media relay; by default that of the policy's A/V Edge, else of its first feed or profile
     #[arg(long, value_name = "ADDRESS")]
     relay: Option<IpAddr>,
     /// Address in the office; by default one that no rule names

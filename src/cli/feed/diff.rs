@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use crate::address::PrefixSet;
 use crate::cli::error::CliError;
 use crate::cli::input::read_policy_alone;
-use crate::feed::{Difference, Document, FeedError, parse_list, parse_microsoft};
+use crate::feed::{
+    Difference, Document, FeedError, parse_aws, parse_list, parse_microsoft, parse_page,
+};
 use crate::gateway::host::feeds;
 use crate::plan::Effects;
 use crate::policy::Policy;
@@ -80,17 +82,15 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, CliError> {
     feeds::read(path).map_err(|error| CliError::file("feed", path, &error))
 }
 
-/// Reads a feed of either format: Microsoft's is JSON.
+/// Reads a feed of any format: a JSON list is Microsoft's, an object with prefixes Amazon's, markup a web page.
 fn parse(path: &Path, bytes: &[u8]) -> Result<Document, CliError> {
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let is_json = text
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace())
-        .is_some_and(|first| matches!(first, b'[' | b'{'));
-    let document = if is_json {
-        parse_microsoft(bytes)
-    } else {
-        parse_list(bytes)
+    let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+    let document = match first {
+        Some(b'{') => parse_aws(bytes).or_else(|_| parse_microsoft(bytes)),
+        Some(b'[') => parse_microsoft(bytes),
+        Some(b'<') => parse_page(bytes),
+        Some(_) | None => parse_list(bytes),
     };
     document.map_err(|error| refused(path, &error))
 }

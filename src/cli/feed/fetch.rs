@@ -10,8 +10,8 @@ use super::diff::difference_text;
 use crate::cli::error::{CliError, say};
 use crate::cli::input::read_policy_alone;
 use crate::feed::Difference;
-use crate::gateway::host::feeds;
-use crate::gateway::host::fetch::{FetchError, FetchState, Fetched, fetch, previous};
+use crate::gateway::host::feeds::{self, previous};
+use crate::gateway::host::fetch::{FetchError, FetchState, Fetched, fetch};
 use crate::policy::{Feed, FeedFormat};
 
 /// Fetch the latest file of every feed of a policy
@@ -52,7 +52,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     // The timer of the package asks for every policy, also for one that has nothing to fetch.
     if chosen.is_empty() && !options.json {
         let policy = options.policy.display();
-        crate::cli::print(&format!("{policy} has no [[feed]]: nothing to fetch\n"))?;
+        crate::cli::print(&format!(
+            "{policy} has no [[feed]] and no [[profile]]: nothing to fetch\n"
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
     let state_path = FetchState::path(&options.policy);
@@ -102,11 +104,11 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
     }
 }
 
-/// Returns `true` for a list without an address; Microsoft's web service has one of its own.
+/// Returns `true` for a list without an address; Microsoft's and Amazon's have one of their own.
 fn is_kept_by_hand(feed: &Feed) -> bool {
     match feed.format {
-        FeedFormat::Prefixes => feed.url.is_none(),
-        FeedFormat::Microsoft365 => false,
+        FeedFormat::Prefixes | FeedFormat::WebPage => feed.url.is_none(),
+        FeedFormat::Microsoft365 | FeedFormat::AwsIpRanges => false,
     }
 }
 

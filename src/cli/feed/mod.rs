@@ -3,6 +3,7 @@
 mod changes;
 mod diff;
 mod fetch;
+mod profiles;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ pub(super) enum Command {
     Fetch(fetch::Options),
     Diff(diff::Options),
     Changes(changes::Options),
+    Profiles(profiles::Options),
 }
 
 pub(super) fn run(command: &Command) -> Result<ExitCode, CliError> {
@@ -21,5 +23,6 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, CliError> {
         Command::Fetch(options) => fetch::run(options),
         Command::Diff(options) => diff::run(options),
         Command::Changes(options) => changes::run(options),
+        Command::Profiles(options) => profiles::run(options),
     }
 }

@@ -7,10 +7,10 @@ use ipnet::IpNet;
 
 use super::{beside, inside, net, one_in};
 use crate::policy::{
-    Allow, Corporate, Destination, DnsOptions, EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix,
-    FilterOptions, GatewayOptions, Ipv6Intent, LeakedPublic, Lifts, MediaMatch, MediaOptions,
-    Policy, PortRange, ProtocolSet, PublicService, Reject, RouteOptions, Server, Sourced,
-    UnknownSource, VpnOptions, WidePrefixes,
+    Allow, CloudInstance, Corporate, Destination, DnsOptions, EntryChoice, EntryKey, Feed,
+    FeedFormat, FeedPrefix, FilterOptions, GatewayOptions, Ipv6Intent, LeakedPublic, Lifts,
+    MediaMatch, MediaOptions, Policy, PortRange, ProtocolSet, PublicService, Reject, RouteOptions,
+    Server, Sourced, UnknownSource, VpnOptions, WidePrefixes,
 };
 
 /// A small policy whose prefixes and port ranges overlap.
@@ -82,8 +82,11 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
             categories: Vec::new(),
             entries: EntryChoice::All,
             url: None,
+            instance: CloudInstance::Worldwide,
+            public_key: None,
             max_age_days: Feed::DEFAULT_MAX_AGE_DAYS,
             wide_prefixes: WidePrefixes::Accept,
+            vendor: None,
             prefixes: Some(taken.collect()),
         });
     }

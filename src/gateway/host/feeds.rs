@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::feed::{Document, MAX_FEED_SIZE};
 use crate::files::regular;
-use crate::policy::{Code, Feed, Policy, Remark};
+use crate::policy::{Code, Feed, Policy, Remark, Withdrawn};
+use crate::vendor::Vendor;
 
 /// Returns the path of the file of `feed`, relative to the policy file at `policy`.
 pub fn path(policy: &Path, feed: &Feed) -> PathBuf {
@@ -52,6 +53,10 @@ fn load_one(
     let bytes = match read(&file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(vendor) = feed.vendor {
+                remarks.extend(remark_shipped(feed, vendor, &file, now));
+                return;
+            }
             let message = format!(
                 "feed \"{name}\" is not loaded: there is no file {}; packets to its prefixes do not count as public",
                 file.display()
@@ -84,15 +89,51 @@ fn load_one(
         let remark = Remark::warning(Code::FeedOld, message).at(line);
         remarks.push(remark.help("`offramp feed fetch` asks whether there is a later one"));
     }
-    for withdrawn in policy.withdrawn(&document) {
-        let message = format!(
-            "{} of [[public]] \"{}\" is no longer in feed \"{name}\", except for {}",
-            withdrawn.prefix.value, withdrawn.service, withdrawn.still_there
-        );
-        let remark = Remark::warning(Code::FeedWithdrawn, message).at(withdrawn.prefix.line);
-        remarks
-            .push(remark.help("take it out of the service: the feed keeps its prefixes current"));
+    // Where the version before is lost or damaged, there is nothing to compare with.
+    let feed = &policy.feeds[position];
+    let before = read(&previous(&file)).ok();
+    let before = before.and_then(|bytes| feed.read(&bytes).ok());
+    for withdrawn in policy.withdrawn(&document, before.as_ref()) {
+        remarks.push(remark_withdrawn(&withdrawn, &name));
     }
+}
+
+/// Remarks that the addresses of a profile are those that ship with the program, where they are old.
+fn remark_shipped(feed: &Feed, vendor: Vendor, file: &Path, now: SystemTime) -> Option<Remark> {
+    let (name, as_of) = (&feed.name.value, vendor.facts().addresses.as_of);
+    let age = as_of
+        .time()
+        .map(|time| now.duration_since(time).unwrap_or_default());
+    let days = age.map(|age| age.as_secs() / SECONDS_OF_A_DAY);
+    let age = match days {
+        Some(days) if days <= u64::from(feed.max_age_days) => return None,
+        Some(days) => format!("{days} days old; max_age_days is {}", feed.max_age_days),
+        None => "of an unknown date: the vendor's document has none".to_owned(),
+    };
+    let message = format!(
+        "profile \"{name}\" has the addresses that ship with offramp, since there is no file {}; they are {age}",
+        file.display()
+    );
+    let remark = Remark::warning(Code::FeedOld, message).at(feed.name.line);
+    Some(remark.help("`offramp feed fetch` gets the vendor's list, or save it by hand"))
+}
+
+fn remark_withdrawn(withdrawn: &Withdrawn<'_>, feed: &str) -> Remark {
+    let (prefix, service) = (withdrawn.prefix.value, withdrawn.service);
+    let mut message =
+        format!("{prefix} of [[public]] \"{service}\" is no longer in feed \"{feed}\"");
+    if !withdrawn.still_there.is_empty() {
+        message.push_str(&format!(", except for {}", withdrawn.still_there));
+    }
+    let remark = Remark::warning(Code::FeedWithdrawn, message).at(withdrawn.prefix.line);
+    remark.help("take it out of the service: the feed keeps its prefixes current")
+}
+
+/// Returns the path under which the previous file is kept.
+pub fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    PathBuf::from(name)
 }
 
 fn remark_spellings(name: &str, line: u32, document: &Document, remarks: &mut Vec<Remark>) {

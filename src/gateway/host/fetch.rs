@@ -2,7 +2,8 @@
 //!
 //! Microsoft asks its clients to identify themselves with one permanent id, to ask for the version first, at most once
 //! an hour, and to back off for an hour after a 429. The same rules are kept with every publisher. The proxy comes from
-//! the environment (`HTTPS_PROXY`, `NO_PROXY`), the certificates from the system (and `SSL_CERT_FILE`).
+//! the environment (`HTTPS_PROXY`, `NO_PROXY`), the certificates from the system (and `SSL_CERT_FILE`). A mirror may be a
+//! file, and may be signed ([`mirror`]).
 //!
 //! ```text
 //!  too soon? ──▶ version ──▶ the same? ──▶ the file is as of today
@@ -19,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::feeds;
+use super::feeds::{self, previous};
+use super::mirror;
 use crate::feed::{Document, FeedError, MAX_FEED_SIZE};
 use crate::files::atomic;
 use crate::policy::{Feed, FeedFormat};
@@ -54,13 +56,13 @@ pub enum FetchError {
     /// A list has no address of its own.
     #[error("it has no `url` to be fetched from")]
     NoUrl,
-    /// The address is not one of the web service's.
-    #[error(
-        "`{url}` is not an address of the endpoints web service, https://.../endpoints/INSTANCE"
-    )]
-    NotAnEndpointsUrl {
-        /// The address.
+    /// The file of the mirror is not signed by the policy's key.
+    #[error("{url} is refused: {why}")]
+    Unsigned {
+        /// The address of the file.
         url: String,
+        /// The mistake.
+        why: String,
     },
     /// The server did not answer.
     #[error("{url}: {message}")]
@@ -87,10 +89,12 @@ pub enum FetchError {
         wait: Duration,
     },
     /// The version document has an unknown format.
-    #[error("{url} did not answer with a version")]
+    #[error("{url} did not answer with a version of the instance {instance}")]
     NoVersion {
         /// The address.
         url: String,
+        /// The instance that was asked for.
+        instance: String,
     },
     /// The document has a mistake.
     #[error("the answer of {url} is refused: {error}")]
@@ -185,23 +189,28 @@ pub fn fetch(
         .get(&feed.file.value)
         .cloned()
         .unwrap_or_default();
+    let is_file = feed
+        .url
+        .as_ref()
+        .is_some_and(|url| mirror::file(&url.value).is_some());
     let free_at = known
         .not_before
         .max(known.asked_at.saturating_add(HOUR.as_secs()));
     // A clock set back must not delay the feed for longer than the rule does.
-    if free_at > seconds && known.asked_at <= seconds {
+    if free_at > seconds && known.asked_at <= seconds && !is_file {
         let wait = Duration::from_secs(free_at - seconds);
         return Ok(Fetched::TooSoon { wait });
     }
-    let id = match feed.format {
-        FeedFormat::Microsoft365 => state.client_request_id().map_err(file_error)?,
-        FeedFormat::Prefixes => String::new(),
+    let origin = Origin::of(feed)?;
+    let id = match &origin {
+        Origin::WebService { .. } => state.client_request_id().map_err(file_error)?,
+        Origin::Plain { .. } => String::new(),
     };
     let mut asked = FeedState {
         asked_at: seconds,
         ..known
     };
-    let done = ask(feed, path, &id, &mut asked);
+    let done = ask(feed, &origin, path, &id, &mut asked);
     if let Err(FetchError::TooMany { wait, .. }) = &done {
         asked.not_before = seconds.saturating_add(wait.as_secs());
     }
@@ -209,24 +218,75 @@ pub fn fetch(
     done
 }
 
-fn ask(feed: &Feed, path: &Path, id: &str, asked: &mut FeedState) -> Result<Fetched, FetchError> {
-    let written = feed.url.as_ref().map(|url| url.value.as_str());
-    let (url, version) = match feed.format {
-        FeedFormat::Prefixes => (written.ok_or(FetchError::NoUrl)?.to_owned(), None),
-        FeedFormat::Microsoft365 => {
-            let endpoints = written.unwrap_or(ENDPOINTS);
-            let version = version(endpoints, id)?;
-            (with_id(endpoints, id), Some(version))
+/// The place that a feed is fetched from.
+enum Origin<'a> {
+    /// Microsoft's web service, or another with the same paths: it has versions.
+    WebService {
+        /// Everything before `/endpoints/`.
+        base: &'a str,
+        /// The name of the cloud.
+        instance: &'a str,
+    },
+    /// A document at one address, or in a file.
+    Plain { url: &'a str },
+}
+
+impl<'a> Origin<'a> {
+    fn of(feed: &'a Feed) -> Result<Self, FetchError> {
+        let url = feed.url.as_ref().map(|url| url.value.as_str());
+        match (feed.format, url) {
+            (FeedFormat::Microsoft365, None) => Ok(Self::WebService {
+                base: MICROSOFT,
+                instance: feed.instance.name(),
+            }),
+            (FeedFormat::Microsoft365, Some(url)) => {
+                let parts = url.rsplit_once("/endpoints/");
+                Ok(match parts {
+                    // A signature is of one document, and a version has none.
+                    Some((base, instance)) if feed.public_key.is_none() && is_web(url) => {
+                        Self::WebService { base, instance }
+                    }
+                    Some(_) | None => Self::Plain { url },
+                })
+            }
+            (FeedFormat::Prefixes | FeedFormat::WebPage, None) => Err(FetchError::NoUrl),
+            (FeedFormat::AwsIpRanges, None) => Ok(Self::Plain { url: AMAZON }),
+            (FeedFormat::Prefixes | FeedFormat::AwsIpRanges | FeedFormat::WebPage, Some(url)) => {
+                Ok(Self::Plain { url })
+            }
+        }
+    }
+}
+
+fn is_web(url: &str) -> bool {
+    mirror::file(url).is_none()
+}
+
+fn ask(
+    feed: &Feed,
+    origin: &Origin<'_>,
+    path: &Path,
+    id: &str,
+    asked: &mut FeedState,
+) -> Result<Fetched, FetchError> {
+    let (url, version) = match origin {
+        Origin::Plain { url } => ((*url).to_owned(), None),
+        Origin::WebService { base, instance } => {
+            let version = version(base, instance, id)?;
+            (
+                with_id(&format!("{base}/endpoints/{instance}"), id),
+                Some(version),
+            )
         }
     };
     let in_place = feeds::read(path).ok();
     let before = in_place.as_deref().and_then(|bytes| feed.read(bytes).ok());
     let same_address = asked.url.as_deref() == Some(&url);
     if version.is_some() && version == asked.version && same_address && before.is_some() {
-        touch(path)?;
+        touch(path, SystemTime::now())?;
         return Ok(Fetched::Unchanged { version });
     }
-    let bytes = get(&url)?;
+    let (bytes, made) = document(feed, &url)?;
     let refused = |error| FetchError::Refused {
         url: url.clone(),
         error,
@@ -237,10 +297,11 @@ fn ask(feed: &Feed, path: &Path, id: &str, asked: &mut FeedState) -> Result<Fetc
     asked.version.clone_from(&version);
     asked.url = Some(url);
     if in_place.as_deref() == Some(&bytes[..]) {
-        touch(path)?;
+        touch(path, made)?;
         return Ok(Fetched::Unchanged { version });
     }
     replace(path, in_place.as_deref(), &bytes)?;
+    touch(path, made)?;
     Ok(Fetched::Updated {
         version,
         before,
@@ -248,26 +309,73 @@ fn ask(feed: &Feed, path: &Path, id: &str, asked: &mut FeedState) -> Result<Fetc
     })
 }
 
-/// Asks for the version of the endpoints at `endpoints`.
-fn version(endpoints: &str, id: &str) -> Result<String, FetchError> {
+/// Gets the document at `url`, with its signature where the policy has a key, and the time from which it counts: a
+/// publisher's answer is of today, a mirror's file as old as the file or its signature says.
+fn document(feed: &Feed, url: &str) -> Result<(Vec<u8>, SystemTime), FetchError> {
+    let (bytes, made) = read_or_get(url)?;
+    let Some(key) = &feed.public_key else {
+        return Ok((bytes, made));
+    };
+    let (signature, _) = read_or_get(&mirror::signature_of(url))?;
+    let signed =
+        mirror::verify(&key.value, &bytes, &signature).map_err(|why| FetchError::Unsigned {
+            url: url.to_owned(),
+            why,
+        })?;
+    Ok((bytes, signed.unwrap_or(made).min(made)))
+}
+
+fn read_or_get(url: &str) -> Result<(Vec<u8>, SystemTime), FetchError> {
+    let Some(path) = mirror::file(url) else {
+        return Ok((get(url)?, SystemTime::now()));
+    };
+    let error = |error| FetchError::File {
+        path: path.to_owned(),
+        error,
+    };
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+    let modified = modified.map_err(error)?;
+    Ok((feeds::read(path).map_err(error)?, modified))
+}
+
+/// Asks for the version of the endpoints of `instance`.
+fn version(base: &str, instance: &str, id: &str) -> Result<String, FetchError> {
     #[derive(Deserialize)]
     struct Version {
+        instance: Option<String>,
         latest: String,
     }
-    let not_one = || FetchError::NotAnEndpointsUrl {
-        url: endpoints.to_owned(),
-    };
-    let (base, instance) = endpoints.rsplit_once("/endpoints/").ok_or_else(not_one)?;
+    /// The web service answers with one version, or with those of all instances.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Versions {
+        One(Version),
+        All(Vec<Version>),
+    }
+    // The address may have a query of its own.
+    let name = instance.split('?').next().unwrap_or_default();
     let url = with_id(&format!("{base}/version/{instance}"), id);
     let bytes = get(&url)?;
-    let version = serde_json::from_slice::<Version>(&bytes).ok();
+    let versions = match serde_json::from_slice::<Versions>(&bytes) {
+        Ok(Versions::One(version)) => vec![version],
+        Ok(Versions::All(versions)) => versions,
+        Err(_) => Vec::new(),
+    };
+    let is_of_it = |version: &Version| {
+        let named = version.instance.as_ref();
+        named.is_none_or(|it| it.eq_ignore_ascii_case(name))
+    };
     // Ten digits: the day, and a number.
-    let version = version.map(|version| version.latest);
     let is_version =
         |text: &String| text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit());
-    version
+    let mut latest = versions.into_iter().filter(is_of_it).map(|it| it.latest);
+    latest
+        .next()
         .filter(is_version)
-        .ok_or(FetchError::NoVersion { url })
+        .ok_or_else(|| FetchError::NoVersion {
+            url,
+            instance: name.to_owned(),
+        })
 }
 
 fn with_id(url: &str, id: &str) -> String {
@@ -324,12 +432,12 @@ fn get(url: &str) -> Result<Vec<u8>, FetchError> {
         .map_err(no_answer)
 }
 
-/// Marks the file in use as current.
-fn touch(path: &Path) -> Result<(), FetchError> {
+/// Marks the file in use as of `made`.
+fn touch(path: &Path, made: SystemTime) -> Result<(), FetchError> {
     let touched = File::options()
         .append(true)
         .open(path)
-        .and_then(|file| file.set_modified(SystemTime::now()));
+        .and_then(|file| file.set_modified(made));
     touched.map_err(|error| FetchError::File {
         path: path.to_owned(),
         error,
@@ -347,15 +455,10 @@ fn replace(path: &Path, before: Option<&[u8]>, bytes: &[u8]) -> Result<(), Fetch
     write(path.to_owned(), bytes)
 }
 
-/// Returns the path under which the previous file is kept.
-pub fn previous(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".previous");
-    PathBuf::from(name)
-}
-
-/// Microsoft's endpoints for everybody except sovereign clouds.
-const ENDPOINTS: &str = "https://endpoints.office.com/endpoints/Worldwide";
+/// All address ranges of Amazon Web Services (AWS General Reference, "AWS IP address ranges").
+const AMAZON: &str = "https://ip-ranges.amazonaws.com/ip-ranges.json";
+/// Microsoft's web service, for every cloud.
+const MICROSOFT: &str = "https://endpoints.office.com";
 const HOUR: Duration = Duration::from_secs(3_600);
 /// The longest backoff that a publisher may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(86_400);

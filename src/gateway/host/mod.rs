@@ -7,6 +7,7 @@ pub mod fetch;
 pub mod interfaces;
 pub mod last_good;
 pub mod lock;
+mod mirror;
 pub mod rights;
 #[cfg(test)]
 pub(in crate::gateway) mod sample;

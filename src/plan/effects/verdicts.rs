@@ -306,6 +306,7 @@ fn by_ports(stretches: &[(u16, Verdict)]) -> String {
 fn set_name(set: Set<'_>, among_clients: bool) -> String {
     match set {
         Set::Feed(name, _) => format!("[[feed]] {name}"),
+        Set::Profile(name, _) => format!("[[profile]] {name}"),
         Set::Allow(_) if among_clients => format!("{set} among clients"),
         Set::Clients | Set::Corporate | Set::Server(_) | Set::Allow(_) | Set::Public(_) => {
             set.to_string()

@@ -95,6 +95,8 @@ codes! {
     BadService = "bad-service",
     /// Not the name of a network interface.
     BadInterface = "bad-interface",
+    /// Not a key that a mirror's signature can be checked with.
+    BadPublicKey = "bad-public-key",
     /// Not an address that a feed can be fetched from.
     BadUrl = "bad-url",
     /// Not a usable path.

@@ -8,13 +8,17 @@ use crate::policy::meaning::Policy;
 use crate::policy::section::feed::{self, FeedFormat};
 use crate::policy::syntax::{Place, PolicyFile};
 
-/// Warns of a feed of all services of Microsoft 365, of which calls use one.
+/// Warns of a feed of all services of a cloud, of which calls use one.
 pub(super) fn check_feeds(policy: &Policy, file: &PolicyFile<'_>, out: &mut Collector<'_>) {
     for (position, feed) in policy.feeds.iter().enumerate() {
-        let has_all = feed.format == FeedFormat::Microsoft365
-            && feed.service_areas.is_empty()
-            && feed.categories.is_empty();
-        if !has_all {
+        let (publisher, more) = match feed.format {
+            FeedFormat::Microsoft365 => ("Microsoft 365", "mail and files, too"),
+            FeedFormat::AwsIpRanges => ("Amazon", "everything that anybody runs there"),
+            FeedFormat::Prefixes | FeedFormat::WebPage => continue,
+        };
+        let has_all = feed.service_areas.is_empty() && feed.categories.is_empty();
+        // The choice of a profile is the vendor's.
+        if !has_all || feed.vendor.is_some() {
             continue;
         }
         let span = file.span(Place {
@@ -24,11 +28,16 @@ pub(super) fn check_feeds(policy: &Policy, file: &PolicyFile<'_>, out: &mut Coll
             item: 0,
         });
         let message = format!(
-            "feed \"{}\" takes every service of Microsoft 365 out of the tunnel: mail and files, too",
+            "feed \"{}\" takes every service of {publisher} out of the tunnel: {more}",
             feed.name.value
         );
         let label = out.text.label(span, "all service areas and categories");
         let problem = Diagnostic::warning(Code::FeedUnfiltered, message).with_label(label);
+        if feed.format == FeedFormat::AwsIpRanges {
+            let help = "for huddles of Slack alone: service_areas = [\"CHIME_MEETINGS\"]";
+            out.add(problem.with_help(help));
+            continue;
+        }
         out.add(
             problem
                 .with_help("for calls and meetings alone: service_areas = [\"Skype\"]")

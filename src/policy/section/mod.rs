@@ -12,6 +12,7 @@ pub(in crate::policy) mod feed;
 pub(in crate::policy) mod filter;
 pub(in crate::policy) mod gateway;
 pub(in crate::policy) mod media;
+pub(in crate::policy) mod profile;
 pub(in crate::policy) mod public;
 pub(in crate::policy) mod routes;
 pub(in crate::policy) mod server;
@@ -35,6 +36,7 @@ pub(in crate::policy) const SECTIONS: &[&SectionTable] = &[
     &allow::SECTION,
     &public::SECTION,
     &feed::SECTION,
+    &profile::SECTION,
     &routes::SECTION,
     &dns::SECTION,
     &gateway::SECTION,

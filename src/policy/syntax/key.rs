@@ -251,7 +251,10 @@ forms! {
         "a kind and an absolute path: `\"openvpn:SOCKET\"`, `\"openvpn-ccd:FILE\"`, `\"ocserv:FILE\"` or `\"wireguard:FOLDER\"`";
     /// An address on the web.
     Url = "URL", "URLs",
-        "`https://…`; `http://…` at a loopback address only";
+        "`https://…`, or a file, `file:///…`; `http://…` at a loopback address, or with a `public_key`";
+    /// A public key of minisign.
+    PublicKey = "public key", "public keys",
+        "the second line of `minisign.pub`: 56 characters that begin with `RW`";
     /// The outcome that a `[[test]]` expects.
     Outcome = "outcome", "outcomes",
         "of a packet: `\"forward\"` or `\"drop\"`, and a reason of [verdicts.md](verdicts.md) where it matters; of a name: `\"resolves\"`, with data separated by commas where it matters, `\"hidden\"`, `\"no data\"` or `\"forwarded\"`; of a route: `\"inside the tunnel\"` or `\"outside the tunnel\"`";

@@ -291,12 +291,16 @@ pub fn relay(policy: &Policy) -> Option<Relay> {
         .or_else(|| service(&["edge"]))
 }
 
-/// Returns the service that has `address`, if any.
+/// Returns the name of the service, feed or profile that has `address`, if any.
 fn relay_named_by(policy: &Policy, address: IpAddr) -> Option<String> {
     let mut publics = policy.publics.iter();
     let holds =
         |public: &&PublicService| values(&public.addresses).any(|net| net.contains(&address));
-    publics.find(holds).map(|public| public.name.value.clone())
+    let public = publics.find(holds).map(|public| &public.name);
+    let mut feeds = policy.feeds.iter();
+    let mut feed = || feeds.find(|feed| feed.addresses().contains(address));
+    let name = public.or_else(|| feed().map(|feed| &feed.name));
+    name.map(|name| name.value.clone())
 }
 
 /// Returns the internal interface of the Edge, found by its usual names.
