@@ -5,10 +5,10 @@
 
 use serde::Deserialize;
 
+use super::json::json_error;
 use super::list::{entry, read_text};
 use super::prefix::parse_prefix;
 use super::{Document, EntryKey, FeedError};
-use crate::message::shorten;
 
 #[derive(Deserialize)]
 #[serde(expecting = "ip-ranges.json, { \"prefixes\": [...], ... }")]
@@ -36,17 +36,7 @@ struct WrittenV6 {
 /// [`FeedError`] at the first mistake.
 pub fn parse_aws(bytes: &[u8]) -> Result<Document, FeedError> {
     let text = read_text(bytes)?;
-    let written: Written = serde_json::from_str(text).map_err(|error| FeedError::Json {
-        line: error.line(),
-        column: error.column(),
-        message: shorten(
-            error
-                .to_string()
-                .split(" at line ")
-                .next()
-                .unwrap_or_default(),
-        ),
-    })?;
+    let written: Written = serde_json::from_str(text).map_err(|error| json_error(&error))?;
     let v4 = written
         .prefixes
         .into_iter()

@@ -110,7 +110,7 @@ fn refuse_version(object: &Map<String, Value>) -> Result<(), FeedError> {
     }
 }
 
-fn json_error(error: &serde_json::Error) -> FeedError {
+pub(super) fn json_error(error: &serde_json::Error) -> FeedError {
     let whole = error.to_string();
     // serde_json repeats the place at the end of its message.
     let message = whole.split(" at line ").next().unwrap_or(&whole);

@@ -10,6 +10,8 @@
 //! Scripts and styles are skipped. A page without such blocks is refused: it is often drawn by a script, and then what a
 //! browser saves has the table.
 
+use std::collections::HashSet;
+
 use html5gum::{Token, Tokenizer};
 use ipnet::IpNet;
 
@@ -46,6 +48,8 @@ pub fn parse_page(bytes: &[u8]) -> Result<Document, FeedError> {
 #[derive(Debug, Default)]
 struct Page {
     document: Document,
+    /// Its prefixes: pages name some more than once.
+    known: HashSet<IpNet>,
     /// The block that is being read.
     block: String,
     /// The element whose contents are no text, while inside of one.
@@ -102,12 +106,8 @@ impl Page {
         for word in words {
             let number = self.document.entries.len() + 1;
             let key = EntryKey::Number(u32::try_from(number).unwrap_or(u32::MAX));
-            let known = |it: &IpNet| {
-                let mut entries = self.document.entries.iter();
-                entries.any(|entry| entry.prefixes.contains(it))
-            };
             if let Ok(prefix) = parse_prefix(key, word, &mut self.document.notes)
-                && !known(&prefix)
+                && self.known.insert(prefix)
             {
                 self.document.entries.push(entry(key, prefix));
             }
