@@ -43,7 +43,7 @@ const GATEWAY: House = House {
         &["sys"],
         &["host", "interface", "record", "reject"],
         &["divert", "resolver", "tun"],
-        &["push", "report", "testbed"],
+        &["machine", "push", "report", "testbed"],
         &["run"],
     ],
 };

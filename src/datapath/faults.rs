@@ -136,6 +136,23 @@ impl<J: Judgement> Judgement for FaultyJudgement<'_, J> {
         }
         self.counted += 1;
     }
+
+    fn spares(&mut self, packet: Received<'_>, traffic: Traffic) -> bool {
+        self.has_arrived() && self.judgement.spares(packet, traffic)
+    }
+
+    fn dropped(&mut self, verdict: Verdict, packet: Received<'_>, frame: &[u8]) {
+        if self.has_arrived() {
+            self.judgement.dropped(verdict, packet, frame);
+        }
+    }
+}
+
+impl<J> FaultyJudgement<'_, J> {
+    /// Returns `true` unless the packet that was counted last was lost.
+    fn has_arrived(&self) -> bool {
+        self.counted > 0 && self.arrivals[self.counted - 1] > 0
+    }
 }
 
 /// Returns `true` in `rate` of 256 cases.

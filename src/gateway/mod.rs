@@ -26,6 +26,7 @@
 //! | [`host`] | the host that the gateway runs on: files, feeds, rights, lock, service manager |
 //! | [`interface`] | a live interface as a backend, passively, for `observe` |
 //! | `sys` | the calls that the compiler cannot check: all `unsafe` of the crate |
+//! | `machine` (feature `fuzzing`, and tests) | a gateway in memory to which everything happens, beside a model of it |
 //! | [`testbed`] | sites of network namespaces, for the demo and for benchmarks |
 //!
 //! Packets take the path of `datapath`: a backend receives batches, and a worker has them judged by the published
@@ -35,6 +36,8 @@
 pub mod divert;
 pub mod host;
 pub mod interface;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod machine;
 pub mod push;
 pub mod record;
 pub mod reject;

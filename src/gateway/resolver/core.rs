@@ -259,9 +259,13 @@ impl Core {
     }
 
     /// Answers all clients that wait for `request`, with the answer of an upstream.
-    pub(super) fn finish(&mut self, request: &UpstreamRequest, reply: Option<Vec<u8>>) {
+    pub(super) fn finish(
+        &mut self,
+        request: &UpstreamRequest,
+        reply: Option<Vec<u8>>,
+        now: Instant,
+    ) {
         self.follow();
-        let now = Instant::now();
         self.forget_asked(request.client);
         let cost = reply.as_ref().map_or(0, |it| it.len() / SCREENED_PER_QUERY);
         self.limiter
@@ -361,7 +365,7 @@ pub(super) fn send_out(
                 true => Some(forwarder.turn().await),
                 false => None,
             };
-            core.borrow_mut().finish(&request, reply);
+            core.borrow_mut().finish(&request, reply, Instant::now());
         });
     }
 }
@@ -467,12 +471,12 @@ mod tests {
             let is_waiting = ask(&mut core, &mut requests, client, number);
             assert_eq!(is_waiting, waits, "client {client}, question {number}");
         }
-        core.finish(&requests[0], None);
+        core.finish(&requests[0], None, Instant::now());
         assert!(ask(&mut core, &mut requests, 1, 4));
         assert!(!ask(&mut core, &mut requests, 1, 5));
         // A large answer costs more queries than a client has in a second.
         let answer = vec![0; 200 * SCREENED_PER_QUERY];
-        core.finish(&requests[1], Some(answer));
+        core.finish(&requests[1], Some(answer), Instant::now());
         assert!(!ask(&mut core, &mut requests, 1, 6));
         assert!(ask(&mut core, &mut requests, 2, 7));
     }

@@ -42,6 +42,8 @@ mod limit;
 mod log;
 pub(in crate::gateway) mod probe;
 mod server;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod simulated;
 mod socket;
 mod tcp;
 mod udp;
