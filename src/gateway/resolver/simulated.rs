@@ -26,6 +26,8 @@ pub(in crate::gateway) struct SimulatedResolver {
     core: Core,
     clients: Vec<Client>,
     requests: VecDeque<UpstreamRequest>,
+    /// Names that are asked for and answered again and again: policies come to hide them and give them up.
+    names: VecDeque<String>,
     began: Instant,
     /// Answers of upstreams that clients got.
     answers: u64,
@@ -63,6 +65,7 @@ impl SimulatedResolver {
             published,
             clients: clients(policy),
             requests: VecDeque::new(),
+            names: VecDeque::new(),
             began: Instant::now(),
             answers: 0,
         }
@@ -75,6 +78,30 @@ impl SimulatedResolver {
         // Those who wait for nothing may hang up; the others wait for the new policy's answer.
         self.clients.retain(|client| !client.waits.is_empty());
         self.clients.extend(clients(policy));
+        let hosts = policy.servers.iter().map(|it| &it.hosts);
+        let hosts = hosts.chain(policy.publics.iter().map(|it| &it.hosts));
+        for host in hosts.flatten().chain(&policy.dns.sip_domains) {
+            self.remember(host.value.clone());
+        }
+    }
+
+    fn remember(&mut self, name: String) {
+        if !self.names.contains(&name) {
+            self.names.push_back(name);
+            let surplus = self.names.len().saturating_sub(NAMES);
+            self.names.drain(..surplus);
+        }
+    }
+
+    /// A name, mostly one that was met before.
+    fn name(&mut self, bytes: &mut Unstructured<'_>) -> Result<String> {
+        if !self.names.is_empty() && bytes.int_in_range(0..=7u8)? != 7 {
+            let at = bytes.choose_index(self.names.len())?;
+            return Ok(self.names[at].clone());
+        }
+        let name = name(bytes)?;
+        self.remember(name.clone());
+        Ok(name)
     }
 
     /// Has a client ask.
@@ -83,7 +110,8 @@ impl SimulatedResolver {
         bytes: &mut Unstructured<'_>,
         now: Duration,
     ) -> Result<()> {
-        let message = query(bytes)?;
+        let name = self.name(bytes)?;
+        let message = query(bytes, &name)?;
         let at = bytes.choose_index(self.clients.len())?;
         let client = &mut self.clients[at];
         let (mut out, mut requests) = (Vec::new(), Vec::new());
@@ -130,7 +158,8 @@ impl SimulatedResolver {
             0 => None,
             _ => {
                 let id = bytes.arbitrary()?;
-                let reply = reply(bytes, &request, id)?;
+                let owners = [self.name(bytes)?, self.name(bytes)?, self.name(bytes)?];
+                let reply = reply(bytes, &request, id, &owners)?;
                 // The forwarder hands on nothing else.
                 let is_answer = request.question.classify(id, &reply) == UpstreamReply::Answer;
                 is_answer.then_some(reply)
@@ -194,12 +223,12 @@ fn clients(policy: &Policy) -> Vec<Client> {
 }
 
 /// A question, some of them with a byte changed.
-fn query(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+fn query(bytes: &mut Unstructured<'_>, name: &str) -> Result<Vec<u8>> {
     let id: u16 = bytes.arbitrary()?;
     let mut message = id.to_be_bytes().to_vec();
     // A question, recursion desired: one question (RFC 1035 §4.1.1).
     message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    write_name(&mut message, &name(bytes)?);
+    write_name(&mut message, name);
     message.extend(u16::to_be_bytes(*bytes.choose(&TYPES)?));
     message.extend([0, 1]);
     if bytes.int_in_range(0..=15u8)? == 15 {
@@ -209,8 +238,13 @@ fn query(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(message)
 }
 
-/// An answer to `request`, with records of all kinds of owners, some of them with a byte changed.
-fn reply(bytes: &mut Unstructured<'_>, request: &UpstreamRequest, id: u16) -> Result<Vec<u8>> {
+/// An answer to `request`, with records of its name and of `names`, some of them with a byte changed.
+fn reply(
+    bytes: &mut Unstructured<'_>,
+    request: &UpstreamRequest,
+    id: u16,
+    names: &[String],
+) -> Result<Vec<u8>> {
     let mut message = Vec::new();
     request.question.write(&mut message, id, EdnsUse::Without);
     message[2] |= 0x80;
@@ -221,7 +255,7 @@ fn reply(bytes: &mut Unstructured<'_>, request: &UpstreamRequest, id: u16) -> Re
         match bytes.arbitrary()? {
             // The name of the question, which begins at byte 12.
             true => message.extend([0xc0, 12]),
-            false => write_name(&mut message, &name(bytes)?),
+            false => write_name(&mut message, bytes.choose(names)?),
         }
         let record_type = *bytes.choose(&TYPES)?;
         message.extend(record_type.to_be_bytes());
@@ -232,13 +266,13 @@ fn reply(bytes: &mut Unstructured<'_>, request: &UpstreamRequest, id: u16) -> Re
             28 => data.extend(bytes.arbitrary::<[u8; 16]>()?),
             33 => {
                 data.extend(bytes.arbitrary::<[u8; 6]>()?);
-                write_name(&mut data, &name(bytes)?);
+                write_name(&mut data, bytes.choose(names)?);
             }
             64 | 65 => {
                 data.extend([0, 1]);
-                write_name(&mut data, &name(bytes)?);
+                write_name(&mut data, bytes.choose(names)?);
             }
-            _ => write_name(&mut data, &name(bytes)?),
+            _ => write_name(&mut data, bytes.choose(names)?),
         }
         message.extend((data.len() as u16).to_be_bytes());
         message.extend(data);
@@ -261,5 +295,7 @@ fn write_name(out: &mut Vec<u8>, name: &str) {
 /// A, CNAME, PTR, TXT, AAAA, SRV, SVCB, HTTPS, ANY.
 const TYPES: [u16; 9] = [1, 5, 12, 16, 28, 33, 64, 65, 255];
 const SERVFAIL: u8 = 2;
+/// Names that are met again.
+const NAMES: usize = 12;
 /// Few, so that the bound is met.
 const MOST_WAITING: usize = 16;
