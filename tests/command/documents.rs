@@ -191,6 +191,41 @@ fn verdicts_that_pages_name_exist() {
 }
 
 #[test]
+fn tests_that_show_a_promise_exist() {
+    let text = fs::read_to_string(project("docs/security.md")).expect("a page");
+    let page = Document::read(&project("docs/security.md"));
+    let mut sources = String::new();
+    for folder in ["src", "tests"] {
+        read_sources(&project(folder), &mut sources);
+    }
+    let is_test = |word: &&String| word.matches('_').count() > 2;
+    let named: Vec<&String> = page.code.iter().filter(is_test).collect();
+    assert!(named.len() > 30, "{named:?}");
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "{name}");
+    }
+    for fuzzed in text.split("fuzzed (").skip(1) {
+        let targets = fuzzed.split(')').next().expect("a part");
+        for target in targets.split(", ") {
+            let path = format!("fuzz/fuzz_targets/{}.rs", target.trim_matches('`'));
+            assert!(project(&path).exists(), "{path}");
+        }
+    }
+}
+
+/// Appends the text of all sources of a folder.
+fn read_sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            read_sources(&path, text);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            text.push_str(&fs::read_to_string(&path).expect("a source"));
+        }
+    }
+}
+
+#[test]
 fn the_readme_is_short() {
     let readme = fs::read_to_string(project("README.md")).expect("README.md");
     let lines = readme.lines().count();

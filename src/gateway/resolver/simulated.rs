@@ -28,6 +28,8 @@ pub(in crate::gateway) struct SimulatedResolver {
     requests: VecDeque<UpstreamRequest>,
     /// Names that are asked for and answered again and again: policies come to hide them and give them up.
     names: VecDeque<String>,
+    /// Questions that are asked again: a cache may know their answers.
+    asked: VecDeque<Vec<u8>>,
     began: Instant,
     /// Answers of upstreams that clients got.
     answers: u64,
@@ -66,6 +68,7 @@ impl SimulatedResolver {
             clients: clients(policy),
             requests: VecDeque::new(),
             names: VecDeque::new(),
+            asked: VecDeque::new(),
             began: Instant::now(),
             answers: 0,
         }
@@ -104,14 +107,38 @@ impl SimulatedResolver {
         Ok(name)
     }
 
+    /// A question, mostly one that was asked before; some have a byte changed.
+    fn query(&mut self, bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+        let id: u16 = bytes.arbitrary()?;
+        if !self.asked.is_empty() && bytes.int_in_range(0..=3u8)? != 3 {
+            let at = bytes.choose_index(self.asked.len())?;
+            let mut message = self.asked[at].clone();
+            message[..2].copy_from_slice(&id.to_be_bytes());
+            return Ok(message);
+        }
+        let mut message = id.to_be_bytes().to_vec();
+        // A question, recursion desired: one question (RFC 1035 §4.1.1).
+        message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        write_name(&mut message, &self.name(bytes)?);
+        message.extend(u16::to_be_bytes(*bytes.choose(&TYPES)?));
+        message.extend([0, 1]);
+        if bytes.int_in_range(0..=15u8)? == 15 {
+            let at = bytes.choose_index(message.len())?;
+            message[at] = bytes.arbitrary()?;
+        }
+        self.asked.push_back(message.clone());
+        let surplus = self.asked.len().saturating_sub(ASKED);
+        self.asked.drain(..surplus);
+        Ok(message)
+    }
+
     /// Has a client ask.
     pub(in crate::gateway) fn ask(
         &mut self,
         bytes: &mut Unstructured<'_>,
         now: Duration,
     ) -> Result<()> {
-        let name = self.name(bytes)?;
-        let message = query(bytes, &name)?;
+        let message = self.query(bytes)?;
         let at = bytes.choose_index(self.clients.len())?;
         let client = &mut self.clients[at];
         let (mut out, mut requests) = (Vec::new(), Vec::new());
@@ -222,22 +249,6 @@ fn clients(policy: &Policy) -> Vec<Client> {
         .collect()
 }
 
-/// A question, some of them with a byte changed.
-fn query(bytes: &mut Unstructured<'_>, name: &str) -> Result<Vec<u8>> {
-    let id: u16 = bytes.arbitrary()?;
-    let mut message = id.to_be_bytes().to_vec();
-    // A question, recursion desired: one question (RFC 1035 §4.1.1).
-    message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    write_name(&mut message, name);
-    message.extend(u16::to_be_bytes(*bytes.choose(&TYPES)?));
-    message.extend([0, 1]);
-    if bytes.int_in_range(0..=15u8)? == 15 {
-        let at = bytes.choose_index(message.len())?;
-        message[at] = bytes.arbitrary()?;
-    }
-    Ok(message)
-}
-
 /// An answer to `request`, with records of its name and of `names`, some of them with a byte changed.
 fn reply(
     bytes: &mut Unstructured<'_>,
@@ -295,6 +306,8 @@ fn write_name(out: &mut Vec<u8>, name: &str) {
 /// A, CNAME, PTR, TXT, AAAA, SRV, SVCB, HTTPS, ANY.
 const TYPES: [u16; 9] = [1, 5, 12, 16, 28, 33, 64, 65, 255];
 const SERVFAIL: u8 = 2;
+/// Questions that are asked again.
+const ASKED: usize = 6;
 /// Names that are met again.
 const NAMES: usize = 12;
 /// Few, so that the bound is met.
