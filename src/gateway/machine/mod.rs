@@ -372,6 +372,7 @@ mod tests {
     fn whatever_happens_in_whatever_order_the_gateway_is_as_its_model_says() {
         let mut reached = Reached::default();
         for seed in 1..=20 {
+            println!("seed {seed}");
             run_machine(seed, 500, &mut reached);
         }
         let reasons = reached.verdicts.iter().map(|(reason, _)| reason);
@@ -390,6 +391,7 @@ mod tests {
     #[ignore = "takes minutes: `cargo test --release --lib -- --ignored a_million_steps`"]
     fn a_million_steps_of_a_hundred_seeds_find_nothing() {
         for seed in 1_000..1_100 {
+            println!("seed {seed}");
             run_machine(seed, 10_000, &mut Reached::default());
         }
     }

@@ -330,7 +330,10 @@ impl Live {
             if !is_clear && !shows_media {
                 continue;
             }
-            let Some((key, segment)) = Segment::of_plain(packet.bytes) else {
+            // A packet with options, or a first fragment, shows media of its flow like any other.
+            let part = Segment::of_plain(packet.bytes);
+            let part = part.or_else(|| Segment::of(&packet.parse().ok()?));
+            let Some((key, segment)) = part else {
                 continue;
             };
             if shows_media {
