@@ -61,6 +61,7 @@ fn page() -> String {
             Kind::Names => "Names: the answers that VPN clients get",
             Kind::GatewayRules => "Rules on the gateway: the filter's verdicts in another firewall",
             Kind::ClientRules => "Rules on clients: `[[endpoint]]` in their own firewall",
+            Kind::Settings => "Settings: VPN clients and browsers",
         };
         _ = write!(
             page,
@@ -83,6 +84,7 @@ fn page() -> String {
                 match target.read {
                     Read::Routes(_) | Read::NamedRoutes(_) => "addresses",
                     Read::Names(_) => "answers",
+                    Read::Settings(_) => "settings",
                     Read::Lines { .. } => "lines",
                     Read::No => "no",
                 },

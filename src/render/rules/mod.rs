@@ -101,13 +101,13 @@ pub(super) fn name_of(
 }
 
 /// Returns `true` if `name` is made of letters, digits, `-` and `_`.
-fn is_word(name: &str) -> bool {
+pub(super) fn is_word(name: &str) -> bool {
     name.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// The first line of a file: its origin.
-fn head(origin: &str) -> String {
+pub(super) fn head(origin: &str) -> String {
     format!(
         "Written by offramp from {}; changes here are lost.",
         one_line(origin)
