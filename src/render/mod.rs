@@ -211,16 +211,15 @@ pub enum RenderError {
         /// The policy file.
         origin: String,
     },
-    /// The policy has no vendor whose domains the target could list.
-    #[error(
-        "{origin} has no domain for {target}: write a [[profile]] with vendor = \"zoom\" or another; Teams is excluded by address, \
-         not by name"
-    )]
-    NoDomains {
+    /// The policy asks for nothing that the target could set.
+    #[error("{origin} has no setting for {target}: {why}")]
+    NoSetting {
         /// The target.
         target: &'static Target,
         /// The policy file.
         origin: String,
+        /// The reason, and what to write instead.
+        why: &'static str,
     },
     /// No rule is left that the target could have.
     #[error("{target} can express none of the rules of {origin}: {why}")]

@@ -67,9 +67,10 @@ pub(super) struct Options {
     /// The concentrator's address in the tunnel, for routes by DHCP; by default that of `dns.listen`
     #[arg(long, value_name = "ADDRESS")]
     via: Option<Ipv4Addr>,
-    /// The name of the VPN connection (windows-powershell), VPN server (windows-profilexml), group policy (cisco-asa,
-    /// cisco-asa-filter, cisco-asa-dynamic, windows-firewall-gpo), gateway and client settings (globalprotect: GATEWAY/SETTINGS), phase1-interface
-    /// (fortigate-ipsec), resource (cloudflare-warp-terraform), access list or group of rules
+    /// The name of the VPN connection (windows-powershell), VPN server (windows-profilexml, windows-profilexml-device), group
+    /// policy (cisco-asa, cisco-asa-filter, cisco-asa-dynamic, windows-firewall-gpo), gateway and client settings
+    /// (globalprotect: GATEWAY/SETTINGS), phase1-interface (fortigate-ipsec), interface of the VPN (fortigate-policy, pfsense,
+    /// opnsense), resource (cloudflare-warp-terraform), access list or group of rules
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Print the result as JSON

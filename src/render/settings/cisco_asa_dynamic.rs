@@ -32,8 +32,7 @@ use crate::render::{Families, Naming, Read, ReadError, RenderError, Rendered, Ta
 pub const TARGET: Target = Target {
     name: "cisco-asa-dynamic",
     about: "domains of the vendors in `[[profile]]` that Cisco Secure Client keeps out of the tunnel (dynamic split tunneling); Teams goes by address",
-    accepted_by: "a second reader, and a parser of ASA configurations (ciscoconfparse2) where it is installed; no ASA was tried, and the limits are \
-                  as others cite Cisco's pages (unverified)",
+    accepted_by: "a second reader; no ASA was tried, and the limits are as others cite Cisco's pages (unverified)",
     caveats: "lines of one name add up: remove the list first where it exists",
     file: "asa-dynamic-split.txt",
     is_executable: false,
@@ -55,9 +54,10 @@ fn write(policy: &Policy, name: &str) -> Result<Rendered, RenderError> {
     let found = VendorDomains::of(policy);
     let domains: Vec<&str> = found.all().collect();
     if domains.is_empty() {
-        return Err(RenderError::NoDomains {
+        return Err(RenderError::NoSetting {
             target: &TARGET,
             origin: policy.origin.clone(),
+            why: "write a [[profile]] with vendor = \"zoom\" or another that publishes names; Teams is excluded by address, not by name",
         });
     }
     let list = format!("{name}-DOMAINS");
