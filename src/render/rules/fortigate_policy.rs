@@ -27,7 +27,7 @@ use crate::verdict::Action;
 pub const TARGET: Target = Target {
     name: "fortigate-policy",
     about: "the filter's rules as firewall policies of a FortiGate (`--name INTERFACE`, that of the VPN)",
-    accepted_by: "a reader of the tests, whose decisions are compared with the filter's; no FortiGate was tried (unverified)",
+    accepted_by: "a reader of the tests, whose decisions are compared with the filter's, and FWShift, a converter of others; no FortiGate was tried (unverified)",
     caveats: "for FortiOS 6.4 and later; the policies have to be moved above those that let clients in; what an `[[allow]]` lets pass \
               meets no other policy; members of a group and policies are limited by model (unverified)",
     file: "fortigate-policy.conf",
