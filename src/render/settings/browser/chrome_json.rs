@@ -14,7 +14,7 @@ pub const TARGET: Target = Target {
     name: "chrome-json",
     about: "JSON for Chrome (/etc/opt/chrome/policies/managed) and Chromium (/etc/chromium/policies/managed) on Linux, whose calls then keep to \
             the interface of the default route; for split tunnels",
-    accepted_by: "a parser of JSON",
+    accepted_by: "Chromium on Linux: browsers of two clients call each other outside the tunnel, and inside without it",
     caveats: "JSON has no comments: what the setting does is told beside the file, and in docs/rules.md; Chrome 91 and later",
     file: "chrome-policies.json",
     is_executable: false,
