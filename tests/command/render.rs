@@ -162,6 +162,29 @@ fn domains_of_an_asa_are_compared_one_by_one() {
 }
 
 #[test]
+fn an_export_of_the_registry_is_read_as_regedit_writes_it() {
+    let folder = Folder::new("render-registry");
+    let site = folder.write("site.toml", SITE);
+    let written = offramp(&["render", "edge-registry", &site]).success();
+    // In UTF-16 with a byte order mark.
+    let units = format!("\u{feff}{written}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect::<Vec<u8>>();
+    let export = folder.write("export.reg", units);
+    offramp(&["render", "edge-registry", &site, "--check", &export]).success();
+    let off = folder.write(
+        "off.reg",
+        written.replace("dword:00000001", "dword:00000000"),
+    );
+    let ended = offramp(&["render", "edge-registry", &site, "--check", &off]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    // A tunnel that takes everything: the interface of the default route is its own.
+    let refused = offramp(&["render", "chrome-json", &site]).failure(2);
+    assert!(refused.contains("render edge-registry"), "{refused}");
+}
+
+#[test]
 fn widening_is_only_on_request_and_lists_every_address_it_adds() {
     let folder = Folder::new("render-widen");
     let site = folder.write("site.toml", SITE);

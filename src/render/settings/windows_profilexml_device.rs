@@ -9,7 +9,7 @@
 //! force everything into the tunnel, and needs Windows 10 Enterprise or Education 1709 on a domain-joined device. With traffic filters
 //! it denies what comes in, so none is written. VPNv2 CSP: one device tunnel a machine, always on by itself, of `./Device` alone.
 //!
-//! What enters is what the policy's split tunnel would let enter, whatever `routes.tunnel` says.
+//! Its routes are those of the policy's split tunnel, whatever `routes.tunnel` says.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
