@@ -6,13 +6,11 @@ use ipnet::IpNet;
 
 use crate::address::PrefixSet;
 use crate::feed::{
-    Category, Document, EntryKey, FeedEntry, FeedError, guard, parse_aws,
-    parse_list, parse_microsoft, parse_page, withdrawn_long_ago,
+    Category, Document, EntryKey, FeedEntry, FeedError, guard, parse_aws, parse_list,
+    parse_microsoft, parse_page, withdrawn_long_ago,
 };
 use crate::policy::meaning::Policy;
-use crate::policy::section::feed::{
-    EntryChoice, Feed, FeedFormat, FeedPrefix, WidePrefixes,
-};
+use crate::policy::section::feed::{EntryChoice, Feed, FeedFormat, FeedPrefix, WidePrefixes};
 use crate::policy::value::Sourced;
 
 impl Feed {
@@ -161,7 +159,9 @@ impl Policy {
                 let by_hand = PrefixSet::from_iter([prefix.value]);
                 let still_there = by_hand.intersect(&published);
                 let is_gone = match still_there.is_empty() {
-                    true => before.covers(prefix.value) && withdrawn_long_ago(prefix.value).is_none(),
+                    true => {
+                        before.covers(prefix.value) && withdrawn_long_ago(prefix.value).is_none()
+                    }
                     false => still_there != by_hand,
                 };
                 if is_gone {
