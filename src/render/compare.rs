@@ -14,6 +14,13 @@ pub enum Difference {
     Addresses(PlanDifference),
     /// Names have other answers, a line each.
     Names(Vec<String>),
+    /// Settings that the file lacks, and settings that it has beside those of the policy.
+    Settings {
+        /// Settings of the policy that the file lacks.
+        missing: Vec<String>,
+        /// Settings of the file that the policy does not ask for.
+        surplus: Vec<String>,
+    },
     /// Lines that are no comments differ.
     Lines(LineDifference),
 }
@@ -77,11 +84,22 @@ pub fn compare<'a>(
             let lines = names::difference(reader, policy, text)?;
             Ok((!lines.is_empty()).then_some(Difference::Names(lines)))
         }
+        (Read::Settings(read), Source::Policy(policy)) => {
+            let wanted = render(target, policy, options)?.text;
+            let name = options.name.as_deref();
+            let (wanted, found) = (read(&wanted, name)?, read(text, name)?);
+            let missing: Vec<String> = wanted.difference(&found).cloned().collect();
+            let surplus: Vec<String> = found.difference(&wanted).cloned().collect();
+            let differs = !missing.is_empty() || !surplus.is_empty();
+            Ok(differs.then_some(Difference::Settings { missing, surplus }))
+        }
         (Read::Lines { comment }, Source::Policy(policy)) => {
             let expected = render(target, policy, options)?.text;
             Ok(first_difference(comment, &expected, text).map(Difference::Lines))
         }
-        (Read::Names(_) | Read::Lines { .. }, Source::Plan(_)) => Err(needs_policy()),
+        (Read::Names(_) | Read::Settings(_) | Read::Lines { .. }, Source::Plan(_)) => {
+            Err(needs_policy())
+        }
         (Read::No, _) => Err(CompareError::NotRead {
             target,
             readable: readable(target.kind()),
@@ -97,7 +115,7 @@ pub fn left_out(target: &'static Target, options: &Options, text: &str) -> Vec<(
         Read::NamedRoutes(read) => read(text, options.name.as_deref())
             .map(|it| it.left_out)
             .unwrap_or_default(),
-        Read::Names(_) | Read::Lines { .. } | Read::No => Vec::new(),
+        Read::Names(_) | Read::Settings(_) | Read::Lines { .. } | Read::No => Vec::new(),
     }
 }
 

@@ -61,6 +61,7 @@ fn page() -> String {
             Kind::Names => "Names: the answers that VPN clients get",
             Kind::GatewayRules => "Rules on the gateway: the filter's verdicts in another firewall",
             Kind::ClientRules => "Rules on clients: `[[endpoint]]` in their own firewall",
+            Kind::Settings => "Settings: VPN clients and browsers",
         };
         _ = write!(
             page,
@@ -83,6 +84,7 @@ fn page() -> String {
                 match target.read {
                     Read::Routes(_) | Read::NamedRoutes(_) => "addresses",
                     Read::Names(_) => "answers",
+                    Read::Settings(_) => "settings",
                     Read::Lines { .. } => "lines",
                     Read::No => "no",
                 },
@@ -91,8 +93,28 @@ fn page() -> String {
             );
         }
     }
+    page.push_str(OTHERS);
     page
 }
+
+/// Programs and grammars of others for files whose own program is not at hand.
+const OTHERS: &str = "\n## Programs of others that were tried\n\n\
+    No appliance and no cloud was at hand for these files. Programs of others stood in for them, as far as there are any (2026-11-29):\n\n\
+    | for | program | |\n|---|---|---|\n\
+    | `fortigate-policy`, `mikrotik`, `pfsense`, `opnsense`, `cisco-asa-filter` | FWShift 0.40.18 (PyPI), a converter of firewall policies | in the \
+    tests: finds no connection from clients that differs from the ASA's file, but port 0 for FortiOS, which counts from 1 |\n\
+    | `meraki-rules` | FWShift | by hand: reads the rules, and cannot tell the networks behind them from one table alone |\n\
+    | `mikrotik` | mikrotik-rsc-auditor 0.2.0 (PyPI) | by hand: reads the script; it judges routers, and says nothing of these rules |\n\
+    | `pfsense`, `opnsense` | pfctl | not tried: there is no Debian package, and no parser of pf's rules was found on PyPI |\n\
+    | `cisco-asa-dynamic` | ciscoconfparse2 0.9.18 (PyPI) | by hand: finds each line below `webvpn`, the group policy, or by itself |\n\
+    | `globalprotect`, `globalprotect-xml` | pan-os-python 1.13.1 (PyPI) | of no use: it has no class for GlobalProtect's gateways |\n\
+    | `tailscale-approvers` | jsonvet 3.1.1 (PyPI), a checker of HuJSON | by hand: no fault; Tailscale's own parser was not tried |\n\
+    | `netbird` | JSON Schema with the fields of NetBird's openapi.yml | in the tests |\n\
+    | `cloudflare-warp-terraform` | hcl-rs, a parser of Terraform's grammar | in the tests |\n\
+    | `chrome-json` | Chromium of Debian | in the tests: browsers of two clients offer no address of the tunnel, and talk from home to home |\n\
+    | `edge-plist`, `chrome-plist` | Python's plistlib | in the tests |\n\n\
+    Nobody could try here: FortiOS, ASA and Secure Client, RouterOS, pfSense, OPNsense, Meraki, PAN-OS, Windows and macOS, and the APIs of \
+    Cloudflare, NetBird and Tailscale.\n";
 
 fn limit(limit: &Limit) -> String {
     let strict = if limit.is_strict { ", strict" } else { "" };

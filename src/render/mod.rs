@@ -5,6 +5,7 @@
 //!  Zones         ──▶ names/    DNS servers, clients          ──▶ text ──▶ read ──▶ NameTable: the same answers
 //!  Ruleset       ──▶ rules/    firewalls on the gateway
 //!  EndpointRules ──▶ rules/    the clients' own firewall
+//!  Policy        ──▶ settings/ VPN clients and browsers      ──▶ text ──▶ read ──▶ the same settings
 //! ```
 //!
 //! A target knows the limits of its program: a text that the program would cut or refuse is not written, and one that
@@ -25,6 +26,7 @@ mod read;
 pub mod reference;
 pub mod routes;
 pub mod rules;
+pub mod settings;
 mod target;
 mod xml;
 
@@ -91,7 +93,7 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    /// A file of names without a warning.
+    /// A file of names or settings without a warning.
     fn of_names(text: String) -> Self {
         Self {
             text,
@@ -209,6 +211,16 @@ pub enum RenderError {
         /// The policy file.
         origin: String,
     },
+    /// The policy asks for nothing that the target could set.
+    #[error("{origin} has no setting for {target}: {why}")]
+    NoSetting {
+        /// The target.
+        target: &'static Target,
+        /// The policy file.
+        origin: String,
+        /// The reason, and what to write instead.
+        why: &'static str,
+    },
     /// No rule is left that the target could have.
     #[error("{target} can express none of the rules of {origin}: {why}")]
     NothingToSay {
@@ -286,6 +298,10 @@ pub fn render<'a>(
             let name = rules::name_of(target, naming, options.name.as_deref())?;
             write(&rules, &name)
         }
+        Write::Settings(naming, write) => {
+            let name = rules::name_of(target, naming, options.name.as_deref())?;
+            write(policy?, &name)
+        }
     }
 }
 
@@ -300,9 +316,10 @@ pub fn measures(
 ) -> Result<Measures, RenderError> {
     match target.write {
         Write::Routes(write) => write(plan, options).map(|rendered| rendered.measures),
-        Write::Names(_) | Write::GatewayRules(..) | Write::ClientRules(..) => {
-            Ok(Measures::default())
-        }
+        Write::Names(_)
+        | Write::GatewayRules(..)
+        | Write::ClientRules(..)
+        | Write::Settings(..) => Ok(Measures::default()),
     }
 }
 
@@ -315,6 +332,6 @@ pub fn read(target: &Target, text: &str) -> Option<Result<Pushed, ReadError>> {
     match target.read {
         Read::Routes(read) => Some(read(text)),
         Read::NamedRoutes(read) => Some(read(text, None)),
-        Read::Names(_) | Read::Lines { .. } | Read::No => None,
+        Read::Names(_) | Read::Settings(_) | Read::Lines { .. } | Read::No => None,
     }
 }

@@ -1,8 +1,9 @@
 //! [`Target`]: a file that another program reads, and how it is written and read back.
 //!
-//! Each target is a file in `routes/`, `names/` or `rules/` that exports one `TARGET`; the folder's `TARGETS` lists it.
+//! Each target is a file in `routes/`, `names/`, `rules/` or `settings/` that exports one `TARGET`; the folder's `TARGETS` lists it.
 //! Commands, completions, `--list`, `docs/targets.md` and the property tests take their targets from there.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::names::table::NameTable;
@@ -46,15 +47,18 @@ pub enum Kind {
     GatewayRules,
     /// Rules of the clients' own firewall, from `[[endpoint]]`.
     ClientRules,
+    /// Settings of VPN clients and browsers that decide which way calls take.
+    Settings,
 }
 
 impl Kind {
     /// Every kind, in the order of lists.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Routes,
         Self::Names,
         Self::GatewayRules,
         Self::ClientRules,
+        Self::Settings,
     ];
 
     /// Its name in JSON, which does not tell the two kinds of rules apart.
@@ -63,6 +67,7 @@ impl Kind {
             Self::Routes => "routes",
             Self::Names => "names",
             Self::GatewayRules | Self::ClientRules => "rules",
+            Self::Settings => "settings",
         }
     }
 }
@@ -105,6 +110,8 @@ pub enum Write {
         Naming,
         fn(&EndpointRules, &str) -> Result<Rendered, RenderError>,
     ),
+    /// From the policy, and the name of what is made.
+    Settings(Naming, fn(&Policy, &str) -> Result<Rendered, RenderError>),
 }
 
 /// Reads the file of a target.
@@ -117,6 +124,8 @@ pub enum Read {
     NamedRoutes(fn(&str, Option<&str>) -> Result<Pushed, ReadError>),
     /// As answers: what each name resolves to is compared.
     Names(ReadNames),
+    /// As settings, a line of text each: the sets are compared. The name says which is meant where a file may have several.
+    Settings(fn(&str, Option<&str>) -> Result<BTreeSet<String>, ReadError>),
     /// As lines that do not begin with this comment: they are compared one by one.
     Lines {
         /// The beginning of a comment.
@@ -164,6 +173,7 @@ impl Target {
             Write::Names(_) => Kind::Names,
             Write::GatewayRules(..) => Kind::GatewayRules,
             Write::ClientRules(..) => Kind::ClientRules,
+            Write::Settings(..) => Kind::Settings,
         }
     }
 
@@ -178,6 +188,7 @@ impl Target {
             super::routes::TARGETS,
             super::names::TARGETS,
             super::rules::TARGETS,
+            super::settings::TARGETS,
         ];
         folders.into_iter().flatten().copied()
     }
@@ -255,7 +266,7 @@ mod tests {
     fn kinds_families_and_forms_have_the_words_of_json_and_messages() {
         assert_eq!(
             Kind::ALL.map(Kind::name),
-            ["routes", "names", "rules", "rules"]
+            ["routes", "names", "rules", "rules", "settings"]
         );
         let families = [Families::V4, Families::V6, Families::Both];
         assert_eq!(families.map(Families::has_v4), [true, false, true]);

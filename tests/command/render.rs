@@ -129,6 +129,62 @@ fn a_file_in_place_is_compared_in_addresses() {
 }
 
 #[test]
+fn domains_of_an_asa_are_compared_one_by_one() {
+    let folder = Folder::new("render-dynamic");
+    let site = folder.write(
+        "site.toml",
+        format!("{SITE}[[profile]]\nvendor = \"zoom\"\n"),
+    );
+    let written = offramp(&["render", "cisco-asa-dynamic", &site]).success();
+    let file = folder.write("asa.txt", written.as_str());
+    let equal = offramp(&["render", "cisco-asa-dynamic", &site, "--check", &file]).success();
+    assert!(equal.contains("has the settings of"), "{equal}");
+    let edited = folder.write("edited.txt", written.replace("zoom.com", "contoso.com"));
+    let arguments = ["render", "cisco-asa-dynamic", &site, "--check", &edited];
+    let ended = offramp(&arguments);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    for part in [
+        "should be there and is not\n    zoom.com outside the tunnel\n",
+        "is there and should not be\n    contoso.com outside the tunnel\n",
+    ] {
+        assert!(ended.stdout.contains(part), "{}", ended.stdout);
+    }
+    let json = offramp(&[&arguments[..], &["--json"]].concat()).json();
+    assert_eq!(
+        json["missing"],
+        serde_json::json!(["zoom.com outside the tunnel"])
+    );
+    let routes = offramp(&["render", "cisco-asa-dynamic", &site, "--form", "include"]).failure(2);
+    assert!(routes.contains("writes settings"), "{routes}");
+    let none = folder.write("none.toml", SITE);
+    let refused = offramp(&["render", "cisco-asa-dynamic", &none]).failure(2);
+    assert!(refused.contains("write a [[profile]]"), "{refused}");
+}
+
+#[test]
+fn an_export_of_the_registry_is_read_as_regedit_writes_it() {
+    let folder = Folder::new("render-registry");
+    let site = folder.write("site.toml", SITE);
+    let written = offramp(&["render", "edge-registry", &site]).success();
+    // In UTF-16 with a byte order mark.
+    let units = format!("\u{feff}{written}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect::<Vec<u8>>();
+    let export = folder.write("export.reg", units);
+    offramp(&["render", "edge-registry", &site, "--check", &export]).success();
+    let off = folder.write(
+        "off.reg",
+        written.replace("dword:00000001", "dword:00000000"),
+    );
+    let ended = offramp(&["render", "edge-registry", &site, "--check", &off]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    // A tunnel that takes everything: the interface of the default route is its own.
+    let refused = offramp(&["render", "chrome-json", &site]).failure(2);
+    assert!(refused.contains("render edge-registry"), "{refused}");
+}
+
+#[test]
 fn widening_is_only_on_request_and_lists_every_address_it_adds() {
     let folder = Folder::new("render-widen");
     let site = folder.write("site.toml", SITE);

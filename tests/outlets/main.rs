@@ -12,3 +12,4 @@ mod support;
 mod firewall;
 mod names;
 mod routes;
+mod settings;

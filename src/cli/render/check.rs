@@ -50,6 +50,12 @@ pub(super) fn run(
             Some(Difference::Names(lines)) => {
                 format!("{file} does not match {origin}\n{}", names(lines))
             }
+            Some(Difference::Settings { missing, surplus }) => {
+                format!(
+                    "{file} does not match {origin}\n{}",
+                    settings(missing, surplus)
+                )
+            }
             Some(Difference::Lines(it)) => lines(&file, origin, it),
         })?;
     }
@@ -64,6 +70,7 @@ fn equal(kind: Kind, file: &str, origin: &str) -> String {
         Kind::Routes => format!("{file} sends the addresses of {origin} into the tunnel\n"),
         Kind::Names => format!("{file} answers for names as {origin} does\n"),
         Kind::GatewayRules | Kind::ClientRules => format!("{file} has the rules of {origin}\n"),
+        Kind::Settings => format!("{file} has the settings of {origin}\n"),
     }
 }
 
@@ -85,6 +92,22 @@ fn addresses(difference: &PlanDifference) -> String {
 
 fn names(lines: &[String]) -> String {
     lines.iter().map(|line| format!("  {line}\n")).collect()
+}
+
+fn settings(missing: &[String], surplus: &[String]) -> String {
+    let mut text = String::new();
+    for (list, title) in [
+        (missing, "should be there and is not"),
+        (surplus, "is there and should not be"),
+    ] {
+        if !list.is_empty() {
+            text.push_str(&format!("  {title}\n"));
+            for setting in list {
+                text.push_str(&format!("    {setting}\n"));
+            }
+        }
+    }
+    text
 }
 
 fn lines(file: &str, origin: &str, difference: &LineDifference) -> String {
@@ -112,12 +135,15 @@ fn as_json(kind: Kind, difference: Option<&Difference>) -> Value {
             "surplus": prefixes(&it.surplus),
         }),
         (_, Some(Difference::Names(lines))) => json!({ "differences": lines }),
+        (_, Some(Difference::Settings { missing, surplus })) => {
+            json!({ "missing": missing, "surplus": surplus })
+        }
         (_, Some(Difference::Lines(it))) => json!({
             "line": it.line,
             "expected": it.expected,
             "found": it.found,
         }),
-        (Kind::Routes, None) => json!({ "missing": [], "surplus": [] }),
+        (Kind::Routes | Kind::Settings, None) => json!({ "missing": [], "surplus": [] }),
         (Kind::Names, None) => json!({ "differences": [] }),
         (Kind::GatewayRules | Kind::ClientRules, None) => {
             json!({ "line": null, "expected": null, "found": null })

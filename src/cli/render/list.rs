@@ -40,6 +40,7 @@ fn heading(kind: Kind) -> &'static str {
         Kind::GatewayRules | Kind::ClientRules => {
             "Rules: what is blocked, on the gateway and on the clients"
         }
+        Kind::Settings => "Settings: what VPN clients and browsers do by themselves",
     }
 }
 

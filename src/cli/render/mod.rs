@@ -26,7 +26,8 @@ use crate::render::{self, Form, Kind, Measures, Rendered, Source, Target};
 /// Routes: public services and feeds of the policy stay outside the tunnel, corporate and client subnets enter it. The
 /// limits of each target are known: a file that its program would truncate or refuse is not written. Names: those of
 /// public services have their public addresses, and internal ones are hidden. Rules: those of the filter, for gateways
-/// that run without it, and those of Windows Firewall for the client programs that the policy names.
+/// that run without it, and those of Windows Firewall for the client programs that the policy names. Settings: those of VPN
+/// clients and browsers that decide by themselves which way calls take.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -37,9 +38,10 @@ Examples:
   offramp render strongswan --widen-to 200 site.toml
   offramp render unbound -o /etc/unbound site.toml
   offramp render nftables site.toml | nft -f -
+  offramp render cisco-asa-dynamic --name STAFF site.toml
   offramp render windows-firewall-gpo --name 'contoso.com\\Lync over VPN' site.toml
 
-Exit code 3 when --check finds a difference: in addresses and names, not in lines; of rules, in lines that say something.")]
+Exit code 3 when --check finds a difference: in addresses, names and settings, not in lines; of rules, in lines that say something.")]
 pub(super) struct Options {
     /// Name of the target to write; --list prints all of them
     #[arg(value_name = "TARGET", required_unless_present = "list", value_parser = targets())]
@@ -65,9 +67,10 @@ pub(super) struct Options {
     /// The concentrator's address in the tunnel, for routes by DHCP; by default that of `dns.listen`
     #[arg(long, value_name = "ADDRESS")]
     via: Option<Ipv4Addr>,
-    /// The name of the VPN connection (windows-powershell), VPN server (windows-profilexml), group policy (cisco-asa,
-    /// windows-firewall-gpo), gateway and client settings (globalprotect: GATEWAY/SETTINGS), phase1-interface
-    /// (fortigate-ipsec), resource (cloudflare-warp-terraform), access list or group of rules
+    /// The name of the VPN connection (windows-powershell), VPN server (windows-profilexml, windows-profilexml-device), group
+    /// policy (cisco-asa, cisco-asa-filter, cisco-asa-dynamic, windows-firewall-gpo), gateway and client settings
+    /// (globalprotect: GATEWAY/SETTINGS), phase1-interface (fortigate-ipsec), interface of the VPN (fortigate-policy, pfsense,
+    /// opnsense), resource (cloudflare-warp-terraform), access list or group of rules
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Print the result as JSON
@@ -126,7 +129,7 @@ fn refuse_foreign_options(target: &Target, options: &Options) -> Result<(), CliE
     let foreign: &[(&str, bool)] = match target.kind() {
         Kind::Routes => &[],
         Kind::Names => &[&routes_alone[..], &[name]].concat(),
-        Kind::GatewayRules | Kind::ClientRules => &routes_alone,
+        Kind::GatewayRules | Kind::ClientRules | Kind::Settings => &routes_alone,
     };
     match foreign.iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
@@ -181,8 +184,8 @@ fn load(target: &'static Target, path: &Path, options: &Options) -> Result<Loade
                 choices,
             })
         }
-        // Feeds have no names.
-        Kind::Names => Ok(without_plan(read_policy_alone(path)?, choices)),
+        // Feeds have no names, and a vendor's settings ship with the program.
+        Kind::Names | Kind::Settings => Ok(without_plan(read_policy_alone(path)?, choices)),
         Kind::GatewayRules | Kind::ClientRules => {
             let (policy, mut diagnostics) = match read_policy(path)? {
                 Ok(taken) => taken,
@@ -282,7 +285,7 @@ fn size(target: &Target, rendered: &Rendered) -> String {
     let measures = &rendered.measures;
     match target.kind() {
         Kind::Routes => format!(": {}", size_of_routes(measures)),
-        Kind::Names => String::new(),
+        Kind::Names | Kind::Settings => String::new(),
         Kind::GatewayRules | Kind::ClientRules => {
             let bytes = rendered.text.len();
             format!(": {} rules, {bytes} bytes", measures.rules)
@@ -327,7 +330,7 @@ fn as_json(
             value["messages"] = json!(measures.messages);
             value["widened_by"] = json!(extra.collect::<Vec<_>>());
         }
-        Kind::Names => {}
+        Kind::Names | Kind::Settings => {}
         Kind::GatewayRules | Kind::ClientRules => value["rules"] = json!(measures.rules),
     }
     value

@@ -19,7 +19,7 @@ use crate::render::{
 pub const TARGET: Target = Target {
     name: "netbird",
     about: "network routes of NetBird: a list, each a body of `POST /api/routes` (`--name GROUP-ID`)",
-    accepted_by: "a parser of JSON and a second reader; no server of NetBird was tried (unverified)",
+    accepted_by: "a schema with the fields of NetBird's openapi.yml (2026-08-22) and a second reader; no server of NetBird was tried (unverified)",
     caveats: "one group is both the routing peers and the clients until `peer_groups` and `groups` are edited",
     file: "netbird-routes.json",
     is_executable: false,

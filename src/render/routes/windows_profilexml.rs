@@ -66,7 +66,8 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
     let [first, second] = head(plan, &what).map(|line| comment(&line));
     let place = match server {
         Some(_) => {
-            "a whole profile: ProfileXML of ./Vendor/MSFT/VPNv2/NAME, in Intune a custom VPN profile; for users write Eap in place of MachineMethod"
+            "a whole profile: ProfileXML of ./Vendor/MSFT/VPNv2/NAME, in Intune a custom VPN profile; for users write Eap in place of MachineMethod; \
+             beside a device tunnel (windows-profilexml-device) this is the user tunnel, which carries the exclusions"
         }
         None => {
             "a fragment: Route elements go into VPNProfile behind NativeProfile, the others into NativeProfile between Servers and Authentication"
@@ -123,7 +124,7 @@ fn write(plan: &RoutePlan, options: &Options) -> Result<Rendered, RenderError> {
 }
 
 /// Returns `true` for a byte of a DNS name or an address.
-const fn is_of_server(byte: u8) -> bool {
+pub(in crate::render) const fn is_of_server(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':')
 }
 
@@ -142,6 +143,11 @@ fn read(text: &str) -> Result<Pushed, ReadError> {
         let line = usize::try_from(error.pos().row).unwrap_or(0);
         ReadError::new(line, shorten(&error.to_string()))
     })?;
+    pushed(&document)
+}
+
+/// The routes of a profile.
+pub(in crate::render) fn pushed(document: &roxmltree::Document<'_>) -> Result<Pushed, ReadError> {
     let mut pushed = Pushed::default();
     let forced = document
         .descendants()

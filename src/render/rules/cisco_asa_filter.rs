@@ -19,7 +19,7 @@ use crate::verdict::Action;
 pub const TARGET: Target = Target {
     name: "cisco-asa-filter",
     about: "the filter's rules as the `vpn-filter` of a Cisco ASA's group policy",
-    accepted_by: "a model of access lists, packet by packet; no ASA was tried",
+    accepted_by: "a model of access lists, packet by packet, and FWShift, a converter of others; no ASA was tried",
     caveats: "",
     file: "asa-vpn-filter.txt",
     is_executable: false,

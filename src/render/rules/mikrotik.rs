@@ -20,7 +20,7 @@ use crate::verdict::Action;
 pub const TARGET: Target = Target {
     name: "mikrotik",
     about: "the filter's rules as address lists and a chain of MikroTik RouterOS (`/import FILE`)",
-    accepted_by: "a reader of the tests, whose decisions are compared with the filter's; no RouterOS was tried (unverified)",
+    accepted_by: "a reader of the tests, whose decisions are compared with the filter's, and FWShift, a converter of others; no RouterOS was tried (unverified)",
     caveats: "fasttracked connections pass by the filter; while the file is imported the chain is empty, and everything passes",
     file: "offramp.rsc",
     is_executable: false,

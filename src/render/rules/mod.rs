@@ -1,7 +1,7 @@
 //! Rules: the filter's verdicts and the clients' own rules, for other firewalls.
 //!
 //! ```text
-//!  Policy ──▶ Ruleset       ──▶ nftables, iptables, Cisco ASA, RouterOS, pf, MX, CSV   on the gateway
+//!  Policy ──▶ Ruleset       ──▶ nftables, iptables, ASA, FortiOS, RouterOS, pf, MX, CSV   on the gateway
 //!         ──▶ EndpointRules ──▶ Windows Firewall: PowerShell, netsh, registry, Intune   on the clients
 //! ```
 //!
@@ -9,6 +9,7 @@
 //! load. What a firewall cannot say is written there, too.
 
 pub mod cisco_asa_filter;
+pub mod fortigate_policy;
 pub mod ip6tables;
 pub mod ipset;
 pub mod iptables;
@@ -46,6 +47,7 @@ pub const TARGETS: &[&Target] = &[
     &iptables::TARGET,
     &ip6tables::TARGET,
     &cisco_asa_filter::TARGET,
+    &fortigate_policy::TARGET,
     &mikrotik::TARGET,
     &pfsense::TARGET,
     &opnsense::TARGET,
@@ -101,13 +103,13 @@ pub(super) fn name_of(
 }
 
 /// Returns `true` if `name` is made of letters, digits, `-` and `_`.
-fn is_word(name: &str) -> bool {
+pub(super) fn is_word(name: &str) -> bool {
     name.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// The first line of a file: its origin.
-fn head(origin: &str) -> String {
+pub(super) fn head(origin: &str) -> String {
     format!(
         "Written by offramp from {}; changes here are lost.",
         one_line(origin)

@@ -7,7 +7,7 @@ use crate::render::{Families, Read, Target, Write as Writer};
 pub const TARGET: Target = Target {
     name: "opnsense",
     about: "the filter's rules as aliases and floating rules of OPNsense, parts of config.xml (`--name INTERFACE`)",
-    accepted_by: "a parser of XML and a reader of the tests, whose decisions are compared with the filter's; no OPNsense was tried (unverified)",
+    accepted_by: "a parser of XML, a reader of the tests, whose decisions are compared with the filter's, and FWShift, a converter of others; no OPNsense was tried, and pfctl is on no Linux (unverified)",
     caveats: CAVEATS,
     file: "opnsense-offramp.xml",
     is_executable: false,

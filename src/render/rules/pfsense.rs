@@ -17,7 +17,7 @@ use crate::verdict::Action;
 pub const TARGET: Target = Target {
     name: "pfsense",
     about: "the filter's rules as aliases and floating rules of pfSense, parts of config.xml (`--name INTERFACE`)",
-    accepted_by: "a parser of XML and a reader of the tests, whose decisions are compared with the filter's; no pfSense was tried (unverified)",
+    accepted_by: "a parser of XML, a reader of the tests, whose decisions are compared with the filter's, and FWShift, a converter of others; no pfSense was tried, and pfctl is on no Linux (unverified)",
     caveats: CAVEATS,
     file: "pfsense-offramp.xml",
     is_executable: false,

@@ -1,8 +1,8 @@
 //! Every target for people to read, and what must not break a file.
 
 use super::{
-    cisco_asa_filter, ipset, iptables, nftables, windows_firewall, windows_firewall_gpo,
-    windows_intune, windows_netsh, windows_registry, windows_remediation,
+    cisco_asa_filter, fortigate_policy, ipset, iptables, nftables, windows_firewall,
+    windows_firewall_gpo, windows_intune, windows_netsh, windows_registry, windows_remediation,
     windows_remediation_detect, windows_task,
 };
 use crate::policy::{self, Policy};
@@ -125,6 +125,8 @@ fn a_name_that_would_break_out_of_its_place_is_refused() {
         (&windows_firewall_gpo::TARGET, "Lync over VPN"),
         (&windows_firewall_gpo::TARGET, r"contoso.com\a\b"),
         (&nftables::TARGET, "x"),
+        (&fortigate_policy::TARGET, "a b"),
+        (&fortigate_policy::TARGET, "sixteen-letters-"),
         (&windows_intune::TARGET, " "),
     ];
     for (target, name) in bad {

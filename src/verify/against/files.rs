@@ -197,11 +197,26 @@ impl<'f> Loader<'f> {
 
 /// Decodes the text of a file.
 pub fn text_of(bytes: &[u8]) -> String {
+    match bytes {
+        [0xff, 0xfe, rest @ ..] => return of_utf_16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => return of_utf_16(rest, u16::from_be_bytes),
+        _ => {}
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
     }
+}
+
+/// UTF-16 behind its byte order mark; half a unit at the end is a replacement character.
+fn of_utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
+    let pairs = bytes.chunks_exact(2);
+    let half = (!pairs.remainder().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
+    let units: Vec<u16> = pairs.map(|pair| unit([pair[0], pair[1]])).collect();
+    let mut text = String::from_utf16_lossy(&units);
+    text.extend(half);
+    text
 }
 
 /// Returns the folder of a file; empty for the current one.
@@ -353,5 +368,7 @@ mod tests {
         assert_eq!(text_of(b"\xef\xbb\xbfa"), "a");
         assert_eq!(text_of(b"f\xfcr"), "für");
         assert_eq!(text_of("für".as_bytes()), "für");
+        assert_eq!(text_of(b"\xff\xfef\0\xfc\0r\0"), "für");
+        assert_eq!(text_of(b"\xfe\xff\0f\0\xfc\0"), "fü\u{fffd}");
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use offramp::render::{Options, render, settings};
 use serde_json::{Value, json};
 
 use crate::site::filter::Filter;
@@ -18,7 +19,7 @@ use crate::site::{
     CLIENT, Daemon, Diversion, DualStack, EDGE_PUBLIC, Family, HOME, Host, OFFICE, Site,
     Translation, Vpn, poll,
 };
-use crate::support::{is_installed, test_of};
+use crate::support::{is_installed, run, test_of};
 
 use super::signaling::Signaling;
 use super::{IPV4, PASSWORD, Party, USER, client, office};
@@ -382,5 +383,42 @@ fn browsers_of_two_clients_talk_from_home_to_home_where_their_checks_are_recogni
             reason: "hairpin",
         };
         leave_the_tunnel(site, parties, &arrangement);
+    });
+}
+
+/// Writes the settings of `render chrome-json` where Debian's Chromium looks for them, in the sandbox alone.
+fn manage_browsers() {
+    let mut mount = Command::new("mount");
+    run(mount.args(["-t", "tmpfs", "tmpfs", "/etc/chromium"])).success();
+    let policy =
+        "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\"]\n";
+    let (policy, _) =
+        offramp::policy::parse("site.toml", policy.as_bytes()).expect("a good policy");
+    let target = &settings::browser::chrome_json::TARGET;
+    let text = render(target, &policy, &Options::default())
+        .expect("a split tunnel")
+        .text;
+    let folder = "/etc/chromium/policies/managed";
+    std::fs::create_dir_all(folder).expect("a folder of the sandbox");
+    std::fs::write(format!("{folder}/{}", target.file), text).expect("a file of the sandbox");
+}
+
+/// Without the settings such a call takes the tunnel where no filter stands: `leave_the_tunnel` begins with one.
+#[test]
+fn managed_browsers_of_two_clients_offer_no_address_of_the_tunnel_and_talk_from_home_to_home() {
+    on_site_with_browsers(|site| {
+        manage_browsers();
+        site.concentrator.nft(WITNESS);
+        let parties = [client(site, 0, IPV4), client(site, 1, IPV4)];
+        let mut browsers = Browsers::start(site, parties);
+        browsers.call();
+        browsers.wait_for_voice("a call outside the tunnel", |path| {
+            !path.iter().any(End::is_inner)
+        });
+        for state in browsers.states() {
+            let is_inner = |path: &&Path| path.iter().any(End::is_inner);
+            assert_eq!(state.answered.iter().find(is_inner), None, "{state:?}");
+        }
+        assert_eq!(forwarded_media(site), [0, 0], "no media in the tunnel");
     });
 }

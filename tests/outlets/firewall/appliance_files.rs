@@ -1,10 +1,10 @@
-//! Readers of the files for firewall appliances, independent of the renderers: RouterOS, pfSense, OPNsense, Meraki.
+//! Readers of the files for firewall appliances, independent of the renderers: FortiOS, RouterOS, pfSense, OPNsense, Meraki.
 //!
 //! No such appliance is there; each reader takes the words that the vendor documents and nothing else.
 
 use std::collections::HashMap;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use offramp::random::Random;
 use offramp::render::{Options, render, rules};
 
@@ -116,6 +116,110 @@ fn read_mikrotik(text: &str) -> Vec<Line> {
             lines.push(line);
         }
         assert!(values.is_empty(), "{values:?}");
+    }
+    lines.push(the_rest());
+    lines
+}
+
+/// Reads a configuration of FortiOS: the policies of the interface OFFRAMP, in the order of the file.
+fn read_fortigate(text: &str) -> Vec<Line> {
+    type Entry = HashMap<String, Vec<String>>;
+    let mut tables: HashMap<String, Vec<(String, Entry)>> = HashMap::new();
+    let mut table = String::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let mut words: Vec<String> = Vec::new();
+        for (at, part) in line.split('"').enumerate() {
+            match at % 2 {
+                1 => words.push(part.to_owned()),
+                _ => words.extend(part.split_whitespace().map(str::to_owned)),
+            }
+        }
+        let entries = tables.entry(table.clone()).or_default();
+        match words[0].as_str() {
+            "config" => table = words[1..].join(" "),
+            "edit" => {
+                assert!(words[1].len() <= 79, "{line}");
+                assert!(entries.iter().all(|entry| entry.0 != words[1]), "{line}");
+                entries.push((words[1].clone(), Entry::new()));
+            }
+            "set" => {
+                let entry = entries.last_mut().expect("an entry is open");
+                entry.1.insert(words[1].clone(), words[2..].to_vec());
+            }
+            "unset" | "next" | "end" => {}
+            other => panic!("not a word of FortiOS: {other}"),
+        }
+    }
+    let find = |table: &str, name: &str| -> &Entry {
+        let mut entries = tables[table].iter();
+        &entries
+            .find(|entry| entry.0 == name)
+            .expect("it is there")
+            .1
+    };
+    let nets = |policy: &Entry, side: &str| -> Vec<IpNet> {
+        let mut nets = Vec::new();
+        for end in ["", "6"] {
+            for group in policy.get(&format!("{side}{end}")).into_iter().flatten() {
+                for name in &find(&format!("firewall addrgrp{end}"), group)["member"] {
+                    let address = find(&format!("firewall address{end}"), name);
+                    nets.push(match end {
+                        "6" => address["ip6"][0].parse().expect("a prefix"),
+                        _ => {
+                            let [net, mask] = [0, 1].map(|at| address["subnet"][at].parse());
+                            let (net, mask) = (net.expect("IPv4"), mask.expect("IPv4"));
+                            Ipv4Net::with_netmask(net, mask).expect("a netmask").into()
+                        }
+                    });
+                }
+            }
+        }
+        nets
+    };
+    let mut lines = Vec::new();
+    for (_, policy) in &tables["firewall policy"] {
+        assert_eq!(
+            ["srcintf", "dstintf", "schedule"].map(|key| policy[key][0].as_str()),
+            ["OFFRAMP", "any", "always"]
+        );
+        for service in &policy["service"] {
+            let service = find("firewall service custom", service);
+            let mut line = |protocol: &str, to: &str, from: &str| {
+                let ports = |text: &str| match text {
+                    "" => Vec::new(),
+                    _ => ranges(text, ' ', '-'),
+                };
+                lines.push(Line {
+                    forwards: match policy["action"][0].as_str() {
+                        "accept" => true,
+                        "deny" => false,
+                        other => panic!("not an action: {other}"),
+                    },
+                    protocols: vec![protocol.to_owned()],
+                    from: nets(policy, "srcaddr"),
+                    from_ports: ports(from),
+                    to: nets(policy, "dstaddr"),
+                    to_ports: ports(to),
+                });
+            };
+            if service.contains_key("protocol") {
+                let number = service.get("protocol-number").map(|it| it[0].as_str());
+                let word = match number {
+                    None => "any",
+                    Some("6") => "tcp",
+                    Some("17") => "udp",
+                    Some(other) => panic!("not a protocol of a policy: {other}"),
+                };
+                line(word, "", "");
+            }
+            for word in ["tcp", "udp"] {
+                let pairs = service.get(&format!("{word}-portrange"));
+                for pair in pairs.into_iter().flatten() {
+                    let (to, from) = pair.split_once(':').unwrap_or((pair, ""));
+                    line(word, to, from);
+                }
+            }
+        }
     }
     lines.push(the_rest());
     lines
@@ -246,6 +350,7 @@ fn the_files_for_appliances_decide_as_the_filter_does() {
                 &rules::mikrotik::TARGET,
                 read_mikrotik as fn(&str) -> Vec<Line>,
             ),
+            (&rules::fortigate_policy::TARGET, read_fortigate),
             (&rules::pfsense::TARGET, read_pf),
             (&rules::opnsense::TARGET, read_pf),
             (&rules::meraki_l3::TARGET, read_meraki),

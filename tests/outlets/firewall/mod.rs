@@ -8,6 +8,7 @@
 //! `OFFRAMP_PACKETS` sets the number of packets, e.g. a million.
 
 mod appliance_files;
+mod converter;
 mod endpoint_files;
 mod policies;
 mod rule_files;

@@ -211,7 +211,8 @@ fn packet(from: IpAddr, to: IpAddr, protocol: u8, from_port: u16, to_port: u16) 
     packet
 }
 
-/// Compares the filter with `lines` on packets of all kinds under `policy`, of the families that the file has.
+/// Compares the filter with `lines` on packets of all kinds under `policy`, of the families that the file has. FortiOS counts ports from
+/// 1, since 0 is reserved (RFC 6335 §6).
 pub(super) fn compare(
     policy: &Policy,
     families: Families,
@@ -232,9 +233,12 @@ pub(super) fn compare(
         if from.is_ipv4() != to.is_ipv4() || (from.is_ipv6() && !families.has_v6()) {
             continue;
         }
-        asked += 1;
         let (word, number) = random.of(&[("tcp", 6), ("udp", 17), ("sctp", 132)]);
         let (from_port, to_port) = (random.of(&places.ports), random.of(&places.ports));
+        if what == rules::fortigate_policy::TARGET.name && from_port.min(to_port) == 0 {
+            continue;
+        }
+        asked += 1;
         let packet = packet(from, to, number, from_port, to_port);
         let verdict = judge.judge_one(&compiled, Received::whole(&packet, Duration::ZERO));
         let decides = lines

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::{is_installed, project};
+use crate::support::{is_installed, project, skip};
 use ipnet::IpNet;
 use offramp::address::PrefixSet;
 use offramp::plan::RoutePlan;
@@ -207,6 +207,37 @@ fn a_whole_profile_follows_its_schema_and_a_fragment_lacks_what_it_says() {
             "{name}\n{text}"
         );
     });
+}
+
+#[test]
+fn a_schema_of_netbirds_requests_takes_every_list_of_routes() {
+    let has_jsonschema = std::path::Path::new("/usr/lib/python3/dist-packages/jsonschema").exists();
+    if !is_installed("python3") || !has_jsonschema {
+        return skip("python3-jsonschema is not installed");
+    }
+    let script = "import json, jsonschema, sys\n\
+                  schema = json.load(open(sys.argv[1]))\n\
+                  jsonschema.Draft7Validator.check_schema(schema)\n\
+                  print([error.message for error in jsonschema.Draft7Validator(schema).iter_errors(json.load(sys.stdin))])\n";
+    let check = |text: &str| {
+        let mut python = Command::new("python3");
+        python
+            .args(["-c", script])
+            .arg(project("tests/outlets/routes/netbird-route.schema.json"));
+        filter(&mut python, text)
+    };
+    let fine = (true, "[]\n".to_owned());
+    let mut last = String::new();
+    each_file(|name, target, _, text| {
+        if *target == routes::netbird::TARGET {
+            assert_eq!(check(text), fine, "{name}\n{text}");
+            text.clone_into(&mut last);
+        }
+    });
+    let (_, said) = check(&last.replace("\"metric\": 9999", "\"metric\": 10000"));
+    assert!(said.contains("10000"), "{said}");
+    let (_, said) = check(&last.replace("\"masquerade\"", "\"masquerades\""));
+    assert!(said.contains("masquerade"), "{said}");
 }
 
 #[test]

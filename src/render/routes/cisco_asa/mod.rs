@@ -4,7 +4,7 @@
 //! is `excludespecified`, a split one `tunnelspecified`. The name is that of the group policy, as for the target
 //! `cisco-asa-filter`, since a client has one; each of the two has a list of its own.
 
-mod read;
+pub(in crate::render) mod read;
 #[cfg(test)]
 mod tests;
 

@@ -77,26 +77,28 @@ impl Mode {
 
 /// A line of the configuration, in words.
 #[derive(Debug, Clone)]
-struct Line<'t> {
+pub(in crate::render) struct Line<'t> {
     number: usize,
-    words: Vec<&'t str>,
+    pub(in crate::render) words: Vec<&'t str>,
 }
 
 impl Line<'_> {
-    fn error(&self, message: impl Into<String>) -> ReadError {
+    pub(in crate::render) fn error(&self, message: impl Into<String>) -> ReadError {
         ReadError::new(self.number, message)
     }
 }
 
 /// The parts of a configuration that bear on split tunnels.
 #[derive(Debug, Default)]
-struct Config<'t> {
+pub(in crate::render) struct Config<'t> {
     /// Group policies, with the lines of their attributes.
     policies: BTreeMap<&'t str, Vec<Line<'t>>>,
     /// The group policy that another was made from.
     made_from: BTreeMap<&'t str, &'t str>,
     /// Access lists, in the order of their lines.
     lists: BTreeMap<&'t str, Vec<Line<'t>>>,
+    /// Values of `anyconnect-custom-data`, by attribute and name, in the order of their lines.
+    data: BTreeMap<(&'t str, &'t str), Vec<Line<'t>>>,
     /// `object network` and `object-group network`.
     objects: BTreeMap<&'t str, Vec<Line<'t>>>,
     last_line: usize,
@@ -111,7 +113,7 @@ enum Block<'t> {
 }
 
 impl<'t> Config<'t> {
-    fn parse(text: &'t str) -> Self {
+    pub(in crate::render) fn parse(text: &'t str) -> Self {
         let mut config = Self::default();
         let mut block = Block::None;
         for (at, text) in text.lines().enumerate() {
@@ -154,6 +156,10 @@ impl<'t> Config<'t> {
                 self.objects.entry(name).or_default();
                 Block::Object(name)
             }
+            ["anyconnect-custom-data", attribute, name, ..] => {
+                self.data.entry((attribute, name)).or_default().push(line);
+                Block::None
+            }
             ["access-list", name, ..] => {
                 self.lists.entry(name).or_default().push(line);
                 Block::None
@@ -163,7 +169,7 @@ impl<'t> Config<'t> {
     }
 
     /// The group policy that is meant.
-    fn policy(&self, name: Option<&str>) -> Result<&'t str, ReadError> {
+    pub(in crate::render) fn policy(&self, name: Option<&str>) -> Result<&'t str, ReadError> {
         let last = |message: String| ReadError::new(self.last_line.max(1), message);
         let names: Vec<&str> = self.policies.keys().copied().collect();
         let listed = names.join(", ");
@@ -199,12 +205,17 @@ impl<'t> Config<'t> {
 
     /// The line of an attribute of a group policy: its own, or an inherited one.
     fn value(&self, policy: &str, key: &str) -> Option<Line<'t>> {
+        self.attribute(policy, &[key])
+    }
+
+    /// As [`Self::value`], of an attribute that begins with several words.
+    pub(in crate::render) fn attribute(&self, policy: &str, key: &[&str]) -> Option<Line<'t>> {
         let mut policy = Some(policy);
         let mut steps = 0;
         while let Some(name) = policy.filter(|_| steps < MAX_DEPTH) {
             let mut lines = self.policies.get(name).into_iter().flatten();
             // A later line replaces an earlier one.
-            let own = lines.rfind(|line| line.words[0] == key);
+            let own = lines.rfind(|line| line.words.starts_with(key));
             if own.is_some() {
                 return own.cloned();
             }
@@ -215,6 +226,13 @@ impl<'t> Config<'t> {
             steps += 1;
         }
         None
+    }
+
+    /// The value of a custom attribute: its lines joined as they are.
+    pub(in crate::render) fn custom_data(&self, attribute: &str, name: &str) -> Option<String> {
+        let lines = self.data.get(&(attribute, name))?;
+        let values = lines.iter().map(|line| line.words[3..].join(" "));
+        Some(values.collect())
     }
 
     /// The lines by which names, not addresses, split the tunnel: they are not compared.
@@ -374,7 +392,10 @@ fn range(line: &Line<'_>, first: &str, last: &str) -> Result<Vec<IpNet>, ReadErr
 fn is_attribute(word: &str) -> bool {
     matches!(
         word,
-        "split-tunnel-policy" | "ipv6-split-tunnel-policy" | "split-tunnel-network-list"
+        "split-tunnel-policy"
+            | "ipv6-split-tunnel-policy"
+            | "split-tunnel-network-list"
+            | "anyconnect-custom"
     )
 }
 
