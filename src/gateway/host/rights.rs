@@ -13,10 +13,10 @@
 //! before the first worker starts. Threads that need less give up the rest by themselves:
 //!
 //! ```text
-//!                                                   capabilities             files
-//!  control, and the threads that it has ask         those of the diversion   those above
-//!  writers of records, watch of the policy's files  none                     those above
-//!  workers, names, answers to clients, the log      none                     those that are open
+//!                                                            capabilities             files
+//!  control, and the threads that work for it                 those of the diversion   those above
+//!  workers, writers of records, watch of the policy's files  none                     those above
+//!  names, answers to clients, the log                        none                     those that are open
 //! ```
 //!
 //! Limits that keep a gateway from its work would break it at the next reload. So they are tried out first, on a thread

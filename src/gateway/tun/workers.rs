@@ -71,7 +71,7 @@ impl Workers {
             let prepare = move || {
                 schedule.apply(number, workers);
                 // Its queue, ring and maps are open: reading and writing them takes no right.
-                rights::give_up_everything();
+                rights::give_up_capabilities();
             };
             let thread = spawn(number, prepare, backend, live, sender.clone())?;
             Ok(Worker {
