@@ -106,7 +106,11 @@ pub mod datapath;
 pub mod dns;
 pub mod feed;
 #[cfg(feature = "gateway")]
-#[allow(clippy::disallowed_types, reason = "files are opened and written here")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "files are opened and written here, in the name of whoever called sudo"
+)]
 #[doc(hidden)]
 pub mod files;
 pub mod filter;

@@ -18,7 +18,8 @@ use crate::gateway::run::resolver_alone::{AloneError, serve_alone};
 ///
 /// VPN clients that ask at `dns.listen` get the public addresses of the policy's services and NXDOMAIN for internal
 /// names; all other names are answered by `dns.upstreams`. `offramp run` includes this server; alone, it needs no
-/// privileges except for ports below 1024. SIGTERM and SIGINT (Ctrl-C) end it; SIGHUP, and any change of the policy
+/// privileges except for ports below 1024, and gives up those that it has once it listens: it reads the folders of its
+/// policy and writes its query log, and nothing else. SIGTERM and SIGINT (Ctrl-C) end it; SIGHUP, and any change of the policy
 /// file, reload the policy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

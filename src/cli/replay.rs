@@ -1,6 +1,6 @@
 //! `offramp replay`: every packet of a capture, judged.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Read as _, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::capture::{CaptureError, CapturedFrame, NotIp, PcapngWriter};
 use crate::datapath::CaptureBackend;
 use crate::datapath::worker::{self, ByPolicy};
 use crate::datapath::{BackendError, FrameSink, Outcome};
+use crate::files::place;
 use crate::filter::{CompileError, CompiledPolicy};
 use crate::policy::Style;
 use crate::verdict::{Action, Verdict};
@@ -368,7 +369,8 @@ impl VerdictLines {
         let (out, name): (Box<dyn Write>, _) = if path == Path::new("-") {
             (Box::new(io::stdout()), "standard output".to_owned())
         } else {
-            let file = create(path).map_err(|error| CliError::file("verdicts", path, &error))?;
+            let file = place::create(path, 0o666)
+                .map_err(|error| CliError::file("verdicts", path, &error))?;
             (Box::new(file), path.display().to_string())
         };
         Ok(Self {
@@ -435,7 +437,7 @@ struct CaptureFile {
 impl CaptureFile {
     fn create(path: &Path) -> Result<Self, CliError> {
         let failed = |error| CliError::file("capture", path, &error);
-        let file = create(path).map_err(failed)?;
+        let file = place::create(path, 0o666).map_err(failed)?;
         let writer = PcapngWriter::new(BufWriter::with_capacity(1 << 16, file)).map_err(failed)?;
         Ok(Self {
             writer,
@@ -453,14 +455,6 @@ impl CaptureFile {
         let flushed = self.writer.finish().and_then(|mut file| file.flush());
         flushed.map_err(|error| CliError::output(named(&self.name, &error)))
     }
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
 }
 
 /// The same error, with the name of the file in it.

@@ -86,7 +86,10 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         Ok(policy)
     });
     if options.dry_run {
-        return rehearse(&policy?, &source.files(), capture_options(options).as_ref());
+        let files = source
+            .files()
+            .map_err(|error| CliError::file("policy", path, &error))?;
+        return rehearse(&policy?, &files, capture_options(options).as_ref());
     }
     let last_good = LastGood::of_environment(path);
     if last_good.is_none() {

@@ -134,6 +134,21 @@ pub enum FeedError {
         /// The shortest length that is taken.
         limit: u8,
     },
+    /// A prefix that overlaps the addresses of an internal server.
+    #[error(
+        "{entry}: {prefix} overlaps {address} of [[server]] \"{server}\", and public services come first: packets to the server would \
+         be forwarded; take the address out of the [[server]] if it is public, or accept that with server_prefixes = \"accept\""
+    )]
+    OverServer {
+        /// Entry with the mistake.
+        entry: EntryKey,
+        /// The prefix.
+        prefix: IpNet,
+        /// The server's prefix.
+        address: IpNet,
+        /// The operator's name for the server.
+        server: String,
+    },
     /// Prefixes that would empty the tunnel together.
     #[error(
         "its {family} prefixes are a {share} of the whole address space: they would take most of the tunnel's traffic \

@@ -5,15 +5,15 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::place;
+
 /// Replaces the file at `path` by `bytes`, with `mode`: a reader finds the old contents or the new ones, also after a
 /// power failure.
 ///
 /// # Errors
-/// When a write fails; the old file is then unchanged.
+/// When a write fails, or somebody else could redirect it ([`place`]); the old file is then unchanged.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    // A symbolic link stands for its target; a temporary file beside the target is in the same file system, as rename
-    // needs.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    place::check(path)?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         Some(_) | None => PathBuf::from("."),
@@ -25,7 +25,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     temporary.push(name);
     temporary.push(format!(".{}.new", std::process::id()));
     let temporary = folder.join(temporary);
-    let written = write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, &path));
+    let written = write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         _ = fs::remove_file(&temporary);
         return Err(error);

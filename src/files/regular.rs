@@ -34,6 +34,14 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Returns `true` if the system or the process lacks a descriptor or memory: such an error says nothing of the file.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    let number = error.raw_os_error();
+    matches!(number, Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
+        || error.kind() == io::ErrorKind::OutOfMemory
+}
+
 /// Reads at most `most` bytes of a regular file.
 ///
 /// # Errors

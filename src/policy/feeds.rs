@@ -10,7 +10,10 @@ use crate::feed::{
     parse_microsoft, parse_page, withdrawn_long_ago,
 };
 use crate::policy::meaning::Policy;
-use crate::policy::section::feed::{EntryChoice, Feed, FeedFormat, FeedPrefix, WidePrefixes};
+use crate::policy::section::feed::{
+    EntryChoice, Feed, FeedFormat, FeedPrefix, ServerPrefixes, WidePrefixes,
+};
+use crate::policy::section::server::Server;
 use crate::policy::value::Sourced;
 
 impl Feed {
@@ -27,13 +30,18 @@ impl Feed {
         }
     }
 
-    /// The prefixes of `document` that the policy selects, each once, ascending; none that [`guard`] refuses.
+    /// The prefixes of `document` that the policy selects, each once, ascending; none that [`guard`] refuses, or that overlap
+    /// `servers`, those of the policy.
     ///
     /// A prefix that stands under several categories counts as of the weightiest.
     ///
     /// # Errors
     /// [`FeedError`] where nothing is selected, or something that no public feed has.
-    pub fn select(&self, document: &Document) -> Result<Vec<FeedPrefix>, FeedError> {
+    pub fn select(
+        &self,
+        document: &Document,
+        servers: &[Server],
+    ) -> Result<Vec<FeedPrefix>, FeedError> {
         let mut weightiest: HashMap<IpNet, Category> = HashMap::new();
         for entry in &document.entries {
             for prefix in &entry.prefixes {
@@ -72,7 +80,40 @@ impl Feed {
             .collect();
         prefixes.sort_unstable();
         prefixes.dedup_by_key(|taken| taken.prefix);
+        self.refuse_servers(&prefixes, servers)?;
         Ok(prefixes)
+    }
+
+    /// Refuses `prefixes` that overlap the addresses of `servers`, unless the policy accepts them.
+    ///
+    /// # Errors
+    /// [`FeedError::OverServer`] for the first such prefix.
+    fn refuse_servers(&self, prefixes: &[FeedPrefix], servers: &[Server]) -> Result<(), FeedError> {
+        match self.server_prefixes {
+            ServerPrefixes::Refuse => {}
+            ServerPrefixes::Accept => return Ok(()),
+        }
+        let all: PrefixSet = servers
+            .iter()
+            .flat_map(|server| server.addresses.iter().map(|address| address.value))
+            .collect();
+        let Some(taken) = prefixes.iter().find(|taken| all.overlaps(taken.prefix)) else {
+            return Ok(());
+        };
+        let found = servers.iter().find_map(|server| {
+            let overlaps =
+                |address: IpNet| address.contains(&taken.prefix) || taken.prefix.contains(&address);
+            let mut addresses = server.addresses.iter().map(|address| address.value);
+            Some((server, addresses.find(|address| overlaps(*address))?))
+        });
+        found.map_or(Ok(()), |(server, address)| {
+            Err(FeedError::OverServer {
+                entry: taken.entry,
+                prefix: taken.prefix,
+                address,
+                server: server.name.value.clone(),
+            })
+        })
     }
 
     fn takes(&self, entry: &FeedEntry) -> bool {
@@ -137,8 +178,21 @@ impl Policy {
     pub fn take_feed(&mut self, position: usize, bytes: &[u8]) -> Result<Document, FeedError> {
         let feed = &mut self.feeds[position];
         let document = feed.read(bytes)?;
-        feed.prefixes = Some(feed.select(&document)?);
+        feed.prefixes = Some(feed.select(&document, &self.servers)?);
         Ok(document)
+    }
+
+    /// Checks the addresses that the feed at `position` has without a file: those that ship for a profile.
+    ///
+    /// # Errors
+    /// [`FeedError::OverServer`] where they overlap a `[[server]]`.
+    ///
+    /// # Panics
+    /// If the policy has no feed at `position`.
+    pub fn check_shipped(&self, position: usize) -> Result<(), FeedError> {
+        let feed = &self.feeds[position];
+        let shipped = feed.prefixes.as_deref().unwrap_or_default();
+        feed.refuse_servers(shipped, &self.servers)
     }
 
     /// Addresses that a `[[public]]` entry names by hand and a feed, as published in `document`, has only
@@ -291,6 +345,56 @@ categories = ["Optimize"]
         let before = FEED.replace("52.238.119.141/32", "52.252.0.0/15");
         let before = policy.feeds[0].read(before.as_bytes()).expect("in order");
         assert_eq!(prefixes(Some(&before)), ["52.252.0.0/16"]);
+    }
+
+    #[test]
+    fn a_feed_over_a_server_is_refused_unless_the_policy_accepts_it() {
+        let server = |address: &str, more: &str| {
+            let server = format!(
+                "[[server]]\nname = \"Pool\"\naddresses = [\"10.1.0.10\", \"{address}\"]\n"
+            );
+            let feed = format!("name = \"Microsoft 365\"{more}");
+            taken(|policy| {
+                format!(
+                    "{}{server}",
+                    policy.replace("name = \"Microsoft 365\"", &feed)
+                )
+            })
+        };
+        // Inside a prefix of the feed, around one, and beside them.
+        for address in ["52.113.7.7", "52.0.0.0/9"] {
+            let error = server(address, "").expect_err(address);
+            assert!(
+                error.starts_with("id 11: 52.112.0.0/14 overlaps "),
+                "{error}"
+            );
+            assert!(error.contains("of [[server]] \"Pool\", and public services come first"));
+            assert!(error.ends_with("server_prefixes = \"accept\""), "{error}");
+            let accepted = server(address, "\nserver_prefixes = \"accept\"");
+            assert_eq!(accepted.expect("it is accepted").len(), 3);
+        }
+        assert_eq!(server("52.116.0.0/15", "").expect("beside them").len(), 3);
+        // Prefixes that the policy leaves out are in nobody's way.
+        assert_eq!(server("40.97.1.1", "").expect("of Exchange").len(), 3);
+    }
+
+    #[test]
+    fn addresses_that_ship_with_a_profile_are_held_against_servers_too() {
+        let read = |more: &str| {
+            let text = format!(
+                "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[[profile]]\nvendor = \"zoom\"\n{more}"
+            );
+            policy::parse("p.toml", text.as_bytes())
+                .expect("a good policy")
+                .0
+        };
+        let policy = read("");
+        assert_eq!(policy.check_shipped(0), Ok(()));
+        let shipped = policy.feeds[0].prefixes.as_ref().expect("they ship")[0].prefix;
+        let server = format!("[[server]]\nname = \"Pool\"\naddresses = [\"{shipped}\"]\n");
+        assert!(read(&server).check_shipped(0).is_err());
+        let accepted = read(&format!("server_prefixes = \"accept\"\n{server}"));
+        assert_eq!(accepted.check_shipped(0), Ok(()));
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub use section::corporate::Corporate;
 pub use section::dns::{Canary, DnsOptions};
 pub use section::endpoint::{Endpoint, EndpointMatch, FirewallProfile, InterfaceType};
 pub use section::feed::{
-    CloudInstance, EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, WidePrefixes,
+    CloudInstance, EntryChoice, EntryKey, Feed, FeedFormat, FeedPrefix, ServerPrefixes,
+    WidePrefixes,
 };
 pub use section::filter::{FilterOptions, LeakedPublic, Reject, UnknownSource};
 pub use section::gateway::{

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The data is what a vendor's own pages say; what they leave open is left out, and said to be. To add a vendor: a file in
-//! `data/`, a row of [`VENDORS`], and its word in the enum.
+//! `data/`, a variant of [`Vendor`] and its word.
 
 mod date;
 

@@ -249,6 +249,24 @@ fn a_path_that_leads_to_no_file_is_called_what_it_is() {
 }
 
 #[test]
+fn a_mistake_in_a_value_of_megabytes_takes_little_memory() {
+    if !is_installed("prlimit") {
+        return;
+    }
+    let folder = Folder::new("megabytes");
+    let value = "a".repeat(4 << 20);
+    let text = format!("{GOOD}[[server]]\nname = \"{value}\"\naddresses = [\"10.1.0.10\"]\n");
+    let path = folder.write("policy.toml", text);
+    let mut check = Command::new("prlimit");
+    // Some copies of the text, and the program itself.
+    check.args(["--data=60000000", "--"]);
+    check.args([env!("CARGO_BIN_EXE_offramp"), "check", &path]);
+    let printed = run(&mut check).failure(2);
+    assert!(printed.contains("is refused for 1 mistake"), "{printed}");
+    assert!(printed.len() < 100_000, "{} bytes", printed.len());
+}
+
+#[test]
 fn a_file_that_may_not_be_read_is_refused() {
     let folder = Folder::new("may_not_be_read");
     let path = folder.write("policy.toml", GOOD);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -229,6 +230,93 @@ fn the_version_is_asked_first_then_the_endpoints_with_one_id_and_at_most_hourly(
         name.to_string_lossy().ends_with(".new")
     });
     assert_eq!(leftovers.count(), 0);
+}
+
+#[test]
+fn a_link_in_the_place_of_a_feed_or_of_its_earlier_version_is_not_written_through() {
+    let folder = Folder::new("feed-link");
+    let publisher = Publisher::start(None);
+    let policy = site(&folder, &format!("http://127.0.0.1:{}", publisher.port));
+    publisher.answer_with(service("2026060100", FIRST.to_owned()));
+    run(&mut fetch(&policy)).success();
+    let precious = folder.write("precious", "precious\n");
+    let earlier = folder.path("m365.json.previous");
+    symlink(&precious, &earlier).expect("a free place");
+    an_hour_later(&folder);
+    publisher.answer_with(service("2026070100", second()));
+    let said = run(&mut fetch(&policy)).failure(1);
+    let wanted = format!("{earlier}: it is a symbolic link to {precious}, which is not followed");
+    assert!(said.contains(&wanted), "{said}");
+    let kept = fs::read_to_string(folder.path("m365.json")).expect("the feed");
+    assert_eq!(kept, FIRST, "the feed in use is unchanged");
+
+    fs::remove_file(&earlier).expect("it is ours");
+    let feed = folder.path("m365.json");
+    fs::rename(&feed, folder.path("real.json")).expect("a free name");
+    symlink("real.json", &feed).expect("a free place");
+    an_hour_later(&folder);
+    let said = run(&mut fetch(&policy)).failure(1);
+    assert!(
+        said.contains("it is a symbolic link to real.json"),
+        "{said}"
+    );
+    let kept = fs::read_to_string(folder.path("real.json")).expect("the feed");
+    assert_eq!(kept, FIRST);
+    assert_eq!(
+        fs::read_to_string(precious).expect("it is there"),
+        "precious\n"
+    );
+    // It is still read through the link.
+    offramp(&["check", &policy]).success();
+}
+
+#[test]
+fn a_feed_over_a_server_is_refused_by_check_and_by_fetch_unless_the_policy_accepts_it() {
+    let folder = Folder::new("feed-server");
+    folder.write("mirror.txt", "203.0.113.0/24\n198.51.100.0/24\n");
+    let policy = |feed: &str| {
+        let text = format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[corporate]\nsubnets = [\"10.0.0.0/8\", \"20.40.0.0/16\"]\n\
+             [[server]]\nname = \"Front End pool\"\naddresses = [\"20.40.7.10\"]\n\
+             [[feed]]\nname = \"Vendor\"\nformat = \"prefixes\"\nfile = \"list.txt\"\n\
+             url = \"file://{}\"\n{feed}",
+            folder.path("mirror.txt")
+        );
+        folder.write("policy.toml", text)
+    };
+    let over = "20.40.0.0/14 overlaps 20.40.7.10/32 of [[server]] \"Front End pool\", and public services come first";
+    folder.write("mirror.txt", "20.40.0.0/14\n");
+    let said = run(&mut fetch(&policy(""))).failure(1);
+    assert!(said.contains(over), "{said}");
+    assert!(!fs::exists(folder.path("list.txt")).expect("a folder"));
+
+    folder.write("list.txt", "20.40.0.0/14\n");
+    let said = offramp(&["check", &policy("")]).failure(2);
+    assert!(said.contains("error[feed-refused]"), "{said}");
+    assert!(said.contains(over), "{said}");
+    assert!(
+        said.contains("or accept that with server_prefixes = \"accept\""),
+        "{said}"
+    );
+    let accepted = policy("server_prefixes = \"accept\"\n");
+    let ended = offramp(&["check", &accepted]);
+    assert!(
+        ended.stderr.contains("warning[server-outside-tunnel]"),
+        "{ended:#?}"
+    );
+    ended.success();
+    let verdict = [
+        "explain",
+        &accepted,
+        "--from",
+        "172.16.1.10",
+        "--to",
+        "20.40.7.10:5061",
+        "--protocol",
+        "tcp",
+    ];
+    assert!(offramp(&verdict).success().contains("public"));
+    run(&mut fetch(&accepted)).success();
 }
 
 #[test]

@@ -202,6 +202,35 @@ fn a_capture_is_written_whole_though_the_reader_of_the_verdicts_has_gone() {
 }
 
 #[test]
+fn outputs_follow_no_link_and_devices_and_pipes_are_written_to() {
+    let folder = Folder::new("replay_links");
+    let own = OwnCapture::named("link-ethernet.pcap");
+    let precious = folder.write("precious", "precious\n");
+    let link = folder.path("link");
+    std::os::unix::fs::symlink(&precious, &link).expect("a symbolic link");
+    for option in ["--verdicts", "--write-dropped", "--write-forwarded"] {
+        let message = offramp(&["replay", &own.policy, &own.capture, option, &link]).error(1);
+        assert!(
+            message.contains(&format!("it is a symbolic link to {precious}")),
+            "{message}"
+        );
+    }
+    assert_eq!(fs::read_to_string(&precious).expect("a file"), "precious\n");
+    let told = offramp(&[
+        "replay",
+        &own.policy,
+        &own.capture,
+        "--verdicts",
+        "/dev/stdout",
+        "--write-dropped",
+        "/dev/null",
+    ]);
+    let told = told.success();
+    assert_eq!(told.lines().count(), own.verdicts.len(), "{told}");
+    assert!(told.starts_with("1 drop media\n"), "{told}");
+}
+
+#[test]
 fn what_is_read_is_never_written_over() {
     let folder = Folder::new("never_written_over");
     let own = OwnCapture::named("link-ethernet.pcap");

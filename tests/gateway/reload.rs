@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use offramp::gateway::run as gateway;
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{Diversion, in_nftables_sandbox, in_sandbox, poll};
-use crate::support::{program, signal};
+use crate::support::{program, run, signal};
 
 /// Returns a policy that either allows or drops media, and is otherwise the same.
 fn media(site: &PlainSite, allowed: bool) -> String {
@@ -225,6 +226,35 @@ fn a_feed_is_part_of_the_policy_and_one_with_a_mistake_is_not_taken() {
             site.count("forward", "public") > leaks,
             "the last good one is in use"
         );
+    });
+}
+
+#[test]
+fn a_lack_of_descriptors_is_told_and_is_no_change_of_the_policy() {
+    in_nftables_sandbox(&["prlimit"], || {
+        let site = PlainSite::new("descriptors");
+        site.echo(OFFICE, DNS);
+        let mut gateway = site.start("");
+        let pid = gateway.pid().to_string();
+        let limit = |soft: &str| {
+            let limit = format!("--nofile={soft}:");
+            run(Command::new("prlimit").args(["--pid", &pid, &limit])).success();
+        };
+        // Below what it has open, so that it gets no other.
+        limit("8");
+        site.folder.write("beside", "a change in the same folder");
+        gateway.wait_for_log("cannot see whether the policy has changed: ");
+        gateway.wait_for_log("Too many open files");
+        assert!(site.is_answered(OFFICE, DNS, 100));
+        // One that comes meanwhile is taken as soon as it can be read.
+        let text = plain::policy(&site.folder, "").replace("10.0.0.0/8", "10.0.0.0/9");
+        site.folder.write("policy.toml", text);
+        limit("1024");
+        gateway.wait_for_log("the policy's files can be read again");
+        wait_for_generation(&site, 2);
+        let reloads = &site.status()["reloads"];
+        assert_eq!(reloads["refused"], 0, "{reloads}");
+        assert!(reloads["last_error"].is_null(), "{reloads}");
     });
 }
 
@@ -458,7 +488,7 @@ impl PolicySource for SlowSource {
         self.file.load(generation)
     }
 
-    fn files(&self) -> Vec<PathBuf> {
+    fn files(&self) -> std::io::Result<Vec<PathBuf>> {
         self.file.files()
     }
 

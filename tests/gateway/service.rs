@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -239,19 +239,13 @@ fn few_rights_are_left_and_suffice() {
         let threads = threads(&gateway);
         assert!(threads.len() >= 4, "{threads:?}");
         for (_, status) in &threads {
-            let net_admin = 1_u64 << 12;
-            // The first starts before everything is given up, the second behind it: it may not lower its bound any more.
+            // The first starts before everything is given up, others behind it: they may not lower their bound any more.
             let (held, bound) = match fact(status, "Name") {
                 "offramp-log" => (0, 0),
-                "offramp-reject" => (0, net_admin),
-                _ => (net_admin, net_admin),
+                "offramp" | "tokio-rt-worker" => (NET_ADMIN, NET_ADMIN),
+                _ => (0, NET_ADMIN),
             };
-            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-                let kept = u64::from_str_radix(fact(status, set), 16);
-                let expected = if set == "CapBnd" { bound } else { held };
-                assert_eq!(kept, Ok(expected), "{set}: {status}");
-            }
-            assert_eq!(fact(status, "NoNewPrivs"), "1", "{status}");
+            assert_kept(status, held, bound);
         }
 
         // A feed and a policy whose paths can no longer be read.
@@ -291,6 +285,174 @@ fn few_rights_are_left_and_suffice() {
         assert!(ask(&site, "/metrics").contains("offramp_"));
         assert_eq!(gateway.terminate().code(), Some(0));
         assert!(!fs::exists(site.folder.path("control.sock")).expect("a folder"));
+    });
+}
+
+/// CAP_NET_ADMIN, as a mask (linux/capability.h).
+const NET_ADMIN: u64 = 1 << 12;
+
+/// Asserts that a thread holds these capabilities, and no program that it runs may have more than `bound`.
+#[track_caller]
+fn assert_kept(status: &str, held: u64, bound: u64) {
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        let kept = u64::from_str_radix(fact(status, set), 16);
+        let expected = if set == "CapBnd" { bound } else { held };
+        assert_eq!(kept, Ok(expected), "{set}: {status}");
+    }
+    assert_eq!(fact(status, "NoNewPrivs"), "1", "{status}");
+}
+
+#[test]
+fn only_control_may_change_the_network_and_workers_judge_without_that_right() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("threads");
+        site.echo(OFFICE, MEDIA);
+        site.echo(OFFICE, DNS);
+        let folder = site.folder.path("");
+        let mut gateway = site.start(&format!(
+            "workers = 2\ndrop_log = \"{folder}/drops.jsonl\"\n\
+             [dns]\nlisten = [\"10.0.0.1:53\"]\nupstreams = [\"10.20.0.7\"]\nquery_log = \"{folder}/queries.jsonl\""
+        ));
+        // Each worker, and the threads that write, have something to do.
+        for _ in 0..20 {
+            site.send(OFFICE, MEDIA, 1, 100);
+        }
+        site.wait_for_answer(OFFICE, DNS);
+        let written = |file: &str| {
+            let length = |path| fs::metadata(path).ok().map(|it| it.len());
+            poll(file, || {
+                length(site.folder.path(file)).filter(|length| *length > 0)
+            });
+        };
+        written("drops.jsonl");
+        gateway.signal("HUP");
+        gateway.wait_for_log("generation=2");
+
+        let threads = threads(&gateway);
+        let mut names: Vec<&str> = threads.iter().map(|it| fact(&it.1, "Name")).collect();
+        names.sort_unstable();
+        for name in [
+            "dns",
+            "offramp",
+            "offramp-0",
+            "offramp-1",
+            "offramp-drops",
+            "offramp-queries",
+        ] {
+            assert!(names.contains(&name), "{name}: {names:?}");
+        }
+        for (_, status) in &threads {
+            let name = fact(status, "Name");
+            let held = u64::from_str_radix(fact(status, "CapEff"), 16).expect("a mask");
+            // `tokio-rt-worker` are the threads that control has read firewalls, by the right to change them.
+            let may_change = matches!(name, "offramp" | "tokio-rt-worker");
+            assert_eq!(held & NET_ADMIN != 0, may_change, "{status}");
+            if !may_change {
+                assert_eq!(fact(status, "CapPrm"), "0000000000000000", "{status}");
+            }
+        }
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        assert!(site.is_answered(OFFICE, DNS, 100));
+        assert_eq!(gateway.terminate().code(), Some(0));
+        assert!(!site.concentrator.has_interface("offramp0"));
+    });
+}
+
+#[test]
+fn a_folder_that_was_replaced_is_named_as_the_reason_why_its_policy_cannot_be_read() {
+    in_nftables_sandbox(&[], || {
+        let site = PlainSite::new("replaced_folder");
+        let policies = site.folder.path("policies");
+        fs::create_dir(&policies).expect("a folder");
+        let policy = format!("{policies}/policy.toml");
+        let text = plain::policy(&site.folder, "");
+        fs::write(&policy, &text).expect("a file");
+        let log = site.folder.path("gateway.log");
+        let mut command = program(&["run", &policy]);
+        let mut gateway = Daemon::start(&site.concentrator, "offramp run", log, &mut command);
+        gateway.wait_for_log(" ready: ");
+        // As configuration management that builds the folder anew, and exchanges them.
+        fs::rename(&policies, site.folder.path("before")).expect("a free name");
+        fs::create_dir(&policies).expect("a folder");
+        fs::write(&policy, text.replace("10.0.0.0/8", "10.0.0.0/9")).expect("a file");
+        let why = poll("the refusal", || {
+            let error = site.status()["reloads"]["last_error"].clone();
+            error.as_str().map(str::to_owned)
+        });
+        assert!(why.contains("Permission denied"), "{why}");
+        let said = format!(
+            "{policies} was replaced by another folder of its name since the start, and offramp can read only the one that was \
+             there: restart offramp to have {policy} read"
+        );
+        assert!(why.contains(&said), "{why}");
+    });
+}
+
+#[test]
+fn files_that_others_could_redirect_are_not_written_and_the_reason_is_said() {
+    in_nftables_sandbox(&[], || {
+        let site = PlainSite::new("redirected");
+        site.echo(OFFICE, DNS);
+        let path = |name: &str| site.folder.path(name);
+        for folder in ["logs", "open", "state", "pushed"] {
+            fs::create_dir(path(folder)).expect("a folder");
+        }
+        let precious = site.folder.write("precious", "precious\n");
+        for link in [
+            "logs/drops.jsonl",
+            "state/last-good.json",
+            "pushed/group.conf",
+        ] {
+            symlink(&precious, path(link)).expect("a free place");
+        }
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(path("open"), open).expect("it is ours");
+        let text = plain::policy(
+            &site.folder,
+            &format!(
+                "drop_log = \"{}\"\n[routes]\npush = [\"ocserv:{}\"]\n[dns]\nlisten = [\"10.0.0.1:53\"]\n\
+                 upstreams = [\"10.20.0.7\"]\nquery_log = \"{}\"",
+                path("logs/drops.jsonl"),
+                path("pushed/group.conf"),
+                path("open/queries.jsonl")
+            ),
+        );
+        let policy = site.folder.write("policy.toml", text);
+        let mut command = program(&["run", &policy]);
+        command.env("STATE_DIRECTORY", path("state"));
+        let log = path("gateway.log");
+        let mut gateway = Daemon::start(&site.concentrator, "offramp run", log, &mut command);
+        gateway.wait_for_log(" ready: ");
+        let is_link = format!("it is a symbolic link to {precious}, which is not followed");
+        gateway.wait_for_log(&format!(
+            "cannot write the drop log {}: {is_link}",
+            path("logs/drops.jsonl")
+        ));
+        gateway.wait_for_log(&format!(
+            "no copy of the policy can be kept in {}: {is_link}",
+            path("state")
+        ));
+        gateway.wait_for_log(&format!(
+            "everybody may write to {open}, and could have another file written: run `chmod o-w {open}`",
+            open = path("open")
+        ));
+        let status = poll("the push", || {
+            let status = site.status();
+            (status["pushes"][0]["state"] == "failed").then_some(status)
+        });
+        let result = status["pushes"][0]["result"].as_str().unwrap_or_default();
+        assert!(result.contains("offramp did not write"), "{result}");
+        let error = status["drop_log"]["error"].as_str().unwrap_or_default();
+        assert!(error.contains(&is_link), "{status:#}");
+        assert!(site.is_answered(OFFICE, DNS, 100));
+
+        // The remedy, without a restart.
+        fs::remove_file(path("logs/drops.jsonl")).expect("it is ours");
+        gateway.wait_for_log("writing the drop log");
+        assert_eq!(gateway.terminate().code(), Some(0));
+        let text = fs::read_to_string(precious).expect("it is there");
+        assert_eq!(text, "precious\n");
+        assert_eq!(fs::read_dir(path("open")).expect("a folder").count(), 0);
     });
 }
 

@@ -42,6 +42,26 @@ fn the_misprint_of_the_article_gets_both_readings() {
 }
 
 #[test]
+fn a_feed_over_a_server_is_refused_and_names_both() {
+    let read = |feed: &str| {
+        let text = format!(
+            "[vpn]\nclient_subnets = [\"172.16.1.0/24\"]\n[[server]]\nname = \"Pool\"\naddresses = [\"20.40.7.10\"]\n\
+             [[feed]]\nname = \"Vendor\"\nformat = \"prefixes\"\nfile = \"list.txt\"\n{feed}"
+        );
+        let (mut policy, _) = policy::parse("policy.toml", text.as_bytes()).expect("a policy");
+        let taken = policy.take_feed(0, b"20.41.0.0/16\n20.40.7.0/24\n");
+        taken.map(|_| policy).map_err(|error| error.to_string())
+    };
+    let expected = "line 2: 20.40.7.0/24 overlaps 20.40.7.10/32 of [[server]] \"Pool\", and public services come first: \
+                    packets to the server would be forwarded; take the address out of the [[server]] if it is public, or accept \
+                    that with server_prefixes = \"accept\"";
+    assert_eq!(read("").map(|_| ()), Err(expected.to_owned()));
+    let accepted = read("server_prefixes = \"accept\"").expect("it is accepted");
+    let taken = accepted.feeds[0].prefixes.as_ref();
+    assert_eq!(taken.map(Vec::len), Some(2));
+}
+
+#[test]
 fn bytes_that_are_not_utf8_are_named_with_offset_and_line() {
     let errors = refusal(b"[vpn]\n# B\xfcro\nclient_subnets = [\"172.16.1.0/8\"]\n");
     let codes: Vec<_> = messages(&errors);

@@ -3,7 +3,6 @@
 mod figure;
 mod text;
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::input::{compile, load_plan};
-use crate::files::atomic;
+use crate::files::{atomic, place};
 use crate::filter::Generation;
 use crate::policy::{Policy, Protocol};
 use crate::verify::call::{
@@ -170,7 +169,7 @@ fn write_figure(file: &Path, both: &Both) -> Result<(), CliError> {
     const MODE: u32 = 0o644;
     let folder = file.parent().filter(|it| !it.as_os_str().is_empty());
     folder
-        .map_or(Ok(()), fs::create_dir_all)
+        .map_or(Ok(()), place::make_folder)
         .and_then(|()| atomic::write(file, figure::figure(both).as_bytes(), MODE))
         .map_err(|error| CliError::file("picture", file, &error))
 }

@@ -73,7 +73,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
             results.push(json!({ "feed": feed.name.value, "result": "kept-by-hand" }));
             continue;
         }
-        let done = fetch(feed, &path, &mut state, SystemTime::now());
+        let done = fetch(feed, &policy.servers, &path, &mut state, SystemTime::now());
         // Also a refusal is remembered: it must not be asked for again within the hour.
         state
             .write(&state_path)

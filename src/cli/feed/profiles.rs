@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::error::CliError;
 use crate::vendor::{AsOf, Facts, Vendor};
 
-/// Show what is known of the vendors that a [[profile]] can name, with sources and dates
+/// Show what is known of the vendors that a `[[profile]]` can name, with sources and dates
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

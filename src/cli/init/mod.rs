@@ -28,7 +28,7 @@ use self::facts::Facts;
 use super::error::{CliError, say, warn};
 use super::input::{compile, print_diagnostics, remarks_on_routes};
 use super::verify;
-use crate::files::atomic;
+use crate::files::{atomic, place};
 use crate::filter::Generation;
 use crate::gateway::host::source::{check_tests, load_feeds};
 use crate::plan::{RoutePlan, Zones};
@@ -279,7 +279,7 @@ fn write(options: &Options, text: &str) -> Result<Option<PathBuf>, CliError> {
     refuse_existing(options)?;
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
     folder
-        .map_or(Ok(()), fs::create_dir_all)
+        .map_or(Ok(()), place::make_folder)
         .and_then(|()| atomic::write(path, text.as_bytes(), 0o644))
         .map_err(|error| CliError::file("policy", path, &error))?;
     Ok(Some(path.clone()))

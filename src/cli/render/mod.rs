@@ -3,7 +3,6 @@
 mod check;
 mod list;
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,7 +15,7 @@ use super::input::{
     Planned, load_plan, print_count, print_diagnostics, read_policy, read_policy_alone, refused,
 };
 use crate::address::PrefixSet;
-use crate::files::atomic;
+use crate::files::{atomic, place};
 use crate::plan::{EndpointRules, RoutePlan};
 use crate::policy::{Policy, accept};
 use crate::render::{self, Form, Kind, Measures, Rendered, Source, Target};
@@ -274,7 +273,7 @@ fn widen(
 fn write(target: &Target, folder: &Path, text: &str) -> Result<PathBuf, CliError> {
     let path = folder.join(target.file);
     let mode = if target.is_executable { 0o755 } else { 0o644 };
-    fs::create_dir_all(folder)
+    place::make_folder(folder)
         .and_then(|()| atomic::write(&path, text.as_bytes(), mode))
         .map_err(|error| CliError::file("output", &path, &error))?;
     Ok(path)

@@ -10,7 +10,7 @@ use crate::policy::{
     Allow, CloudInstance, Corporate, Destination, DnsOptions, EntryChoice, EntryKey, Feed,
     FeedFormat, FeedPrefix, FilterOptions, GatewayOptions, Ipv6Intent, LeakedPublic, Lifts,
     MediaMatch, MediaOptions, Policy, PortRange, ProtocolSet, PublicService, Reject, RouteOptions,
-    Server, Sourced, UnknownSource, VpnOptions, WidePrefixes,
+    Server, ServerPrefixes, Sourced, UnknownSource, VpnOptions, WidePrefixes,
 };
 
 /// A small policy whose prefixes and port ranges overlap.
@@ -86,6 +86,7 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<Policy> {
             public_key: None,
             max_age_days: Feed::DEFAULT_MAX_AGE_DAYS,
             wide_prefixes: WidePrefixes::Accept,
+            server_prefixes: ServerPrefixes::Accept,
             vendor: None,
             prefixes: Some(taken.collect()),
         });

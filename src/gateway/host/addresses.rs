@@ -122,9 +122,16 @@ impl OwnAddresses {
         self.read_again = None;
     }
 
-    /// True if the host has other addresses than the policy in force was compiled for.
-    pub fn differ(&self) -> bool {
-        own_addresses().is_ok_and(|own| own != self.in_force)
+    /// True if the host has other addresses than the policy in force was compiled for; where the kernel does not tell, they are
+    /// read again later.
+    pub fn differ(&mut self) -> bool {
+        match own_addresses() {
+            Ok(own) => own != self.in_force,
+            Err(_) => {
+                self.note();
+                false
+            }
+        }
     }
 }
 

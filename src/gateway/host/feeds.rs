@@ -55,6 +55,12 @@ fn load_one(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(vendor) = feed.vendor {
                 remarks.extend(remark_shipped(feed, vendor, &file, now));
+                if let Err(error) = policy.check_shipped(position) {
+                    let message = format!(
+                        "profile \"{name}\" is refused: the addresses that ship with offramp: {error}"
+                    );
+                    remarks.push(Remark::error(Code::FeedRefused, message).at(line));
+                }
                 return;
             }
             let message = format!(

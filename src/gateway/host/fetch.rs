@@ -3,7 +3,7 @@
 //! Microsoft asks its clients to identify themselves with one permanent id, to ask for the version first, at most once
 //! an hour, and to back off for an hour after a 429. The same rules are kept with every publisher. The proxy comes from
 //! the environment (`HTTPS_PROXY`, `NO_PROXY`), the certificates from the system (and `SSL_CERT_FILE`). A mirror may be a
-//! file, and may be signed ([`mirror`]).
+//! file, and may be signed (`mirror`).
 //!
 //! ```text
 //!  too soon? ──▶ version ──▶ the same? ──▶ the file is as of today
@@ -11,7 +11,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,8 +23,8 @@ use ureq::tls::{RootCerts, TlsConfig};
 use super::feeds::{self, previous};
 use super::mirror;
 use crate::feed::{Document, FeedError, MAX_FEED_SIZE};
-use crate::files::atomic;
-use crate::policy::{Feed, FeedFormat};
+use crate::files::{atomic, place};
+use crate::policy::{Feed, FeedFormat, Server};
 
 /// The result of fetching a feed.
 #[derive(Debug)]
@@ -168,13 +168,14 @@ impl FetchState {
     }
 }
 
-/// Gets the file of `feed` at `path`, if its publisher has a new one. The caller writes `state` afterwards, whatever
-/// the result.
+/// Gets the file of `feed` at `path`, if its publisher has a new one that leaves the policy's `servers` alone. The caller writes
+/// `state` afterwards, whatever the result.
 ///
 /// # Errors
 /// [`FetchError`]; the file in use is then unchanged.
 pub fn fetch(
     feed: &Feed,
+    servers: &[Server],
     path: &Path,
     state: &mut FetchState,
     now: SystemTime,
@@ -210,7 +211,7 @@ pub fn fetch(
         asked_at: seconds,
         ..known
     };
-    let done = ask(feed, &origin, path, &id, &mut asked);
+    let done = ask(feed, servers, &origin, path, &id, &mut asked);
     if let Err(FetchError::TooMany { wait, .. }) = &done {
         asked.not_before = seconds.saturating_add(wait.as_secs());
     }
@@ -264,6 +265,7 @@ fn is_web(url: &str) -> bool {
 
 fn ask(
     feed: &Feed,
+    servers: &[Server],
     origin: &Origin<'_>,
     path: &Path,
     id: &str,
@@ -293,7 +295,7 @@ fn ask(
     };
     let after = feed.read(&bytes).map_err(refused)?;
     // A file that the policy would reject must not replace one that it accepted.
-    feed.select(&after).map_err(refused)?;
+    feed.select(&after, servers).map_err(refused)?;
     asked.version.clone_from(&version);
     asked.url = Some(url);
     if in_place.as_deref() == Some(&bytes[..]) {
@@ -434,10 +436,7 @@ fn get(url: &str) -> Result<Vec<u8>, FetchError> {
 
 /// Marks the file in use as of `made`.
 fn touch(path: &Path, made: SystemTime) -> Result<(), FetchError> {
-    let touched = File::options()
-        .append(true)
-        .open(path)
-        .and_then(|file| file.set_modified(made));
+    let touched = place::open_existing(path).and_then(|file| file.set_modified(made));
     touched.map_err(|error| FetchError::File {
         path: path.to_owned(),
         error,

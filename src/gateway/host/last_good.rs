@@ -12,13 +12,14 @@
 
 use std::fs;
 use std::io;
+use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::source::{LoadError, PolicyPath, PolicySource};
 use super::watch::fingerprint;
-use crate::files::{atomic, regular};
+use crate::files::{atomic, place, regular};
 use crate::filter::{CompiledPolicy, Generation};
 
 /// The place of the copy.
@@ -74,7 +75,7 @@ impl LastGood {
             }
         }
         // What was read above may be newer than what is in force: the reload that follows saves it.
-        if fingerprint(files) != before {
+        if fingerprint(files)? != before {
             return Ok(());
         }
         let copy = Copy {
@@ -102,6 +103,8 @@ impl LastGood {
     /// Writes the copied files, and returns the policy's.
     fn unpack(&self, copy: &Copy) -> io::Result<PathBuf> {
         let folder = self.unpacked();
+        // A copy that somebody else could have written is none.
+        place::check(&self.file())?;
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -114,8 +117,8 @@ impl LastGood {
                 return Err(io::Error::other("it leads out of its folder"));
             }
             let file = folder.join(place);
-            fs::create_dir_all(file.parent().unwrap_or(&folder))?;
-            fs::write(file, text)?;
+            place::make_folder(file.parent().unwrap_or(&folder))?;
+            place::create(&file, 0o644)?.write_all(text.as_bytes())?;
         }
         let name = self.policy.file_name().unwrap_or_default();
         Ok(folder.join(name))
@@ -174,7 +177,9 @@ mod tests {
         }
 
         fn files(&self) -> Vec<PathBuf> {
-            PolicyPath(self.0.join("etc/policy.toml")).files()
+            PolicyPath(self.0.join("etc/policy.toml"))
+                .files()
+                .expect("descriptors are left")
         }
     }
 
@@ -191,7 +196,7 @@ mod tests {
         assert!(last_good.load().is_none(), "nothing was saved");
         let files = site.files();
         last_good
-            .save(&files, fingerprint(&files))
+            .save(&files, fingerprint(&files).expect("they are there"))
             .expect("the folder is ours");
         fs::write(site.0.join("etc/policy.toml"), "nonsense").expect("a file");
         fs::write(site.0.join("etc/feeds/list.txt"), "").expect("a file");
@@ -209,7 +214,7 @@ mod tests {
         let site = Site::new("changed");
         let last_good = site.last_good("policy.toml");
         let files = site.files();
-        let before = fingerprint(&files);
+        let before = fingerprint(&files).expect("they are there");
         fs::write(site.0.join("etc/policy.toml"), "nonsense").expect("a file");
         last_good.save(&files, before).expect("nothing fails");
         assert!(last_good.load().is_none());

@@ -1,21 +1,30 @@
-//! The privileges that a gateway keeps once it runs: far fewer than it needs to start.
+//! The privileges that a gateway, or a DNS server alone, keeps once it runs: far fewer than it needs to start.
 //!
 //! ```text
 //!                      to start                            to run
-//!  capabilities        those it is given                   those of the diversion: CAP_NET_ADMIN, before Linux 5.19 CAP_BPF
+//!  capabilities        those it is given                   those of the diversion: CAP_NET_ADMIN, before Linux 5.19 CAP_BPF;
+//!                                                          without a diversion none
 //!  files, reading      as its user                         folders of the policy and its feeds, /proc/sys/net, /proc/net, programs
 //!  files, writing      as its user                         drop log and capture; the control socket may be removed
 //!  new privileges      set-user-id programs                never
 //! ```
 //!
 //! The kernel keeps these limits for each thread, and threads inherit them: they are taken on while there is one thread,
-//! before the first worker starts. The thread that writes the log is there before; it gives up everything by itself.
+//! before the first worker starts. Threads that need less give up the rest by themselves:
+//!
+//! ```text
+//!                                                            capabilities             files
+//!  control, and the threads that work for it                 those of the diversion   those above
+//!  workers, writers of records, watch of the policy's files  none                     those above
+//!  names, answers to clients, the log                        none                     those that are open
+//! ```
 //!
 //! Limits that keep a gateway from its work would break it at the next reload. So they are tried out first, on a thread
 //! of their own: limits under which the work fails are not taken on, and this is reported.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -27,7 +36,7 @@ use landlock::{
 use tracing::{debug, info, warn};
 
 use super::watch::folders_of;
-use crate::files::regular;
+use crate::files::{place, regular};
 
 /// The resources that a gateway needs while it runs.
 #[derive(Clone, Copy)]
@@ -36,8 +45,8 @@ pub struct Needs<'a> {
     pub files: &'a [PathBuf],
     /// The folders of files that it writes; missing ones are created.
     pub written: &'a [PathBuf],
-    /// Its control socket, which exists.
-    pub control: &'a Path,
+    /// Its control socket, which exists; `None` if it has none.
+    pub control: Option<&'a Path>,
     /// The kernel settings that it writes; they exist.
     pub settings: &'a [PathBuf],
     /// The programs that it runs.
@@ -51,8 +60,8 @@ pub struct Needs<'a> {
 /// The privileges that the gateway keeps.
 #[derive(Debug, Default)]
 pub struct Rights {
-    /// The folders that files can be read from; `None` where the kernel sets no limit.
-    folders: Option<BTreeSet<PathBuf>>,
+    /// The folders that files can be read from, by device and inode; `None` where the kernel sets no limit.
+    folders: Option<BTreeMap<PathBuf, (u64, u64)>>,
 }
 
 /// A privilege that a gateway drops once it runs.
@@ -87,6 +96,7 @@ enum LimitError {
 impl Rights {
     /// Gives up every privilege outside `needs`, on this thread and those that it starts from now on.
     pub fn limit_to(needs: Needs<'_>) -> Self {
+        place::prepare();
         let reach = Reach::of(needs);
         for limits in ATTEMPTS {
             match try_out(limits, &reach, needs) {
@@ -110,14 +120,21 @@ impl Rights {
         let mut given_up = Vec::new();
         if limits.contains(&Limit::Capabilities) {
             let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
-            given_up.push(format!("all capabilities but {}", kept.join(" and ")));
+            given_up.push(match &kept[..] {
+                [] => "all capabilities".to_owned(),
+                _ => format!("all capabilities but {}", kept.join(" and ")),
+            });
         }
         match files {
             Some(RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced) => {
                 let names = reach.read.iter().map(|folder| folder.display().to_string());
                 let names: Vec<String> = names.collect();
                 given_up.push(format!("files outside {}", names.join(", ")));
-                rights.folders = Some(reach.read);
+                let identities = reach.read.into_iter().filter_map(|folder| {
+                    let identity = identity(&folder)?;
+                    Some((folder, identity))
+                });
+                rights.folders = Some(identities.collect());
             }
             Some(RulesetStatus::NotEnforced) => {
                 info!(
@@ -130,30 +147,67 @@ impl Rights {
         rights
     }
 
-    /// Returns the first of `files` outside the folders that can still be read.
-    pub fn out_of_reach<'a>(&self, files: &'a [PathBuf]) -> Option<&'a Path> {
-        let folders = self.folders.as_ref()?;
-        let is_within = |file: &&PathBuf| {
-            let Ok(place) = file.canonicalize() else {
-                return true;
-            };
-            folders.iter().any(|folder| place.starts_with(folder))
-        };
-        files
-            .iter()
-            .find(|file| !is_within(file))
-            .map(PathBuf::as_path)
+    /// Adds to `why`, the reason why a policy made of `files` was refused, that one of them cannot be read since privileges were
+    /// dropped, and what to do about it.
+    pub fn explain(&self, why: String, files: &[PathBuf]) -> String {
+        match files.iter().find_map(|file| self.obstacle(file)) {
+            Some(obstacle) => format!("{}\n{obstacle}", why.trim_end()),
+            None => why,
+        }
     }
+
+    /// The reason why `file` cannot be read, if the limit on files is one.
+    fn obstacle(&self, file: &Path) -> Option<String> {
+        let folders = self.folders.as_ref()?;
+        let place = file.canonicalize().ok()?;
+        // The kernel knows a folder by its inode: another one of its name is another folder.
+        let is_kept = |folder: &Path| {
+            identity(folder).is_some_and(|identity| folders.values().any(|kept| *kept == identity))
+        };
+        if place.ancestors().any(is_kept) {
+            return None;
+        }
+        let replaced = place
+            .ancestors()
+            .find(|folder| folders.contains_key(*folder));
+        Some(match replaced {
+            Some(folder) => format!(
+                "{} was replaced by another folder of its name since the start, and offramp can read only the one that was there: \
+                 restart offramp to have {} read; change files in the folder, and leave the folder, to do without a restart",
+                folder.display(),
+                file.display()
+            ),
+            None => format!(
+                "{} is in none of the folders that can be read since the start; restart offramp to have it read from there",
+                file.display()
+            ),
+        })
+    }
+}
+
+/// Device and inode of `folder`.
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(folder).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Gives up all privileges on this thread, which goes on with the files it has open.
 pub fn give_up_everything() {
+    give_up_capabilities();
+    report_kept(restrict(&Reach::default()).map(|_| ()));
+}
+
+/// Gives up all capabilities on this thread, which reads and writes the files that the process can.
+pub fn give_up_capabilities() {
     let limits = || -> Result<(), LimitError> {
         nix::sys::prctl::set_no_new_privs()?;
-        restrict(&Reach::default())?;
         keep_capabilities(&CapsHashSet::new())
     };
-    if let Err(error) = limits() {
+    report_kept(limits());
+}
+
+fn report_kept(given_up: Result<(), LimitError>) {
+    if let Err(error) = given_up {
         debug!("a thread could not drop its privileges: {error}");
     }
 }
@@ -251,20 +305,22 @@ impl Reach {
             let folders = folders.into_iter().flatten();
             reach.run.extend(folders.map(Path::to_owned));
         }
-        reach.run.extend(LIBRARIES.map(PathBuf::from));
+        if !needs.programs.is_empty() {
+            reach.run.extend(LIBRARIES.map(PathBuf::from));
+        }
         let settings = needs.settings.iter().filter_map(|it| it.parent());
         reach.write.extend(settings.map(Path::to_owned));
         reach.write.insert(PathBuf::from("/dev/null"));
         for folder in needs.written {
             // If the folder cannot be created, writing fails later with an error.
-            if fs::create_dir_all(folder).is_ok() {
+            if place::make_folder(folder).is_ok() {
                 reach.keep.insert(folder.clone());
             }
         }
         reach.keep.insert(PathBuf::from(KEPT_LOGS));
         reach
             .remove
-            .extend(needs.control.parent().map(Path::to_owned));
+            .extend(needs.control.and_then(Path::parent).map(Path::to_owned));
         reach
     }
 

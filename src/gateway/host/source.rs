@@ -20,7 +20,10 @@ pub trait PolicySource: Send + Sync {
     fn load(&self, generation: Generation) -> Result<CompiledPolicy, LoadError>;
 
     /// The files that the policy is made of.
-    fn files(&self) -> Vec<PathBuf>;
+    ///
+    /// # Errors
+    /// The system has no descriptor or memory to find out ([`regular::is_exhausted`]).
+    fn files(&self) -> io::Result<Vec<PathBuf>>;
 
     /// The name of the source, for messages.
     fn name(&self) -> String;
@@ -70,6 +73,12 @@ pub enum LoadError {
         /// The bound that it exceeds.
         source: CompileError,
     },
+    /// The system has no descriptor or memory to read it with.
+    #[error(
+        "the policy's files cannot be read at the moment: {0}; they are read as soon as that is over (too many open files: see \
+         `LimitNOFILE=` of the service, or `ulimit -n`)"
+    )]
+    Exhausted(io::Error),
     /// The kernel does not tell the addresses of this host.
     #[error("cannot read the addresses of this host: {0}")]
     Addresses(io::Error),
@@ -125,14 +134,18 @@ impl PolicySource for PolicyPath {
         CompiledPolicy::at_gateway(policy, generation, &own).map_err(too_large)
     }
 
-    fn files(&self) -> Vec<PathBuf> {
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
         let path = &self.0;
         let mut files = vec![path.clone()];
-        // A policy that cannot be read names no feeds.
-        if let Ok(Ok((policy, _))) = read_alone(path) {
-            files.extend(policy.feeds.iter().map(|feed| feeds::path(path, feed)));
+        match read_alone(path) {
+            Ok(Ok((policy, _))) => {
+                files.extend(policy.feeds.iter().map(|feed| feeds::path(path, feed)));
+            }
+            Err(error) if regular::is_exhausted(&error) => return Err(error),
+            // A policy that cannot be read names no feeds.
+            Ok(Err(_)) | Err(_) => {}
         }
-        files
+        Ok(files)
     }
 
     fn name(&self) -> String {

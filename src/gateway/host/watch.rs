@@ -8,13 +8,16 @@ use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
+use super::rights;
 use crate::files::regular;
 
 /// Watches files and the folders that their paths lead through.
@@ -32,12 +35,8 @@ impl FileWatch {
     /// # Errors
     /// The kernel has no inotify instance or no thread for us.
     pub fn new(files: &[PathBuf]) -> notify::Result<Self> {
-        // The watcher starts a thread, and panics at its first use where there was none. The memory of one that has just
-        // ended is there for it.
-        let trial = std::thread::Builder::new().spawn(|| ());
-        _ = trial.map_err(notify::Error::io)?.join();
         let (sender, events) = unbounded_channel();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let watcher = start_watcher(move |event: notify::Result<notify::Event>| {
             let matters = event.is_ok_and(|event| !event.kind.is_access());
             if matters {
                 // The send fails if the watch is gone.
@@ -56,7 +55,8 @@ impl FileWatch {
 
     /// Watches the folders through which the paths of `files` lead now, and nothing else.
     pub fn follow(&mut self, files: &[PathBuf]) {
-        let folders: BTreeSet<PathBuf> = files.iter().flat_map(|file| folders_of(file)).collect();
+        let folders = files.iter().flat_map(|file| folders_of(file));
+        let folders: BTreeSet<PathBuf> = folders.map(|it| existing(&it).to_owned()).collect();
         for gone in self.folders.difference(&folders) {
             // A removed folder is no longer watched, as intended.
             _ = self.watcher.unwatch(gone);
@@ -94,6 +94,23 @@ impl FileWatch {
     }
 }
 
+/// Starts the watcher's thread, which inherits no capability.
+fn start_watcher(handler: impl notify::EventHandler) -> notify::Result<RecommendedWatcher> {
+    let start = || {
+        rights::give_up_capabilities();
+        // The watcher starts a thread, and panics at its first use where there was none. The memory of one that has just
+        // ended is there for it.
+        let trial = thread::Builder::new().spawn(|| ());
+        _ = trial.map_err(notify::Error::io)?.join();
+        notify::recommended_watcher(handler)
+    };
+    thread::scope(|scope| {
+        let started = thread::Builder::new().spawn_scoped(scope, start);
+        let started = started.map_err(notify::Error::io)?.join();
+        started.unwrap_or_else(|_| Err(notify::Error::generic("starting the watch panicked")))
+    })
+}
+
 /// Changes that have not settled yet.
 #[derive(Debug, Clone, Copy)]
 struct PendingChange {
@@ -109,15 +126,25 @@ impl PendingChange {
 }
 
 /// Computes a hash of the files' contents, to detect changes; unreadable files count, too.
-pub fn fingerprint(files: &[PathBuf]) -> u64 {
+///
+/// # Errors
+/// The system has no descriptor or memory to read them with, so nothing is known of them.
+pub fn fingerprint(files: &[PathBuf]) -> io::Result<u64> {
     let mut hasher = DefaultHasher::new();
     for file in files {
         match regular::read(file, MAX_FILE) {
             Ok(bytes) => bytes.hash(&mut hasher),
+            Err(error) if regular::is_exhausted(&error) => return Err(error),
             Err(error) => error.kind().hash(&mut hasher),
         }
     }
-    hasher.finish()
+    Ok(hasher.finish())
+}
+
+/// Returns `folder`, or the nearest folder above it that exists: its entries change when `folder` is made.
+fn existing(folder: &Path) -> &Path {
+    let mut folders = folder.ancestors();
+    folders.find(|it| it.is_dir()).unwrap_or(folder)
 }
 
 /// Returns every folder with an entry on the way to `path`: its own, and those of symbolic links.
@@ -214,6 +241,26 @@ mod tests {
         symlink("b", folder.join("a")).expect("a link");
         symlink("a", folder.join("b")).expect("a link");
         assert!(folders_of(&folder.join("a")).contains(&folder));
+        fs::remove_dir_all(folder).expect("it is ours");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_comes_again_is_a_change() {
+        let folder = scratch("again");
+        let file = folder.join("deeper/policies/policy.toml");
+        let mut watch = FileWatch::new(std::slice::from_ref(&file)).expect("inotify");
+        fs::create_dir_all(folder.join("deeper/policies")).expect("a folder");
+        while tokio::time::timeout(QUIET / 10, watch.changed())
+            .await
+            .is_err()
+        {}
+        // As a load does.
+        watch.follow(std::slice::from_ref(&file));
+        fs::write(&file, "one").expect("a file");
+        while tokio::time::timeout(QUIET / 10, watch.changed())
+            .await
+            .is_err()
+        {}
         fs::remove_dir_all(folder).expect("it is ours");
     }
 

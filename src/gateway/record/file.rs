@@ -11,10 +11,12 @@
 //! supports a preamble.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::files::place;
 
 /// A file, and older ones beside it.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ impl BoundedFile {
     pub(in crate::gateway) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         let is_same = |open: &OpenFile| {
             // Another program may have moved it away, as logrotate does.
-            fs::metadata(&self.path).is_ok_and(|it| identity(&it) == open.identity)
+            fs::symlink_metadata(&self.path).is_ok_and(|it| identity(&it) == open.identity)
         };
         let mut open = match self.open.take().filter(is_same) {
             Some(open) => open,
@@ -86,10 +88,7 @@ impl BoundedFile {
     /// Opens the file; creates it, and its folder, if need be.
     fn open(&self) -> io::Result<OpenFile> {
         if let Some(folder) = self.path.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(folder)?;
+            place::make_folder(folder)?;
         }
         let open = OpenFile::new(&self.path)?;
         if open.length == 0 || self.preamble.is_empty() {
@@ -126,18 +125,9 @@ pub(super) fn aged(path: &Path, age: usize) -> PathBuf {
 
 impl OpenFile {
     fn new(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            // It holds addresses of clients.
-            .mode(0o600)
-            // Opening a FIFO would block.
-            .custom_flags(nix::libc::O_NONBLOCK)
-            .open(path)?;
+        // It holds addresses of clients.
+        let file = place::append(path, 0o600)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
         Ok(Self {
             file,
             length: metadata.len(),

@@ -35,10 +35,10 @@ pub enum LogSink {
 }
 
 impl LogSink {
-    /// Parses `word` of a policy: a path, or [`GatewayOptions::STANDARD_OUTPUT`].
+    /// Parses `word` of a policy: a path, or [`GatewayOptions::STANDARD_OUTPUT`], which has a path, too.
     pub fn of(word: &str) -> Self {
         match word {
-            GatewayOptions::STANDARD_OUTPUT => Self::Output,
+            GatewayOptions::STANDARD_OUTPUT | "/dev/stdout" => Self::Output,
             path => Self::File(path.into()),
         }
     }

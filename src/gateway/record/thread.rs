@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::gateway::host::rights;
+
 /// A thread that writes records.
 #[derive(Debug)]
 pub(in crate::gateway) struct WriterThread {
@@ -31,6 +33,7 @@ impl WriterThread {
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                rights::give_up_capabilities();
                 write(&is_stopped);
                 // Nobody may be waiting for it any more.
                 _ = ending.send(());

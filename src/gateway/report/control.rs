@@ -3,9 +3,9 @@
 //!
 //! A trace is the exception: its lines come until it ends (`report::trace`).
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tracing::debug;
 use super::reload_report::ReloadReport;
 use super::status::Status;
 use super::trace::TraceRequest;
+use crate::files::place;
 
 /// The socket that a running gateway listens on; removed when it is dropped.
 #[derive(Debug)]
@@ -43,10 +44,7 @@ impl ControlSocket {
     /// When something else is at `path`, or the socket cannot be created.
     pub fn listen(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(folder)?;
+            place::make_folder(folder)?;
         }
         match PathState::at(path)? {
             PathState::Abandoned => fs::remove_file(path)?,
@@ -196,6 +194,7 @@ pub fn try_listen(path: &Path) -> io::Result<()> {
     SocketAddr::from_pathname(path)?;
     PathState::at(path)?;
     let absolute = std::path::absolute(path)?;
+    place::check_for_entries(absolute.parent().unwrap_or(&absolute))?;
     let mut folders = absolute.ancestors().skip(1);
     let Some(folder) = folders.find(|folder| folder.exists()) else {
         return Err(io::ErrorKind::NotFound.into());

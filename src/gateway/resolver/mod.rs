@@ -50,5 +50,5 @@ mod udp;
 
 pub use counters::{DnsCounters, Histogram, Outcome};
 pub use log::{QueryLog, QueryLogOptions};
-pub use server::{DnsError, DnsServer, NoAddress};
+pub use server::{BoundAddresses, DnsError, DnsServer, NoAddress};
 pub(in crate::gateway) use server::{listen_addresses, try_addresses};

@@ -160,23 +160,43 @@ impl From<NoAddress> for Finding {
     }
 }
 
-impl DnsServer {
-    /// Starts a server at the addresses that `policy` names, which reports to `log`; `None` if it names none.
+/// The addresses of a server that has yet to start: what takes a privilege is done.
+#[derive(Debug)]
+pub struct BoundAddresses {
+    listen: Vec<SocketAddr>,
+    sockets: Vec<Listening>,
+}
+
+impl BoundAddresses {
+    /// Listens at the addresses that `policy` names; `None` if it names none.
     ///
     /// # Errors
-    /// [`DnsError`].
-    pub fn start(
-        policy: &Policy,
-        enforcement: &Enforcement,
-        log: Option<&QueryLog>,
-    ) -> Result<Option<Self>, DnsError> {
+    /// [`NoAddress`].
+    pub fn of(policy: &Policy) -> Result<Option<Self>, NoAddress> {
         let listen = listen_addresses(policy);
         if listen.is_empty() {
             return Ok(None);
         }
         let sockets = listen.iter().map(|address| take_address(*address));
-        let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-        let published = Arc::new(ArcSwap::from_pointee(Names::of(policy, enforcement, log)));
+        let sockets = sockets.collect::<Result<_, _>>()?;
+        Ok(Some(Self { listen, sockets }))
+    }
+}
+
+impl DnsServer {
+    /// Starts a server at `bound`, the addresses of `policy`, which reports to `log`.
+    ///
+    /// # Errors
+    /// The system has no thread or descriptor left.
+    pub fn start(
+        bound: BoundAddresses,
+        policy: &Policy,
+        enforcement: &Enforcement,
+        log: &QueryLog,
+    ) -> io::Result<Self> {
+        let BoundAddresses { listen, sockets } = bound;
+        let names = Names::of(policy, enforcement, Some(log));
+        let published = Arc::new(ArcSwap::from_pointee(names));
         let counters = Arc::new(DnsCounters::default());
         let (stop, stopped) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
@@ -203,14 +223,14 @@ impl DnsServer {
         for address in &listen {
             info!("DNS queries are answered at {address}");
         }
-        Ok(Some(Self {
+        Ok(Self {
             published,
             counters,
             listen,
             stop: Some(stop),
             ended,
             thread: Some(thread),
-        }))
+        })
     }
 
     /// Has all later answers given by `policy`, which takes effect for these clients, and changes the log to `log`; the addresses

@@ -35,7 +35,7 @@ use crate::gateway::report::control::ControlSocket;
 use crate::gateway::report::metrics::{MetricsServer, Serving};
 use crate::gateway::report::page::{PageListener, PageServer};
 use crate::gateway::report::status::{Reloads, Repairs, SelfTestStatus};
-use crate::gateway::resolver::{DnsServer, QueryLog, QueryLogOptions};
+use crate::gateway::resolver::{BoundAddresses, DnsError, DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
 use crate::gateway::tun::counters::VerdictCounters;
 use crate::gateway::tun::publish::Published;
@@ -133,6 +133,7 @@ impl<D: Divert> Gateway<D> {
         } = inputs;
         let First {
             policy: first,
+            files,
             fingerprint,
             refused,
         } = first;
@@ -148,8 +149,7 @@ impl<D: Divert> Gateway<D> {
         let control = listen(&first.policy().gateway)?;
         let metrics = serve_metrics(&first.policy().gateway).await?;
         let page = listen_for_page(&first.policy().gateway).await?;
-        // No log yet: it needs a thread, and threads start later.
-        let dns = DnsServer::start(first.policy(), &enforcement, None)?;
+        let names = BoundAddresses::of(first.policy()).map_err(DnsError::from)?;
 
         let options = first.policy().gateway.clone();
         let count = workers_wanted(&options);
@@ -164,7 +164,6 @@ impl<D: Divert> Gateway<D> {
         let link_socket = LinkSocket::open().ok();
         // Real-time scheduling needs rights that the gateway drops next.
         let schedule = Schedule::new(options.realtime, cpus(&options));
-        let files = source.files();
         let mut written = DropOptions::new(&options, capture.as_ref()).folders();
         let query_log = QueryLogOptions::of(first.policy());
         let folder = query_log.as_ref().and_then(|log| log.place.folder());
@@ -179,7 +178,7 @@ impl<D: Divert> Gateway<D> {
         let rights = Rights::limit_to(Needs {
             files: &files,
             written: &written,
-            control: control_path(&first.policy().gateway),
+            control: Some(control_path(&first.policy().gateway)),
             settings: &settings.collect::<Vec<_>>(),
             programs: &D::programs(),
             capabilities: &D::capabilities(),
@@ -191,9 +190,8 @@ impl<D: Divert> Gateway<D> {
             .map_err(system("watch the policy file"))?;
         let drops = Drops::start(&options, capture);
         let queries = QueryLog::start(first.policy());
-        if let Some(dns) = &dns {
-            dns.publish(first.policy(), &enforcement, &queries);
-        }
+        let dns = names.map(|it| DnsServer::start(it, first.policy(), &enforcement, &queries));
+        let dns = dns.transpose().map_err(DnsError::from)?;
         let own = OwnAddresses::new(first.own());
         let rejector = link_socket.map(|socket| Rejector::start(socket, D::FRAMING));
         let rejector = rejector.transpose();
@@ -231,7 +229,12 @@ impl<D: Divert> Gateway<D> {
             source.name()
         );
         let pusher = Pusher::start(published.current());
-        let loader = Loader::new(Arc::clone(&source), Arc::clone(&manager), fingerprint);
+        let loader = Loader::new(
+            Arc::clone(&source),
+            Arc::clone(&manager),
+            files.clone(),
+            fingerprint,
+        );
         let name = source.name();
         let gateway = Self {
             divert,

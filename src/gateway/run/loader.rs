@@ -10,10 +10,13 @@
 //! thread keeps running meanwhile. Requests that arrive during a load may concern files that it has not seen; together
 //! they cause one more load. A gateway that stops does not wait for a load.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
+use tracing::{info, warn};
 
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::host::service::{Notice, ServiceManager};
@@ -35,11 +38,24 @@ pub(super) enum ReloadTrigger {
 pub(super) struct Loader {
     source: Arc<dyn PolicySource>,
     manager: Arc<ServiceManager>,
+    /// The files as last known.
+    files: Vec<PathBuf>,
     /// Fingerprint of the files as last read.
     fingerprint: u64,
-    loading: Option<JoinHandle<Loaded>>,
+    loading: Option<(Load, JoinHandle<Result<Loaded, io::Error>>)>,
     /// A load requested while another ran.
     wanted: Option<ReloadTrigger>,
+    /// True if it was told that the files cannot be read for lack of descriptors or memory.
+    is_told: bool,
+}
+
+/// A load that was started.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    trigger: ReloadTrigger,
+    generation: Generation,
+    /// True if whoever asked for it has heard that the files cannot be read.
+    is_answered: bool,
 }
 
 /// The result of a load.
@@ -53,18 +69,21 @@ pub(super) struct Loaded {
 }
 
 impl Loader {
-    /// Creates a loader for `source`; `fingerprint` is that of its files now.
+    /// Creates a loader for `source`; `fingerprint` is that of its `files` now.
     pub(super) fn new(
         source: Arc<dyn PolicySource>,
         manager: Arc<ServiceManager>,
+        files: Vec<PathBuf>,
         fingerprint: u64,
     ) -> Self {
         Self {
             source,
             manager,
+            files,
             fingerprint,
             loading: None,
             wanted: None,
+            is_told: false,
         }
     }
 
@@ -79,27 +98,73 @@ impl Loader {
             self.wanted = self.wanted.max(Some(trigger));
             return;
         }
+        let asked = Load {
+            trigger,
+            generation,
+            is_answered: false,
+        };
+        self.start(asked, Duration::ZERO);
+    }
+
+    fn start(&mut self, asked: Load, pause: Duration) {
         let (source, manager) = (Arc::clone(&self.source), Arc::clone(&self.manager));
         let before = self.fingerprint;
-        self.loading = Some(tokio::task::spawn_blocking(move || {
-            load(&*source, &manager, trigger, before, generation)
-        }));
+        let loading = tokio::task::spawn_blocking(move || {
+            std::thread::sleep(pause);
+            load(&*source, &manager, asked, before)
+        });
+        self.loading = Some((asked, loading));
     }
 
     /// Waits for the running load; without one, forever. Cancel-safe.
     ///
+    /// A lack of descriptors or memory is no change of the files: it is told once, and they are read as soon as it is over.
+    ///
     /// # Errors
     /// [`JoinError`] if the load panicked.
     pub(super) async fn loaded(&mut self) -> Result<Loaded, JoinError> {
-        let Some(loading) = &mut self.loading else {
-            return std::future::pending().await;
-        };
-        let loaded = loading.await;
-        self.loading = None;
-        if let Ok(loaded) = &loaded {
-            self.fingerprint = loaded.fingerprint;
+        loop {
+            let Some((asked, loading)) = &mut self.loading else {
+                return std::future::pending().await;
+            };
+            let (asked, loaded) = (*asked, loading.await);
+            self.loading = None;
+            match loaded? {
+                Ok(loaded) => {
+                    if std::mem::take(&mut self.is_told) {
+                        info!("the policy's files can be read again");
+                    }
+                    self.files.clone_from(&loaded.files);
+                    self.fingerprint = loaded.fingerprint;
+                    return Ok(loaded);
+                }
+                Err(error) => {
+                    let later = self.wanted.take();
+                    let is_asked = asked.trigger == ReloadTrigger::Signal && !asked.is_answered;
+                    let again = Load {
+                        trigger: later.map_or(asked.trigger, |later| later.max(asked.trigger)),
+                        is_answered: asked.trigger == ReloadTrigger::Signal
+                            && later != Some(ReloadTrigger::Signal),
+                        ..asked
+                    };
+                    self.start(again, PAUSE);
+                    let was_told = std::mem::replace(&mut self.is_told, true);
+                    if is_asked {
+                        return Ok(Loaded {
+                            files: self.files.clone(),
+                            fingerprint: self.fingerprint,
+                            policy: Some(Err(LoadError::Exhausted(error))),
+                        });
+                    }
+                    if !was_told {
+                        warn!(
+                            "cannot see whether the policy has changed: {}",
+                            LoadError::Exhausted(error)
+                        );
+                    }
+                }
+            }
         }
-        loaded
     }
 
     /// Starts the load requested while the last one ran, if any; `generation` is the next one.
@@ -110,25 +175,36 @@ impl Loader {
     }
 }
 
+/// Loads the policy as `asked`, unless the files have the fingerprint `before` and were all that was asked for.
+///
+/// # Errors
+/// The system has no descriptor or memory to read them with.
 fn load(
     source: &dyn PolicySource,
     manager: &ServiceManager,
-    trigger: ReloadTrigger,
+    asked: Load,
     before: u64,
-    generation: Generation,
-) -> Loaded {
-    let files = source.files();
-    let fingerprint = fingerprint(&files);
-    let policy = (trigger != ReloadTrigger::FileChange || fingerprint != before).then(|| {
+) -> io::Result<Loaded> {
+    let files = source.files()?;
+    let read = fingerprint(&files)?;
+    let is_wanted = asked.trigger != ReloadTrigger::FileChange || read != before;
+    let policy = is_wanted.then(|| {
         manager.tell(Notice::Reloading);
-        source.load(generation)
+        source.load(asked.generation)
     });
-    Loaded {
-        files,
-        fingerprint,
-        policy,
+    if let Some(Err(_)) = &policy {
+        // What it is refused for may be a file that could not be read.
+        fingerprint(&files)?;
     }
+    Ok(Loaded {
+        files,
+        fingerprint: read,
+        policy,
+    })
 }
+
+/// The pause before another try to read the files.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -154,8 +230,8 @@ mod tests {
             Ok(compiled("", generation.0))
         }
 
-        fn files(&self) -> Vec<PathBuf> {
-            Vec::new()
+        fn files(&self) -> io::Result<Vec<PathBuf>> {
+            Ok(Vec::new())
         }
 
         fn name(&self) -> String {
@@ -171,8 +247,71 @@ mod tests {
             allowed: Mutex::new(allowed),
         });
         let manager = Arc::new(ServiceManager::silent());
-        let unchanged = fingerprint(&[]);
-        (Loader::new(source, manager, unchanged), has_begun, allow)
+        let unchanged = fingerprint(&[]).expect("no file is read");
+        let loader = Loader::new(source, manager, Vec::new(), unchanged);
+        (loader, has_begun, allow)
+    }
+
+    /// A source whose files cannot be read for lack of descriptors, as often as it was told.
+    struct StarvedSource(Mutex<u32>);
+
+    impl PolicySource for StarvedSource {
+        fn load(&self, generation: Generation) -> Result<CompiledPolicy, LoadError> {
+            Ok(compiled("", generation.0))
+        }
+
+        fn files(&self) -> io::Result<Vec<PathBuf>> {
+            let mut left = self.0.lock().expect("no test panics here");
+            match left.checked_sub(1) {
+                Some(fewer) => {
+                    *left = fewer;
+                    Err(io::Error::from_raw_os_error(nix::libc::EMFILE))
+                }
+                None => Ok(Vec::new()),
+            }
+        }
+
+        fn name(&self) -> String {
+            "starved".to_owned()
+        }
+    }
+
+    fn starved(times: u32) -> Loader {
+        let source = Arc::new(StarvedSource(Mutex::new(times)));
+        let manager = Arc::new(ServiceManager::silent());
+        let unchanged = fingerprint(&[]).expect("no file is read");
+        Loader::new(source, manager, vec!["p.toml".into()], unchanged)
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_no_change_of_the_files() {
+        on_one_thread(async {
+            let mut loader = starved(2);
+            loader.ask(ReloadTrigger::FileChange, Generation(2));
+            let loaded = loader.loaded().await.expect("no panic");
+            assert!(loaded.policy.is_none());
+            assert_eq!(loaded.files, [""; 0].map(PathBuf::from));
+        });
+    }
+
+    #[test]
+    fn whoever_asks_during_a_lack_of_descriptors_is_answered_and_gets_the_policy_afterwards() {
+        on_one_thread(async {
+            let mut loader = starved(3);
+            loader.ask(ReloadTrigger::FileChange, Generation(2));
+            loader.ask(ReloadTrigger::Signal, Generation(2));
+            let refused = loader.loaded().await.expect("no panic");
+            let Some(Err(LoadError::Exhausted(_))) = refused.policy else {
+                panic!("a signal is answered");
+            };
+            assert_eq!(refused.files, [PathBuf::from("p.toml")]);
+            loader.go_on(Generation(2));
+            let loaded = loader.loaded().await.expect("no panic");
+            let policy = loaded.policy.expect("a signal insists").expect("a policy");
+            assert_eq!(policy.generation(), Generation(2));
+            loader.go_on(Generation(3));
+            assert!(loader.loading.is_none());
+        });
     }
 
     /// Bounds a test whose load never comes; a passing test takes milliseconds.

@@ -25,6 +25,7 @@ pub mod resolver_alone;
 mod review;
 mod trial;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct Inputs {
 /// The policy that a gateway starts with.
 struct First {
     policy: CompiledPolicy,
+    /// The files that it is made of.
+    files: Vec<PathBuf>,
     /// Fingerprint of the policy's files as they were read.
     fingerprint: u64,
     /// Why the policy file is refused: then this is the last good one.
@@ -78,14 +81,17 @@ struct First {
 /// # Errors
 /// [`RunError`]; the kernel is then left as the policy's fail mode specifies.
 pub fn run(inputs: Inputs) -> Result<(), RunError> {
+    let system = |what| move |source| RunError::System { what, source };
     in_runtime(async {
         let lock = HostLock::take()?;
         // A file written after this point counts as changed.
-        let fingerprint = fingerprint(&inputs.source.files());
+        let files = inputs.source.files().map_err(system("read the policy"))?;
+        let fingerprint = fingerprint(&files).map_err(system("read the policy"))?;
         let (policy, refused) = first_policy(&inputs)?;
         let choice = choose(&policy);
         let first = First {
             policy,
+            files,
             fingerprint,
             refused,
         };

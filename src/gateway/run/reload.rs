@@ -73,15 +73,8 @@ impl<D: Divert> Gateway<D> {
                 self.offer_routes();
                 self.tell_difference(before, at_next_start);
             }
-            Err(mut why) => {
-                if let Some(file) = self.rights.out_of_reach(files) {
-                    why = format!(
-                        "{}\n{} is in none of the folders that can be read since the start; restart offramp to have it \
-                         read from there",
-                        why.trim_end(),
-                        file.display()
-                    );
-                }
+            Err(why) => {
+                let why = self.rights.explain(why, files);
                 error!(
                     "reload refused, generation {generation} stays in force: {}",
                     why.trim_end()

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,15 +10,16 @@ use tracing::{error, info, warn};
 
 use super::loader::{Loader, ReloadTrigger};
 use crate::filter::Generation;
+use crate::gateway::host::rights::{Needs, Rights};
 use crate::gateway::host::service::ServiceManager;
 use crate::gateway::host::source::{LoadError, PolicySource};
 use crate::gateway::host::watch::{FileWatch, fingerprint};
 use crate::gateway::report::metrics::{MetricsServer, Readiness, Serving};
 use crate::gateway::report::series::{NamesSnapshot, Report};
 use crate::gateway::report::status::{DnsStatus, Reloads};
-use crate::gateway::resolver::QueryLog;
-use crate::gateway::resolver::{DnsError, DnsServer, listen_addresses};
-use crate::policy::Enforcement;
+use crate::gateway::resolver::{BoundAddresses, DnsError, DnsServer, listen_addresses};
+use crate::gateway::resolver::{QueryLog, QueryLogOptions};
+use crate::policy::{Enforcement, Policy};
 
 /// The reason why a stand-alone DNS server did not start, or ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -83,20 +85,14 @@ async fn serve(
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hang_up = listen(SignalKind::hangup())?;
-    let files = source.files();
+    let files = source.files().map_err(system("read the policy"))?;
     // A file written after this point counts as changed.
-    let read = fingerprint(&files);
-    let mut watch = FileWatch::new(&files)
-        .map_err(io::Error::other)
-        .map_err(system("watch the policy file"))?;
+    let read = fingerprint(&files).map_err(system("read the policy"))?;
     let mut generation = Generation(1);
     let first = source.load(generation)?;
-    let mut log = QueryLog::start(first.policy());
     let mut enforcement = first.policy().gateway.enforcement.clone();
-    let mut server = DnsServer::start(first.policy(), &enforcement, Some(&log))?;
-    if server.is_none() {
-        return Err(AloneError::NoAddress);
-    }
+    let bound = BoundAddresses::of(first.policy()).map_err(DnsError::from)?;
+    let bound = bound.ok_or(AloneError::NoAddress)?;
     let mut metrics = match metrics {
         Some(address) => {
             let served = MetricsServer::start(address, Serving::Names).await;
@@ -104,10 +100,19 @@ async fn serve(
         }
         None => None,
     };
+    let rights = limit_rights(first.policy(), &files);
+    let mut watch = FileWatch::new(&files)
+        .map_err(io::Error::other)
+        .map_err(system("watch the policy file"))?;
+    let mut log = QueryLog::start(first.policy());
+    let server = DnsServer::start(bound, first.policy(), &enforcement, &log);
+    let mut server = Some(server.map_err(DnsError::from)?);
     warn_of_gap(&enforcement);
     let mut reloads = Reloads::default();
     let manager = Arc::new(ServiceManager::silent());
-    let mut loader = Loader::new(Arc::clone(&source), manager, read);
+    let mut loader = Loader::new(Arc::clone(&source), manager, files, read);
+    // The policy may have changed before its folder was watched.
+    loader.ask(ReloadTrigger::FileChange, Generation(generation.0 + 1));
     loop {
         let next = Generation(generation.0 + 1);
         let loaded = tokio::select! {
@@ -141,7 +146,8 @@ async fn serve(
         let policy = match loaded {
             Ok(loaded) => {
                 watch.follow(&loaded.files);
-                loaded.policy.map(|it| it.map_err(|why| why.to_string()))
+                let explain = |why: LoadError| rights.explain(why.to_string(), &loaded.files);
+                loaded.policy.map(|it| it.map_err(explain))
             }
             Err(panic) => Some(Err(format!("loading it failed: {panic}"))),
         };
@@ -180,6 +186,21 @@ async fn serve(
     drop(server);
     log.stop().await;
     Ok(())
+}
+
+/// Gives up every privilege but reading `files` again and writing the log: the sockets are open.
+fn limit_rights(policy: &Policy, files: &[PathBuf]) -> Rights {
+    let log = QueryLogOptions::of(policy);
+    let written = log.as_ref().and_then(|log| log.place.folder());
+    Rights::limit_to(Needs {
+        files,
+        written: &written.map(Path::to_owned).into_iter().collect::<Vec<_>>(),
+        control: None,
+        settings: &[],
+        programs: &[],
+        capabilities: &[],
+        work: &|| Ok(()),
+    })
 }
 
 /// Logs it if names are not hidden from every client.

@@ -15,6 +15,7 @@ use super::publish::{Live, Published};
 use super::quality::{Groups, QualityCounters};
 use super::schedule::Schedule;
 use crate::datapath::worker;
+use crate::gateway::host::rights;
 use crate::packet::Traffic;
 use crate::packet::media::{By, Evidence, Recognized};
 use crate::verdict::{Action, Reason};
@@ -67,7 +68,11 @@ impl Workers {
             );
             let live = live.with_flows(feedback.flows().cloned());
             let schedule = schedule.clone();
-            let prepare = move || schedule.apply(number, workers);
+            let prepare = move || {
+                schedule.apply(number, workers);
+                // Its queue, ring and maps are open: reading and writing them takes no right.
+                rights::give_up_capabilities();
+            };
             let thread = spawn(number, prepare, backend, live, sender.clone())?;
             Ok(Worker {
                 thread,

@@ -89,16 +89,37 @@ fn excerpt(source: &str, label: &Label) -> Range<usize> {
         .map_or(source.len(), |at| label.span.start + at);
     let line = source[start..end].trim_end_matches('\r');
     let end = (start + line.len()).max(label.span.start);
-    // A line of a machine-made list may be megabytes long: show what surrounds the label.
+    // A line of a machine-made list, or a value, may be megabytes long: show what surrounds the beginning of the label, as
+    // drawing takes many times the memory of the text.
     if end - start <= 2 * CONTEXT {
         return start..end;
     }
     let from = source.floor_char_boundary(label.span.start.saturating_sub(CONTEXT));
-    let to = source
-        .ceil_char_boundary(label.span.end.saturating_add(CONTEXT))
-        .min(end);
+    let shown = label.span.end.min(label.span.start + CONTEXT);
+    let to = source.ceil_char_boundary(shown + CONTEXT).min(end);
     from.max(start)..to.max(label.span.start)
 }
 
-/// Bytes of a very long line that are shown on either side of a label.
+/// Bytes of a very long line that are shown on either side of a label, and of a label itself.
 const CONTEXT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy;
+
+    #[test]
+    fn a_value_of_megabytes_is_drawn_in_part() {
+        let value = "ä".repeat(1 << 20);
+        let text = format!("[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"{value}\", \"7\"]\n");
+        let errors = policy::parse("p.toml", text.as_bytes()).expect_err("no prefixes");
+        for item in errors.iter() {
+            let excerpt = excerpt(errors.source(), &item.labels()[0]);
+            assert!(excerpt.len() <= 3 * CONTEXT + 8, "{excerpt:?}");
+        }
+        let drawn = errors.render(Style::Plain);
+        assert!(drawn.len() < 8 * CONTEXT, "{} bytes", drawn.len());
+        assert!(drawn.contains("is not an address"), "{drawn}");
+        assert!(drawn.contains("prefix 7 has 1 of 4 octets"), "{drawn}");
+    }
+}

@@ -41,6 +41,8 @@ pub struct Feed {
     pub max_age_days: u16,
     /// Treatment of prefixes so wide that they would empty the tunnel.
     pub wide_prefixes: WidePrefixes,
+    /// Treatment of prefixes that overlap the addresses of a `[[server]]`.
+    pub server_prefixes: ServerPrefixes,
     /// Vendor whose `[[profile]]` it is; none for a `[[feed]]`.
     pub vendor: Option<Vendor>,
     /// Contents of the file, once [`Policy::take_feed`](crate::policy::Policy::take_feed) has read it. No part of the policy file, so printing leaves it out.
@@ -144,6 +146,22 @@ impl Word for WidePrefixes {
         &[("refuse", Self::Refuse), ("accept", Self::Accept)];
 }
 
+/// Treatment of a feed with prefixes that overlap the addresses of a `[[server]]`: public services come first, so packets to
+/// these servers would be forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ServerPrefixes {
+    /// The feed is refused.
+    #[default]
+    Refuse,
+    /// They are taken as they are.
+    Accept,
+}
+
+impl Word for ServerPrefixes {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("accept", Self::Accept)];
+}
+
 const NAME: Key = Key::new("name", Kind::Text(Form::Name))
     .required()
     .example("\"Microsoft 365\"")
@@ -192,6 +210,12 @@ const WIDE_PREFIXES: Key = Key::new("wide_prefixes", Kind::word::<WidePrefixes>(
     .means("A feed with prefixes wider than /8 (IPv6: /16), or with so many addresses that little would be left in the tunnel: refused whole, or taken")
     .since("0.1");
 
+pub(super) const SERVER_PREFIXES: Key = Key::new("server_prefixes", Kind::word::<ServerPrefixes>())
+    .default("\"refuse\"")
+    .example("\"accept\"")
+    .means("A list with prefixes that overlap the addresses of a `[[server]]`, to which packets would be forwarded, since public services come first: refused whole, or taken")
+    .since("0.1");
+
 const SERVICE_AREAS: Key = Key::new("service_areas", Kind::Texts(Form::Name))
     .default("[]")
     .example("[\"Skype\"]")
@@ -226,6 +250,7 @@ pub(in crate::policy) const SECTION: SectionTable = SectionTable {
         INSTANCE,
         MAX_AGE_DAYS,
         WIDE_PREFIXES,
+        SERVER_PREFIXES,
         SERVICE_AREAS,
         CATEGORIES,
         ENTRIES,
@@ -260,6 +285,7 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
         let instance = section.word_or_default(&INSTANCE, out);
         let max_age_days = section.integer(&MAX_AGE_DAYS, out);
         let wide_prefixes = section.word_or_default(&WIDE_PREFIXES, out);
+        let server_prefixes = section.word_or_default(&SERVER_PREFIXES, out);
         if let (Some(name), Some(format), Some(path)) = (name, format, path) {
             let format = format.value;
             report_unused_choices(&section, format, out);
@@ -275,6 +301,7 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
                 public_key,
                 max_age_days: max_age_days.map_or(Feed::DEFAULT_MAX_AGE_DAYS, |days| days.value),
                 wide_prefixes,
+                server_prefixes,
                 vendor: None,
                 prefixes: None,
             });
@@ -381,6 +408,7 @@ impl Feed {
         }
         raw(out, &MAX_AGE_DAYS, self.max_age_days)?;
         pair(out, &WIDE_PREFIXES, self.wide_prefixes.word())?;
+        pair(out, &SERVER_PREFIXES, self.server_prefixes.word())?;
         if self.format == FeedFormat::AwsIpRanges {
             list(out, &SERVICE_AREAS, values(&self.service_areas))?;
         }

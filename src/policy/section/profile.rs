@@ -58,7 +58,15 @@ pub(in crate::policy) const SECTION: SectionTable = SectionTable {
     header: Header::Repeated,
     meaning: "A vendor's service for calls and meetings. Its media servers count as addresses of a `[[public]]` service, as with a \
               `[[feed]]`; format, URL and first addresses ship with the program.",
-    keys: &[VENDOR, NAME, FILE, URL, PUBLIC_KEY, MAX_AGE_DAYS],
+    keys: &[
+        VENDOR,
+        NAME,
+        FILE,
+        URL,
+        PUBLIC_KEY,
+        MAX_AGE_DAYS,
+        feed::SERVER_PREFIXES,
+    ],
     examples: &[],
 };
 
@@ -77,6 +85,7 @@ pub(in crate::policy) fn read(
         let is_signed = section.has(&PUBLIC_KEY);
         let url = section.string(&URL, |text| feed::parse_url(text, is_signed), out);
         let max_age_days = section.integer(&MAX_AGE_DAYS, out);
+        let server_prefixes = section.word_or_default(&feed::SERVER_PREFIXES, out);
         let Some(vendor) = vendor else { continue };
         let facts = vendor.value.facts();
         let line = vendor.line;
@@ -113,6 +122,7 @@ pub(in crate::policy) fn read(
             public_key,
             max_age_days: max_age_days.map_or(Feed::DEFAULT_MAX_AGE_DAYS, |days| days.value),
             wide_prefixes: WidePrefixes::Refuse,
+            server_prefixes,
             vendor: Some(vendor.value),
             prefixes: Some(
                 shipped
@@ -142,5 +152,6 @@ pub(super) fn write(feed: &Feed, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     if let Some(key) = &feed.public_key {
         pair(out, &PUBLIC_KEY, &key.value)?;
     }
-    raw(out, &MAX_AGE_DAYS, feed.max_age_days)
+    raw(out, &MAX_AGE_DAYS, feed.max_age_days)?;
+    pair(out, &feed::SERVER_PREFIXES, feed.server_prefixes.word())
 }

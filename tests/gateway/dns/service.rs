@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use hickory_proto::op::Message;
@@ -13,7 +14,7 @@ use crate::names::{
     send_framed,
 };
 use crate::site::plain::{self, PlainSite};
-use crate::site::{DEADLINE, Daemon, Host, in_sandbox, poll};
+use crate::site::{DEADLINE, Daemon, Host, in_nftables_sandbox, in_sandbox, poll};
 use crate::support::{Folder, is_installed, program, run};
 
 use super::{Gate, ip};
@@ -211,6 +212,83 @@ fn thousands_of_idle_connections_keep_nobody_from_an_answer() {
     let answer = receive_framed(&mut stream).expect("an answer");
     let answer = Message::from_vec(&answer).expect("an answer");
     assert_eq!(addresses(&answer), [ip("167.55.49.32")]);
+}
+
+#[test]
+fn a_server_alone_keeps_no_rights_and_goes_on_answering_and_reloading() {
+    in_nftables_sandbox(&[], || {
+        let upstream = Upstream::leaking();
+        let logs = Folder::new("dns_rights_logs");
+        let outside = Folder::new("dns_rights_outside");
+        let log = logs.path("queries.jsonl");
+        let lines = format!("query_log = \"{log}\"");
+        let mut server = NameServer::start_as("dns_rights", &[&upstream], &lines, &[]);
+        server
+            .daemon
+            .wait_for_log("dropped privileges: all capabilities, and files outside ");
+        server.write_policy("[[public]]\nname = \"Web\"\naddresses = [\"167.55.49.40\"]\nhosts = [\"web9.contoso.com\"]\n");
+        server.daemon.wait_for_log("reloaded: ");
+        let answer = server.ask("web9.contoso.com", RecordType::A);
+        assert_eq!(addresses(&answer), [ip("167.55.49.40")]);
+
+        // A reload has had every thread started.
+        let tasks = format!("/proc/{}/task", server.daemon.pid());
+        let mut names = Vec::new();
+        for task in std::fs::read_dir(tasks).expect("it runs").flatten() {
+            let Ok(status) = std::fs::read_to_string(task.path().join("status")) else {
+                continue;
+            };
+            let fact = |name: &str| {
+                let mut lines = status.lines().filter_map(|line| line.split_once(":\t"));
+                lines.find(|line| line.0 == name).map_or("", |line| line.1)
+            };
+            names.push(fact("Name").to_owned());
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                assert_eq!(fact(set), "0000000000000000", "{set}: {status}");
+            }
+            assert_eq!(fact("NoNewPrivs"), "1", "{status}");
+        }
+        assert!(names.iter().any(|name| name == "dns"), "{names:?}");
+        assert!(names.len() >= 4, "{names:?}");
+
+        // Of the files it reads and writes those of its policy.
+        let secret = outside.write("prefixes.txt", "203.0.113.0/24\n");
+        server.write_policy(&format!(
+            "[[feed]]\nname = \"outside\"\nformat = \"prefixes\"\nfile = \"{secret}\"\n"
+        ));
+        server.daemon.wait_for_log("Permission denied");
+        server.daemon.wait_for_log(&format!(
+            "{secret} is in none of the folders that can be read"
+        ));
+        assert!(server.daemon.terminate().success());
+    });
+}
+
+#[test]
+fn the_query_log_is_no_link_to_another_file() {
+    let upstream = Upstream::leaking();
+    let logs = Folder::new("dns_log_link");
+    let precious = logs.write("precious", "precious\n");
+    let log = logs.path("queries.jsonl");
+    symlink(&precious, &log).expect("a free place");
+    let lines = format!("query_log = \"{log}\"");
+    let mut server = NameServer::start_as("dns_log_linked", &[&upstream], &lines, &[]);
+    server.daemon.wait_for_log(&format!(
+        "cannot write the query log {log}: it is a symbolic link to {precious}, which is not followed when a file is written: \
+         name that file itself, or remove the link"
+    ));
+    server.ask("sip.contoso.com", RecordType::A);
+    // It is written once the link is gone.
+    std::fs::remove_file(&log).expect("it is ours");
+    poll("a line", || {
+        server.ask("sip.contoso.com", RecordType::A);
+        std::fs::read_to_string(&log)
+            .ok()
+            .filter(|text| text.contains("pinned"))
+    });
+    assert!(server.daemon.terminate().success());
+    let text = std::fs::read_to_string(precious).expect("it is there");
+    assert_eq!(text, "precious\n");
 }
 
 /// Raises this process's limit of descriptors as far as allowed, to at most `wanted`.
