@@ -191,6 +191,29 @@ fn verdicts_that_pages_name_exist() {
 }
 
 #[test]
+fn tests_that_the_page_of_scenes_names_exist() {
+    let page = Document::read(&project("docs/firewalls.md"));
+    let is_name = |word: &&String| {
+        let mut letters = word.chars();
+        word.len() > 20 && letters.all(|it| it.is_ascii_lowercase() || it == '_' || it == '4')
+    };
+    let folder = fs::read_dir(project("tests/gateway")).expect("a folder");
+    let files = folder.map(|file| file.expect("an entry").path());
+    let files = files.filter(|path| path.extension().is_some_and(|it| it == "rs"));
+    let tests: String = files
+        .map(|path| fs::read_to_string(path).expect("a file"))
+        .collect();
+    let named: BTreeSet<&String> = page.code.iter().filter(is_name).collect();
+    assert!(named.len() >= 15, "{named:?}");
+    for name in named {
+        assert!(
+            tests.contains(&format!("#[test]\nfn {name}() {{")),
+            "docs/firewalls.md names {name}, and there is no such test"
+        );
+    }
+}
+
+#[test]
 fn the_readme_is_short() {
     let readme = fs::read_to_string(project("README.md")).expect("README.md");
     let lines = readme.lines().count();

@@ -85,6 +85,8 @@ pub(super) struct Gateway<D: Divert> {
     diverting: bool,
     /// True if everything passes by command.
     bypassed: bool,
+    /// True if nothing is diverted, because a firewall would let pass behind the filter what it stops without.
+    aside: bool,
     /// The outcome of the last self-test, if the diversion has one.
     self_test: Option<SelfTestStatus>,
     pub(super) health: Health,
@@ -260,6 +262,7 @@ impl<D: Divert> Gateway<D> {
             options,
             diverting: true,
             bypassed: false,
+            aside: false,
             self_test: None,
             health: Health::default(),
             loader,
@@ -419,11 +422,33 @@ impl<D: Divert> Gateway<D> {
         for ((reason, _), traffic) in self.verdicts() {
             share.add(reason == Reason::NotAClient, traffic);
         }
-        let plan = self.divert.plan();
+        self.stand_aside_or_back().await;
         let health = &mut self.health;
         health
-            .conclude::<D>(plan, enforced.policy(), share, &self.netlink)
+            .conclude(&self.divert, enforced.policy(), share, &self.netlink)
             .await;
+    }
+
+    /// Ends the diversion while it would open what a firewall of the host closes, and takes it up again.
+    async fn stand_aside_or_back(&mut self) {
+        let opens = self.health.opens();
+        if opens == self.aside {
+            return;
+        }
+        match self.divert.stand_aside(opens).await {
+            Ok(()) => self.aside = opens,
+            Err(error) => return error!("cannot change the diversion: {error}"),
+        }
+        match (opens, self.options.on_failure) {
+            (false, _) => info!("packets are diverted to the filter again"),
+            (true, FailMode::Open) => error!(
+                "a firewall would let pass behind the filter what it stops without: nothing is diverted meanwhile, and traffic \
+                 passes unjudged"
+            ),
+            (true, FailMode::Closed) => error!(
+                "a firewall would let pass behind the filter what it stops without: what is diverted is stopped meanwhile"
+            ),
+        }
     }
 
     /// Follows packets of its own through the diversion and the filter.
