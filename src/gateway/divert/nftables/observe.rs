@@ -44,10 +44,14 @@ pub(super) async fn check_routes(
             let Some(pool) = diversion.clients.iter().find(of_family) else {
                 continue;
             };
+            let source = a_host_of(*pool);
+            if source == destination {
+                continue;
+            }
             let packet = RoutedPacket {
                 input: input.index,
                 mark,
-                source: a_host_of(*pool),
+                source,
                 destination,
             };
             // Another error of the kernel says that such a packet would not be forwarded at all.
