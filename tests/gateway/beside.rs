@@ -229,11 +229,14 @@ fn changes_that_a_firewall_makes_for_the_vpn_alone_are_said() {
             wait_for_none(&site);
         }
 
-        // A service that clients reach at another port, by a rule for their interface.
+        // A service that clients reach at another address, by a rule for their interface.
+        let alias = "10.20.0.9";
         site.concentrator.nft(&format!(
             "table ip theirs {{ chain before {{ type nat hook prerouting priority dstnat;
-             iifname \"tun0\" udp dport 50030 dnat to {OFFICE}:{ALLOWED}; }}; }}"
+             iifname \"tun0\" ip daddr {alias} udp dport {ALLOWED} dnat to {OFFICE}; }}; }}"
         ));
+        let works = is_answered_from_there(&site, (alias, ALLOWED), 100);
+        assert_eq!(works, !twice(), "the finding is right");
         if twice() {
             let says =
                 "translates addresses of what comes from tun0, and not of what comes from offramp0";

@@ -30,7 +30,8 @@ pub(super) fn read(listing: &Value, own: &str, numbers: &mut Numbers) -> Ruleset
         .map_or(&[][..], Vec::as_slice);
     let mut reader = Reader {
         sets: interface_sets(objects),
-        concatenated: concatenated_sets(objects),
+        concatenated: elements_of(objects, "set"),
+        maps: elements_of(objects, "map"),
         numbers,
     };
     let mut chains: Vec<Chain> = Vec::new();
@@ -65,12 +66,13 @@ fn interface_sets(objects: &[Value]) -> HashMap<[String; 3], BTreeSet<String>> {
         .collect()
 }
 
-/// The elements of each set of interfaces with something else, likewise.
-fn concatenated_sets(objects: &[Value]) -> HashMap<[String; 3], Vec<Value>> {
-    let sets = objects.iter().filter_map(|object| object.get("set"));
-    let of_interfaces = sets.filter(|set| set["type"].is_array());
-    let elements = |set: &Value| set["elem"].as_array().cloned();
-    let listed = of_interfaces.filter_map(|set| Some((place_of(set, "name"), elements(set)?)));
+/// The elements of each set or map that is listed with them, likewise.
+fn elements_of(objects: &[Value], kind: &str) -> HashMap<[String; 3], Vec<Value>> {
+    let sets = objects.iter().filter_map(|object| object.get(kind));
+    let listed = sets.filter_map(|set| {
+        let elements = set["elem"].as_array().cloned();
+        Some((place_of(set, "name"), elements?))
+    });
     listed.collect()
 }
 
@@ -155,6 +157,7 @@ pub(super) fn has_extension(rule: &Value) -> bool {
 struct Reader<'a> {
     sets: HashMap<[String; 3], BTreeSet<String>>,
     concatenated: HashMap<[String; 3], Vec<Value>>,
+    maps: HashMap<[String; 3], Vec<Value>>,
     numbers: &'a mut Numbers,
 }
 
@@ -229,7 +232,7 @@ impl Reader<'_> {
     fn conditions(&mut self, rule: &Value, left: &Value, right: &Value) -> Vec<Condition> {
         if let Some(lefts) = left["concat"].as_array()
             && let Some(elements) = self.elements(rule, right)
-            && elements.len() > 1
+            && (elements.len() > 1 || right.is_string())
         {
             let parts_of = |element: &Value| {
                 let element = element["elem"].get("val").unwrap_or(element);
@@ -317,9 +320,16 @@ impl Reader<'_> {
 
     /// The rules of a verdict map.
     fn read_map(&mut self, rule: &Value, value: &Value, read: &Rule) -> Vec<Rule> {
-        let elements = value["data"]["set"].as_array();
+        let named = value["data"].as_str().and_then(|it| it.strip_prefix('@'));
+        let elements = match named {
+            Some(map) => {
+                let [family, table, _] = place_of(rule, "chain");
+                self.maps.get(&[family, table, map.to_owned()]).cloned()
+            }
+            None => value["data"]["set"].as_array().cloned(),
+        };
         let mut rules = Vec::new();
-        for element in elements.map_or(&[][..], Vec::as_slice) {
+        for element in elements.iter().flatten() {
             let Some([key, verdict]) = element.as_array().map(Vec::as_slice) else {
                 continue;
             };

@@ -362,6 +362,63 @@ fn a_filter_of_spoofed_sources_is_found_where_it_drops_those_of_clients() {
 }
 
 #[test]
+fn verdict_maps_and_sets_of_pairs_are_read_by_their_names() {
+    let named = |kind: &str, fields: Value| {
+        let mut object = json!({"family": "ip", "table": "filter", "name": "named"});
+        for (key, value) in fields.as_object().expect("an object") {
+            object[key] = value.clone();
+        }
+        json!({ kind: object })
+    };
+    let check = |object: Value, policy: &str, rule: Value| {
+        let of_vpn = [json!([accept()])];
+        let rules = [rule];
+        let chains = [
+            ("f", forward(policy), &rules[..]),
+            ("of_vpn", json!({}), &of_vpn),
+        ];
+        let mut listing = listing(&chains);
+        let objects = listing["nftables"].as_array_mut().expect("a list");
+        objects.push(object);
+        found_in(&nft_list::read(
+            &listing,
+            "offramp",
+            &mut Numbers::default(),
+        ))
+    };
+    let zones = |names: &[&str]| {
+        let jump = json!({"jump": {"target": "of_vpn"}});
+        let elements: Vec<Value> = names.iter().map(|name| json!([name, jump])).collect();
+        named(
+            "map",
+            json!({"type": "ifname", "map": "verdict", "elem": elements}),
+        )
+    };
+    let by_zone = json!([{"vmap": {"key": {"meta": {"key": "iifname"}}, "data": "@named"}}]);
+    let missed = check(zones(&["tun0"]), "drop", by_zone.clone());
+    assert_one(&missed, Severity::Error, "what goes on from offramp0");
+    assert_eq!(check(zones(&["tun0", "offramp0"]), "drop", by_zone), []);
+
+    let pairs = |names: &[&str]| {
+        let prefix = json!({"prefix": {"addr": "172.16.1.0", "len": 24}});
+        let pair = |name| json!({"concat": [name, prefix]});
+        let elements: Vec<Value> = names.iter().map(pair).collect();
+        named(
+            "set",
+            json!({"type": ["ifname", "ipv4_addr"], "elem": elements}),
+        )
+    };
+    let others = json!([
+        {"match": {"op": "!=", "right": "@named",
+            "left": {"concat": [{"meta": {"key": "iifname"}}, {"payload": {"protocol": "ip", "field": "saddr"}}]}}},
+        drop_it()
+    ]);
+    let missed = check(pairs(&["tun0", "eth0"]), "accept", others.clone());
+    assert_one(&missed, Severity::Error, "what goes on from offramp0");
+    assert_eq!(check(pairs(&["tun0", "offramp0"]), "accept", others), []);
+}
+
+#[test]
 fn sources_are_read_as_iptables_writes_them() {
     let findings = |rule: &str| {
         found_in(&refined(&format!(

@@ -185,7 +185,7 @@ pub(super) fn try_out() -> Result<(), NftError> {
     run(&["list", "tables"], "").map(|_| ())
 }
 
-/// Returns the complete ruleset as `nft` prints it, but of its sets only the elements of those of interfaces: other sets,
+/// Returns the complete ruleset as `nft` prints it, but of its sets and maps only the elements of those of interfaces: others,
 /// such as addresses to block and the flows that are cleared, may have many thousands, and change all the time.
 ///
 /// # Errors
@@ -193,17 +193,25 @@ pub(super) fn try_out() -> Result<(), NftError> {
 pub(in crate::gateway::divert) fn ruleset() -> Result<Value, NftError> {
     let mut objects = objects_of(&run(&["--json", "--terse", "list", "ruleset"], "")?)?;
     for object in &mut objects {
-        let set = &object["set"];
-        let fields = ["family", "table", "name"].map(|field| set[field].as_str());
-        let ([Some(family), Some(table), Some(name)], "ifname") =
-            (fields, set["type"].as_str().unwrap_or_default())
+        let Some(kind) = ["set", "map"]
+            .into_iter()
+            .find(|it| object.get(it).is_some())
         else {
             continue;
         };
-        match run(&["--json", "list", "set", family, table, name], "") {
+        let set = &object[kind];
+        let fields = ["family", "table", "name"].map(|field| set[field].as_str());
+        let [Some(family), Some(table), Some(name)] = fields else {
+            continue;
+        };
+        let mut parts = set["type"].as_array().into_iter().flatten();
+        if set["type"] != "ifname" && !parts.any(|it| it == "ifname") {
+            continue;
+        }
+        match run(&["--json", "list", kind, family, table, name], "") {
             Ok(listing) => {
                 let whole = objects_of(&listing)?.into_iter();
-                if let Some(whole) = whole.rev().find(|it| it.get("set").is_some()) {
+                if let Some(whole) = whole.rev().find(|it| it.get(kind).is_some()) {
                     *object = whole;
                 }
             }
