@@ -18,6 +18,9 @@ fn twice() -> bool {
     Diversion::here() == Diversion::Nftables
 }
 
+/// Loads rules, or takes them away.
+type Act<'a> = &'a dyn Fn();
+
 fn legacy(site: &PlainSite, rules: &str) {
     let file = site.folder.write("rules", rules);
     let mut command = Command::new("iptables-legacy-restore");
@@ -85,7 +88,7 @@ fn marks_that_others_set_behind_the_filter_take_nothing_past_it() {
            }";
         let of_legacy = "*mangle\n:CLASSES - [0:0]\n-A PREROUTING -j CLASSES\n\
              -A CLASSES -j MARK --set-mark 0x1\nCOMMIT\n";
-        let loads: [(&str, &dyn Fn()); 2] = [
+        let loads: [(&str, Act<'_>); 2] = [
             ("by nft", &|| site.concentrator.nft(of_nft)),
             ("by iptables-legacy", &|| legacy(&site, of_legacy)),
         ];
@@ -140,7 +143,7 @@ fn what_a_firewall_blocks_by_both_interfaces_stays_blocked() {
         let of_legacy = format!(
             "*filter\n-A FORWARD -i tun+ -o eth1 -p udp --dport {ALLOWED} -j DROP\nCOMMIT\n"
         );
-        let cases: [(&str, &dyn Fn(), &dyn Fn()); 2] = [
+        let cases: [(&str, Act<'_>, Act<'_>); 2] = [
             (
                 "open",
                 &|| site.concentrator.nft(&of_nft("\"tun0\"")),
@@ -210,7 +213,7 @@ fn changes_that_a_firewall_makes_for_the_vpn_alone_are_said() {
         let clamped = "table inet theirs { chain between { type filter hook forward priority mangle; policy accept;
              iifname \"tun0\" oifname \"eth1\" tcp flags syn tcp option maxseg size set 1200; }; }";
         let of_legacy = "*mangle\n-A FORWARD -i tun0 -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1200\nCOMMIT\n";
-        let cases: [(&dyn Fn(), &dyn Fn()); 2] = [
+        let cases: [(Act<'_>, Act<'_>); 2] = [
             (&|| site.concentrator.nft(clamped), &|| {
                 site.concentrator.nft("delete table inet theirs");
             }),

@@ -50,7 +50,7 @@ pub(super) struct Loss {
     pub(super) is_reverse_path: bool,
     /// It translates addresses of the packets without offramp, and not behind the filter.
     pub(super) translation: bool,
-    /// A rule by which it stops some of what comes from the filter, and lets it go on without offramp.
+    /// Some packets that it stops on one of both ways, and the rule by which it does.
     pub(super) some: Option<String>,
     /// What it stops without offramp, and lets go on from the filter: by this rule, or by its policy.
     pub(super) opened: Option<String>,
@@ -121,6 +121,9 @@ pub(super) fn check_ruleset(
                 }
             } else if interfaces.iter().all(|it| check.stops_everything(it)) {
                 findings.push(remedy::of_stop(chain, &passage.interfaces));
+            }
+            if check.is_cut_short(&interfaces) {
+                findings.push(remedy::of_length(chain, passage));
             }
             for (change, rule) in check.changes_left_out(&interfaces) {
                 findings.push(remedy::of_change(chain, hook, passage, change, rule));
@@ -205,14 +208,34 @@ impl ChainCheck<'_> {
                 loss.opened = Some(in_words(rule));
             }
         }
-        for assumed in drops(&second) {
-            if let Fate::Dropped(rule) = self.fate(&second, &assumed)
-                && !matches!(self.fate(probe, &assumed), Fate::Dropped(_))
-                && loss.some.is_none()
-            {
-                loss.some = Some(in_words(rule));
+        let (interface, device) = (probe.input, self.passage.device.as_str());
+        let mut ways = vec![(second, format!("goes on from {device}"))];
+        // What is not tracked is not translated.
+        if !self.hook.is_nat {
+            ways.push((first, format!("goes from {interface} to {device}")));
+        }
+        for (way, what) in ways {
+            for assumed in drops(&way) {
+                if let Fate::Dropped(rule) = self.fate(&way, &assumed)
+                    && !matches!(self.fate(probe, &assumed), Fate::Dropped(_))
+                    && loss.some.is_none()
+                {
+                    loss.some = Some(format!("some of what {what} ({})", in_words(rule)));
+                }
             }
         }
+    }
+
+    /// Returns `true` if the chain has more ways for packets than are followed.
+    fn is_cut_short(&self, interfaces: &[String]) -> bool {
+        let probes = interfaces.iter().flat_map(|it| self.probes(it));
+        probes.into_iter().any(|probe| {
+            let [first, second] = self.passages(&probe);
+            let dropped = |it: &Probe<'_>| walk::drops(self.ruleset, self.chain, it).len();
+            let passed = cases(self.ruleset, self.chain, &probe).len();
+            let dropped = [&probe, &first, &second].map(dropped);
+            passed.max(dropped.into_iter().max().unwrap_or(0)) >= walk::MAX_CASES
+        })
     }
 
     /// The packets of `probe` on their way to the filter, and behind it.

@@ -2,6 +2,7 @@
 
 use super::chain::{Chain, Hook, HookPoint, Rule, Tool};
 use super::passage::{Change, Loss, Passage};
+use super::walk::MAX_CASES;
 use crate::verify::Finding;
 
 /// The remedy that spares every change of the firewall.
@@ -151,18 +152,31 @@ pub(super) fn of_opening(chain: &Chain, hook: Hook, passage: &Passage, loss: &Lo
     )
 }
 
-/// The finding for a chain that stops some of what the filter lets pass.
+/// The finding for a chain that stops some packets because of the diversion.
 pub(super) fn of_some(chain: &Chain, hook: Hook, passage: &Passage, loss: &Loss) -> Finding {
     let device = &passage.device;
     let interface = &loss.interface;
-    let rule = loss.some.as_deref().unwrap_or_default();
+    let some = loss.some.as_deref().unwrap_or_default();
     Finding::host_warning(
-        format!(
-            "chain {chain} stops some of what goes on from {device} ({rule}), and not of what comes from {interface}"
-        ),
+        format!("chain {chain} stops {some}, and lets it go on from {interface} without offramp"),
         format!(
             "{}, {BY_PROGRAMS}",
             same_rules(chain, hook, device, interface)
+        ),
+    )
+}
+
+/// The finding for a chain that has more ways for packets than are followed.
+pub(super) fn of_length(chain: &Chain, passage: &Passage) -> Finding {
+    let device = &passage.device;
+    Finding::host_warning(
+        format!(
+            "chain {chain} and those that it leads to have more rules for clients' packets than are compared ({MAX_CASES}): \
+             whether they treat what comes from {device} like what comes from the VPN is known in part"
+        ),
+        format!(
+            "see that its rules for {} hold for {device} too, {BY_PROGRAMS}",
+            passage.interfaces.join(", ")
         ),
     )
 }

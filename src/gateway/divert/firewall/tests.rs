@@ -362,6 +362,28 @@ fn a_filter_of_spoofed_sources_is_found_where_it_drops_those_of_clients() {
 }
 
 #[test]
+fn a_rule_that_stops_some_packets_on_their_way_to_the_filter_is_a_warning() {
+    let rules = [json!([not("oifname", "eth1"), to("10.0.0.5"), drop_it()])];
+    let findings = found(&[("f", forward("accept"), &rules)]);
+    assert_one(
+        &findings,
+        Severity::Warning,
+        "stops some of what goes from tun0 to offramp0",
+    );
+}
+
+#[test]
+fn a_chain_of_more_rules_than_are_compared_is_told() {
+    let rules = |count: u8| -> Vec<Value> {
+        let rules = (0..count).map(|host| json!([to(&format!("10.0.0.{host}")), drop_it()]));
+        rules.collect()
+    };
+    let check = |count: u8| found(&[("f", forward("accept"), &rules(count))]);
+    assert_eq!(check(100), []);
+    assert_one(&check(200), Severity::Warning, "is known in part");
+}
+
+#[test]
 fn verdict_maps_and_sets_of_pairs_are_read_by_their_names() {
     let named = |kind: &str, fields: Value| {
         let mut object = json!({"family": "ip", "table": "filter", "name": "named"});

@@ -322,7 +322,7 @@ impl Cases {
 }
 
 /// Cases at most: beyond, a firewall is only checked in part.
-const MAX_CASES: usize = 128;
+pub(super) const MAX_CASES: usize = 128;
 
 /// Returns the rules that can apply to `probe` in `chain` and in those that it leads to, each with its chain.
 pub(super) fn applicable<'a>(
