@@ -11,7 +11,7 @@ use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite
 use crate::site::{Diversion, in_sandbox, poll};
 
 /// A service at a media port that the policy allows.
-const ALLOWED: u16 = 3_389;
+pub(crate) const ALLOWED: u16 = 3_389;
 
 /// A firewall as it is found on a concentrator.
 struct Firewall {
@@ -189,6 +189,30 @@ const STRICT: Firewall = Firewall {
     name: "strict reverse path filters",
     load: Load::Setting("ipv4/conf/all/rp_filter"),
     stops: Some("net.ipv4.conf.all.rp_filter is 1"),
+};
+
+const SPOOFED: Firewall = Firewall {
+    name: "a filter of spoofed sources",
+    load: Load::Nft(
+        r#"table inet spoofed {
+             chain before { type filter hook prerouting priority filter; policy accept;
+               iifname != "tun0" ip saddr 172.16.1.0/24 drop
+               iifname != "eth1" ip saddr 10.0.0.0/8 drop
+             }
+           }"#,
+    ),
+    stops: Some(
+        "chain inet spoofed before stops what it does not know: what goes on from offramp0",
+    ),
+};
+
+const SPOOFED_LEGACY: Firewall = Firewall {
+    name: "a filter of spoofed sources of iptables-legacy",
+    load: Load::Restore(
+        &["iptables-legacy-restore"],
+        "*filter\n-A FORWARD ! -i tun0 -s 172.16.1.0/24 -j REJECT\nCOMMIT\n",
+    ),
+    stops: Some("chain ip filter FORWARD (iptables-legacy) stops what it does not know"),
 };
 
 impl Firewall {
@@ -373,6 +397,16 @@ fn reverse_path_filters_stop_nothing_or_are_found() {
     in_sandbox(&[], || {
         let site = site("beside_reverse_path");
         for firewall in [REVERSE_PATH, REVERSE_PATH_WITHOUT_MARKS, STRICT] {
+            try_beside(&site, &firewall);
+        }
+    });
+}
+
+#[test]
+fn filters_of_spoofed_sources_stop_nothing_or_are_found() {
+    in_sandbox(&["iptables-legacy-restore"], || {
+        let site = site("beside_spoofed");
+        for firewall in [SPOOFED, SPOOFED_LEGACY] {
             try_beside(&site, &firewall);
         }
     });

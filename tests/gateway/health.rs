@@ -16,7 +16,7 @@ use crate::support::skip;
 
 /// Waits until the gateway has a finding of this severity that says `part`.
 #[track_caller]
-fn wait_for_finding(site: &PlainSite, severity: &str, part: &str) -> Value {
+pub(crate) fn wait_for_finding(site: &PlainSite, severity: &str, part: &str) -> Value {
     poll(&format!("the finding \"{part}\""), || {
         let status = site.status();
         let mut findings = status["health"].as_array().expect("a list").iter();
@@ -27,7 +27,7 @@ fn wait_for_finding(site: &PlainSite, severity: &str, part: &str) -> Value {
 }
 
 #[track_caller]
-fn wait_for_none(site: &PlainSite) {
+pub(crate) fn wait_for_none(site: &PlainSite) {
     poll("no finding", || {
         let status = site.status();
         (status["health_checks"].as_u64() > Some(0) && status["health"] == serde_json::json!([]))

@@ -13,6 +13,7 @@ mod site;
 mod support;
 
 mod addresses;
+mod beside;
 mod bulk;
 mod clsact;
 mod datapath;

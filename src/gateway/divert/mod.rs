@@ -73,8 +73,6 @@ pub trait Divert: Sized + 'static {
     const NAME: &'static str;
     /// The frames of the filter's device.
     const FRAMING: Framing;
-    /// True if packets to media ports are led to the filter behind port forwardings (DNAT), by the place these lead to.
-    const FOLLOWS_FORWARDING: bool;
     /// True if what the filter forwards goes through the backlog of a processor.
     const USES_BACKLOG: bool;
 
@@ -108,6 +106,19 @@ pub trait Divert: Sized + 'static {
         firewalls: &Firewalls,
         present: &[String],
     ) -> Vec<Finding>;
+
+    /// Returns `true` if a firewall of the host would let pass behind the filter what it stops without offramp.
+    fn opens(plan: &Self::Plan, firewalls: &Firewalls, present: &[String]) -> bool;
+
+    /// Finds conditions that the kernel tells of the installed diversion itself.
+    async fn observe(&self) -> Vec<Finding>;
+
+    /// Leads nothing to the filter while a firewall would let pass behind it what it stops without; what would be diverted
+    /// passes unjudged, or is stopped, as the fail mode has it.
+    ///
+    /// # Errors
+    /// [`Divert::Error`].
+    async fn stand_aside(&mut self, on: bool) -> Result<(), Self::Error>;
 
     /// The interfaces from which the host's firewalls see clients' packets that the filter does not drop.
     fn inputs(plan: &Self::Plan) -> Vec<String>;

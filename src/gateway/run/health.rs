@@ -48,6 +48,8 @@ struct FirewallLook {
     generation: Generation,
     present: Vec<String>,
     findings: Vec<Finding>,
+    /// True if a firewall would let pass behind the filter what it stops without.
+    opens: bool,
 }
 
 impl Health {
@@ -76,6 +78,11 @@ impl Health {
             .map(|it| format!("{}; {}\n", it.what, it.remedy))
             .collect();
         (!lines.is_empty()).then_some(lines)
+    }
+
+    /// Returns `true` if a firewall would let pass behind the filter what it stops without, by the last look.
+    pub(super) fn opens(&self) -> bool {
+        self.last.as_ref().is_some_and(|look| look.opens)
     }
 
     /// Returns `true` while a look at the firewalls is under way.
@@ -115,12 +122,14 @@ impl Health {
     /// which comes from no client.
     pub(super) async fn conclude<D: Divert>(
         &mut self,
-        plan: &D::Plan,
+        divert: &D,
         policy: &CompiledPolicy,
         share: Share,
         netlink: &Netlink,
     ) {
+        let plan = divert.plan();
         let mut findings = preflight::check_standing::<D>(policy.policy(), plan, netlink).await;
+        findings.extend(divert.observe().await);
         findings.extend(
             self.last
                 .iter()
@@ -214,6 +223,7 @@ fn look_at_firewalls<D: Divert>(
     };
     FirewallLook {
         findings: preflight::check_firewalls::<D>(policy, plan, &firewalls, &present),
+        opens: D::opens(plan, &firewalls, &present),
         firewalls,
         generation,
         present,

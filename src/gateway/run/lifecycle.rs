@@ -16,7 +16,6 @@ use super::difference::{Tried, Waiting};
 use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, page_address, workers_wanted};
-use super::pools::Share;
 use super::review::Review;
 use super::trial::{Trial, beginning};
 use super::{First, Inputs, RunError};
@@ -44,9 +43,10 @@ use crate::gateway::tun::watchdog::Watchdog;
 use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
 use crate::policy::{FailMode, GatewayOptions};
-use crate::verdict::{Reason, Verdict};
+use crate::verdict::Verdict;
 use crate::verify::probe::self_test;
 
+mod conditions;
 mod requests;
 mod status;
 mod traces;
@@ -85,6 +85,8 @@ pub(super) struct Gateway<D: Divert> {
     diverting: bool,
     /// True if everything passes by command.
     bypassed: bool,
+    /// True if nothing is diverted, because a firewall would let pass behind the filter what it stops without.
+    aside: bool,
     /// The outcome of the last self-test, if the diversion has one.
     self_test: Option<SelfTestStatus>,
     pub(super) health: Health,
@@ -263,6 +265,7 @@ impl<D: Divert> Gateway<D> {
             options,
             diverting: true,
             bypassed: false,
+            aside: false,
             self_test: None,
             health: Health::default(),
             loader,
@@ -400,33 +403,6 @@ impl<D: Divert> Gateway<D> {
             Err(error) if before => error!("cannot restore the diversion: {error}"),
             Err(error) => debug!("still cannot restore the diversion: {error}"),
         }
-    }
-
-    /// Begins to ask for the conditions of the host again.
-    async fn look(&mut self) {
-        if self.health.is_looking() {
-            // Firewalls of many rules take long to list: what else there is does not wait for them.
-            return self.conclude_look().await;
-        }
-        let enforced = self.published.current();
-        let health = &mut self.health;
-        health
-            .look::<D>(self.divert.plan(), enforced, &self.netlink)
-            .await;
-    }
-
-    /// Takes note of the conditions of the host, once its firewalls are known.
-    async fn conclude_look(&mut self) {
-        let enforced = self.published.current();
-        let mut share = Share::default();
-        for ((reason, _), traffic) in self.verdicts() {
-            share.add(reason == Reason::NotAClient, traffic);
-        }
-        let plan = self.divert.plan();
-        let health = &mut self.health;
-        health
-            .conclude::<D>(plan, enforced.policy(), share, &self.netlink)
-            .await;
     }
 
     /// Follows packets of its own through the diversion and the filter.

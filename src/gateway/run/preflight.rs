@@ -113,7 +113,6 @@ pub fn check_firewalls<D: Divert>(
     let mut findings = D::check_firewalls(plan, firewalls, present);
     let clients = Clients {
         inputs: D::inputs(plan),
-        media_is_followed: D::FOLLOWS_FORWARDING,
     };
     findings.extend(firewall::check_forwarding(firewalls, policy, &clients));
     findings

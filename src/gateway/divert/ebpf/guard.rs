@@ -4,7 +4,10 @@
 //! accepts what enters from interfaces that are known to have a program, by their index, and drops what enters from others
 //! that the policy names. Like programs that fail closed it stays when the process is killed, and the next start replaces it.
 
+use tracing::warn;
+
 use super::EbpfPlan;
+use crate::gateway::divert::firewall;
 use crate::gateway::divert::nftables::nft::{self, Contents, NftError, run_nft};
 use crate::render::nft::NftTable;
 
@@ -15,6 +18,8 @@ pub(super) struct Guard {
     written: Option<Served>,
     /// As the kernel lists it; `None` if another program changed it before.
     contents: Option<Contents>,
+    /// The number of the kernel's ruleset that was looked at last while the table was not in force.
+    looked: Option<u32>,
 }
 
 /// The patterns of the policy, and the interfaces with a program, by index and name.
@@ -54,10 +59,11 @@ impl Guard {
         Ok(())
     }
 
-    /// Compares the table with what was written, and writes it again; describes what was changed.
+    /// Compares the table with what was written, and writes it again; describes what was changed. Removes one that is not in
+    /// force, which a ruleset saved before may have brought back: it would stop what no process lets in.
     pub(super) async fn repair(&mut self) -> Result<Option<String>, NftError> {
         let Some(served) = self.written.clone() else {
-            return Ok(None);
+            return self.remove_of_others().await;
         };
         let now = run_nft(nft::contents).await?;
         let difference = match &self.contents {
@@ -68,6 +74,28 @@ impl Guard {
             self.write(served).await?;
         }
         Ok(difference)
+    }
+
+    async fn remove_of_others(&mut self) -> Result<Option<String>, NftError> {
+        let present = firewall::generation();
+        if present == self.looked {
+            return Ok(None);
+        }
+        let found = match run_nft(nft::contents).await {
+            Ok(found) => found,
+            // Without the program there is hardly such a table.
+            Err(NftError::Missing(_)) => None,
+            Err(error) => {
+                warn!("an old nftables table of offramp would not be seen: {error}");
+                None
+            }
+        };
+        self.looked = present;
+        if found.is_none() {
+            return Ok(None);
+        }
+        run_nft(nft::remove).await?;
+        Ok(Some("the nftables table".to_owned()))
     }
 
     /// Takes it out of the kernel.

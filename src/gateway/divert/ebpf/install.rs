@@ -94,7 +94,6 @@ impl Divert for Installation {
 
     const NAME: &'static str = "ebpf";
     const FRAMING: Framing = Framing::Ethernet;
-    const FOLLOWS_FORWARDING: bool = false;
     const USES_BACKLOG: bool = true;
 
     fn settings(device: &str) -> Vec<(String, &'static str)> {
@@ -141,6 +140,18 @@ impl Divert for Installation {
     /// Forwarded packets enter where they came from: no firewall sees a difference.
     fn check_firewalls(_: &EbpfPlan, _: &Firewalls, _: &[String]) -> Vec<Finding> {
         Vec::new()
+    }
+
+    fn opens(_: &EbpfPlan, _: &Firewalls, _: &[String]) -> bool {
+        false
+    }
+
+    async fn observe(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    async fn stand_aside(&mut self, _on: bool) -> Result<(), EbpfError> {
+        Ok(())
     }
 
     fn inputs(plan: &EbpfPlan) -> Vec<String> {

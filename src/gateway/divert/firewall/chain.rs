@@ -109,6 +109,8 @@ pub(super) struct Rule {
     pub(super) step: Step,
     /// True if it changes the packet's mark.
     pub(super) sets_mark: bool,
+    /// True if it changes the largest segment that the ends of a connection agree on.
+    pub(super) sets_segment_size: bool,
     /// The destination ports that it asks for, if it does.
     pub(super) ports: Vec<(u16, u16)>,
     /// The protocol that it asks for: `tcp`, `udp`; `None` for any.
@@ -131,8 +133,12 @@ pub(super) enum Condition {
         /// True if the packet's mark takes part in the search for the route.
         with_mark: bool,
     },
+    /// The source is in one of these ranges; where that depends on the client, it has a number as other conditions have.
+    Source(Vec<(IpAddr, IpAddr)>, u32),
     /// Anything else, by a number that equal conditions share.
     Other(u32),
+    /// All of these.
+    All(Vec<Self>),
     /// The opposite.
     Not(Box<Self>),
 }

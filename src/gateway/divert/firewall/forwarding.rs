@@ -17,8 +17,6 @@ use crate::verify::Finding;
 pub struct Clients {
     /// The interfaces that they come from.
     pub inputs: Vec<String>,
-    /// True if packets to media ports are judged by the place to which a port forwarding leads them.
-    pub media_is_followed: bool,
 }
 
 /// Finds them.
@@ -30,9 +28,6 @@ pub fn check_forwarding(
     let inputs = &clients.inputs;
     let mut findings: Vec<Finding> = Vec::new();
     for (chain, rule) in firewalls.rulesets().flat_map(|it| translating(it, inputs)) {
-        if clients.media_is_followed && asks_for_media(policy, rule) {
-            continue;
-        }
         let finding = led_to(policy, rule).map(|to| finding(chain, rule, &to, inputs));
         findings.extend(finding.filter(|it| !findings.contains(it)));
     }
@@ -54,6 +49,7 @@ fn translating<'a>(ruleset: &'a Ruleset, inputs: &[String]) -> Vec<(&'a Chain, &
                     family,
                     tracking: Tracking::New,
                     way_back: WayBack::Found,
+                    sources: &[],
                 };
                 found.extend(applicable(ruleset, chain, &probe));
             }
@@ -88,16 +84,6 @@ fn led_to(policy: &CompiledPolicy, rule: &Rule) -> Option<String> {
         None if is_rewritten => ports.first().map(|port| format!("the media port {port}")),
         None => None,
     }
-}
-
-/// Returns `true` if a rule applies to media ports alone.
-fn asks_for_media(policy: &CompiledPolicy, rule: &Rule) -> bool {
-    let media = &policy.policy().media.ports;
-    let is_media = |(first, last): &(u16, u16)| {
-        let mut ranges = media.iter().map(|it| it.value);
-        ranges.any(|it| it.contains(*first) && it.contains(*last))
-    };
-    !rule.ports.is_empty() && rule.ports.iter().all(is_media)
 }
 
 /// The first media port in each of `ranges`, or in all ports.

@@ -16,6 +16,7 @@ use std::net::UdpSocket;
 
 use nix::libc;
 
+use super::addresses;
 use super::chain::{
     Chain, Condition, Direction, Hook, HookPoint, Policy, Rule, Step, Table, Tool, Tracking,
     Translation,
@@ -259,6 +260,7 @@ impl<'a> Blob<'a> {
             "" => rule.step = self.standard_step(entry, data, called),
             "REJECT" => rule.step = Step::Drop,
             "MARK" | "CONNMARK" => rule.sets_mark = true,
+            "TCPMSS" => rule.sets_segment_size = true,
             "DNAT" => rule.step = Step::Translate(destination(data, self.layout.flags == 82)),
             "REDIRECT" => rule.step = Step::Translate(Translation::Redirect),
             "MASQUERADE" | "SNAT" | "NETMAP" => rule.step = Step::Translate(Translation::Source),
@@ -293,13 +295,28 @@ impl<'a> Blob<'a> {
             let condition = Condition::Interface(direction, BTreeSet::from([pattern]));
             conditions.push(condition.negated_if(inverted & bit != 0));
         }
-        let addresses = entry.bytes.get(..interfaces).unwrap_or_default();
+        // Source, destination, and the mask of each.
+        let mut addresses = entry.bytes.get(..interfaces).unwrap_or_default().to_vec();
+        let width = interfaces / 4;
+        let (source, mask) = (0..width, 2 * width..3 * width);
+        if let (Some(from), Some(under)) =
+            (addresses.get(source.clone()), addresses.get(mask.clone()))
+            && under.iter().any(|byte| *byte != 0)
+            && let Some(ranges) = addresses::of_mask(from, under)
+        {
+            let other = numbers.condition(format!("{from:?} {under:?}"));
+            let condition = addresses::source(Some(ranges), other);
+            conditions.push(condition.negated_if(inverted & INVERTED_SOURCE != 0));
+            addresses[source].fill(0);
+            addresses[mask].fill(0);
+        }
         let rest = entry.bytes.get(protocol..flags + 2).unwrap_or_default();
         // A packet of any address and protocol meets an entry of zeros.
         if addresses.iter().any(|byte| *byte != 0) || rest[..2] != [0, 0] {
             let mut rest = rest.to_vec();
             rest.truncate(2);
-            let text = format!("{addresses:?} {rest:?} {}", inverted & !3);
+            let rest_inverted = inverted & !(3 | INVERTED_SOURCE);
+            let text = format!("{addresses:?} {rest:?} {rest_inverted}");
             conditions.push(numbers.condition(text));
         }
         conditions
@@ -482,6 +499,8 @@ const GET_ENTRIES: libc::c_int = 65;
 const NAME: usize = 32;
 /// `struct xt_entry_match`, `struct xt_entry_target`: size, name, revision.
 const HEADER: usize = 32;
+/// `IPT_INV_SRCIP`.
+const INVERTED_SOURCE: u8 = 8;
 /// `IPT_F_GOTO`.
 const GOTO: u8 = 2;
 /// Verdicts are `-NF_* - 1`; `XT_RETURN` is `-NF_REPEAT - 1`.

@@ -9,6 +9,7 @@
 //!
 //! Reading them takes milliseconds, so a running gateway does it on a thread of its own, and only when they have changed.
 
+mod addresses;
 mod chain;
 mod forwarding;
 mod generation;
@@ -32,7 +33,7 @@ use super::nftables::nft::{self, NftError};
 use crate::verify::Finding;
 
 pub use forwarding::{Clients, check_forwarding};
-pub(super) use passage::{Passage, check_passage};
+pub(super) use passage::{Passage, check_passage, opens};
 
 /// The packet filters of this host, as they were read.
 #[derive(Debug)]
@@ -115,6 +116,11 @@ impl Firewalls {
              (`iptables-nft`)",
         ))
     }
+}
+
+/// The number of the kernel's ruleset of nftables, which changes with it; `None` if the kernel does not tell.
+pub(super) fn generation() -> Option<u32> {
+    generation::current()
 }
 
 /// The program that lists the tables of iptables, for each family.

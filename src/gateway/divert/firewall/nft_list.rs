@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::addresses::{self, range_of_nft};
 use super::chain::{
     Chain, Condition, Direction, Hook, HookPoint, Policy, Rule, Ruleset, Step, Table, Tool,
     Tracking, Translation,
@@ -29,6 +30,8 @@ pub(super) fn read(listing: &Value, own: &str, numbers: &mut Numbers) -> Ruleset
         .map_or(&[][..], Vec::as_slice);
     let mut reader = Reader {
         sets: interface_sets(objects),
+        concatenated: elements_of(objects, "set"),
+        maps: elements_of(objects, "map"),
         numbers,
     };
     let mut chains: Vec<Chain> = Vec::new();
@@ -61,6 +64,16 @@ fn interface_sets(objects: &[Value]) -> HashMap<[String; 3], BTreeSet<String>> {
     named
         .map(|set| (place_of(set, "name"), words(&set["elem"])))
         .collect()
+}
+
+/// The elements of each set or map that is listed with them, likewise.
+fn elements_of(objects: &[Value], kind: &str) -> HashMap<[String; 3], Vec<Value>> {
+    let sets = objects.iter().filter_map(|object| object.get(kind));
+    let listed = sets.filter_map(|set| {
+        let elements = set["elem"].as_array().cloned();
+        Some((place_of(set, "name"), elements?))
+    });
+    listed.collect()
 }
 
 /// The strings of a value: one, a list, or a set of them.
@@ -143,6 +156,8 @@ pub(super) fn has_extension(rule: &Value) -> bool {
 
 struct Reader<'a> {
     sets: HashMap<[String; 3], BTreeSet<String>>,
+    concatenated: HashMap<[String; 3], Vec<Value>>,
+    maps: HashMap<[String; 3], Vec<Value>>,
     numbers: &'a mut Numbers,
 }
 
@@ -162,7 +177,10 @@ impl Reader<'_> {
                     let condition = self.numbers.condition(statement.to_string());
                     read.conditions.push(condition);
                 }
-                "mangle" => read.sets_mark |= value["key"]["meta"]["key"] == "mark",
+                "mangle" => {
+                    read.sets_mark |= value["key"]["meta"]["key"] == "mark";
+                    read.sets_segment_size |= value["key"]["tcp option"]["name"] == "maxseg";
+                }
                 "xt" => self.read_extension(rule, value, &mut read),
                 "vmap" => rules.extend(self.read_map(rule, value, &read)),
                 kind => {
@@ -201,13 +219,37 @@ impl Reader<'_> {
         if left["meta"]["key"] == "l4proto" && !is_negated {
             read.protocol = right.as_str().map(str::to_owned);
         }
-        for condition in self.conditions(rule, left, right) {
-            read.conditions.push(condition.negated_if(is_negated));
+        let mut conditions = self.conditions(rule, left, right);
+        if is_negated && conditions.len() > 1 {
+            conditions = vec![Condition::All(conditions)];
         }
+        let conditions = conditions.into_iter();
+        read.conditions
+            .extend(conditions.map(|it| it.negated_if(is_negated)));
     }
 
-    /// The conditions that `left` is `right`; one for each part of a concatenation with a single value.
+    /// The conditions that `left` is `right`; of a concatenation one for each part, and one for their combination.
     fn conditions(&mut self, rule: &Value, left: &Value, right: &Value) -> Vec<Condition> {
+        if let Some(lefts) = left["concat"].as_array()
+            && let Some(elements) = self.elements(rule, right)
+            && (elements.len() > 1 || right.is_string())
+        {
+            let parts_of = |element: &Value| {
+                let element = element["elem"].get("val").unwrap_or(element);
+                element["concat"].as_array().cloned()
+            };
+            let elements: Option<Vec<Vec<Value>>> = elements.iter().map(parts_of).collect();
+            if let Some(elements) = elements {
+                let mut conditions: Vec<Condition> = Vec::new();
+                for (at, part) in lefts.iter().enumerate() {
+                    let values: Vec<&Value> = elements.iter().filter_map(|it| it.get(at)).collect();
+                    let any = serde_json::json!({ "set": values });
+                    conditions.extend(self.conditions(rule, part, &any));
+                }
+                conditions.push(self.numbers.condition(format!("{left} {right}")));
+                return conditions;
+            }
+        }
         if let (Some(lefts), Some(rights)) = (left["concat"].as_array(), right["concat"].as_array())
         {
             let pairs = lefts.iter().zip(rights);
@@ -234,9 +276,35 @@ impl Reader<'_> {
                 let states = states.iter().filter_map(|it| Tracking::named(it));
                 Some(Condition::Tracking(states.collect()))
             }
-            _ => way_back(left, right),
+            _ => way_back(left, right).or_else(|| self.source(left, right)),
         };
         vec![known.unwrap_or_else(|| self.numbers.condition(format!("{left} {right}")))]
+    }
+
+    /// The elements of a set, where it stands or by its name.
+    fn elements(&self, rule: &Value, right: &Value) -> Option<Vec<Value>> {
+        match right.as_str().and_then(|it| it.strip_prefix('@')) {
+            Some(set) => {
+                let [family, table, _] = place_of(rule, "chain");
+                self.concatenated
+                    .get(&[family, table, set.to_owned()])
+                    .cloned()
+            }
+            None => right["set"].as_array().cloned(),
+        }
+    }
+
+    /// The condition on a source, if its addresses are known.
+    fn source(&mut self, left: &Value, right: &Value) -> Option<Condition> {
+        let field = &left["payload"];
+        let is_source = field["field"] == "saddr"
+            && ["ip", "ip6"].contains(&field["protocol"].as_str().unwrap_or_default());
+        if !is_source {
+            return None;
+        }
+        let ranges = addresses::of_nft(right)?;
+        let other = self.numbers.condition(format!("{left} {right}"));
+        Some(addresses::source(Some(ranges), other))
     }
 
     fn interfaces(&self, rule: &Value, direction: Direction, right: &Value) -> Option<Condition> {
@@ -252,9 +320,16 @@ impl Reader<'_> {
 
     /// The rules of a verdict map.
     fn read_map(&mut self, rule: &Value, value: &Value, read: &Rule) -> Vec<Rule> {
-        let elements = value["data"]["set"].as_array();
+        let named = value["data"].as_str().and_then(|it| it.strip_prefix('@'));
+        let elements = match named {
+            Some(map) => {
+                let [family, table, _] = place_of(rule, "chain");
+                self.maps.get(&[family, table, map.to_owned()]).cloned()
+            }
+            None => value["data"]["set"].as_array().cloned(),
+        };
         let mut rules = Vec::new();
-        for element in elements.map_or(&[][..], Vec::as_slice) {
+        for element in elements.iter().flatten() {
             let Some([key, verdict]) = element.as_array().map(Vec::as_slice) else {
                 continue;
             };
@@ -285,6 +360,7 @@ impl Reader<'_> {
                 read.conditions.push(self.numbers.condition(text));
             }
             (_, "MARK" | "CONNMARK") => read.sets_mark = true,
+            (_, "TCPMSS") => read.sets_segment_size = true,
             (_, "REJECT" | "DROP") => read.step = Step::Drop,
             (_, "DNAT") => {
                 read.step = Step::Translate(Translation::Destination {
@@ -330,22 +406,13 @@ fn step_of(kind: &str, value: &Value) -> Option<Step> {
         "goto" => Step::Goto(target()),
         "return" => Step::Return,
         "dnat" => Step::Translate(Translation::Destination {
-            addresses: address_range(&value["addr"]),
+            addresses: range_of_nft(&value["addr"]),
             ports: port_ranges(&value["port"]).first().copied(),
         }),
         "redirect" => Step::Translate(Translation::Redirect),
         "snat" | "masquerade" => Step::Translate(Translation::Source),
         _ => return None,
     })
-}
-
-fn address_range(value: &Value) -> Option<(std::net::IpAddr, std::net::IpAddr)> {
-    let ends: Vec<&str> = match value["range"].as_array() {
-        Some(ends) => ends.iter().filter_map(Value::as_str).collect(),
-        None => value.as_str().into_iter().collect(),
-    };
-    let (first, last) = (ends.first()?, ends.last()?);
-    Some((first.parse().ok()?, last.parse().ok()?))
 }
 
 /// The ranges of port numbers in a value.

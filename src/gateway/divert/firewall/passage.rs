@@ -8,12 +8,16 @@
 //!
 //! Packets that a chain lets go on without offramp have to pass both times. Which packets these are is asked of the rules that
 //! let them go on: each stands for those that meet its conditions, and no other condition that only contents decide.
+//!
+//! What a chain stops without offramp must not pass by being led around its rule: nothing is diverted then.
 
 use std::collections::BTreeSet;
 
-use super::chain::{Chain, Condition, Hook, HookPoint, Ruleset, Tracking};
+use ipnet::IpNet;
+
+use super::chain::{Chain, Condition, Hook, HookPoint, Rule, Ruleset, Tracking};
 use super::legacy::family_of;
-use super::walk::{Assumed, Fate, Probe, WayBack, cases, follow};
+use super::walk::{self, Assumed, Fate, Probe, WayBack, applicable, cases, follow};
 use super::{Firewalls, remedy};
 use crate::address::Family;
 use crate::gateway::divert::names;
@@ -29,8 +33,8 @@ pub(in crate::gateway::divert) struct Passage {
     pub(in crate::gateway::divert) device: String,
     /// The families of the diverted packets.
     pub(in crate::gateway::divert) families: Vec<Family>,
-    /// The bits of the filter's mark.
-    pub(in crate::gateway::divert) mark: u32,
+    /// The prefixes of the clients.
+    pub(in crate::gateway::divert) clients: Vec<IpNet>,
 }
 
 /// Packets of one of the VPN's interfaces that a chain stops.
@@ -46,6 +50,10 @@ pub(super) struct Loss {
     pub(super) is_reverse_path: bool,
     /// It translates addresses of the packets without offramp, and not behind the filter.
     pub(super) translation: bool,
+    /// Some packets that it stops on one of both ways, and the rule by which it does.
+    pub(super) some: Option<String>,
+    /// What it stops without offramp, and lets go on from the filter: by this rule, or by its policy.
+    pub(super) opened: Option<String>,
 }
 
 /// Checks all chains; `present` are the interfaces of the host.
@@ -61,6 +69,29 @@ pub(in crate::gateway::divert) fn check_passage(
     findings
 }
 
+/// Returns `true` if a chain lets pass behind the filter what it stops without offramp.
+pub(in crate::gateway::divert) fn opens(
+    firewalls: &Firewalls,
+    passage: &Passage,
+    present: &[String],
+) -> bool {
+    let mut opened = firewalls.rulesets().flat_map(|ruleset| {
+        let checks = HOOKS.into_iter().flat_map(|point| ruleset.at(point));
+        checks.map(move |(chain, hook)| ChainCheck {
+            ruleset,
+            chain,
+            hook,
+            passage,
+            present,
+        })
+    });
+    let interfaces = interfaces(passage, present);
+    opened.any(|check| {
+        let losses = interfaces.iter().filter_map(|it| check.loss(it));
+        losses.into_iter().any(|loss| loss.opened.is_some())
+    })
+}
+
 /// Checks the chains of `ruleset`.
 pub(super) fn check_ruleset(
     ruleset: &Ruleset,
@@ -68,11 +99,7 @@ pub(super) fn check_ruleset(
     present: &[String],
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for point in [
-        HookPoint::Prerouting,
-        HookPoint::Forward,
-        HookPoint::Postrouting,
-    ] {
+    for point in HOOKS {
         for (chain, hook) in ruleset.at(point) {
             let check = ChainCheck {
                 ruleset,
@@ -84,12 +111,22 @@ pub(super) fn check_ruleset(
             let interfaces = interfaces(passage, present);
             let losses = interfaces.iter().filter_map(|it| check.loss(it));
             if let Some(loss) = losses.reduce(worse) {
-                findings.push(remedy::of_loss(chain, hook, passage, &loss));
+                if loss.opened.is_some() {
+                    findings.push(remedy::of_opening(chain, hook, passage, &loss));
+                }
+                if loss.first || loss.second || loss.translation {
+                    findings.push(remedy::of_loss(chain, hook, passage, &loss));
+                } else if loss.some.is_some() {
+                    findings.push(remedy::of_some(chain, hook, passage, &loss));
+                }
             } else if interfaces.iter().all(|it| check.stops_everything(it)) {
                 findings.push(remedy::of_stop(chain, &passage.interfaces));
             }
-            if check.sets_marks(&interfaces) {
-                findings.push(remedy::of_marks(chain, passage.mark));
+            if check.is_cut_short(&interfaces) {
+                findings.push(remedy::of_length(chain, passage));
+            }
+            for (change, rule) in check.changes_left_out(&interfaces) {
+                findings.push(remedy::of_change(chain, hook, passage, change, rule));
             }
         }
     }
@@ -118,7 +155,9 @@ fn worse(one: Loss, other: Loss) -> Loss {
         second: one.second || other.second,
         is_reverse_path: one.is_reverse_path || other.is_reverse_path,
         translation: one.translation || other.translation,
-        ..one
+        some: one.some.or(other.some),
+        opened: one.opened.or(other.opened),
+        interface: one.interface,
     }
 }
 
@@ -133,10 +172,7 @@ struct ChainCheck<'a> {
 impl ChainCheck<'_> {
     /// Returns what is lost of the packets of `interface`, if anything is.
     fn loss(&self, interface: &str) -> Option<Loss> {
-        let mut loss = Loss {
-            interface: interface.to_owned(),
-            ..Loss::default()
-        };
+        let mut loss = Loss::of(interface);
         for probe in self.probes(interface) {
             let is_answer = probe.tracking == Tracking::Established;
             if is_answer && !self.may_begin(&probe) {
@@ -149,7 +185,79 @@ impl ChainCheck<'_> {
                 self.compare(&probe, &assumed, &mut loss);
             }
         }
-        (loss.first || loss.second || loss.translation).then_some(loss)
+        for probe in self.probes(interface) {
+            self.compare_drops(&probe, &mut loss);
+        }
+        (loss != Loss::of(interface)).then_some(loss)
+    }
+
+    /// Looks for packets that a rule drops without offramp or behind the filter, and not in both cases.
+    fn compare_drops(&self, probe: &Probe<'_>, loss: &mut Loss) {
+        if probe.tracking == Tracking::Established && !self.may_begin(probe) {
+            return;
+        }
+        let [first, second] = self.passages(probe);
+        let drops = |it: &Probe<'_>| walk::drops(self.ruleset, self.chain, it);
+        for assumed in drops(probe) {
+            let passes = |it: &Probe<'_>| !matches!(self.fate(it, &assumed), Fate::Dropped(_));
+            if let Fate::Dropped(rule) = self.fate(probe, &assumed)
+                && passes(&first)
+                && passes(&second)
+                && loss.opened.is_none()
+            {
+                loss.opened = Some(in_words(rule));
+            }
+        }
+        let (interface, device) = (probe.input, self.passage.device.as_str());
+        let mut ways = vec![(second, format!("goes on from {device}"))];
+        // What is not tracked is not translated.
+        if !self.hook.is_nat {
+            ways.push((first, format!("goes from {interface} to {device}")));
+        }
+        for (way, what) in ways {
+            for assumed in drops(&way) {
+                if let Fate::Dropped(rule) = self.fate(&way, &assumed)
+                    && !matches!(self.fate(probe, &assumed), Fate::Dropped(_))
+                    && loss.some.is_none()
+                {
+                    loss.some = Some(format!("some of what {what} ({})", in_words(rule)));
+                }
+            }
+        }
+    }
+
+    /// Returns `true` if the chain has more ways for packets than are followed.
+    fn is_cut_short(&self, interfaces: &[String]) -> bool {
+        let probes = interfaces.iter().flat_map(|it| self.probes(it));
+        probes.into_iter().any(|probe| {
+            let [first, second] = self.passages(&probe);
+            let dropped = |it: &Probe<'_>| walk::drops(self.ruleset, self.chain, it).len();
+            let passed = cases(self.ruleset, self.chain, &probe).len();
+            let dropped = [&probe, &first, &second].map(dropped);
+            passed.max(dropped.into_iter().max().unwrap_or(0)) >= walk::MAX_CASES
+        })
+    }
+
+    /// The packets of `probe` on their way to the filter, and behind it.
+    fn passages<'p>(&'p self, probe: &Probe<'p>) -> [Probe<'p>; 2] {
+        let device = self.passage.device.as_str();
+        let is_marked = self.hook.priority > nft::FIRST.into();
+        let first = Probe {
+            output: probe.output.map(|_| device),
+            tracking: Tracking::Untracked,
+            way_back: if is_marked {
+                WayBack::MissingWithMark
+            } else {
+                WayBack::Found
+            },
+            ..*probe
+        };
+        let second = Probe {
+            input: device,
+            way_back: WayBack::Missing,
+            ..*probe
+        };
+        [first, second]
     }
 
     /// The packets of clients without offramp, by family, state and the interface that they go to.
@@ -171,6 +279,7 @@ impl ChainCheck<'_> {
                         family,
                         tracking,
                         way_back: WayBack::Found,
+                        sources: &self.passage.clients,
                     });
                 }
             }
@@ -230,23 +339,7 @@ impl ChainCheck<'_> {
         if matches!(before, Fate::Dropped(_)) {
             return;
         }
-        let device = self.passage.device.as_str();
-        let is_marked = self.hook.priority > nft::RAW.into();
-        let first = Probe {
-            output: probe.output.map(|_| device),
-            tracking: Tracking::Untracked,
-            way_back: if is_marked {
-                WayBack::MissingWithMark
-            } else {
-                WayBack::Found
-            },
-            ..*probe
-        };
-        let second = Probe {
-            input: device,
-            way_back: WayBack::Missing,
-            ..*probe
-        };
+        let [first, second] = self.passages(probe);
         // What is not tracked is not translated.
         if !self.hook.is_nat
             && let Fate::Dropped(rule) = self.fate(&first, assumed)
@@ -273,29 +366,54 @@ impl ChainCheck<'_> {
             && !probes.iter().any(|it| self.may_begin(it))
     }
 
-    /// Returns `true` if a rule behind the filter's may change marks of what it has marked.
-    fn sets_marks(&self, interfaces: &[String]) -> bool {
-        self.hook.point == HookPoint::Prerouting
-            && self.hook.priority > nft::RAW.into()
-            && interfaces
-                .iter()
-                .flat_map(|it| self.probes(it))
-                .any(|probe| {
-                    let probe = Probe {
-                        tracking: Tracking::Untracked,
-                        ..probe
-                    };
-                    super::walk::applicable(self.ruleset, self.chain, &probe)
-                        .iter()
-                        .any(|(_, rule)| rule.sets_mark)
-                })
+    /// The changes of packets that a rule makes without offramp, and not behind the filter.
+    fn changes_left_out(&self, interfaces: &[String]) -> Vec<(Change, &Rule)> {
+        let mut left_out: Vec<(Change, &Rule)> = Vec::new();
+        for probe in interfaces.iter().flat_map(|it| self.probes(it)) {
+            let [_, second] = self.passages(&probe);
+            let reached = applicable(self.ruleset, self.chain, &probe);
+            for (_, rule) in reached {
+                let changes = [
+                    (rule.sets_mark, Change::Mark),
+                    (rule.sets_segment_size, Change::SegmentSize),
+                ];
+                let is_kept = applicable(self.ruleset, self.chain, &second)
+                    .iter()
+                    .any(|(_, it)| std::ptr::eq(*it, rule));
+                for (_, change) in changes.into_iter().filter(|it| it.0 && !is_kept) {
+                    if !left_out.iter().any(|(it, _)| *it == change) {
+                        left_out.push((change, rule));
+                    }
+                }
+            }
+        }
+        left_out
     }
+}
+
+impl Loss {
+    /// No loss of packets of `interface`.
+    fn of(interface: &str) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The rule that decided, or the chain's policy.
+fn in_words(rule: Option<&Rule>) -> String {
+    rule.map_or_else(
+        || "its policy".to_owned(),
+        |it| format!("rule: {}", it.text),
+    )
 }
 
 fn is_way_back(condition: &Condition) -> bool {
     match condition {
         Condition::NoWayBack { .. } => true,
         Condition::Not(inner) => is_way_back(inner),
+        Condition::All(parts) => parts.iter().any(is_way_back),
         _ => false,
     }
 }
@@ -304,9 +422,25 @@ fn is_named(condition: &Condition, interface: &str) -> bool {
     match condition {
         Condition::Interface(_, patterns) => patterns.iter().any(|it| names(it, interface)),
         Condition::Not(inner) => is_named(inner, interface),
+        Condition::All(parts) => parts.iter().any(|it| is_named(it, interface)),
         _ => false,
     }
 }
 
+/// A change that a rule makes to packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Of the mark.
+    Mark,
+    /// Of the largest segment that the ends of a connection agree on.
+    SegmentSize,
+}
+
+/// The hooks of forwarded packets, in order.
+const HOOKS: [HookPoint; 3] = [
+    HookPoint::Prerouting,
+    HookPoint::Forward,
+    HookPoint::Postrouting,
+];
 /// Interfaces that are told apart, at most.
 const MAX_INTERFACES: usize = 8;

@@ -1,7 +1,8 @@
 //! Findings about chains, with the remedy in the words of the program that made them.
 
-use super::chain::{Chain, Hook, HookPoint, Tool};
-use super::passage::{Loss, Passage};
+use super::chain::{Chain, Hook, HookPoint, Rule, Tool};
+use super::passage::{Change, Loss, Passage};
+use super::walk::MAX_CASES;
 use crate::verify::Finding;
 
 /// The remedy that spares every change of the firewall.
@@ -134,18 +135,94 @@ pub(super) fn of_stop(chain: &Chain, interfaces: &[String]) -> Finding {
     )
 }
 
-/// The finding for a chain that changes marks behind the filter's.
-pub(super) fn of_marks(chain: &Chain, mark: u32) -> Finding {
-    let keep = match chain.tool {
-        Tool::Nft | Tool::Firewalld => format!("meta mark set meta mark & {mark:#010x} | …"),
-        Tool::Ufw | Tool::Iptables | Tool::IptablesLegacy => {
-            format!("-j MARK --set-xmark VALUE/{:#010x}", !mark)
-        }
+/// The finding for a chain that lets go on from the filter what it stops without offramp.
+pub(super) fn of_opening(chain: &Chain, hook: Hook, passage: &Passage, loss: &Loss) -> Finding {
+    let device = &passage.device;
+    let interface = &loss.interface;
+    let rule = loss.opened.as_deref().unwrap_or_default();
+    Finding::host_error(
+        format!(
+            "chain {chain} stops some of what comes from {interface} ({rule}), and would let it go on from {device}: nothing is \
+             diverted as long as that is so"
+        ),
+        format!(
+            "{}, {BY_PROGRAMS}",
+            same_rules(chain, hook, device, interface)
+        ),
+    )
+}
+
+/// The finding for a chain that stops some packets because of the diversion.
+pub(super) fn of_some(chain: &Chain, hook: Hook, passage: &Passage, loss: &Loss) -> Finding {
+    let device = &passage.device;
+    let interface = &loss.interface;
+    let some = loss.some.as_deref().unwrap_or_default();
+    Finding::host_warning(
+        format!("chain {chain} stops {some}, and lets it go on from {interface} without offramp"),
+        format!(
+            "{}, {BY_PROGRAMS}",
+            same_rules(chain, hook, device, interface)
+        ),
+    )
+}
+
+/// The finding for a chain that has more ways for packets than are followed.
+pub(super) fn of_length(chain: &Chain, passage: &Passage) -> Finding {
+    let device = &passage.device;
+    Finding::host_warning(
+        format!(
+            "chain {chain} and those that it leads to have more rules for clients' packets than are compared ({MAX_CASES}): \
+             whether they treat what comes from {device} like what comes from the VPN is known in part"
+        ),
+        format!(
+            "see that its rules for {} hold for {device} too, {BY_PROGRAMS}",
+            passage.interfaces.join(", ")
+        ),
+    )
+}
+
+/// The finding for a chain that changes packets from the VPN, and not from the filter.
+pub(super) fn of_change(
+    chain: &Chain,
+    hook: Hook,
+    passage: &Passage,
+    change: Change,
+    rule: &Rule,
+) -> Finding {
+    let device = &passage.device;
+    let interface = passage.interfaces.first().map_or("tun0", String::as_str);
+    let changed = match change {
+        Change::Mark => "sets marks of packets",
+        Change::SegmentSize => "limits the segment size (MSS) of connections",
     };
     Finding::host_warning(
         format!(
-            "a rule of chain {chain} sets packet marks behind the filter's: what it applies to may not be judged"
+            "chain {chain} {changed} from {} (rule: {}), and not from {device}: what the filter lets pass goes on without",
+            passage.interfaces.join(", "),
+            rule.text
         ),
-        format!("have it keep the filter's bits: {keep}"),
+        format!(
+            "{}, {BY_PROGRAMS}",
+            same_rules(chain, hook, device, interface)
+        ),
     )
+}
+
+/// How to have rules for an interface of the VPN hold for the filter's device, too.
+fn same_rules(chain: &Chain, hook: Hook, device: &str, interface: &str) -> String {
+    match chain.tool {
+        Tool::Firewalld => format!(
+            "put {device} into the zone of {interface}: `firewall-cmd --permanent --zone=ZONE --add-interface={device}`, \
+             `firewall-cmd --reload`"
+        ),
+        Tool::Ufw if hook.point == HookPoint::Forward => {
+            format!("repeat the `ufw route` rules for `in on {interface}` with `in on {device}`")
+        }
+        Tool::Iptables | Tool::IptablesLegacy | Tool::Ufw => {
+            format!("let the rules for `-i {interface}` hold for `-i {device}` too")
+        }
+        Tool::Nft => format!(
+            "let the rules for `iifname \"{interface}\"` hold for `iifname \"{device}\"` too"
+        ),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::addresses;
 use super::chain::{
     Chain, Condition, Direction, HookPoint, Rule, Ruleset, Step, Tool, Tracking, Translation,
 };
@@ -98,6 +99,12 @@ fn read_rule(words: &[String], numbers: &mut Numbers) -> Rule {
                 let condition = Condition::Interface(direction, BTreeSet::from([pattern]));
                 rule.conditions.push(condition.negated_if(was_negated));
             }
+            "-s" => {
+                let prefix = words.next().unwrap_or_default();
+                let other = numbers.condition(format!("-s {prefix}"));
+                let condition = addresses::source(addresses::of_iptables(prefix), other);
+                rule.conditions.push(condition.negated_if(was_negated));
+            }
             "--ctstate" | "--state" => {
                 let states = words.next().unwrap_or_default().split(',');
                 let states = states.filter_map(Tracking::named).collect();
@@ -165,6 +172,10 @@ fn read_target(rule: &mut Rule, how: &str, target: &str, options: &[&str]) {
             rule.sets_mark = true;
             Step::Continue
         }
+        "TCPMSS" => {
+            rule.sets_segment_size = true;
+            Step::Continue
+        }
         // Extensions are in capital letters, and go on to the next rule.
         target if CONTINUING.contains(&target) => Step::Continue,
         target if how == "-g" => Step::Goto(target.to_owned()),
@@ -173,7 +184,7 @@ fn read_target(rule: &mut Rule, how: &str, target: &str, options: &[&str]) {
 }
 
 /// Extensions behind which the next rule decides (iptables-extensions(8)).
-const CONTINUING: [&str; 14] = [
+const CONTINUING: [&str; 13] = [
     "AUDIT",
     "CHECKSUM",
     "CLASSIFY",
@@ -184,7 +195,6 @@ const CONTINUING: [&str; 14] = [
     "NFLOG",
     "NOTRACK",
     "SET",
-    "TCPMSS",
     "TOS",
     "TRACE",
     "TTL",

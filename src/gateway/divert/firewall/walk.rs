@@ -1,6 +1,9 @@
 //! The way of a packet through a chain, under assumptions about conditions that only its contents decide.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::chain::{
     Chain, Condition, Direction, Policy, Rule, Ruleset, Step, Tracking, Translation,
@@ -21,6 +24,8 @@ pub(super) struct Probe<'a> {
     pub(super) tracking: Tracking,
     /// The routes back to its source.
     pub(super) way_back: WayBack,
+    /// The prefixes that its source may be in; none if they are unknown.
+    pub(super) sources: &'a [IpNet],
 }
 
 /// The routes by which a reverse path filter finds the interface that a packet came from.
@@ -52,10 +57,33 @@ impl Probe<'_> {
     /// Returns `true` if the packet meets the condition; `Other` ones by `assumed`.
     fn meets(&self, condition: &Condition, assumed: &Assumed) -> bool {
         self.decides(condition).unwrap_or_else(|| match condition {
-            Condition::Other(number) => assumed.contains(number),
+            Condition::Other(number) | Condition::Source(_, number) => assumed.contains(number),
+            Condition::All(parts) => parts.iter().all(|it| self.meets(it, assumed)),
             Condition::Not(inner) => !self.meets(inner, assumed),
             _ => false,
         })
+    }
+
+    /// Adds the numbers of the parts of a condition that only the packet's contents decide.
+    fn add_numbers(&self, condition: &Condition, numbers: &mut Assumed) {
+        match condition {
+            Condition::Other(number) => _ = numbers.insert(*number),
+            Condition::Source(_, number) if self.decides(condition).is_none() => {
+                numbers.insert(*number);
+            }
+            Condition::All(parts) => parts.iter().for_each(|it| self.add_numbers(it, numbers)),
+            _ => {}
+        }
+    }
+
+    /// The number of a condition that must not hold.
+    fn negated(&self, condition: &Condition) -> Option<u32> {
+        let Condition::Not(inner) = condition else {
+            return None;
+        };
+        let mut numbers = Assumed::new();
+        self.add_numbers(inner, &mut numbers);
+        numbers.first().copied()
     }
 
     /// Returns `true` if a rule with these conditions can apply to the packet, whatever it holds.
@@ -82,9 +110,44 @@ impl Probe<'_> {
                 WayBack::MissingWithMark => *with_mark,
                 WayBack::Missing => true,
             },
+            Condition::Source(ranges, _) => return self.is_from(ranges),
             Condition::Other(_) => return None,
+            Condition::All(parts) => {
+                let mut decided = parts.iter().map(|it| self.decides(it));
+                if decided.clone().any(|it| it == Some(false)) {
+                    false
+                } else if decided.all(|it| it == Some(true)) {
+                    true
+                } else {
+                    return None;
+                }
+            }
             Condition::Not(inner) => !self.decides(inner)?,
         })
+    }
+}
+
+impl Probe<'_> {
+    /// Returns whether the source is in one of `ranges`; `None` if that depends on the client.
+    fn is_from(&self, ranges: &[(IpAddr, IpAddr)]) -> Option<bool> {
+        let of_family = |it: &&IpNet| Family::from(it.addr()) == self.family;
+        let mut sources = self.sources.iter().filter(of_family).peekable();
+        sources.peek()?;
+        let within = |it: &IpNet| {
+            let mut ranges = ranges.iter();
+            ranges.any(|(first, last)| *first <= it.network() && it.broadcast() <= *last)
+        };
+        let beside = |it: &IpNet| {
+            let mut ranges = ranges.iter();
+            ranges.all(|(first, last)| it.broadcast() < *first || *last < it.network())
+        };
+        if sources.clone().all(within) {
+            Some(true)
+        } else if sources.all(beside) {
+            Some(false)
+        } else {
+            None
+        }
     }
 }
 
@@ -146,86 +209,120 @@ fn follow_in<'a>(
 /// Returns sets of assumptions under which `probe` may come to an end in `chain` in different ways: one for each rule that
 /// lets it go on, and for the end of the chain.
 pub(super) fn cases(ruleset: &Ruleset, chain: &Chain, probe: &Probe<'_>) -> Vec<Assumed> {
-    let mut cases = vec![Assumed::new()];
-    collect(ruleset, chain, probe, &Assumed::new(), 0, &mut cases);
-    cases
+    cases_of(Collected::Passing, ruleset, chain, probe)
 }
 
-/// Adds the cases of a chain, which a packet reaches under `assumed`. Returns `true` if no packet gets beyond it.
-fn collect(
+/// Returns sets of assumptions under which a rule of `chain` may drop `probe`, and that for the end of the chain.
+pub(super) fn drops(ruleset: &Ruleset, chain: &Chain, probe: &Probe<'_>) -> Vec<Assumed> {
+    cases_of(Collected::Dropping, ruleset, chain, probe)
+}
+
+/// The rules that have a case each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Collected {
+    /// Those that let packets go on.
+    Passing,
+    /// Those that drop them.
+    Dropping,
+}
+
+fn cases_of(
+    collected: Collected,
     ruleset: &Ruleset,
     chain: &Chain,
     probe: &Probe<'_>,
-    assumed: &Assumed,
-    depth: usize,
-    cases: &mut Vec<Assumed>,
-) -> bool {
-    if depth > MAX_DEPTH {
-        return false;
+) -> Vec<Assumed> {
+    let mut cases = Cases {
+        collected,
+        found: vec![Assumed::new()],
+    };
+    cases.collect(ruleset, chain, probe, &Assumed::new(), 0);
+    cases.found
+}
+
+struct Cases {
+    collected: Collected,
+    found: Vec<Assumed>,
+}
+
+impl Cases {
+    fn add(&mut self, case: &Assumed) {
+        if !self.found.contains(case) {
+            self.found.push(case.clone());
+        }
     }
-    let mut assumed = assumed.clone();
-    for rule in &chain.rules {
-        if cases.len() >= MAX_CASES {
-            return true;
+}
+
+impl Cases {
+    /// Adds the cases of a chain, which a packet reaches under `assumed`. Returns `true` if no packet gets beyond it.
+    fn collect(
+        &mut self,
+        ruleset: &Ruleset,
+        chain: &Chain,
+        probe: &Probe<'_>,
+        assumed: &Assumed,
+        depth: usize,
+    ) -> bool {
+        if depth > MAX_DEPTH {
+            return false;
         }
-        let can_apply = |it| probe.decides(it) != Some(false) && !contradicts(it, &assumed);
-        if !rule.conditions.iter().all(can_apply) {
-            continue;
-        }
-        let mut here = assumed.clone();
-        here.extend(rule.conditions.iter().filter_map(|it| match it {
-            Condition::Other(number) => Some(*number),
-            _ => None,
-        }));
-        let mut lead = |name: &str| {
-            let target = ruleset.target(chain, name);
-            target.is_some_and(|it| collect(ruleset, it, probe, &here, depth + 1, cases))
-        };
-        let (ends, leaves) = match &rule.step {
-            Step::Continue => (false, false),
-            Step::Drop => (true, true),
-            Step::Jump(name) => {
-                let ends = lead(name);
-                (ends, ends)
+        let mut assumed = assumed.clone();
+        for rule in &chain.rules {
+            if self.found.len() >= MAX_CASES {
+                return true;
             }
-            Step::Goto(name) => (lead(name), true),
-            Step::Return => (false, true),
-            Step::Accept | Step::Translate(_) => {
-                if !cases.contains(&here) {
-                    cases.push(here.clone());
+            let contradicts =
+                |it| (probe.negated(it)).is_some_and(|number| assumed.contains(&number));
+            let can_apply = |it| probe.decides(it) != Some(false) && !contradicts(it);
+            if !rule.conditions.iter().all(can_apply) {
+                continue;
+            }
+            let mut here = assumed.clone();
+            for condition in &rule.conditions {
+                probe.add_numbers(condition, &mut here);
+            }
+            let mut lead = |name: &str| {
+                let target = ruleset.target(chain, name);
+                target.is_some_and(|it| self.collect(ruleset, it, probe, &here, depth + 1))
+            };
+            let (ends, leaves) = match &rule.step {
+                Step::Continue => (false, false),
+                Step::Drop => {
+                    if self.collected == Collected::Dropping {
+                        self.add(&here);
+                    }
+                    (true, true)
                 }
-                (true, true)
-            }
-        };
-        if leaves && here == assumed {
-            // Packets that do not meet a negated condition go on.
-            match rule.conditions.iter().find_map(negated) {
-                Some(number) => _ = assumed.insert(number),
-                None => return ends,
+                Step::Jump(name) => {
+                    let ends = lead(name);
+                    (ends, ends)
+                }
+                Step::Goto(name) => (lead(name), true),
+                Step::Return => (false, true),
+                Step::Accept | Step::Translate(_) => {
+                    if self.collected == Collected::Passing {
+                        self.add(&here);
+                    }
+                    (true, true)
+                }
+            };
+            if leaves && here == assumed {
+                // Packets that do not meet a negated condition go on.
+                match rule.conditions.iter().find_map(|it| probe.negated(it)) {
+                    Some(number) => _ = assumed.insert(number),
+                    None => return ends,
+                }
             }
         }
-    }
-    false
-}
-
-/// Returns `true` if the condition asks that what is assumed does not hold.
-fn contradicts(condition: &Condition, assumed: &Assumed) -> bool {
-    negated(condition).is_some_and(|number| assumed.contains(&number))
-}
-
-/// The number of a condition that must not hold.
-fn negated(condition: &Condition) -> Option<u32> {
-    match condition {
-        Condition::Not(inner) => match **inner {
-            Condition::Other(number) => Some(number),
-            _ => None,
-        },
-        _ => None,
+        if depth == 0 {
+            self.add(&assumed);
+        }
+        false
     }
 }
 
 /// Cases at most: beyond, a firewall is only checked in part.
-const MAX_CASES: usize = 128;
+pub(super) const MAX_CASES: usize = 128;
 
 /// Returns the rules that can apply to `probe` in `chain` and in those that it leads to, each with its chain.
 pub(super) fn applicable<'a>(

@@ -10,10 +10,12 @@ use caps::Capability;
 use tokio::task::AbortHandle;
 
 use super::cleared::ClearedFlows;
+use super::ipsec;
 use super::nft::{self, Contents, NftError, run_nft};
+use super::observe::{self, Restored};
 use super::preflight;
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
-use crate::gateway::divert::firewall::{Firewalls, check_passage};
+use crate::gateway::divert::firewall::{Firewalls, check_passage, opens};
 use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
 use crate::gateway::divert::{Divert, FlowCounts, LateInterfaces};
 use crate::gateway::tun::{Feedback, TunDevice};
@@ -36,6 +38,10 @@ pub struct Installation {
     /// The flows that workers have cleared, and the task that hands them to the kernel.
     flows: Arc<ClearedFlows>,
     handing_over: AbortOnDrop,
+    /// True if nothing is to go to the filter, because a firewall would let pass behind it what it stops without.
+    is_aside: bool,
+    /// Packets whose mark another program had changed.
+    restored: Restored,
     /// The table of marks as the kernel listed it after the installation; `None` if another program changed it before.
     table: Option<Contents>,
 }
@@ -66,8 +72,6 @@ impl Divert for Installation {
 
     const NAME: &'static str = "nftables";
     const FRAMING: Framing = Framing::Ip;
-    /// Marks come before, routes behind them.
-    const FOLLOWS_FORWARDING: bool = true;
     const USES_BACKLOG: bool = false;
 
     fn settings(device: &str) -> Vec<(String, &'static str)> {
@@ -95,7 +99,35 @@ impl Divert for Installation {
     }
 
     async fn check_plan(plan: &Diversion, netlink: &Netlink) -> Vec<Finding> {
-        preflight::check_settings_and_rules(plan, netlink).await
+        let mut findings = preflight::check_settings_and_rules(plan, netlink).await;
+        findings.extend(ipsec::check(plan));
+        findings
+    }
+
+    fn opens(plan: &Diversion, firewalls: &Firewalls, present: &[String]) -> bool {
+        opens(firewalls, &plan.passage(), present)
+    }
+
+    async fn observe(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if !self.bypassed && !self.is_aside {
+            findings = observe::check_routes(&self.installed, &self.netlink, self.device).await;
+        }
+        let device = &self.installed.device;
+        findings.extend(self.restored.finding(device, Instant::now()));
+        findings
+    }
+
+    /// As a bypass does where the filter fails open; where it fails closed, what is diverted ends in blackholes.
+    async fn stand_aside(&mut self, on: bool) -> Result<(), DivertError> {
+        self.is_aside = on;
+        let installed = self.installed.clone();
+        if on && installed.on_failure == FailMode::Open && !self.bypassed {
+            self.flows.follow(None);
+            run_nft(nft::remove).await?;
+        }
+        self.write(&self.routes(&installed), &installed.rules(), &installed)
+            .await
     }
 
     fn check_firewalls(
@@ -135,6 +167,8 @@ impl Divert for Installation {
             bypassed: false,
             flows,
             handing_over: AbortOnDrop(handing_over.abort_handle()),
+            is_aside: false,
+            restored: Restored::default(),
             table: None,
         };
         match installation.install_all().await {
@@ -188,7 +222,7 @@ impl Divert for Installation {
         let diversion = self.installed.clone();
         let routes = self
             .netlink
-            .set_routes(&diversion.routes(), self.device)
+            .set_routes(&self.routes(&diversion), self.device)
             .await?;
         let rules = self
             .netlink
@@ -196,8 +230,10 @@ impl Divert for Installation {
             .await?;
         let mut missing = Vec::new();
         let now = run_nft(nft::contents).await?;
+        let restored = now.as_ref().map_or(0, Contents::restored);
+        self.restored.note(restored, Instant::now());
         let difference = match &self.table {
-            _ if self.bypassed => None,
+            _ if !self.marks() => None,
             Some(installed) => Contents::difference(now.as_ref(), installed),
             None => Some("the nftables table".to_owned()),
         };
@@ -259,10 +295,7 @@ impl Divert for Installation {
         match diversion.on_failure {
             FailMode::Open => Self::remove_leftovers(&self.netlink).await,
             FailMode::Closed => {
-                let routes = diversion.routes().into_iter();
-                let blackholes: Vec<_> = routes
-                    .filter(|it| it.target == RouteTarget::Blackhole)
-                    .collect();
+                let blackholes = blackholes(&diversion);
                 self.write(&blackholes, &diversion.rules(), &diversion)
                     .await
             }
@@ -306,7 +339,7 @@ impl Installation {
     }
 
     async fn change_to(&mut self, wanted: &Diversion) -> Result<(), DivertError> {
-        let routes = [self.installed.routes(), wanted.routes()].concat();
+        let routes = [self.routes(&self.installed), self.routes(wanted)].concat();
         let mut rules = [self.installed.rules(), wanted.rules()].concat();
         rules.sort_unstable();
         rules.dedup();
@@ -314,14 +347,27 @@ impl Installation {
         let mask = wanted.mark.mask();
         self.netlink.set_rules(&wanted.rules(), mask).await?;
         self.netlink
-            .set_routes(&wanted.routes(), self.device)
+            .set_routes(&self.routes(wanted), self.device)
             .await?;
         Ok(())
     }
 
-    /// Under a bypass there are none.
+    /// True if packets are to be marked.
+    fn marks(&self) -> bool {
+        let passes = self.is_aside && self.installed.on_failure == FailMode::Open;
+        !self.bypassed && !passes
+    }
+
+    /// The routes for `diversion`: none to the filter while nothing is to go there, and to pass neither.
+    fn routes(&self, diversion: &Diversion) -> Vec<DivertRoute> {
+        match (self.is_aside, diversion.on_failure) {
+            (true, FailMode::Closed) => blackholes(diversion),
+            (true, FailMode::Open) | (false, _) => diversion.routes(),
+        }
+    }
+
     async fn install_marks(&mut self, diversion: &Diversion) -> Result<(), DivertError> {
-        if self.bypassed {
+        if !self.marks() {
             return Ok(());
         }
         let wanted = diversion.clone();
@@ -330,6 +376,13 @@ impl Installation {
         self.flows.follow(generation);
         Ok(())
     }
+}
+
+fn blackholes(diversion: &Diversion) -> Vec<DivertRoute> {
+    let routes = diversion.routes().into_iter();
+    routes
+        .filter(|it| it.target == RouteTarget::Blackhole)
+        .collect()
 }
 
 /// A task that ends with its owner.

@@ -4,7 +4,13 @@
 //!  mark_for_filter ─┬─ shows its ports ──▶ mark_ipv4, mark_ipv6 ─┬─ may be media ──▶ may_be_media_* ─┐
 //!                   │                                            └─ else ──────────▶ ordinary_* ─────┤ near the policy's
 //!                   └─ does not ──────────────────────────────────────────────────────────────────▶ track_once
+//!
+//!  behind the rules of others: was on its way to the filter, and is no more ──▶ restore_marks ──▶ mark_for_filter, counted
 //! ```
+//!
+//! A packet on its way to the filter carries [`ON_ITS_WAY`] as its priority, beside the mark, which others may change. One
+//! to this host, or to no prefix of the policy, keeps no mark: if DNAT leads it elsewhere it is not diverted there, where
+//! connection tracking would take it for another connection, whose answers are not translated back.
 //!
 //! A rule is a [`Step`], which is written as nft reads it.
 
@@ -21,11 +27,28 @@ pub(super) struct Step {
     action: Action,
 }
 
-/// The chains behind the one at the hook, each before those that lead to it.
+/// The chains behind those at the hook, each before those that lead to it.
 pub(super) fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
+    let mut chains = marking(diversion);
+    let step = |condition, action| Step { condition, action };
+    let restored = vec![
+        step(Condition::Any, Action::Call(MARKS)),
+        step(Condition::IsDiverted, Action::Count),
+    ];
+    let checked = vec![step(Condition::IsLost, Action::Goto(RESTORED))];
+    chains.extend([(RESTORED, restored), (CHECKED, checked)]);
+    chains
+}
+
+/// The chains that mark packets.
+fn marking(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
     let mark = diversion.mark;
     let step = |condition, action| Step { condition, action };
-    let untracked = vec![step(Condition::IsDiverted, Action::Untrack)];
+    let untracked = vec![
+        step(Condition::IsDiverted, Action::Untrack),
+        // Blackholes of a gateway that fails closed lead nowhere, too: what goes there keeps its mark.
+        step(Condition::IsLocal, Action::Unmark),
+    ];
     let anywhere = Action::Mark(mark.anywhere(), UNTRACKED);
     let mut chains = vec![(UNTRACKED, untracked)];
     let (ordinary, media) = match diversion.scope {
@@ -40,6 +63,7 @@ pub(super) fn chains(diversion: &Diversion) -> Vec<(&'static str, Vec<Step>)> {
         let near = |prefixes: &[IpNet]| -> Vec<Step> {
             let near = cover(prefixes, family.family).into_iter();
             near.map(|prefix| step(Condition::To(prefix), Action::Goto(UNTRACKED)))
+                .chain([step(Condition::Any, Action::Unmark)])
                 .collect()
         };
         let mut plain = Vec::new();
@@ -158,7 +182,15 @@ impl Step {
                     "{condition}meta mark set meta mark & {keep:#010x} | {bit:#010x} goto {chain}"
                 )
             }
-            Action::Untrack => format!("{condition}notrack"),
+            Action::Untrack => {
+                format!("{condition}meta priority set {ON_ITS_WAY} notrack return")
+            }
+            Action::Unmark => {
+                let keep = !diversion.mark.mask();
+                format!("{condition}meta mark set meta mark & {keep:#010x}")
+            }
+            Action::Call(chain) => format!("{condition}jump {chain}"),
+            Action::Count => format!("{condition}counter"),
             Action::Pass(family) => {
                 let set = cleared::set_name(family, diversion.generation);
                 format!(
@@ -177,11 +209,17 @@ impl Step {
 /// A rule's action on a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
-    /// Jump to another chain.
+    /// Go on in another chain.
     Goto(&'static str),
+    /// Go on in another chain, then here.
+    Call(&'static str),
+    /// Count the packet.
+    Count,
+    /// Take the mark off.
+    Unmark,
     /// Set this bit of the mark and go on in another chain.
     Mark(u32, &'static str),
-    /// Do not track the packet.
+    /// Do not track the packet, which is on its way to the filter, and leave the chain.
     Untrack,
     /// Note that the cleared flow has a packet, and leave it alone.
     Pass(Family),
@@ -209,6 +247,10 @@ enum Condition {
     To(IpNet),
     /// The routes lead it to the filter.
     IsDiverted,
+    /// It was on its way to the filter, and the routes lead it elsewhere by now.
+    IsLost,
+    /// It is for this host.
+    IsLocal,
     /// Its flow was cleared.
     Cleared(Family),
     /// TCP that begins a connection.
@@ -238,6 +280,11 @@ impl Condition {
             Self::To(IpNet::V4(prefix)) => WordTest::to(prefix).text(),
             Self::To(IpNet::V6(prefix)) => format!("ip6 daddr {prefix} "),
             Self::IsDiverted => format!("fib daddr . mark oifname \"{}\" ", diversion.device),
+            Self::IsLost => format!(
+                "meta priority {ON_ITS_WAY} fib daddr . mark oifname != \"{}\" ",
+                diversion.device
+            ),
+            Self::IsLocal => "fib daddr type local ".to_owned(),
             Self::Cleared(family) => {
                 let set = cleared::set_name(family, diversion.generation);
                 format!("{} @{set} ", cleared::key(family))
@@ -285,6 +332,13 @@ impl WordTest {
 
 /// The chain of packets that enter from the VPN.
 pub(super) const MARKS: &str = "mark_for_filter";
+/// The chain of packets from the VPN that have passed the rules of others.
+pub(super) const CHECKED: &str = "check_marks";
+/// The chain of those whose mark may have been changed.
+pub(super) const RESTORED: &str = "restore_marks";
+/// The priority of packets on their way to the filter: that of no class of a queue, and of the usual band (its last digit).
+/// Connection tracking would tell them, too, but a rule that asks for it has the kernel track everything.
+const ON_ITS_WAY: &str = "6f66:7270";
 /// The chain of marked packets.
 const UNTRACKED: &str = "track_once";
 /// The number of prefixes compared before the routes are looked up: comparing them costs about as much as a lookup.

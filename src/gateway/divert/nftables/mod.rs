@@ -31,8 +31,10 @@
 
 mod cleared;
 mod install;
+mod ipsec;
 mod marks;
 pub(super) mod nft;
+mod observe;
 mod preflight;
 mod route;
 
@@ -60,6 +62,8 @@ pub struct Diversion {
     pub interfaces: Vec<String>,
     /// The share of the traffic that is diverted.
     pub scope: DivertScope,
+    /// The prefixes of the clients.
+    pub clients: Vec<IpNet>,
     /// Every destination that a rule speaks of, as few prefixes as cover them; empty under [`DivertScope::All`].
     pub destinations: Vec<IpNet>,
     /// The destinations where every port matters: servers and public services; empty except under
@@ -132,7 +136,17 @@ impl Diversion {
             interfaces: self.interfaces.clone(),
             device: self.device.clone(),
             families,
-            mark: self.mark.mask(),
+            clients: self.clients.clone(),
+        }
+    }
+
+    /// The mark of a packet to `port` that shows its headers.
+    fn mark_of(&self, port: u16) -> u32 {
+        let may_be_media = self.media_ports.iter().any(|it| it.contains(port));
+        match self.scope {
+            DivertScope::All => self.mark.anywhere(),
+            DivertScope::Suspects if may_be_media => self.mark.may_be_media(),
+            DivertScope::Suspects | DivertScope::Policy => self.mark.ordinary(),
         }
     }
 
@@ -219,6 +233,12 @@ impl DivertPlan for Diversion {
                 .map(|name| name.value.clone())
                 .collect(),
             scope,
+            clients: policy
+                .vpn
+                .client_subnets
+                .iter()
+                .map(|prefix| prefix.value)
+                .collect(),
             destinations: destinations.prefixes().collect(),
             on_every_port: on_every_port.prefixes().collect(),
             media_ports,
@@ -248,13 +268,7 @@ impl DivertPlan for Diversion {
     }
 
     fn lead_probes(&self, socket: &UdpSocket, port: u16) -> io::Result<()> {
-        let may_be_media = self.media_ports.iter().any(|it| it.contains(port));
-        let mark = match self.scope {
-            DivertScope::All => self.mark.anywhere(),
-            DivertScope::Suspects if may_be_media => self.mark.may_be_media(),
-            DivertScope::Suspects | DivertScope::Policy => self.mark.ordinary(),
-        };
-        SockRef::from(socket).set_mark(mark)
+        SockRef::from(socket).set_mark(self.mark_of(port))
     }
 
     fn keys_for_restart(&self, running: &Self) -> Vec<&'static str> {

@@ -1,9 +1,20 @@
 //! The nftables table that marks packets from the VPN: a table of our own, always replaced as a whole.
 //!
+//! ```text
+//!  -450  enters_from_vpn      marks what enters from the VPN, and does not have it tracked if it is on its way to the filter
+//!  -400  reassembly of fragments, -300 raw, -200 connection tracking, -150 mangle, -100 DNAT, 0 filter: rules of others
+//!  last  leaves_prerouting    restores marks that others have changed
+//! ```
+//!
 //! A packet on its way to the filter is not tracked (`notrack`). Connection tracking would take the packet that comes back
 //! from the filter for one that it knows, and that NAT has decided to leave alone: clients behind a masquerade on the uplink
 //! would reach nothing. So connection tracking sees each packet once, when the filter has let it pass. Whether a marked
-//! packet is on that way is looked up in the routes themselves, so that this holds for as long as they lead there.
+//! packet is on that way is looked up in the routes themselves, so that this holds for as long as they lead there. Nor are its
+//! fragments reassembled before the filter has judged them: connection tracking has one queue for fragments of both ways, and
+//! would put what the filter has let pass together with what it has not seen.
+//!
+//! A rule of somebody else may replace the whole mark behind the filter's. The last chain asks the routes again where a packet
+//! goes that was on its way to the filter, marks it once more, and counts it.
 //!
 //! Every packet of every client passes these rules, so the usual one meets few: a first that takes an IPv4 datagram that is
 //! whole and has no options, one for each range of ports, one for its length, and one for each of a few prefixes beside which
@@ -18,7 +29,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::marks::{MARKS, chains};
+use super::marks::{CHECKED, MARKS, RESTORED, chains};
 use super::{Diversion, cleared};
 use crate::address::Family;
 use crate::render::nft::NftTable;
@@ -45,19 +56,33 @@ impl NftError {
 }
 
 /// The table as the kernel holds it: its chains and rules as `nft` lists them, without the handles, which change each
-/// time a rule is rewritten.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::gateway::divert) struct Contents(Vec<Value>);
+/// time a rule is rewritten, and without what counters have counted.
+#[derive(Debug, Clone)]
+pub(in crate::gateway::divert) struct Contents {
+    objects: Vec<Value>,
+    /// Packets whose mark another program had changed, and which were marked again since the table was written.
+    restored: u64,
+}
 
 impl Contents {
     /// Reads the answer of `nft --json list table`.
     fn read(listing: &str) -> Result<Self, NftError> {
-        let objects = objects_of(listing)?.into_iter();
-        Ok(Self(objects.map(without_handle).collect()))
+        let objects = objects_of(listing)?;
+        let restored = objects.iter().filter_map(counted_as_restored).sum();
+        let objects = objects.into_iter().map(without_handle).collect();
+        Ok(Self { objects, restored })
+    }
+
+    /// Packets that were marked again since the table was written.
+    pub(super) fn restored(&self) -> u64 {
+        self.restored
     }
 
     fn rules(&self) -> usize {
-        self.0.iter().filter(|it| it.get("rule").is_some()).count()
+        self.objects
+            .iter()
+            .filter(|it| it.get("rule").is_some())
+            .count()
     }
 
     /// Describes the change to the table since it was `installed`; `None` if there is none.
@@ -68,12 +93,12 @@ impl Contents {
         let Some(now) = now else {
             return Some("the nftables table".to_owned());
         };
-        if now == installed {
+        if now.objects == installed.objects {
             return None;
         }
         let is_rule = |it: &&Value| it.get("rule").is_some();
-        let missing = installed.0.iter().filter(is_rule);
-        let missing = missing.filter(|it| !now.0.contains(it)).count();
+        let missing = installed.objects.iter().filter(is_rule);
+        let missing = missing.filter(|it| !now.objects.contains(it)).count();
         Some(match missing {
             0 => "what else is in the nftables table".to_owned(),
             1 => "1 rule of the nftables table".to_owned(),
@@ -86,9 +111,22 @@ fn without_handle(mut object: Value) -> Value {
     if let Value::Object(kinds) = &mut object {
         for fields in kinds.values_mut().filter_map(Value::as_object_mut) {
             fields.remove("handle");
+            let statements = fields.get_mut("expr").and_then(Value::as_array_mut);
+            for counter in statements.into_iter().flatten() {
+                if let Some(counted) = counter.get_mut("counter") {
+                    *counted = Value::Null;
+                }
+            }
         }
     }
     object
+}
+
+/// The packets of the counter in the rule for those that were marked again; `None` for another object.
+fn counted_as_restored(object: &Value) -> Option<u64> {
+    let rule = object.get("rule").filter(|it| it["chain"] == RESTORED)?;
+    let mut statements = rule["expr"].as_array()?.iter();
+    statements.find_map(|it| it["counter"]["packets"].as_u64())
 }
 
 /// Installs the table for `diversion` in one transaction and replaces any earlier one. Returns the table as the kernel
@@ -147,7 +185,7 @@ pub(super) fn try_out() -> Result<(), NftError> {
     run(&["list", "tables"], "").map(|_| ())
 }
 
-/// Returns the complete ruleset as `nft` prints it, but of its sets only the elements of those of interfaces: other sets,
+/// Returns the complete ruleset as `nft` prints it, but of its sets and maps only the elements of those of interfaces: others,
 /// such as addresses to block and the flows that are cleared, may have many thousands, and change all the time.
 ///
 /// # Errors
@@ -155,17 +193,25 @@ pub(super) fn try_out() -> Result<(), NftError> {
 pub(in crate::gateway::divert) fn ruleset() -> Result<Value, NftError> {
     let mut objects = objects_of(&run(&["--json", "--terse", "list", "ruleset"], "")?)?;
     for object in &mut objects {
-        let set = &object["set"];
-        let fields = ["family", "table", "name"].map(|field| set[field].as_str());
-        let ([Some(family), Some(table), Some(name)], "ifname") =
-            (fields, set["type"].as_str().unwrap_or_default())
+        let Some(kind) = ["set", "map"]
+            .into_iter()
+            .find(|it| object.get(it).is_some())
         else {
             continue;
         };
-        match run(&["--json", "list", "set", family, table, name], "") {
+        let set = &object[kind];
+        let fields = ["family", "table", "name"].map(|field| set[field].as_str());
+        let [Some(family), Some(table), Some(name)] = fields else {
+            continue;
+        };
+        let mut parts = set["type"].as_array().into_iter().flatten();
+        if set["type"] != "ifname" && !parts.any(|it| it == "ifname") {
+            continue;
+        }
+        match run(&["--json", "list", kind, family, table, name], "") {
             Ok(listing) => {
                 let whole = objects_of(&listing)?.into_iter();
-                if let Some(whole) = whole.rev().find(|it| it.get("set").is_some()) {
+                if let Some(whole) = whole.rev().find(|it| it.get(kind).is_some()) {
                     *object = whole;
                 }
             }
@@ -275,20 +321,29 @@ pub(super) fn table(diversion: &Diversion) -> NftTable {
         }
         table.close_chain();
     }
-    table.open_chain(ENTERS);
-    table.line("type filter hook prerouting priority raw; policy accept;");
-    for interface in &diversion.interfaces {
-        // Names of interfaces have no quotes (`policy` refuses them), and nft knows no escape but for a `*`.
-        table.rule(&format!("iifname \"{interface}\" goto {MARKS}"));
+    for (chain, priority, target) in [(ENTERS, FIRST, MARKS), (LEAVES, LAST, CHECKED)] {
+        table.open_chain(chain);
+        table.line(&format!(
+            "type filter hook prerouting priority {priority}; policy accept;"
+        ));
+        for interface in &diversion.interfaces {
+            // Names of interfaces have no quotes (`policy` refuses them), and nft knows no escape but for a `*`.
+            table.rule(&format!("iifname \"{interface}\" goto {target}"));
+        }
+        table.close_chain();
     }
-    table.close_chain();
     table
 }
 
-/// The chain at the hook.
+/// The chain at the hook, before the rules of others.
 const ENTERS: &str = "enters_from_vpn";
-/// The priority of the hook that nft calls `raw`: before connection tracking, which is to leave out what is diverted.
-pub(in crate::gateway::divert) const RAW: i32 = -300;
+/// The chain at the hook, behind the rules of others.
+const LEAVES: &str = "leaves_prerouting";
+/// The priority of the first chain: before fragments are reassembled for connection tracking
+/// (`NF_IP_PRI_RAW_BEFORE_DEFRAG` of linux/netfilter_ipv4.h, Linux 6.18), which is to leave out what is diverted.
+pub(in crate::gateway::divert) const FIRST: i32 = -450;
+/// The priority of the last chain (`NF_IP_PRI_LAST`, likewise).
+const LAST: i32 = i32::MAX;
 
 #[cfg(test)]
 mod tests {

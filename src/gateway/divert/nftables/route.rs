@@ -16,6 +16,28 @@ use rtnetlink::{IpVersion, RouteMessageBuilder};
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use crate::gateway::divert::netlink::{Netlink, NetlinkError, failed, io_error};
 
+/// A packet that the kernel is asked to route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoutedPacket {
+    /// The index of the interface that it enters by.
+    pub input: u32,
+    /// Its mark.
+    pub mark: u32,
+    /// Its source.
+    pub source: IpAddr,
+    /// Its destination.
+    pub destination: IpAddr,
+}
+
+/// The end of a packet's route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayOut {
+    /// It leaves by the interface of this index.
+    Interface(u32),
+    /// It is for this host, or goes nowhere.
+    Elsewhere,
+}
+
 /// A routing rule of another program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignRule {
@@ -233,6 +255,42 @@ impl Netlink {
             .try_collect()
             .await
             .map_err(|error| failed("list the routing rules", error))
+    }
+
+    /// Asks the kernel where it would route a packet.
+    ///
+    /// # Errors
+    /// [`NetlinkError`], also where the kernel has no route, or would not accept the source there.
+    pub async fn way_out(&self, packet: &RoutedPacket) -> Result<WayOut, NetlinkError> {
+        let mut request = RouteMessage::default();
+        let (family, length) = match packet.destination {
+            IpAddr::V4(_) => (AddressFamily::Inet, 32),
+            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+        };
+        request.header.address_family = family;
+        request.header.destination_prefix_length = length;
+        request.header.source_prefix_length = length;
+        request.attributes = vec![
+            RouteAttribute::Destination(packet.destination.into()),
+            RouteAttribute::Source(packet.source.into()),
+            RouteAttribute::Iif(packet.input),
+            RouteAttribute::Mark(packet.mark),
+        ];
+        let routes = self.handle.route().get(request).execute();
+        let routes: Vec<RouteMessage> = routes
+            .try_collect()
+            .await
+            .map_err(|error| failed("ask for a route", error))?;
+        let forwarded = routes
+            .iter()
+            .filter(|route| route.header.kind == RouteType::Unicast);
+        let mut outputs = forwarded
+            .flat_map(|it| &it.attributes)
+            .filter_map(|it| match it {
+                RouteAttribute::Oif(index) => Some(WayOut::Interface(*index)),
+                _ => None,
+            });
+        Ok(outputs.next().unwrap_or(WayOut::Elsewhere))
     }
 
     /// Returns the rules of both families that do not belong to the diversion.
