@@ -272,23 +272,32 @@ impl Core {
             .charge(request.client.to_canonical(), cost as u32, now);
         let treatment = request.treatment;
         let names = Arc::clone(&self.names);
-        let screen = |message: Vec<u8>| names.screen(&message, &request.question, treatment);
-        let answer = reply.and_then(screen);
-        let answer = answer.map(Rc::new);
+        let screen = |treatment| {
+            let screened = names.screen(reply.as_ref()?, &request.question, treatment);
+            screened.map(Rc::new)
+        };
+        let answer = screen(treatment);
         match &answer {
             Some(answer) => self.caches[treatment as usize].keep(&request.key, answer, now),
             None => self.caches[treatment as usize].keep_failure(&request.key, now),
         }
         let waiting = self.waiting[treatment as usize].remove(&request.key);
-        let zones_of = |client| self.names.zones(self.names.treatment(client));
+        // Those who wait while a trial begins or ends are treated another way than when they asked.
+        let mut other = None;
         for waiter in waiting.unwrap_or_default() {
             let mut out = Vec::with_capacity(512);
+            let present = self.names.treatment(waiter.client);
+            let zones = self.names.zones(present);
+            let answer = match present == treatment {
+                true => &answer,
+                false => other.get_or_insert_with(|| screen(present)),
+            };
             // The policy may have taken the name for itself meanwhile.
-            let outcome = match (Incoming::read(&waiter.message), &answer) {
+            let outcome = match (Incoming::read(&waiter.message), answer) {
                 (Incoming::Ask(query), answer) => {
                     let limit = limit_of(&query, &waiter.route);
                     match (
-                        dns::write_local(&mut out, &query, zones_of(waiter.client), limit),
+                        dns::write_local(&mut out, &query, zones, limit),
                         answer,
                     ) {
                         (Some(Local::Pinned), _) => Outcome::Pinned,
