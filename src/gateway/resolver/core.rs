@@ -296,10 +296,7 @@ impl Core {
             let outcome = match (Incoming::read(&waiter.message), answer) {
                 (Incoming::Ask(query), answer) => {
                     let limit = limit_of(&query, &waiter.route);
-                    match (
-                        dns::write_local(&mut out, &query, zones, limit),
-                        answer,
-                    ) {
+                    match (dns::write_local(&mut out, &query, zones, limit), answer) {
                         (Some(Local::Pinned), _) => Outcome::Pinned,
                         (Some(Local::Hidden), _) => Outcome::Hidden,
                         (None, Some(answer)) => {
