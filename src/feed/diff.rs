@@ -97,7 +97,7 @@ fn entry_difference(
 }
 
 /// A change of ports, in words; the same ports written in another way are none.
-pub(super) fn ports_change(
+fn ports_change(
     protocol: &str,
     old: &[RangeInclusive<u16>],
     new: &[RangeInclusive<u16>],

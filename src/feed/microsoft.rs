@@ -88,7 +88,7 @@ fn read_entry(written: Written, notes: &mut Vec<Note>) -> Result<FeedEntry, Feed
 }
 
 /// Reads the ports of `entry`; none where the field is left out.
-pub(super) fn read_ports(
+fn read_ports(
     entry: EntryKey,
     text: &Option<String>,
 ) -> Result<Vec<RangeInclusive<u16>>, FeedError> {

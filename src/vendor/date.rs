@@ -1,7 +1,6 @@
 //! [`AsOf`]: the date of a document, as exact as the document is.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -29,22 +28,13 @@ pub enum AsOf {
 }
 
 impl AsOf {
-    /// The beginning of the day or month, in UTC; none if there is no date.
-    pub fn time(self) -> Option<SystemTime> {
-        let (year, month, day) = match self {
-            Self::Undated => return None,
-            Self::Month { year, month } => (year, month, 1),
-            Self::Day { year, month, day } => (year, month, day),
-        };
-        // Days from 1970-01-01 (Fliegel and Van Flandern's formula for Julian day numbers).
-        let (year, month, day) = (i64::from(year), i64::from(month), i64::from(day));
-        let shift = (month - 14) / 12;
-        let julian = (1461 * (year + 4800 + shift)) / 4 + (367 * (month - 2 - 12 * shift)) / 12
-            - (3 * ((year + 4900 + shift) / 100)) / 4
-            + day
-            - 32_075;
-        let days = u64::try_from(julian - JULIAN_DAY_OF_1970).ok()?;
-        UNIX_EPOCH.checked_add(Duration::from_secs(days * SECONDS_OF_A_DAY))
+    /// The day, or the first one of the month, as `2026-06-01`; none if there is no date.
+    pub fn first_day(self) -> Option<String> {
+        match self {
+            Self::Undated => None,
+            Self::Month { .. } => Some(format!("{self}-01")),
+            Self::Day { .. } => Some(self.to_string()),
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -91,24 +81,16 @@ impl<'de> Deserialize<'de> for AsOf {
     }
 }
 
-const JULIAN_DAY_OF_1970: i64 = 2_440_588;
-const SECONDS_OF_A_DAY: u64 = 86_400;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_date_is_the_beginning_of_its_day_or_month() {
-        let seconds = |text: &str| {
-            let time = AsOf::parse(text).expect(text).time().expect("dated");
-            time.duration_since(UNIX_EPOCH).expect("later").as_secs()
-        };
-        assert_eq!(seconds("1970-01-01"), 0);
-        assert_eq!(seconds("2000-02-29"), 951_782_400);
-        assert_eq!(seconds("2026-03-16"), 1_773_619_200);
-        assert_eq!(seconds("2026-06"), seconds("2026-06-01"));
-        assert_eq!(AsOf::Undated.time(), None);
+    fn a_month_begins_with_its_first_day() {
+        let first_day = |text: &str| AsOf::parse(text).expect(text).first_day();
+        assert_eq!(first_day("2000-02-29").as_deref(), Some("2000-02-29"));
+        assert_eq!(first_day("2026-06").as_deref(), Some("2026-06-01"));
+        assert_eq!(first_day("undated"), None);
     }
 
     #[test]

@@ -107,9 +107,9 @@ fn load_one(
 /// Remarks that the addresses of a profile are those that ship with the program, where they are old.
 fn remark_shipped(feed: &Feed, vendor: Vendor, file: &Path, now: SystemTime) -> Option<Remark> {
     let (name, as_of) = (&feed.name.value, vendor.facts().addresses.as_of);
-    let age = as_of
-        .time()
-        .map(|time| now.duration_since(time).unwrap_or_default());
+    let begins = |day: String| humantime::parse_rfc3339(&format!("{day}T00:00:00Z")).ok();
+    let made = as_of.first_day().and_then(begins);
+    let age = made.map(|made| now.duration_since(made).unwrap_or_default());
     let days = age.map(|age| age.as_secs() / SECONDS_OF_A_DAY);
     let age = match days {
         Some(days) if days <= u64::from(feed.max_age_days) => return None,

@@ -244,7 +244,9 @@ impl<'a> Origin<'a> {
                 let parts = url.rsplit_once("/endpoints/");
                 Ok(match parts {
                     // A signature is of one document, and a version has none.
-                    Some((base, instance)) if feed.public_key.is_none() && is_web(url) => {
+                    Some((base, instance))
+                        if feed.public_key.is_none() && mirror::file(url).is_none() =>
+                    {
                         Self::WebService { base, instance }
                     }
                     Some(_) | None => Self::Plain { url },
@@ -257,10 +259,6 @@ impl<'a> Origin<'a> {
             }
         }
     }
-}
-
-fn is_web(url: &str) -> bool {
-    mirror::file(url).is_none()
 }
 
 fn ask(

@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "takes minutes: `cargo test --release --lib -- --ignored a_million_steps`"]
+    #[ignore = "3 minutes: `cargo test --lib -- --ignored a_million_steps`, as CI does"]
     fn a_million_steps_of_a_hundred_seeds_find_nothing() {
         for seed in 1_000..1_100 {
             println!("seed {seed}");

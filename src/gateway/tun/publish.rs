@@ -331,8 +331,10 @@ impl Live {
                 continue;
             }
             // A packet with options, or a first fragment, shows media of its flow like any other.
-            let part = Segment::of_plain(packet.bytes);
-            let part = part.or_else(|| Segment::of(&packet.parse().ok()?));
+            let part = match shows_media {
+                true => packet.parse().ok().and_then(|view| Segment::of(&view)),
+                false => Segment::of_plain(packet.bytes),
+            };
             let Some((key, segment)) = part else {
                 continue;
             };

@@ -75,18 +75,10 @@ pub(in crate::gateway::divert) fn opens(
     passage: &Passage,
     present: &[String],
 ) -> bool {
-    let mut opened = firewalls.rulesets().flat_map(|ruleset| {
-        let checks = HOOKS.into_iter().flat_map(|point| ruleset.at(point));
-        checks.map(move |(chain, hook)| ChainCheck {
-            ruleset,
-            chain,
-            hook,
-            passage,
-            present,
-        })
-    });
+    let rulesets = firewalls.rulesets();
+    let mut checks = rulesets.flat_map(|ruleset| checks(ruleset, passage, present));
     let interfaces = interfaces(passage, present);
-    opened.any(|check| {
+    checks.any(|check| {
         let losses = interfaces.iter().filter_map(|it| check.loss(it));
         losses.into_iter().any(|loss| loss.opened.is_some())
     })
@@ -99,35 +91,27 @@ pub(super) fn check_ruleset(
     present: &[String],
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for point in HOOKS {
-        for (chain, hook) in ruleset.at(point) {
-            let check = ChainCheck {
-                ruleset,
-                chain,
-                hook,
-                passage,
-                present,
-            };
-            let interfaces = interfaces(passage, present);
-            let losses = interfaces.iter().filter_map(|it| check.loss(it));
-            if let Some(loss) = losses.reduce(worse) {
-                if loss.opened.is_some() {
-                    findings.push(remedy::of_opening(chain, hook, passage, &loss));
-                }
-                if loss.first || loss.second || loss.translation {
-                    findings.push(remedy::of_loss(chain, hook, passage, &loss));
-                } else if loss.some.is_some() {
-                    findings.push(remedy::of_some(chain, hook, passage, &loss));
-                }
-            } else if interfaces.iter().all(|it| check.stops_everything(it)) {
-                findings.push(remedy::of_stop(chain, &passage.interfaces));
+    let interfaces = interfaces(passage, present);
+    for check in checks(ruleset, passage, present) {
+        let ChainCheck { chain, hook, .. } = check;
+        let losses = interfaces.iter().filter_map(|it| check.loss(it));
+        if let Some(loss) = losses.reduce(worse) {
+            if loss.opened.is_some() {
+                findings.push(remedy::of_opening(chain, hook, passage, &loss));
             }
-            if check.is_cut_short(&interfaces) {
-                findings.push(remedy::of_length(chain, passage));
+            if loss.first || loss.second || loss.translation {
+                findings.push(remedy::of_loss(chain, hook, passage, &loss));
+            } else if loss.some.is_some() {
+                findings.push(remedy::of_some(chain, hook, passage, &loss));
             }
-            for (change, rule) in check.changes_left_out(&interfaces) {
-                findings.push(remedy::of_change(chain, hook, passage, change, rule));
-            }
+        } else if interfaces.iter().all(|it| check.stops_everything(it)) {
+            findings.push(remedy::of_stop(chain, &passage.interfaces));
+        }
+        if check.is_cut_short(&interfaces) {
+            findings.push(remedy::of_length(chain, passage));
+        }
+        for (change, rule) in check.changes_left_out(&interfaces) {
+            findings.push(remedy::of_change(chain, hook, passage, change, rule));
         }
     }
     findings.dedup();
@@ -371,15 +355,13 @@ impl ChainCheck<'_> {
         let mut left_out: Vec<(Change, &Rule)> = Vec::new();
         for probe in interfaces.iter().flat_map(|it| self.probes(it)) {
             let [_, second] = self.passages(&probe);
-            let reached = applicable(self.ruleset, self.chain, &probe);
-            for (_, rule) in reached {
+            let kept = applicable(self.ruleset, self.chain, &second);
+            for (_, rule) in applicable(self.ruleset, self.chain, &probe) {
                 let changes = [
                     (rule.sets_mark, Change::Mark),
                     (rule.sets_segment_size, Change::SegmentSize),
                 ];
-                let is_kept = applicable(self.ruleset, self.chain, &second)
-                    .iter()
-                    .any(|(_, it)| std::ptr::eq(*it, rule));
+                let is_kept = kept.iter().any(|(_, it)| std::ptr::eq(*it, rule));
                 for (_, change) in changes.into_iter().filter(|it| it.0 && !is_kept) {
                     if !left_out.iter().any(|(it, _)| *it == change) {
                         left_out.push((change, rule));
@@ -389,6 +371,22 @@ impl ChainCheck<'_> {
         }
         left_out
     }
+}
+
+/// The checks of the chains of `ruleset` that clients' packets meet.
+fn checks<'a>(
+    ruleset: &'a Ruleset,
+    passage: &'a Passage,
+    present: &'a [String],
+) -> impl Iterator<Item = ChainCheck<'a>> {
+    let chains = HOOKS.into_iter().flat_map(|point| ruleset.at(point));
+    chains.map(move |(chain, hook)| ChainCheck {
+        ruleset,
+        chain,
+        hook,
+        passage,
+        present,
+    })
 }
 
 impl Loss {

@@ -10,6 +10,9 @@ use crate::address::Family;
 use crate::gateway::host::sample::{assert_one, compiled};
 use crate::policy::Severity;
 
+mod drops;
+mod reading;
+
 /// A listing of chains of table `ip filter`, each with its hook and policy, and its rules.
 fn listing(chains: &[(&str, Value, &[Value])]) -> Value {
     let mut objects = vec![json!({"metainfo": {}})];
@@ -73,6 +76,28 @@ fn found_in(ruleset: &Ruleset) -> Vec<Finding> {
     };
     let present = ["lo", "eth0", "eth1", "tun0", "docker0"].map(str::to_owned);
     check_ruleset(ruleset, &passage, &present)
+}
+
+/// A listing of iptables-nft, as far as `nft` knows it, with the rules of `iptables-nft-save`.
+fn refined(text: &str) -> Ruleset {
+    let chain = |table: &str, name: &str, hook: Value| {
+        let mut chain = json!({"family": "ip", "table": table, "name": name});
+        for (key, value) in hook.as_object().expect("an object") {
+            chain[key] = value.clone();
+        }
+        json!({ "chain": chain })
+    };
+    let nat = json!({"hook": "prerouting", "type": "nat", "prio": -100, "policy": "accept"});
+    let listing = json!({"nftables": [
+        chain("filter", "FORWARD", forward("drop")),
+        chain("filter", "DOCKER-USER", json!({})),
+        chain("raw", "PREROUTING", prerouting(-300)),
+        chain("nat", "PREROUTING", nat),
+    ]});
+    let mut numbers = Numbers::default();
+    let mut ruleset = nft_list::read(&listing, "offramp", &mut numbers);
+    save::refine(&mut ruleset, "ip", text, &mut numbers);
+    ruleset
 }
 
 #[test]
@@ -244,295 +269,6 @@ fn translation_for_the_vpn_alone_is_found() {
         "translates addresses of what comes from tun0, and not",
     );
     assert_eq!(check(json!([is("oifname", "eth0"), masquerade])), []);
-}
-
-#[test]
-fn a_change_for_the_vpn_alone_is_found_and_one_for_all_is_not() {
-    let mark = json!({"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}});
-    let size = json!({"mangle": {"key": {"tcp option": {"name": "maxseg", "field": "size"}}, "value": 1_000}});
-    for (change, says) in [(mark, "sets marks"), (size, "limits the segment size")] {
-        let check = |rule: Value| found(&[("f", forward("accept"), &[rule])]);
-        let of_vpn = json!([is("iifname", "tun0"), is("oifname", "eth1"), change]);
-        assert_one(&check(of_vpn), Severity::Warning, says);
-        assert_eq!(check(json!([change])), [], "it holds for offramp0, too");
-        assert_eq!(check(json!([is("iifname", "eth1"), change])), []);
-        let of_both = json!({"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": {"set": ["tun0", "offramp0"]}}});
-        assert_eq!(check(json!([of_both, change])), []);
-    }
-}
-
-#[test]
-fn what_a_chain_stops_without_offramp_must_not_pass_behind_the_filter() {
-    let between = [is("iifname", "tun0"), is("oifname", "eth1")];
-    let block = |more: &[Value]| Value::from([&between[..], more, &[drop_it()]].concat());
-    let check = |policy: &str, rules: &[Value]| found(&[("f", forward(policy), rules)]);
-    for rules in [
-        &[block(&[])][..],
-        &[block(&[to("10.0.0.5")])],
-        &[block(&[state(&["new"])])],
-        &[json!([{"jump": {"target": "of_vpn"}}])],
-    ] {
-        let of_vpn = [block(&[to("10.0.0.5")])];
-        let findings = found(&[
-            ("f", forward("accept"), rules),
-            ("of_vpn", json!({}), &of_vpn),
-        ]);
-        assert_one(
-            &findings,
-            Severity::Error,
-            "would let it go on from offramp0",
-        );
-    }
-    // An acceptance of the device that is wider than that of the VPN.
-    let wide = [
-        json!([is("oifname", "offramp0"), accept()]),
-        json!([is("iifname", "offramp0"), accept()]),
-        json!([is("iifname", "tun0"), to("10.0.0.5"), accept()]),
-    ];
-    assert_one(&check("drop", &wide), Severity::Error, "(its policy)");
-    // Rules that do not ask where a packet comes from, or ask for the device, too.
-    assert_eq!(
-        check("accept", &[json!([is("oifname", "eth1"), drop_it()])]),
-        []
-    );
-    assert_eq!(
-        check("accept", &[json!([is("iifname", "tun0"), drop_it()])]),
-        []
-    );
-    let both = [
-        block(&[to("10.0.0.5")]),
-        json!([
-            is("iifname", "offramp0"),
-            is("oifname", "eth1"),
-            to("10.0.0.5"),
-            drop_it()
-        ]),
-    ];
-    assert_eq!(check("accept", &both), []);
-}
-
-fn from(right: Value) -> Value {
-    json!({"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": right}})
-}
-
-fn not(key: &str, name: &str) -> Value {
-    json!({"match": {"op": "!=", "left": {"meta": {"key": key}}, "right": name}})
-}
-
-#[test]
-fn a_filter_of_spoofed_sources_is_found_where_it_drops_those_of_clients() {
-    let check = |rule: Value| found(&[("pre", prerouting(0), &[rule])]);
-    let prefix = |address: &str, length: u8| json!({"prefix": {"addr": address, "len": length}});
-    let rule = |source: Value| json!([not("iifname", "tun0"), from(source), drop_it()]);
-    for source in [
-        prefix("172.16.1.0", 24),
-        prefix("172.16.0.0", 12),
-        json!({"range": ["172.16.1.0", "172.16.2.255"]}),
-        json!({"set": [prefix("10.0.0.0", 8), prefix("172.16.1.0", 24)]}),
-    ] {
-        assert_one(
-            &check(rule(source)),
-            Severity::Error,
-            "stops what it does not know: what goes on from offramp0",
-        );
-    }
-    let some = check(rule(json!("172.16.1.7")));
-    assert_one(
-        &some,
-        Severity::Warning,
-        "stops some of what goes on from offramp0",
-    );
-    for source in [prefix("192.168.0.0", 16), json!("10.0.0.5")] {
-        assert_eq!(check(rule(source)), [], "no client has it");
-    }
-    let by_pairs = json!([
-        {"match": {"op": "!=",
-            "left": {"concat": [{"meta": {"key": "iifname"}}, {"payload": {"protocol": "ip", "field": "saddr"}}]},
-            "right": {"set": [
-                {"concat": ["tun0", prefix("172.16.1.0", 24)]},
-                {"concat": ["eth1", prefix("10.0.0.0", 8)]},
-            ]}}},
-        drop_it()
-    ]);
-    assert_one(
-        &check(by_pairs),
-        Severity::Error,
-        "what goes on from offramp0",
-    );
-}
-
-#[test]
-fn a_rule_that_stops_some_packets_on_their_way_to_the_filter_is_a_warning() {
-    let rules = [json!([not("oifname", "eth1"), to("10.0.0.5"), drop_it()])];
-    let findings = found(&[("f", forward("accept"), &rules)]);
-    assert_one(
-        &findings,
-        Severity::Warning,
-        "stops some of what goes from tun0 to offramp0",
-    );
-}
-
-#[test]
-fn a_chain_of_more_rules_than_are_compared_is_told() {
-    let rules = |count: u8| -> Vec<Value> {
-        let rules = (0..count).map(|host| json!([to(&format!("10.0.0.{host}")), drop_it()]));
-        rules.collect()
-    };
-    let check = |count: u8| found(&[("f", forward("accept"), &rules(count))]);
-    assert_eq!(check(100), []);
-    assert_one(&check(200), Severity::Warning, "is known in part");
-}
-
-#[test]
-fn verdict_maps_and_sets_of_pairs_are_read_by_their_names() {
-    let named = |kind: &str, fields: Value| {
-        let mut object = json!({"family": "ip", "table": "filter", "name": "named"});
-        for (key, value) in fields.as_object().expect("an object") {
-            object[key] = value.clone();
-        }
-        json!({ kind: object })
-    };
-    let check = |object: Value, policy: &str, rule: Value| {
-        let of_vpn = [json!([accept()])];
-        let rules = [rule];
-        let chains = [
-            ("f", forward(policy), &rules[..]),
-            ("of_vpn", json!({}), &of_vpn),
-        ];
-        let mut listing = listing(&chains);
-        let objects = listing["nftables"].as_array_mut().expect("a list");
-        objects.push(object);
-        found_in(&nft_list::read(
-            &listing,
-            "offramp",
-            &mut Numbers::default(),
-        ))
-    };
-    let zones = |names: &[&str]| {
-        let jump = json!({"jump": {"target": "of_vpn"}});
-        let elements: Vec<Value> = names.iter().map(|name| json!([name, jump])).collect();
-        named(
-            "map",
-            json!({"type": "ifname", "map": "verdict", "elem": elements}),
-        )
-    };
-    let by_zone = json!([{"vmap": {"key": {"meta": {"key": "iifname"}}, "data": "@named"}}]);
-    let missed = check(zones(&["tun0"]), "drop", by_zone.clone());
-    assert_one(&missed, Severity::Error, "what goes on from offramp0");
-    assert_eq!(check(zones(&["tun0", "offramp0"]), "drop", by_zone), []);
-
-    let pairs = |names: &[&str]| {
-        let prefix = json!({"prefix": {"addr": "172.16.1.0", "len": 24}});
-        let pair = |name| json!({"concat": [name, prefix]});
-        let elements: Vec<Value> = names.iter().map(pair).collect();
-        named(
-            "set",
-            json!({"type": ["ifname", "ipv4_addr"], "elem": elements}),
-        )
-    };
-    let others = json!([
-        {"match": {"op": "!=", "right": "@named",
-            "left": {"concat": [{"meta": {"key": "iifname"}}, {"payload": {"protocol": "ip", "field": "saddr"}}]}}},
-        drop_it()
-    ]);
-    let missed = check(pairs(&["tun0", "eth0"]), "accept", others.clone());
-    assert_one(&missed, Severity::Error, "what goes on from offramp0");
-    assert_eq!(check(pairs(&["tun0", "offramp0"]), "accept", others), []);
-}
-
-#[test]
-fn sources_are_read_as_iptables_writes_them() {
-    let findings = |rule: &str| {
-        found_in(&refined(&format!(
-            "*filter\n:FORWARD DROP [0:0]\n{rule}\n-A FORWARD -j ACCEPT\nCOMMIT\n"
-        )))
-    };
-    let spoofed = findings("-A FORWARD ! -i tun0 -s 172.16.1.0/24 -j DROP");
-    assert_one(&spoofed, Severity::Error, "what goes on from offramp0");
-    assert_eq!(
-        findings("-A FORWARD ! -i tun0 -s 192.168.0.0/16 -j DROP"),
-        []
-    );
-    let others = findings("-A FORWARD -i tun0 -o eth1 ! -s 172.16.1.0/24 -j DROP");
-    assert_eq!(others, [], "no client meets it");
-    let block = findings("-A FORWARD -i tun+ -o eth1 -s 172.16.1.9/32 -j DROP");
-    assert_one(&block, Severity::Error, "would let it go on from offramp0");
-    assert!(
-        block[0].what.contains("-A FORWARD -i tun+ -o eth1"),
-        "{block:?}"
-    );
-}
-
-/// A listing of iptables-nft, as far as `nft` knows it, with the rules of `iptables-nft-save`.
-fn refined(text: &str) -> Ruleset {
-    let chain = |table: &str, name: &str, hook: Value| {
-        let mut chain = json!({"family": "ip", "table": table, "name": name});
-        for (key, value) in hook.as_object().expect("an object") {
-            chain[key] = value.clone();
-        }
-        json!({ "chain": chain })
-    };
-    let nat = json!({"hook": "prerouting", "type": "nat", "prio": -100, "policy": "accept"});
-    let listing = json!({"nftables": [
-        chain("filter", "FORWARD", forward("drop")),
-        chain("filter", "DOCKER-USER", json!({})),
-        chain("raw", "PREROUTING", prerouting(-300)),
-        chain("nat", "PREROUTING", nat),
-    ]});
-    let mut numbers = Numbers::default();
-    let mut ruleset = nft_list::read(&listing, "offramp", &mut numbers);
-    save::refine(&mut ruleset, "ip", text, &mut numbers);
-    ruleset
-}
-
-#[test]
-fn rules_of_iptables_are_read_with_their_matches() {
-    let text = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -j DOCKER-USER\n\
-        -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment \"a b\" -j ACCEPT\n\
-        -A DOCKER-USER ! -i eth+ -p udp -m multiport --dports 1,50020 -j REJECT --reject-with icmp-port-unreachable\n\
-        -A DOCKER-USER -i tun+ -m conntrack --ctstate NEW -j ACCEPT\nCOMMIT\n\
-        *raw\n-A PREROUTING -m rpfilter --validmark --invert -j DROP\nCOMMIT\n";
-    let ruleset = refined(text);
-    let rules = |name: &str| {
-        let chain = ruleset.chains.iter().find(|it| it.name == name);
-        chain.expect("it is there").rules.clone()
-    };
-    assert!(ruleset.chains.iter().all(|it| it.tool != Tool::Nft));
-    let [jump, tracked] = &rules("FORWARD")[..] else {
-        panic!("two rules");
-    };
-    assert_eq!(jump.step, Step::Jump("DOCKER-USER".to_owned()));
-    let states = Condition::Tracking([Tracking::Related, Tracking::Established].into());
-    assert_eq!(tracked.conditions.len(), 2);
-    assert_eq!(tracked.conditions[1], states);
-    let [reject, accept] = &rules("DOCKER-USER")[..] else {
-        panic!("two rules");
-    };
-    assert_eq!((&reject.step, &accept.step), (&Step::Drop, &Step::Accept));
-    assert!(matches!(reject.conditions[0], Condition::Not(_)));
-    assert_eq!(reject.ports, [(1, 1), (50_020, 50_020)]);
-    let findings = found_in(&ruleset);
-    // The first passage is not tracked, and so not new.
-    let forward = findings
-        .iter()
-        .find(|it| it.what.contains("FORWARD"))
-        .expect("a finding");
-    assert!(
-        forward
-            .what
-            .contains("from tun0 to offramp0, and what goes on"),
-        "{forward:?}"
-    );
-    assert!(
-        forward
-            .remedy
-            .contains("iptables -I FORWARD -o offramp0 -j ACCEPT"),
-        "{forward:?}"
-    );
-    assert!(findings.iter().any(|it| {
-        it.what
-            .contains("chain ip raw PREROUTING is a reverse path filter")
-    }));
 }
 
 #[test]

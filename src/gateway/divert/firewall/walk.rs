@@ -125,9 +125,7 @@ impl Probe<'_> {
             Condition::Not(inner) => !self.decides(inner)?,
         })
     }
-}
 
-impl Probe<'_> {
     /// Returns whether the source is in one of `ranges`; `None` if that depends on the client.
     fn is_from(&self, ranges: &[(IpAddr, IpAddr)]) -> Option<bool> {
         let of_family = |it: &&IpNet| Family::from(it.addr()) == self.family;
@@ -251,9 +249,7 @@ impl Cases {
             self.found.push(case.clone());
         }
     }
-}
 
-impl Cases {
     /// Adds the cases of a chain, which a packet reaches under `assumed`. Returns `true` if no packet gets beyond it.
     fn collect(
         &mut self,

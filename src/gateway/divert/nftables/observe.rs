@@ -130,25 +130,23 @@ fn a_host_of(prefix: IpNet) -> IpAddr {
 pub(super) struct Restored {
     /// Those of the present table, as they were counted last.
     counted: u64,
-    /// The time when they were more than before, and by how many.
-    rose: Option<(Instant, u64)>,
+    /// The time when they were more than before.
+    rose: Option<Instant>,
 }
 
 impl Restored {
     /// Takes note of the number that the table tells.
     pub(super) fn note(&mut self, counted: u64, now: Instant) {
         // A table that was written again begins at zero.
-        let more = counted.saturating_sub(self.counted);
-        self.counted = counted;
-        if more > 0 {
-            self.rose = Some((now, more));
+        if counted > self.counted {
+            self.rose = Some(now);
         }
+        self.counted = counted;
     }
 
     /// The finding about them, for a minute.
     pub(super) fn finding(&self, device: &str, now: Instant) -> Option<Finding> {
-        let (rose, _) = self.rose?;
-        (now.duration_since(rose) < MEMORY).then(|| {
+        (now.duration_since(self.rose?) < MEMORY).then(|| {
             Finding::host_warning(
                 format!(
                     "another program changes the marks of packets on their way to {device}, behind the filter's rules: offramp \
