@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::gateway::host::rights;
+use crate::gateway::host::rights::Role;
 
 /// Takes lines for the thread that writes them.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ fn start_with(out: impl Write + Send + 'static, room: usize) -> io::Result<(LogW
     thread::Builder::new()
         .name("offramp-log".to_owned())
         .spawn(move || {
-            rights::give_up_everything();
+            Role::Log.begin();
             write_all(&queue, out, &of_thread);
         })?;
     let end = LogEnd(Arc::clone(&tally));

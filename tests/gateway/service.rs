@@ -247,6 +247,15 @@ fn few_rights_are_left_and_suffice() {
             };
             assert_kept(status, held, bound);
         }
+        // Threads that read what others send make the system calls of their work; the rest have those of this test.
+        let filters = |name: &str| -> u32 {
+            let of_thread = threads.iter().find(|it| fact(&it.1, "Name") == name);
+            let (_, status) = of_thread.unwrap_or_else(|| panic!("{name}: {threads:?}"));
+            fact(status, "Seccomp_filters").parse().expect("a number")
+        };
+        for name in ["offramp-0", "offramp-drops", "offramp-log"] {
+            assert_eq!(filters(name), filters("offramp") + 1, "{name}");
+        }
 
         // A feed and a policy whose paths can no longer be read.
         let secret = outside.write("prefixes.json", "{}");
@@ -340,6 +349,20 @@ fn only_control_may_change_the_network_and_workers_judge_without_that_right() {
             "offramp-queries",
         ] {
             assert!(names.contains(&name), "{name}: {names:?}");
+        }
+        let filtered = |name: &str| {
+            let of_thread = threads.iter().find(|it| fact(&it.1, "Name") == name);
+            of_thread.map(|(_, status)| fact(status, "Seccomp_filters").parse::<u32>())
+        };
+        let own = filtered("offramp").and_then(Result::ok).expect("a number");
+        for name in [
+            "dns",
+            "offramp-0",
+            "offramp-1",
+            "offramp-drops",
+            "offramp-queries",
+        ] {
+            assert_eq!(filtered(name), Some(Ok(own + 1)), "{name}");
         }
         for (_, status) in &threads {
             let name = fact(status, "Name");

@@ -1,6 +1,7 @@
 //! The gateway's use of its host: addresses, interfaces and routes, VPN daemons, files and their changes, feeds, the lock, privileges, the service manager.
 
 pub mod addresses;
+mod calls;
 pub mod daemons;
 pub mod feeds;
 pub mod fetch;

@@ -13,10 +13,11 @@
 //! before the first worker starts. Threads that need less give up the rest by themselves:
 //!
 //! ```text
-//!                                                            capabilities             files
-//!  control, and the threads that work for it                 those of the diversion   those above
-//!  workers, writers of records, watch of the policy's files  none                     those above
-//!  names, answers to clients, the log                        none                     those that are open
+//!                                             capabilities             files                 system calls
+//!  control, and the threads that work for it  those of the diversion   those above           any
+//!  watch of the policy's files                none                     those above           any
+//!  workers, writers of records                none                     those above           those of their work
+//!  names, answers to clients, the log         none                     those that are open   those of their work
 //! ```
 //!
 //! Limits that keep a gateway from its work would break it at the next reload. So they are tried out first, on a thread
@@ -35,6 +36,7 @@ use landlock::{
 };
 use tracing::{debug, info, warn};
 
+use super::calls::{self, CallsError};
 use super::watch::folders_of;
 use crate::files::{place, regular};
 
@@ -89,6 +91,8 @@ enum LimitError {
     Landlock(#[from] landlock::RulesetError),
     #[error("new privileges: {0}")]
     NewPrivileges(#[from] nix::Error),
+    #[error(transparent)]
+    Calls(#[from] CallsError),
     #[error("{0}")]
     Work(String),
 }
@@ -98,6 +102,9 @@ impl Rights {
     pub fn limit_to(needs: Needs<'_>) -> Self {
         place::prepare();
         let reach = Reach::of(needs);
+        if let Err(error) = on_a_thread(|| calls::keep_to(Role::Log).map_err(LimitError::from)) {
+            info!("threads keep the right to any system call: {error}");
+        }
         for limits in ATTEMPTS {
             match try_out(limits, &reach, needs) {
                 Ok(()) => return Self::limited(limits, reach, needs.capabilities),
@@ -191,24 +198,41 @@ fn identity(folder: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Gives up all privileges on this thread, which goes on with the files it has open.
-pub fn give_up_everything() {
-    give_up_capabilities();
-    report_kept(restrict(&Reach::default()).map(|_| ()));
+/// What a thread does that needs less than the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Judging packets of a queue that is open.
+    Judge,
+    /// Answering DNS queries.
+    Names,
+    /// Sending answers to packets that are dropped.
+    Answers,
+    /// Writing the log.
+    Log,
+    /// Writing files of records.
+    Records,
+    /// Watching the policy's files.
+    Watch,
 }
 
-/// Gives up all capabilities on this thread, which reads and writes the files that the process can.
-pub fn give_up_capabilities() {
-    let limits = || -> Result<(), LimitError> {
-        nix::sys::prctl::set_no_new_privs()?;
-        keep_capabilities(&CapsHashSet::new())
-    };
-    report_kept(limits());
-}
-
-fn report_kept(given_up: Result<(), LimitError>) {
-    if let Err(error) = given_up {
-        debug!("a thread could not drop its privileges: {error}");
+impl Role {
+    /// Gives up all that this does not need, on this thread and those that it starts.
+    pub fn begin(self) {
+        let capabilities = nix::sys::prctl::set_no_new_privs()
+            .map_err(LimitError::from)
+            .and_then(|()| keep_capabilities(&CapsHashSet::new()));
+        let files = match self {
+            Self::Names | Self::Answers | Self::Log => restrict(&Reach::default()).map(drop),
+            Self::Judge | Self::Records | Self::Watch => Ok(()),
+        };
+        // The last: giving up the others takes calls that are given up then.
+        let calls = calls::keep_to(self).map_err(LimitError::from);
+        for error in [capabilities, files, calls]
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            debug!("a thread could not drop its privileges: {error}");
+        }
     }
 }
 
@@ -227,8 +251,13 @@ fn try_out(limits: &[Limit], reach: &Reach, needs: Needs<'_>) -> Result<(), Limi
             ))),
         }
     };
+    on_a_thread(alone)
+}
+
+/// Does this on a thread of its own, which alone has the limits that it takes on.
+fn on_a_thread(work: impl FnOnce() -> Result<(), LimitError> + Send) -> Result<(), LimitError> {
     thread::scope(|scope| {
-        let tried = thread::Builder::new().spawn_scoped(scope, alone);
+        let tried = thread::Builder::new().spawn_scoped(scope, work);
         let tried = tried.map_err(|error| LimitError::Work(error.to_string()))?;
         tried
             .join()

@@ -17,7 +17,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
-use super::rights;
+use super::rights::Role;
 use crate::files::regular;
 
 /// Watches files and the folders that their paths lead through.
@@ -97,7 +97,7 @@ impl FileWatch {
 /// Starts the watcher's thread, which inherits no capability.
 fn start_watcher(handler: impl notify::EventHandler) -> notify::Result<RecommendedWatcher> {
     let start = || {
-        rights::give_up_capabilities();
+        Role::Watch.begin();
         // The watcher starts a thread, and panics at its first use where there was none. The memory of one that has just
         // ended is there for it.
         let trial = thread::Builder::new().spawn(|| ());

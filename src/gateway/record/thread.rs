@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::gateway::host::rights;
+use crate::gateway::host::rights::Role;
 
 /// A thread that writes records.
 #[derive(Debug)]
@@ -19,12 +19,13 @@ pub(in crate::gateway) struct WriterThread {
 }
 
 impl WriterThread {
-    /// Starts it: `write` runs until it is told to end, and may park its thread meanwhile.
+    /// Starts it with the rights of `role`: `write` runs until it is told to end, and may park its thread meanwhile.
     ///
     /// # Errors
     /// When the system cannot start a thread.
     pub(in crate::gateway) fn start(
         name: &str,
+        role: Role,
         write: impl FnOnce(&AtomicBool) + Send + 'static,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -33,7 +34,7 @@ impl WriterThread {
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                rights::give_up_capabilities();
+                role.begin();
                 write(&is_stopped);
                 // Nobody may be waiting for it any more.
                 _ = ending.send(());

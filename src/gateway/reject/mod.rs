@@ -31,6 +31,7 @@ use self::sender::Sender;
 use super::record::WriterThread;
 pub(in crate::gateway) use super::sys::link::LinkSocket;
 use crate::filter::{CompiledPolicy, rejectable};
+use crate::gateway::host::rights::Role;
 use crate::packet::Received;
 use crate::packet::reject::{Rejection, RejectionKind};
 use crate::packet::virtio::{Framing, VirtioHeader};
@@ -91,7 +92,9 @@ impl Rejector {
     pub(in crate::gateway) fn start(socket: LinkSocket, framing: Framing) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(QUEUE));
         let mut sender = Sender::new(Arc::clone(&shared), Routes::open()?, socket);
-        let thread = WriterThread::start("offramp-reject", move |stop| sender.run(stop))?;
+        let thread = WriterThread::start("offramp-reject", Role::Answers, move |stop| {
+            sender.run(stop)
+        })?;
         Ok(Self {
             shared,
             framing,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::route::{Routes, Way};
 use super::{Queued, Shared};
 use crate::gateway::host::interfaces::names;
-use crate::gateway::host::rights;
 use crate::gateway::sys::link::LinkSocket;
 
 /// The state of the thread.
@@ -29,7 +28,6 @@ impl Sender {
 
     /// Sends what is in the queue until it is told to stop.
     pub(super) fn run(&mut self, stop: &AtomicBool) {
-        rights::give_up_everything();
         while !stop.load(Ordering::Acquire) {
             while let Some(queued) = self.shared.queue.pop() {
                 self.routes.refresh(Instant::now());

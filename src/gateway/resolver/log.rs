@@ -19,6 +19,7 @@ use tracing::warn;
 
 use super::counters::Outcome;
 use crate::dns::ResponseCode;
+use crate::gateway::host::rights::Role;
 use crate::gateway::record::{
     LOG_PAUSE, LineLog, LogSink, OutletCounts, PATIENCE, RecordStatus, WriterThread,
 };
@@ -218,7 +219,9 @@ impl Recorder {
             log: LineLog::new("the query log", &options.place),
             counts: Arc::clone(counts),
         };
-        let thread = WriterThread::start("offramp-queries", move |stop| writer.run(stop))?;
+        let thread = WriterThread::start("offramp-queries", Role::Records, move |stop| {
+            writer.run(stop)
+        })?;
         Ok(Self {
             sink: QuerySink {
                 entries,

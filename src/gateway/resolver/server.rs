@@ -23,7 +23,7 @@ use super::log::{QueryLog, QuerySink};
 use super::socket::Listening;
 use super::{tcp, udp};
 use crate::dns::{self, Prepared, Query, Upstream};
-use crate::gateway::host::rights;
+use crate::gateway::host::rights::Role;
 use crate::plan::Zones;
 use crate::policy::{Enforcement, Policy};
 use crate::verify::Finding;
@@ -212,7 +212,7 @@ impl DnsServer {
             .name("dns".to_owned())
             .spawn(move || {
                 // It only moves bytes between sockets that are open, and opens new ones without a privilege.
-                rights::give_up_everything();
+                Role::Names.begin();
                 let local = LocalSet::new();
                 let ended = runtime.block_on(local.run_until(work.go(stopped)));
                 if let Err(error) = ended {

@@ -74,3 +74,19 @@ pub(in crate::gateway) fn await_programs() -> io::Result<()> {
     nix::Error::result(done)?;
     Ok(())
 }
+
+/// Asks for a page of memory that code could run from.
+///
+/// # Errors
+/// The kernel's error.
+#[cfg(test)]
+pub(in crate::gateway) fn executable_page() -> io::Result<()> {
+    let page = std::num::NonZero::new(4096).ok_or(io::ErrorKind::InvalidInput)?;
+    let code = ProtFlags::PROT_READ | ProtFlags::PROT_EXEC;
+    // SAFETY: the kernel chooses a place where nothing is.
+    let memory =
+        unsafe { nix::sys::mman::mmap_anonymous(None, page, code, MapFlags::MAP_PRIVATE) }?;
+    // SAFETY: nothing points to the page.
+    unsafe { munmap(memory, page.get()) }?;
+    Ok(())
+}

@@ -167,6 +167,32 @@ pub(super) fn set_realtime(priority: u8) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the kernel ask `filter`, a program for classic BPF, about each system call of this thread and of those that it starts; calls
+/// that are refused are written to the kernel's log.
+///
+/// # Errors
+/// The kernel's error.
+pub(super) fn filter_calls(filter: &[seccompiler::sock_filter]) -> io::Result<()> {
+    let length = libc::c_ushort::try_from(filter.len());
+    let program = libc::sock_fprog {
+        len: length.map_err(|_| io::ErrorKind::InvalidInput)?,
+        // Both are `struct sock_filter` of linux/filter.h; the kernel does not write to it.
+        filter: filter.as_ptr().cast_mut().cast(),
+    };
+    nix::sys::prctl::set_no_new_privs()?;
+    // SAFETY: the kernel copies the program, `len` instructions at `filter`, before the call returns.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_LOG,
+            &raw const program,
+        )
+    };
+    nix::Error::result(done)?;
+    Ok(())
+}
+
 /// `TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN` (linux/if_tun.h).
 const TCP_OFFLOAD: libc::c_uint = 0x01 | 0x02 | 0x04 | 0x08;
 /// `TUN_F_USO4 | TUN_F_USO6` (linux/if_tun.h).

@@ -12,6 +12,7 @@ use super::sample::{Sample, SampleReader, SampleWriter};
 use super::table::{DropTable, Noted};
 use super::{CaptureOptions, DropOptions};
 use crate::capture::{CapturedFrame, LinkType, PcapngWriter};
+use crate::gateway::host::rights::Role;
 use crate::gateway::record::judged::JudgedPacket;
 use crate::gateway::record::{
     BoundedFile, LOG_PAUSE, LineLog, OLDER_FILES, Outlet, Target, WriterThread,
@@ -48,7 +49,8 @@ impl Recorder {
             capture: options.capture.as_ref().map(Capture::new).transpose()?,
             losses: options.examines.then(|| LossReporter::new(latest.clone())),
         };
-        let thread = WriterThread::start("offramp-drops", move |stop| writer.run(stop))?;
+        let thread =
+            WriterThread::start("offramp-drops", Role::Records, move |stop| writer.run(stop))?;
         Ok(Self { reader, thread })
     }
 
