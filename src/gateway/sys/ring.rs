@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 
+use io_uring::register::Restriction;
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
 use nix::libc;
@@ -31,13 +32,19 @@ impl Done {
 }
 
 impl Ring {
-    /// Creates a ring for up to `operations` at a time, 256 at most.
+    /// Creates a ring for up to `operations` at a time, 256 at most, which can only read and write: what a thread gives up for itself
+    /// (`host::rights`) does not bind what a ring does.
     ///
     /// # Errors
     /// The kernel's error: EPERM if io_uring is not allowed, ENOSYS if the kernel has none.
     pub(in crate::gateway) fn new(operations: usize) -> io::Result<Self> {
         let entries = u8::try_from(operations).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let ring = IoUring::new(entries.into())?;
+        let ring = IoUring::builder()
+            .setup_r_disabled()
+            .build(entries.into())?;
+        let mut allowed = [opcode::Read::CODE, opcode::Writev::CODE].map(Restriction::sqe_op);
+        ring.submitter().register_restrictions(&mut allowed)?;
+        ring.submitter().register_enable_rings()?;
         let results = vec![Done(0); operations];
         Ok(Self {
             ring: Some(ring),
@@ -98,13 +105,27 @@ impl Ring {
     }
 
     /// Has the kernel perform `operations`, and waits until all are done. The kernel begins them in order, and each
-    /// ends where it begins: an operation that would block fails.
+    /// ends where it begins: an operation that would block fails. If the kernel is too short of memory to take all of them, the
+    /// result of the rest is ECANCELED, and the ring takes no more.
     ///
     /// # Safety
     /// The memory that the operations point to stays valid, and nothing else uses it, until this returns.
     unsafe fn perform(
         &mut self,
         operations: impl ExactSizeIterator<Item = squeue::Entry>,
+    ) -> io::Result<&[Done]> {
+        // SAFETY: the caller promises the same.
+        unsafe { self.perform_by(operations, |ring, count| ring.submit_and_wait(count)) }
+    }
+
+    /// Does so; `submit` has the kernel take operations, and waits for this many of them.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn perform_by(
+        &mut self,
+        operations: impl ExactSizeIterator<Item = squeue::Entry>,
+        mut submit: impl FnMut(&IoUring, usize) -> io::Result<usize>,
     ) -> io::Result<&[Done]> {
         let count = operations.len().min(self.results.len());
         // Put back when everything is done.
@@ -118,7 +139,8 @@ impl Ring {
         }
         let mut done = 0;
         while done < count {
-            match ring.submit_and_wait(count - done) {
+            let mut is_short = false;
+            match submit(&ring, count - done) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // The kernel took none.
@@ -126,7 +148,9 @@ impl Ring {
                     return Err(error);
                 }
                 // The kernel is short of memory and has not taken the rest yet.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {
+                    is_short = true;
+                }
                 // It may still write to buffers that are about to be freed: the memory of this process is not ours to use.
                 Err(_) => std::process::abort(),
             }
@@ -136,6 +160,12 @@ impl Ring {
                     *result = Done(completion.result());
                     done += 1;
                 }
+            }
+            let left = ring.submission().len();
+            if is_short && left > 0 && done + left == count {
+                // It takes them in order, and these last ones never: they go with the ring.
+                self.results[done..count].fill(Done(-libc::ECANCELED));
+                return Ok(&self.results[..count]);
             }
         }
         self.ring = Some(ring);
@@ -206,5 +236,67 @@ mod tests {
         let written: Vec<Option<usize>> = written.iter().map(|it| it.result().ok()).collect();
         // Longer than any datagram.
         assert_eq!(written, [Some(1), None, Some(1)]);
+    }
+
+    #[test]
+    fn a_ring_opens_no_file() {
+        let Some(mut ring) = ring() else { return };
+        let path = c"/proc/self/status";
+        let open = opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).build();
+        // SAFETY: the path is constant.
+        let opened = unsafe { ring.perform([open].into_iter()) }.expect("it is taken");
+        let error = opened[0].result().expect_err("it is not allowed");
+        assert_eq!(error.raw_os_error(), Some(libc::EACCES));
+    }
+
+    #[test]
+    fn what_a_kernel_without_memory_does_not_take_is_said_and_nothing_waits_for_it() {
+        // The first call takes so many, and all later ones fail.
+        for taken in 0..=3 {
+            let Some(mut ring) = ring() else { return };
+            let (one, other) = UnixDatagram::pair().expect("sockets");
+            let (one, other) = (file(one), file(other));
+            let writes = [b"a", b"b", b"c"].map(|it| [IoSlice::new(it)]);
+            let write = |pieces: &[IoSlice<'_>; 1]| {
+                opcode::Writev::new(Fd(one.as_raw_fd()), pieces.as_ptr().cast(), 1).build()
+            };
+            let mut calls = 0;
+            let submit = |ring: &IoUring, _| {
+                calls += 1;
+                if calls > 1 || taken == 0 {
+                    assert!(calls < 10, "it tries for ever");
+                    return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+                }
+                // SAFETY: it is no call for signals or registration.
+                unsafe { ring.submitter().enter::<()>(taken, taken, 0, None) }
+            };
+            // SAFETY: pieces and files are there until all is done.
+            let results = unsafe { ring.perform_by(writes.iter().map(write), submit) };
+            let results: io::Result<Vec<_>> =
+                results.map(|it| it.iter().map(|done| done.result()).collect());
+            match (taken, results) {
+                (0, results) => assert!(results.is_err()),
+                (_, results) => {
+                    let results = results.expect("some are taken");
+                    for (number, result) in (0..).zip(results) {
+                        let error = result.as_ref().err().and_then(io::Error::raw_os_error);
+                        let expected = (number >= taken).then_some(libc::ECANCELED);
+                        assert_eq!(error, expected, "{number} of {taken}");
+                    }
+                }
+            }
+            // No piece is written twice, and none later.
+            let mut read = Vec::new();
+            let mut buffer = [0];
+            while let Ok(1) = nix::sys::socket::recv(
+                other.as_raw_fd(),
+                &mut buffer,
+                nix::sys::socket::MsgFlags::MSG_DONTWAIT,
+            ) {
+                read.push(buffer[0]);
+            }
+            assert_eq!(read, b"abc"[..taken as usize]);
+            assert_eq!(ring.ring.is_none(), taken < 3, "{taken}");
+        }
     }
 }
