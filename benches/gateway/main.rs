@@ -1,7 +1,7 @@
 //! Compares the live gateway with its peers: throughput, processor time a packet, and added latency.
 //!
 //! `cargo bench --bench gateway` builds a client, a gateway and a server in network namespaces of its own (as root, or
-//! without eBPF where user namespaces are allowed) and sends ten kinds of traffic ([`Kind`]) past six peers ([`Peer`]).
+//! without eBPF where user namespaces are allowed) and sends eleven kinds of traffic ([`Kind`]) past six peers ([`Peer`]).
 //! The kernel's own forwarding has a turn before and after each turn of another peer, in many rounds of changing order.
 //! The results are ratios to the kernel's neighboring turns, as medians. Absolute figures depend on the machine.
 //!

@@ -13,7 +13,7 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
     let flows: Vec<Kind> = kinds
         .iter()
         .copied()
-        .filter(|it| *it != Kind::Latency)
+        .filter(|it| !it.has_delays())
         .collect();
     let mut canvas = Canvas::default();
     canvas.text(MARGIN, 28.0, "title", "The live gateway beside its peers");
@@ -73,7 +73,7 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
         let longest = results
             .variants(Kind::Latency)
             .into_iter()
-            .filter_map(|variant| results.delays_added(variant))
+            .filter_map(|variant| results.delays_added(Kind::Latency, variant))
             .map(|(median, p99)| median.median.max(p99.median))
             .fold(100.0, f64::max);
         let panel = |title, left| Panel {
@@ -89,7 +89,7 @@ pub(crate) fn draw(results: &Results, machine: &str) -> String {
         ];
         canvas.text(MARGIN, line + 9.0, "kind", Kind::Latency.title());
         for variant in results.variants(Kind::Latency) {
-            let Some((median, p99)) = results.delays_added(variant) else {
+            let Some((median, p99)) = results.delays_added(Kind::Latency, variant) else {
                 continue;
             };
             canvas.label(LABELS - 8.0, line + 8.5, variant.name());

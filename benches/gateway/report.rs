@@ -115,9 +115,9 @@ impl Results {
     }
 
     /// Returns latency in microseconds above the kernel's: median and 99th percentile.
-    pub(crate) fn delays_added(&self, variant: Variant) -> Option<(Spread, Spread)> {
+    pub(crate) fn delays_added(&self, kind: Kind, variant: Variant) -> Option<(Spread, Spread)> {
         let added = |what: fn(Delays) -> f64| {
-            let turns = self.of(Kind::Latency, variant);
+            let turns = self.of(kind, variant);
             Spread::of(turns.filter_map(|turn| turn.added(what)))
         };
         Some((added(|it| it.median)?, added(|it| it.p99)?))
@@ -159,8 +159,8 @@ impl Results {
     /// Prints a table for each kind.
     pub(crate) fn print(&self) {
         for kind in self.kinds() {
-            if kind == Kind::Latency {
-                self.print_delays();
+            if kind.has_delays() {
+                self.print_delays(kind);
             } else {
                 self.print_flow(kind);
             }
@@ -201,8 +201,7 @@ impl Results {
         }
     }
 
-    fn print_delays(&self) {
-        let kind = Kind::Latency;
+    fn print_delays(&self, kind: Kind) {
         println!(
             "\n{:<38}{:<22}{:<22}{:>8}{:>11}{:>9}",
             kind.title(),
@@ -219,7 +218,7 @@ impl Results {
             .collect();
         print_delays_line("kernel", "0", "0", &kernel);
         for variant in self.variants(kind) {
-            let Some((median, p99)) = self.delays_added(variant) else {
+            let Some((median, p99)) = self.delays_added(kind, variant) else {
                 continue;
             };
             let turns = self.of(kind, variant);

@@ -82,7 +82,7 @@ pub(crate) fn print(results: &Results, resources: Option<Resources>) {
     }
     for peer in [Peer::Offramp, Peer::All] {
         let variant = Variant::short(peer);
-        if let Some((median, p99)) = results.delays_added(variant) {
+        if let Some((median, p99)) = results.delays_added(Kind::Latency, variant) {
             for (name, target, it) in [("median", MEDIAN_ADDED, median), ("p99", P99_ADDED, p99)] {
                 let what = format!(
                     "{}, {}: {name} added",

@@ -17,7 +17,7 @@
 //! |---|---|
 //! | [`run`] | a gateway from its start to its end; it knows a diversion by the trait [`divert::Divert`] only |
 //! | [`divert`] | the ways of leading packets to the filter, of which `nftables` is one |
-//! | [`tun`] | the filter's device, and a worker thread for each of its queues; it is a tun or a tap |
+//! | [`tun`] | the filter's device, and the worker threads that read its queues; it is a tun or a tap |
 //! | [`resolver`] | the DNS server that VPN clients use |
 //! | [`report`] | status, as JSON on a socket, as series for Prometheus and as a page for browsers |
 //! | [`record`] | logs of dropped packets and of queries, and captures; bounded files |

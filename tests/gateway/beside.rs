@@ -535,15 +535,20 @@ fn fragments_of_two_datagrams_with_one_number_complete_no_media_behind_the_filte
         );
         // In the order in which what is behind the filter and what is before it meet, and in others.
         const ORDERS: [&str; 8] = ["orm", "orm", "orm", "orm", "omr", "mor", "mro", "rom"];
-        let _gateway = site.start("divert = \"policy\"");
-        for office in [OFFICE, OFFICE6] {
-            let pairs = pairs::Pairs::new(&site, office);
-            for number in 1..=2_000 {
-                pairs.send_pair(number, ORDERS[number as usize % ORDERS.len()]);
+        for workers in [1, 3] {
+            let mut gateway = site.start(&format!("divert = \"policy\"\nworkers = {workers}"));
+            for office in [OFFICE, OFFICE6] {
+                let pairs = pairs::Pairs::new(&site, office);
+                for number in 1..=2_000 {
+                    pairs.send_pair(number, ORDERS[number as usize % ORDERS.len()]);
+                }
+                let (open, media) = pairs.end(&site);
+                let what = format!("{office}, {workers} workers: {open} reached the open port");
+                assert_eq!(media, 0, "{what}");
+                // A receiver that does not run on a busy machine loses many.
+                assert!(open > 20, "{what}");
             }
-            let (open, media) = pairs.end(&site);
-            assert_eq!(media, 0, "{office}: {open} to the open port");
-            assert!(open > 500, "{office}: {open}");
+            gateway.terminate();
         }
     });
 }

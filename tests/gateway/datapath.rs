@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::site::filter::Status;
-use crate::site::{Daemon, Diversion, Host, in_sandbox, plain, poll};
+use crate::site::{Daemon, Diversion, Host, in_ebpf_sandbox, in_sandbox, plain, poll};
 use crate::support::{Folder, program, run, signal};
 use etherparse::{
     IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, SlicedPacket,
@@ -413,6 +413,41 @@ fn several_workers_share_the_packets_and_keep_the_order_of_flows() {
         };
         let busy = judged.iter().filter(|packets| **packets > 0).count();
         assert!(busy >= least, "{judged:?}");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn the_packets_of_clients_do_not_wait_behind_the_bulk_of_another_where_ebpf_diverts() {
+    in_ebpf_sandbox(&[], || {
+        const BULK: u16 = 3_000;
+        let (bulk, others) = (10, 20..44);
+        let wire = Wire::new("bulk_of_another");
+        let mut gateway = wire.start("");
+        let all = u64::from(BULK) + others.clone().count() as u64;
+        let arrived = wire.receive_while(
+            |packet| Some(*packet.get(15)?),
+            |received| {
+                // What comes while it does not run is read later, all at once.
+                gateway.signal("STOP");
+                for number in 0..BULK {
+                    wire.send(&datagram(4, bulk, 5_000, 53, &number.to_be_bytes()));
+                }
+                for client in others.clone() {
+                    wire.send(&datagram(4, client, 5_000, 53, b"single"));
+                }
+                gateway.signal("CONT");
+                poll("all packets", || {
+                    (received.load(Ordering::Relaxed) >= all).then_some(())
+                });
+            },
+        );
+        // A batch of the bulk may be read before the others', and with each of them.
+        let soon = &arrived[..500];
+        let early = others.filter(|client| soon.contains(client)).count();
+        println!("{early} of 24 clients wait for less than 500 packets of 3000");
+        // Some share the queue of the bulk: one of 16, by the hash of their addresses.
+        assert!(early >= 14, "{early} of 24");
         assert_eq!(gateway.terminate().code(), Some(0));
     });
 }

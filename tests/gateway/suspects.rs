@@ -130,7 +130,8 @@ fn places() -> Places {
 
 struct Bed<D> {
     kernel: Forwarder,
-    filter: File,
+    /// The queues of the filter's device.
+    filter: Vec<File>,
     /// Held as long as the diversion.
     installation: D,
     netlink: Netlink,
@@ -154,7 +155,7 @@ impl<D: Divert> Bed<D> {
         });
         Self {
             kernel,
-            filter: device.into_queues().remove(0).into(),
+            filter: device.into_queues().remove(0).into_files().collect(),
             installation,
             netlink,
             runtime,
@@ -169,11 +170,16 @@ impl<D: Divert> Bed<D> {
         let behind = identity(&last).expect("a packet");
         // With everything diverted, it goes to the filter, too; either way it arrives last.
         let (mut diverted, mut kept) = (Vec::new(), Vec::new());
-        poll("the packet behind the batch", || {
+        let mut read = || {
             kept.extend(drain(&self.kernel.out, 0));
-            diverted.extend(drain(&self.filter, D::FRAMING.prefix()));
+            for queue in &self.filter {
+                diverted.extend(drain(queue, D::FRAMING.prefix()));
+            }
             (kept.contains(&behind) || diverted.contains(&behind)).then_some(())
-        });
+        };
+        poll("the packet behind the batch", &mut read);
+        // What was before it in queues that were read before its own.
+        read();
         (diverted, kept)
     }
 

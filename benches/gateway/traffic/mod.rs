@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     UdpMixed,
     /// Requests and replies, a thousand a second: diverted on the way there.
     Latency,
+    /// The same, while another client sends TCP in super-packets as fast as it can: diverted, too.
+    LatencyBesideBulk,
 }
 
 /// The way a kind is sent.
@@ -56,6 +58,8 @@ enum Sender {
     Stream,
     /// Requests written into the tunnel.
     Echoes,
+    /// The same, while a socket on the wired link sends TCP.
+    EchoesBesideStream,
 }
 
 impl Kind {
@@ -72,6 +76,7 @@ impl Kind {
             Self::UdpAlike => "diverted small UDP, one flow",
             Self::UdpMixed => "diverted small UDP, many flows",
             Self::Latency => "diverted requests",
+            Self::LatencyBesideBulk => "the same beside another client's bulk",
         }
     }
 
@@ -80,8 +85,13 @@ impl Kind {
         match self.sender() {
             Sender::Datagrams(_) => "kpps",
             Sender::Segments | Sender::Stream => "Gbit/s",
-            Sender::Echoes => "µs",
+            Sender::Echoes | Sender::EchoesBesideStream => "µs",
         }
+    }
+
+    /// Returns `true` if round-trip times are measured.
+    pub(crate) fn has_delays(self) -> bool {
+        matches!(self, Self::Latency | Self::LatencyBesideBulk)
     }
 
     fn sender(self) -> Sender {
@@ -91,6 +101,7 @@ impl Kind {
             Self::Smb | Self::TcpSingles => Sender::Segments,
             Self::OutsideTcp | Self::Https | Self::TcpGso | Self::TcpGsoRead => Sender::Stream,
             Self::Latency => Sender::Echoes,
+            Self::LatencyBesideBulk => Sender::EchoesBesideStream,
         }
     }
 
@@ -104,7 +115,7 @@ impl Kind {
                 (INSIDE, MEDIA_PORT)
             }
             Self::TcpGsoRead => (INSIDE, COPIED_PORT),
-            Self::Latency => (INSIDE, ECHO_PORT),
+            Self::Latency | Self::LatencyBesideBulk => (INSIDE, ECHO_PORT),
         };
         SocketAddrV4::new(address, port)
     }
@@ -197,6 +208,17 @@ impl<'a> Traffic<'a> {
         let to = kind.to();
         match kind.sender() {
             Sender::Echoes => Turn::Delays(echoes::measure(&self.bed.tunnel, to, pace)),
+            Sender::EchoesBesideStream => {
+                let bulk = SocketAddrV4::new(INSIDE, MEDIA_PORT);
+                thread::scope(|scope| {
+                    let sender = scope.spawn(|| stream::send(&self.bed.client, bulk, &over));
+                    let delays = echoes::measure(&self.bed.tunnel, to, pace);
+                    over.store(true, Ordering::Relaxed);
+                    let sent = sender.join();
+                    sent.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    Turn::Delays(delays)
+                })
+            }
             Sender::Datagrams(mix) => {
                 let send = || datagrams::send(&self.bed.tunnel, to, mix, self.arrivals, &over);
                 let (arrived, sent, spent) =

@@ -386,7 +386,7 @@ pub struct InterfaceStatus {
 pub struct DeviceStatus {
     /// Its name.
     pub name: String,
-    /// Its queues, with a worker each.
+    /// The threads that read its queues.
     pub workers: usize,
     /// Packets that each worker has judged.
     pub judged: Vec<u64>,

@@ -20,15 +20,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::counters::IoCounters;
 use super::feedback::{ArrivedProbe, Feedback, ProbeHeader};
-use super::queue::{Queue, Slots, is_gone};
+use super::queue::{Batch, Queues, Slots, is_gone};
+use super::turns::Turns;
 use crate::datapath::{Backend, BackendError, Judgement, Progress};
 use crate::filter::Judge;
-use crate::gateway::sys::{self, Queues};
+use crate::gateway::sys;
 use crate::packet::Received;
 use crate::packet::merge::{Merger, Offload, PIECES};
 use crate::packet::virtio::{Framing, VirtioHeader, traffic_of};
@@ -38,21 +38,23 @@ use crate::verdict::{Action, Reason, Verdict};
 #[derive(Debug)]
 pub struct TunDevice {
     queues: Vec<File>,
+    workers: usize,
     offload: Offload,
     framing: Framing,
 }
 
 impl TunDevice {
-    /// Creates the device called `name` with `queues` queues, at least one: a tun or, with Ethernet headers, a tap.
+    /// Creates the device called `name` for so many workers, each with a queue or several: a tun or, with Ethernet headers, a tap.
     ///
     /// # Errors
     /// The kernel's error.
-    pub fn create(name: &str, queues: usize, framing: Framing) -> io::Result<Self> {
+    pub fn create(name: &str, workers: usize, framing: Framing) -> io::Result<Self> {
+        let queues = workers * Self::queues_of_each(workers, framing);
         let queues = if queues > 1 || framing == Framing::Ethernet {
             let several = if queues > 1 {
-                Queues::Several
+                sys::Queues::Several
             } else {
-                Queues::One
+                sys::Queues::One
             };
             let queue = |_| open_queue(name, framing, several);
             (0..queues).map(queue).collect()
@@ -67,9 +69,21 @@ impl TunDevice {
         }
         Ok(Self {
             queues,
+            workers,
             offload,
             framing,
         })
+    }
+
+    /// The queues of each worker. A tap has several, so that packets of one client wait for few of others, and 256 in all, which is the
+    /// most that a device has (`MAX_TAP_QUEUES` of linux/drivers/net/tun.c); its packets are [steered](Self::steer). The kernel's own
+    /// choice, which a tun is left to, separates the fragmented datagrams of a flow from its others, so it has no more than it must.
+    fn queues_of_each(workers: usize, framing: Framing) -> usize {
+        const MOST: usize = 256;
+        match framing {
+            Framing::Ip => 1,
+            Framing::Ethernet => (MOST / workers.max(1)).clamp(1, 16),
+        }
     }
 
     /// Returns the number of its queues.
@@ -95,15 +109,18 @@ impl TunDevice {
         Ok(DeviceWriter(first.try_clone()?))
     }
 
-    /// Returns its queues, one for each worker.
-    pub fn into_queues(self) -> Vec<TunQueue> {
-        let (offload, framing) = (self.offload, self.framing);
-        let queue = |file| TunQueue {
-            file,
-            offload,
-            framing,
+    /// Returns its queues, by worker: queue number `n` is of worker `n` modulo their number.
+    pub fn into_queues(self) -> Vec<TunQueues> {
+        let of_worker = |_| TunQueues {
+            files: Vec::new(),
+            offload: self.offload,
+            framing: self.framing,
         };
-        self.queues.into_iter().map(queue).collect()
+        let mut workers: Vec<TunQueues> = (0..self.workers).map(of_worker).collect();
+        for (number, file) in self.queues.into_iter().enumerate() {
+            workers[number % self.workers].files.push((number, file));
+        }
+        workers
     }
 }
 
@@ -129,19 +146,20 @@ impl DeviceWriter {
     }
 }
 
-/// One queue of a [`TunDevice`].
+/// The queues of a [`TunDevice`] that one worker reads.
 #[derive(Debug)]
-pub struct TunQueue {
-    file: File,
+pub struct TunQueues {
+    /// Each with its number in the device.
+    files: Vec<(usize, File)>,
     /// The super-packets that the device accepts.
     offload: Offload,
     framing: Framing,
 }
 
-impl From<TunQueue> for File {
-    /// Returns the file to read from and write to.
-    fn from(queue: TunQueue) -> Self {
-        queue.file
+impl TunQueues {
+    /// Returns the files to read from and write to.
+    pub fn into_files(self) -> impl Iterator<Item = File> {
+        self.files.into_iter().map(|(_, file)| file)
     }
 }
 
@@ -176,7 +194,7 @@ fn make_device(name: &str, contents: Contents) -> io::Result<File> {
 }
 
 /// Opens one queue of a device that the `tun` crate does not create: it makes none with several queues, and no tap.
-fn open_queue(name: &str, framing: Framing, queues: Queues) -> io::Result<File> {
+fn open_queue(name: &str, framing: Framing, queues: sys::Queues) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -222,10 +240,13 @@ impl StopSignal {
     }
 }
 
-/// One queue of the filter's tun device.
+/// The queues of the filter's tun device that one worker reads.
 #[derive(Debug)]
 pub struct TunBackend {
-    queue: Queue,
+    queues: Queues,
+    /// The numbers of the queues in the device.
+    numbers: Vec<usize>,
+    turns: Turns,
     framing: Framing,
     device: String,
     merger: Merger,
@@ -233,28 +254,33 @@ pub struct TunBackend {
     stop: StopSignal,
     stopping: Option<Instant>,
     started: Instant,
+    /// When all queues were read last, whatever was known of them.
+    all_read: Duration,
     counters: Arc<IoCounters>,
-    /// The number of its worker.
-    worker: usize,
     feedback: Feedback,
 }
 
 impl TunBackend {
-    /// Creates the end of worker number `worker` of `queue`, a queue of the device called `device`.
+    /// Creates a worker's end of `queues`, which are queues of the device called `device`.
+    ///
+    /// # Errors
+    /// Too many files are open.
     pub fn new(
-        queue: TunQueue,
+        queues: TunQueues,
         device: &str,
         stop: StopSignal,
         counters: Arc<IoCounters>,
-        worker: usize,
         feedback: Feedback,
-    ) -> Self {
-        let framing = queue.framing;
-        let merger = Merger::new(queue.offload, framing);
-        let queue = Queue::new(queue.file);
-        counters.note_batching(queue.has_ring());
-        Self {
-            queue,
+    ) -> io::Result<Self> {
+        let framing = queues.framing;
+        let merger = Merger::new(queues.offload, framing);
+        let (numbers, files) = queues.files.into_iter().unzip();
+        let queues = Queues::new(files);
+        counters.note_batching(queues.has_ring());
+        Ok(Self {
+            turns: Turns::new(queues.files(), &*stop.event)?,
+            queues,
+            numbers,
             framing,
             merger,
             device: device.to_owned(),
@@ -262,10 +288,10 @@ impl TunBackend {
             stop,
             stopping: None,
             started: Instant::now(),
+            all_read: Duration::ZERO,
             counters,
-            worker,
             feedback,
-        }
+        })
     }
 
     /// Has the packets of a self-test among `frames` judged, and reports them; they are no traffic.
@@ -286,33 +312,29 @@ impl TunBackend {
         }
     }
 
-    /// Waits until there is a packet or the signal to stop; at most [`IDLE_LIMIT`], so that the watchdog sees progress.
-    fn wait(&mut self) -> io::Result<()> {
-        let mut files = [
-            PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.stop.event.as_fd(), PollFlags::POLLIN),
-        ];
-        match nix::poll::poll(&mut files, PollTimeout::from(IDLE_MILLISECONDS)) {
-            Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
+    /// The queue to read next; waits for one that has packets, or the signal to stop, at most [`IDLE_LIMIT`], so that the watchdog sees
+    /// progress.
+    fn turn(&mut self) -> io::Result<Option<usize>> {
+        let turn = self.turns.take();
+        if turn.is_none() {
+            self.turns.wait(IDLE_MILLISECONDS)?;
         }
-        let [queue, _] = files.map(|file| file.revents().unwrap_or(PollFlags::empty()));
-        if queue.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
-            // The device was deleted: from here on the queue is always ready and empty.
-            return Err(io::Error::from_raw_os_error(libc::EBADFD));
-        }
-        Ok(())
+        Ok(turn)
     }
 
-    /// Returns `true` if the worker must stop and nothing is left to read.
-    fn is_over(&mut self, received: usize) -> bool {
+    /// Returns `true` if the worker must stop, and nothing is left to read.
+    fn is_over(&mut self, turn: Option<usize>) -> io::Result<bool> {
         if self.stop.given.load(Ordering::Relaxed) {
             self.stopping.get_or_insert_with(Instant::now);
         }
-        match self.stopping {
-            None => false,
-            Some(since) => received == 0 || since.elapsed() > DRAIN_LIMIT,
+        let Some(since) = self.stopping else {
+            return Ok(false);
+        };
+        if turn.is_none() {
+            self.turns.look()?;
         }
+        let is_empty = turn.is_none() && !self.turns.has_any();
+        Ok(is_empty || since.elapsed() > DRAIN_LIMIT)
     }
 
     fn failed(&self, source: io::Error) -> BackendError {
@@ -327,19 +349,33 @@ impl TunBackend {
 impl Backend for TunBackend {
     fn exchange(&mut self, judgement: &mut impl Judgement) -> Result<Progress, BackendError> {
         self.counters.exchanged();
-        let reading = self.feedback.begin(self.worker);
-        let received = self.queue.receive(&mut self.slots);
-        let count = received.map_err(|error| self.failed(error))?;
-        reading.end(count);
-        if self.is_over(count) {
+        let turn = self.turn().map_err(|error| self.failed(error))?;
+        if self.is_over(turn).map_err(|error| self.failed(error))? {
             return Ok(Progress::End);
         }
+        let Some(queue) = turn else {
+            return Ok(Progress::More);
+        };
+        let reading = self.feedback.begin(self.numbers[queue]);
+        let received = self.queues.receive(queue, &mut self.slots);
+        let Batch { count, is_full } = received.map_err(|error| self.failed(error))?;
+        reading.end(count);
         if count == 0 {
-            self.wait().map_err(|error| self.failed(error))?;
+            self.turns.is_empty(queue);
             return Ok(Progress::More);
         }
 
         let at = self.started.elapsed();
+        if at - self.all_read > IDLE_LIMIT {
+            // Packets for a queue that were lost on the way are noted as unread until it is found empty.
+            self.turns.read_all();
+            self.all_read = at;
+        } else if !is_full {
+            self.turns.is_empty(queue);
+        } else if self.turns.are_several() {
+            // It may have packets for ever: others have some, too.
+            self.turns.look().map_err(|error| self.failed(error))?;
+        }
         let mut packets = [Received::whole(&[], Duration::ZERO); Judge::BATCH];
         let has_probes = self.framing == Framing::Ethernet;
         let frames = self.slots.frames();
@@ -386,8 +422,8 @@ impl Backend for TunBackend {
         let mut pieces = [IoSlice::new(&[]); PIECES];
         let writes = self.merger.merge(&passing[..passes], &mut pieces);
         let lost = |packets| self.counters.writes_failed(packets);
-        let sent = self.queue.send(writes, lost);
-        self.counters.note_batching(self.queue.has_ring());
+        let sent = self.queues.send(queue, writes, lost);
+        self.counters.note_batching(self.queues.has_ring());
         sent.map_err(|error| self.failed(error))?;
         reading.settle(diverted);
         Ok(Progress::More)
@@ -411,8 +447,8 @@ pub fn try_open() -> io::Result<()> {
 /// The device file that creates tun devices.
 pub const CLONE_DEVICE: &str = "/dev/net/tun";
 
-/// The longest time that an idle worker waits before it checks for a stop, and tells the kernel that it reads: ten system calls a
-/// second.
+/// The longest time that an idle worker waits before it checks for a stop, and tells the kernel that it reads: ten times a
+/// second, with a system call for each queue.
 pub const IDLE_LIMIT: Duration = Duration::from_millis(IDLE_MILLISECONDS as u64);
 const IDLE_MILLISECONDS: u8 = 100;
 
@@ -422,7 +458,8 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+    use std::thread;
 
     use super::*;
 
@@ -450,25 +487,86 @@ mod tests {
 
     #[test]
     fn a_worker_that_never_has_to_wait_stops_all_the_same() {
-        let endless = TunQueue {
-            file: File::open("/dev/zero").expect("every system has it"),
+        let (ends, peers): (Vec<_>, Vec<_>) = (0..2)
+            .map(|number| {
+                let (one, other) = UnixDatagram::pair().expect("sockets");
+                one.set_nonblocking(true).expect("a socket");
+                ((number, File::from(OwnedFd::from(one))), other)
+            })
+            .unzip();
+        let queues = TunQueues {
+            files: ends,
             offload: Offload::TcpAndUdp,
             framing: Framing::Ip,
         };
         let stop = StopSignal::new().expect("an event file");
-        let mut backend = TunBackend::new(
-            endless,
-            "zero",
-            stop.clone(),
-            Arc::default(),
-            0,
-            Feedback::default(),
-        );
-        assert_eq!(backend.exchange(&mut Nobody).ok(), Some(Progress::More));
-        stop.give();
-        let stopped = Instant::now();
-        while backend.exchange(&mut Nobody).ok() == Some(Progress::More) {
-            assert!(stopped.elapsed() < 20 * DRAIN_LIMIT, "it goes on and on");
+        let feedback = Feedback::default();
+        let backend = TunBackend::new(queues, "socket", stop.clone(), Arc::default(), feedback);
+        let mut backend = backend.expect("files");
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // The queues are never empty for long.
+            for peer in &peers {
+                peer.set_nonblocking(true).expect("a socket");
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        _ = peer.send(&[0; 40]);
+                    }
+                });
+            }
+            let mut exchange = || backend.exchange(&mut Nobody).expect("they are open");
+            assert_eq!(exchange(), Progress::More);
+            stop.give();
+            let stopped = Instant::now();
+            while exchange() == Progress::More {
+                assert!(stopped.elapsed() < 20 * DRAIN_LIMIT, "it goes on and on");
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn a_packet_waits_for_a_batch_of_others_at_most() {
+        let (busy, flood) = UnixDatagram::pair().expect("sockets");
+        let (quiet, single) = UnixDatagram::pair().expect("sockets");
+        let files = [busy, quiet].map(|end| {
+            end.set_nonblocking(true).expect("a socket");
+            File::from(OwnedFd::from(end))
+        });
+        let queues = TunQueues {
+            files: (0..).zip(files).collect(),
+            offload: Offload::TcpAndUdp,
+            framing: Framing::Ip,
+        };
+        /// Collects the first bytes of packets.
+        struct Order(Vec<u8>);
+        impl Judgement for Order {
+            fn judge(&mut self, packets: &[Received<'_>], verdicts: &mut [Verdict]) {
+                for (packet, verdict) in packets.iter().zip(verdicts) {
+                    self.0.push(packet.bytes[0]);
+                    *verdict = Verdict::drop(Reason::Malformed);
+                }
+            }
+        }
+        let stop = StopSignal::new().expect("an event file");
+        let feedback = Feedback::default();
+        let backend = TunBackend::new(queues, "socket", stop, Arc::default(), feedback);
+        let mut backend = backend.expect("files");
+        let mut order = Order(Vec::new());
+        flood.set_nonblocking(true).expect("a socket");
+        let frame = |first: u8| [&[0; VirtioHeader::LENGTH][..], &[first; 40]].concat();
+        // There are always some.
+        let fill = || while flood.send(&frame(1)).is_ok() {};
+        for _ in 0..20 {
+            fill();
+            let before = order.0.len();
+            single.send(&frame(2)).expect("room");
+            while !order.0[before..].contains(&2) {
+                fill();
+                backend.exchange(&mut order).expect("they are open");
+                let waited = order.0.len() - before;
+                assert!(waited <= 2 * Judge::BATCH, "behind {waited}");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! [`Feedback`]: what workers tell the diversion, if it asks: that they read, and which packets of a self-test arrived.
 //!
-//! A program in the kernel notes when the oldest packet that a worker has not read was diverted, and counts what it
-//! diverts. A worker that does not erase the note in time counts as hung, and one that has found its queue empty has
+//! For each queue, a program in the kernel notes when the oldest packet that its worker has not read was diverted, and counts
+//! what it diverts. A worker that does not erase the note in time counts as hung, and one that has found the queue empty has
 //! written everything that was counted before.
 
 use std::fmt;
@@ -53,15 +53,15 @@ pub struct ArrivedProbe {
 pub struct NoteLayout;
 
 impl NoteLayout {
-    /// The first word of the first worker.
+    /// The first word of the first queue.
     pub const FIRST: usize = 8;
-    /// Words of a worker.
+    /// Words of a queue.
     pub const STRIDE: usize = 8;
-    /// Of these: when the oldest packet that it has not read was diverted, or 0.
+    /// Of these: when the oldest of its packets that is not read was diverted, or 0.
     const WAITING_SINCE: usize = 0;
     /// Packets that were led to it.
     const DIVERTED: usize = 1;
-    /// As many of them, the oldest, it has read and written, or were lost before.
+    /// As many of them, the oldest, were read and written, or lost before.
     const SETTLED: usize = 2;
     /// Set at a change of tables.
     pub const SETTLING: usize = 3;
@@ -97,10 +97,10 @@ impl Feedback {
         self.notes.store(Some(memory));
     }
 
-    /// Begins to read the queue of `worker`.
-    pub(in crate::gateway) fn begin(&self, worker: usize) -> Reading {
+    /// Begins to read queue number `queue`.
+    pub(in crate::gateway) fn begin(&self, queue: usize) -> Reading {
         let notes = self.notes.load();
-        let at = NoteLayout::FIRST + NoteLayout::STRIDE * worker;
+        let at = NoteLayout::FIRST + NoteLayout::STRIDE * queue;
         let diverted = match notes
             .as_deref()
             .and_then(|it| it.words().get(at..at + NoteLayout::STRIDE))
@@ -144,7 +144,7 @@ impl Reading {
     /// Notes that `count` diverted packets, the oldest ones, were written or dropped.
     pub(super) fn settle(self, count: usize) {
         if let Some(words) = self.words() {
-            // This worker alone writes it.
+            // The queue's worker alone writes it.
             let settled = words[NoteLayout::SETTLED].load(Ordering::Relaxed);
             words[NoteLayout::SETTLED].store(settled + count as u64, Ordering::Release);
         }

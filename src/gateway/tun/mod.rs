@@ -1,7 +1,7 @@
 //! The filter's tun device and the threads that judge the packets routed to it.
 //!
 //! ```text
-//!  TunDevice ─▶ TunQueue ─▶ worker thread: TunBackend ─▶ Live (a judgement by what is Published) ─▶ TunBackend
+//!  TunDevice ─▶ TunQueues ─▶ worker thread: TunBackend ─▶ Live (a judgement by what is Published) ─▶ TunBackend
 //! ```
 
 pub mod counters;
@@ -11,11 +11,12 @@ pub mod publish;
 pub mod quality;
 pub mod queue;
 pub mod schedule;
+mod turns;
 pub mod watchdog;
 pub mod workers;
 
 pub use device::{
-    CLONE_DEVICE, DeviceWriter, IDLE_LIMIT, StopSignal, TunBackend, TunDevice, TunQueue,
+    CLONE_DEVICE, DeviceWriter, IDLE_LIMIT, StopSignal, TunBackend, TunDevice, TunQueues,
     make_plain_device, try_open,
 };
 pub(in crate::gateway) use feedback::ProbeHeader;

@@ -1,4 +1,4 @@
-//! [`Queue`]: one queue of a tun device, read and written in batches.
+//! [`Queues`]: queues of a tun device that one thread reads and writes, in batches.
 //!
 //! A batch is one system call by io_uring where the system allows that, and a call a packet where it does not: in
 //! containers, under seccomp, with `kernel.io_uring_disabled`, and before Linux 6.4, whose tun devices refuse operations
@@ -17,14 +17,28 @@ use crate::gateway::sys::ring::Ring;
 use crate::packet::merge::{Merged, Writes};
 use crate::packet::virtio::Framing;
 
-/// One queue of a tun device; its reads and writes never block.
+/// Queues of a tun device; their reads and writes never block.
 #[derive(Debug)]
-pub struct Queue {
-    file: File,
+pub struct Queues {
+    queues: Vec<Queue>,
     ring: Option<Ring>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    file: File,
     /// Packets to request after the first; grows while that many arrive, since a request that finds none costs an
     /// attempt.
     window: usize,
+}
+
+/// The outcome of reading a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// The frames that were read.
+    pub count: usize,
+    /// True if there may be more: all that were asked for were there.
+    pub is_full: bool,
 }
 
 /// Buffers for a batch of frames.
@@ -58,38 +72,39 @@ impl Default for Slots {
     }
 }
 
-impl Queue {
-    /// Wraps `file`, which must be non-blocking.
-    pub fn new(file: File) -> Self {
+impl Queues {
+    /// Wraps `files`, queues of one device, which must be non-blocking.
+    pub fn new(files: Vec<File>) -> Self {
         let ring = Ring::new(Judge::BATCH);
         let ring = ring.inspect_err(|error| {
             info!(
                 "packets are read and written one by one: the system allows no io_uring ({error})"
             );
         });
-        let ring = ring.ok().and_then(|mut ring| match ring.try_read(&file) {
-            Err(error) if is_unsupported(&error) => {
-                info!(
-                    "packets are read and written one by one: io_uring takes tun devices from Linux 6.4 on ({error})"
-                );
-                None
+        let ring = ring.ok().and_then(|mut ring| {
+            match files.first().map(|file| ring.try_read(file)) {
+                Some(Err(error)) if is_unsupported(&error) => {
+                    info!(
+                        "packets are read and written one by one: io_uring takes tun devices from Linux 6.4 on ({error})"
+                    );
+                    None
+                }
+                // Other errors recur at the first read, which reports them.
+                _ => Some(ring),
             }
-            // Other errors recur at the first read, which reports them.
-            _ => Some(ring),
         });
         Self {
-            file,
             ring,
-            window: 1,
+            ..Self::without_ring(files)
         }
     }
 
     /// The same, with one system call per packet.
-    pub fn without_ring(file: File) -> Self {
+    pub fn without_ring(files: Vec<File>) -> Self {
+        let queues = files.into_iter().map(|file| Queue { file, window: 1 });
         Self {
-            file,
+            queues: queues.collect(),
             ring: None,
-            window: 1,
         }
     }
 
@@ -98,44 +113,62 @@ impl Queue {
         self.ring.is_some()
     }
 
-    /// Reads the available frames, at most a batch, and returns their number.
+    /// The files of the queues, in their order.
+    pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.queues.iter().map(|queue| queue.file.as_fd())
+    }
+
+    /// Reads the frames that are there in queue number `queue`: at most a batch, and few if they are large, so that others do not wait
+    /// for them long.
     ///
     /// # Errors
     /// The kernel's error, except that there is nothing to read.
-    pub fn receive(&mut self, slots: &mut Slots) -> io::Result<usize> {
+    pub fn receive(&mut self, queue: usize, slots: &mut Slots) -> io::Result<Batch> {
+        let nothing = Batch {
+            count: 0,
+            is_full: false,
+        };
         slots.lengths.fill(0);
         let mut room = slots.bytes.chunks_exact_mut(SLOT);
         let mut lengths = slots.lengths.iter_mut();
-        let (Some(slot), Some(length)) = (room.next(), lengths.next()) else {
-            return Ok(0);
+        let Self { queues, ring } = self;
+        let (Some(slot), Some(length), Some(Queue { file, window })) =
+            (room.next(), lengths.next(), queues.get_mut(queue))
+        else {
+            return Ok(nothing);
         };
-        match (&self.file).read(slot) {
+        match (&*file).read(slot) {
             Ok(read) => *length = read,
-            Err(error) if has_nothing(&error) => return Ok(0),
+            Err(error) if has_nothing(&error) => return Ok(nothing),
             Err(error) => return Err(error),
         }
 
-        let mut count = 1;
-        let Some(ring) = &mut self.ring else {
+        let most = (Judge::BATCH - 1).min(SHARE / (*length).max(1));
+        let mut more = 0;
+        let Some(ring) = ring else {
             // An error of a later read recurs once the packets before it are judged.
-            for (slot, length) in room.zip(lengths) {
-                let Ok(read) = (&self.file).read(slot) else {
+            for (slot, length) in room.zip(lengths).take(most) {
+                let Ok(read) = (&*file).read(slot) else {
                     break;
                 };
                 *length = read;
-                count += 1;
+                more += 1;
             }
-            return Ok(count);
+            return Ok(Batch {
+                count: 1 + more,
+                is_full: more == most,
+            });
         };
+        let wanted = most.min(*window);
         let mut unsupported = None;
-        match ring.read(&self.file, room.take(self.window)) {
+        match ring.read(file, room.take(wanted)) {
             Ok(results) => {
                 // A read that finds nothing may precede one that does: a packet arrived in between.
                 for (done, length) in results.iter().zip(lengths) {
                     match done.result() {
                         Ok(read) => {
                             *length = read;
-                            count += 1;
+                            more += 1;
                         }
                         Err(error) if is_unsupported(&error) => unsupported = Some(error),
                         Err(_) => {}
@@ -144,68 +177,74 @@ impl Queue {
             }
             Err(error) => unsupported = Some(error),
         }
+        if more == *window {
+            *window = (*window * 2).min(Judge::BATCH - 1);
+        } else if more < wanted / 2 {
+            *window /= 2;
+        }
         if let Some(error) = unsupported {
             // What was not read waits in the device.
-            self.go_on_without(&error);
+            go_on_without(&mut self.ring, &error);
         }
-        let more = count - 1;
-        if more == self.window {
-            self.window = (self.window * 2).min(Judge::BATCH - 1);
-        } else if more < self.window / 2 {
-            self.window /= 2;
-        }
-        Ok(count)
+        Ok(Batch {
+            count: 1 + more,
+            is_full: more == wanted,
+        })
     }
 
-    /// Writes `writes`, in order. Packets that the kernel does not take are lost, as on any full queue; `lost` is
-    /// called with their number.
+    /// Writes `writes` to queue number `queue`, in order. Packets that the kernel does not take are lost, as on any full queue; `lost`
+    /// is called with their number.
     ///
     /// # Errors
     /// The device is gone.
-    pub fn send(&mut self, writes: Writes<'_>, mut lost: impl FnMut(usize)) -> io::Result<()> {
-        match &mut self.ring {
+    pub fn send(
+        &mut self,
+        queue: usize,
+        writes: Writes<'_>,
+        mut lost: impl FnMut(usize),
+    ) -> io::Result<()> {
+        let Self { queues, ring } = self;
+        let Some(Queue { file, .. }) = queues.get(queue) else {
+            return Ok(());
+        };
+        match ring {
             Some(ring) if writes.len() > 1 => {
-                match ring.write(&self.file, writes.clone().map(|write| write.pieces)) {
+                match ring.write(file, writes.clone().map(|write| write.pieces)) {
                     Ok(results) => {
                         let mut unsupported = None;
                         for (done, write) in results.iter().zip(writes) {
                             let result = match done.result() {
                                 Err(error) if is_unsupported(&error) => {
                                     unsupported = Some(error);
-                                    (&self.file).write_vectored(write.pieces)
+                                    (&*file).write_vectored(write.pieces)
                                 }
                                 result => result,
                             };
-                            settle(&self.file, result, write, &mut lost)?;
+                            settle(file, result, write, &mut lost)?;
                         }
                         if let Some(error) = unsupported {
-                            self.go_on_without(&error);
+                            go_on_without(&mut self.ring, &error);
                         }
                         return Ok(());
                     }
-                    Err(error) => self.go_on_without(&error),
+                    Err(error) => go_on_without(&mut self.ring, &error),
                 }
             }
             _ => {}
         }
         for write in writes {
-            let result = (&self.file).write_vectored(write.pieces);
-            settle(&self.file, result, write, &mut lost)?;
+            let result = (&*file).write_vectored(write.pieces);
+            settle(file, result, write, &mut lost)?;
         }
         Ok(())
     }
-
-    #[cold]
-    fn go_on_without(&mut self, error: &io::Error) {
-        warn!("packets are read and written one by one from here on: io_uring fails ({error})");
-        self.ring = None;
-    }
 }
 
-impl AsFd for Queue {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
+/// Gives up the ring for good.
+#[cold]
+fn go_on_without(ring: &mut Option<Ring>, error: &io::Error) {
+    warn!("packets are read and written one by one from here on: io_uring fails ({error})");
+    *ring = None;
 }
 
 /// Handles the result of a write.
@@ -259,9 +298,13 @@ fn has_nothing(error: &io::Error) -> bool {
     )
 }
 
-/// Returns `true` if the file has no operations that never block. The kernel says so before it reads or writes anything.
+/// Returns `true` if the kernel does not take an operation, which has read or written nothing then: the file has none that never
+/// block, or there is no memory.
 fn is_unsupported(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EOPNOTSUPP)
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EOPNOTSUPP | libc::ECANCELED)
+    )
 }
 
 /// Returns `true` if the error says that the device was deleted.
@@ -271,6 +314,9 @@ pub fn is_gone(error: &io::Error) -> bool {
         Some(libc::EBADFD | libc::EBADF | libc::EFAULT)
     )
 }
+
+/// Bytes that are read from a queue in a row, about: four of the largest packets.
+const SHARE: usize = 256 << 10;
 
 /// Bytes from one slot to the next: the largest packet with its virtio header. The odd number of cache lines keeps the
 /// beginnings of 64 slots, all that small packets touch, out of each other's way in the cache.
@@ -314,13 +360,10 @@ mod tests {
     }
 
     /// A queue with a ring, though its file is refused to it; `None` if the system allows no ring.
-    fn queue_with_ring(file: File) -> Option<Queue> {
+    fn queue_with_ring(file: File) -> Option<Queues> {
         let ring = Some(Ring::new(Judge::BATCH).ok()?);
-        Some(Queue {
-            file,
-            ring,
-            window: 8,
-        })
+        let queues = vec![Queue { file, window: 8 }];
+        Some(Queues { queues, ring })
     }
 
     const LINES: [&[u8]; 4] = [b"first\n", b"second\n", b"third\n", b"fourth\n"];
@@ -328,7 +371,7 @@ mod tests {
     #[test]
     fn a_file_that_io_uring_cannot_read_has_no_ring() {
         let (one, _other) = terminal();
-        assert!(!Queue::new(one).has_ring());
+        assert!(!Queues::new(vec![one]).has_ring());
     }
 
     #[test]
@@ -340,7 +383,7 @@ mod tests {
         other.write_all(&LINES.concat()).expect("room");
         let mut slots = Slots::new();
         let mut received = Vec::new();
-        while queue.receive(&mut slots).expect("it is open") > 0 {
+        while queue.receive(0, &mut slots).expect("it is open").count > 0 {
             received.extend(slots.frames().map(<[u8]>::to_vec));
             assert!(!queue.has_ring());
         }
@@ -357,7 +400,7 @@ mod tests {
             let mut merger = Merger::new(Offload::Tcp, Framing::Ip);
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let writes = merger.merge(&LINES, &mut pieces);
-            let sent = queue.send(writes, |count| panic!("{count} lost"));
+            let sent = queue.send(0, writes, |count| panic!("{count} lost"));
             sent.expect("it is open");
             assert!(!queue.has_ring());
             let mut bytes = Vec::new();
@@ -368,11 +411,11 @@ mod tests {
     }
 
     /// Both kinds of queue, where the system allows both.
-    fn queues() -> Vec<(Queue, File)> {
-        [Queue::new, Queue::without_ring]
+    fn queues() -> Vec<(Queues, File)> {
+        [Queues::new, Queues::without_ring]
             .map(|new| {
                 let (one, other) = pair();
-                (new(one), other)
+                (new(vec![one]), other)
             })
             .into()
     }
@@ -381,7 +424,7 @@ mod tests {
     fn everything_that_is_there_is_read_in_order_and_once() {
         for (mut queue, mut peer) in queues() {
             let mut slots = Slots::new();
-            assert_eq!(queue.receive(&mut slots).expect("it is open"), 0);
+            assert_eq!(queue.receive(0, &mut slots).expect("it is open").count, 0);
             let (mut sent, mut received) = (0_u8, 0);
             // Few, many, few: the window grows and shrinks.
             for count in [1, 1, 10, 10, 10, 10, 10, 10, 10, 1, 1, 1, 2, 3] {
@@ -390,7 +433,7 @@ mod tests {
                     sent += 1;
                 }
                 loop {
-                    let count = queue.receive(&mut slots).expect("it is open");
+                    let count = queue.receive(0, &mut slots).expect("it is open").count;
                     assert_eq!(slots.frames().count(), count);
                     for frame in slots.frames() {
                         assert_eq!(frame, [received; 30]);
@@ -414,7 +457,7 @@ mod tests {
                 let mut merger = Merger::new(Offload::Tcp, Framing::Ip);
                 let mut pieces = [IoSlice::new(&[]); PIECES];
                 let writes = merger.merge(some, &mut pieces);
-                let sent = queue.send(writes, |count| panic!("{count} lost"));
+                let sent = queue.send(0, writes, |count| panic!("{count} lost"));
                 sent.expect("it is open");
                 for frame in some {
                     let mut bytes = [0; 40];
@@ -434,7 +477,7 @@ mod tests {
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let writes = merger.merge(&frames, &mut pieces);
             let mut lost = 0;
-            let sent = queue.send(writes, |count| lost += count);
+            let sent = queue.send(0, writes, |count| lost += count);
             assert!(sent.is_ok());
             assert_eq!(lost, 2);
         }

@@ -1,4 +1,4 @@
-//! [`Workers`]: the threads that judge packets, one for each queue of the filter's device.
+//! [`Workers`]: the threads that judge packets, each from queues of the filter's device.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::counters::{IoCounters, VerdictCounters};
-use super::device::{StopSignal, TunBackend, TunQueue};
+use super::device::{StopSignal, TunBackend, TunQueues};
 use super::feedback::Feedback;
 use super::publish::{Live, Published};
 use super::quality::{Groups, QualityCounters};
 use super::schedule::Schedule;
 use crate::datapath::worker;
-use crate::gateway::host::rights;
+use crate::gateway::host::rights::Role;
 use crate::packet::Traffic;
 use crate::packet::media::{By, Evidence, Recognized};
 use crate::verdict::{Action, Reason};
@@ -38,13 +38,13 @@ struct Worker {
 }
 
 impl Workers {
-    /// Starts a worker for each of `queues`, queues of the device called `device`; they judge by the `published`
+    /// Starts a worker for each of `queues`, those of the device called `device`; they judge by the `published`
     /// policy, and give `feedback` to the diversion.
     ///
     /// # Errors
     /// The system has no thread or no event file left.
     pub fn start(
-        queues: Vec<TunQueue>,
+        queues: Vec<TunQueues>,
         device: &str,
         published: &Arc<Published>,
         schedule: &Schedule,
@@ -53,11 +53,11 @@ impl Workers {
         let workers = queues.len();
         let stop = StopSignal::new()?;
         let (sender, ends) = unbounded_channel();
-        let start = |(number, queue)| {
+        let start = |(number, queues)| {
             let io = Arc::new(IoCounters::default());
             let (stop, feedback) = (stop.clone(), feedback.clone());
             let counters = Arc::clone(&io);
-            let backend = TunBackend::new(queue, device, stop, counters, number, feedback.clone());
+            let backend = TunBackend::new(queues, device, stop, counters, feedback.clone())?;
             let verdicts = Arc::new(VerdictCounters::default());
             let quality = Arc::new(QualityCounters::default());
             let live = Live::new(
@@ -71,7 +71,7 @@ impl Workers {
             let prepare = move || {
                 schedule.apply(number, workers);
                 // Its queue, ring and maps are open: reading and writing them takes no right.
-                rights::give_up_capabilities();
+                Role::Judge.begin();
             };
             let thread = spawn(number, prepare, backend, live, sender.clone())?;
             Ok(Worker {

@@ -233,7 +233,7 @@ const DIVERT: Key = Key::new("divert", Kind::word::<DivertScope>())
 const WORKERS: Key = Key::new("workers", Kind::Integer(1, MAX_WORKERS))
     .otherwise("1")
     .example("2")
-    .means("Queues of the tun device, each with a thread")
+    .means("Threads that judge packets, each with queues of its own")
     .since("0.1");
 
 const REALTIME: Key = Key::new("realtime", Kind::Integer(1, MAX_PRIORITY))
@@ -349,7 +349,7 @@ const MAX_TABLE: i64 = i32::MAX as i64 - 2;
 /// bytes.
 pub(in crate::policy) const MAX_LOG_RATE: i64 = 1_000;
 
-/// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one.
+/// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one at least.
 const MAX_WORKERS: i64 = 256;
 
 /// The priorities that Linux takes for SCHED_FIFO are 1 to this (sched(7)).

@@ -61,7 +61,7 @@ const ROOM: TableRoom = TableRoom {
 pub(super) fn programs() -> Option<Programs> {
     let target = Target {
         index: 1,
-        workers: 1,
+        queues: 1,
     };
     let loaded = Programs::load(target, ROOM, FailMode::Closed);
     match loaded {

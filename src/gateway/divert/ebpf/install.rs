@@ -163,7 +163,7 @@ impl Divert for Installation {
         let index = nix::net::if_::if_nametoindex(plan.device.as_str());
         let target = Target {
             index: index.map_err(|error| failed(error.into()))?,
-            workers: device.queues(),
+            queues: device.queues(),
         };
         let mut programs = Programs::load(target, programs::ROOM, plan.on_failure)?;
         if device.queues() > 1 {

@@ -17,7 +17,7 @@
 // Set before the program is loaded.
 const volatile __u32 DEVICE;   // index of offramp0
 const volatile __u32 MARK;     // of packets that return; one more: of the self-test
-const volatile __u32 WORKERS;  // queues of offramp0
+const volatile __u32 QUEUES;  // of offramp0
 const volatile __u32 COUNTERS; // of each CPU
 const volatile __u64 PATIENCE; // nanoseconds until a worker that reads nothing counts as hung
 const volatile __u32 COARSE;   // 1: the kernel has a clock that is cheap to read (Linux 5.11)
@@ -28,7 +28,7 @@ const volatile __u32 COARSE;   // 1: the kernel has a clock that is cheap to rea
 #define CLASS_CELLS 4 // of one class: for its sources, then for its destinations by TCP, UDP and other protocols
 #define RESULT 0x8000 // a cell that ends the lookup
 #define CLIENT 0x4000 // in the result of an address: it is a client's
-#define MAX_WORKERS 256
+#define MAX_QUEUES 256
 
 struct row {
     __u16 cells[ROW];
@@ -64,13 +64,13 @@ struct control {
     __u64 bypass; // 1: everything passes
     __u64 closed; // 1: what a hung worker should judge is not passed
     __u64 reserved[5];
-    struct worker {
-        __u64 waiting_since; // when the oldest packet that it has not read was diverted; 0: none
+    struct queue {
+        __u64 waiting_since; // when the oldest of its packets that is not read was diverted; 0: none
         __u64 diverted;      // packets led to it so far
-        __u64 settled;       // as many of them, the oldest, it has read and written, or were lost
+        __u64 settled;       // as many of them, the oldest, were read and written, or lost
         __u64 settling;      // 1: since a reload, packets that pass could overtake those that were diverted before
         __u64 reserved[4];   // a cache line of its own
-    } workers[MAX_WORKERS];
+    } queues[MAX_QUEUES];
 };
 
 struct {
@@ -89,7 +89,7 @@ struct {
 struct cleared {
     __u64 nonce;   // random, or 0 without a flow
     __u64 key[5];  // XOR `nonce`, so that one half written is no flow: GENERATION | protocol | ports, addresses
-    __u64 after;   // those of its packets that were diverted are settled once so many of its worker's are; 0: they are
+    __u64 after;   // those of its packets that were diverted are settled once so many of its queue's are; 0: they are
     __u32 seen;    // when a packet passed last, or it was cleared, in 2^20 ns
     __u32 counter; // of its packets
 };

@@ -179,7 +179,7 @@ pub fn try_out(on_failure: FailMode) -> Result<(), EbpfError> {
     }
     let target = programs::Target {
         index: 1,
-        workers: 1,
+        queues: 1,
     };
     programs::Programs::load(target, programs::LITTLE_ROOM, FailMode::Open)?;
     Ok(())

@@ -116,22 +116,22 @@ static __always_inline int redirect(struct __sk_buff *skb, __u32 link, __u16 tag
     return bpf_redirect(DEVICE, 0);
 }
 
-// The worker of a flow.
-static __always_inline struct worker *worker_of(struct control *control, __u32 flow)
+// The queue of a flow.
+static __always_inline struct queue *queue_of(struct control *control, __u32 flow)
 {
-    __u32 number = WORKERS == 1 ? 0 : flow % WORKERS;
-    return &control->workers[below(MAX_WORKERS, number)]; // which proves to the verifier that it is one
+    __u32 number = QUEUES == 1 ? 0 : flow % QUEUES;
+    return &control->queues[below(MAX_QUEUES, number)]; // which proves to the verifier that it is one
 }
 
 // True unless the packet could overtake one of its flow that was diverted before a reload.
 static __always_inline int may_pass(struct control *control, __u32 flow)
 {
-    struct worker *worker = worker_of(control, flow);
-    if (!READ(worker->settling))
+    struct queue *queue = queue_of(control, flow);
+    if (!READ(queue->settling))
         return 1;
-    if (READ(worker->diverted) != READ(worker->settled))
+    if (READ(queue->diverted) != READ(queue->settled))
         return 0;
-    READ(worker->settling) = 0;
+    READ(queue->settling) = 0;
     return 1;
 }
 
@@ -191,7 +191,7 @@ static __always_inline int is_new(struct __sk_buff *skb, __u32 at, __u8 protocol
 }
 
 // True if a packet of a cleared flow may pass: the filter has forwarded all that it was handed of it, or does not catch up.
-static __always_inline int goes_on(struct __sk_buff *skb, struct worker *worker, struct cleared *flow, __u32 at,
+static __always_inline int goes_on(struct __sk_buff *skb, struct queue *queue, struct cleared *flow, __u32 at,
                                    __u8 protocol, __u32 time)
 {
     if (is_new(skb, at, protocol)) {
@@ -200,7 +200,7 @@ static __always_inline int goes_on(struct __sk_buff *skb, struct worker *worker,
             READ(flow->nonce) = 0;
         return 0;
     }
-    if (READ(worker->settled) < READ(flow->after) && (__s32)(time - flow->seen) < HAND_OVER)
+    if (READ(queue->settled) < READ(flow->after) && (__s32)(time - flow->seen) < HAND_OVER)
         return 0;
     if (READ(flow->after))
         READ(flow->after) = 0;
@@ -213,25 +213,25 @@ static __always_inline int goes_on(struct __sk_buff *skb, struct worker *worker,
 static __always_inline int divert(struct __sk_buff *skb, struct control *control, __u32 link, __u32 flow,
                                   struct cleared *cleared)
 {
-    struct worker *worker = worker_of(control, flow);
-    __u64 since = READ(worker->waiting_since);
+    struct queue *queue = queue_of(control, flow);
+    __u64 since = READ(queue->waiting_since);
     __u64 now = bpf_ktime_get_ns();
     if (!since) {
-        READ(worker->waiting_since) = now;
+        READ(queue->waiting_since) = now;
     } else if (now > since && now - since > PATIENCE && !control->closed) {
         count(skb, link, 0, UNREAD_PASSED);
         return PASS;
     }
-    __sync_fetch_and_add(&worker->diverted, 1);
+    __sync_fetch_and_add(&queue->diverted, 1);
     if (cleared)
-        READ(cleared->after) = READ(worker->diverted);
+        READ(cleared->after) = READ(queue->diverted);
     return redirect(skb, link, TAG, 0);
 }
 
-// A hash of both addresses: all packets of a flow have the same, also its fragments.
+// A hash of both addresses: all packets of a flow have the same, also its fragments. Each of its bits depends on each of theirs.
 static __always_inline __u32 mix(__u32 sum)
 {
-    return (sum * 0x9e3779b1) >> 16;
+    return sum * 0x9e3779b97f4a7c15 >> 32;
 }
 
 static __always_inline __u32 word(const __u8 *bytes)
@@ -337,7 +337,7 @@ static __always_inline int entry(struct __sk_buff *skb, const __u32 link)
         key[0] |= GENERATION(tables) | (__u64)transport << 32;
         if (transport == TCP || transport == UDP)
             cleared = find(key, time);
-        if (!cleared || !goes_on(skb, worker_of(control, flow), cleared, headers - 4, transport, time))
+        if (!cleared || !goes_on(skb, queue_of(control, flow), cleared, headers - 4, transport, time))
             return divert(skb, control, link, flow, cleared);
         counter = cleared->counter;
     }
@@ -377,7 +377,7 @@ int leave(struct __sk_buff *skb)
     return bpf_redirect(index, BPF_F_INGRESS);
 }
 
-// Chooses the queue of offramp0, and so the worker, that the entry program has noted.
+// Chooses the queue of offramp0, and so the worker, as the entry program has noted it.
 SEC("socket")
 int steer(struct __sk_buff *skb)
 {
@@ -390,9 +390,9 @@ int steer(struct __sk_buff *skb)
     if (packet.protocol == bpf_htons(IPV4)) {
         if (bpf_skb_load_bytes(skb, ETHERNET, packet.bytes, 20))
             return 0;
-        return flow_of_ipv4((struct ipv4 *)packet.bytes) % WORKERS;
+        return flow_of_ipv4((struct ipv4 *)packet.bytes) % QUEUES;
     }
     if (bpf_skb_load_bytes(skb, ETHERNET, packet.bytes, 40))
         return 0;
-    return flow_of_ipv6((struct ipv6 *)packet.bytes) % WORKERS;
+    return flow_of_ipv6((struct ipv6 *)packet.bytes) % QUEUES;
 }

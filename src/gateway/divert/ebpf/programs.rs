@@ -32,7 +32,7 @@ pub(super) struct Programs {
     flows: Arc<ClearedFlows>,
     room: TableRoom,
     processors: usize,
-    workers: usize,
+    queues: usize,
     /// The half of the rows and counters that is in force.
     half: usize,
     /// True if any are.
@@ -44,8 +44,8 @@ pub(super) struct Programs {
 pub(super) struct Target {
     /// Its index.
     pub(super) index: u32,
-    /// Its queues, each with a worker.
-    pub(super) workers: usize,
+    /// The number of its queues.
+    pub(super) queues: usize,
 }
 
 /// An interface that packets return to.
@@ -142,10 +142,10 @@ impl Programs {
             .override_global("MARK", &RETURN_MARK, true)
             .override_global("PATIENCE", &patience, true)
             .override_global("COARSE", &coarse, true);
-        let workers = target.workers as u32;
+        let queues = target.queues as u32;
         let of_processor = counters_of_processor(room) as u32;
         loader
-            .override_global("WORKERS", &workers, true)
+            .override_global("QUEUES", &queues, true)
             .override_global("COUNTERS", &of_processor, true)
             .map_max_entries("rows", rows as u32)
             .map_max_entries("counters", counters as u32)
@@ -177,7 +177,7 @@ impl Programs {
             flows: Arc::new(ClearedFlows::new(flows)),
             room,
             processors,
-            workers: target.workers,
+            queues: target.queues,
             half: 1,
             is_enforced: false,
         };
@@ -250,10 +250,10 @@ impl Programs {
             | (first_counter as u64) << COUNTER_SHIFT
             | first_row as u64;
         // From here on, what passes must not overtake what was diverted before, if anything was.
-        let settling = if self.is_enforced { self.workers } else { 0 };
-        for worker in 0..settling {
+        let settling = if self.is_enforced { self.queues } else { 0 };
+        for queue in 0..settling {
             self.set(
-                NoteLayout::FIRST + NoteLayout::STRIDE * worker + NoteLayout::SETTLING,
+                NoteLayout::FIRST + NoteLayout::STRIDE * queue + NoteLayout::SETTLING,
                 1,
             );
         }
@@ -432,9 +432,9 @@ const COUNTER_SHIFT: u32 = 20;
 const TABLES: usize = 0;
 const BYPASS: usize = 1;
 const CLOSED: usize = 2;
-const CONTROL_WORDS: usize = NoteLayout::FIRST + NoteLayout::STRIDE * MAX_WORKERS;
+const CONTROL_WORDS: usize = NoteLayout::FIRST + NoteLayout::STRIDE * MAX_QUEUES;
 /// Queues of a device, at most.
-const MAX_WORKERS: usize = 256;
+const MAX_QUEUES: usize = 256;
 
 #[cfg(test)]
 mod reasons {
