@@ -175,8 +175,7 @@ impl<D: Divert> Gateway<D> {
             written.extend(D::written());
         }
         written.extend(last_good.iter().map(|it| it.folder().to_owned()));
-        let settings = D::settings(&summary.device).into_iter();
-        let settings = settings.map(|(key, _)| Path::new("/proc/sys").join(key));
+        let settings = D::SETTINGS.iter().map(|it| it.path(&summary.device));
         let rights = Rights::limit_to(Needs {
             files: &files,
             written: &written,

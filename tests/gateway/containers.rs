@@ -1,0 +1,123 @@
+//! The gateway where container runtimes take away what a host has.
+
+use std::process::Command;
+
+use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
+use crate::site::{Diversion, in_nftables_sandbox, in_sandbox, poll};
+use crate::support::{run, signal};
+
+/// Mounts /proc/sys of the sandbox read-only, as Docker, Podman and containerd do for every container.
+fn lock_settings() {
+    for options in ["bind", "remount,bind,ro"] {
+        run(Command::new("mount").args(["-o", options, "/proc/sys", "/proc/sys"])).success();
+    }
+}
+
+fn settings_of_the_device(site: &PlainSite) -> Vec<String> {
+    let keys = [
+        "ipv4/conf/offramp0/rp_filter",
+        "ipv4/conf/offramp0/forwarding",
+        "ipv4/conf/offramp0/disable_xfrm",
+        "ipv4/conf/offramp0/disable_policy",
+        "ipv6/conf/offramp0/addr_gen_mode",
+    ];
+    let read = |key: &&str| {
+        let path = format!("/proc/sys/net/{key}");
+        let value = site
+            .concentrator
+            .run(Command::new("cat").arg(path))
+            .success();
+        format!("{key} {}", value.trim())
+    };
+    keys.iter().map(read).collect()
+}
+
+#[test]
+fn read_only_settings_stop_no_start() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("read-only-settings");
+        for (address, port) in [
+            (OFFICE, DNS),
+            (OFFICE, MEDIA),
+            (OFFICE6, DNS),
+            (OFFICE6, MEDIA),
+        ] {
+            site.echo(address, port);
+        }
+        // Devices that are made get the opposite of the settings that the filter's needs.
+        site.concentrator.set("ipv4/conf/default/rp_filter", "1");
+        site.concentrator.set("ipv4/conf/default/forwarding", "0");
+        site.concentrator.set("ipv6/conf/default/accept_ra", "1");
+        lock_settings();
+
+        let mut gateway = site.start("divert = \"all\"");
+        for address in [OFFICE, OFFICE6] {
+            assert!(site.is_answered(address, DNS, 100), "{}", gateway.log());
+            assert!(!site.is_answered(address, MEDIA, 100), "{address}");
+        }
+        let log = gateway.log();
+        let settings = settings_of_the_device(&site);
+        match Diversion::here() {
+            Diversion::Nftables => {
+                let wanted = [
+                    "ipv4/conf/offramp0/rp_filter 0",
+                    "ipv4/conf/offramp0/forwarding 1",
+                    "ipv4/conf/offramp0/disable_xfrm 1",
+                    "ipv4/conf/offramp0/disable_policy 1",
+                    "ipv6/conf/offramp0/addr_gen_mode 1",
+                ];
+                assert_eq!(settings, wanted);
+                assert!(log.contains("accept_ra cannot be set to 0"), "{log}");
+            }
+            Diversion::Ebpf => {
+                assert_eq!(settings[4], "ipv6/conf/offramp0/addr_gen_mode 1");
+                assert!(log.contains("disable_ipv6 cannot be set to 1"), "{log}");
+            }
+        }
+        assert!(!log.contains("ERROR"), "{log}");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn ipv6_that_is_off_and_cannot_be_switched_on_is_told() {
+    in_nftables_sandbox(&[], || {
+        let site = PlainSite::new("no-ipv6");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        // As in a container whose network has no IPv6.
+        site.concentrator.set("ipv6/conf/default/disable_ipv6", "1");
+        lock_settings();
+        let with_ipv6 = plain::policy(&site.folder, "divert = \"all\"");
+        let path = site.folder.write("policy.toml", &with_ipv6);
+        let said = site.offramp(&["run", &path]).failure(1);
+        assert!(
+            said.contains("disable_ipv6 to 0: Read-only file system")
+                && said.contains("net.ipv6.conf.default.disable_ipv6=0"),
+            "{said}"
+        );
+
+        let without = with_ipv6.replace(", \"fd00:1::/64\"", "");
+        site.folder.write("policy.toml", &without);
+        let gateway = site.start_again("gateway.log");
+        assert!(site.is_answered(OFFICE, DNS, 100), "{}", gateway.log());
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        poll("a warning", || {
+            let health = site.status()["health"].to_string();
+            health.contains("IPv6 is off at offramp0").then_some(())
+        });
+
+        site.folder.write("policy.toml", &with_ipv6);
+        signal(gateway.pid(), "HUP");
+        let refused = poll("a refusal", || {
+            let status = site.status();
+            status["reloads"]["last_error"].as_str().map(str::to_owned)
+        });
+        assert!(
+            refused.contains("the policy has clients with IPv6"),
+            "{refused}"
+        );
+        assert!(site.is_answered(OFFICE, DNS, 100), "{}", gateway.log());
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+    });
+}
