@@ -121,3 +121,58 @@ fn ipv6_that_is_off_and_cannot_be_switched_on_is_told() {
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
     });
 }
+
+#[test]
+fn a_gateway_without_interfaces_of_the_vpn_is_not_ready_after_the_time_of_the_policy() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("no-interfaces");
+        let gateway = site.start("metrics = \"127.0.0.1:9464\"\nrequire_interfaces = 1");
+        let control = site.folder.path("control.sock");
+        let is_ready = ["status", "--control", &control, "--ready"];
+        assert_eq!(site.get("/readyz").0, 200);
+        assert_eq!(site.offramp(&is_ready).success(), "");
+
+        // As where the VPN's container was started anew, and has another network namespace.
+        site.concentrator.ip("link del tun0");
+        let said = poll("not ready", || {
+            let (code, text) = site.get("/readyz");
+            (code == 503).then_some(text)
+        });
+        let what = "no interface of the VPN (tun0) has been there for 1 s";
+        assert!(said.contains(what), "{said}");
+        let asked = site.offramp(&is_ready);
+        assert!(
+            asked.stdout.starts_with(&format!("not ready: {what}")),
+            "{asked:?}"
+        );
+        assert_eq!(asked.code, Some(3));
+        let health = site.status()["health"].to_string();
+        assert!(health.contains(what), "{health}");
+        assert!(gateway.log().contains(what), "{}", gateway.log());
+
+        site.concentrator
+            .ip("link add tun0 type veth peer name tun0 netns client\nlink set tun0 up");
+        poll("ready again", || {
+            (site.get("/readyz").0 == 200).then_some(())
+        });
+        assert!(gateway.log().contains("resolved: no interface of the VPN"));
+    });
+}
+
+#[test]
+fn a_gateway_without_interfaces_of_the_vpn_ends_if_the_policy_says_so() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("no-interfaces-exit");
+        let mut gateway = site.start("require_interfaces = 1\nwithout_interfaces = \"exit\"");
+        site.concentrator.ip("link del tun0");
+        assert_eq!(gateway.wait().code(), Some(1), "{}", gateway.log());
+        assert!(
+            gateway
+                .log()
+                .contains("and gateway.without_interfaces is \"exit\""),
+            "{}",
+            gateway.log()
+        );
+        assert!(!site.concentrator.has_interface("offramp0"));
+    });
+}

@@ -40,6 +40,9 @@ pub struct Status {
     pub generation: u64,
     /// Outcomes of later policies.
     pub reloads: Reloads,
+    /// The reason why `/readyz` answers 503; `null` if the gateway is ready.
+    #[serde(default)]
+    pub not_ready: Option<String>,
     /// The clients for whom the policy takes effect, and the packets that it did not drop.
     #[serde(default)]
     pub enforcement: EnforcementStatus,

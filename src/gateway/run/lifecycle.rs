@@ -18,7 +18,7 @@ use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, page_address, workers_wanted};
 use super::review::Review;
 use super::trial::{Trial, beginning};
-use super::{First, Inputs, RunError};
+use super::{First, Inputs, RunError, absence};
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
 use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::host::addresses::OwnAddresses;
@@ -345,6 +345,11 @@ impl<D: Divert> Gateway<D> {
         self.ask_for_policy(ReloadTrigger::FileChange);
         self.own.note();
         loop {
+            if let Some(what) = self.health.absence()
+                && absence::ends(&self.published.current().policy().policy().gateway)
+            {
+                return Err(RunError::NoInterfaces(what.to_owned()));
+            }
             if self.page.is_some() {
                 self.review.begin(&self.source, self.published.current());
             }

@@ -8,9 +8,10 @@
 //!
 //! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `preflight` checks the host for
 //! conditions that would break it, `pools` whether the policy has the VPN's clients, `health` asks for them again while it runs, `review` asks whether
-//! the policy's outlets agree, `trial` is enforcement for a limited time, `difference` tells what a reload changes, `live` compares a running host with its policy, and `resolver_alone` is the DNS
+//! the policy's outlets agree, `absence` whether the VPN has interfaces at all, `trial` is enforcement for a limited time, `difference` tells what a reload changes, `live` compares a running host with its policy, and `resolver_alone` is the DNS
 //! server without the rest.
 
+mod absence;
 mod difference;
 mod error;
 mod health;

@@ -70,6 +70,7 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 unreachable: 32,
                 suppressed: 33,
             },
+            not_ready: None,
             reloads: Reloads {
                 taken: 2,
                 refused: 1,

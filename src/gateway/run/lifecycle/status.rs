@@ -71,6 +71,7 @@ impl<D: Divert> Gateway<D> {
             policy: self.name.clone(),
             generation: self.published.generation().0,
             reloads: self.reloads.clone(),
+            not_ready: self.readiness().reason(),
             enforcement: self.enforcement(),
             diversion: DiversionStatus {
                 kind: D::NAME.to_owned(),
