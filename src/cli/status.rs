@@ -165,6 +165,12 @@ fn report(status: &Status, watched: &Watched) -> String {
         status.pid,
         status.generation
     );
+    for file in &status.files {
+        match &file.sha256 {
+            Some(digest) => _ = writeln!(text, "  sha256 {digest}  {}", file.path),
+            None => _ = writeln!(text, "  not read: {}", file.path),
+        }
+    }
     if matches!(watched, Watched::Restarted) {
         text.push_str(
             "THE GATEWAY HAS RESTARTED: its counters begin at 0, and rates with the next status\n",

@@ -1,10 +1,11 @@
 //! The gateway where container runtimes take away what a host has.
 
+use std::fs;
 use std::process::Command;
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{Diversion, in_nftables_sandbox, in_sandbox, poll};
-use crate::support::{run, signal};
+use crate::support::{Folder, run, signal, skip};
 
 /// Mounts /proc/sys of the sandbox read-only, as Docker, Podman and containerd do for every container.
 fn lock_settings() {
@@ -174,5 +175,101 @@ fn a_gateway_without_interfaces_of_the_vpn_ends_if_the_policy_says_so() {
             gateway.log()
         );
         assert!(!site.concentrator.has_interface("offramp0"));
+    });
+}
+
+/// Mounts `from` alone at `to`, as `-v FILE:FILE` does.
+fn mount_alone(from: &str, to: &str) {
+    run(Command::new("mount").args(["--bind", from, to])).success();
+}
+
+fn digest_in_force(site: &PlainSite) -> String {
+    let status = site.status();
+    let digest = status["files"][0]["sha256"].as_str();
+    digest.expect("the policy was read").to_owned()
+}
+
+#[test]
+fn a_policy_that_is_mounted_alone_is_loaded_when_it_is_written_and_told_when_it_is_replaced() {
+    in_sandbox(&[], || {
+        let site = PlainSite::new("mounted-alone");
+        let elsewhere = Folder::new("mounted-alone-source");
+        let source = elsewhere.write("policy.toml", plain::policy(&site.folder, ""));
+        let mounted = site.folder.write("policy.toml", "");
+        mount_alone(&source, &mounted);
+        let gateway = site.start_again("gateway.log");
+        let sum_of = |path: &str| {
+            let said = run(Command::new("sha256sum").arg(path)).success();
+            said.split(' ').next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(digest_in_force(&site), sum_of(&source));
+        let said = site
+            .offramp(&["status", "--control", &site.folder.path("control.sock")])
+            .success();
+        let line = format!("  sha256 {}  {mounted}\n", sum_of(&source));
+        assert!(said.contains(&line), "{said}");
+
+        // Written in place, where no watch of the folder hears of it.
+        elsewhere.write(
+            "policy.toml",
+            plain::policy(&site.folder, "# another\nenforce = false"),
+        );
+        poll("a reload", || {
+            (digest_in_force(&site) == sum_of(&source)).then_some(())
+        });
+        assert_eq!(site.status()["generation"], 2, "{}", gateway.log());
+
+        // Replaced, as editors do.
+        let new = elsewhere.write("new", plain::policy(&site.folder, ""));
+        fs::rename(new, &source).expect("both are there");
+        let told = poll("a warning", || {
+            let health = site.status()["health"].to_string();
+            health.contains("is mounted alone").then_some(health)
+        });
+        assert!(told.contains("was replaced where it comes from"), "{told}");
+        run(Command::new("umount").arg(&mounted)).success();
+    });
+}
+
+#[test]
+fn a_bare_dev_without_standard_input_is_enough() {
+    in_nftables_sandbox(&[], || {
+        let site = PlainSite::new("bare-dev");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        let bare = "mkdir -p \"$0/net\" && for name in null random urandom net/tun; do \
+                    touch \"$0/$name\" && mount --bind \"/dev/$name\" \"$0/$name\" || exit 1; done; \
+                    mount --rbind \"$0\" /dev";
+        let dev = site.folder.path("dev");
+        run(Command::new("sh").args(["-c", bare, &dev])).success();
+        assert!(fs::symlink_metadata("/dev/stdin").is_err());
+        let mut gateway = site.start("divert = \"all\"");
+        assert!(site.is_answered(OFFICE, DNS, 100), "{}", gateway.log());
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
+        run(Command::new("umount").args(["--recursive", "/dev"])).success();
+    });
+}
+
+#[test]
+fn in_a_user_namespace_it_starts_and_says_what_it_does_without() {
+    // The sandbox is one, as a pod with `hostUsers: false` is.
+    in_nftables_sandbox(&[], || {
+        let owner = fs::read_to_string("/proc/self/uid_map").expect("every process has one");
+        if owner.split_whitespace().nth(2) == Some("4294967295") {
+            return skip("this system gives no user namespaces");
+        }
+        let site = PlainSite::new("user-namespace");
+        let gateway = site.start("diversion = \"auto\"");
+        let log = gateway.log();
+        let said = "diversion by nftables, since eBPF cannot be used here";
+        assert!(log.contains(said), "{log}");
+        assert_eq!(site.status()["diversion"]["kind"], "nftables");
+        drop(gateway);
+
+        let policy = plain::policy(&site.folder, "diversion = \"ebpf\"");
+        let path = site.folder.write("policy.toml", policy);
+        let refused = site.offramp(&["run", &path]).error(1);
+        assert!(refused.contains("eBPF"), "{refused}");
     });
 }

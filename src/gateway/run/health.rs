@@ -123,16 +123,18 @@ impl Health {
     }
 
     /// Asks for the other conditions, logs what differs from the last time, and keeps it all. `share` is that of the traffic so far
-    /// which comes from no client.
+    /// which comes from no client, `more` what others have found.
     pub(super) async fn conclude<D: Divert>(
         &mut self,
         divert: &D,
         policy: &CompiledPolicy,
         share: Share,
+        more: Vec<Finding>,
         netlink: &Netlink,
     ) {
         let plan = divert.plan();
         let mut findings = preflight::check_standing::<D>(policy.policy(), plan, netlink).await;
+        findings.extend(more);
         findings.extend(divert.observe().await);
         findings.extend(
             self.last

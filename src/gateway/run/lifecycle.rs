@@ -16,6 +16,7 @@ use super::difference::{Tried, Waiting};
 use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, page_address, workers_wanted};
+use super::recheck::Recheck;
 use super::review::Review;
 use super::trial::{Trial, beginning};
 use super::{First, Inputs, RunError, absence};
@@ -33,7 +34,7 @@ use crate::gateway::reject::{LinkSocket, Rejector};
 use crate::gateway::report::control::ControlSocket;
 use crate::gateway::report::metrics::{MetricsServer, Serving};
 use crate::gateway::report::page::{PageListener, PageServer};
-use crate::gateway::report::status::{Reloads, Repairs, SelfTestStatus};
+use crate::gateway::report::status::{FileStatus, Reloads, Repairs, SelfTestStatus};
 use crate::gateway::resolver::{BoundAddresses, DnsError, DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
 use crate::gateway::tun::counters::VerdictCounters;
@@ -91,6 +92,9 @@ pub(super) struct Gateway<D: Divert> {
     self_test: Option<SelfTestStatus>,
     pub(super) health: Health,
     pub(super) loader: Loader,
+    recheck: Recheck,
+    /// The files of the policy in force; none of the last good one, if that was taken at the start.
+    pub(super) in_force: Vec<FileStatus>,
     pub(super) reloads: Reloads,
     repairs: Repairs,
     pub(super) name: String,
@@ -234,8 +238,12 @@ impl<D: Divert> Gateway<D> {
             Arc::clone(&source),
             Arc::clone(&manager),
             files.clone(),
-            fingerprint,
+            fingerprint.clone(),
         );
+        let in_force = match &refused {
+            None => FileStatus::of(&files, &fingerprint),
+            Some(_) => Vec::new(),
+        };
         let name = source.name();
         let gateway = Self {
             divert,
@@ -268,6 +276,8 @@ impl<D: Divert> Gateway<D> {
             self_test: None,
             health: Health::default(),
             loader,
+            recheck: Recheck::default(),
+            in_force,
             reloads: Reloads {
                 refused: refused.is_some().into(),
                 last_error: refused,

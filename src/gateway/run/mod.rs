@@ -6,7 +6,7 @@
 //!  stop    diversion ends ─▶ workers end with what was queued ─▶ routes, rules ─▶ device
 //! ```
 //!
-//! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `preflight` checks the host for
+//! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `recheck` looks at its files where the kernel does not tell of changes, `preflight` checks the host for
 //! conditions that would break it, `pools` whether the policy has the VPN's clients, `health` asks for them again while it runs, `review` asks whether
 //! the policy's outlets agree, `absence` whether the VPN has interfaces at all, `trial` is enforcement for a limited time, `difference` tells what a reload changes, `live` compares a running host with its policy, and `resolver_alone` is the DNS
 //! server without the rest.
@@ -21,6 +21,7 @@ mod loader;
 mod options;
 mod pools;
 pub mod preflight;
+mod recheck;
 mod reload;
 pub mod resolver_alone;
 mod review;
@@ -41,7 +42,7 @@ use super::divert::{Divert, DivertPlan, ebpf, nftables};
 use super::host::last_good::LastGood;
 use super::host::lock::HostLock;
 use super::host::source::PolicySource;
-use super::host::watch::fingerprint;
+use super::host::watch::{Fingerprint, fingerprint};
 use super::record::drops::CaptureOptions;
 use crate::filter::{CompiledPolicy, Generation};
 use crate::policy::{DiversionChoice, Severity};
@@ -72,7 +73,7 @@ struct First {
     /// The files that it is made of.
     files: Vec<PathBuf>,
     /// Fingerprint of the policy's files as they were read.
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     /// Why the policy file is refused: then this is the last good one.
     refused: Option<String>,
 }

@@ -71,6 +71,7 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 suppressed: 33,
             },
             not_ready: None,
+            files: Vec::new(),
             reloads: Reloads {
                 taken: 2,
                 refused: 1,

@@ -32,6 +32,7 @@ pub(in crate::gateway::report::page) fn snapshot() -> Snapshot {
             policy: "/etc/offramp/policy.toml".to_owned(),
             generation: 3,
             not_ready: None,
+            files: Vec::new(),
             reloads: Reloads {
                 taken: 2,
                 ..Reloads::default()
