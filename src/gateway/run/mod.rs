@@ -27,7 +27,7 @@ pub mod resolver_alone;
 mod review;
 mod trial;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ pub use error::RunError;
 pub use preflight::service::check as as_service;
 
 use self::lifecycle::Gateway;
+use self::options::control_path;
 use super::divert::netlink::Netlink;
 use super::divert::{Divert, DivertPlan, ebpf, nftables};
 use super::host::last_good::LastGood;
@@ -44,6 +45,7 @@ use super::host::lock::HostLock;
 use super::host::source::PolicySource;
 use super::host::watch::{Fingerprint, fingerprint};
 use super::record::drops::CaptureOptions;
+use crate::files::place;
 use crate::filter::{CompiledPolicy, Generation};
 use crate::policy::{DiversionChoice, Severity};
 use crate::verify::Finding;
@@ -89,7 +91,9 @@ pub fn run(inputs: Inputs) -> Result<(), RunError> {
         // A file written after this point counts as changed.
         let files = inputs.source.files().map_err(system("read the policy"))?;
         let fingerprint = fingerprint(&files).map_err(system("read the policy"))?;
+        claim(inputs.last_good.as_ref().map(LastGood::folder));
         let (policy, refused) = first_policy(&inputs)?;
+        claim(control_path(&policy.policy().gateway).parent());
         let choice = choose(&policy);
         let first = First {
             policy,
@@ -104,6 +108,18 @@ pub fn run(inputs: Inputs) -> Result<(), RunError> {
         drop(lock);
         ended
     })
+}
+
+/// Closes a folder of this process to others, if it is empty.
+fn claim(folder: Option<&Path>) {
+    let Some(folder) = folder else { return };
+    // Whoever writes there tells of an error.
+    if let Ok(true) = place::claim(folder) {
+        info!(
+            "others could write to {}, which is empty: its mode is changed, so that they cannot",
+            folder.display()
+        );
+    }
 }
 
 /// Loads the policy to start with: the one of the source, or the last good one and the reason why the source's is refused.
