@@ -53,7 +53,7 @@ fn read_only_settings_stop_no_start() {
 
         let mut gateway = site.start("divert = \"all\"");
         for address in [OFFICE, OFFICE6] {
-            assert!(site.is_answered(address, DNS, 100), "{}", gateway.log());
+            site.wait_for_answer(address, DNS);
             assert!(!site.is_answered(address, MEDIA, 100), "{address}");
         }
         let log = gateway.log();
@@ -101,7 +101,7 @@ fn ipv6_that_is_off_and_cannot_be_switched_on_is_told() {
         let without = with_ipv6.replace(", \"fd00:1::/64\"", "");
         site.folder.write("policy.toml", &without);
         let gateway = site.start_again("gateway.log");
-        assert!(site.is_answered(OFFICE, DNS, 100), "{}", gateway.log());
+        site.wait_for_answer(OFFICE, DNS);
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
         poll("a warning", || {
             let health = site.status()["health"].to_string();
@@ -118,7 +118,7 @@ fn ipv6_that_is_off_and_cannot_be_switched_on_is_told() {
             refused.contains("the policy has clients with IPv6"),
             "{refused}"
         );
-        assert!(site.is_answered(OFFICE, DNS, 100), "{}", gateway.log());
+        site.wait_for_answer(OFFICE, DNS);
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
     });
 }
@@ -244,7 +244,7 @@ fn a_bare_dev_without_standard_input_is_enough() {
         run(Command::new("sh").args(["-c", bare, "/run/dev"])).success();
         assert!(fs::symlink_metadata("/dev/stdin").is_err());
         let mut gateway = site.start("divert = \"all\"");
-        assert!(site.is_answered(OFFICE, DNS, 100), "{}", gateway.log());
+        site.wait_for_answer(OFFICE, DNS);
         assert!(!site.is_answered(OFFICE, MEDIA, 100));
         assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
     });
