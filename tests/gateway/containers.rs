@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
-use crate::site::{Diversion, in_nftables_sandbox, in_sandbox, poll};
-use crate::support::{Folder, run, signal, skip};
+use crate::site::{Daemon, Diversion, in_nftables_sandbox, in_sandbox, poll};
+use crate::support::{Folder, program, run, signal, skip};
 
 /// Mounts /proc/sys of the sandbox read-only, as Docker, Podman and containerd do for every container.
 fn lock_settings() {
@@ -195,9 +195,17 @@ fn a_policy_that_is_mounted_alone_is_loaded_when_it_is_written_and_told_when_it_
         let site = PlainSite::new("mounted-alone");
         let elsewhere = Folder::new("mounted-alone-source");
         let source = elsewhere.write("policy.toml", plain::policy(&site.folder, ""));
-        let mounted = site.folder.write("policy.toml", "");
+        // In a folder of its own: where the log is, every line of it is a change that the kernel tells.
+        let quiet = Folder::new("mounted-alone-target");
+        let mounted = quiet.write("policy.toml", "");
         mount_alone(&source, &mounted);
-        let gateway = site.start_again("gateway.log");
+        let mut gateway = Daemon::start(
+            &site.concentrator,
+            "offramp run",
+            site.folder.path("gateway.log"),
+            &mut program(&["run", &mounted]),
+        );
+        gateway.wait_for_log(" ready: ");
         let sum_of = |path: &str| {
             let said = run(Command::new("sha256sum").arg(path)).success();
             said.split(' ').next().unwrap_or_default().to_owned()
