@@ -26,6 +26,7 @@ Examples:
   offramp status
   offramp status /etc/offramp/policy.toml
   offramp status --watch
+  offramp status --ready                a container's health check: exit code 0 or 3
   offramp status --json | jq .generation")]
 pub(super) struct Options {
     #[command(flatten)]
@@ -36,6 +37,9 @@ pub(super) struct Options {
     /// Print the status every second, until interrupted, with packets and bytes in a second beside the totals
     #[arg(long)]
     watch: bool,
+    /// Print nothing if the gateway is ready, as its /readyz tells; else the reason, with exit code 3
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    ready: bool,
 }
 
 /// The running gateway that is asked.
@@ -73,6 +77,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, CliError> {
         let status =
             control::ask(&socket).map_err(|error| CliError::Failed(explained(&socket, &error)))?;
         let at = Instant::now();
+        if options.ready {
+            return match status.not_ready {
+                None => Ok(ExitCode::SUCCESS),
+                Some(why) => {
+                    super::print(&format!("not ready: {why}\n"))?;
+                    Ok(ExitCode::from(3))
+                }
+            };
+        }
         if options.json {
             let line = serde_json::to_string(&status)
                 .map_err(|error| CliError::Failed(error.to_string()))?;
@@ -152,6 +165,12 @@ fn report(status: &Status, watched: &Watched) -> String {
         status.pid,
         status.generation
     );
+    for file in &status.files {
+        match &file.sha256 {
+            Some(digest) => _ = writeln!(text, "  sha256 {digest}  {}", file.path),
+            None => _ = writeln!(text, "  not read: {}", file.path),
+        }
+    }
     if matches!(watched, Watched::Restarted) {
         text.push_str(
             "THE GATEWAY HAS RESTARTED: its counters begin at 0, and rates with the next status\n",

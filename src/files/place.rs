@@ -12,9 +12,9 @@
 //!
 //! Once that holds, nobody else can change it between the check and the write. Reading follows links, as everywhere.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -100,6 +100,25 @@ pub fn check(path: &Path) -> io::Result<()> {
 /// The reason, and the remedy.
 pub fn check_for_entries(folder: &Path) -> io::Result<()> {
     check_folder(folder).map(|_| ())
+}
+
+/// Takes the right to write to `folder` from everybody else, if it is this user's own and empty; returns `true` if it did.
+///
+/// Kubernetes makes an emptyDir with mode 0777, and has no key for another one.
+///
+/// # Errors
+/// Its mode cannot be read or changed, or somebody else could redirect what leads to it.
+pub fn claim(folder: &Path) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(folder)?;
+    let (mode, others) = (metadata.mode() & 0o7777, libc::S_IWGRP | libc::S_IWOTH);
+    let is_open = metadata.is_dir() && mode & others != 0 && mode & libc::S_ISVTX == 0;
+    let is_own = metadata.uid() == geteuid().as_raw();
+    if !is_open || !is_own || fs::read_dir(folder)?.next().is_some() {
+        return Ok(false);
+    }
+    check_folder(folder_of(folder))?;
+    fs::set_permissions(folder, Permissions::from_mode(mode & !others))?;
+    Ok(true)
 }
 
 /// Creates `folder`, and those above it, where they are missing.

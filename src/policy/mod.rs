@@ -64,6 +64,7 @@ pub use section::feed::{
 pub use section::filter::{FilterOptions, LeakedPublic, Reject, UnknownSource};
 pub use section::gateway::{
     DiversionChoice, DivertScope, Enforcement, EnforcementOff, FailMode, GatewayOptions, MarkBits,
+    WithoutInterfaces,
 };
 pub use section::media::{MediaMatch, MediaOptions};
 pub use section::public::{PublicService, SrvRecord};

@@ -134,7 +134,7 @@ fn a_strict_filter_at_the_device_is_an_error() {
         // A loose one for all interfaces is in force there, too.
         site.concentrator.set("ipv4/conf/all/rp_filter", "2");
         wait_for_none(&site);
-        assert!(site.is_answered(OFFICE, DNS, 100));
+        site.wait_for_answer(OFFICE, DNS);
     });
 }
 

@@ -16,6 +16,7 @@ mod addresses;
 mod beside;
 mod bulk;
 mod clsact;
+mod containers;
 mod datapath;
 mod dns;
 mod drops;

@@ -86,6 +86,8 @@ const PIECES: &[&str] = &[
     "metrics = \"[::1]:9464\"\n",
     "drop_log = \"/x.jsonl\"\n",
     "drop_log_rate = 100\n",
+    "require_interfaces = 30\n",
+    "without_interfaces = \"exit\"\n",
     "programs = ['C:\\x.exe']\n",
     "profile = \"domain\"\n",
     "interface_type = \"wired\"\n",
@@ -135,7 +137,7 @@ fn nearly_right() -> impl Strategy<Value = String> {
         "[dns]\nlisten = [\"172.16.1.1:53\"]\nsip_domains = [\"contoso.com\"]\nttl_seconds = 5\ncanaries = []\n\
          upstreams = [\"10.0.0.53:5353\"]\nclients = [\"172.16.1.0/25\"]\ncache_entries = 0\nqueries_per_second = 7\nquery_log = \"/x.jsonl\"\nquery_log_rate = 7\n",
         "[[public]]\nname = \"q\"\naddresses = [\"167.55.49.32\"]\nhosts = [\"sip.a.b\", \"autodiscover.a.b\"]\n",
-        "[gateway]\nworkers = 4\nrealtime = 10\ncpus = [2, 3]\nmetrics = \"[::1]:9464\"\ndivert = \"all\"\non_failure = \"closed\"\ndrop_log = \"-\"\ndrop_log_rate = 7\n",
+        "[gateway]\nworkers = 4\nrealtime = 10\ncpus = [2, 3]\nmetrics = \"[::1]:9464\"\ndivert = \"all\"\non_failure = \"closed\"\ndrop_log = \"-\"\ndrop_log_rate = 7\nrequire_interfaces = 30\nwithout_interfaces = \"exit\"\n",
         "[[endpoint]]\nname = \"e\"\nprograms = ['C:\\x.exe']\nprofile = \"domain\"\ninterface_type = \"wired\"\n",
         "[[test]]\nname = \"t\"\nfrom = \"172.16.1.10\"\nto = \"10.1.0.10:443\"\nprotocol = \"tcp\"\nexpect = \"drop\"\n",
         "[[test]]\nname = \"n\"\nlookup = \"_sip._tls.contoso.com\"\ntype = \"SRV\"\nexpect = \"hidden\"\n",

@@ -1,5 +1,5 @@
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 
 use super::*;
 
@@ -170,3 +170,29 @@ fn devices_are_written_to_as_they_are() {
 
 /// A user and group that no system has a name for.
 const OTHER: u32 = 54_321;
+
+#[test]
+fn an_empty_folder_of_this_user_is_closed_to_others_and_no_other_one() {
+    let scratch = Scratch::new("claim");
+    let mode = |folder: &Path| fs::metadata(folder).expect("it is there").mode() & 0o7777;
+
+    let empty = scratch.folder("empty", 0o2777);
+    assert!(claim(&empty).expect("it is ours"));
+    assert_eq!(mode(&empty), 0o2755);
+    assert!(!claim(&empty).expect("it is ours"), "it is closed already");
+
+    let used = scratch.folder("used", 0o777);
+    fs::write(used.join("file"), "somebody's").expect("a file");
+    let shared = scratch.folder("shared", 0o1777);
+    for kept in [&used, &shared] {
+        let before = mode(kept);
+        assert!(!claim(kept).expect("it can be read"));
+        assert_eq!(mode(kept), before);
+    }
+
+    let below = scratch.folder("open/below", 0o777);
+    fs::set_permissions(scratch.path("open"), Permissions::from_mode(0o777)).expect("ours");
+    let said = refusal(claim(&below));
+    assert!(said.contains("everybody may write to"), "{said}");
+    assert_eq!(mode(&below), 0o777);
+}

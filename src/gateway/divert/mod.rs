@@ -14,6 +14,7 @@ pub mod ebpf;
 pub mod firewall;
 pub mod netlink;
 pub mod nftables;
+pub mod settings;
 
 use std::fmt;
 use std::io;
@@ -31,6 +32,7 @@ use crate::verdict::Verdict;
 
 use self::firewall::Firewalls;
 use self::netlink::Netlink;
+use self::settings::DeviceSetting;
 pub use super::host::interfaces::names;
 use super::tun::{Feedback, TunDevice};
 use crate::verify::Finding;
@@ -76,8 +78,8 @@ pub trait Divert: Sized + 'static {
     /// True if what the filter forwards goes through the backlog of a processor.
     const USES_BACKLOG: bool;
 
-    /// The kernel settings that the filter's device needs, as paths under `/proc/sys`, and their values.
-    fn settings(device: &str) -> Vec<(String, &'static str)>;
+    /// The kernel settings that the filter's device needs.
+    const SETTINGS: &'static [DeviceSetting];
 
     /// The programs that an installed diversion runs.
     fn programs() -> Vec<PathBuf>;

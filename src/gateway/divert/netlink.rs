@@ -184,7 +184,7 @@ impl Netlink {
         })
     }
 
-    async fn link(&self, name: &str, doing: &str) -> Result<LinkMessage, NetlinkError> {
+    pub(super) async fn link(&self, name: &str, doing: &str) -> Result<LinkMessage, NetlinkError> {
         let what = format!("{doing} {name}");
         let mut found = self
             .handle
@@ -312,26 +312,6 @@ impl Link {
             received,
         })
     }
-}
-
-/// The kernel settings that the filter's device needs, as paths under `/proc/sys`, and their values.
-///
-/// It forwards packets written back to it, whose sources are routed elsewhere (so no reverse path filter), and it uses
-/// no protocol of its own. Policies of IPsec do not take what is on its way to the filter (`disable_xfrm`), and do not ask a
-/// second time how what comes back was protected on its way here (`disable_policy`); both hold for IPv4 alone
-/// (Documentation/networking/ip-sysctl.rst of Linux 6.18).
-pub fn device_settings(device: &str) -> [(String, &'static str); 8] {
-    [
-        // IPv6 may be disabled by default, and then no IPv6 route could use the device.
-        (format!("net/ipv6/conf/{device}/disable_ipv6"), "0"),
-        (format!("net/ipv4/conf/{device}/rp_filter"), "0"),
-        (format!("net/ipv4/conf/{device}/forwarding"), "1"),
-        (format!("net/ipv4/conf/{device}/disable_xfrm"), "1"),
-        (format!("net/ipv4/conf/{device}/disable_policy"), "1"),
-        (format!("net/ipv6/conf/{device}/addr_gen_mode"), "1"),
-        (format!("net/ipv6/conf/{device}/accept_ra"), "0"),
-        (format!("net/ipv6/conf/{device}/forwarding"), "1"),
-    ]
 }
 
 fn name_of(link: &LinkMessage) -> Option<String> {

@@ -18,7 +18,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::source::{LoadError, PolicyPath, PolicySource};
-use super::watch::fingerprint;
+use super::watch::{Fingerprint, fingerprint};
 use crate::files::{atomic, place, regular};
 use crate::filter::{CompiledPolicy, Generation};
 
@@ -58,7 +58,7 @@ impl LastGood {
     ///
     /// # Errors
     /// A file cannot be read, or the copy cannot be written; an older copy stays.
-    pub fn save(&self, files: &[PathBuf], before: u64) -> io::Result<()> {
+    pub fn save(&self, files: &[PathBuf], before: &Fingerprint) -> io::Result<()> {
         let mut copies = Vec::new();
         for file in files {
             let Some(place) = self.place_of(file) else {
@@ -75,7 +75,7 @@ impl LastGood {
             }
         }
         // What was read above may be newer than what is in force: the reload that follows saves it.
-        if fingerprint(files)? != before {
+        if fingerprint(files)? != *before {
             return Ok(());
         }
         let copy = Copy {
@@ -196,7 +196,7 @@ mod tests {
         assert!(last_good.load().is_none(), "nothing was saved");
         let files = site.files();
         last_good
-            .save(&files, fingerprint(&files).expect("they are there"))
+            .save(&files, &fingerprint(&files).expect("they are there"))
             .expect("the folder is ours");
         fs::write(site.0.join("etc/policy.toml"), "nonsense").expect("a file");
         fs::write(site.0.join("etc/feeds/list.txt"), "").expect("a file");
@@ -216,7 +216,7 @@ mod tests {
         let files = site.files();
         let before = fingerprint(&files).expect("they are there");
         fs::write(site.0.join("etc/policy.toml"), "nonsense").expect("a file");
-        last_good.save(&files, before).expect("nothing fails");
+        last_good.save(&files, &before).expect("nothing fails");
         assert!(last_good.load().is_none());
     }
 

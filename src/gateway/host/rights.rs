@@ -145,7 +145,8 @@ impl Rights {
             }
             Some(RulesetStatus::NotEnforced) => {
                 info!(
-                    "the kernel has no Landlock to restrict files with: offramp can read all that its user can"
+                    "the kernel has no Landlock to restrict files with, or a seccomp profile refuses it: offramp can read all that \
+                     its user can"
                 );
             }
             None => {}

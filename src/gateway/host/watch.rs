@@ -5,15 +5,15 @@
 //! leads through, not the file, and a change is reported once no other has followed for a moment.
 
 use std::collections::BTreeSet;
-use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
 use std::fs;
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use ring::digest::SHA256;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
@@ -125,20 +125,47 @@ impl PendingChange {
     }
 }
 
-/// Computes a hash of the files' contents, to detect changes; unreadable files count, too.
+/// The content of files, to detect changes, and to tell which content is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fingerprint(Vec<Result<Sha256, io::ErrorKind>>);
+
+/// SHA-256 of a file's content.
+type Sha256 = [u8; 32];
+
+impl Fingerprint {
+    /// Returns SHA-256 of each file in hexadecimal digits, as `sha256sum` prints it; `None` for one that could not be read.
+    pub fn digests(&self) -> impl Iterator<Item = Option<String>> {
+        let digits = |digest: &Sha256| {
+            digest.iter().fold(String::new(), |mut text, byte| {
+                _ = write!(text, "{byte:02x}");
+                text
+            })
+        };
+        self.0
+            .iter()
+            .map(move |content| content.as_ref().ok().map(digits))
+    }
+}
+
+/// Computes the fingerprint of the files' contents; unreadable files count, too.
 ///
 /// # Errors
 /// The system has no descriptor or memory to read them with, so nothing is known of them.
-pub fn fingerprint(files: &[PathBuf]) -> io::Result<u64> {
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        match regular::read(file, MAX_FILE) {
-            Ok(bytes) => bytes.hash(&mut hasher),
-            Err(error) if regular::is_exhausted(&error) => return Err(error),
-            Err(error) => error.kind().hash(&mut hasher),
+pub fn fingerprint(files: &[PathBuf]) -> io::Result<Fingerprint> {
+    let content = |file: &PathBuf| match regular::read(file, MAX_FILE) {
+        Ok(bytes) => {
+            let mut digest = Sha256::default();
+            digest.copy_from_slice(ring::digest::digest(&SHA256, &bytes).as_ref());
+            Ok(Ok(digest))
         }
-    }
-    Ok(hasher.finish())
+        Err(error) if regular::is_exhausted(&error) => Err(error),
+        Err(error) => Ok(Err(error.kind())),
+    };
+    files
+        .iter()
+        .map(content)
+        .collect::<io::Result<_>>()
+        .map(Fingerprint)
 }
 
 /// Returns `folder`, or the nearest folder above it that exists: its entries change when `folder` is made.
@@ -233,6 +260,22 @@ mod tests {
         for folder in [folder, away] {
             fs::remove_dir_all(folder).expect("it is ours");
         }
+    }
+
+    #[test]
+    fn the_digest_is_that_of_sha256sum() {
+        let folder = scratch("digest");
+        let file = folder.join("policy.toml");
+        // FIPS 180-2, appendix B.1.
+        fs::write(&file, "abc").expect("a file");
+        let read = fingerprint(&[file.clone(), folder.join("none")]).expect("it is read");
+        let wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let digests: Vec<_> = read.digests().collect();
+        assert_eq!(digests, [Some(wanted.to_owned()), None]);
+        fs::write(&file, "abd").expect("a file");
+        let again = fingerprint(&[file, folder.join("none")]).expect("it is read");
+        assert_ne!(again, read);
+        fs::remove_dir_all(folder).expect("it is ours");
     }
 
     #[test]

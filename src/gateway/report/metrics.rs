@@ -77,6 +77,20 @@ pub enum Readiness {
     Hindered(String),
 }
 
+impl Readiness {
+    /// The reason why traffic is not judged as it should be; `None` if it is.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Ready | Self::NotEnforced(_) => None,
+            Self::NotReady => Some(
+                "traffic is not diverted, by command or since the diversion or its self-test failed, or a worker does not live"
+                    .to_owned(),
+            ),
+            Self::Hindered(errors) => Some(errors.trim_end().to_owned()),
+        }
+    }
+}
+
 impl Serving {
     fn text(self, readiness: &Readiness) -> &str {
         match (self, readiness) {

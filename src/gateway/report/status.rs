@@ -4,6 +4,7 @@ mod media;
 mod policy;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 pub use media::{
@@ -13,6 +14,7 @@ pub use policy::{FeedStatus, LossStatus, LostServiceStatus, ReviewFindingStatus,
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::divert::{self, DivertSummary, FlowCounts, LateInterfaces};
+use crate::gateway::host::watch::Fingerprint;
 use crate::gateway::push::PushStatus;
 use crate::gateway::record::RecordStatus;
 use crate::gateway::record::drops::DropTableStatus;
@@ -36,10 +38,16 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// The policy file.
     pub policy: String,
+    /// The files of the policy in force; empty for the last good policy, which is a copy.
+    #[serde(default)]
+    pub files: Vec<FileStatus>,
     /// Generation of the policy in force, from 1.
     pub generation: u64,
     /// Outcomes of later policies.
     pub reloads: Reloads,
+    /// The reason why `/readyz` answers 503; `null` if the gateway is ready.
+    #[serde(default)]
+    pub not_ready: Option<String>,
     /// The clients for whom the policy takes effect, and the packets that it did not drop.
     #[serde(default)]
     pub enforcement: EnforcementStatus,
@@ -90,6 +98,29 @@ pub struct Status {
     /// The review of the policy in force; `null` without `gateway.page`, and until it is done.
     #[serde(default)]
     pub review: Option<ReviewStatus>,
+}
+
+/// A file of the policy in force, with the content that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStatus {
+    /// The policy file, or one of a feed.
+    pub path: String,
+    /// SHA-256 of its content, in hexadecimal digits as `sha256sum` prints it; `null` if there was none to read.
+    pub sha256: Option<String>,
+}
+
+impl FileStatus {
+    /// Describes `files`, which had this fingerprint when they were read.
+    pub fn of(files: &[PathBuf], fingerprint: &Fingerprint) -> Vec<Self> {
+        let digests = fingerprint.digests();
+        let files = files.iter().zip(digests);
+        files
+            .map(|(path, sha256)| Self {
+                path: path.display().to_string(),
+                sha256,
+            })
+            .collect()
+    }
 }
 
 /// Answers to clients whose packets were dropped.

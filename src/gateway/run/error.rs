@@ -73,6 +73,9 @@ pub enum RunError {
         /// The system's error.
         source: io::Error,
     },
+    /// No interface of the VPN is there, and the policy asks for an end over it.
+    #[error("{0}, and gateway.without_interfaces is \"exit\"")]
+    NoInterfaces(String),
     /// A worker ended without being asked to.
     #[error("traffic is not judged any more: {0}")]
     Worker(String),

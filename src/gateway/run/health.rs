@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
+use super::absence::Absence;
 use super::pools::{Share, Strangers};
 use super::preflight;
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::divert::firewall::Firewalls;
 use crate::gateway::divert::netlink::Netlink;
-use crate::gateway::divert::{Divert, DivertPlan};
+use crate::gateway::divert::{Divert, DivertPlan, names};
 use crate::gateway::tun::publish::Enforced;
 use crate::policy::Severity;
 use crate::verify::Finding;
@@ -38,6 +39,9 @@ pub(super) struct Health {
     checks: u64,
     backlog: Backlog,
     strangers: Strangers,
+    absence: Absence,
+    /// The error that no interface of the VPN is there, if the policy asks for one.
+    absent: Option<String>,
 }
 
 /// A look at the firewalls of the host.
@@ -119,16 +123,18 @@ impl Health {
     }
 
     /// Asks for the other conditions, logs what differs from the last time, and keeps it all. `share` is that of the traffic so far
-    /// which comes from no client.
+    /// which comes from no client, `more` what others have found.
     pub(super) async fn conclude<D: Divert>(
         &mut self,
         divert: &D,
         policy: &CompiledPolicy,
         share: Share,
+        more: Vec<Finding>,
         netlink: &Netlink,
     ) {
         let plan = divert.plan();
         let mut findings = preflight::check_standing::<D>(policy.policy(), plan, netlink).await;
+        findings.extend(more);
         findings.extend(divert.observe().await);
         findings.extend(
             self.last
@@ -136,6 +142,7 @@ impl Health {
                 .flat_map(|look| look.findings.iter().cloned()),
         );
         findings.extend(self.renamed(&plan.summary().interfaces, netlink).await);
+        findings.extend(self.absent(policy, netlink).await);
         findings.extend(self.strangers.check(share, Instant::now()));
         if D::USES_BACKLOG {
             findings.extend(self.backlog.check(dropped_in_backlog(), Instant::now()));
@@ -150,6 +157,33 @@ impl Health {
         self.log_changes(&unique);
         self.findings = unique;
         self.checks += 1;
+    }
+
+    /// The error that no interface of the VPN has been there for as long as the policy allows.
+    pub(super) fn absence(&self) -> Option<&str> {
+        self.absent.as_deref()
+    }
+
+    async fn absent(&mut self, policy: &CompiledPolicy, netlink: &Netlink) -> Option<Finding> {
+        let policy = policy.policy();
+        let patterns: Vec<String> = policy
+            .vpn
+            .interfaces
+            .iter()
+            .map(|it| it.value.clone())
+            .collect();
+        // Where the kernel does not tell, nothing is known to be missing.
+        let Ok(present) = netlink.interfaces().await else {
+            return None;
+        };
+        let is_there = present
+            .iter()
+            .any(|name| patterns.iter().any(|it| names(it, name)));
+        let absent = self
+            .absence
+            .check(&policy.gateway, &patterns, is_there, Instant::now());
+        self.absent = absent.as_ref().map(|finding| finding.what.clone());
+        absent
     }
 
     fn log_changes(&mut self, findings: &[Finding]) {

@@ -16,9 +16,10 @@ use super::difference::{Tried, Waiting};
 use super::health::{CHECK_INTERVAL, Health};
 use super::loader::{Loader, ReloadTrigger};
 use super::options::{control_path, cpus, metrics_address, page_address, workers_wanted};
+use super::recheck::Recheck;
 use super::review::Review;
 use super::trial::{Trial, beginning};
-use super::{First, Inputs, RunError};
+use super::{First, Inputs, RunError, absence};
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
 use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::host::addresses::OwnAddresses;
@@ -33,7 +34,7 @@ use crate::gateway::reject::{LinkSocket, Rejector};
 use crate::gateway::report::control::ControlSocket;
 use crate::gateway::report::metrics::{MetricsServer, Serving};
 use crate::gateway::report::page::{PageListener, PageServer};
-use crate::gateway::report::status::{Reloads, Repairs, SelfTestStatus};
+use crate::gateway::report::status::{FileStatus, Reloads, Repairs, SelfTestStatus};
 use crate::gateway::resolver::{BoundAddresses, DnsError, DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
 use crate::gateway::tun::counters::VerdictCounters;
@@ -91,6 +92,9 @@ pub(super) struct Gateway<D: Divert> {
     self_test: Option<SelfTestStatus>,
     pub(super) health: Health,
     pub(super) loader: Loader,
+    recheck: Recheck,
+    /// The files of the policy in force; none of the last good one, if that was taken at the start.
+    pub(super) in_force: Vec<FileStatus>,
     pub(super) reloads: Reloads,
     repairs: Repairs,
     pub(super) name: String,
@@ -175,8 +179,7 @@ impl<D: Divert> Gateway<D> {
             written.extend(D::written());
         }
         written.extend(last_good.iter().map(|it| it.folder().to_owned()));
-        let settings = D::settings(&summary.device).into_iter();
-        let settings = settings.map(|(key, _)| Path::new("/proc/sys").join(key));
+        let settings = D::SETTINGS.iter().map(|it| it.path(&summary.device));
         let rights = Rights::limit_to(Needs {
             files: &files,
             written: &written,
@@ -235,8 +238,12 @@ impl<D: Divert> Gateway<D> {
             Arc::clone(&source),
             Arc::clone(&manager),
             files.clone(),
-            fingerprint,
+            fingerprint.clone(),
         );
+        let in_force = match &refused {
+            None => FileStatus::of(&files, &fingerprint),
+            Some(_) => Vec::new(),
+        };
         let name = source.name();
         let gateway = Self {
             divert,
@@ -269,6 +276,8 @@ impl<D: Divert> Gateway<D> {
             self_test: None,
             health: Health::default(),
             loader,
+            recheck: Recheck::default(),
+            in_force,
             reloads: Reloads {
                 refused: refused.is_some().into(),
                 last_error: refused,
@@ -346,6 +355,11 @@ impl<D: Divert> Gateway<D> {
         self.ask_for_policy(ReloadTrigger::FileChange);
         self.own.note();
         loop {
+            if let Some(what) = self.health.absence()
+                && absence::ends(&self.published.current().policy().policy().gateway)
+            {
+                return Err(RunError::NoInterfaces(what.to_owned()));
+            }
             if self.page.is_some() {
                 self.review.begin(&self.source, self.published.current());
             }

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::host::service::{Notice, ServiceManager};
 use crate::gateway::host::source::{LoadError, PolicySource};
-use crate::gateway::host::watch::fingerprint;
+use crate::gateway::host::watch::{Fingerprint, fingerprint};
 
 /// The reason for loading a policy; the greater one prevails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +41,7 @@ pub(super) struct Loader {
     /// The files as last known.
     files: Vec<PathBuf>,
     /// Fingerprint of the files as last read.
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     loading: Option<(Load, JoinHandle<Result<Loaded, io::Error>>)>,
     /// A load requested while another ran.
     wanted: Option<ReloadTrigger>,
@@ -63,7 +63,7 @@ pub(super) struct Loaded {
     /// The files that were read.
     pub(super) files: Vec<PathBuf>,
     /// Their fingerprint.
-    pub(super) fingerprint: u64,
+    pub(super) fingerprint: Fingerprint,
     /// The policy; `None` if the load was requested because of the files alone, and none has changed.
     pub(super) policy: Option<Result<CompiledPolicy, LoadError>>,
 }
@@ -74,7 +74,7 @@ impl Loader {
         source: Arc<dyn PolicySource>,
         manager: Arc<ServiceManager>,
         files: Vec<PathBuf>,
-        fingerprint: u64,
+        fingerprint: Fingerprint,
     ) -> Self {
         Self {
             source,
@@ -85,6 +85,11 @@ impl Loader {
             wanted: None,
             is_told: false,
         }
+    }
+
+    /// The files of the policy, as they were read last.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Returns `true` while a policy is being loaded.
@@ -108,10 +113,10 @@ impl Loader {
 
     fn start(&mut self, asked: Load, pause: Duration) {
         let (source, manager) = (Arc::clone(&self.source), Arc::clone(&self.manager));
-        let before = self.fingerprint;
+        let before = self.fingerprint.clone();
         let loading = tokio::task::spawn_blocking(move || {
             std::thread::sleep(pause);
-            load(&*source, &manager, asked, before)
+            load(&*source, &manager, asked, &before)
         });
         self.loading = Some((asked, loading));
     }
@@ -135,7 +140,7 @@ impl Loader {
                         info!("the policy's files can be read again");
                     }
                     self.files.clone_from(&loaded.files);
-                    self.fingerprint = loaded.fingerprint;
+                    self.fingerprint.clone_from(&loaded.fingerprint);
                     return Ok(loaded);
                 }
                 Err(error) => {
@@ -152,7 +157,7 @@ impl Loader {
                     if is_asked {
                         return Ok(Loaded {
                             files: self.files.clone(),
-                            fingerprint: self.fingerprint,
+                            fingerprint: self.fingerprint.clone(),
                             policy: Some(Err(LoadError::Exhausted(error))),
                         });
                     }
@@ -183,11 +188,11 @@ fn load(
     source: &dyn PolicySource,
     manager: &ServiceManager,
     asked: Load,
-    before: u64,
+    before: &Fingerprint,
 ) -> io::Result<Loaded> {
     let files = source.files()?;
     let read = fingerprint(&files)?;
-    let is_wanted = asked.trigger != ReloadTrigger::FileChange || read != before;
+    let is_wanted = asked.trigger != ReloadTrigger::FileChange || read != *before;
     let policy = is_wanted.then(|| {
         manager.tell(Notice::Reloading);
         source.load(asked.generation)

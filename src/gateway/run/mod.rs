@@ -6,11 +6,12 @@
 //!  stop    diversion ends ─▶ workers end with what was queued ─▶ routes, rules ─▶ device
 //! ```
 //!
-//! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `preflight` checks the host for
+//! `lifecycle` is the running gateway, `loader` reads policies on a thread of its own, `recheck` looks at its files where the kernel does not tell of changes, `preflight` checks the host for
 //! conditions that would break it, `pools` whether the policy has the VPN's clients, `health` asks for them again while it runs, `review` asks whether
-//! the policy's outlets agree, `trial` is enforcement for a limited time, `difference` tells what a reload changes, `live` compares a running host with its policy, and `resolver_alone` is the DNS
+//! the policy's outlets agree, `absence` whether the VPN has interfaces at all, `trial` is enforcement for a limited time, `difference` tells what a reload changes, `live` compares a running host with its policy, and `resolver_alone` is the DNS
 //! server without the rest.
 
+mod absence;
 mod difference;
 mod error;
 mod health;
@@ -20,12 +21,13 @@ mod loader;
 mod options;
 mod pools;
 pub mod preflight;
+mod recheck;
 mod reload;
 pub mod resolver_alone;
 mod review;
 mod trial;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,13 +37,15 @@ pub use error::RunError;
 pub use preflight::service::check as as_service;
 
 use self::lifecycle::Gateway;
+use self::options::control_path;
 use super::divert::netlink::Netlink;
 use super::divert::{Divert, DivertPlan, ebpf, nftables};
 use super::host::last_good::LastGood;
 use super::host::lock::HostLock;
 use super::host::source::PolicySource;
-use super::host::watch::fingerprint;
+use super::host::watch::{Fingerprint, fingerprint};
 use super::record::drops::CaptureOptions;
+use crate::files::place;
 use crate::filter::{CompiledPolicy, Generation};
 use crate::policy::{DiversionChoice, Severity};
 use crate::verify::Finding;
@@ -71,7 +75,7 @@ struct First {
     /// The files that it is made of.
     files: Vec<PathBuf>,
     /// Fingerprint of the policy's files as they were read.
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     /// Why the policy file is refused: then this is the last good one.
     refused: Option<String>,
 }
@@ -87,7 +91,9 @@ pub fn run(inputs: Inputs) -> Result<(), RunError> {
         // A file written after this point counts as changed.
         let files = inputs.source.files().map_err(system("read the policy"))?;
         let fingerprint = fingerprint(&files).map_err(system("read the policy"))?;
+        claim(inputs.last_good.as_ref().map(LastGood::folder));
         let (policy, refused) = first_policy(&inputs)?;
+        claim(control_path(&policy.policy().gateway).parent());
         let choice = choose(&policy);
         let first = First {
             policy,
@@ -102,6 +108,18 @@ pub fn run(inputs: Inputs) -> Result<(), RunError> {
         drop(lock);
         ended
     })
+}
+
+/// Closes a folder of this process to others, if it is empty.
+fn claim(folder: Option<&Path>) {
+    let Some(folder) = folder else { return };
+    // Whoever writes there tells of an error.
+    if let Ok(true) = place::claim(folder) {
+        info!(
+            "others could write to {}, which is empty: its mode is changed, so that they cannot",
+            folder.display()
+        );
+    }
 }
 
 /// Loads the policy to start with: the one of the source, or the last good one and the reason why the source's is refused.

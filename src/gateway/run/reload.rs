@@ -13,6 +13,8 @@ use super::options::keys_for_restart;
 use super::{preflight, report};
 use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::divert::{Divert, DivertPlan, DivertSummary};
+use crate::gateway::host::watch::Fingerprint;
+use crate::gateway::report::status::FileStatus;
 use crate::gateway::resolver::{self, DnsServer};
 use crate::gateway::tun::publish::Enforced;
 use crate::policy::{Policy, Reject, Severity};
@@ -41,6 +43,7 @@ impl<D: Divert> Gateway<D> {
                         Err(error) => Err(error.to_string()),
                     };
                     if taken.is_ok() {
+                        self.in_force = FileStatus::of(&loaded.files, &loaded.fingerprint);
                         self.keep(loaded.files.clone(), loaded.fingerprint);
                     }
                     self.conclude(taken, before, &loaded.files).await;
@@ -87,12 +90,12 @@ impl<D: Divert> Gateway<D> {
     }
 
     /// Keeps a copy of the policy that has come into force, which `files` held when they had this fingerprint.
-    pub(super) fn keep(&self, files: Vec<PathBuf>, fingerprint: u64) {
+    pub(super) fn keep(&self, files: Vec<PathBuf>, fingerprint: Fingerprint) {
         let Some(last_good) = self.last_good.clone() else {
             return;
         };
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = last_good.save(&files, fingerprint) {
+            if let Err(error) = last_good.save(&files, &fingerprint) {
                 warn!(
                     "no copy of the policy can be kept in {}: {error}; a start with a mistake in the policy file will be refused",
                     last_good.folder().display()

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
+use super::health::CHECK_INTERVAL;
 use super::loader::{Loader, ReloadTrigger};
+use super::recheck::Recheck;
 use crate::filter::Generation;
 use crate::gateway::host::rights::{Needs, Rights};
 use crate::gateway::host::service::ServiceManager;
@@ -113,6 +116,9 @@ async fn serve(
     let mut loader = Loader::new(Arc::clone(&source), manager, files, read);
     // The policy may have changed before its folder was watched.
     loader.ask(ReloadTrigger::FileChange, Generation(generation.0 + 1));
+    let mut recheck = Recheck::default();
+    let mut look = tokio::time::interval(CHECK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let next = Generation(generation.0 + 1);
         let loaded = tokio::select! {
@@ -124,6 +130,12 @@ async fn serve(
             }
             () = watch.changed() => {
                 loader.ask(ReloadTrigger::FileChange, next);
+                continue;
+            }
+            _ = look.tick() => {
+                if recheck.is_due(loader.files()) {
+                    loader.ask(ReloadTrigger::FileChange, next);
+                }
                 continue;
             }
             loaded = loader.loaded() => loaded,

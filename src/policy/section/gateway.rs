@@ -35,6 +35,10 @@ pub struct GatewayOptions {
     pub on_failure: FailMode,
     /// `gateway.enforce` and `gateway.pilot`.
     pub enforcement: Enforcement,
+    /// Seconds for which there may be no interface of the VPN; `None` for ever.
+    pub require_interfaces: Option<u32>,
+    /// `gateway.without_interfaces`.
+    pub without_interfaces: WithoutInterfaces,
     /// Path of the control socket; `None` is [`GatewayOptions::CONTROL`].
     pub control: Option<Sourced<String>>,
     /// Address of the metrics endpoint; `None` switches it off.
@@ -117,6 +121,21 @@ pub enum FailMode {
 impl Word for FailMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("open", Self::Open), ("closed", Self::Closed)];
+}
+
+/// The consequence of having no interface of the VPN for longer than `gateway.require_interfaces`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WithoutInterfaces {
+    /// The gateway goes on, and is not ready.
+    #[default]
+    NotReady,
+    /// It ends, for a supervisor to start it anew.
+    Exit,
+}
+
+impl Word for WithoutInterfaces {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("not-ready", Self::NotReady), ("exit", Self::Exit)];
 }
 
 /// The clients for whom the policy takes effect. What others send is judged, counted and logged, and passes.
@@ -286,6 +305,18 @@ pub(in crate::policy) const PILOT: Key = Key::new("pilot", Kind::Texts(Form::Pre
     .means("The clients for whom the policy is enforced, prefixes inside `vpn.client_subnets`: what others send is treated as under `enforce = false`")
     .since("0.1");
 
+const REQUIRE_INTERFACES: Key = Key::new("require_interfaces", Kind::Integer(1, MAX_ABSENCE))
+    .otherwise("off")
+    .example("30")
+    .means("Seconds after which it is an error that no interface of the VPN is there: `/readyz` and `offramp status --ready` say so; for a sidecar, whose VPN's container may have got another network namespace, and not for a VRRP standby")
+    .since("0.1");
+
+const WITHOUT_INTERFACES: Key = Key::new("without_interfaces", Kind::word::<WithoutInterfaces>())
+    .default("\"not-ready\"")
+    .example("\"exit\"")
+    .means("After these seconds: the gateway goes on and is not ready, or it ends with exit code 1, for a supervisor to start it anew")
+    .since("0.1");
+
 const CONTROL: Key = Key::new("control", Kind::Text(Form::Path))
     .default("\"/run/offramp/control.sock\"")
     .example("\"/run/offramp/second.sock\"")
@@ -332,6 +363,8 @@ pub(in crate::policy) const SECTION: SectionTable = SectionTable {
         ON_FAILURE,
         ENFORCE,
         PILOT,
+        REQUIRE_INTERFACES,
+        WITHOUT_INTERFACES,
         CONTROL,
         METRICS,
         PAGE,
@@ -351,6 +384,9 @@ pub(in crate::policy) const MAX_LOG_RATE: i64 = 1_000;
 
 /// Queues that Linux gives one tun device (MAX_TAP_QUEUES); each worker owns one at least.
 const MAX_WORKERS: i64 = 256;
+
+/// A day: whoever waits longer for the VPN waits for ever.
+const MAX_ABSENCE: i64 = 86_400;
 
 /// The priorities that Linux takes for SCHED_FIFO are 1 to this (sched(7)).
 const MAX_PRIORITY: i64 = 99;
@@ -377,6 +413,8 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
             off: (!section.boolean(&ENFORCE, out)).then_some(EnforcementOff::File),
             pilot: section.list(&PILOT, parse_prefix, out),
         },
+        require_interfaces: section.integer(&REQUIRE_INTERFACES, out).map(|it| it.value),
+        without_interfaces: section.word_or_default(&WITHOUT_INTERFACES, out),
         control: section.string(&CONTROL, parse_path, out),
         metrics: section.string(&METRICS, parse_socket, out),
         page: section.string(&PAGE, parse_socket, out),
@@ -432,6 +470,10 @@ impl GatewayOptions {
         if !self.enforcement.pilot.is_empty() {
             list(out, &PILOT, values(&self.enforcement.pilot))?;
         }
+        if let Some(seconds) = self.require_interfaces {
+            raw(out, &REQUIRE_INTERFACES, seconds)?;
+        }
+        pair(out, &WITHOUT_INTERFACES, self.without_interfaces.word())?;
         if let Some(control) = &self.control {
             pair(out, &CONTROL, &control.value)?;
         }

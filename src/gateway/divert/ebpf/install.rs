@@ -19,6 +19,7 @@ use crate::filter::KernelTables;
 use crate::gateway::divert::firewall::Firewalls;
 use crate::gateway::divert::netlink::{Link, Netlink, NetlinkError};
 use crate::gateway::divert::nftables::nft::{self, NftError, run_nft};
+use crate::gateway::divert::settings::{DeviceSetting, Unset};
 use crate::gateway::divert::{Divert, FlowCounts, LateInterfaces};
 use crate::gateway::tun::{ArrivedProbe, DeviceWriter, Feedback, ProbeHeader, TunDevice};
 use crate::packet::Traffic;
@@ -95,11 +96,7 @@ impl Divert for Installation {
     const NAME: &'static str = "ebpf";
     const FRAMING: Framing = Framing::Ethernet;
     const USES_BACKLOG: bool = true;
-
-    fn settings(device: &str) -> Vec<(String, &'static str)> {
-        // Nothing but the filter is to send or receive there.
-        vec![(format!("net/ipv6/conf/{device}/disable_ipv6"), "1")]
-    }
+    const SETTINGS: &'static [DeviceSetting] = &SETTINGS;
 
     /// Those that list the host's firewalls.
     fn programs() -> Vec<PathBuf> {
@@ -189,7 +186,17 @@ impl Divert for Installation {
         plan: EbpfPlan,
         mut prepared: Prepared,
     ) -> Result<Self, EbpfError> {
-        netlink.set_up_tap(&plan.device).await?;
+        let device = plan.device.as_str();
+        // Before the device is up, or it sends packets of its own at once.
+        for Unset { setting, source } in netlink.set_device(device, &SETTINGS).await? {
+            warn!(
+                "{} cannot be set to {}: {source}; the gateway works without: the kernel may send packets of its own to {device}, \
+                 which the filter ignores",
+                setting.key(device),
+                setting.value()
+            );
+        }
+        netlink.set_up_tap(device).await?;
         note_size(&plan.tables);
         prepared.programs.enforce(&plan.tables);
         let leave = prepared.programs.attach_leave(&plan.device);
@@ -457,6 +464,10 @@ fn disagreement(name: &str, sent: &SelfTestPacket, arrival: &ArrivedProbe) -> Op
         None
     }
 }
+
+/// The settings of the filter's device: nothing but the filter is to send or receive there.
+pub(super) const SETTINGS: [DeviceSetting; 2] =
+    [DeviceSetting::NO_IPV6_ADDRESS, DeviceSetting::IPV6_OFF];
 
 /// The time within which an interface without packets is not worth a line of the log.
 const SHORT: Duration = Duration::from_millis(5);

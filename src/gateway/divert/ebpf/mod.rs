@@ -128,7 +128,9 @@ impl fmt::Display for EbpfPlan {
         let device = &self.device;
         writeln!(out, "# the filter's device, which ends with the process")?;
         writeln!(out, "ip tuntap add dev {device} mode tap vnet_hdr")?;
-        writeln!(out, "sysctl -w net/ipv6/conf/{device}/disable_ipv6=1")?;
+        for setting in install::SETTINGS {
+            writeln!(out, "sysctl -w {}={}", setting.key(device), setting.value())?;
+        }
         writeln!(
             out,
             "ip link set {device} mtu {} txqueuelen {} up",

@@ -1,13 +1,14 @@
 //! [`Installation`]: the diversion in the kernel, from its start to its end.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use caps::Capability;
+use ipnet::IpNet;
 use tokio::task::AbortHandle;
+use tracing::warn;
 
 use super::cleared::ClearedFlows;
 use super::ipsec;
@@ -16,7 +17,8 @@ use super::observe::{self, Restored};
 use super::preflight;
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use crate::gateway::divert::firewall::{Firewalls, check_passage, opens};
-use crate::gateway::divert::netlink::{Netlink, NetlinkError, device_settings};
+use crate::gateway::divert::netlink::{Netlink, NetlinkError};
+use crate::gateway::divert::settings::{DeviceSetting, Unset};
 use crate::gateway::divert::{Divert, FlowCounts, LateInterfaces};
 use crate::gateway::tun::{Feedback, TunDevice};
 use crate::packet::Traffic;
@@ -42,6 +44,8 @@ pub struct Installation {
     is_aside: bool,
     /// Packets whose mark another program had changed.
     restored: Restored,
+    /// False if IPv6 is off at the device and cannot be switched on: no IPv6 route can lead there.
+    has_ipv6: bool,
     /// The table of marks as the kernel listed it after the installation; `None` if another program changed it before.
     table: Option<Contents>,
 }
@@ -56,13 +60,22 @@ pub enum DivertError {
     #[error(transparent)]
     Nft(#[from] NftError),
     /// A setting of the filter's device.
-    #[error("cannot set {key}: {source}; /proc/sys must be writable")]
+    #[error("cannot set {key} to {value}: {source}; {remedy}")]
     Setting {
         /// Its path under `/proc/sys`.
         key: String,
+        /// The value that it should have.
+        value: u8,
         /// The system's error.
         source: io::Error,
+        /// The change that solves it.
+        remedy: &'static str,
     },
+    /// A policy with IPv6 clients, where the filter's device has no IPv6 since the start.
+    #[error(
+        "IPv6 has been off at {0} since the start, and the policy has clients with IPv6; {IPV6_REMEDY}, and start again"
+    )]
+    NoIpv6(String),
 }
 
 impl Divert for Installation {
@@ -73,10 +86,7 @@ impl Divert for Installation {
     const NAME: &'static str = "nftables";
     const FRAMING: Framing = Framing::Ip;
     const USES_BACKLOG: bool = false;
-
-    fn settings(device: &str) -> Vec<(String, &'static str)> {
-        device_settings(device).into()
-    }
+    const SETTINGS: &'static [DeviceSetting] = &SETTINGS;
 
     fn programs() -> Vec<PathBuf> {
         Firewalls::programs()
@@ -115,6 +125,15 @@ impl Divert for Installation {
         }
         let device = &self.installed.device;
         findings.extend(self.restored.finding(device, Instant::now()));
+        if !self.has_ipv6 {
+            findings.push(Finding::host_warning(
+                format!(
+                    "IPv6 is off at {device} and could not be switched on, since /proc/sys is read-only: what enters by IPv6 is not \
+                     judged (the policy has no clients with IPv6)"
+                ),
+                format!("if clients get IPv6 addresses, {IPV6_REMEDY}"),
+            ));
+        }
         findings
     }
 
@@ -169,6 +188,7 @@ impl Divert for Installation {
             handing_over: AbortOnDrop(handing_over.abort_handle()),
             is_aside: false,
             restored: Restored::default(),
+            has_ipv6: true,
             table: None,
         };
         match installation.install_all().await {
@@ -295,7 +315,8 @@ impl Divert for Installation {
         match diversion.on_failure {
             FailMode::Open => Self::remove_leftovers(&self.netlink).await,
             FailMode::Closed => {
-                let blackholes = blackholes(&diversion);
+                let mut blackholes = blackholes(&diversion);
+                blackholes.retain(|it| self.has_ipv6 || is_ipv4(&it.prefix));
                 self.write(&blackholes, &diversion.rules(), &diversion)
                     .await
             }
@@ -317,12 +338,49 @@ impl Installation {
     async fn install_all(&mut self) -> Result<(), DivertError> {
         let diversion = self.installed.clone();
         // Before the device is up, or it sends packets of its own at once.
-        for (key, value) in device_settings(&diversion.device) {
-            set(&key, value)?;
+        let device = diversion.device.as_str();
+        for unset in self.netlink.set_device(device, &SETTINGS).await? {
+            self.go_without(unset)?;
         }
-        self.device = self.netlink.set_up_device(&diversion.device).await?;
-        self.write(&diversion.routes(), &diversion.rules(), &diversion)
+        self.device = self.netlink.set_up_device(device).await?;
+        self.write(&self.routes(&diversion), &diversion.rules(), &diversion)
             .await
+    }
+
+    /// Tells of a setting that could not be set, if the diversion can do without it.
+    fn go_without(&mut self, unset: Unset) -> Result<(), DivertError> {
+        let Unset { setting, source } = unset;
+        let (key, value) = (setting.key(&self.installed.device), setting.value());
+        let remedy = match setting {
+            DeviceSetting::NO_ROUTER_ADVERTISEMENTS | DeviceSetting::IPV6_FORWARDING => {
+                warn!(
+                    "{key} cannot be set to {value}: {source}; the gateway works without, since no router advertisement is led there"
+                );
+                return Ok(());
+            }
+            DeviceSetting::NO_IPV6_ADDRESS => {
+                warn!(
+                    "{key} cannot be set to {value}: {source}; the gateway works without: the kernel sends packets of its own there, \
+                     which the filter judges as those of no client"
+                );
+                return Ok(());
+            }
+            DeviceSetting::IPV6_ON if !has_ipv6_clients(&self.installed) => {
+                // A finding says so for as long as it holds.
+                self.has_ipv6 = false;
+                return Ok(());
+            }
+            DeviceSetting::IPV6_ON => IPV6_REMEDY,
+            _ => {
+                "have rtnetlink take it (CAP_NET_ADMIN in this network namespace), or mount /proc/sys writable"
+            }
+        };
+        Err(DivertError::Setting {
+            key,
+            value,
+            source,
+            remedy,
+        })
     }
 
     /// Installs these routes and rules, then the marks of `diversion`: in this order marked packets find their route.
@@ -339,6 +397,9 @@ impl Installation {
     }
 
     async fn change_to(&mut self, wanted: &Diversion) -> Result<(), DivertError> {
+        if !self.has_ipv6 && has_ipv6_clients(wanted) {
+            return Err(DivertError::NoIpv6(wanted.device.clone()));
+        }
         let routes = [self.routes(&self.installed), self.routes(wanted)].concat();
         let mut rules = [self.installed.rules(), wanted.rules()].concat();
         rules.sort_unstable();
@@ -360,10 +421,12 @@ impl Installation {
 
     /// The routes for `diversion`: none to the filter while nothing is to go there, and to pass neither.
     fn routes(&self, diversion: &Diversion) -> Vec<DivertRoute> {
-        match (self.is_aside, diversion.on_failure) {
+        let mut routes = match (self.is_aside, diversion.on_failure) {
             (true, FailMode::Closed) => blackholes(diversion),
             (true, FailMode::Open) | (false, _) => diversion.routes(),
-        }
+        };
+        routes.retain(|it| self.has_ipv6 || is_ipv4(&it.prefix));
+        routes
     }
 
     async fn install_marks(&mut self, diversion: &Diversion) -> Result<(), DivertError> {
@@ -395,17 +458,26 @@ impl Drop for AbortOnDrop {
     }
 }
 
-fn set(key: &str, value: &str) -> Result<(), DivertError> {
-    let path = Path::new("/proc/sys").join(key);
-    match fs::read_to_string(&path) {
-        // A kernel without IPv6 lacks its settings.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // The setting may be read-only and already right, as in a container.
-        Ok(text) if text.trim() == value => return Ok(()),
-        Ok(_) | Err(_) => {}
-    }
-    fs::write(&path, value).map_err(|source| DivertError::Setting {
-        key: key.to_owned(),
-        source,
-    })
+/// The settings that the filter's device needs. Policies of IPsec are set aside for IPv4 alone (ip-sysctl.rst of Linux 6.18).
+pub(super) const SETTINGS: [DeviceSetting; 8] = [
+    DeviceSetting::IPV6_ON,
+    DeviceSetting::NO_REVERSE_PATH_FILTER,
+    DeviceSetting::FORWARDING,
+    DeviceSetting::NO_IPSEC,
+    DeviceSetting::NO_IPSEC_POLICY,
+    DeviceSetting::NO_IPV6_ADDRESS,
+    DeviceSetting::NO_ROUTER_ADVERTISEMENTS,
+    DeviceSetting::IPV6_FORWARDING,
+];
+
+/// The way to have IPv6 where it is off for every device that is made, as in a container of a network without it.
+const IPV6_REMEDY: &str = "have the namespace made with the sysctl net.ipv6.conf.default.disable_ipv6=0 (`--sysctl` of Docker and Podman, \
+     `securityContext.sysctls` of Kubernetes), or mount /proc/sys writable";
+
+fn has_ipv6_clients(diversion: &Diversion) -> bool {
+    !diversion.clients.iter().all(is_ipv4)
+}
+
+fn is_ipv4(prefix: &IpNet) -> bool {
+    prefix.addr().is_ipv4()
 }

@@ -302,8 +302,8 @@ impl fmt::Display for Diversion {
             "ip address add {}/32 dev {device}",
             netlink::DEVICE_ADDRESS
         )?;
-        for (key, value) in netlink::device_settings(device) {
-            writeln!(out, "sysctl -w {key}={value}")?;
+        for setting in install::SETTINGS {
+            writeln!(out, "sysctl -w {}={}", setting.key(device), setting.value())?;
         }
         writeln!(out, "\n# what is marked goes to the filter")?;
         for DivertRoute {

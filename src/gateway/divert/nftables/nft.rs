@@ -22,6 +22,7 @@
 //!
 //! `nft` reads the table as text and lists it as JSON: [`Contents`] is the kernel's version.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -143,7 +144,7 @@ pub(super) fn install(diversion: &Diversion) -> Result<Option<Contents>, NftErro
 /// # Errors
 /// [`NftError`]; the kernel then keeps its earlier table.
 pub(in crate::gateway::divert) fn put(table: &NftTable) -> Result<Option<Contents>, NftError> {
-    run(&["-f", "-"], &table.replacement())?;
+    run(&["-f", standard_input()], &table.replacement())?;
     Ok(contents()?.filter(|it| it.rules() == table.rules()))
 }
 
@@ -152,7 +153,7 @@ pub(in crate::gateway::divert) fn put(table: &NftTable) -> Result<Option<Content
 /// # Errors
 /// [`NftError`].
 pub(in crate::gateway::divert) fn remove() -> Result<(), NftError> {
-    run(&["-f", "-"], &NftTable::removal(TABLE)).map(|_| ())
+    run(&["-f", standard_input()], &NftTable::removal(TABLE)).map(|_| ())
 }
 
 /// Reads the table from the kernel; `None` if there is none.
@@ -174,7 +175,7 @@ pub(in crate::gateway::divert) fn contents() -> Result<Option<Contents>, NftErro
 /// # Errors
 /// [`NftError`].
 pub(super) fn run_script(script: &str) -> Result<(), NftError> {
-    run(&["-f", "-"], script).map(|_| ())
+    run(&["-f", standard_input()], script).map(|_| ())
 }
 
 /// Sends the kernel a short query by `nft`, to check that it can be run and has the privilege to ask.
@@ -274,6 +275,15 @@ pub(in crate::gateway::divert) fn run_program(
     }
     written.map_err(|error| NftError::Refused(format!("it did not read its input: {error}")))?;
     String::from_utf8(ended.stdout).map_err(|error| NftError::Refused(error.to_string()))
+}
+
+/// The name by which `nft` opens its standard input.
+fn standard_input() -> &'static str {
+    // `nft` takes `-` for /dev/stdin, a link that a bare /dev lacks.
+    match fs::symlink_metadata("/dev/stdin") {
+        Ok(_) => "-",
+        Err(_) => "/proc/self/fd/0",
+    }
 }
 
 /// Runs `nft` beside the control task, with a timeout.

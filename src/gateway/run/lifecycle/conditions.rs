@@ -2,7 +2,9 @@
 
 use tracing::{error, info};
 
+use super::super::loader::ReloadTrigger;
 use super::super::pools::Share;
+use super::super::recheck::check_mounts;
 use super::Gateway;
 use crate::gateway::divert::Divert;
 use crate::policy::FailMode;
@@ -11,6 +13,9 @@ use crate::verdict::Reason;
 impl<D: Divert> Gateway<D> {
     /// Begins to ask for the conditions of the host again.
     pub(super) async fn look(&mut self) {
+        if self.recheck.is_due(self.loader.files()) {
+            self.ask_for_policy(ReloadTrigger::FileChange);
+        }
         if self.health.is_looking() {
             // Firewalls of many rules take long to list: what else there is does not wait for them.
             return self.conclude_look().await;
@@ -30,9 +35,16 @@ impl<D: Divert> Gateway<D> {
             share.add(reason == Reason::NotAClient, traffic);
         }
         self.stand_aside_or_back().await;
+        let replaced = check_mounts(self.loader.files());
         let health = &mut self.health;
         health
-            .conclude(&self.divert, enforced.policy(), share, &self.netlink)
+            .conclude(
+                &self.divert,
+                enforced.policy(),
+                share,
+                replaced,
+                &self.netlink,
+            )
             .await;
     }
 

@@ -69,8 +69,10 @@ impl<D: Divert> Gateway<D> {
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
             policy: self.name.clone(),
+            files: self.in_force.clone(),
             generation: self.published.generation().0,
             reloads: self.reloads.clone(),
+            not_ready: self.readiness().reason(),
             enforcement: self.enforcement(),
             diversion: DiversionStatus {
                 kind: D::NAME.to_owned(),
