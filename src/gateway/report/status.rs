@@ -470,8 +470,9 @@ impl DnsStatus {
     /// Returns the status of `server` and of its log.
     pub fn new(server: &DnsServer, log: &QueryLog) -> Self {
         let microseconds = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
-        let outcomes = server.counters().outcomes();
-        let latency = server.counters().latency();
+        let counters = server.counters();
+        let outcomes = counters.outcomes();
+        let latency = counters.latency();
         Self {
             listen: server.listen().to_vec(),
             outcomes: outcomes
@@ -489,8 +490,8 @@ impl DnsStatus {
                 })
                 .collect(),
             latency_microseconds: microseconds(latency.sum),
-            crowded_out_connections: server.counters().evicted(),
-            not_enforced: server.counters().spared(),
+            crowded_out_connections: counters.evicted(),
+            not_enforced: counters.spared(),
             query_log: log.status(),
         }
     }

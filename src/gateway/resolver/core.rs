@@ -14,15 +14,25 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::cache::{AnswerCache, Known};
 use super::counters::{DnsCounters, Outcome};
 use super::limit::Limiter;
-use super::log::{QueryRecord, Sampler};
+use super::log::QueryRecord;
+use super::questions::Questions;
 use super::server::{Names, Treatment};
 use crate::dns::{
     self, Incoming, Key, Local, MAX_KEY, Prepared, Query, ResponseCode, STREAM_LIMIT, Upstream,
 };
 
-/// The state of a server; only its thread holds it.
+/// The things that the threads of a server have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) published: Arc<ArcSwap<Names>>,
+    pub(super) questions: Arc<Questions>,
+    /// How many threads there are: the cache of each has its part of the answers.
+    pub(super) threads: usize,
+}
+
+/// The state of a thread of a server; only it holds it.
 pub(super) struct Core {
-    published: Arc<ArcSwap<Names>>,
+    shared: Shared,
     /// The policy in force.
     names: Arc<Names>,
     /// Answers as they are screened for clients who are treated so.
@@ -30,11 +40,9 @@ pub(super) struct Core {
     limiter: Limiter,
     /// The clients that wait, by question, likewise.
     waiting: [HashMap<Box<Key>, Vec<Waiter>>; 2],
-    most_waiting: usize,
     /// Questions that are asked for each client.
     asked: HashMap<IpAddr, usize>,
     counters: Arc<DnsCounters>,
-    log: Sampler,
 }
 
 /// A client that waits for an answer.
@@ -83,22 +91,16 @@ pub(super) struct UpstreamRequest {
 }
 
 impl Core {
-    pub(super) fn new(
-        published: Arc<ArcSwap<Names>>,
-        counters: Arc<DnsCounters>,
-        most_waiting: usize,
-    ) -> Self {
-        let names = published.load_full();
+    pub(super) fn new(shared: Shared, counters: Arc<DnsCounters>) -> Self {
+        let names = shared.published.load_full();
         let mut core = Self {
-            published,
+            shared,
             caches: [AnswerCache::new(0), AnswerCache::new(0)],
             limiter: Limiter::new(1, Instant::now()),
             names,
             waiting: Default::default(),
-            most_waiting,
             asked: HashMap::new(),
             counters,
-            log: Sampler::default(),
         };
         core.adopt();
         core
@@ -106,7 +108,7 @@ impl Core {
 
     /// Switches to another policy if one is in force: before each batch, and before each answer that was waited for.
     pub(super) fn follow(&mut self) {
-        let published = self.published.load();
+        let published = self.shared.published.load();
         if !Arc::ptr_eq(&published, &self.names) {
             self.names = Arc::clone(&published);
             drop(published);
@@ -116,9 +118,9 @@ impl Core {
 
     fn adopt(&mut self) {
         // Answers were screened by another policy, and may come from other servers.
-        self.caches = [(); 2].map(|()| AnswerCache::new(self.names.cache_entries));
+        let entries = AnswerCache::part(self.names.cache_entries, self.shared.threads);
+        self.caches = [(); 2].map(|()| AnswerCache::new(entries));
         self.limiter = Limiter::new(self.names.queries_per_second, Instant::now());
-        self.log.follow(self.names.log.clone());
     }
 
     /// Takes a query: the answer is appended to `out`, or comes later on `route`, for which `requests` may get a question
@@ -162,7 +164,7 @@ impl Core {
             },
         };
         self.counters.add(outcome);
-        self.log.note(outcome, now, || QueryRecord {
+        self.note(outcome, now, || QueryRecord {
             client: client.ip(),
             is_stream: route.is_stream(),
             question: dns::asked_for(message),
@@ -234,16 +236,18 @@ impl Core {
             since: now,
         };
         let treatment = self.names.treatment(client);
-        let all = self.waiting.iter().map(HashMap::len).sum::<usize>();
-        let has_its_share =
-            self.asked.get(&client).copied().unwrap_or(0) >= self.most_waiting.div_ceil(SHARES);
+        let asked = self.asked.get(&client).copied().unwrap_or(0);
+        let has_its_share = asked >= self.shared.questions.of_client();
         let waiting = &mut self.waiting[treatment as usize];
         if let Some(waiters) = waiting.get_mut(key) {
             if waiters.len() < MAX_WAITERS {
                 waiters.push(waiter);
                 return true;
             }
-        } else if all < self.most_waiting && !has_its_share && !self.names.upstreams.is_empty() {
+        } else if !has_its_share
+            && !self.names.upstreams.is_empty()
+            && self.shared.questions.begin()
+        {
             *self.asked.entry(client).or_default() += 1;
             waiting.insert(key.into(), vec![waiter]);
             requests.push(UpstreamRequest {
@@ -317,7 +321,7 @@ impl Core {
             self.counters.add(outcome);
             let took = now.saturating_duration_since(waiter.since);
             self.counters.note_latency(1, took);
-            self.log.note(outcome, now, || QueryRecord {
+            self.note(outcome, now, || QueryRecord {
                 client: waiter.client,
                 is_stream: waiter.route.is_stream(),
                 question: dns::asked_for(&waiter.message),
@@ -335,11 +339,19 @@ impl Core {
 
     /// Ends a question that was asked for `client`.
     fn forget_asked(&mut self, client: IpAddr) {
+        self.shared.questions.end();
         if let Some(asked) = self.asked.get_mut(&client) {
             *asked -= 1;
             if *asked == 0 {
                 self.asked.remove(&client);
             }
+        }
+    }
+
+    /// Hands the result of a query to the log, if there is one.
+    fn note(&self, outcome: Outcome, now: Instant, asked: impl FnOnce() -> QueryRecord) {
+        if let Some(log) = &self.names.log {
+            log.note(outcome, now, asked);
         }
     }
 
@@ -384,8 +396,6 @@ fn limit_of(query: &Query<'_>, route: &Route) -> usize {
     }
 }
 
-/// A client has one of so many parts of the questions on their way to upstreams.
-const SHARES: usize = 8;
 /// Bytes of an upstream's answer that cost a client one of its queries: to screen them takes up to 0.2 ms, some hundred times as long
 /// as an answer of the policy.
 const SCREENED_PER_QUERY: usize = 4_096;
@@ -396,9 +406,20 @@ const DNS_PORT: u16 = 53;
 
 #[cfg(test)]
 mod tests {
+    use super::super::questions::SHARES;
     use super::*;
     use hickory_proto::op::{Message, MessageType, OpCode, Query as Asked};
     use hickory_proto::rr::{Name, RecordType};
+
+    /// The core of a server with one thread and room for this many questions.
+    fn core_of(names: Names, counters: &Arc<DnsCounters>, questions: usize) -> Core {
+        let shared = Shared {
+            published: Arc::new(ArcSwap::from_pointee(names)),
+            questions: Arc::new(Questions::new(questions)),
+            threads: 1,
+        };
+        Core::new(shared, Arc::clone(counters))
+    }
 
     #[tokio::test]
     async fn names_are_hidden_from_clients_for_whom_the_policy_is_enforced() {
@@ -423,8 +444,7 @@ mod tests {
             (pilot, [true, false]),
             (&off, [false; 2]),
         ] {
-            let names = Arc::new(ArcSwap::from_pointee(of(gateway)));
-            let mut core = Core::new(names, Arc::default(), 1);
+            let mut core = core_of(of(gateway), &Arc::default(), 1);
             for (client, is_hidden) in [1, 2].into_iter().zip(hidden) {
                 let client = SocketAddr::from(([127, 0, 0, client], 5_000));
                 let (mut out, mut requests) = (Vec::new(), Vec::new());
@@ -445,8 +465,7 @@ mod tests {
             "[vpn]\nclient_subnets = [\"127.0.0.0/8\"]\n[dns]\nupstreams = [\"192.0.2.53\"]\n";
         let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
         let names = Names::of(&policy, &policy.gateway.enforcement, None);
-        let names = Arc::new(ArcSwap::from_pointee(names));
-        let mut core = Core::new(names, Arc::default(), 2 * SHARES);
+        let mut core = core_of(names, &Arc::default(), 2 * SHARES);
         let (sender, _answers) = tokio::sync::mpsc::unbounded_channel();
         let route = Route::Stream(sender);
         let mut requests = Vec::new();
@@ -492,13 +511,9 @@ mod tests {
         let text =
             "[vpn]\nclient_subnets = [\"127.0.0.0/8\"]\n[dns]\nsip_domains = [\"contoso.com\"]\n";
         let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
-        let names = Arc::new(ArcSwap::from_pointee(Names::of(
-            &policy,
-            &policy.gateway.enforcement,
-            None,
-        )));
+        let names = Names::of(&policy, &policy.gateway.enforcement, None);
         let counters = Arc::new(DnsCounters::default());
-        let mut core = Core::new(names, Arc::clone(&counters), 1);
+        let mut core = core_of(names, &counters, 1);
         let name = Name::from_ascii("sipinternal.contoso.com.").expect("a name");
         let mut asked = Message::new(7, MessageType::Query, OpCode::Query);
         asked.add_query(Asked::query(name, RecordType::A));

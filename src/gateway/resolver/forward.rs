@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -21,8 +22,8 @@ use crate::dns::{EdnsUse, Upstream, UpstreamReply};
 /// that datagrams from other addresses do not reach it.
 #[derive(Debug)]
 pub(super) struct Forwarder {
-    /// Permits for sockets.
-    sockets: Semaphore,
+    /// Permits for sockets, of all threads.
+    sockets: Arc<Semaphore>,
     /// The permit to screen a large answer.
     turn: Semaphore,
     /// The upstream that is asked first, and until when, unless it is the first of the list.
@@ -39,10 +40,10 @@ struct Failed {
 }
 
 impl Forwarder {
-    /// Creates a forwarder with `sockets` sockets at most at a time.
-    pub(super) fn new(sockets: usize) -> Self {
+    /// Creates a forwarder that takes one of `sockets` for each of its own.
+    pub(super) fn new(sockets: Arc<Semaphore>) -> Self {
         Self {
-            sockets: Semaphore::new(sockets),
+            sockets,
             turn: Semaphore::new(1),
             preferred: Cell::new((0, Instant::now())),
         }
@@ -220,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn large_answers_are_screened_one_at_a_time() {
-        let forwarder = Forwarder::new(1);
+        let forwarder = Forwarder::new(Arc::new(Semaphore::new(1)));
         let first = forwarder.turn().await;
         let second = timeout(Duration::ZERO, forwarder.turn()).await;
         assert!(first.is_some() && second.is_err());

@@ -12,8 +12,9 @@ use arbitrary::{Result, Unstructured};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::core::{Core, Route, Taken, UpstreamRequest};
+use super::core::{Core, Route, Shared, Taken, UpstreamRequest};
 use super::counters::DnsCounters;
+use super::questions::Questions;
 use super::server::Names;
 use crate::dns::reference::leak;
 use crate::dns::{EdnsUse, Incoming, UpstreamReply};
@@ -58,12 +59,13 @@ impl SimulatedResolver {
     pub(in crate::gateway) fn new(policy: &Policy, enforcement: &Enforcement) -> Self {
         let names = Names::of(policy, enforcement, None);
         let published = Arc::new(ArcSwap::from_pointee(names));
+        let shared = Shared {
+            published: Arc::clone(&published),
+            questions: Arc::new(Questions::new(MOST_WAITING)),
+            threads: 1,
+        };
         Self {
-            core: Core::new(
-                Arc::clone(&published),
-                Arc::new(DnsCounters::default()),
-                MOST_WAITING,
-            ),
+            core: Core::new(shared, Arc::new(DnsCounters::default())),
             published,
             clients: clients(policy),
             requests: VecDeque::new(),
