@@ -16,6 +16,7 @@ use super::counters::{DnsCounters, Outcome};
 use super::limit::Limiter;
 use super::log::QueryRecord;
 use super::questions::Questions;
+use super::screener::{LARGE, Screened};
 use super::server::{Names, Treatment};
 use crate::dns::{
     self, Incoming, Key, Local, MAX_KEY, Prepared, Query, ResponseCode, STREAM_LIMIT, Upstream,
@@ -90,6 +91,24 @@ pub(super) struct UpstreamRequest {
     pub(super) names: Arc<Names>,
 }
 
+impl UpstreamRequest {
+    /// Returns the work of screening `message`, the answer, by `names`.
+    pub(super) fn screen(
+        &self,
+        names: Arc<Names>,
+        message: Vec<u8>,
+    ) -> impl FnOnce() -> Reply + Send + 'static {
+        let (question, treatment) = (self.question, self.treatment);
+        move || {
+            let answer = names.screen(&message, &question, treatment);
+            (message, Some(Screened { names, answer }))
+        }
+    }
+}
+
+/// An upstream's answer, and what is left of it if it was screened before.
+pub(super) type Reply = (Vec<u8>, Option<Screened>);
+
 impl Core {
     pub(super) fn new(shared: Shared, counters: Arc<DnsCounters>) -> Self {
         let names = shared.published.load_full();
@@ -114,6 +133,12 @@ impl Core {
             drop(published);
             self.adopt();
         }
+    }
+
+    /// Returns the policy in force.
+    fn in_force(&mut self) -> Arc<Names> {
+        self.follow();
+        Arc::clone(&self.names)
     }
 
     fn adopt(&mut self) {
@@ -263,14 +288,10 @@ impl Core {
     }
 
     /// Answers all clients that wait for `request`, with the answer of an upstream.
-    pub(super) fn finish(
-        &mut self,
-        request: &UpstreamRequest,
-        reply: Option<Vec<u8>>,
-        now: Instant,
-    ) {
+    pub(super) fn finish(&mut self, request: &UpstreamRequest, reply: Option<Reply>, now: Instant) {
         self.follow();
         self.forget_asked(request.client);
+        let (reply, screened) = reply.unzip();
         let cost = reply.as_ref().map_or(0, |it| it.len() / SCREENED_PER_QUERY);
         self.limiter
             .charge(request.client.to_canonical(), cost as u32, now);
@@ -280,7 +301,12 @@ impl Core {
             let screened = names.screen(reply.as_ref()?, &request.question, treatment);
             screened.map(Rc::new)
         };
-        let answer = screen(treatment);
+        // Another policy may have come into force meanwhile.
+        let screened = screened.flatten();
+        let answer = match screened.filter(|it| Arc::ptr_eq(&it.names, &names)) {
+            Some(screened) => screened.answer.map(Rc::new),
+            None => screen(treatment),
+        };
         match &answer {
             Some(answer) => self.caches[treatment as usize].keep(&request.key, answer, now),
             None => self.caches[treatment as usize].keep_failure(&request.key, now),
@@ -376,14 +402,16 @@ pub(super) fn send_out(
             let reply = forwarder
                 .ask(&request.names.upstreams, &request.question)
                 .await;
-            let is_large = reply
-                .as_ref()
-                .is_some_and(|it| it.len() >= SCREENED_PER_QUERY);
-            let _turn = match is_large {
-                true => Some(forwarder.turn().await),
-                false => None,
+            let screened = match reply {
+                Some(message) if message.len() >= LARGE => {
+                    let names = core.borrow_mut().in_force();
+                    let screen = request.screen(names, message);
+                    forwarder.screener.run(screen).await
+                }
+                Some(message) => Some((message, None)),
+                None => None,
             };
-            core.borrow_mut().finish(&request, reply, Instant::now());
+            core.borrow_mut().finish(&request, screened, Instant::now());
         });
     }
 }
@@ -501,7 +529,7 @@ mod tests {
         assert!(!ask(&mut core, &mut requests, 1, 5));
         // A large answer costs more queries than a client has in a second.
         let answer = vec![0; 200 * SCREENED_PER_QUERY];
-        core.finish(&requests[1], Some(answer), Instant::now());
+        core.finish(&requests[1], Some((answer, None)), Instant::now());
         assert!(!ask(&mut core, &mut requests, 1, 6));
         assert!(ask(&mut core, &mut requests, 2, 7));
     }

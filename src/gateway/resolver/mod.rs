@@ -28,7 +28,7 @@
 //! |---|---|
 //! | threads | as many as processors, 4 at most, and one for each 256 descriptors |
 //! | queries of a client | `dns.queries_per_second`, in bursts of as many; beyond, no answer |
-//! | large answers | each 4 KiB cost the client that asked one of its queries; a thread screens one at a time; 16 KiB if records must be taken out |
+//! | large answers | each 4 KiB cost the client that asked one of its queries; those of 1 KiB and more are read by a thread of their own (`screener`), one at a time; 16 KiB if records must be taken out |
 //! | answers kept | `dns.cache_entries`, of 4 KiB at most; a thread has its part |
 //! | questions on their way to upstreams, sockets for them | half of the descriptors of the process, 2,048 at most; an eighth of them for one client |
 //! | who waits for the same answer | 64, beyond: `SERVFAIL` |
@@ -48,6 +48,7 @@ mod limit;
 mod log;
 pub(in crate::gateway) mod probe;
 mod questions;
+mod screener;
 mod server;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod simulated;

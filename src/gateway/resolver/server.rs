@@ -19,6 +19,7 @@ use super::counters::DnsCounters;
 use super::forward::Forwarder;
 use super::log::{QueryLog, QuerySink};
 use super::questions::Questions;
+use super::screener::Screener;
 use super::socket::Listening;
 use super::threads::ServerThreads;
 use super::{tcp, udp};
@@ -157,28 +158,34 @@ impl DnsServer {
             threads: sockets.len(),
         };
         let upstream_sockets = Arc::new(Semaphore::new(limits.questions));
+        let (screener, screening) = Screener::new();
+        let mut threads = ServerThreads::default();
+        threads.start("dns-large".to_owned(), |stopped| screening.go(stopped))?;
         let mut counters = Vec::new();
-        let mut work = Vec::new();
-        for sockets in sockets {
+        for (number, sockets) in sockets.into_iter().enumerate() {
             let counted = Arc::new(DnsCounters::default());
             counters.push(Arc::clone(&counted));
-            let thread = Work {
+            let work = Work {
                 sockets,
                 shared: shared.clone(),
                 upstream_sockets: Arc::clone(&upstream_sockets),
+                screener: screener.clone(),
                 connections: limits.connections / shared.threads,
                 counters: counted,
             };
-            work.push(move |stopped| thread.go(stopped));
+            let name = match shared.threads {
+                1 => "dns".to_owned(),
+                _ => format!("dns-{number}"),
+            };
+            threads.start(name, |stopped| work.go(stopped))?;
         }
-        let threads = ServerThreads::start(work)?;
         for address in &listen {
             info!("DNS queries are answered at {address}");
         }
-        if threads.count() > 1 {
+        if shared.threads > 1 {
             info!(
                 "{} threads answer them, each its own clients",
-                threads.count()
+                shared.threads
             );
         }
         Ok(Self {
@@ -221,6 +228,7 @@ struct Work {
     shared: Shared,
     /// Permits for sockets to upstreams, of all threads.
     upstream_sockets: Arc<Semaphore>,
+    screener: Screener,
     /// The connections that it may have.
     connections: usize,
     counters: Arc<DnsCounters>,
@@ -232,7 +240,7 @@ impl Work {
         let connections = Connections::new(self.connections, Arc::clone(&self.counters));
         let core = Core::new(self.shared, self.counters);
         let core = Rc::new(RefCell::new(core));
-        let forwarder = Rc::new(Forwarder::new(self.upstream_sockets));
+        let forwarder = Rc::new(Forwarder::new(self.upstream_sockets, self.screener));
         let mut receivers = tokio::task::JoinSet::new();
         for listening in self.sockets {
             let socket = Rc::new(UdpSocket::from_std(listening.datagrams)?);

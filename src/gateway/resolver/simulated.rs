@@ -12,7 +12,7 @@ use arbitrary::{Result, Unstructured};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::core::{Core, Route, Shared, Taken, UpstreamRequest};
+use super::core::{Core, Reply, Route, Shared, Taken, UpstreamRequest};
 use super::counters::DnsCounters;
 use super::questions::Questions;
 use super::server::Names;
@@ -194,6 +194,13 @@ impl SimulatedResolver {
                 is_answer.then_some(reply)
             }
         };
+        let reply = match (reply, bytes.int_in_range(0..=2u8)?) {
+            (None, _) => None,
+            (Some(reply), 0) => Some((reply, None)),
+            // Screened before, by the policy in force or by the one of the question.
+            (Some(reply), 1) => Some(request.screen(self.published.load_full(), reply)()),
+            (Some(reply), _) => Some(request.screen(Arc::clone(&request.names), reply)()),
+        };
         self.finish(&request, reply, now);
         Ok(())
     }
@@ -210,7 +217,7 @@ impl SimulatedResolver {
         answers
     }
 
-    fn finish(&mut self, request: &UpstreamRequest, reply: Option<Vec<u8>>, now: Duration) {
+    fn finish(&mut self, request: &UpstreamRequest, reply: Option<Reply>, now: Duration) {
         self.core.finish(request, reply, self.began + now);
         let names = self.published.load();
         for client in &mut self.clients {

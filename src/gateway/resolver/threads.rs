@@ -25,28 +25,11 @@ struct Running {
 }
 
 impl ServerThreads {
-    /// Starts a thread for each of `work`, which is told when to stop; they have no privileges.
+    /// Starts a thread that does `work`, which is told when to stop; it has no privileges.
     ///
     /// # Errors
     /// The system has no thread or descriptor left.
-    pub(super) fn start<W, F>(work: Vec<W>) -> io::Result<Self>
-    where
-        W: FnOnce(oneshot::Receiver<()>) -> F + Send + 'static,
-        F: Future<Output = io::Result<()>>,
-    {
-        let mut threads = Self::default();
-        let is_alone = work.len() == 1;
-        for (number, work) in work.into_iter().enumerate() {
-            let name = match is_alone {
-                true => "dns".to_owned(),
-                false => format!("dns-{number}"),
-            };
-            threads.add(name, work)?;
-        }
-        Ok(threads)
-    }
-
-    fn add<W, F>(&mut self, name: String, work: W) -> io::Result<()>
+    pub(super) fn start<W, F>(&mut self, name: String, work: W) -> io::Result<()>
     where
         W: FnOnce(oneshot::Receiver<()>) -> F + Send + 'static,
         F: Future<Output = io::Result<()>>,
@@ -72,11 +55,6 @@ impl ServerThreads {
             thread: Some(thread),
         });
         Ok(())
-    }
-
-    /// Returns the number of threads.
-    pub(super) fn count(&self) -> usize {
-        self.running.len()
     }
 
     /// Waits until one of them ends by itself, and returns the reason.
@@ -148,9 +126,10 @@ mod tests {
             (panicking(), "a thread of it panicked"),
         ] {
             let stopped = Arc::default();
-            let work = vec![patient(&stopped), broken, patient(&stopped)];
-            let mut threads = ServerThreads::start(work).expect("threads");
-            assert_eq!(threads.count(), 3);
+            let mut threads = ServerThreads::default();
+            for work in [patient(&stopped), broken, patient(&stopped)] {
+                threads.start("dns".to_owned(), work).expect("a thread");
+            }
             let told = timeout(Duration::from_secs(60), threads.ended()).await;
             assert_eq!(told.as_deref(), Ok(why));
             assert_eq!(stopped.load(Ordering::SeqCst), 0);
@@ -162,8 +141,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_told_of_threads_that_serve() {
         let stopped = Arc::default();
-        let work = vec![patient(&stopped), patient(&stopped)];
-        let mut threads = ServerThreads::start(work).expect("threads");
+        let mut threads = ServerThreads::default();
+        for _ in 0..2 {
+            let work = patient(&stopped);
+            threads.start("dns".to_owned(), work).expect("a thread");
+        }
         // It would be there at once if a sender were gone.
         assert!(timeout(Duration::ZERO, threads.ended()).await.is_err());
     }

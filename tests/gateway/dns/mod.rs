@@ -2,6 +2,7 @@
 
 mod service;
 mod threads;
+mod victim;
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

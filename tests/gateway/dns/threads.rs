@@ -14,8 +14,8 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 
 use crate::names::{
-    Client, NameServer, Upstream, addresses, free_address, policy, question, receive_framed,
-    send_framed,
+    Client, NameServer, Upstream, addresses, free_address, hostile, policy, question,
+    receive_framed, send_framed,
 };
 use crate::site::{DEADLINE, Daemon, in_nftables_sandbox};
 use crate::support::{Folder, program, run};
@@ -51,12 +51,7 @@ fn ask_by_udp(client: IpAddr, server: SocketAddr, name: &str) -> Message {
 
 /// Opens a connection of `client`.
 fn connect(client: IpAddr, server: SocketAddr) -> TcpStream {
-    let domain = socket2::Domain::for_address(server);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("a socket");
-    let own = SocketAddr::new(client, 0);
-    socket.bind(&own.into()).expect("an address of this host");
-    socket.connect(&server.into()).expect("it listens");
-    let stream = TcpStream::from(socket);
+    let stream = hostile::connect(client, server).expect("it listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a duration");
     stream
 }
