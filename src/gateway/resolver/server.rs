@@ -173,8 +173,8 @@ impl DnsServer {
                 connections: limits.connections / shared.threads,
                 counters: counted,
             };
-            let name = match shared.threads {
-                1 => "dns".to_owned(),
+            let name = match number {
+                0 => "dns".to_owned(),
                 _ => format!("dns-{number}"),
             };
             threads.start(name, |stopped| work.go(stopped))?;
