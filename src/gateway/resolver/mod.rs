@@ -10,10 +10,10 @@
 //!                                            └─▶ all who wait
 //! ```
 //!
-//! Where there are several processors, several threads do all of this, each with sockets, cache and limits of its own and one
-//! single-threaded runtime: no locks, and nothing here can hold up the gateway's control. The kernel leads a client to the thread of its
-//! address, whichever port and protocol it uses (`steering`), so that the limits of a client are those of one thread. Threads have in
-//! common the policy, the number of questions on their way to upstreams (`questions`), the sockets for them, and the rate of the log.
+//! A thread for each of up to four processors does all of this, with sockets, cache and limits of its own and one single-threaded
+//! runtime: no locks, and nothing here can hold up the gateway's control. The kernel leads a client to the thread of its address,
+//! whichever port and protocol it uses (`steering`), so that the limits of a client are those of one thread. Threads have in common the
+//! policy, the number of questions on their way to upstreams (`questions`), the sockets for them, and the rate of the log.
 //! A name that clients of two threads ask for is asked for twice.
 //!
 //! Answers of the policy and of the cache are given in the receiving loop, without a task; they depend on no upstream. A reload replaces the policy atomically, and every answer is made by one policy, which is the
