@@ -501,8 +501,9 @@ impl DnsStatus {
     /// Returns the status of `server` and of its log.
     pub fn new(server: &DnsServer, log: &QueryLog) -> Self {
         let microseconds = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
-        let outcomes = server.counters().outcomes();
-        let latency = server.counters().latency();
+        let counters = server.counters();
+        let outcomes = counters.outcomes();
+        let latency = counters.latency();
         Self {
             listen: server.listen().to_vec(),
             outcomes: outcomes
@@ -520,8 +521,8 @@ impl DnsStatus {
                 })
                 .collect(),
             latency_microseconds: microseconds(latency.sum),
-            crowded_out_connections: server.counters().evicted(),
-            not_enforced: server.counters().spared(),
+            crowded_out_connections: counters.evicted(),
+            not_enforced: counters.spared(),
             query_log: log.status(),
         }
     }

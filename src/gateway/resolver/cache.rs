@@ -30,6 +30,11 @@ pub(super) enum Known {
 }
 
 impl AnswerCache {
+    /// Returns the answers that each of `threads` keeps where all keep `entries`: none, or one at least.
+    pub(super) fn part(entries: u32, threads: usize) -> u32 {
+        entries.div_ceil(u32::try_from(threads).unwrap_or(u32::MAX).max(1))
+    }
+
     /// Creates a cache for this many answers.
     pub(super) fn new(entries: u32) -> Self {
         let entries = usize::try_from(entries).unwrap_or(usize::MAX);

@@ -14,15 +14,26 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::cache::{AnswerCache, Known};
 use super::counters::{DnsCounters, Outcome};
 use super::limit::Limiter;
-use super::log::{QueryRecord, Sampler};
+use super::log::QueryRecord;
+use super::questions::Questions;
+use super::screener::{LARGE, Screened};
 use super::server::{Names, Treatment};
 use crate::dns::{
     self, Incoming, Key, Local, MAX_KEY, Prepared, Query, ResponseCode, STREAM_LIMIT, Upstream,
 };
 
-/// The state of a server; only its thread holds it.
+/// The things that the threads of a server have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) published: Arc<ArcSwap<Names>>,
+    pub(super) questions: Arc<Questions>,
+    /// How many threads there are: the cache of each has its part of the answers.
+    pub(super) threads: usize,
+}
+
+/// The state of a thread of a server; only it holds it.
 pub(super) struct Core {
-    published: Arc<ArcSwap<Names>>,
+    shared: Shared,
     /// The policy in force.
     names: Arc<Names>,
     /// Answers as they are screened for clients who are treated so.
@@ -30,11 +41,9 @@ pub(super) struct Core {
     limiter: Limiter,
     /// The clients that wait, by question, likewise.
     waiting: [HashMap<Box<Key>, Vec<Waiter>>; 2],
-    most_waiting: usize,
     /// Questions that are asked for each client.
     asked: HashMap<IpAddr, usize>,
     counters: Arc<DnsCounters>,
-    log: Sampler,
 }
 
 /// A client that waits for an answer.
@@ -82,23 +91,35 @@ pub(super) struct UpstreamRequest {
     pub(super) names: Arc<Names>,
 }
 
+impl UpstreamRequest {
+    /// Returns the work of screening `message`, the answer, by `names`.
+    pub(super) fn screen(
+        &self,
+        names: Arc<Names>,
+        message: Vec<u8>,
+    ) -> impl FnOnce() -> Reply + Send + 'static {
+        let (question, treatment) = (self.question, self.treatment);
+        move || {
+            let answer = names.screen(&message, &question, treatment);
+            (message, Some(Screened { names, answer }))
+        }
+    }
+}
+
+/// An upstream's answer, and what is left of it if it was screened before.
+pub(super) type Reply = (Vec<u8>, Option<Screened>);
+
 impl Core {
-    pub(super) fn new(
-        published: Arc<ArcSwap<Names>>,
-        counters: Arc<DnsCounters>,
-        most_waiting: usize,
-    ) -> Self {
-        let names = published.load_full();
+    pub(super) fn new(shared: Shared, counters: Arc<DnsCounters>) -> Self {
+        let names = shared.published.load_full();
         let mut core = Self {
-            published,
+            shared,
             caches: [AnswerCache::new(0), AnswerCache::new(0)],
             limiter: Limiter::new(1, Instant::now()),
             names,
             waiting: Default::default(),
-            most_waiting,
             asked: HashMap::new(),
             counters,
-            log: Sampler::default(),
         };
         core.adopt();
         core
@@ -106,7 +127,7 @@ impl Core {
 
     /// Switches to another policy if one is in force: before each batch, and before each answer that was waited for.
     pub(super) fn follow(&mut self) {
-        let published = self.published.load();
+        let published = self.shared.published.load();
         if !Arc::ptr_eq(&published, &self.names) {
             self.names = Arc::clone(&published);
             drop(published);
@@ -114,11 +135,17 @@ impl Core {
         }
     }
 
+    /// Returns the policy in force.
+    fn in_force(&mut self) -> Arc<Names> {
+        self.follow();
+        Arc::clone(&self.names)
+    }
+
     fn adopt(&mut self) {
         // Answers were screened by another policy, and may come from other servers.
-        self.caches = [(); 2].map(|()| AnswerCache::new(self.names.cache_entries));
+        let entries = AnswerCache::part(self.names.cache_entries, self.shared.threads);
+        self.caches = [(); 2].map(|()| AnswerCache::new(entries));
         self.limiter = Limiter::new(self.names.queries_per_second, Instant::now());
-        self.log.follow(self.names.log.clone());
     }
 
     /// Takes a query: the answer is appended to `out`, or comes later on `route`, for which `requests` may get a question
@@ -162,7 +189,7 @@ impl Core {
             },
         };
         self.counters.add(outcome);
-        self.log.note(outcome, now, || QueryRecord {
+        self.note(outcome, now, || QueryRecord {
             client: client.ip(),
             is_stream: route.is_stream(),
             question: dns::asked_for(message),
@@ -234,16 +261,18 @@ impl Core {
             since: now,
         };
         let treatment = self.names.treatment(client);
-        let all = self.waiting.iter().map(HashMap::len).sum::<usize>();
-        let has_its_share =
-            self.asked.get(&client).copied().unwrap_or(0) >= self.most_waiting.div_ceil(SHARES);
+        let asked = self.asked.get(&client).copied().unwrap_or(0);
+        let has_its_share = asked >= self.shared.questions.of_client();
         let waiting = &mut self.waiting[treatment as usize];
         if let Some(waiters) = waiting.get_mut(key) {
             if waiters.len() < MAX_WAITERS {
                 waiters.push(waiter);
                 return true;
             }
-        } else if all < self.most_waiting && !has_its_share && !self.names.upstreams.is_empty() {
+        } else if !has_its_share
+            && !self.names.upstreams.is_empty()
+            && self.shared.questions.begin()
+        {
             *self.asked.entry(client).or_default() += 1;
             waiting.insert(key.into(), vec![waiter]);
             requests.push(UpstreamRequest {
@@ -259,14 +288,10 @@ impl Core {
     }
 
     /// Answers all clients that wait for `request`, with the answer of an upstream.
-    pub(super) fn finish(
-        &mut self,
-        request: &UpstreamRequest,
-        reply: Option<Vec<u8>>,
-        now: Instant,
-    ) {
+    pub(super) fn finish(&mut self, request: &UpstreamRequest, reply: Option<Reply>, now: Instant) {
         self.follow();
         self.forget_asked(request.client);
+        let (reply, screened) = reply.unzip();
         let cost = reply.as_ref().map_or(0, |it| it.len() / SCREENED_PER_QUERY);
         self.limiter
             .charge(request.client.to_canonical(), cost as u32, now);
@@ -276,7 +301,12 @@ impl Core {
             let screened = names.screen(reply.as_ref()?, &request.question, treatment);
             screened.map(Rc::new)
         };
-        let answer = screen(treatment);
+        // Another policy may have come into force meanwhile.
+        let screened = screened.flatten();
+        let answer = match screened.filter(|it| Arc::ptr_eq(&it.names, &names)) {
+            Some(screened) => screened.answer.map(Rc::new),
+            None => screen(treatment),
+        };
         match &answer {
             Some(answer) => self.caches[treatment as usize].keep(&request.key, answer, now),
             None => self.caches[treatment as usize].keep_failure(&request.key, now),
@@ -317,7 +347,7 @@ impl Core {
             self.counters.add(outcome);
             let took = now.saturating_duration_since(waiter.since);
             self.counters.note_latency(1, took);
-            self.log.note(outcome, now, || QueryRecord {
+            self.note(outcome, now, || QueryRecord {
                 client: waiter.client,
                 is_stream: waiter.route.is_stream(),
                 question: dns::asked_for(&waiter.message),
@@ -335,11 +365,19 @@ impl Core {
 
     /// Ends a question that was asked for `client`.
     fn forget_asked(&mut self, client: IpAddr) {
+        self.shared.questions.end();
         if let Some(asked) = self.asked.get_mut(&client) {
             *asked -= 1;
             if *asked == 0 {
                 self.asked.remove(&client);
             }
+        }
+    }
+
+    /// Hands the result of a query to the log, if there is one.
+    fn note(&self, outcome: Outcome, now: Instant, asked: impl FnOnce() -> QueryRecord) {
+        if let Some(log) = &self.names.log {
+            log.note(outcome, now, asked);
         }
     }
 
@@ -364,14 +402,16 @@ pub(super) fn send_out(
             let reply = forwarder
                 .ask(&request.names.upstreams, &request.question)
                 .await;
-            let is_large = reply
-                .as_ref()
-                .is_some_and(|it| it.len() >= SCREENED_PER_QUERY);
-            let _turn = match is_large {
-                true => Some(forwarder.turn().await),
-                false => None,
+            let screened = match reply {
+                Some(message) if message.len() >= LARGE => {
+                    let names = core.borrow_mut().in_force();
+                    let screen = request.screen(names, message);
+                    forwarder.screener.run(screen).await
+                }
+                Some(message) => Some((message, None)),
+                None => None,
             };
-            core.borrow_mut().finish(&request, reply, Instant::now());
+            core.borrow_mut().finish(&request, screened, Instant::now());
         });
     }
 }
@@ -384,8 +424,6 @@ fn limit_of(query: &Query<'_>, route: &Route) -> usize {
     }
 }
 
-/// A client has one of so many parts of the questions on their way to upstreams.
-const SHARES: usize = 8;
 /// Bytes of an upstream's answer that cost a client one of its queries: to screen them takes up to 0.2 ms, some hundred times as long
 /// as an answer of the policy.
 const SCREENED_PER_QUERY: usize = 4_096;
@@ -396,9 +434,20 @@ const DNS_PORT: u16 = 53;
 
 #[cfg(test)]
 mod tests {
+    use super::super::questions::SHARES;
     use super::*;
     use hickory_proto::op::{Message, MessageType, OpCode, Query as Asked};
     use hickory_proto::rr::{Name, RecordType};
+
+    /// The core of a server with one thread and room for this many questions.
+    fn core_of(names: Names, counters: &Arc<DnsCounters>, questions: usize) -> Core {
+        let shared = Shared {
+            published: Arc::new(ArcSwap::from_pointee(names)),
+            questions: Arc::new(Questions::new(questions)),
+            threads: 1,
+        };
+        Core::new(shared, Arc::clone(counters))
+    }
 
     #[tokio::test]
     async fn names_are_hidden_from_clients_for_whom_the_policy_is_enforced() {
@@ -423,8 +472,7 @@ mod tests {
             (pilot, [true, false]),
             (&off, [false; 2]),
         ] {
-            let names = Arc::new(ArcSwap::from_pointee(of(gateway)));
-            let mut core = Core::new(names, Arc::default(), 1);
+            let mut core = core_of(of(gateway), &Arc::default(), 1);
             for (client, is_hidden) in [1, 2].into_iter().zip(hidden) {
                 let client = SocketAddr::from(([127, 0, 0, client], 5_000));
                 let (mut out, mut requests) = (Vec::new(), Vec::new());
@@ -445,8 +493,7 @@ mod tests {
             "[vpn]\nclient_subnets = [\"127.0.0.0/8\"]\n[dns]\nupstreams = [\"192.0.2.53\"]\n";
         let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
         let names = Names::of(&policy, &policy.gateway.enforcement, None);
-        let names = Arc::new(ArcSwap::from_pointee(names));
-        let mut core = Core::new(names, Arc::default(), 2 * SHARES);
+        let mut core = core_of(names, &Arc::default(), 2 * SHARES);
         let (sender, _answers) = tokio::sync::mpsc::unbounded_channel();
         let route = Route::Stream(sender);
         let mut requests = Vec::new();
@@ -482,7 +529,7 @@ mod tests {
         assert!(!ask(&mut core, &mut requests, 1, 5));
         // A large answer costs more queries than a client has in a second.
         let answer = vec![0; 200 * SCREENED_PER_QUERY];
-        core.finish(&requests[1], Some(answer), Instant::now());
+        core.finish(&requests[1], Some((answer, None)), Instant::now());
         assert!(!ask(&mut core, &mut requests, 1, 6));
         assert!(ask(&mut core, &mut requests, 2, 7));
     }
@@ -492,13 +539,9 @@ mod tests {
         let text =
             "[vpn]\nclient_subnets = [\"127.0.0.0/8\"]\n[dns]\nsip_domains = [\"contoso.com\"]\n";
         let (policy, _) = crate::policy::parse("test.toml", text.as_bytes()).expect("a policy");
-        let names = Arc::new(ArcSwap::from_pointee(Names::of(
-            &policy,
-            &policy.gateway.enforcement,
-            None,
-        )));
+        let names = Names::of(&policy, &policy.gateway.enforcement, None);
         let counters = Arc::new(DnsCounters::default());
-        let mut core = Core::new(names, Arc::clone(&counters), 1);
+        let mut core = core_of(names, &counters, 1);
         let name = Name::from_ascii("sipinternal.contoso.com.").expect("a name");
         let mut asked = Message::new(7, MessageType::Query, OpCode::Query);
         asked.add_query(Asked::query(name, RecordType::A));

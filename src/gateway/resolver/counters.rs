@@ -48,7 +48,7 @@ impl Outcome {
     }
 }
 
-/// Counters of a DNS server: only its thread writes them.
+/// Counters of a thread of a DNS server: only it writes them.
 #[derive(Debug, Default)]
 pub struct DnsCounters {
     outcomes: [AtomicU64; Outcome::ALL.len()],
@@ -60,6 +60,29 @@ pub struct DnsCounters {
 }
 
 impl DnsCounters {
+    /// Returns the sums of `counters`.
+    pub(super) fn sum<'a>(counters: impl Iterator<Item = &'a Self>) -> Self {
+        let sum = Self::default();
+        for of_thread in counters {
+            for (sum, counter) in sum.all().zip(of_thread.all()) {
+                bump(sum, counter.load(Ordering::Relaxed));
+            }
+        }
+        sum
+    }
+
+    fn all(&self) -> impl Iterator<Item = &AtomicU64> {
+        let Self {
+            outcomes,
+            latency,
+            latency_microseconds,
+            evicted,
+            spared,
+        } = self;
+        let single = [latency_microseconds, evicted, spared];
+        outcomes.iter().chain(latency).chain(single)
+    }
+
     /// Counts a query.
     pub(super) fn add(&self, outcome: Outcome) {
         bump(&self.outcomes[outcome as usize], 1);
@@ -138,3 +161,28 @@ const BOUNDS: [Duration; 5] = [
     Duration::from_millis(100),
     Duration::from_secs(1),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_threads_are_added_up() {
+        let threads = [DnsCounters::default(), DnsCounters::default()];
+        for (number, counters) in threads.iter().enumerate() {
+            counters.add(Outcome::Pinned);
+            counters.note_latency(2, Duration::from_millis(5 + number as u64));
+            counters.add_evicted();
+            counters.add_spared();
+        }
+        threads[1].add(Outcome::Dropped);
+        let sum = DnsCounters::sum(threads.iter());
+        let outcomes: Vec<_> = sum.outcomes().map(|(_, count)| count).collect();
+        assert_eq!(outcomes, [2, 0, 0, 0, 0, 0, 1]);
+        let latency = sum.latency();
+        assert_eq!(latency.sum, Duration::from_millis(2 * 5 + 2 * 6));
+        let answers: Vec<_> = latency.buckets.iter().map(|(_, count)| *count).collect();
+        assert_eq!(answers, [0, 0, 4, 0, 0, 0]);
+        assert_eq!((sum.evicted(), sum.spared()), (2, 2));
+    }
+}

@@ -3,15 +3,17 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::screener::{LARGE, Screener};
 use crate::dns::{EdnsUse, Upstream, UpstreamReply};
 
 /// Sends questions to upstreams.
@@ -21,10 +23,10 @@ use crate::dns::{EdnsUse, Upstream, UpstreamReply};
 /// that datagrams from other addresses do not reach it.
 #[derive(Debug)]
 pub(super) struct Forwarder {
-    /// Permits for sockets.
-    sockets: Semaphore,
-    /// The permit to screen a large answer.
-    turn: Semaphore,
+    /// Permits for sockets, of all threads.
+    sockets: Arc<Semaphore>,
+    /// The thread that reads large answers.
+    pub(super) screener: Screener,
     /// The upstream that is asked first, and until when, unless it is the first of the list.
     preferred: Cell<(usize, Instant)>,
 }
@@ -39,11 +41,11 @@ struct Failed {
 }
 
 impl Forwarder {
-    /// Creates a forwarder with `sockets` sockets at most at a time.
-    pub(super) fn new(sockets: usize) -> Self {
+    /// Creates a forwarder that takes one of `sockets` for each of its own, and has large answers read by `screener`.
+    pub(super) fn new(sockets: Arc<Semaphore>, screener: Screener) -> Self {
         Self {
-            sockets: Semaphore::new(sockets),
-            turn: Semaphore::new(1),
+            sockets,
+            screener,
             preferred: Cell::new((0, Instant::now())),
         }
     }
@@ -94,14 +96,6 @@ impl Forwarder {
         }
     }
 
-    /// Waits for the permit to screen a large answer: one at a time, in order, and everything that has arrived is answered in
-    /// between.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        let permit = self.turn.acquire().await.ok();
-        tokio::task::yield_now().await;
-        permit
-    }
-
     fn first(&self, upstreams: usize, now: Instant) -> usize {
         let (upstream, until) = self.preferred.get();
         if now < until && upstream < upstreams {
@@ -142,7 +136,7 @@ impl Forwarder {
             match reply {
                 UpstreamReply::Answer => return Ok((upstream, message)),
                 UpstreamReply::Truncated => {
-                    let by_stream = timeout(PATIENCE, ask_by_stream(address, question, edns));
+                    let by_stream = timeout(PATIENCE, self.ask_by_stream(address, question, edns));
                     return match by_stream.await {
                         Ok(Ok((UpstreamReply::Answer, message))) => Ok((upstream, message)),
                         Ok(Ok(_) | Err(_)) | Err(_) => Err(spoke),
@@ -154,6 +148,34 @@ impl Forwarder {
                 }
             }
         }
+    }
+
+    /// Asks by TCP (RFC 7766).
+    async fn ask_by_stream(
+        &self,
+        address: SocketAddr,
+        question: &Upstream,
+        edns: EdnsUse,
+    ) -> io::Result<(UpstreamReply, Vec<u8>)> {
+        let mut stream = TcpStream::connect(address).await?;
+        let id = rand::random();
+        let mut message = vec![0; 2];
+        question.write(&mut message, id, edns);
+        let length = u16::try_from(message.len() - 2).unwrap_or(0);
+        message[..2].copy_from_slice(&length.to_be_bytes());
+        stream.write_all(&message).await?;
+        let length = stream.read_u16().await?;
+        message.clear();
+        message.resize(length.into(), 0);
+        stream.read_exact(&mut message).await?;
+        if message.len() < LARGE {
+            return Ok((question.classify(id, &message), message));
+        }
+        let question = *question;
+        let classified = self
+            .screener
+            .run(move || (question.classify(id, &message), message));
+        classified.await.ok_or(io::ErrorKind::Interrupted.into())
     }
 }
 
@@ -183,26 +205,6 @@ async fn ask_by_datagram(
     }
 }
 
-/// Asks by TCP (RFC 7766).
-async fn ask_by_stream(
-    address: SocketAddr,
-    question: &Upstream,
-    edns: EdnsUse,
-) -> io::Result<(UpstreamReply, Vec<u8>)> {
-    let mut stream = TcpStream::connect(address).await?;
-    let id = rand::random();
-    let mut message = vec![0; 2];
-    question.write(&mut message, id, edns);
-    let length = u16::try_from(message.len() - 2).unwrap_or(0);
-    message[..2].copy_from_slice(&length.to_be_bytes());
-    stream.write_all(&message).await?;
-    let length = stream.read_u16().await?;
-    message.clear();
-    message.resize(length.into(), 0);
-    stream.read_exact(&mut message).await?;
-    Ok((question.classify(id, &message), message))
-}
-
 /// Time that an upstream may be silent before the next one is asked, too.
 const TURN: Duration = Duration::from_millis(700);
 /// Attempts for each upstream: datagrams get lost.
@@ -213,18 +215,3 @@ const PATIENCE: Duration = Duration::from_millis(3_500);
 const PREFERENCE: Duration = Duration::from_secs(30);
 /// Bytes of a datagram: more than we announce.
 const MAX_DATAGRAM: usize = 4_096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn large_answers_are_screened_one_at_a_time() {
-        let forwarder = Forwarder::new(1);
-        let first = forwarder.turn().await;
-        let second = timeout(Duration::ZERO, forwarder.turn()).await;
-        assert!(first.is_some() && second.is_err());
-        drop(first);
-        assert!(forwarder.turn().await.is_some());
-    }
-}

@@ -1,16 +1,17 @@
 //! [`QueryLog`]: the log of queries and their outcomes, a JSON line for a sample.
 //!
 //! ```text
-//!  thread "dns": Sampler ── bounded channel ──▶ thread "offramp-queries" ──▶ query log
+//!  threads "dns": QuerySink ── bounded channel ──▶ thread "offramp-queries" ──▶ query log
 //! ```
 //!
-//! The server's thread never blocks: queries that find the channel full, or exceed the lines of their second, are
-//! counted, and the next line of their outcome reports how many there were.
+//! The server's threads never block: queries that find the channel full, or exceed the lines of their second, are
+//! counted, and the next line of their outcome reports how many there were. The threads share that rate: a line costs more than
+//! to count it.
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -65,6 +66,8 @@ pub struct QueryLog {
     options: Option<QueryLogOptions>,
     /// Kept from the start of the server to its end, across recorders.
     counts: Arc<OutletCounts>,
+    /// Likewise.
+    lines: Arc<LineCounts>,
     recorder: Option<Recorder>,
 }
 
@@ -74,6 +77,7 @@ impl QueryLog {
         let mut log = Self {
             options: None,
             counts: Arc::default(),
+            lines: Arc::new(LineCounts::new()),
             recorder: None,
         };
         log.begin(QueryLogOptions::of(policy));
@@ -99,7 +103,7 @@ impl QueryLog {
     fn begin(&mut self, options: Option<QueryLogOptions>) {
         self.counts.set_error(None);
         if let Some(options) = &options {
-            match Recorder::start(options, &self.counts) {
+            match Recorder::start(options, &self.counts, &self.lines) {
                 Ok(recorder) => self.recorder = Some(recorder),
                 Err(error) => warn!(
                     "queries are not logged: cannot start the thread that writes them: {error}"
@@ -121,11 +125,12 @@ impl QueryLog {
     }
 }
 
-/// The way of queries to the log.
+/// The way of queries to the log, which chooses those that get a line.
 #[derive(Debug, Clone)]
 pub(super) struct QuerySink {
     entries: SyncSender<LoggedQuery>,
     rate: u32,
+    lines: Arc<LineCounts>,
 }
 
 /// A query and its outcome.
@@ -149,57 +154,72 @@ struct LoggedQuery {
     suppressed: u64,
 }
 
-/// Chooses the queries that get a line; only the server's thread holds it.
-#[derive(Debug, Default)]
-pub(super) struct Sampler {
-    sink: Option<QuerySink>,
-    /// When the lines of this second began; `None` before the first.
-    since: Option<Instant>,
-    lines: [u32; Outcome::ALL.len()],
-    suppressed: [u64; Outcome::ALL.len()],
+/// The lines of each outcome.
+#[derive(Debug)]
+struct LineCounts {
+    /// The beginning of the first second.
+    began: Instant,
+    of_outcome: [OutcomeLines; Outcome::ALL.len()],
 }
 
-impl Sampler {
-    /// Hands over to `sink` from here on.
-    pub(super) fn follow(&mut self, sink: Option<QuerySink>) {
-        self.sink = sink;
+impl LineCounts {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            of_outcome: Default::default(),
+        }
     }
+}
 
-    /// Hands over the result of `asked` for a query that had `outcome`, if it is to have a line.
-    pub(super) fn note(
-        &mut self,
-        outcome: Outcome,
-        now: Instant,
-        asked: impl FnOnce() -> QueryRecord,
-    ) {
-        let Some(sink) = &self.sink else {
-            return;
+/// The lines of an outcome.
+#[derive(Debug, Default)]
+struct OutcomeLines {
+    /// A second, in the upper half, and the lines it has had: one word, so that no thread sees the one without the other.
+    of_second: AtomicU64,
+    /// Queries without a line since the last.
+    suppressed: AtomicU64,
+}
+
+impl OutcomeLines {
+    /// Returns `true`, and counts a line, if `second` has had fewer than `rate`.
+    fn claim(&self, second: u32, rate: u32) -> bool {
+        let claimed = |of_second: u64| {
+            let (latest, lines) = ((of_second >> 32) as u32, of_second as u32);
+            // A thread that is behind the others counts in their second.
+            let lines = if latest < second { 0 } else { lines };
+            (lines < rate).then(|| u64::from(latest.max(second)) << 32 | u64::from(lines + 1))
         };
-        if self
-            .since
-            .is_none_or(|since| now.saturating_duration_since(since) >= SECOND)
-        {
-            self.since = Some(now);
-            self.lines = Default::default();
-        }
-        let (lines, suppressed) = (
-            &mut self.lines[outcome as usize],
-            &mut self.suppressed[outcome as usize],
-        );
-        if *lines >= sink.rate {
-            *suppressed += 1;
+        let claim = self
+            .of_second
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, claimed);
+        claim.is_ok()
+    }
+}
+
+impl QuerySink {
+    /// Hands over the result of `asked` for a query that had `outcome`, if it is to have a line.
+    pub(super) fn note(&self, outcome: Outcome, now: Instant, asked: impl FnOnce() -> QueryRecord) {
+        let lines = &self.lines.of_outcome[outcome as usize];
+        let second = now.saturating_duration_since(self.lines.began).as_secs();
+        if !lines.claim(u32::try_from(second).unwrap_or(u32::MAX), self.rate) {
+            lines.suppressed.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        let suppressed = lines.suppressed.swap(0, Ordering::Relaxed);
         let entry = LoggedQuery {
             at: SystemTime::now(),
             outcome,
             asked: asked(),
-            suppressed: *suppressed,
+            suppressed,
         };
-        match sink.entries.try_send(entry) {
-            Ok(()) => (*lines, *suppressed) = (*lines + 1, 0),
+        match self.entries.try_send(entry) {
+            Ok(()) => {}
             // The writer is slower than the queries, or has ended.
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => *suppressed += 1,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                lines
+                    .suppressed
+                    .fetch_add(suppressed + 1, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -212,7 +232,11 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn start(options: &QueryLogOptions, counts: &Arc<OutletCounts>) -> io::Result<Self> {
+    fn start(
+        options: &QueryLogOptions,
+        counts: &Arc<OutletCounts>,
+        lines: &Arc<LineCounts>,
+    ) -> io::Result<Self> {
         let (entries, received) = sync_channel(MAX_WAITING);
         let mut writer = Writer {
             received,
@@ -226,6 +250,7 @@ impl Recorder {
             sink: QuerySink {
                 entries,
                 rate: options.rate,
+                lines: Arc::clone(lines),
             },
             thread,
         })
@@ -352,16 +377,16 @@ mod tests {
     async fn lines_of_a_second_are_bounded_and_say_what_they_stand_for() {
         let (options, folder) = scratch("bounded");
         let counts = Arc::new(OutletCounts::default());
-        let recorder = Recorder::start(&options, &counts).expect("a thread");
-        let mut sampler = Sampler::default();
-        let now = Instant::now();
-        sampler.note(Outcome::Hidden, now, || unreachable!("nobody asked for it"));
-        sampler.follow(Some(recorder.sink.clone()));
+        let lines = Arc::new(LineCounts::new());
+        let recorder = Recorder::start(&options, &counts, &lines).expect("a thread");
+        // As each thread of a server has one.
+        let sinks = [(); 2].map(|()| recorder.sink.clone());
+        let now = lines.began;
         for later in [now, now + SECOND] {
-            for _ in 0..10 {
-                sampler.note(Outcome::Hidden, later, asked);
+            for number in 0..10 {
+                sinks[number % 2].note(Outcome::Hidden, later, asked);
             }
-            sampler.note(Outcome::Dropped, later, || QueryRecord {
+            sinks[0].note(Outcome::Dropped, later, || QueryRecord {
                 question: None,
                 response: None,
                 is_stream: true,
@@ -406,14 +431,17 @@ mod tests {
     #[test]
     fn a_log_that_is_stuck_holds_up_nobody() {
         let (entries, received) = sync_channel(2);
-        let mut sampler = Sampler::default();
-        sampler.follow(Some(QuerySink { entries, rate: 100 }));
+        let sink = QuerySink {
+            entries,
+            rate: 100,
+            lines: Arc::new(LineCounts::new()),
+        };
         let now = Instant::now();
         for _ in 0..10 {
-            sampler.note(Outcome::Pinned, now, asked);
+            sink.note(Outcome::Pinned, now, asked);
         }
         assert_eq!(received.try_iter().count(), 2);
-        sampler.note(Outcome::Pinned, now, asked);
+        sink.note(Outcome::Pinned, now, asked);
         let next = received.try_recv().expect("there is room again");
         assert_eq!(next.suppressed, 8);
     }

@@ -5,38 +5,36 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::oneshot;
-use tokio::task::LocalSet;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::info;
 
+use super::addresses::{BoundAddresses, NoAddress};
 use super::connections::Connections;
-use super::core::Core;
+use super::core::{Core, Shared};
 use super::counters::DnsCounters;
 use super::forward::Forwarder;
 use super::log::{QueryLog, QuerySink};
+use super::questions::Questions;
+use super::screener::Screener;
 use super::socket::Listening;
+use super::threads::ServerThreads;
 use super::{tcp, udp};
 use crate::dns::{self, Prepared, Query, Upstream};
-use crate::gateway::host::rights::Role;
 use crate::plan::Zones;
 use crate::policy::{Enforcement, Policy};
-use crate::verify::Finding;
 
 /// A running DNS server.
 #[derive(Debug)]
 pub struct DnsServer {
     published: Arc<ArcSwap<Names>>,
-    counters: Arc<DnsCounters>,
+    /// Those of each thread.
+    counters: Vec<Arc<DnsCounters>>,
     listen: Vec<SocketAddr>,
-    stop: Option<oneshot::Sender<()>>,
-    ended: oneshot::Receiver<String>,
-    thread: Option<JoinHandle<()>>,
+    threads: ServerThreads,
 }
 
 /// Enforcement of the policy for a client (`gateway.enforce`, `gateway.pilot`).
@@ -136,53 +134,6 @@ pub enum DnsError {
     System(#[from] io::Error),
 }
 
-/// The reason why a DNS server cannot listen at an address.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot answer DNS queries at {address}: {why}; {remedy}: [dns] listen = [...]")]
-pub struct NoAddress {
-    address: SocketAddr,
-    /// The system's error, or the conflict that would follow.
-    why: String,
-    remedy: &'static str,
-}
-
-impl From<NoAddress> for Finding {
-    fn from(error: NoAddress) -> Self {
-        let NoAddress {
-            address,
-            why,
-            remedy,
-        } = error;
-        Self::host_error(
-            format!("cannot answer DNS queries at {address}: {why}"),
-            format!("{remedy}: [dns] listen = [...]"),
-        )
-    }
-}
-
-/// The addresses of a server that has yet to start: what takes a privilege is done.
-#[derive(Debug)]
-pub struct BoundAddresses {
-    listen: Vec<SocketAddr>,
-    sockets: Vec<Listening>,
-}
-
-impl BoundAddresses {
-    /// Listens at the addresses that `policy` names; `None` if it names none.
-    ///
-    /// # Errors
-    /// [`NoAddress`].
-    pub fn of(policy: &Policy) -> Result<Option<Self>, NoAddress> {
-        let listen = listen_addresses(policy);
-        if listen.is_empty() {
-            return Ok(None);
-        }
-        let sockets = listen.iter().map(|address| take_address(*address));
-        let sockets = sockets.collect::<Result<_, _>>()?;
-        Ok(Some(Self { listen, sockets }))
-    }
-}
-
 impl DnsServer {
     /// Starts a server at `bound`, the addresses of `policy`, which reports to `log`.
     ///
@@ -194,42 +145,54 @@ impl DnsServer {
         enforcement: &Enforcement,
         log: &QueryLog,
     ) -> io::Result<Self> {
-        let BoundAddresses { listen, sockets } = bound;
+        let BoundAddresses {
+            listen,
+            sockets,
+            limits,
+        } = bound;
         let names = Names::of(policy, enforcement, Some(log));
         let published = Arc::new(ArcSwap::from_pointee(names));
-        let counters = Arc::new(DnsCounters::default());
-        let (stop, stopped) = oneshot::channel();
-        let (tell, ended) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let work = Work {
-            sockets,
+        let shared = Shared {
             published: Arc::clone(&published),
-            counters: Arc::clone(&counters),
+            questions: Arc::new(Questions::new(limits.questions)),
+            threads: sockets.len(),
         };
-        let thread = std::thread::Builder::new()
-            .name("dns".to_owned())
-            .spawn(move || {
-                // It only moves bytes between sockets that are open, and opens new ones without a privilege.
-                Role::Names.begin();
-                let local = LocalSet::new();
-                let ended = runtime.block_on(local.run_until(work.go(stopped)));
-                if let Err(error) = ended {
-                    // Nobody receives any more if the server is being stopped.
-                    _ = tell.send(error.to_string());
-                }
-            })?;
+        let upstream_sockets = Arc::new(Semaphore::new(limits.questions));
+        let (screener, screening) = Screener::new();
+        let mut threads = ServerThreads::default();
+        threads.start("dns-large".to_owned(), |stopped| screening.go(stopped))?;
+        let mut counters = Vec::new();
+        for (number, sockets) in sockets.into_iter().enumerate() {
+            let counted = Arc::new(DnsCounters::default());
+            counters.push(Arc::clone(&counted));
+            let work = Work {
+                sockets,
+                shared: shared.clone(),
+                upstream_sockets: Arc::clone(&upstream_sockets),
+                screener: screener.clone(),
+                connections: limits.connections / shared.threads,
+                counters: counted,
+            };
+            let name = match number {
+                0 => "dns".to_owned(),
+                _ => format!("dns-{number}"),
+            };
+            threads.start(name, |stopped| work.go(stopped))?;
+        }
         for address in &listen {
             info!("DNS queries are answered at {address}");
+        }
+        if shared.threads > 1 {
+            info!(
+                "{} threads answer them, each its own clients",
+                shared.threads
+            );
         }
         Ok(Self {
             published,
             counters,
             listen,
-            stop: Some(stop),
-            ended,
-            thread: Some(thread),
+            threads,
         })
     }
 
@@ -245,96 +208,39 @@ impl DnsServer {
         &self.listen
     }
 
-    /// Returns the counters of queries by outcome.
-    pub fn counters(&self) -> &DnsCounters {
-        &self.counters
+    /// Returns the sums of the counters of all threads.
+    pub fn counters(&self) -> DnsCounters {
+        DnsCounters::sum(self.counters.iter().map(Arc::as_ref))
     }
 
     /// Waits until the server ends by itself, and returns the reason; for ever where there is no server.
     pub async fn ended(server: &mut Option<Self>) -> String {
         match server {
-            Some(server) => match (&mut server.ended).await {
-                Ok(why) => why,
-                // The sender has gone with the thread's stack.
-                Err(_) => "its thread panicked".to_owned(),
-            },
+            Some(server) => server.threads.ended().await,
             None => std::future::pending().await,
         }
     }
 }
 
-impl Drop for DnsServer {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            // `ended` has reported a panic.
-            _ = thread.join();
-        }
-    }
-}
-
-/// Returns the addresses at which `policy` wants queries answered, each once.
-pub(in crate::gateway) fn listen_addresses(policy: &Policy) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
-    for address in &policy.dns.listen {
-        if !addresses.contains(&address.value) {
-            addresses.push(address.value);
-        }
-    }
-    addresses
-}
-
-/// Checks that a server for `policy` can bind its addresses, and keeps none.
-pub(in crate::gateway) fn try_addresses(policy: &Policy) -> Vec<NoAddress> {
-    let addresses = listen_addresses(policy).into_iter();
-    addresses
-        .filter_map(|address| take_address(address).err())
-        .collect()
-}
-
-fn take_address(address: SocketAddr) -> Result<Listening, NoAddress> {
-    if address.ip().is_unspecified() {
-        return Err(NoAddress {
-            address,
-            why: "answers have to leave from the address that was asked".to_owned(),
-            remedy: "name the addresses that clients ask, e.g. the one in the tunnel",
-        });
-    }
-    Listening::at(address).map_err(|source| {
-        let remedy = match source.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another program answers there: stop it, or name another address or port"
-            }
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 take CAP_NET_BIND_SERVICE (the systemd unit says how): name a higher one, or grant it"
-            }
-            _ => "name another address",
-        };
-        NoAddress {
-            address,
-            why: source.to_string(),
-            remedy,
-        }
-    })
-}
-
-/// The state handed to the thread.
+/// The state handed to a thread.
 struct Work {
     sockets: Vec<Listening>,
-    published: Arc<ArcSwap<Names>>,
+    shared: Shared,
+    /// Permits for sockets to upstreams, of all threads.
+    upstream_sockets: Arc<Semaphore>,
+    screener: Screener,
+    /// The connections that it may have.
+    connections: usize,
     counters: Arc<DnsCounters>,
 }
 
 impl Work {
     /// Answers until it receives the signal to stop.
     async fn go(self, stopped: oneshot::Receiver<()>) -> io::Result<()> {
-        let limits = DescriptorLimits::find();
-        let connections = Connections::new(limits.connections, Arc::clone(&self.counters));
-        let core = Core::new(self.published, self.counters, limits.questions);
+        let connections = Connections::new(self.connections, Arc::clone(&self.counters));
+        let core = Core::new(self.shared, self.counters);
         let core = Rc::new(RefCell::new(core));
-        let forwarder = Rc::new(Forwarder::new(limits.questions));
+        let forwarder = Rc::new(Forwarder::new(self.upstream_sockets, self.screener));
         let mut receivers = tokio::task::JoinSet::new();
         for listening in self.sockets {
             let socket = Rc::new(UdpSocket::from_std(listening.datagrams)?);
@@ -355,36 +261,3 @@ impl Work {
         }
     }
 }
-
-/// The limits on sockets and connections open at a time.
-struct DescriptorLimits {
-    questions: usize,
-    connections: usize,
-}
-
-impl DescriptorLimits {
-    /// Raises the limit on descriptors as far as the process may, and shares it out.
-    fn find() -> Self {
-        let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {
-            Ok((soft, hard)) => {
-                let wanted = hard.min(DESCRIPTORS);
-                if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok() {
-                    wanted
-                } else {
-                    soft
-                }
-            }
-            Err(_) => MIN_DESCRIPTORS,
-        };
-        let descriptors = usize::try_from(descriptors.min(DESCRIPTORS)).unwrap_or(0);
-        Self {
-            questions: (descriptors / 2).min(2_048),
-            connections: (descriptors / 4).min(1_024),
-        }
-    }
-}
-
-/// Descriptors that the server can make use of.
-const DESCRIPTORS: u64 = 8_192;
-/// Descriptors that every process has.
-const MIN_DESCRIPTORS: u64 = 256;

@@ -12,8 +12,9 @@ use arbitrary::{Result, Unstructured};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::core::{Core, Route, Taken, UpstreamRequest};
+use super::core::{Core, Reply, Route, Shared, Taken, UpstreamRequest};
 use super::counters::DnsCounters;
+use super::questions::Questions;
 use super::server::Names;
 use crate::dns::reference::leak;
 use crate::dns::{EdnsUse, Incoming, UpstreamReply};
@@ -58,12 +59,13 @@ impl SimulatedResolver {
     pub(in crate::gateway) fn new(policy: &Policy, enforcement: &Enforcement) -> Self {
         let names = Names::of(policy, enforcement, None);
         let published = Arc::new(ArcSwap::from_pointee(names));
+        let shared = Shared {
+            published: Arc::clone(&published),
+            questions: Arc::new(Questions::new(MOST_WAITING)),
+            threads: 1,
+        };
         Self {
-            core: Core::new(
-                Arc::clone(&published),
-                Arc::new(DnsCounters::default()),
-                MOST_WAITING,
-            ),
+            core: Core::new(shared, Arc::new(DnsCounters::default())),
             published,
             clients: clients(policy),
             requests: VecDeque::new(),
@@ -192,6 +194,13 @@ impl SimulatedResolver {
                 is_answer.then_some(reply)
             }
         };
+        let reply = match (reply, bytes.int_in_range(0..=2u8)?) {
+            (None, _) => None,
+            (Some(reply), 0) => Some((reply, None)),
+            // Screened before, by the policy in force or by the one of the question.
+            (Some(reply), 1) => Some(request.screen(self.published.load_full(), reply)()),
+            (Some(reply), _) => Some(request.screen(Arc::clone(&request.names), reply)()),
+        };
         self.finish(&request, reply, now);
         Ok(())
     }
@@ -208,7 +217,7 @@ impl SimulatedResolver {
         answers
     }
 
-    fn finish(&mut self, request: &UpstreamRequest, reply: Option<Vec<u8>>, now: Duration) {
+    fn finish(&mut self, request: &UpstreamRequest, reply: Option<Reply>, now: Duration) {
         self.core.finish(request, reply, self.began + now);
         let names = self.published.load();
         for client in &mut self.clients {

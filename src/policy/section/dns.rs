@@ -150,7 +150,7 @@ const QUERIES_PER_SECOND: Key = Key::new(
 const CACHE_ENTRIES: Key = Key::new("cache_entries", Kind::Integer(0, MAX_CACHE_ENTRIES))
     .default("10000")
     .example("50000")
-    .means("Answers of upstreams that are kept; 0 keeps none")
+    .means("Answers of upstreams that are kept, by all threads together; 0 keeps none")
     .since("0.1");
 
 const CANARIES: Key = Key::new("canaries", Kind::words::<Canary>())

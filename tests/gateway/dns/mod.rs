@@ -1,6 +1,8 @@
 //! `offramp dns`, and the same server inside `offramp run`: answers to clients, whatever upstreams and attackers send.
 
 mod service;
+mod threads;
+mod victim;
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

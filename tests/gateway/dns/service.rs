@@ -248,8 +248,11 @@ fn a_server_alone_keeps_no_rights_and_goes_on_answering_and_reloading() {
             }
             assert_eq!(fact("NoNewPrivs"), "1", "{status}");
         }
-        assert!(names.iter().any(|name| name == "dns"), "{names:?}");
-        assert!(names.len() >= 4, "{names:?}");
+        let threads = std::thread::available_parallelism().map_or(1, |it| it.get().min(4));
+        let dns = names.iter().filter(|name| name.starts_with("dns"));
+        // One more reads large answers.
+        assert_eq!(dns.count(), threads + 1, "{names:?}");
+        assert!(names.len() >= 4 + threads, "{names:?}");
 
         // Of the files it reads and writes those of its policy.
         let secret = outside.write("prefixes.txt", "203.0.113.0/24\n");

@@ -6,6 +6,8 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod hostile;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
