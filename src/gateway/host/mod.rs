@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod daemons;
 pub mod feeds;
 pub mod fetch;
+pub mod fleet_state;
 pub mod interfaces;
 pub mod last_good;
 pub mod lock;

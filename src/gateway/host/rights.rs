@@ -197,6 +197,25 @@ pub fn give_up_everything() {
     report_kept(restrict(&Reach::default()).map(|_| ()));
 }
 
+/// Gives up all capabilities on this thread and those that it starts, and all files but the folders `read`, those that it
+/// writes to (`written`), and what names and certificates of servers are looked up by.
+pub fn limit_to_folders(read: &[PathBuf], written: &[PathBuf]) {
+    place::prepare();
+    give_up_capabilities();
+    let mut reach = Reach::default();
+    reach.read.extend(read.iter().cloned());
+    reach.read.extend(LOOKUPS.map(PathBuf::from));
+    reach.keep.extend(written.iter().cloned());
+    reach.write.insert(PathBuf::from("/dev/null"));
+    match restrict(&reach) {
+        Ok(RulesetStatus::NotEnforced) => {
+            info!("the kernel has no Landlock to restrict files with");
+        }
+        Ok(RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced) => {}
+        Err(error) => warn!("cannot give up files that are not needed: {error}"),
+    }
+}
+
 /// Gives up all capabilities on this thread, which reads and writes the files that the process can.
 pub fn give_up_capabilities() {
     let limits = || -> Result<(), LimitError> {
@@ -374,6 +393,17 @@ const KEPT_FOLDERS: [&str; 4] = [
 ];
 /// The folder where a later policy may have its drop log.
 const KEPT_LOGS: &str = "/var/log/offramp";
+/// The folders that names and certificates of servers are looked up in; a resolver's file may be replaced by another.
+const LOOKUPS: [&str; 8] = [
+    "/etc",
+    "/run/systemd/resolve",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+];
 /// The folders that hold programs' loader and libraries.
 const LIBRARIES: [&str; 7] = [
     "/lib",

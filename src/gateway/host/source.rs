@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::addresses::own_addresses;
 use super::feeds;
+use super::fleet_state::{FleetState, digest};
 use crate::files::regular;
 use crate::filter::{CompileError, CompiledPolicy, Generation};
 use crate::policy::{self, Code, Diagnostics, MAX_FILE_SIZE, Policy, Remark, Style};
@@ -32,6 +33,16 @@ pub trait PolicySource: Send + Sync {
     ///
     /// By default nothing is said of feeds.
     fn read_for_review(&self) -> Option<Reviewed> {
+        None
+    }
+
+    /// Digest of the policy's text as it is at the moment, SHA-256 in hexadecimal digits; `None` if it has none that can be read.
+    fn digest(&self) -> Option<String> {
+        None
+    }
+
+    /// The release of a fleet that the text is, by the agent of the fleet; `None` without one.
+    fn fleet(&self) -> Option<FleetState> {
         None
     }
 }
@@ -162,6 +173,15 @@ impl PolicySource for PolicyPath {
             policy,
             diagnostics,
         })
+    }
+
+    fn digest(&self) -> Option<String> {
+        let text = regular::read(&self.0, MAX_FILE_SIZE as u64 + 1).ok()?;
+        Some(digest(&text))
+    }
+
+    fn fleet(&self) -> Option<FleetState> {
+        FleetState::beside(&self.0)
     }
 }
 
