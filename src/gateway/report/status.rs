@@ -1,11 +1,13 @@
 //! [`Status`]: the state of a running gateway.
 
+mod fleet;
 mod media;
 mod policy;
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+pub use fleet::FleetStatus;
 pub use media::{
     BucketStatus, EvidenceStatus, HistogramStatus, MediaStatus, QualityStatus, StreamGroupStatus,
 };
@@ -38,6 +40,12 @@ pub struct Status {
     pub policy: String,
     /// Generation of the policy in force, from 1.
     pub generation: u64,
+    /// Digest of its file, SHA-256; `null` if that has changed while it was read, and for the last good policy.
+    #[serde(default)]
+    pub digest: Option<String>,
+    /// The release of a fleet; `null` without an agent.
+    #[serde(default)]
+    pub fleet: Option<FleetStatus>,
     /// Outcomes of later policies.
     pub reloads: Reloads,
     /// The clients for whom the policy takes effect, and the packets that it did not drop.

@@ -94,6 +94,8 @@ pub(super) struct Gateway<D: Divert> {
     pub(super) reloads: Reloads,
     repairs: Repairs,
     pub(super) name: String,
+    /// Digest of the text of the policy in force, if it is known.
+    pub(super) digest: Option<String>,
     started: Instant,
     pub(super) last_good: Option<LastGood>,
     pub(super) trial: Trial,
@@ -138,6 +140,7 @@ impl<D: Divert> Gateway<D> {
             files,
             fingerprint,
             refused,
+            digest,
         } = first;
         let system = |what| move |source| RunError::System { what, source };
         let mut trial = Trial::default();
@@ -276,6 +279,7 @@ impl<D: Divert> Gateway<D> {
             },
             repairs: Repairs::default(),
             name,
+            digest,
             started: Instant::now(),
             last_good,
             trial,

@@ -66,6 +66,8 @@ pub(super) struct Loaded {
     pub(super) fingerprint: u64,
     /// The policy; `None` if the load was requested because of the files alone, and none has changed.
     pub(super) policy: Option<Result<CompiledPolicy, LoadError>>,
+    /// Digest of the policy's text; `None` if it changed meanwhile, which is another load.
+    pub(super) digest: Option<String>,
 }
 
 impl Loader {
@@ -154,6 +156,7 @@ impl Loader {
                             files: self.files.clone(),
                             fingerprint: self.fingerprint,
                             policy: Some(Err(LoadError::Exhausted(error))),
+                            digest: None,
                         });
                     }
                     if !was_told {
@@ -188,9 +191,12 @@ fn load(
     let files = source.files()?;
     let read = fingerprint(&files)?;
     let is_wanted = asked.trigger != ReloadTrigger::FileChange || read != before;
+    let mut digest = None;
     let policy = is_wanted.then(|| {
         manager.tell(Notice::Reloading);
-        source.load(asked.generation)
+        let loaded;
+        (loaded, digest) = load_with_digest(source, asked.generation);
+        loaded
     });
     if let Some(Err(_)) = &policy {
         // What it is refused for may be a file that could not be read.
@@ -200,7 +206,21 @@ fn load(
         files,
         fingerprint: read,
         policy,
+        digest,
     })
+}
+
+/// Loads the policy of `source`, with the digest of its text; `None` if that was another one before than after.
+pub(super) fn load_with_digest(
+    source: &dyn PolicySource,
+    generation: Generation,
+) -> (Result<CompiledPolicy, LoadError>, Option<String>) {
+    let before = source.digest();
+    let loaded = source.load(generation);
+    let digest = source
+        .digest()
+        .filter(|after| before.as_ref() == Some(after));
+    (loaded, digest)
 }
 
 /// The pause before another try to read the files.

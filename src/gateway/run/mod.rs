@@ -35,6 +35,7 @@ pub use error::RunError;
 pub use preflight::service::check as as_service;
 
 use self::lifecycle::Gateway;
+use self::loader::load_with_digest;
 use super::divert::netlink::Netlink;
 use super::divert::{Divert, DivertPlan, ebpf, nftables};
 use super::host::last_good::LastGood;
@@ -74,6 +75,8 @@ struct First {
     fingerprint: u64,
     /// Why the policy file is refused: then this is the last good one.
     refused: Option<String>,
+    /// Digest of the policy's text, if it is that of the file.
+    digest: Option<String>,
 }
 
 /// Runs a gateway until SIGTERM or SIGINT.
@@ -87,13 +90,14 @@ pub fn run(inputs: Inputs) -> Result<(), RunError> {
         // A file written after this point counts as changed.
         let files = inputs.source.files().map_err(system("read the policy"))?;
         let fingerprint = fingerprint(&files).map_err(system("read the policy"))?;
-        let (policy, refused) = first_policy(&inputs)?;
+        let (policy, refused, digest) = first_policy(&inputs)?;
         let choice = choose(&policy);
         let first = First {
             policy,
             files,
             fingerprint,
             refused,
+            digest,
         };
         let ended = match choice {
             Choice::Ebpf => run_with::<ebpf::Installation>(inputs, first).await,
@@ -104,10 +108,14 @@ pub fn run(inputs: Inputs) -> Result<(), RunError> {
     })
 }
 
+/// The policy to start with, the reason why that of the source is refused, and the digest of the text.
+type FirstPolicy = (CompiledPolicy, Option<String>, Option<String>);
+
 /// Loads the policy to start with: the one of the source, or the last good one and the reason why the source's is refused.
-fn first_policy(inputs: &Inputs) -> Result<(CompiledPolicy, Option<String>), RunError> {
-    let why = match inputs.source.load(Generation(1)) {
-        Ok(policy) => return Ok((policy, None)),
+fn first_policy(inputs: &Inputs) -> Result<FirstPolicy, RunError> {
+    let (loaded, digest) = load_with_digest(&*inputs.source, Generation(1));
+    let why = match loaded {
+        Ok(policy) => return Ok((policy, None, digest)),
         Err(why) => why,
     };
     let name = inputs.source.name();
@@ -123,7 +131,7 @@ fn first_policy(inputs: &Inputs) -> Result<(CompiledPolicy, Option<String>), Run
                 "{name} is refused, and the policy that was in force last is taken instead: {}",
                 why.trim_end()
             );
-            Ok((policy, Some(why)))
+            Ok((policy, Some(why), None))
         }
     }
 }

@@ -41,6 +41,7 @@ impl<D: Divert> Gateway<D> {
                         Err(error) => Err(error.to_string()),
                     };
                     if taken.is_ok() {
+                        self.digest = loaded.digest;
                         self.keep(loaded.files.clone(), loaded.fingerprint);
                     }
                     self.conclude(taken, before, &loaded.files).await;

@@ -70,6 +70,8 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 unreachable: 32,
                 suppressed: 33,
             },
+            digest: None,
+            fleet: None,
             reloads: Reloads {
                 taken: 2,
                 refused: 1,

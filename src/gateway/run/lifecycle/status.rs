@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::Gateway;
 use crate::gateway::divert::{Divert, DivertPlan};
@@ -11,8 +11,8 @@ use crate::gateway::report::page::PageQuestions;
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, DnsStatus, EnforcementStatus, EvidenceStatus, FindingStatus,
-    FlowsStatus, LateStatus, LossStatus, MediaStatus, QualityStatus, RejectionStatus, RuleStatus,
-    Status, VerdictStatus,
+    FleetStatus, FlowsStatus, LateStatus, LossStatus, MediaStatus, QualityStatus, RejectionStatus,
+    RuleStatus, Status, VerdictStatus,
 };
 use crate::packet::Traffic;
 use crate::verdict::{Action, Reason};
@@ -70,6 +70,8 @@ impl<D: Divert> Gateway<D> {
             uptime_seconds: self.started.elapsed().as_secs(),
             policy: self.name.clone(),
             generation: self.published.generation().0,
+            digest: self.digest.clone(),
+            fleet: self.fleet(),
             reloads: self.reloads.clone(),
             enforcement: self.enforcement(),
             diversion: DiversionStatus {
@@ -113,6 +115,13 @@ impl<D: Divert> Gateway<D> {
                 .as_ref()
                 .map(|dns| DnsStatus::new(dns, &self.queries)),
         }
+    }
+
+    /// The release of the fleet that is in force; `None` without an agent.
+    fn fleet(&self) -> Option<FleetStatus> {
+        let state = self.source.fleet()?;
+        let is_in_force = self.digest.as_ref() == Some(&state.file_sha256);
+        Some(FleetStatus::new(state, is_in_force, SystemTime::now()))
     }
 
     /// The clients for whom the policy takes effect, and the trial, if there is one.

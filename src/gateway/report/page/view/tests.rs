@@ -31,6 +31,8 @@ pub(in crate::gateway::report::page) fn snapshot() -> Snapshot {
             uptime_seconds: 93_784,
             policy: "/etc/offramp/policy.toml".to_owned(),
             generation: 3,
+            digest: None,
+            fleet: None,
             reloads: Reloads {
                 taken: 2,
                 ..Reloads::default()
