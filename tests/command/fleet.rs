@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use crate::support::fleet::{Fleet, look, policy};
-use crate::support::{Folder, offramp};
+use crate::support::{Folder, is_installed, offramp, project, run};
 
 /// Returns what the agent's state says of its policy file.
 fn state(fleet: &Fleet, gateway: &str) -> serde_json::Value {
@@ -297,7 +298,7 @@ fn a_folder_is_switched_by_a_link_as_kubernetes_does() {
         store: format!("file://{mount}/..2"),
         ..fleet
     };
-    let copied = std::process::Command::new("cp")
+    let copied = Command::new("cp")
         .args(["-r", &format!("{mount}/..1"), &format!("{mount}/..2")])
         .status();
     assert!(copied.expect("cp is there").success());
@@ -366,4 +367,43 @@ fn keys_are_those_of_minisign_and_are_not_overwritten() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// Two gateways of a channel that judge by different releases, and one of no fleet.
+const DIFFERING: &str = r#"rule_files: [RULES]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - series: 'offramp_policy_info{instance="a",channel="stable",serial="1",sha256="x"}'
+        values: 1x60
+      - series: 'offramp_policy_info{instance="b",channel="stable",serial="2",sha256="y"}'
+        values: 1x60
+      - series: 'offramp_policy_info{instance="c",channel="",serial="",sha256="y"}'
+        values: 1x60
+    promql_expr_test:
+      - expr: channel:offramp_releases:count
+        eval_time: 10m
+        exp_samples:
+          - labels: 'channel:offramp_releases:count{channel="stable"}'
+            value: 2
+    alert_rule_test:
+      - alertname: OfframpReleasesDiffer
+        eval_time: 45m
+        exp_alerts:
+          - exp_labels: {channel: stable}
+            exp_annotations:
+              summary: "Gateways of the channel stable judge by different releases: offramp fleet status names them"
+"#;
+
+#[test]
+fn prometheus_takes_the_rules_and_tells_of_gateways_that_differ() {
+    if !is_installed("promtool") {
+        return;
+    }
+    let folder = Folder::new("fleet_rules");
+    let rules = project("config/prometheus-offramp-fleet.yml");
+    let tests = DIFFERING.replace("RULES", &rules.display().to_string());
+    let tests = folder.write("tests.yml", tests);
+    run(Command::new("promtool").args(["test", "rules", &tests])).success();
 }

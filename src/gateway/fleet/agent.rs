@@ -165,7 +165,10 @@ impl Agent {
             .chain([self.site_file.as_path()])
             .filter_map(Path::parent);
         let source = match &self.options.source {
-            policy::site::FleetSource::Folder(folder) => Some(PathBuf::from(folder)),
+            // Its parent: it may be mounted later, or be a symbolic link that is switched.
+            policy::site::FleetSource::Folder(folder) => {
+                Path::new(folder).parent().map(Path::to_owned)
+            }
             policy::site::FleetSource::Web(_) | policy::site::FleetSource::Etcd { .. } => None,
         };
         folders.map(Path::to_owned).chain(source).collect()

@@ -7,7 +7,7 @@ mod policy;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-pub use fleet::FleetStatus;
+pub use fleet::{FleetStatus, ReleaseStatus};
 pub use media::{
     BucketStatus, EvidenceStatus, HistogramStatus, MediaStatus, QualityStatus, StreamGroupStatus,
 };

@@ -264,7 +264,7 @@ fn a_canary_that_refuses_or_does_not_judge_by_it_holds_a_release_back() {
 }
 
 #[test]
-fn compaction_and_a_member_that_hangs_or_is_full_are_survived() {
+fn compaction_and_a_member_that_hangs_are_survived() {
     in_nftables_sandbox(&["etcd", "etcdctl"], || {
         let site = PlainSite::new("fleet_survives");
         let mut fleet = fleet("fleet_survives_store");
@@ -290,11 +290,37 @@ fn compaction_and_a_member_that_hangs_or_is_full_are_survived() {
         agent.wait_for_log("since the store does not answer");
         member.signal("CONT");
         agent.wait_for_log("the store answers again");
+    });
+}
 
-        // Full: it can be read, and takes no reports.
+#[test]
+fn a_store_that_is_full_is_followed_and_the_report_that_it_does_not_take_is_told() {
+    in_nftables_sandbox(&["etcd", "etcdctl"], || {
+        let site = PlainSite::new("fleet_full");
+        let fleet = fleet("fleet_full_store");
+        let host = &site.concentrator;
+        let _member = etcd(
+            host,
+            &fleet,
+            "etcd.log",
+            &["--quota-backend-bytes", "1048576"],
+        );
         publish(host, &fleet, &policy(false), "stable");
-        agent.wait_for_log("release 3 is in ");
-        etcdctl(host, &["alarm", "list"]).success();
+        let value = "x".repeat(100_000);
+        let is_full = |key: u32| {
+            let put = etcdctl(host, &["put", &format!("other{key}"), &value]);
+            put.stderr.contains("database space exceeded")
+        };
+        assert!((0..100).any(is_full), "its quota is a mebibyte");
+        site_file(&site, &fleet, "");
+        let mut agent = start_agent(&site, "agent.log");
+        agent.wait_for_log("release 1 is in ");
+        agent.wait_for_log("the store does not take the report of this gateway");
+        assert!(
+            agent.log().contains("database space exceeded"),
+            "{}",
+            agent.log()
+        );
     });
 }
 
