@@ -311,7 +311,7 @@ mod tests {
             let refused = wrong.open(7, &public);
             assert!(matches!(refused, Err(ReleaseError::Signature(_))), "{at}");
         }
-        let mut wrong = right.clone();
+        let mut wrong = right;
         wrong.policy = Packed::new(&Manifest::new(7, b"other"), b"other", &key)
             .expect("random numbers")
             .policy;

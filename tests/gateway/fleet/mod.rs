@@ -285,6 +285,8 @@ fn compaction_and_a_member_that_hangs_are_survived() {
         publish(host, &fleet, &policy(true), "stable");
         agent.wait_for_log("release 2 is in ");
 
+        wait_for_report(host, &fleet, "release 2", |report| report["has"] == 2);
+
         // A member that takes connections and says nothing.
         member.signal("STOP");
         agent.wait_for_log("since the store does not answer");

@@ -131,7 +131,7 @@ impl EtcdStore {
 
     /// Asks one member after the other, until one answers.
     fn ask<T: DeserializeOwned>(&mut self, path: &str, request: &Value) -> Result<T, StoreError> {
-        let mut last = None;
+        let mut errors = Vec::new();
         for _ in 0..self.endpoints.len() {
             let answer = match self.ask_member(path, request) {
                 Err(error) if self.is_logged_out(&error) => self.ask_member(path, request),
@@ -139,21 +139,21 @@ impl EtcdStore {
             };
             match answer {
                 Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    let another_may_know = is_of_the_member(&error);
-                    last = Some(error);
-                    if !another_may_know {
-                        break;
-                    }
-                    self.at = (self.at + 1) % self.endpoints.len();
-                }
+                Err(error) if is_of_the_member(&error) => errors.push(error),
+                Err(error) => return Err(error.into()),
             }
+            self.at = (self.at + 1) % self.endpoints.len();
         }
-        let none = || HttpError::NoAnswer {
-            url: self.name(),
-            why: "it names no member".to_owned(),
-        };
-        Err(last.unwrap_or_else(none).into())
+        if errors.len() == 1
+            && let Some(only) = errors.pop()
+        {
+            return Err(only.into());
+        }
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Err(StoreError::Http(HttpError::NoAnswer {
+            url: "no member answers".to_owned(),
+            why: all.join("; "),
+        }))
     }
 
     fn ask_member<T: DeserializeOwned>(
@@ -360,10 +360,10 @@ impl Store for EtcdStore {
 
     fn report(&mut self, key: &str, bytes: &[u8], lease: Duration) -> Result<bool, StoreError> {
         if let Some(id) = self.lease.clone() {
-            let kept: Result<Value, _> = self.ask("lease/keepalive", &json!({ "ID": id }));
+            let kept: Value = self.ask("lease/keepalive", &json!({ "ID": id }))?;
             // A lease that is over has no time left.
-            let is_alive = kept.is_ok_and(|it| it["result"]["TTL"].is_string());
-            if is_alive && self.put_leased(key, bytes, &id).is_ok() {
+            if kept["result"]["TTL"].is_string() {
+                self.put_leased(key, bytes, &id)?;
                 return Ok(true);
             }
             self.lease = None;
