@@ -10,8 +10,10 @@
 //! Whatever goes wrong, the policy file stays as it is: the store may be away, slow, full or lying. The agent says so in its log and,
 //! where the store takes one, in its report.
 
-use std::fs;
-use std::net::SocketAddr;
+mod check;
+mod report;
+mod told;
+
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,18 +21,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tracing::{info, warn};
 
+pub use check::{check, read_packed};
+
+use self::check::{host_name, read_site};
+use self::told::Told;
 use super::layout::{self, parse_serial};
-use super::release::{Packed, Release};
-use super::report::{GatewayReport, GatewayState, LEASE, REPORT_INTERVAL};
-use super::running::Running;
+use super::release::Release;
+use super::report::GatewayReport;
 use super::spool::Spool;
 use super::store::{Store, StoreError, Version};
 use crate::files::regular;
-use crate::filter::{CompiledPolicy, Generation};
 use crate::gateway::host::fleet_state::{FleetState, digest};
-use crate::gateway::host::source::{check_tests, load_feeds};
 use crate::policy::site::{FleetOptions, Site};
-use crate::policy::{self, Code, MAX_FILE_SIZE, Style};
+use crate::policy::{self, MAX_FILE_SIZE, Style};
 
 /// Follows a channel, for one gateway.
 #[derive(Debug)]
@@ -59,17 +62,6 @@ struct Refused {
     site_sha256: String,
     why: String,
     at: Instant,
-}
-
-/// Messages that were told.
-#[derive(Debug, Default)]
-struct Told {
-    refusal: Option<String>,
-    trouble: Option<String>,
-    report: Option<String>,
-    site: Option<String>,
-    state: Option<String>,
-    expired: Option<u64>,
 }
 
 /// The result of one look at the store.
@@ -443,207 +435,6 @@ impl Agent {
         }
         Ok((site, sha256))
     }
-
-    fn tell_outcome(&mut self, synced: &Synced) {
-        let refusal = match synced {
-            Synced::Current(_) => None,
-            Synced::Refused(why) => Some(why.clone()),
-            Synced::NoRelease => Some(format!(
-                "the channel {} has no release: offramp fleet publish",
-                self.options.channel
-            )),
-        };
-        if refusal != self.told.refusal {
-            match &refusal {
-                Some(why) => warn!("the policy stays as it is: {why}"),
-                None => info!("the policy file has what the channel has"),
-            }
-            self.told.refusal = refusal;
-        }
-    }
-
-    fn tell_trouble(&mut self, error: &StoreError) {
-        let trouble = error.to_string();
-        if self.told.trouble.as_ref() != Some(&trouble) {
-            warn!("the policy stays as it is, since the store does not answer: {trouble}");
-        }
-        self.told.trouble = Some(trouble);
-    }
-
-    /// Writes a report where something has changed, or the last one is old.
-    fn report(&mut self, synced: &Synced, wanted: Option<u64>, state: &FleetState) {
-        let is_there = state.serial > 0;
-        let (gateway_state, mut reason) = match synced {
-            Synced::Refused(why) => (GatewayState::Refused, Some(why.clone())),
-            Synced::NoRelease => (GatewayState::NoRelease, None),
-            Synced::Current(serial) => self.running(*serial),
-        };
-        self.is_settled = !matches!(
-            gateway_state,
-            GatewayState::Pending | GatewayState::NotReady | GatewayState::NoAnswer
-        );
-        if state.expires.is_some() && is_expired(state) {
-            let expires = state.expires.as_deref().unwrap_or_default();
-            let why = format!("release {} has expired, on {expires}", state.serial);
-            if self.told.expired != Some(state.serial) {
-                warn!("{why}; it stays in force: publish a later one");
-                self.told.expired = Some(state.serial);
-            }
-            reason = reason.or(Some(why));
-        }
-        let report = GatewayReport {
-            gateway: self.gateway.clone(),
-            site: self.options.site.clone(),
-            channel: self.options.channel.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            wanted,
-            has: is_there.then_some(state.serial),
-            sha256: is_there.then(|| state.sha256.clone()),
-            since: is_there.then(|| state.since.clone()),
-            state: gateway_state,
-            reason,
-            seen: now(),
-        };
-        let is_known = self.reported.as_ref().is_some_and(|(before, at)| {
-            let same = GatewayReport {
-                seen: before.seen.clone(),
-                ..report.clone()
-            };
-            same == *before && at.elapsed() < REPORT_INTERVAL
-        });
-        if is_known {
-            return;
-        }
-        let key = layout::gateway(&self.gateway);
-        match self.store.report(&key, &report.to_json(), LEASE) {
-            Ok(_) => {
-                if let Some(trouble) = self.told.report.take() {
-                    info!("the store takes reports again, after: {trouble}");
-                }
-                self.reported = Some((report, Instant::now()));
-            }
-            Err(error) => {
-                let trouble = error.to_string();
-                if self.told.report.as_ref() != Some(&trouble) {
-                    warn!("the store does not take the report of this gateway: {trouble}");
-                }
-                self.told.report = Some(trouble);
-            }
-        }
-    }
-
-    /// Asks the gateway on this host for the release in its policy file.
-    fn running(&self, serial: u64) -> (GatewayState, Option<String>) {
-        let Some(address) = self.metrics() else {
-            let why = "gateway.metrics is not set, so the gateway cannot be asked";
-            return (GatewayState::Unconfirmed, Some(why.to_owned()));
-        };
-        let began = Instant::now();
-        loop {
-            let (state, why) = match Running::ask(address, serial) {
-                Running::InForce { ready: true } => return (GatewayState::InForce, None),
-                Running::InForce { ready: false } => (
-                    GatewayState::NotReady,
-                    "the gateway is not ready: offramp status",
-                ),
-                Running::Another => (
-                    GatewayState::Pending,
-                    "the gateway judges by another policy: its log and `offramp status` say why",
-                ),
-                Running::Silent => (GatewayState::NoAnswer, "the gateway does not answer"),
-            };
-            // A reload takes a moment.
-            if began.elapsed() >= RELOAD_PATIENCE || state == GatewayState::NoAnswer {
-                return (state, Some(why.to_owned()));
-            }
-            thread::sleep(RELOAD_PATIENCE / 20);
-        }
-    }
-
-    /// The address of the gateway's metrics, by the policy file.
-    fn metrics(&self) -> Option<SocketAddr> {
-        let text = regular::read(self.spool.policy(), MAX_FILE_SIZE as u64 + 1).ok()?;
-        let (policy, _) = policy::parse("", &text).ok()?;
-        Some(policy.gateway.metrics?.value)
-    }
-}
-
-/// Checks the policy `text`, which is to stand at `path`, as `offramp check` does, with its feeds and its tests; returns warnings
-/// about feeds that are not there yet.
-///
-/// # Errors
-/// The reason for which it is refused.
-pub fn check(path: &Path, text: &str) -> Result<Vec<String>, String> {
-    let plain = |errors: policy::Diagnostics| errors.render(Style::Plain).trim_end().to_owned();
-    let parsed = policy::parse(&path.display().to_string(), text.as_bytes());
-    let read = parsed.and_then(|(policy, warnings)| load_feeds(path, policy, warnings));
-    let (policy, warnings) = read.map_err(plain)?;
-    let compiled = CompiledPolicy::new(policy, Generation(1)).map_err(|error| error.to_string())?;
-    check_tests(&compiled).map_err(|error| error.to_string())?;
-    // The gateway keeps the policy before until they are there.
-    let missing = warnings
-        .iter()
-        .filter(|it| it.code() == Code::FeedNotLoaded);
-    Ok(missing.map(|it| it.message().to_owned()).collect())
-}
-
-/// Reads all parts of the release `serial`; an inner error names the one that is missing.
-///
-/// # Errors
-/// The store does not answer.
-pub fn read_packed(
-    store: &mut dyn Store,
-    serial: u64,
-) -> Result<Result<Packed, String>, StoreError> {
-    let mut part = |name: &str, most: usize| {
-        let key = layout::release(serial, name);
-        let entry = store.read(&key, most)?;
-        Ok::<_, StoreError>(entry.map(|it| it.bytes).ok_or(key))
-    };
-    // The signature first: it is the last that a publisher writes.
-    let signature = part(layout::SIGNATURE, MAX_MANIFEST)?;
-    let manifest = part(layout::MANIFEST, MAX_MANIFEST)?;
-    let policy = match (&signature, &manifest) {
-        (Ok(_), Ok(_)) => part(layout::POLICY, MAX_FILE_SIZE)?,
-        _ => Err(String::new()),
-    };
-    Ok(match (policy, manifest, signature) {
-        (Ok(policy), Ok(manifest), Ok(signature)) => Ok(Packed {
-            policy,
-            manifest,
-            signature,
-        }),
-        (_, _, Err(key)) | (_, Err(key), _) | (Err(key), _, _) => {
-            Err(format!("{} has no {key}", store.name()))
-        }
-    })
-}
-
-/// Reads a site file, and its digest.
-fn read_site(path: &Path) -> Result<(Site, String), String> {
-    let text = regular::read(path, MAX_FILE_SIZE as u64 + 1);
-    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
-    let site = Site::parse(&path.display().to_string(), &text);
-    let site = site.map_err(|errors| errors.render(Style::Plain).trim_end().to_owned())?;
-    Ok((site, digest(&text)))
-}
-
-/// The name of this host, if it can be that of a gateway.
-fn host_name() -> Result<String, String> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    match policy::site::is_word(name) {
-        true => Ok(name.to_owned()),
-        false => Err(format!(
-            "the name of this host, `{name}`, cannot be that of a gateway: write fleet.gateway"
-        )),
-    }
-}
-
-fn is_expired(state: &FleetState) -> bool {
-    let expires = state.expires.as_deref();
-    let expires = expires.and_then(|it| humantime::parse_rfc3339(it).ok());
-    expires.is_some_and(|at| at <= SystemTime::now())
 }
 
 fn now() -> String {
@@ -661,8 +452,6 @@ fn pause_after(failures: u32, random: u32) -> Duration {
 
 /// Bytes of a serial.
 const MAX_POINTER: usize = 64;
-/// Bytes of a manifest or a signature.
-const MAX_MANIFEST: usize = 64 << 10;
 /// The pause between two looks, whatever ends the wait.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after failures.
@@ -671,8 +460,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 const TRY_AGAIN: Duration = Duration::from_secs(300);
 /// The pause between two looks while the gateway is still to take what its file has.
 const UNSETTLED_PATIENCE: Duration = Duration::from_secs(5);
-/// The time that a gateway may take to reload.
-const RELOAD_PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
