@@ -42,7 +42,7 @@ const GATEWAY: House = House {
     floors: &[
         &["sys"],
         &["host", "interface", "record", "reject"],
-        &["divert", "resolver", "tun"],
+        &["divert", "fleet", "resolver", "tun"],
         &["machine", "push", "report", "testbed"],
         &["run"],
     ],
@@ -58,7 +58,7 @@ const POLICY: House = House {
         &["syntax", "services"],
         &["section"],
         &["meaning"],
-        &["accepted", "feeds", "lint", "manual", "schema"],
+        &["accepted", "feeds", "lint", "manual", "schema", "site"],
         &["keys", "mistakes", "page", "reference"],
     ],
 };

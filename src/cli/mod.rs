@@ -13,6 +13,7 @@ mod error;
 mod explain;
 mod explain_name;
 mod feed;
+mod fleet;
 mod guess;
 mod init;
 mod input;
@@ -99,6 +100,11 @@ enum Command {
         after_help = "Example:\n  offramp feed fetch /etc/offramp/site.toml"
     )]
     Feed(feed::Command),
+    #[command(
+        subcommand,
+        after_help = "Example:\n  offramp fleet agent /etc/offramp/site.toml"
+    )]
+    Fleet(fleet::Command),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  offramp completions bash > /etc/bash_completion.d/offramp")]
     Completions {
@@ -173,6 +179,7 @@ pub fn main() -> ExitCode {
         Command::Render(options) => render::run(&options),
         Command::Routes(options) => routes::run(&options),
         Command::Feed(command) => feed::run(&command),
+        Command::Fleet(command) => fleet::run(&command),
         Command::Completions { shell } => print_completions(shell),
         Command::Man {
             page: Page::Commands,

@@ -155,6 +155,35 @@ impl Watched {
     }
 }
 
+/// The release of a fleet that is in force.
+fn release(status: &Status) -> String {
+    let mut text = String::new();
+    let Some(fleet) = &status.fleet else {
+        return text;
+    };
+    match &fleet.release {
+        Some(it) => {
+            _ = write!(
+                text,
+                "release: {} of the channel {}, sha256 {}",
+                it.serial, it.channel, it.sha256
+            );
+        }
+        None => {
+            text.push_str("release: none; what the agent of the fleet has written is not in force")
+        }
+    }
+    _ = match fleet.last_contact_seconds {
+        Some(seconds) => writeln!(
+            text,
+            "; the store answered the agent {} ago",
+            duration(seconds)
+        ),
+        None => writeln!(text, "; the store has never answered the agent"),
+    };
+    text
+}
+
 /// The status, for people.
 fn report(status: &Status, watched: &Watched) -> String {
     let mut text = format!(
@@ -176,6 +205,7 @@ fn report(status: &Status, watched: &Watched) -> String {
             "THE GATEWAY HAS RESTARTED: its counters begin at 0, and rates with the next status\n",
         );
     }
+    text.push_str(&release(status));
     let reloads = &status.reloads;
     if reloads.taken + reloads.refused > 0 {
         _ = writeln!(

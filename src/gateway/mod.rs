@@ -23,6 +23,7 @@
 //! | [`record`] | logs of dropped packets and of queries, and captures; bounded files |
 //! | [`reject`] | answers to clients whose packets are dropped |
 //! | [`push`] | routes for VPN servers, when a reload changes them |
+//! | [`fleet`] | releases of a policy for many gateways: the stores, the agent that follows one, publishing |
 //! | [`host`] | the host that the gateway runs on: files, feeds, rights, lock, service manager |
 //! | [`interface`] | a live interface as a backend, passively, for `observe` |
 //! | `sys` | the calls that the compiler cannot check: all `unsafe` of the crate |
@@ -34,6 +35,7 @@
 //! policy and counters with it.
 
 pub mod divert;
+pub mod fleet;
 pub mod host;
 pub mod interface;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -40,6 +40,7 @@ pub mod reference;
 mod schema;
 mod section;
 pub mod services;
+pub mod site;
 mod syntax;
 mod value;
 

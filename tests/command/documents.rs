@@ -270,7 +270,8 @@ fn commands_and_flags_that_pages_name_exist() {
                 continue;
             }
             let mut command = vec![*first];
-            command.extend(rest.first().filter(|_| *first == "feed"));
+            let has_commands = matches!(*first, "feed" | "fleet");
+            command.extend(rest.first().filter(|_| has_commands));
             let key: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
             let help = helps.entry(key).or_insert_with(|| {
                 help(&command).unwrap_or_else(|| panic!("{}: there is no `{line}`", path.display()))

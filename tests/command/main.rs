@@ -12,6 +12,8 @@ mod documents;
 mod explain;
 mod explain_drop;
 mod feed;
+mod fleet;
+mod fleet_web;
 mod init;
 mod line;
 mod observe;

@@ -24,6 +24,7 @@ mod enforcement;
 mod faults;
 mod firewalld;
 mod firewalls;
+mod fleet;
 mod flows;
 mod forwarding;
 mod health;

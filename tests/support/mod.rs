@@ -7,6 +7,7 @@
 )]
 
 pub mod certificates;
+pub mod fleet;
 pub mod host;
 pub mod sandbox;
 mod skip;

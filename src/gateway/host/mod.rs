@@ -5,6 +5,7 @@ mod calls;
 pub mod daemons;
 pub mod feeds;
 pub mod fetch;
+pub mod fleet_state;
 pub mod interfaces;
 pub mod last_good;
 pub mod lock;

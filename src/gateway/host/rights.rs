@@ -219,9 +219,7 @@ pub enum Role {
 impl Role {
     /// Gives up all that this does not need, on this thread and those that it starts.
     pub fn begin(self) {
-        let capabilities = nix::sys::prctl::set_no_new_privs()
-            .map_err(LimitError::from)
-            .and_then(|()| keep_capabilities(&CapsHashSet::new()));
+        let capabilities = give_up_capabilities();
         let files = match self {
             Self::Names | Self::Answers | Self::Log => restrict(&Reach::default()).map(drop),
             Self::Judge | Self::Records | Self::Watch => Ok(()),
@@ -235,6 +233,32 @@ impl Role {
             debug!("a thread could not drop its privileges: {error}");
         }
     }
+}
+
+/// Gives up all capabilities on this thread and those that it starts, and all files but the folders `read`, those that it
+/// writes to (`written`), and what names and certificates of servers are looked up by.
+pub fn limit_to_folders(read: &[PathBuf], written: &[PathBuf]) {
+    place::prepare();
+    if let Err(error) = give_up_capabilities() {
+        warn!("cannot give up capabilities that are not needed: {error}");
+    }
+    let mut reach = Reach::default();
+    reach.read.extend(read.iter().cloned());
+    reach.read.extend(LOOKUPS.map(PathBuf::from));
+    reach.keep.extend(written.iter().cloned());
+    reach.write.insert(PathBuf::from("/dev/null"));
+    match restrict(&reach) {
+        Ok(RulesetStatus::NotEnforced) => {
+            info!("the kernel has no Landlock to restrict files with");
+        }
+        Ok(RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced) => {}
+        Err(error) => warn!("cannot give up files that are not needed: {error}"),
+    }
+}
+
+fn give_up_capabilities() -> Result<(), LimitError> {
+    nix::sys::prctl::set_no_new_privs()?;
+    keep_capabilities(&CapsHashSet::new())
 }
 
 /// Checks that a running gateway can work under these limits.
@@ -404,6 +428,17 @@ const KEPT_FOLDERS: [&str; 4] = [
 ];
 /// The folder where a later policy may have its drop log.
 const KEPT_LOGS: &str = "/var/log/offramp";
+/// The folders that names and certificates of servers are looked up in; a resolver's file may be replaced by another.
+const LOOKUPS: [&str; 8] = [
+    "/etc",
+    "/run/systemd/resolve",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+];
 /// The folders that hold programs' loader and libraries.
 const LIBRARIES: [&str; 7] = [
     "/lib",

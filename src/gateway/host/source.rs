@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::addresses::own_addresses;
 use super::feeds;
+use super::fleet_state::FleetState;
 use crate::files::regular;
 use crate::filter::{CompileError, CompiledPolicy, Generation};
 use crate::policy::{self, Code, Diagnostics, MAX_FILE_SIZE, Policy, Remark, Style};
@@ -32,6 +33,11 @@ pub trait PolicySource: Send + Sync {
     ///
     /// By default nothing is said of feeds.
     fn read_for_review(&self) -> Option<Reviewed> {
+        None
+    }
+
+    /// The release of a fleet that the text is, by the agent of the fleet; `None` without one.
+    fn fleet(&self) -> Option<FleetState> {
         None
     }
 }
@@ -162,6 +168,10 @@ impl PolicySource for PolicyPath {
             policy,
             diagnostics,
         })
+    }
+
+    fn fleet(&self) -> Option<FleetState> {
+        FleetState::beside(&self.0)
     }
 }
 

@@ -307,6 +307,9 @@ impl Collector for Scrape {
         }
 
         out.policies(&status.reloads, status.generation)?;
+        let file = status.files.first();
+        let digest = file.and_then(|it| it.sha256.as_deref());
+        out.release(digest, status.fleet.as_ref())?;
         out.enforcement(&status.enforcement)?;
         out.pushes(&status.pushes)?;
         if let Some(dns) = &status.dns {
@@ -429,7 +432,7 @@ const MAX_NAMED_RULES: usize = 50;
 /// Patterns of interfaces that have a series of their own, but for one.
 const MAX_PATTERNS: usize = 8;
 /// Series without labels, or with labels of two values at most.
-const SINGLE_SERIES: usize = 29;
+const SINGLE_SERIES: usize = 31;
 /// Of answers to clients: two kinds, and those suppressed.
 const REJECTION_SERIES: usize = 3;
 /// Series of the drop log, of the capture of drops, and of the log of queries.

@@ -1,5 +1,6 @@
 //! [`Status`]: the state of a running gateway.
 
+mod fleet;
 mod media;
 mod policy;
 
@@ -7,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+pub use fleet::{FleetStatus, ReleaseStatus};
 pub use media::{
     BucketStatus, EvidenceStatus, HistogramStatus, MediaStatus, QualityStatus, StreamGroupStatus,
 };
@@ -43,6 +45,9 @@ pub struct Status {
     pub files: Vec<FileStatus>,
     /// Generation of the policy in force, from 1.
     pub generation: u64,
+    /// The release of a fleet; `null` without an agent.
+    #[serde(default)]
+    pub fleet: Option<FleetStatus>,
     /// Outcomes of later policies.
     pub reloads: Reloads,
     /// The reason why `/readyz` answers 503; `null` if the gateway is ready.

@@ -210,7 +210,7 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
     let Some(section) = Section::single(file, &SECTION, out) else {
         return defaults;
     };
-    let listen = section.list(&LISTEN, parse_socket, out);
+    let listen = read_listen(&section, out);
     let sip_domains = section.list(&SIP_DOMAINS, parse_host, out);
     let upstreams = section.list(&UPSTREAMS, parse_upstream, out);
     let clients = section.list(&CLIENTS, parse_prefix, out);
@@ -236,6 +236,14 @@ pub(in crate::policy) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) ->
         query_log,
         query_log_rate: query_log_rate.map_or(defaults.query_log_rate, |it| it.value),
     }
+}
+
+/// Reads `dns.listen`.
+pub(in crate::policy) fn read_listen(
+    section: &Section<'_, '_>,
+    out: &mut Collector<'_>,
+) -> Vec<Sourced<SocketAddr>> {
+    section.list(&LISTEN, parse_socket, out)
 }
 
 /// Reads an address, and a port where it is not 53.

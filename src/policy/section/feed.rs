@@ -377,7 +377,7 @@ pub(super) fn parse_url(text: &str, is_signed: bool) -> Result<String, Problem> 
 }
 
 /// Reads a public key as minisign prints it: base64 of `Ed`, a key id of eight bytes and a key of 32.
-pub(super) fn parse_public_key(text: &str) -> Result<String, Problem> {
+pub(in crate::policy) fn parse_public_key(text: &str) -> Result<String, Problem> {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     if text.len() == PUBLIC_KEY_LENGTH && text.starts_with("RW") && text.bytes().all(is_base64) {
         return Ok(text.to_owned());

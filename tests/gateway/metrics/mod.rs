@@ -141,7 +141,8 @@ fn read_sample(line: &str) -> (&str, Labels, f64) {
         rest = inside;
         loop {
             let (key, quoted) = rest.split_once("=\"").expect("a label");
-            assert!(key.chars().all(|c| c.is_ascii_lowercase()), "{line}");
+            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            assert!(key.chars().all(is_plain), "{line}");
             let mut value = String::new();
             let mut characters = quoted.char_indices();
             let end = loop {

@@ -12,8 +12,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::gateway::push::{PushState, PushStatus};
 use crate::gateway::report::status::{
-    DnsStatus, EnforcementStatus, HistogramStatus, LateStatus, MediaStatus, QualityStatus,
-    RejectionStatus, Reloads,
+    DnsStatus, EnforcementStatus, FleetStatus, HistogramStatus, LateStatus, MediaStatus,
+    QualityStatus, RejectionStatus, Reloads,
 };
 use crate::gateway::tun::quality::{JITTER_BOUNDS, LOSS_BOUNDS};
 use crate::packet::media::Evidence;
@@ -43,6 +43,39 @@ impl Families<'_, '_> {
             "Generation of the policy in force: 1 from the start, one more with each reload that is taken.",
             generation,
         )
+    }
+
+    /// Writes the digest of the policy in force, and the release of a fleet that it is.
+    pub(super) fn release(
+        &mut self,
+        digest: Option<&str>,
+        fleet: Option<&FleetStatus>,
+    ) -> fmt::Result {
+        let release = fleet.and_then(|fleet| fleet.release.as_ref());
+        let serial = release.map_or(String::new(), |it| it.serial.to_string());
+        let sha256 = release.map_or(digest, |it| Some(&it.sha256));
+        let channel = release.map_or("", |it| &it.channel);
+        self.gauges(
+            "policy_info",
+            "1, with the release that is in force: its serial, the digest of its policy, and its channel; of a policy without a fleet \
+             the digest of its file.",
+            [(
+                [
+                    ("serial", serial.as_str()),
+                    ("sha256", sha256.unwrap_or_default()),
+                    ("channel", channel),
+                ],
+                1_u32,
+            )],
+        )?;
+        let contact = fleet.and_then(|fleet| fleet.last_contact_seconds);
+        contact.map_or(Ok(()), |seconds| {
+            self.gauge(
+                "fleet_last_contact_seconds",
+                "Seconds since the store of the fleet answered the agent; absent without an agent.",
+                seconds,
+            )
+        })
     }
 
     /// Writes the pushes of routes; without targets, nothing.

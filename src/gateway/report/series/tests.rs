@@ -5,9 +5,9 @@ use crate::gateway::push::{PushState, PushStatus};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
     BucketStatus, DeviceStatus, DiversionStatus, EnforcementStatus, EvidenceStatus, FindingStatus,
-    FlowsStatus, HistogramStatus, InterfaceStatus, LateStatus, LatencyStatus, MediaStatus,
-    OutcomeStatus, QualityStatus, RejectionStatus, Reloads, Repairs, SelfTestStatus,
-    StreamGroupStatus, TrialState, TrialStatus, VerdictStatus,
+    FleetStatus, FlowsStatus, HistogramStatus, InterfaceStatus, LateStatus, LatencyStatus,
+    MediaStatus, OutcomeStatus, QualityStatus, RejectionStatus, ReleaseStatus, Reloads, Repairs,
+    SelfTestStatus, StreamGroupStatus, TrialState, TrialStatus, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -71,7 +71,20 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 suppressed: 33,
             },
             not_ready: None,
-            files: Vec::new(),
+            files: vec![crate::gateway::report::status::FileStatus {
+                path: "/etc/offramp/policy.toml".to_owned(),
+                sha256: Some("c0".repeat(32)),
+            }],
+            fleet: Some(FleetStatus {
+                release: Some(ReleaseStatus {
+                    serial: 41,
+                    sha256: "ab".repeat(32),
+                    channel: "stable".to_owned(),
+                    since: "2026-11-29T12:00:00Z".to_owned(),
+                    expires: None,
+                }),
+                last_contact_seconds: Some(12),
+            }),
             reloads: Reloads {
                 taken: 2,
                 refused: 1,

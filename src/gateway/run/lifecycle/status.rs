@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::Gateway;
 use crate::gateway::divert::{Divert, DivertPlan};
@@ -11,8 +11,8 @@ use crate::gateway::report::page::PageQuestions;
 use crate::gateway::report::series::{Report, Snapshot};
 use crate::gateway::report::status::{
     DeviceStatus, DiversionStatus, DnsStatus, EnforcementStatus, EvidenceStatus, FindingStatus,
-    FlowsStatus, LateStatus, LossStatus, MediaStatus, QualityStatus, RejectionStatus, RuleStatus,
-    Status, VerdictStatus,
+    FleetStatus, FlowsStatus, LateStatus, LossStatus, MediaStatus, QualityStatus, RejectionStatus,
+    RuleStatus, Status, VerdictStatus,
 };
 use crate::packet::Traffic;
 use crate::verdict::{Action, Reason};
@@ -71,6 +71,7 @@ impl<D: Divert> Gateway<D> {
             policy: self.name.clone(),
             files: self.in_force.clone(),
             generation: self.published.generation().0,
+            fleet: self.fleet(),
             reloads: self.reloads.clone(),
             not_ready: self.readiness().reason(),
             enforcement: self.enforcement(),
@@ -115,6 +116,15 @@ impl<D: Divert> Gateway<D> {
                 .as_ref()
                 .map(|dns| DnsStatus::new(dns, &self.queries)),
         }
+    }
+
+    /// The release of the fleet that is in force; `None` without an agent.
+    fn fleet(&self) -> Option<FleetStatus> {
+        let state = self.source.fleet()?;
+        // The first is the policy file; behind it are those of feeds.
+        let in_force = self.in_force.first().and_then(|it| it.sha256.as_ref());
+        let is_in_force = in_force == Some(&state.file_sha256);
+        Some(FleetStatus::new(state, is_in_force, SystemTime::now()))
     }
 
     /// The clients for whom the policy takes effect, and the trial, if there is one.

@@ -33,6 +33,7 @@ pub(in crate::gateway::report::page) fn snapshot() -> Snapshot {
             generation: 3,
             not_ready: None,
             files: Vec::new(),
+            fleet: None,
             reloads: Reloads {
                 taken: 2,
                 ..Reloads::default()
