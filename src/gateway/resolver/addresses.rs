@@ -22,7 +22,7 @@ pub struct BoundAddresses {
 }
 
 impl BoundAddresses {
-    /// Listens at the addresses that `policy` names, with a thread for each processor, [`MAX_THREADS`] at most; `None` if it names
+    /// Listens at the addresses that `policy` names, for a thread on each processor, four at most; `None` if it names
     /// none.
     ///
     /// # Errors
