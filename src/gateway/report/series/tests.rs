@@ -4,10 +4,10 @@ use super::*;
 use crate::gateway::push::{PushState, PushStatus};
 use crate::gateway::record::RecordStatus;
 use crate::gateway::report::status::{
-    BucketStatus, DeviceStatus, DiversionStatus, EnforcementStatus, EvidenceStatus, FindingStatus,
-    FleetStatus, FlowsStatus, HistogramStatus, InterfaceStatus, LateStatus, LatencyStatus,
-    MediaStatus, OutcomeStatus, QualityStatus, RejectionStatus, ReleaseStatus, Reloads, Repairs,
-    SelfTestStatus, StreamGroupStatus, TrialState, TrialStatus, VerdictStatus,
+    BucketStatus, DeviceStatus, DiversionStatus, EnforcementStatus, EvidenceStatus, FileStatus,
+    FindingStatus, FleetStatus, FlowsStatus, HistogramStatus, InterfaceStatus, LateStatus,
+    LatencyStatus, MediaStatus, OutcomeStatus, QualityStatus, RejectionStatus, ReleaseStatus,
+    Reloads, Repairs, SelfTestStatus, StreamGroupStatus, TrialState, TrialStatus, VerdictStatus,
 };
 
 fn rule(kind: &str, name: &str, packets: u64) -> RuleStatus {
@@ -71,7 +71,7 @@ fn snapshot(rules: Vec<RuleStatus>) -> Snapshot {
                 suppressed: 33,
             },
             not_ready: None,
-            files: vec![crate::gateway::report::status::FileStatus {
+            files: vec![FileStatus {
                 path: "/etc/offramp/policy.toml".to_owned(),
                 sha256: Some("c0".repeat(32)),
             }],
