@@ -10,13 +10,13 @@ use crate::gateway::host::rights;
 
 /// Follow a channel of the fleet, and keep this gateway's policy file
 ///
-/// The site file has [fleet], which says where releases come from, and what this gateway adds to the fleet's policy: [vpn],
-/// [gateway] and dns.listen. A release is taken if it is signed by a key of fleet.public_keys, has a higher serial than the one
+/// The site file has the section fleet, which says where releases come from, and what this gateway adds to the fleet's policy:
+/// the sections vpn and gateway, and dns.listen. A release is taken if it is signed by a key of fleet.public_keys, has a higher serial than the one
 /// before, and passes the check with the site file, its tests included. The policy file is then replaced as a whole, and
 /// `offramp run` takes it as any other change. Otherwise it stays as it is, also while the store is away.
 ///
 /// The agent needs no rights: it drops capabilities, reads its configuration and writes its folder. docs/fleet.md has the keys of
-/// [fleet]; a start with a changed [fleet] is needed for it to take effect.
+/// the section fleet; a change of them takes effect at the next start.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -15,8 +15,8 @@ use crate::policy::{self, Diagnostics, MAX_FILE_SIZE};
 
 /// Check a policy, sign it, and publish it as the next release of a channel
 ///
-/// The policy has everything but what a gateway's site file has ([vpn], [gateway], dns.listen). It is checked with each site
-/// file that is named, its [[test]] entries included, and refused if one of them does not fit. Feeds are not published: each
+/// The policy has everything but what a gateway's site file has (vpn, gateway, dns.listen). It is checked with each site
+/// file that is named, its tests included, and refused if one of them does not fit. Feeds are not published: each
 /// gateway fetches its own.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
