@@ -83,6 +83,10 @@ impl PlainSite {
             route add default via 10.0.0.1
             route add default via fd00:2::1");
         site.concentrator.forward();
+        // The kernel takes note of a carrier a little later than it is there, and shows so in routes and links.
+        poll("the carriers of the links", || {
+            (!site.kernel().contains("linkdown")).then_some(())
+        });
         site
     }
 
