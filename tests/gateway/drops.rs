@@ -198,9 +198,11 @@ fn the_last_drop_of_a_client_is_explained_from_the_log_of_the_policy() {
         let said = site.offramp(&["explain", &policy, "--last-drop"]).error(1);
         assert!(said.contains("has no line"), "{said}");
 
+        let logged = |count| poll("a line", || (lines(&log).len() == count).then_some(()));
         let port = site.send("10.1.0.10", 5_061, 1, 20);
+        logged(1);
         site.send(OFFICE, MEDIA, 1, 20);
-        poll("two lines", || (lines(&log).len() == 2).then_some(()));
+        logged(2);
         let explain = |arguments: &[&str]| {
             let arguments = [&["explain", &policy, "--last-drop"], arguments].concat();
             site.offramp(&arguments)
