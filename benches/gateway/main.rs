@@ -176,8 +176,8 @@ impl Run<'_> {
     fn try_out(&self) {
         self.tell_what_is_left_out();
         let pace = Pace {
-            warm_up: Duration::from_millis(20),
-            turn: Duration::from_millis(30),
+            warm_up: Duration::from_millis(300),
+            turn: Duration::from_millis(200),
         };
         let mut results = Results::default();
         for kind in [
