@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, PlainSite};
 use crate::site::{DEADLINE, Daemon, Diversion, in_nftables_sandbox, in_sandbox, poll};
 use crate::support::{Folder, is_installed, program, project, run, signal, wait};
@@ -255,6 +257,20 @@ fn few_rights_are_left_and_suffice() {
         };
         for name in ["offramp-0", "offramp-drops", "offramp-log"] {
             assert_eq!(filters(name), filters("offramp") + 1, "{name}");
+        }
+        // They must not be given signals, whose handler makes a call that is none of their work.
+        for (_, status) in &threads {
+            let blocked = u64::from_str_radix(fact(status, "SigBlk"), 16).expect("a mask");
+            let name = fact(status, "Name");
+            let may_be_given = match name {
+                "offramp" => true,
+                name if filters(name) > filters("offramp") => false,
+                _ => continue,
+            };
+            for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+                let is_blocked = (blocked >> (signal as u32 - 1)) & 1 == 1;
+                assert_eq!(is_blocked, !may_be_given, "{signal}: {status}");
+            }
         }
 
         // A feed and a policy whose paths can no longer be read.

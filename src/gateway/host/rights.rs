@@ -34,6 +34,7 @@ use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
+use nix::sys::signal::SigSet;
 use tracing::{debug, info, warn};
 
 use super::calls::{self, CallsError};
@@ -91,6 +92,8 @@ enum LimitError {
     Landlock(#[from] landlock::RulesetError),
     #[error("new privileges: {0}")]
     NewPrivileges(#[from] nix::Error),
+    #[error("signals: {0}")]
+    Signals(nix::Error),
     #[error(transparent)]
     Calls(#[from] CallsError),
     #[error("{0}")]
@@ -218,7 +221,11 @@ pub enum Role {
 
 impl Role {
     /// Gives up all that this does not need, on this thread and those that it starts.
+    ///
+    /// Signals of the process are left to other threads: their handler makes a call (tokio's writes to a socket) that this one may not
+    /// make, and the signal would be lost.
     pub fn begin(self) {
+        let signals = SigSet::all().thread_block().map_err(LimitError::Signals);
         let capabilities = give_up_capabilities();
         let files = match self {
             Self::Names | Self::Answers | Self::Log => restrict(&Reach::default()).map(drop),
@@ -226,7 +233,7 @@ impl Role {
         };
         // The last: giving up the others takes calls that are given up then.
         let calls = calls::keep_to(self).map_err(LimitError::from);
-        for error in [capabilities, files, calls]
+        for error in [signals, capabilities, files, calls]
             .into_iter()
             .filter_map(Result::err)
         {
