@@ -79,7 +79,8 @@ fn tshark_reads_frames_comments_and_times() {
         (frame(2, LinkType::ETHERNET, &ethernet), None),
         (frame(3, LinkType::RAW, &IPV4), Some("größer".to_owned())),
     ]);
-    let file = std::env::temp_dir().join(format!("offramp-writer-{}.pcapng", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("written.pcapng");
     std::fs::write(&file, written).unwrap();
     let fields = [
         "frame.number",
@@ -97,7 +98,6 @@ fn tshark_reads_frames_comments_and_times() {
         .output()
         .unwrap();
 
-    std::fs::remove_file(&file).unwrap();
     assert!(
         output.status.success(),
         "{}",

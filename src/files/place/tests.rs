@@ -4,20 +4,17 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use super::*;
 
 /// A folder of the test's own, which is removed with it.
-struct Scratch(PathBuf);
+struct Scratch(tempfile::TempDir);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let folder = format!("offramp-place-{}-{name}", std::process::id());
-        let folder = std::env::temp_dir().join(folder);
-        _ = fs::remove_dir_all(&folder);
-        let scratch = Self(folder);
+    fn new() -> Self {
+        let scratch = Self(tempfile::tempdir().expect("a temporary folder"));
         scratch.folder("", 0o755);
         scratch
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.0.path().join(name)
     }
 
     /// A folder with exactly this mode.
@@ -26,12 +23,6 @@ impl Scratch {
         fs::create_dir_all(&path).expect("a temporary folder");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
         path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -54,7 +45,7 @@ fn refusals(path: &Path) -> [String; 4] {
 
 #[test]
 fn a_symbolic_link_in_the_place_of_a_file_is_not_followed_and_its_target_is_named() {
-    let scratch = Scratch::new("link");
+    let scratch = Scratch::new();
     let target = scratch.path("target");
     fs::write(&target, "precious").expect("a file");
     let dangling = scratch.path("missing");
@@ -73,7 +64,7 @@ fn a_symbolic_link_in_the_place_of_a_file_is_not_followed_and_its_target_is_name
 
 #[test]
 fn a_folder_that_others_may_write_to_is_refused_wherever_it_is_on_the_way() {
-    let scratch = Scratch::new("writable");
+    let scratch = Scratch::new();
     let open = scratch.folder("open", 0o777);
     let deeper = scratch.folder("open/deeper", 0o755);
     let around = scratch.path("around");
@@ -93,7 +84,7 @@ fn a_folder_that_others_may_write_to_is_refused_wherever_it_is_on_the_way() {
 
 #[test]
 fn folders_of_this_user_and_a_link_to_one_are_written_to() {
-    let scratch = Scratch::new("own");
+    let scratch = Scratch::new();
     let folder = scratch.folder("folder", 0o700);
     symlink("folder", scratch.path("link")).expect("a free place");
     make_folder(&scratch.path("link/a/b")).expect("it is ours");
@@ -111,7 +102,7 @@ fn folders_of_this_user_and_a_link_to_one_are_written_to() {
 
 #[test]
 fn a_folder_with_the_sticky_bit_takes_files_of_this_user_under_one_name() {
-    let scratch = Scratch::new("sticky");
+    let scratch = Scratch::new();
     let folder = scratch.folder("shared", 0o1777);
     let file = folder.join("file");
     assert_eq!(refusals(&file), ["it is not refused"; 4]);
@@ -124,7 +115,7 @@ fn a_folder_with_the_sticky_bit_takes_files_of_this_user_under_one_name() {
 
 #[test]
 fn files_and_folders_of_other_users_are_refused() {
-    let scratch = Scratch::new("others");
+    let scratch = Scratch::new();
     let theirs = scratch.folder("theirs", 0o755);
     if chown(&theirs, Some(OTHER), Some(OTHER)).is_err() {
         // Only root makes such a folder; the tests of the gateway have it.
@@ -173,7 +164,7 @@ const OTHER: u32 = 54_321;
 
 #[test]
 fn an_empty_folder_of_this_user_is_closed_to_others_and_no_other_one() {
-    let scratch = Scratch::new("claim");
+    let scratch = Scratch::new();
     let mode = |folder: &Path| fs::metadata(folder).expect("it is there").mode() & 0o7777;
 
     let empty = scratch.folder("empty", 0o2777);

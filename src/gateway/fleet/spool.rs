@@ -134,28 +134,13 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    /// A folder that is removed when the test ends.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let folder = format!("offramp-spool-{name}-{}", std::process::id());
-            let folder = std::env::temp_dir().join(folder);
-            fs::create_dir_all(&folder).expect("a temporary folder");
-            Self(folder)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            fs::remove_dir_all(&self.0).expect("it is ours");
-        }
-    }
-
     #[test]
     fn a_link_to_a_policy_that_is_not_there_yet_leads_to_its_place() {
-        let scratch = Scratch::new("link");
-        let (etc, spool) = (scratch.0.join("etc.toml"), scratch.0.join("spool"));
+        let scratch = tempfile::tempdir().expect("a temporary folder");
+        let (etc, spool) = (
+            scratch.path().join("etc.toml"),
+            scratch.path().join("spool"),
+        );
         fs::create_dir(&spool).expect("a folder");
         symlink("spool/policy.toml", &etc).expect("a link");
         let files = Spool::of(&etc).expect("it leads somewhere");
@@ -176,11 +161,11 @@ mod tests {
 
     #[test]
     fn a_damaged_state_is_an_error_and_no_state_is_none() {
-        let scratch = Scratch::new("damaged");
-        let files = Spool::of(&scratch.0.join("policy.toml")).expect("it leads somewhere");
+        let scratch = tempfile::tempdir().expect("a temporary folder");
+        let files = Spool::of(&scratch.path().join("policy.toml")).expect("it leads somewhere");
         files.prepare().expect("the folder is ours");
         assert_eq!(files.state().expect("there is none").serial, 0);
-        fs::write(scratch.0.join("policy.toml.fleet/state.json"), "{").expect("a file");
+        fs::write(scratch.path().join("policy.toml.fleet/state.json"), "{").expect("a file");
         let error = files.state().expect_err("it is damaged");
         assert!(error.to_string().contains("remove it"), "{error}");
     }

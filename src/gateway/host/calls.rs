@@ -356,10 +356,9 @@ mod tests {
 
     #[test]
     fn files_are_written_by_what_keeps_records_alone() {
-        let folder = std::env::temp_dir().join(format!("offramp_calls_{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary folder");
         for role in ALL {
-            let place = folder.join(format!("{role:?}"));
+            let place = folder.path().join(format!("{role:?}"));
             let (created, read) = kept_to(role, || {
                 (File::create(&place), fs::read("/proc/self/status"))
             });
@@ -367,6 +366,5 @@ mod tests {
             assert!(read.is_ok(), "{role:?}: {read:?}");
             assert_eq!(place.exists(), role == Role::Records, "{role:?}");
         }
-        fs::remove_dir_all(folder).expect("it is there");
     }
 }

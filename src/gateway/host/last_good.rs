@@ -156,50 +156,47 @@ mod tests {
                           [[feed]]\nname = \"list\"\nformat = \"prefixes\"\nfile = \"feeds/list.txt\"\n";
 
     /// A folder that is removed when the test ends, with a policy, its feed and a place for the copy.
-    struct Site(PathBuf);
+    struct Site(tempfile::TempDir);
 
     impl Site {
-        fn new(name: &str) -> Self {
-            let folder = format!("offramp-last-good-{name}-{}", std::process::id());
-            let folder = std::env::temp_dir().join(folder);
-            fs::create_dir_all(folder.join("etc/feeds")).expect("a folder");
-            fs::create_dir_all(folder.join("state")).expect("a folder");
-            fs::write(folder.join("etc/policy.toml"), POLICY).expect("a file");
-            fs::write(folder.join("etc/feeds/list.txt"), "203.0.113.0/24\n").expect("a file");
-            Self(folder)
+        fn new() -> Self {
+            let site = Self(tempfile::tempdir().expect("a temporary folder"));
+            fs::create_dir_all(site.path("etc/feeds")).expect("a folder");
+            fs::create_dir_all(site.path("state")).expect("a folder");
+            fs::write(site.path("etc/policy.toml"), POLICY).expect("a file");
+            fs::write(site.path("etc/feeds/list.txt"), "203.0.113.0/24\n").expect("a file");
+            site
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
         }
 
         fn last_good(&self, policy: &str) -> LastGood {
             LastGood {
-                folder: self.0.join("state"),
-                policy: self.0.join("etc").join(policy),
+                folder: self.path("state"),
+                policy: self.path("etc").join(policy),
             }
         }
 
         fn files(&self) -> Vec<PathBuf> {
-            PolicyPath(self.0.join("etc/policy.toml"))
+            PolicyPath(self.path("etc/policy.toml"))
                 .files()
                 .expect("descriptors are left")
         }
     }
 
-    impl Drop for Site {
-        fn drop(&mut self) {
-            fs::remove_dir_all(&self.0).expect("it is ours");
-        }
-    }
-
     #[test]
     fn the_copy_holds_the_policy_and_its_feeds_as_they_were_in_force() {
-        let site = Site::new("copy");
+        let site = Site::new();
         let last_good = site.last_good("policy.toml");
         assert!(last_good.load().is_none(), "nothing was saved");
         let files = site.files();
         last_good
             .save(&files, &fingerprint(&files).expect("they are there"))
             .expect("the folder is ours");
-        fs::write(site.0.join("etc/policy.toml"), "nonsense").expect("a file");
-        fs::write(site.0.join("etc/feeds/list.txt"), "").expect("a file");
+        fs::write(site.path("etc/policy.toml"), "nonsense").expect("a file");
+        fs::write(site.path("etc/feeds/list.txt"), "").expect("a file");
         let loaded = last_good.load().expect("it was saved");
         let loaded = loaded.expect("it was in force");
         let prefixes = loaded.policy().feeds[0].prefixes.as_ref().map(Vec::len);
@@ -211,18 +208,18 @@ mod tests {
 
     #[test]
     fn files_that_have_changed_since_they_were_loaded_are_not_saved() {
-        let site = Site::new("changed");
+        let site = Site::new();
         let last_good = site.last_good("policy.toml");
         let files = site.files();
         let before = fingerprint(&files).expect("they are there");
-        fs::write(site.0.join("etc/policy.toml"), "nonsense").expect("a file");
+        fs::write(site.path("etc/policy.toml"), "nonsense").expect("a file");
         last_good.save(&files, &before).expect("nothing fails");
         assert!(last_good.load().is_none());
     }
 
     #[test]
     fn a_copy_that_leads_out_of_its_folder_is_refused() {
-        let site = Site::new("out");
+        let site = Site::new();
         let last_good = site.last_good("policy.toml");
         let copy = Copy {
             policy: last_good.policy.clone(),
@@ -231,6 +228,6 @@ mod tests {
         let json = serde_json::to_vec(&copy).expect("it has a form");
         fs::write(last_good.file(), json).expect("a file");
         assert!(last_good.load().expect("it is there").is_err());
-        assert!(!site.0.join("state/outside").exists());
+        assert!(!site.path("state/outside").exists());
     }
 }

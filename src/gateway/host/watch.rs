@@ -235,36 +235,34 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// A folder of the test's own.
-    fn scratch(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("offramp-{}-{name}", std::process::id()));
-        _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a temporary folder");
-        folder.canonicalize().expect("it was just made")
+    /// A folder of the test's own, by its path without links.
+    fn scratch() -> (PathBuf, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        (
+            folder.path().canonicalize().expect("it was just made"),
+            folder,
+        )
     }
 
     #[test]
     fn every_folder_in_which_a_link_can_be_switched_is_watched() {
-        let folder = scratch("links");
+        let (folder, _kept) = scratch();
         // As Kubernetes mounts a ConfigMap: policy.toml → ..data/policy.toml, ..data → ..2026/.
         fs::create_dir(folder.join("..2026")).expect("a folder");
         fs::write(folder.join("..2026/policy.toml"), "").expect("a file");
         symlink("..2026", folder.join("..data")).expect("a link");
         symlink("..data/policy.toml", folder.join("policy.toml")).expect("a link");
-        let away = scratch("away");
+        let (away, _kept_too) = scratch();
         symlink(folder.join("policy.toml"), away.join("mine.toml")).expect("a link");
 
         let watched = folders_of(&away.join("mine.toml"));
         let wanted = BTreeSet::from([away.clone(), folder.clone(), folder.join("..2026")]);
         assert_eq!(watched, wanted);
-        for folder in [folder, away] {
-            fs::remove_dir_all(folder).expect("it is ours");
-        }
     }
 
     #[test]
     fn the_digest_is_that_of_sha256sum() {
-        let folder = scratch("digest");
+        let (folder, _kept) = scratch();
         let file = folder.join("policy.toml");
         // FIPS 180-2, appendix B.1.
         fs::write(&file, "abc").expect("a file");
@@ -275,21 +273,19 @@ mod tests {
         fs::write(&file, "abd").expect("a file");
         let again = fingerprint(&[file, folder.join("none")]).expect("it is read");
         assert_ne!(again, read);
-        fs::remove_dir_all(folder).expect("it is ours");
     }
 
     #[test]
     fn links_in_a_circle_end() {
-        let folder = scratch("circle");
+        let (folder, _kept) = scratch();
         symlink("b", folder.join("a")).expect("a link");
         symlink("a", folder.join("b")).expect("a link");
         assert!(folders_of(&folder.join("a")).contains(&folder));
-        fs::remove_dir_all(folder).expect("it is ours");
     }
 
     #[tokio::test]
     async fn a_folder_that_comes_again_is_a_change() {
-        let folder = scratch("again");
+        let (folder, _kept) = scratch();
         let file = folder.join("deeper/policies/policy.toml");
         let mut watch = FileWatch::new(std::slice::from_ref(&file)).expect("inotify");
         fs::create_dir_all(folder.join("deeper/policies")).expect("a folder");
@@ -304,12 +300,11 @@ mod tests {
             .await
             .is_err()
         {}
-        fs::remove_dir_all(folder).expect("it is ours");
     }
 
     #[tokio::test]
     async fn a_file_that_is_renamed_into_place_is_a_change() {
-        let folder = scratch("rename");
+        let (folder, _kept) = scratch();
         let file = folder.join("policy.toml");
         fs::write(&file, "one").expect("a file");
         let mut watch = FileWatch::new(std::slice::from_ref(&file)).expect("inotify");
@@ -320,6 +315,5 @@ mod tests {
             .await
             .is_err()
         {}
-        fs::remove_dir_all(folder).expect("it is ours");
     }
 }

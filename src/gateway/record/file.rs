@@ -164,18 +164,15 @@ mod tests {
     use super::*;
 
     /// A file in a folder of the test's own, which is removed with it.
-    struct Scratch(PathBuf);
+    struct Scratch(tempfile::TempDir);
 
     impl Scratch {
-        fn new(name: &str) -> Self {
-            let folder = format!("offramp-record-{}-{name}", std::process::id());
-            let folder = std::env::temp_dir().join(folder);
-            _ = fs::remove_dir_all(&folder);
-            Self(folder)
+        fn new() -> Self {
+            Self(tempfile::tempdir().expect("a temporary folder"))
         }
 
         fn path(&self) -> PathBuf {
-            self.0.join("deeper/log")
+            self.0.path().join("deeper/log")
         }
 
         /// The contents of the file and of those before it.
@@ -184,14 +181,8 @@ mod tests {
                 0 => "deeper/log".to_owned(),
                 age => format!("deeper/log.{age}"),
             };
-            let read = |age| fs::read_to_string(self.0.join(name(age))).ok();
+            let read = |age| fs::read_to_string(self.0.path().join(name(age))).ok();
             (0..).map_while(read).collect()
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -203,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_file_at_its_limit_makes_room_and_the_oldest_goes() {
-        let scratch = Scratch::new("limit");
+        let scratch = Scratch::new();
         let mut file = BoundedFile::new(&scratch.path(), 6, 2, Vec::new());
         append(&mut file, &["one\n", "2\n", "three\n", "4\n", "5\n", "6\n"]);
         assert_eq!(scratch.contents(), ["4\n5\n6\n", "three\n", "one\n2\n"]);
@@ -214,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_is_there_is_written_on_unless_it_begins_with_a_preamble() {
-        let scratch = Scratch::new("begun");
+        let scratch = Scratch::new();
         for _ in 0..2 {
             let mut file = BoundedFile::new(&scratch.path(), 100, 3, Vec::new());
             append(&mut file, &["line\n"]);
@@ -228,17 +219,17 @@ mod tests {
 
     #[test]
     fn a_file_that_was_moved_away_is_made_anew() {
-        let scratch = Scratch::new("moved");
+        let scratch = Scratch::new();
         let mut file = BoundedFile::new(&scratch.path(), 100, 1, b"head\n".to_vec());
         append(&mut file, &["one\n"]);
-        fs::rename(scratch.path(), scratch.0.join("deeper/elsewhere")).expect("it is there");
+        fs::rename(scratch.path(), scratch.0.path().join("deeper/elsewhere")).expect("it is there");
         append(&mut file, &["two\n"]);
         assert_eq!(scratch.contents(), ["head\ntwo\n"]);
     }
 
     #[test]
     fn the_beginning_of_a_record_that_could_not_be_written_is_taken_back() {
-        let scratch = Scratch::new("torn");
+        let scratch = Scratch::new();
         let mut file = BoundedFile::new(&scratch.path(), 100, 1, Vec::new());
         append(&mut file, &["one\n"]);
         let open = file.open.as_mut().expect("it was written to");

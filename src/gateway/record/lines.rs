@@ -61,10 +61,8 @@ mod tests {
 
     #[test]
     fn what_lost_lines_stood_for_the_next_line_stands_for() {
-        let folder = format!("offramp-lines-{}", std::process::id());
-        let folder = std::env::temp_dir().join(folder);
-        _ = std::fs::remove_dir_all(&folder);
-        let path = folder.join("log");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("log");
         let counts = OutletCounts::default();
         // It is a device, and no file.
         let mut log = LineLog::<2>::new("the log", &LogSink::File("/dev/null".into()));
@@ -87,6 +85,5 @@ mod tests {
         let lines = std::fs::read_to_string(&path).expect("it is written");
         // Twice 4 + 1 + 3 + 1 of the one kind were lost, and twice 1 of the other.
         assert_eq!(lines, "0 22\n1 2\n0 3\n");
-        std::fs::remove_dir_all(folder).expect("it is ours");
     }
 }

@@ -365,17 +365,15 @@ mod tests {
     }
 
     /// A log in a folder of the test's own, and that folder.
-    fn scratch(name: &str) -> (QueryLogOptions, std::path::PathBuf) {
-        let folder = format!("offramp-queries-{}-{name}", std::process::id());
-        let folder = std::env::temp_dir().join(folder);
-        _ = std::fs::remove_dir_all(&folder);
-        let place = LogSink::File(folder.join("queries.jsonl"));
+    fn scratch() -> (QueryLogOptions, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let place = LogSink::File(folder.path().join("queries.jsonl"));
         (QueryLogOptions { place, rate: 3 }, folder)
     }
 
     #[tokio::test]
     async fn lines_of_a_second_are_bounded_and_say_what_they_stand_for() {
-        let (options, folder) = scratch("bounded");
+        let (options, folder) = scratch();
         let counts = Arc::new(OutletCounts::default());
         let lines = Arc::new(LineCounts::new());
         let recorder = Recorder::start(&options, &counts, &lines).expect("a thread");
@@ -394,7 +392,8 @@ mod tests {
             });
         }
         recorder.stop().await;
-        let text = std::fs::read_to_string(folder.join("queries.jsonl")).expect("it is written");
+        let text =
+            std::fs::read_to_string(folder.path().join("queries.jsonl")).expect("it is written");
         let lines: Vec<serde_json::Value> = text
             .lines()
             .map(|line| serde_json::from_str(line).expect("an object"))
@@ -425,7 +424,6 @@ mod tests {
         assert!(
             dropped["name"].is_null() && dropped["type"].is_null() && dropped["response"].is_null()
         );
-        std::fs::remove_dir_all(folder).expect("it is ours");
     }
 
     #[test]

@@ -362,7 +362,8 @@ fn packets_of(capture: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn the_object_is_that_of_its_source() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gateway/divert/ebpf");
-    let built = std::env::temp_dir().join(format!("offramp-program-{}.o", std::process::id()));
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let built = scratch.path().join("program.o");
     let compiled = std::process::Command::new(folder.join("build"))
         .arg(&built)
         .output();

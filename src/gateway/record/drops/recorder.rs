@@ -248,13 +248,6 @@ mod tests {
         }
     }
 
-    fn scratch(name: &str) -> PathBuf {
-        let folder = format!("offramp-recorder-{}-{name}", std::process::id());
-        let folder = std::env::temp_dir().join(folder);
-        _ = std::fs::remove_dir_all(&folder);
-        folder
-    }
-
     fn log_to(path: &Path, rate: u32) -> DropOptions {
         DropOptions {
             log: Some(LogOptions {
@@ -267,8 +260,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_handed_over_before_the_end_is_written() {
-        let folder = scratch("end");
-        let (log, capture) = (folder.join("drops.jsonl"), folder.join("drops.pcapng"));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [log, capture] = ["drops.jsonl", "drops.pcapng"].map(|it| folder.path().join(it));
         let options = DropOptions {
             capture: Some(CaptureOptions {
                 file: capture.clone(),
@@ -301,6 +294,5 @@ mod tests {
         };
         assert_eq!(status(&counts.log), (10, 0, None));
         assert_eq!(status(&counts.capture), (50, 0, None));
-        std::fs::remove_dir_all(folder).expect("it is ours");
     }
 }

@@ -109,18 +109,16 @@ mod tests {
 
     #[test]
     fn an_included_file_is_read_and_one_that_cannot_be_is_named() {
-        let folder = std::env::temp_dir().join(format!("offramp-{}-openvpn", std::process::id()));
-        fs::create_dir_all(&folder).expect("a temporary folder");
-        let main = folder.join("server.conf");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [main, more] = ["server.conf", "more.conf"].map(|it| folder.path().join(it));
         fs::write(&main, "dev tun\nconfig more.conf\nconfig server.conf\n").expect("a file");
         let found = || place_in(vec![main.clone()]);
         let missing = found().expect_err("there is no more.conf");
         assert!(missing.ends_with("more.conf"), "{missing}");
-        fs::write(folder.join("more.conf"), "client-to-client\n").expect("a file");
+        fs::write(&more, "client-to-client\n").expect("a file");
         let place = found().expect("both are read").expect("it is set");
         assert!(place.ends_with("more.conf"), "{place}");
-        fs::write(folder.join("more.conf"), "# client-to-client\n").expect("a file");
+        fs::write(&more, "# client-to-client\n").expect("a file");
         assert_eq!(found(), Ok(None));
-        fs::remove_dir_all(&folder).expect("it was made above");
     }
 }

@@ -287,21 +287,20 @@ mod tests {
 
     #[test]
     fn a_file_or_folder_that_is_closed_to_others_is_named() {
-        let folder = std::env::temp_dir().join(format!("offramp-{}-closed", std::process::id()));
-        fs::create_dir_all(&folder).expect("a temporary folder");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder.path();
         let file = folder.join("policy.toml");
         fs::write(&file, "").expect("a file");
         let set = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
         };
-        set(&folder, 0o755);
+        set(folder, 0o755);
         set(&file, 0o644);
         assert_eq!(closed_to_others(&file), None);
         set(&file, 0o640);
         assert_eq!(closed_to_others(&file), Some((file.clone(), 'r')));
-        set(&folder, 0o750);
-        assert_eq!(closed_to_others(&file), Some((folder.clone(), 'x')));
-        set(&folder, 0o755);
-        fs::remove_dir_all(&folder).expect("it was made above");
+        set(folder, 0o750);
+        assert_eq!(closed_to_others(&file), Some((folder.to_owned(), 'x')));
+        set(folder, 0o755);
     }
 }
