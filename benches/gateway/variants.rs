@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
@@ -235,10 +236,19 @@ impl Offramp {
     fn stop(self) {
         let process = Pid::from_raw(self.process.try_into().expect("a process id"));
         kill(process, Signal::SIGTERM).expect("it runs");
+        let since = Instant::now();
+        while !self.parent.is_finished() {
+            let waited = since.elapsed();
+            assert!(waited < END, "offramp run goes on {waited:?} after SIGTERM");
+            thread::sleep(Duration::from_millis(10));
+        }
         let ended = self.parent.join();
         ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     }
 }
+
+/// A gateway that is told to end has ended by then, on any machine.
+const END: Duration = Duration::from_secs(60);
 
 /// The rules that route to the obvious filter: priority and interface.
 const OBVIOUS_RULES: [(u32, &str); 2] = [(500, "tun0"), (501, "gso0")];

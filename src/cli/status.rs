@@ -506,7 +506,11 @@ fn push_names(text: &mut String, dns: &DnsStatus) {
     } else {
         outcomes.join(", ")
     };
-    _ = writeln!(text, "\nDNS queries at {}: {outcomes}", listen.join(", "));
+    _ = write!(text, "\nDNS queries at {}", listen.join(", "));
+    if dns.threads > 1 {
+        _ = write!(text, ", answered by {} threads", dns.threads);
+    }
+    _ = writeln!(text, ": {outcomes}");
     let answers: u64 = dns.latency.iter().map(|it| it.answers).sum();
     if let Some(mean) = dns.latency_microseconds.checked_div(answers) {
         _ = writeln!(text, " an answer took {mean} µs on average");

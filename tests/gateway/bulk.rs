@@ -213,7 +213,7 @@ fn new_flows(socket: &Socket, count: u32) -> u32 {
 }
 
 /// Bytes of memory that a process has in use.
-fn resident(process: &str) -> u64 {
+pub(crate) fn resident(process: &str) -> u64 {
     let status = std::fs::read_to_string(format!("{process}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes = line.and_then(|it| it.trim().trim_end_matches(" kB").parse::<u64>().ok());

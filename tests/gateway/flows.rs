@@ -13,7 +13,7 @@ const SERVICE: u16 = 50_000;
 const ICE: &str = "divert = \"suspects\"\n\n[media]\nmatch = \"ice\"";
 
 /// A connectivity check (RFC 8445 §7.1): a binding request with a user name.
-const CHECK: [u8; 28] = [
+pub(crate) const CHECK: [u8; 28] = [
     0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 11, 12, 0, 6, 0, 4, b'a',
     b':', b'b', b'c',
 ];

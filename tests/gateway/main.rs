@@ -46,6 +46,7 @@ mod reject;
 mod reload;
 mod service;
 mod services;
+mod soak;
 mod suspects;
 mod top;
 mod trace;

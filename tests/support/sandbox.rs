@@ -155,7 +155,9 @@ fn run_inside(diversion: Diversion, test: &str) {
         .expect("setpriv starts");
     let stdout = read_all(child.stdout.take().expect("piped just above"));
     let stderr = read_all(child.stderr.take().expect("piped just above"));
-    let status = wait(&mut child, SANDBOX_LIMIT);
+    let longer = std::env::var("OFFRAMP_SOAK").ok();
+    let longer = longer.and_then(|it| it.parse().ok()).unwrap_or_default();
+    let status = wait(&mut child, SANDBOX_LIMIT + Duration::from_secs(longer));
     let text = |reader: thread::JoinHandle<String>| reader.join().expect("a reader does not panic");
     let (stdout, stderr) = (text(stdout), text(stderr));
     assert!(

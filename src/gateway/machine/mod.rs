@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "minutes: `CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --lib -- --ignored a_million_steps`"]
+    #[ignore = "minutes, each night: `CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --lib -- --ignored a_million_steps`"]
     fn a_million_steps_of_a_hundred_seeds_find_nothing() {
         for seed in 1_000..1_100 {
             println!("seed {seed}");

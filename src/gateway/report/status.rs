@@ -185,6 +185,9 @@ impl From<&Finding> for FindingStatus {
 pub struct DnsStatus {
     /// The addresses of its listeners.
     pub listen: Vec<SocketAddr>,
+    /// The threads that answer; each client meets one of them.
+    #[serde(default)]
+    pub threads: usize,
     /// Queries by outcome.
     pub outcomes: Vec<OutcomeStatus>,
     /// Histogram of the time that answers took, by rising bounds.
@@ -511,6 +514,7 @@ impl DnsStatus {
         let latency = counters.latency();
         Self {
             listen: server.listen().to_vec(),
+            threads: server.threads(),
             outcomes: outcomes
                 .map(|(outcome, queries)| OutcomeStatus {
                     outcome: outcome.name().to_owned(),

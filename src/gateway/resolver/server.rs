@@ -208,6 +208,11 @@ impl DnsServer {
         &self.listen
     }
 
+    /// Returns the number of threads that answer.
+    pub fn threads(&self) -> usize {
+        self.counters.len()
+    }
+
     /// Returns the sums of the counters of all threads.
     pub fn counters(&self) -> DnsCounters {
         DnsCounters::sum(self.counters.iter().map(Arc::as_ref))

@@ -236,6 +236,11 @@ impl Families<'_, '_> {
             "Time from a DNS query to its answer.",
             Buckets::of_answers(dns),
         )?;
+        self.gauge(
+            "dns_threads",
+            "Threads that answer DNS queries; each client meets one of them.",
+            u32::try_from(dns.threads).unwrap_or(u32::MAX),
+        )?;
         self.counter(
             "dns_crowded_out_connections",
             "Connections of DNS clients closed to make room for others.",

@@ -194,6 +194,7 @@ fn dns() -> DnsStatus {
     ];
     DnsStatus {
         listen: vec![([172, 16, 1, 1], 53).into()],
+        threads: 2,
         outcomes: Outcome::ALL
             .into_iter()
             .map(|outcome| OutcomeStatus {

@@ -120,6 +120,7 @@ pub(in crate::gateway::report::page) fn snapshot() -> Snapshot {
             rejections: RejectionStatus::default(),
             dns: Some(DnsStatus {
                 listen: vec![([172, 16, 1, 1], 53).into()],
+                threads: 2,
                 outcomes: vec![OutcomeStatus {
                     outcome: "pinned".to_owned(),
                     queries: 5,
