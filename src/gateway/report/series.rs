@@ -76,7 +76,7 @@ pub struct Series {
 }
 
 /// Series at most, whatever the policy and the traffic.
-pub const MAX_SERIES: usize = 270;
+pub const MAX_SERIES: usize = 271;
 
 /// The media type of [`Series::render`].
 pub const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -441,8 +441,8 @@ const RECORD_SERIES: usize = 9;
 const FLOW_SERIES: usize = 2;
 /// Of RTP streams: those under way, and those evicted; and of loss and jitter each: bounds, the bucket beyond, number and sum.
 const STREAM_SERIES: usize = 2 + (LOSS_BOUNDS.len() + 3) + (JITTER_BOUNDS.len() + 3);
-/// Of names: outcomes; connections; names that were not hidden; and of the time that answers took: six bounds, their number and their sum.
-const DNS_SERIES: usize = Outcome::ALL.len() + 2 + 8;
+/// Of names: threads; outcomes; connections; names that were not hidden; and of the time that answers took: six bounds, their number and their sum.
+const DNS_SERIES: usize = Outcome::ALL.len() + 3 + 8;
 
 /// Series that exist at once if the policy and the traffic give cause to each of them.
 const ALL_SERIES: usize = {
