@@ -21,6 +21,7 @@ mod datapath;
 mod dns;
 mod drops;
 mod enforcement;
+mod failover;
 mod faults;
 mod firewalld;
 mod firewalls;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::firewalls::DROP_BY_DEFAULT;
 use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
-use crate::site::{Daemon, in_ebpf_sandbox, in_sandbox, poll};
-use crate::support::{run, signal};
+use crate::site::{Daemon, Host, in_ebpf_sandbox, in_sandbox, poll};
+use crate::support::{Folder, program, run, signal};
 
 /// A service at a media port that the policy allows.
 const ALLOWED: u16 = 3_389;
@@ -355,6 +355,75 @@ fn a_program_that_others_detach_is_missed_and_attached_again() {
         });
         gateway.wait_for_log("the self-test passes again");
         assert_eq!(site.status()["diversion"]["repairs"]["count"], 1);
+    });
+}
+
+#[test]
+fn an_interface_that_is_down_is_no_failure_of_the_self_test() {
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("down");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        site.concentrator.ip("link set tun0 down");
+        let mut gateway = site.start("");
+        let tested = poll("a self-test", || {
+            let status = site.status();
+            let tested = &status["diversion"]["self_test"];
+            tested.is_object().then(|| tested.clone())
+        });
+        assert_eq!(tested["failures"], serde_json::json!([]));
+        let control = site.folder.path("control.sock");
+        let is_ready = ["status", "--control", &control, "--ready"];
+        assert_eq!(site.offramp(&is_ready).success(), "");
+        site.concentrator.ip("link set tun0 up");
+        site.client.ip("route replace default via 172.16.1.1");
+        site.wait_for_answer(OFFICE, DNS);
+        assert!(!site.is_answered(OFFICE, MEDIA, 100));
+        let log = gateway.log();
+        assert!(!log.contains("ERROR"), "{log}");
+        assert_eq!(gateway.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn gateways_of_two_network_namespaces_keep_their_programs_in_one_folder() {
+    in_ebpf_sandbox(&[], || {
+        let site = PlainSite::new("two-namespaces");
+        site.echo(OFFICE, DNS);
+        site.echo(OFFICE, MEDIA);
+        let closed = "divert = \"all\"\non_failure = \"closed\"";
+        let mut gateway = site.start(closed);
+        // Its interface has the same name and the same index.
+        let other = Host::new("other");
+        let folder = Folder::new("two-namespaces-other");
+        let mut command = Command::new("ip");
+        let shown = site
+            .concentrator
+            .run(command.args(["-json", "link", "show", "tun0"]));
+        let index = &shown.json()[0]["ifindex"];
+        other.ip(&format!(
+            "link add name tun0 index {index} type bridge\naddress add 172.16.1.1/24 dev tun0\nlink set tun0 up"
+        ));
+        other.forward();
+        let policy = folder.write("policy.toml", plain::policy(&folder, closed));
+        let mut second = Daemon::start(
+            &other,
+            "the other",
+            folder.path("gateway.log"),
+            &mut program(&["run", &policy]),
+        );
+        second.wait_for_log(" ready: ");
+        site.wait_for_answer(OFFICE, DNS);
+        assert!(!site.is_answered(OFFICE, MEDIA, 100), "it is judged");
+        assert_eq!(second.terminate().code(), Some(0), "{}", second.log());
+
+        other.run(&mut program(&["run", "--cleanup"])).success();
+        gateway.signal("KILL");
+        gateway.wait();
+        assert!(!site.is_answered(OFFICE, DNS, 100), "it stays closed");
+        let mut gateway = site.start_again("again.log");
+        assert!(site.is_answered(OFFICE, DNS, 100));
+        assert_eq!(gateway.terminate().code(), Some(0), "{}", gateway.log());
     });
 }
 

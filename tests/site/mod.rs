@@ -24,6 +24,7 @@ pub mod certificates;
 pub mod filter;
 pub mod ocserv;
 pub mod openvpn;
+pub mod pair;
 pub mod plain;
 pub mod table;
 pub mod traffic;

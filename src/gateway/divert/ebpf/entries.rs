@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
@@ -184,10 +185,13 @@ pub(super) fn remove_leftovers(interfaces: &[String]) {
     }
 }
 
-/// The files that keep programs attached.
+/// The files that keep programs attached in this network namespace.
 fn pinned() -> Vec<PathBuf> {
+    let end = format!(":{}", namespace());
     let files = fs::read_dir(FOLDER).into_iter().flatten();
-    files.filter_map(|file| Some(file.ok()?.path())).collect()
+    let files = files.filter_map(|file| Some(file.ok()?.path()));
+    let is_ours = |file: &PathBuf| file.to_str().is_some_and(|path| path.ends_with(&end));
+    files.filter(is_ours).collect()
 }
 
 /// Keeps the program of `link` attached by `file`, also when this process is killed; `None`, with the program detached, if
@@ -236,8 +240,15 @@ pub(super) fn check_files() -> io::Result<()> {
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPF_FILE_SYSTEM: u32 = 0xcafe_4a11;
 
+/// The file for an interface of this network namespace: gateways of several may have the folder in common, and their interfaces the same
+/// names and indexes.
 fn pin_of(interface: &str, index: u32) -> PathBuf {
-    Path::new(FOLDER).join(format!("{interface}:{index}"))
+    Path::new(FOLDER).join(format!("{interface}:{index}:{}", namespace()))
+}
+
+/// The number of the process's network namespace; 0 if it is not known.
+fn namespace() -> u64 {
+    fs::metadata("/proc/self/ns/net").map_or(0, |it| it.ino())
 }
 
 /// The folder of files that keep programs attached, in the BPF file system.

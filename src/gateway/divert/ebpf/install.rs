@@ -279,7 +279,8 @@ impl Divert for Installation {
     async fn self_test(&mut self, packets: &[SelfTestPacket]) -> Option<Vec<String>> {
         // Those of an earlier one that came too late.
         while self.prepared.arrivals.try_recv().is_ok() {}
-        let interfaces: Vec<(u32, String)> = self.interfaces_in_turn();
+        let down = self.interfaces_that_are_down().await;
+        let interfaces = self.interfaces_in_turn(&down);
         let failed = self.entries.failed();
         let mut failures: Vec<String> = failed
             .map(|(name, why)| {
@@ -312,7 +313,12 @@ impl Divert for Installation {
                 failures.extend(disagreement(name, sent, &arrival));
             }
         }
-        for (index, name, sent) in awaited {
+        if awaited.is_empty() {
+            return Some(failures);
+        }
+        // It may have gone down meanwhile.
+        let down = self.interfaces_that_are_down().await;
+        for (index, name, sent) in awaited.into_iter().filter(|it| !down.contains(&it.0)) {
             self.suspects.insert(index);
             failures.push(format!(
                 "a packet to {} that enters at {name} does not reach the filter",
@@ -425,10 +431,18 @@ impl Installation {
             .collect()
     }
 
-    /// The interfaces of the next self-test: all of them, or as many as it may take, beginning where the last one ended.
-    fn interfaces_in_turn(&mut self) -> Vec<(u32, String)> {
+    /// The indexes of interfaces that are down: nothing enters there, and no packet of a self-test.
+    async fn interfaces_that_are_down(&self) -> Vec<u32> {
+        let links = self.netlink.links().await.unwrap_or_default();
+        let down = links.iter().filter(|link| !link.is_up);
+        down.map(|link| link.index).collect()
+    }
+
+    /// The interfaces of the next self-test: all but those that are `down`, or as many as it may take, beginning where the last one ended.
+    fn interfaces_in_turn(&mut self, down: &[u32]) -> Vec<(u32, String)> {
         let all = self.entries.interfaces();
         let (before, after): (Vec<_>, Vec<_>) = all
+            .filter(|(index, _)| !down.contains(index))
             .map(|(index, name)| (index, name.to_owned()))
             .partition(|(index, _)| *index < self.next);
         let mut turn = [after, before].concat();
