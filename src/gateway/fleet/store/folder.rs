@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Entry, Store, StoreError, Version};
+use super::{Entry, Store, StoreError, StoreResult, Version};
 use crate::files::{atomic, place, regular};
 use crate::gateway::host::fleet_state::digest;
 
@@ -71,16 +71,11 @@ impl Store for FolderStore {
         format!("file://{}", self.folder.display())
     }
 
-    fn read(&mut self, key: &str, most: usize) -> Result<Option<Entry>, StoreError> {
+    fn read(&mut self, key: &str, most: usize) -> StoreResult<Option<Entry>> {
         self.look(key, most)
     }
 
-    fn wait(
-        &mut self,
-        key: &str,
-        seen: Option<&Version>,
-        patience: Duration,
-    ) -> Result<(), StoreError> {
+    fn wait(&mut self, key: &str, seen: Option<&Version>, patience: Duration) -> StoreResult {
         let deadline = Instant::now() + patience;
         loop {
             let here = self.look(key, MAX_WATCHED)?.map(|entry| entry.version);
@@ -95,7 +90,7 @@ impl Store for FolderStore {
         }
     }
 
-    fn create(&mut self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    fn create(&mut self, key: &str, bytes: &[u8]) -> StoreResult {
         let lock = self.lock()?;
         let path = self.path(key);
         if path.exists() {
@@ -106,12 +101,7 @@ impl Store for FolderStore {
         written
     }
 
-    fn exchange(
-        &mut self,
-        key: &str,
-        before: Option<&Version>,
-        bytes: &[u8],
-    ) -> Result<(), StoreError> {
+    fn exchange(&mut self, key: &str, before: Option<&Version>, bytes: &[u8]) -> StoreResult {
         let lock = self.lock()?;
         let here = self.look(key, MAX_WATCHED)?.map(|entry| entry.version);
         if here.as_ref() != before {
@@ -122,7 +112,7 @@ impl Store for FolderStore {
         written
     }
 
-    fn names(&mut self, folder: &str) -> Result<Vec<String>, StoreError> {
+    fn names(&mut self, folder: &str) -> StoreResult<Vec<String>> {
         let path = self.path(folder);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -136,7 +126,7 @@ impl Store for FolderStore {
         names.map_err(|error| failed(&path, error))
     }
 
-    fn report(&mut self, _key: &str, _bytes: &[u8], _lease: Duration) -> Result<bool, StoreError> {
+    fn report(&mut self, _key: &str, _bytes: &[u8], _lease: Duration) -> StoreResult<bool> {
         Ok(false)
     }
 }
