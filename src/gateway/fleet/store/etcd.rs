@@ -29,7 +29,7 @@ use crate::policy::site::FleetAccess;
 #[derive(Debug)]
 pub(super) struct EtcdStore {
     endpoints: Vec<String>,
-    /// The member that answered last.
+    /// The member that answered last; at first any.
     at: usize,
     prefix: String,
     transport: Transport,
@@ -109,7 +109,8 @@ impl EtcdStore {
         };
         Ok(Self {
             endpoints: endpoints.to_vec(),
-            at: 0,
+            // Gateways have the same list: each begins somewhere, lest all ask the first member.
+            at: rand::random_range(0..endpoints.len()),
             prefix: prefix.to_owned(),
             transport,
             login,
