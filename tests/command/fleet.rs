@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::support::fleet::{Fleet, look, policy};
-use crate::support::{Folder, is_installed, offramp, project, run};
+use crate::support::{Folder, offramp};
 
 /// Returns what the agent's state says of its policy file.
 fn state(fleet: &Fleet, gateway: &str) -> serde_json::Value {
@@ -14,6 +14,16 @@ fn state(fleet: &Fleet, gateway: &str) -> serde_json::Value {
         .path(&format!("{gateway}/policy.toml.fleet/state.json"));
     let text = fs::read(path).expect("an agent has run");
     serde_json::from_slice(&text).expect("it is JSON")
+}
+
+/// A fleet whose gateway `vpn1` has the first release; its site file, and its policy file.
+fn following(name: &str) -> (Fleet, String, String) {
+    let fleet = Fleet::new(name);
+    let site = fleet.site("vpn1", &fleet.store, "");
+    fleet.publish(&policy("1024-65535"), "stable");
+    look(&site).success();
+    let before = fleet.policy_file("vpn1");
+    (fleet, site, before)
 }
 
 #[test]
@@ -74,11 +84,7 @@ fn a_policy_that_does_not_hold_with_a_site_file_is_not_published() {
 
 #[test]
 fn what_is_not_signed_by_a_trusted_key_stays_out() {
-    let fleet = Fleet::new("fleet_unsigned");
-    let site = fleet.site("vpn1", &fleet.store, "");
-    fleet.publish(&policy("1024-65535"), "stable");
-    look(&site).success();
-    let before = fleet.policy_file("vpn1");
+    let (fleet, site, before) = following("fleet_unsigned");
 
     // Somebody else's release in the same store.
     let other = Fleet::new("fleet_unsigned_other");
@@ -157,12 +163,8 @@ fn an_earlier_serial_is_no_way_back_and_a_rollback_is() {
 
 #[test]
 fn a_release_that_fails_here_stays_out_and_is_kept_to_be_looked_at() {
-    let fleet = Fleet::new("fleet_fails_here");
     // This site has other clients than those that the policy's test is about.
-    let site = fleet.site("vpn1", &fleet.store, "");
-    fleet.publish(&policy("1024-65535"), "stable");
-    look(&site).success();
-    let before = fleet.policy_file("vpn1");
+    let (fleet, site, before) = following("fleet_fails_here");
     let text = fs::read_to_string(&site).expect("it is there");
     fs::write(&site, text.replace("172.16.1.0/24", "172.16.2.0/24")).expect("a file");
     fleet.publish(&policy("50000-50059"), "stable");
@@ -186,10 +188,7 @@ fn a_release_that_fails_here_stays_out_and_is_kept_to_be_looked_at() {
 
 #[test]
 fn a_site_file_that_changes_takes_effect_without_a_release() {
-    let fleet = Fleet::new("fleet_site_changes");
-    let site = fleet.site("vpn1", &fleet.store, "");
-    fleet.publish(&policy("1024-65535"), "stable");
-    look(&site).success();
+    let (fleet, site, _) = following("fleet_site_changes");
     let text = fs::read_to_string(&site).expect("it is there");
     let wider = text.replace("\"172.16.1.0/24\"", "\"172.16.1.0/24\", \"172.16.9.0/24\"");
     fs::write(&site, wider).expect("a file");
@@ -208,11 +207,7 @@ fn a_site_file_that_changes_takes_effect_without_a_release() {
 
 #[test]
 fn a_policy_file_that_somebody_has_changed_is_written_again() {
-    let fleet = Fleet::new("fleet_changed_by_hand");
-    let site = fleet.site("vpn1", &fleet.store, "");
-    fleet.publish(&policy("1024-65535"), "stable");
-    look(&site).success();
-    let before = fleet.policy_file("vpn1");
+    let (fleet, site, before) = following("fleet_changed_by_hand");
     fs::write(fleet.policy_of("vpn1"), "by hand").expect("a file");
     let said = look(&site);
     assert!(
@@ -311,10 +306,7 @@ fn a_folder_is_switched_by_a_link_as_kubernetes_does() {
 
 #[test]
 fn a_damaged_state_does_not_make_the_agent_forget_its_serial() {
-    let fleet = Fleet::new("fleet_damaged");
-    let site = fleet.site("vpn1", &fleet.store, "");
-    fleet.publish(&policy("1024-65535"), "stable");
-    look(&site).success();
+    let (fleet, site, _) = following("fleet_damaged");
     let path = fleet.folder.path("vpn1/policy.toml.fleet/state.json");
     fs::write(path, "{").expect("a file");
     let refused = look(&site).error(1);
@@ -367,43 +359,4 @@ fn keys_are_those_of_minisign_and_are_not_overwritten() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-}
-
-/// Two gateways of a channel that judge by different releases, and one of no fleet.
-const DIFFERING: &str = r#"rule_files: [RULES]
-evaluation_interval: 1m
-tests:
-  - interval: 1m
-    input_series:
-      - series: 'offramp_policy_info{instance="a",channel="stable",serial="1",sha256="x"}'
-        values: 1x60
-      - series: 'offramp_policy_info{instance="b",channel="stable",serial="2",sha256="y"}'
-        values: 1x60
-      - series: 'offramp_policy_info{instance="c",channel="",serial="",sha256="y"}'
-        values: 1x60
-    promql_expr_test:
-      - expr: channel:offramp_releases:count
-        eval_time: 10m
-        exp_samples:
-          - labels: 'channel:offramp_releases:count{channel="stable"}'
-            value: 2
-    alert_rule_test:
-      - alertname: OfframpReleasesDiffer
-        eval_time: 45m
-        exp_alerts:
-          - exp_labels: {channel: stable}
-            exp_annotations:
-              summary: "Gateways of the channel stable judge by different releases: offramp fleet status names them"
-"#;
-
-#[test]
-fn prometheus_takes_the_rules_and_tells_of_gateways_that_differ() {
-    if !is_installed("promtool") {
-        return;
-    }
-    let folder = Folder::new("fleet_rules");
-    let rules = project("config/prometheus-offramp-fleet.yml");
-    let tests = DIFFERING.replace("RULES", &rules.display().to_string());
-    let tests = folder.write("tests.yml", tests);
-    run(Command::new("promtool").args(["test", "rules", &tests])).success();
 }

@@ -13,6 +13,7 @@ mod explain;
 mod explain_drop;
 mod feed;
 mod fleet;
+mod fleet_prometheus;
 mod fleet_web;
 mod init;
 mod line;

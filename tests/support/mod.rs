@@ -10,7 +10,8 @@ pub mod certificates;
 pub mod fleet;
 pub mod host;
 pub mod sandbox;
-mod skip;
+pub mod skip;
+pub mod stores;
 
 use std::fs;
 use std::io::Read;

@@ -15,7 +15,8 @@ use crate::policy::site::{FleetAccess, FleetSource, is_word};
 /// The store, and the access to it.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreOptions {
-    /// The store: etcd://HOST:PORT,HOST:PORT/PREFIX (etcds:// with TLS), or file:///FOLDER, which a web server may serve
+    /// The store: etcd://HOST:PORT,HOST:PORT/PREFIX (etcds:// with TLS), consul://HOST:PORT/PREFIX (consuls:// with TLS), or
+    /// file:///FOLDER, which a web server may serve
     #[arg(long, value_name = "URL", value_parser = parse_source)]
     store: FleetSource,
     /// Authorities that the store's certificate is checked with, as PEM
@@ -36,6 +37,9 @@ pub(super) struct StoreOptions {
     /// File with the password of that user
     #[arg(long, value_name = "FILE", requires = "user")]
     user_password_file: Option<String>,
+    /// File with the ACL token that Consul is shown
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<String>,
 }
 
 impl StoreOptions {
@@ -47,7 +51,16 @@ impl StoreOptions {
             proxy: self.proxy.clone(),
             user: self.user.clone(),
             password_file: self.user_password_file.clone(),
+            token_file: self.token_file.clone(),
         };
+        let given = [("user", &self.user), ("token_file", &self.token_file)];
+        for (key, _) in given.iter().filter(|(_, value)| value.is_some()) {
+            if let Some(remedy) = self.store.refusal_of(key) {
+                let option = key.replace('_', "-");
+                let why = format!("--{option} has no effect on this store: {remedy}");
+                return Err(CliError::Usage(why));
+            }
+        }
         store::open(&self.store, &access).map_err(|error| CliError::Failed(error.to_string()))
     }
 }

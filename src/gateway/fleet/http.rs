@@ -10,12 +10,22 @@ use ureq::http::Response;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy};
 
+use crate::message::shorten;
 use crate::policy::site::FleetAccess;
 
 /// HTTP to a store.
 #[derive(Debug)]
 pub(super) struct Transport {
     agent: Agent,
+}
+
+/// The method of a request with a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// PUT, of bytes that the server does not look into.
+    Put,
+    /// POST, of JSON.
+    PostJson,
 }
 
 /// The reason why a request had no answer that can be used.
@@ -115,33 +125,40 @@ impl Transport {
         })
     }
 
-    /// Sends a GET request with these headers; the whole answer may take [`READ_TIMEOUT`].
+    /// Sends a GET request with these headers; the whole answer may take `timeout`.
     pub(super) fn get(
         &self,
         url: &str,
         headers: &[(&str, &str)],
+        timeout: Duration,
     ) -> Result<Response<Body>, HttpError> {
         let mut request = self.agent.get(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.config().timeout_global(Some(READ_TIMEOUT)).build();
+        let request = request.config().timeout_global(Some(timeout)).build();
         request.call().map_err(|error| no_answer(url, &error))
     }
 
-    /// Sends JSON, and returns the answer, which may take `timeout`.
-    pub(super) fn post(
+    /// Sends `body`, and returns the answer, which may take `timeout`.
+    pub(super) fn send(
         &self,
+        method: Method,
         url: &str,
         headers: &[(&str, &str)],
         body: &[u8],
         timeout: Duration,
     ) -> Result<Response<Body>, HttpError> {
-        let mut request = self.agent.post(url);
+        let mut request = match method {
+            Method::Put => self.agent.put(url),
+            Method::PostJson => {
+                let request = self.agent.post(url);
+                request.header("Content-Type", "application/json")
+            }
+        };
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.header("Content-Type", "application/json");
         let request = request.config().timeout_global(Some(timeout)).build();
         request.send(body).map_err(|error| no_answer(url, &error))
     }
@@ -179,17 +196,31 @@ pub(super) fn body(
 /// The error that an answer with this status is.
 pub(super) fn status_error(url: &str, response: &mut Response<Body>) -> HttpError {
     let status = response.status().as_u16();
+    let kind = response.headers().get("content-type");
+    let is_plain = kind.is_some_and(|it| it.as_bytes().starts_with(b"text/plain"));
     let text = body(url, response, MAX_ERROR).unwrap_or_default();
-    // Servers for people answer with a page.
     let text = String::from_utf8_lossy(&text).into_owned();
     let message = serde_json::from_str::<serde_json::Value>(&text)
         .ok()
         .and_then(|it| Some(it.get("message")?.as_str()?.to_owned()));
+    let first_line = text.lines().next().filter(|_| is_plain);
+    // Servers for people answer with a page: "400 No required SSL certificate was sent".
+    let shown = first_line.or_else(|| title(&text)).map(|it| {
+        let it = it.strip_prefix(&status.to_string()).unwrap_or(it);
+        shorten(it.trim())
+    });
+    let message = message.or(shown);
     HttpError::Status {
         url: url.to_owned(),
         status,
         message: message.unwrap_or_default(),
     }
+}
+
+/// The title of a page.
+fn title(page: &str) -> Option<&str> {
+    let (_, rest) = page.split_once("<title>")?;
+    Some(rest.split_once("</title>")?.0)
 }
 
 fn certificates(path: &str) -> Result<Vec<Certificate<'static>>, HttpError> {
@@ -211,8 +242,15 @@ fn private_key(path: &str) -> Result<PrivateKey<'static>, HttpError> {
     PrivateKey::from_pem(&read(path)?).map_err(|_| credential(path, "it has no private key in PEM"))
 }
 
+/// Reads a file with a password or a token, which has one line.
+pub(super) fn secret(path: &str) -> Result<String, HttpError> {
+    let bytes = read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 /// Reads a small file of secrets or certificates.
-pub(super) fn read(path: &str) -> Result<Vec<u8>, HttpError> {
+fn read(path: &str) -> Result<Vec<u8>, HttpError> {
     let read = fs::File::open(path).and_then(|file| {
         let mut bytes = Vec::new();
         file.take(MAX_CREDENTIAL).read_to_end(&mut bytes)?;
@@ -231,7 +269,7 @@ fn credential(path: &str, why: &str) -> HttpError {
 /// A member that is away is told apart from a slow one in that time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for one whole answer: the largest policy over a slow line.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than any bundle of certificates has.
 const MAX_CREDENTIAL: u64 = 4 << 20;
 /// Bytes of an error that are read.

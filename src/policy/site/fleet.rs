@@ -43,6 +43,8 @@ pub struct FleetAccess {
     pub user: Option<String>,
     /// File with the password.
     pub password_file: Option<String>,
+    /// File with the ACL token of Consul.
+    pub token_file: Option<String>,
 }
 
 /// The store with a fleet's releases.
@@ -59,12 +61,19 @@ pub enum FleetSource {
         /// Prefix of all keys, without a slash at its ends; may be empty.
         prefix: String,
     },
+    /// The key-value store of Consul, by the HTTP API of an agent or a server.
+    Consul {
+        /// `http://host:port` or `https://host:port`.
+        endpoint: String,
+        /// Prefix of all keys, without a slash at its ends; may be empty.
+        prefix: String,
+    },
 }
 
 const SOURCE: Key = Key::new("source", Kind::Text(Form::Url))
     .required()
     .example("\"https://policies.contoso.com\"")
-    .means("Store with the releases: `https://…`, a folder `file:///…`, or `etcd://host:port,host:port/prefix` (`etcds://` with TLS)")
+    .means("Store with the releases: `https://…`, a folder `file:///…`, `etcd://host:port,host:port/prefix` or `consul://host:port/prefix` (`etcds://` and `consuls://` with TLS)")
     .since("0.1");
 const CHANNEL: Key = Key::new("channel", Kind::Text(Form::Name))
     .default("\"stable\"")
@@ -99,7 +108,7 @@ const FALLBACK: Key = Key::new("fallback", Kind::Text(Form::Path))
 const POLL_SECONDS: Key = Key::new("poll_seconds", Kind::Integer(MIN_POLL, MAX_POLL))
     .default("60")
     .example("300")
-    .means("Seconds between two looks at a web server, a quarter more or less at random; a folder is looked at each second, and etcd tells of changes")
+    .means("Seconds between two looks at a web server, a quarter more or less at random; a folder is looked at each second, and etcd and Consul tell of changes")
     .since("0.1");
 const CA: Key = Key::new("ca", Kind::Text(Form::Path))
     .otherwise("the authorities of the system")
@@ -131,6 +140,11 @@ const PASSWORD_FILE: Key = Key::new("password_file", Kind::Text(Form::Path))
     .example("\"/etc/offramp/fleet-password\"")
     .means("File with the password of `user`")
     .since("0.1");
+const TOKEN_FILE: Key = Key::new("token_file", Kind::Text(Form::Path))
+    .otherwise("none: the rights of Consul's anonymous token")
+    .example("\"/etc/offramp/fleet-token\"")
+    .means("File with the ACL token that Consul is shown")
+    .since("0.1");
 
 /// The section; it is no part of a policy, so it is not among the sections of one.
 pub(super) const SECTION: SectionTable = SectionTable {
@@ -152,6 +166,7 @@ pub(super) const SECTION: SectionTable = SectionTable {
         PROXY,
         USER,
         PASSWORD_FILE,
+        TOKEN_FILE,
     ],
     examples: &[],
 };
@@ -173,11 +188,12 @@ pub(super) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Option<Fle
     let fallback = section.string(&FALLBACK, parse_full_path, out);
     let poll_seconds = section.integer(&POLL_SECONDS, out);
     let mut path = |key| Some(section.string(key, parse_full_path, out)?.value);
-    let (ca, client_certificate, client_key, password_file) = (
+    let (ca, client_certificate, client_key, password_file, token_file) = (
         path(&CA),
         path(&CLIENT_CERTIFICATE),
         path(&CLIENT_KEY),
         path(&PASSWORD_FILE),
+        path(&TOKEN_FILE),
     );
     let proxy = section.string(&PROXY, parse_name, out);
     let user = section.string(&USER, parse_name, out);
@@ -192,6 +208,19 @@ pub(super) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Option<Fle
             let label = out.text.label(section.span_of(&one), "");
             let problem = Diagnostic::error(Code::MissingKey, message).with_label(label);
             out.add(problem.with_help(format!("add `{} = {}`", other.name, other.example)));
+        }
+    }
+    if let Some(source) = &source {
+        for (key, is_given) in [
+            (USER, section.has(&USER)),
+            (TOKEN_FILE, section.has(&TOKEN_FILE)),
+        ] {
+            if let Some(remedy) = source.value.refusal_of(key.name).filter(|_| is_given) {
+                let message = format!("`{}` has no effect on this `source`", key.name);
+                let label = out.text.label(section.span_of(&key), "");
+                let problem = Diagnostic::error(Code::UnknownKey, message).with_label(label);
+                out.add(problem.with_help(remedy));
+            }
         }
     }
     let word = |it: Option<Sourced<String>>, default: &str| {
@@ -213,6 +242,7 @@ pub(super) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Option<Fle
             proxy: proxy.map(|it| it.value),
             user: user.map(|it| it.value),
             password_file,
+            token_file,
         },
     })
 }
@@ -221,13 +251,13 @@ pub(super) fn read(file: &PolicyFile<'_>, out: &mut Collector<'_>) -> Option<Fle
 fn parse_source(text: &str) -> Result<FleetSource, Problem> {
     FleetSource::parse(text).map_err(|why| {
         Problem::new(Code::BadUrl, format!("source `{}` {why}", shorten(text))).help(
-            "write e.g. \"https://policies.contoso.com\", \"file:///srv/policies\" or \"etcd://10.0.0.5:2379/contoso\"",
+            "write e.g. \"https://policies.contoso.com\", \"file:///srv/policies\", \"etcd://10.0.0.5:2379/contoso\" or \"consul://127.0.0.1:8500/contoso\"",
         )
     })
 }
 
 impl FleetSource {
-    /// Reads the address of a store: `https://…`, `file:///…`, `etcd://…` or `etcds://…`.
+    /// Reads the address of a store: `https://…`, `file:///…`, `etcd://…`, `etcds://…`, `consul://…` or `consuls://…`.
     ///
     /// # Errors
     /// The mistake, as the rest of a sentence.
@@ -248,11 +278,8 @@ impl FleetSource {
             "etcd" | "etcds" => {
                 let (members, prefix) = rest.split_once('/').unwrap_or((rest, ""));
                 let web = if scheme == "etcd" { "http" } else { "https" };
-                let endpoint = |member: &str| match member.rsplit_once(':') {
-                    Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-                        Ok(format!("{web}://{member}"))
-                    }
-                    _ => Err("has a member that is not host:port"),
+                let endpoint = |member: &str| {
+                    endpoint(web, member).ok_or("has a member that is not host:port")
                 };
                 let endpoints: Result<Vec<String>, _> = members.split(',').map(endpoint).collect();
                 Ok(Self::Etcd {
@@ -260,9 +287,51 @@ impl FleetSource {
                     prefix: prefix.trim_matches('/').to_owned(),
                 })
             }
+            "consul" | "consuls" => {
+                let (server, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                let web = if scheme == "consul" { "http" } else { "https" };
+                let prefix = prefix.trim_matches('/');
+                if server.contains(',') {
+                    return Err(
+                        "has several servers: name one, e.g. the agent of Consul on this host",
+                    );
+                }
+                if !is_path(prefix) {
+                    return Err(
+                        "has a prefix with more than letters, digits, dots, hyphens, underscores and single slashes",
+                    );
+                }
+                Ok(Self::Consul {
+                    endpoint: endpoint(web, server).ok_or("is not host:port and a prefix")?,
+                    prefix: prefix.to_owned(),
+                })
+            }
             _ => Err("has a scheme that no store has"),
         }
     }
+
+    /// Remedy where the store does not take the credential `key` (`user` or `token_file`); `None` where it takes it.
+    pub fn refusal_of(&self, key: &str) -> Option<&'static str> {
+        match (self, key) {
+            (Self::Etcd { .. }, "user") | (Self::Consul { .. }, "token_file") => None,
+            (Self::Etcd { .. }, _) => Some("etcd takes `user` and `password_file`"),
+            (Self::Consul { .. }, _) => Some("Consul takes `token_file`"),
+            (Self::Web(_), _) => Some("a web server takes `client_certificate` and `client_key`"),
+            (Self::Folder(_), _) => Some("a folder takes no login: leave it out"),
+        }
+    }
+}
+
+/// The address of a server that is named by host and port.
+fn endpoint(scheme: &str, server: &str) -> Option<String> {
+    let (host, port) = server.rsplit_once(':')?;
+    let is_right = !host.is_empty() && port.parse::<u16>().is_ok();
+    is_right.then(|| format!("{scheme}://{server}"))
+}
+
+/// Returns `true` for a prefix that stands in the path of a URL as it is; Consul redirects paths with `//` and `..`.
+fn is_path(prefix: &str) -> bool {
+    prefix.is_empty() || prefix.split('/').all(is_word)
 }
 
 /// Reads the name of a channel or a gateway, which is a part of a key and of a path.
@@ -316,7 +385,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_is_a_web_server_a_folder_or_the_members_of_etcd() {
+    fn a_source_is_a_web_server_a_folder_the_members_of_etcd_or_consul() {
         let web = FleetSource::parse("https://policies.contoso.com/vpn/");
         assert_eq!(
             web,
@@ -335,6 +404,12 @@ mod tests {
             prefix: "contoso/vpn".to_owned(),
         };
         assert_eq!(etcd, Ok(expected));
+        let consul = FleetSource::parse("consuls://127.0.0.1:8501/contoso/vpn/");
+        let expected = FleetSource::Consul {
+            endpoint: "https://127.0.0.1:8501".to_owned(),
+            prefix: "contoso/vpn".to_owned(),
+        };
+        assert_eq!(consul, Ok(expected));
         for wrong in [
             "contoso",
             "ftp://x",
@@ -342,6 +417,11 @@ mod tests {
             "file://here",
             "etcd://host",
             "etcd://a:1,/x",
+            "consul://host",
+            "consul://a:1,b:1/x",
+            "consul://a:1/x//y",
+            "consul://a:1/../y",
+            "consul://a:1/x?dc=y",
         ] {
             assert!(FleetSource::parse(wrong).is_err(), "{wrong}");
         }

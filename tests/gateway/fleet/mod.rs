@@ -1,48 +1,30 @@
-//! A fleet with etcd as its store, and a gateway that follows the file which the agent writes.
+//! A fleet with etcd as its store, and a gateway that follows the file which the agent writes; then other stores.
+
+mod cluster;
+mod consul;
+mod nginx;
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::site::plain::{MEDIA, OFFICE, PlainSite};
 use crate::site::{Daemon, Host, in_nftables_sandbox, poll};
+use crate::support::certificates::Certificates;
 use crate::support::fleet::{Fleet, agent};
-use crate::support::{Ended, program, run};
+use crate::support::stores::Member;
+use crate::support::{Ended, Folder, program};
 
 /// The member of etcd that tests ask first.
 const MEMBER: &str = "127.0.0.1:2379";
 
 /// A member of etcd in this host, alone, with what it stores in the folder of the test.
 fn etcd(host: &Host, fleet: &Fleet, log: &str, options: &[&str]) -> Daemon {
-    let data = fleet.folder.path("etcd");
-    let mut command = Command::new("etcd");
-    command.args(["--data-dir", &data, "--name", "one"]);
-    command.args(["--listen-client-urls", "http://127.0.0.1:2379"]);
-    command.args(["--advertise-client-urls", "http://127.0.0.1:2379"]);
-    command.args(["--listen-peer-urls", "http://127.0.0.1:2380"]);
-    command.args(["--initial-advertise-peer-urls", "http://127.0.0.1:2380"]);
-    command.args(["--initial-cluster", "one=http://127.0.0.1:2380"]);
-    command.args(options);
-    let mut member = Daemon::start(host, "etcd", fleet.folder.path(log), &mut command);
-    member.wait_until("it answers", |_| {
-        etcdctl(host, &["endpoint", "health"]).code == Some(0)
-    });
-    member
+    cluster::start(host, fleet, &Member::alone(), log, options, &[])
 }
 
 fn etcdctl(host: &Host, arguments: &[&str]) -> Ended {
-    let mut command = Command::new("etcdctl");
-    command.env("ETCDCTL_API", "3");
-    command.args([
-        "--endpoints",
-        MEMBER,
-        "--dial-timeout",
-        "2s",
-        "--command-timeout",
-        "5s",
-    ]);
-    host.run(command.args(arguments))
+    host.run(&mut Member::alone().control(arguments))
 }
 
 /// The fleet of a test, with etcd as its store.
@@ -50,6 +32,58 @@ fn fleet(name: &str) -> Fleet {
     let mut fleet = Fleet::new(name);
     fleet.store = format!("etcd://{MEMBER}/contoso");
     fleet
+}
+
+/// Certificates of a store that asks for one, and of a gateway: paths of a certificate and its key.
+struct Identities {
+    authority: String,
+    server: (String, String),
+    gateway: (String, String),
+}
+
+impl Identities {
+    /// `server` is the name or the address by which the store is reached.
+    fn new(folder: &Folder, server: &str) -> Self {
+        let authority = Certificates::new(folder);
+        Self {
+            server: authority.issue(folder, server),
+            gateway: authority.issue(folder, "vpn1"),
+            authority: authority.authority,
+        }
+    }
+
+    /// The options by which a command shows the gateway's.
+    fn options(&self) -> [&str; 4] {
+        let (certificate, key) = &self.gateway;
+        ["--client-certificate", certificate, "--client-key", key]
+    }
+
+    /// The lines of [fleet] by which the store is trusted.
+    fn trusted(&self) -> String {
+        format!("ca = \"{}\"\n", self.authority)
+    }
+
+    /// The same, and those by which the gateway's certificate is shown.
+    fn known(&self) -> String {
+        let (certificate, key) = &self.gateway;
+        let shown = format!("client_certificate = \"{certificate}\"\nclient_key = \"{key}\"\n");
+        format!("{}{shown}", self.trusted())
+    }
+
+    /// Checks that a gateway takes release 1 if it trusts the store and shows its certificate; returns why it does not if it shows none.
+    #[track_caller]
+    fn check_who_may_look(&self, site: &PlainSite, of: &Fleet) -> String {
+        let look = |lines: &str| {
+            let file = site_file(site, of, lines);
+            site.concentrator.run(&mut agent(&file, &["--once"]))
+        };
+        let unknown = look("").error(1);
+        assert!(unknown.contains("certificate"), "{unknown}");
+        let refused = look(&self.trusted()).error(1);
+        let taken = look(&self.known()).success();
+        assert_eq!(taken, "the policy file has release 1\n");
+        refused
+    }
 }
 
 /// A policy that drops media, or forwards that to one port.
@@ -85,26 +119,24 @@ fn start_agent(site: &PlainSite, log: &str) -> Daemon {
     )
 }
 
+/// The clients of the plain site.
+const CLIENTS: &str = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n";
+
 /// Publishes by this host.
 #[track_caller]
 fn publish(host: &Host, of: &Fleet, text: &str, channel: &str) -> String {
-    host.enter(|| {
-        let policy = of.folder.write("fleet.toml", text);
-        let vpn = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"fd00:1::/64\"]\n";
-        let any = of.folder.write("any.toml", vpn);
-        let key = of.folder.path("keys.key");
-        let arguments = [
-            "fleet",
-            "publish",
-            &policy,
-            "--channel",
-            channel,
-            "--site",
-            &any,
-        ];
-        let more = ["--key", &key, "--store", &of.store];
-        run(&mut program(&[&arguments[..], &more].concat())).success()
-    })
+    publish_for(CLIENTS, host, of, text, &["--channel", channel]).success()
+}
+
+/// Publishes by this host, after a check with the site file `vpn`.
+#[track_caller]
+fn publish_for(vpn: &str, host: &Host, of: &Fleet, text: &str, options: &[&str]) -> Ended {
+    let policy = of.folder.write("fleet.toml", text);
+    let site = of.folder.write("any.toml", vpn);
+    let key = of.folder.path("keys.key");
+    let given = ["fleet", "publish", &policy, "--site", &site, "--key", &key];
+    let store = ["--store", &of.store];
+    host.run(&mut program(&[&given[..], &store, options].concat()))
 }
 
 fn status(host: &Host, of: &Fleet) -> Ended {
@@ -236,23 +268,8 @@ fn a_canary_that_refuses_or_does_not_judge_by_it_holds_a_release_back() {
             "{}[[test]]\nname = \"elsewhere\"\nfrom = \"172.16.1.10:50000\"\nto = \"203.0.113.7:50020\"\nprotocol = \"udp\"\nexpect = \"drop\"\n",
             policy(true)
         );
-        let key = fleet.folder.path("keys.key");
-        host.enter(|| {
-            let policy = fleet.folder.write("fleet.toml", &failing);
-            let vpn = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"203.0.113.0/24\"]\n";
-            let other = fleet.folder.write("other.toml", vpn);
-            let arguments = [
-                "fleet",
-                "publish",
-                &policy,
-                "--channel",
-                "canary",
-                "--site",
-                &other,
-            ];
-            let more = ["--key", &key, "--store", &fleet.store];
-            run(&mut program(&[&arguments[..], &more].concat())).success();
-        });
+        let vpn = "[vpn]\nclient_subnets = [\"172.16.1.0/24\", \"203.0.113.0/24\"]\n";
+        publish_for(vpn, host, &fleet, &failing, &["--channel", "canary"]).success();
         wait_for_report(host, &fleet, "refused", |report| {
             report["state"] == "refused"
         });

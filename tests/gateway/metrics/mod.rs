@@ -315,7 +315,7 @@ fn the_endpoint_tells_what_the_status_tells() {
 }
 
 #[test]
-fn prometheus_takes_the_metrics_and_the_queries_of_the_dashboard() {
+fn prometheus_takes_the_metrics_and_the_queries_of_the_dashboards() {
     in_sandbox(&["promtool"], || {
         let site = PlainSite::new("promtool");
         site.folder.write("policy.toml", policy_of_all_kinds(&site));
@@ -341,15 +341,18 @@ fn prometheus_takes_the_metrics_and_the_queries_of_the_dashboard() {
             "{ended:?}"
         );
 
-        let dashboard = fs::read(project("config/grafana-offramp.json")).expect("a file");
-        let dashboard: Value = serde_json::from_slice(&dashboard).expect("JSON");
-        let panels = dashboard["panels"].as_array().expect("panels");
-        let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
-        let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
-        for (number, target) in targets.flatten().enumerate() {
-            let query = target["expr"].as_str().expect("a query");
-            let query = query.replace("$__rate_interval", "5m").replace('\'', "''");
-            rules += &format!("  - record: query:{number}\n    expr: '{query}'\n");
+        let mut rules = String::from("groups:\n- name: dashboards\n  rules:\n");
+        for file in ["grafana-offramp.json", "grafana-offramp-fleet.json"] {
+            let dashboard = fs::read(project(&format!("config/{file}"))).expect("a file");
+            let dashboard: Value = serde_json::from_slice(&dashboard).expect("JSON");
+            let panels = dashboard["panels"].as_array().expect("panels");
+            let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
+            for (number, target) in targets.flatten().enumerate() {
+                let query = target["expr"].as_str().expect("a query");
+                let query = query.replace("$__rate_interval", "5m").replace('\'', "''");
+                let name = file.replace(['-', '.'], "_");
+                rules += &format!("  - record: {name}:{number}\n    expr: '{query}'\n");
+            }
         }
         let rules = site.folder.write("rules.yml", rules);
         let checked = run(Command::new("promtool").args(["check", "rules", &rules])).success();

@@ -151,6 +151,7 @@ impl Agent {
             self.options.fallback.as_ref(),
             access.ca.as_ref(),
             access.password_file.as_ref(),
+            access.token_file.as_ref(),
         ];
         let files = files.into_iter().flatten().map(Path::new);
         let folders = files
@@ -161,7 +162,9 @@ impl Agent {
             policy::site::FleetSource::Folder(folder) => {
                 Path::new(folder).parent().map(Path::to_owned)
             }
-            policy::site::FleetSource::Web(_) | policy::site::FleetSource::Etcd { .. } => None,
+            policy::site::FleetSource::Web(_)
+            | policy::site::FleetSource::Etcd { .. }
+            | policy::site::FleetSource::Consul { .. } => None,
         };
         folders.map(Path::to_owned).chain(source).collect()
     }

@@ -19,8 +19,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Entry, Store, StoreError, Version};
-use crate::gateway::fleet::http::{self, HttpError, Transport, body, status_error};
+use super::{Entry, Store, StoreError, StoreResult, Version, child_names, prefixed};
+use crate::gateway::fleet::http::{self, HttpError, Method, Transport, body, status_error};
 use crate::gateway::fleet::layout::CHANNELS;
 use crate::policy::MAX_FILE_SIZE;
 use crate::policy::site::FleetAccess;
@@ -29,7 +29,7 @@ use crate::policy::site::FleetAccess;
 #[derive(Debug)]
 pub(super) struct EtcdStore {
     endpoints: Vec<String>,
-    /// The member that answered last.
+    /// The member that answered last; at first any.
     at: usize,
     prefix: String,
     transport: Transport,
@@ -100,20 +100,17 @@ impl EtcdStore {
         access: &FleetAccess,
     ) -> Result<Self, StoreError> {
         let login = match (&access.user, &access.password_file) {
-            (Some(user), Some(path)) => {
-                let password = http::read(path)?;
-                let password = String::from_utf8_lossy(&password);
-                Some(Login {
-                    user: user.clone(),
-                    password: password.trim_end_matches(['\r', '\n']).to_owned(),
-                    token: None,
-                })
-            }
+            (Some(user), Some(path)) => Some(Login {
+                user: user.clone(),
+                password: http::secret(path)?,
+                token: None,
+            }),
             _ => None,
         };
         Ok(Self {
             endpoints: endpoints.to_vec(),
-            at: 0,
+            // Gateways have the same list: each begins somewhere, lest all ask the first member.
+            at: rand::random_range(0..endpoints.len()),
             prefix: prefix.to_owned(),
             transport,
             login,
@@ -123,10 +120,7 @@ impl EtcdStore {
     }
 
     fn key(&self, key: &str) -> String {
-        match self.prefix.is_empty() {
-            true => key.to_owned(),
-            false => format!("{}/{key}", self.prefix),
-        }
+        prefixed(&self.prefix, key)
     }
 
     /// Asks one member after the other, until one answers.
@@ -182,9 +176,10 @@ impl EtcdStore {
         let header = token.as_deref().map(|token| ("Authorization", token));
         let headers: Vec<_> = header.into_iter().collect();
         let text = request.to_string();
+        let method = Method::PostJson;
         let sent = self
             .transport
-            .post(&url, &headers, text.as_bytes(), timeout);
+            .send(method, &url, &headers, text.as_bytes(), timeout);
         let mut response = sent?;
         match response.status().as_u16() {
             200 => Ok(response),
@@ -203,9 +198,11 @@ impl EtcdStore {
         };
         if login.token.is_none() {
             let request = json!({ "name": login.user, "password": login.password }).to_string();
-            let mut response =
-                self.transport
-                    .post(&url, &[], request.as_bytes(), ANSWER_TIMEOUT)?;
+            let (method, bytes) = (Method::PostJson, request.as_bytes());
+            let sent = self
+                .transport
+                .send(method, &url, &[], bytes, ANSWER_TIMEOUT);
+            let mut response = sent?;
             if response.status().as_u16() != 200 {
                 return Err(status_error(&url, &mut response));
             }
@@ -250,7 +247,7 @@ impl Store for EtcdStore {
         }
     }
 
-    fn read(&mut self, key: &str, _most: usize) -> Result<Option<Entry>, StoreError> {
+    fn read(&mut self, key: &str, _most: usize) -> StoreResult<Option<Entry>> {
         let request = json!({ "key": encode(self.key(key)) });
         let range: Range = self.ask("kv/range", &request)?;
         // That of the key itself may be compacted away before the next look.
@@ -266,12 +263,7 @@ impl Store for EtcdStore {
         }))
     }
 
-    fn wait(
-        &mut self,
-        key: &str,
-        _seen: Option<&Version>,
-        patience: Duration,
-    ) -> Result<(), StoreError> {
+    fn wait(&mut self, key: &str, _: Option<&Version>, patience: Duration) -> StoreResult {
         let from = self.revision + 1;
         let request = json!({
             "create_request": { "key": encode(self.key(key)), "start_revision": from.to_string() },
@@ -303,7 +295,7 @@ impl Store for EtcdStore {
         Ok(())
     }
 
-    fn create(&mut self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    fn create(&mut self, key: &str, bytes: &[u8]) -> StoreResult {
         let key_bytes = encode(self.key(key));
         let request = json!({
             "compare": [{
@@ -318,12 +310,7 @@ impl Store for EtcdStore {
         }
     }
 
-    fn exchange(
-        &mut self,
-        key: &str,
-        before: Option<&Version>,
-        bytes: &[u8],
-    ) -> Result<(), StoreError> {
+    fn exchange(&mut self, key: &str, before: Option<&Version>, bytes: &[u8]) -> StoreResult {
         let key_bytes = encode(self.key(key));
         let revision = before.map_or("0", |before| before.0.as_str());
         let request = json!({
@@ -339,26 +326,21 @@ impl Store for EtcdStore {
         }
     }
 
-    fn names(&mut self, folder: &str) -> Result<Vec<String>, StoreError> {
+    fn names(&mut self, folder: &str) -> StoreResult<Vec<String>> {
         let start = self.key(&format!("{folder}/"));
         // The slash is followed by `0`: everything under the folder, and nothing else.
         let end = format!("{}0", start.trim_end_matches('/'));
         let request = json!({ "key": encode(&start), "range_end": encode(end), "keys_only": true });
         let range: Range = self.ask("kv/range", &request)?;
-        let mut names = Vec::new();
-        for found in range.kvs {
+        let keys = range.kvs.iter().map(|found| {
             let key = decode(&found.key)?;
-            let key = String::from_utf8_lossy(&key).into_owned();
-            let rest = key.strip_prefix(&start).unwrap_or_default();
-            let name = rest.split('/').next().unwrap_or_default().to_owned();
-            if names.last() != Some(&name) {
-                names.push(name);
-            }
-        }
-        Ok(names)
+            Ok(String::from_utf8_lossy(&key).into_owned())
+        });
+        let keys: Result<Vec<String>, StoreError> = keys.collect();
+        Ok(child_names(&start, keys?))
     }
 
-    fn report(&mut self, key: &str, bytes: &[u8], lease: Duration) -> Result<bool, StoreError> {
+    fn report(&mut self, key: &str, bytes: &[u8], lease: Duration) -> StoreResult<bool> {
         if let Some(id) = self.lease.clone() {
             let kept: Value = self.ask("lease/keepalive", &json!({ "ID": id }))?;
             // A lease that is over has no time left.

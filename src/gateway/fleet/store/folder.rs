@@ -6,11 +6,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Entry, Store, StoreError, Version};
+use super::{Entry, Store, StoreError, StoreResult, Version};
 use crate::files::{atomic, place, regular};
 use crate::gateway::host::fleet_state::digest;
 
@@ -71,16 +71,11 @@ impl Store for FolderStore {
         format!("file://{}", self.folder.display())
     }
 
-    fn read(&mut self, key: &str, most: usize) -> Result<Option<Entry>, StoreError> {
+    fn read(&mut self, key: &str, most: usize) -> StoreResult<Option<Entry>> {
         self.look(key, most)
     }
 
-    fn wait(
-        &mut self,
-        key: &str,
-        seen: Option<&Version>,
-        patience: Duration,
-    ) -> Result<(), StoreError> {
+    fn wait(&mut self, key: &str, seen: Option<&Version>, patience: Duration) -> StoreResult {
         let deadline = Instant::now() + patience;
         loop {
             let here = self.look(key, MAX_WATCHED)?.map(|entry| entry.version);
@@ -95,7 +90,7 @@ impl Store for FolderStore {
         }
     }
 
-    fn create(&mut self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    fn create(&mut self, key: &str, bytes: &[u8]) -> StoreResult {
         let lock = self.lock()?;
         let path = self.path(key);
         if path.exists() {
@@ -106,23 +101,22 @@ impl Store for FolderStore {
         written
     }
 
-    fn exchange(
-        &mut self,
-        key: &str,
-        before: Option<&Version>,
-        bytes: &[u8],
-    ) -> Result<(), StoreError> {
+    fn exchange(&mut self, key: &str, before: Option<&Version>, bytes: &[u8]) -> StoreResult {
         let lock = self.lock()?;
         let here = self.look(key, MAX_WATCHED)?.map(|entry| entry.version);
         if here.as_ref() != before {
             return Err(StoreError::Changed(key.to_owned()));
         }
-        let written = self.write(&self.path(key), bytes);
+        let path = self.path(key);
+        let time_before = modified(&path);
+        let written = self
+            .write(&path, bytes)
+            .and_then(|()| set_later(&path, time_before));
         drop(lock);
         written
     }
 
-    fn names(&mut self, folder: &str) -> Result<Vec<String>, StoreError> {
+    fn names(&mut self, folder: &str) -> StoreResult<Vec<String>> {
         let path = self.path(folder);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -136,9 +130,29 @@ impl Store for FolderStore {
         names.map_err(|error| failed(&path, error))
     }
 
-    fn report(&mut self, _key: &str, _bytes: &[u8], _lease: Duration) -> Result<bool, StoreError> {
+    fn report(&mut self, _key: &str, _bytes: &[u8], _lease: Duration) -> StoreResult<bool> {
         Ok(false)
     }
+}
+
+/// The time of the last change of a file, if there is one.
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|it| it.modified()).ok()
+}
+
+/// Has the time of the file at `path` be later than `before` by a second at least: a web server may tell its versions apart by whole
+/// seconds and the size alone (nginx 1.22, the function ngx_http_set_etag), and then would not send a serial that has changed.
+fn set_later(path: &Path, before: Option<SystemTime>) -> StoreResult {
+    let (Some(before), Some(here)) = (before, modified(path)) else {
+        return Ok(());
+    };
+    let least = before + Duration::from_secs(1);
+    if here >= least {
+        return Ok(());
+    }
+    let file = File::options().write(true).open(path);
+    file.and_then(|file| file.set_modified(least))
+        .map_err(|error| failed(path, error))
 }
 
 fn failed(path: &Path, source: io::Error) -> StoreError {
@@ -152,3 +166,34 @@ fn failed(path: &Path, source: io::Error) -> StoreError {
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of a key that is watched: the serial of a channel.
 const MAX_WATCHED: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_serial_that_changes_twice_in_a_second_has_another_time_by_which_web_servers_tell() {
+        let name = format!("offramp-folder-store-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).expect("a temporary folder");
+        let mut store = FolderStore::new(&folder.display().to_string());
+        let key = "offramp/v1/channel/stable";
+        let mut seconds = Vec::new();
+        for serial in 1..=3 {
+            let before = store.read(key, MAX_WATCHED).expect("a folder");
+            let version = before.map(|it| it.version);
+            let bytes = format!("{serial}\n");
+            let moved = store.exchange(key, version.as_ref(), bytes.as_bytes());
+            moved.expect("nobody else writes");
+            let path = folder.join(key);
+            seconds.push(fs::metadata(path).expect("it was written").mtime());
+        }
+        fs::remove_dir_all(&folder).expect("it is there");
+        assert!(
+            seconds.is_sorted_by(|one, other| one < other),
+            "{seconds:?}"
+        );
+    }
+}

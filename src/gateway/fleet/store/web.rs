@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
-use super::{Entry, Store, StoreError, Version};
-use crate::gateway::fleet::http::{Transport, body, status_error};
+use super::{Entry, Store, StoreError, StoreResult, Version};
+use crate::gateway::fleet::http::{READ_TIMEOUT, Transport, body, status_error};
 
 /// Releases on a web server.
 #[derive(Debug)]
@@ -32,12 +32,12 @@ impl Store for WebStore {
         self.base.clone()
     }
 
-    fn read(&mut self, key: &str, most: usize) -> Result<Option<Entry>, StoreError> {
+    fn read(&mut self, key: &str, most: usize) -> StoreResult<Option<Entry>> {
         let url = format!("{}/{key}", self.base);
         let known = self.known.get(key);
         let header = known.map(|known| ("If-None-Match", known.version.0.as_str()));
         let headers: Vec<_> = header.into_iter().collect();
-        let mut response = self.transport.get(&url, &headers)?;
+        let mut response = self.transport.get(&url, &headers, READ_TIMEOUT)?;
         match (response.status().as_u16(), known) {
             (200, _) => {}
             (304, Some(known)) => return Ok(Some(known.clone())),
@@ -63,34 +63,24 @@ impl Store for WebStore {
         Ok(Some(entry))
     }
 
-    fn wait(
-        &mut self,
-        _key: &str,
-        _seen: Option<&Version>,
-        patience: Duration,
-    ) -> Result<(), StoreError> {
+    fn wait(&mut self, _key: &str, _: Option<&Version>, patience: Duration) -> StoreResult {
         thread::sleep(jittered(patience, rand::random()));
         Ok(())
     }
 
-    fn create(&mut self, _key: &str, _bytes: &[u8]) -> Result<(), StoreError> {
+    fn create(&mut self, _: &str, _: &[u8]) -> StoreResult {
         Err(StoreError::Unsupported(READ_ONLY))
     }
 
-    fn exchange(
-        &mut self,
-        _key: &str,
-        _before: Option<&Version>,
-        _bytes: &[u8],
-    ) -> Result<(), StoreError> {
+    fn exchange(&mut self, _: &str, _: Option<&Version>, _: &[u8]) -> StoreResult {
         Err(StoreError::Unsupported(READ_ONLY))
     }
 
-    fn names(&mut self, _folder: &str) -> Result<Vec<String>, StoreError> {
+    fn names(&mut self, _folder: &str) -> StoreResult<Vec<String>> {
         Err(StoreError::Unsupported(READ_ONLY))
     }
 
-    fn report(&mut self, _key: &str, _bytes: &[u8], _lease: Duration) -> Result<bool, StoreError> {
+    fn report(&mut self, _key: &str, _bytes: &[u8], _lease: Duration) -> StoreResult<bool> {
         Ok(false)
     }
 }
@@ -103,8 +93,7 @@ fn jittered(interval: Duration, random: u32) -> Duration {
 
 /// Bytes of an answer that is kept: the serial of a channel.
 const MAX_KNOWN: usize = 1024;
-const READ_ONLY: &str =
-    "a web server is read only: publish into the folder that it serves (file:///…), or into etcd";
+const READ_ONLY: &str = "a web server is read only: publish into the folder that it serves (file:///…), or into etcd or Consul";
 
 #[cfg(test)]
 mod tests {

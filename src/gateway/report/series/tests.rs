@@ -423,31 +423,37 @@ fn a_rule_that_is_called_like_the_others_is_one_of_them() {
 }
 
 #[test]
-fn the_dashboard_asks_for_nothing_that_is_not_reported() {
-    let dashboard: serde_json::Value =
-        serde_json::from_str(include_str!("../../../../config/grafana-offramp.json"))
-            .expect("the dashboard is JSON");
+fn the_dashboards_ask_for_nothing_that_is_not_reported() {
     let reported = series().render(&Arc::new(snapshot(vec![rule("media", "media", 1)])));
     let reported: BTreeSet<&str> = reported
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(['{', ' ']).next())
         .collect();
-    let mut expressions = Vec::new();
-    strings_of("expr", &dashboard, &mut expressions);
-    strings_of("query", &dashboard, &mut expressions);
-    let is_part_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut asked = BTreeSet::new();
-    for expression in &expressions {
-        let words = expression.split(|c| !is_part_of_a_name(c));
-        asked.extend(words.filter(|word| word.starts_with("offramp_")));
+    for (dashboard, families) in [
+        (include_str!("../../../../config/grafana-offramp.json"), 20),
+        (
+            include_str!("../../../../config/grafana-offramp-fleet.json"),
+            6,
+        ),
+    ] {
+        let dashboard = serde_json::from_str(dashboard).expect("the dashboard is JSON");
+        let mut expressions = Vec::new();
+        strings_of("expr", &dashboard, &mut expressions);
+        strings_of("query", &dashboard, &mut expressions);
+        let is_part_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let mut asked = BTreeSet::new();
+        for expression in &expressions {
+            let words = expression.split(|c| !is_part_of_a_name(c));
+            asked.extend(words.filter(|word| word.starts_with("offramp_")));
+        }
+        assert!(asked.len() >= families, "{asked:?}");
+        assert!(
+            asked.is_subset(&reported),
+            "{:?}",
+            asked.difference(&reported).collect::<Vec<_>>()
+        );
     }
-    assert!(asked.len() >= 8, "{asked:?}");
-    assert!(
-        asked.is_subset(&reported),
-        "{:?}",
-        asked.difference(&reported).collect::<Vec<_>>()
-    );
 }
 
 /// The strings under `key`, wherever they are.
