@@ -256,7 +256,7 @@ mod tests {
         symlink(folder.join("policy.toml"), away.join("mine.toml")).expect("a link");
 
         let watched = folders_of(&away.join("mine.toml"));
-        let wanted = BTreeSet::from([away.clone(), folder.clone(), folder.join("..2026")]);
+        let wanted = BTreeSet::from([away, folder.join("..2026"), folder]);
         assert_eq!(watched, wanted);
     }
 

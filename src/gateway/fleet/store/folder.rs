@@ -175,10 +175,8 @@ mod tests {
 
     #[test]
     fn a_serial_that_changes_twice_in_a_second_has_another_time_by_which_web_servers_tell() {
-        let name = format!("offramp-folder-store-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).expect("a temporary folder");
-        let mut store = FolderStore::new(&folder.display().to_string());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut store = FolderStore::new(&folder.path().display().to_string());
         let key = "offramp/v1/channel/stable";
         let mut seconds = Vec::new();
         for serial in 1..=3 {
@@ -187,10 +185,9 @@ mod tests {
             let bytes = format!("{serial}\n");
             let moved = store.exchange(key, version.as_ref(), bytes.as_bytes());
             moved.expect("nobody else writes");
-            let path = folder.join(key);
+            let path = folder.path().join(key);
             seconds.push(fs::metadata(path).expect("it was written").mtime());
         }
-        fs::remove_dir_all(&folder).expect("it is there");
         assert!(
             seconds.is_sorted_by(|one, other| one < other),
             "{seconds:?}"

@@ -233,7 +233,7 @@ mod tests {
     use crate::gateway::record::PolicyNames;
     use crate::packet::Received;
     use crate::verdict::Verdict;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     /// Drops `count` packets of 1,028 bytes.
     fn drop_media(writer: &SampleWriter, count: usize, suppressed: &mut Suppressed) {
