@@ -18,6 +18,8 @@
 mod agreement;
 mod bed;
 mod bpf;
+#[path = "../support/canvas.rs"]
+mod canvas;
 mod meter;
 mod obvious;
 mod plot;
@@ -37,6 +39,7 @@ use clap::{Parser, ValueEnum};
 use crate::agreement::Agreement;
 use crate::bed::{Bed, Rights};
 use crate::bpf::Bpf;
+use crate::meter::machine;
 use crate::policy::Length;
 use crate::report::Results;
 use crate::traffic::{Kind, Pace, Traffic};
@@ -239,21 +242,6 @@ impl Run<'_> {
             println!("SKIPPED: tc eBPF: {why}");
         }
     }
-}
-
-/// Describes the machine of the measurement.
-fn machine() -> String {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let processors = read("/proc/cpuinfo");
-    let model = processors
-        .lines()
-        .find(|line| line.starts_with("model name"));
-    let model = model
-        .and_then(|line| line.split(": ").nth(1))
-        .unwrap_or("?");
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{count} cores of {model}, Linux {}", kernel.trim())
 }
 
 /// Kinds that are also sent through policies of ten thousand prefixes.

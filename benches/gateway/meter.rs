@@ -100,6 +100,21 @@ impl Reading {
     }
 }
 
+/// Describes the machine of the measurement.
+pub(crate) fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let processors = read("/proc/cpuinfo");
+    let model = processors
+        .lines()
+        .find(|line| line.starts_with("model name"));
+    let model = model
+        .and_then(|line| line.split(": ").nth(1))
+        .unwrap_or("?");
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{count} cores of {model}, Linux {}", kernel.trim())
+}
+
 /// Returns the processor time of all threads of a process.
 pub(crate) fn process_time(process: u32) -> Duration {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
@@ -153,7 +168,7 @@ fn machine_time(columns: impl Fn(usize) -> bool) -> Duration {
     Duration::from_secs_f64(ticks as f64 / a_second as f64)
 }
 
-fn duration(time: TimeVal) -> Duration {
+pub(crate) fn duration(time: TimeVal) -> Duration {
     Duration::from_secs(u64::try_from(time.tv_sec()).unwrap_or(0))
         + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
 }

@@ -29,7 +29,7 @@ use super::layout::{self, parse_serial};
 use super::release::Release;
 use super::report::GatewayReport;
 use super::spool::Spool;
-use super::store::{Store, StoreError, Version};
+use super::store::{self, Store, StoreError, Version};
 use crate::files::regular;
 use crate::gateway::host::fleet_state::{FleetState, digest};
 use crate::policy::site::{FleetOptions, Site};
@@ -109,6 +109,19 @@ impl Agent {
     /// # Errors
     /// [`AgentError`].
     pub fn new(site_file: &Path) -> Result<Self, AgentError> {
+        Self::with_store(site_file, |options| {
+            store::open(&options.source, &options.access)
+        })
+    }
+
+    /// Creates the same agent with the store that `open` returns.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub fn with_store(
+        site_file: &Path,
+        open: impl FnOnce(&FleetOptions) -> Result<Box<dyn Store>, StoreError>,
+    ) -> Result<Self, AgentError> {
         let (site, _) = read_site(site_file).map_err(AgentError::Site)?;
         let options = site.fleet.ok_or_else(|| {
             let file = site_file.display();
@@ -125,7 +138,7 @@ impl Agent {
         spool.prepare().map_err(failed)?;
         // Serials must not fall because a file is damaged.
         spool.state().map_err(failed)?;
-        let store = super::store::open(&options.source, &options.access)?;
+        let store = open(&options)?;
         let gateway = match &options.gateway {
             Some(name) => name.clone(),
             None => host_name().map_err(AgentError::Site)?,
