@@ -87,9 +87,9 @@ struct Rest {
     status: Option<Duration>,
     /// Times of looks since the store was killed.
     looks: Vec<Duration>,
-    /// Time from the kill until the store answered again.
+    /// Time from the kill until the store was known to answer again.
     away: Duration,
-    /// Times at which gateways were answered again, from the moment at which the store was back.
+    /// Times from the kill at which gateways were answered again.
     back: Vec<Duration>,
 }
 
@@ -225,20 +225,20 @@ fn measure(kind: Kind, sizes: Sizes) -> (Vec<Course>, Rest) {
     });
     let resident = serving.resident();
 
-    let killed = Instant::now();
     serving.kill();
+    let killed = Instant::now();
     thread::sleep(sizes.away);
     serving.start_again(&folder);
-    let back = Instant::now();
-    let answered = swarm.wait_until_answered_since(back);
+    let away = killed.elapsed();
+    let answered = swarm.wait_until_answered_since(killed);
     let rest = Rest {
         store: kind,
         idle,
         resident,
         status,
         looks: swarm.looks_since(killed),
-        away: back - killed,
-        back: answered.into_iter().map(|it| it - back).collect(),
+        away,
+        back: answered.into_iter().map(|it| it - killed).collect(),
     };
     swarm.stop();
     (courses, rest)
@@ -309,14 +309,14 @@ fn print(courses: &[Course], rests: &[Rest], sizes: Sizes) {
             .status
             .map_or("none".to_owned(), |it| format!("{:.2} s", it.as_secs_f64()));
         println!(
-            "  {:5} at rest: {:.2} s of processor time a minute, {} MiB; reports read in {status}; after {:.1} s without it, all are \
-             answered within {:.2} s, half within {:.2} s; at most {} looks in a second",
+            "  {:5} at rest: {:.2} s of processor time a minute, {} MiB; reports read in {status}; {:.1} s after it was killed it answers \
+             again, after {:.1} s half of the gateways are answered, after {:.1} s all; at most {} looks in a second",
             rest.store.name(),
             rest.idle.as_secs_f64(),
             rest.resident / 1024,
             rest.away.as_secs_f64(),
-            seconds(rest.back.last()),
             middle(&rest.back),
+            seconds(rest.back.last()),
             picture::by_second(&rest.looks)
                 .into_iter()
                 .max()
