@@ -50,6 +50,9 @@ struct Options {
     /// Number of gateways
     #[arg(long, default_value_t = 500)]
     gateways: usize,
+    /// Bytes of the policies whose releases are measured, one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
+    policies: Vec<usize>,
     /// Stores to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Etcd, Kind::Nginx])]
     stores: Vec<Kind>,
@@ -94,10 +97,10 @@ struct Rest {
 }
 
 /// The sizes of a run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Sizes {
     gateways: usize,
-    policies: [usize; 2],
+    policies: Vec<usize>,
     /// Time without a release.
     idle: Duration,
     /// Time that the store is away.
@@ -118,14 +121,14 @@ fn main() {
     let sizes = match options.bench {
         true => Sizes {
             gateways: options.gateways,
-            policies: [100_000, 1_000_000],
+            policies: options.policies,
             idle: Duration::from_secs(20),
             away: Duration::from_secs(5),
             poll_seconds: 10,
         },
         false => Sizes {
             gateways: 4,
-            policies: [2_000, 4_000],
+            policies: vec![2_000, 4_000],
             idle: Duration::from_secs(1),
             away: Duration::from_secs(1),
             poll_seconds: 1,
@@ -133,12 +136,12 @@ fn main() {
     };
     let (mut courses, mut rests) = (Vec::new(), Vec::new());
     for kind in &options.stores {
-        let (of_releases, rest) = measure(*kind, sizes);
+        let (of_releases, rest) = measure(*kind, &sizes);
         courses.extend(of_releases);
         rests.push(rest);
     }
-    print(&courses, &rests, sizes);
-    let drawn = picture::draw(&courses, &rests, sizes, &machine());
+    print(&courses, &rests, &sizes);
+    let drawn = picture::draw(&courses, &rests, &sizes, &machine());
     match std::fs::write(&options.plot, drawn) {
         Ok(()) => println!("Drawn in {}", options.plot.display()),
         Err(error) => println!("Not drawn: {}: {error}", options.plot.display()),
@@ -159,7 +162,7 @@ fn enter_own_namespaces() -> Result<(), String> {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(|error| error.to_string())
 }
 
-fn measure(kind: Kind, sizes: Sizes) -> (Vec<Course>, Rest) {
+fn measure(kind: Kind, sizes: &Sizes) -> (Vec<Course>, Rest) {
     let folder = Folder::new(&format!("bench_fleet_{kind:?}"));
     // Each gateway has a disk of its own, and this machine has one.
     let gateways = Folder::new(&format!("bench_fleet_{kind:?}_gateways"));
@@ -187,7 +190,7 @@ fn measure(kind: Kind, sizes: Sizes) -> (Vec<Course>, Rest) {
     swarm.wait_for(first);
 
     let mut courses = Vec::new();
-    for bytes in sizes.policies {
+    for bytes in sizes.policies.iter().copied() {
         let (serial, packed) = release(bytes);
         // An agent rests for a second after each look.
         thread::sleep(Duration::from_secs(2));
@@ -282,7 +285,7 @@ fn own_time() -> Duration {
     duration(own.user_time()) + duration(own.system_time())
 }
 
-fn print(courses: &[Course], rests: &[Rest], sizes: Sizes) {
+fn print(courses: &[Course], rests: &[Rest], sizes: &Sizes) {
     let seconds = |it: Option<&Duration>| it.map_or(f64::NAN, Duration::as_secs_f64);
     let middle = |all: &[Duration]| seconds(all.get(all.len() / 2));
     println!(
