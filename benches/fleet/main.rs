@@ -78,7 +78,7 @@ struct Course {
     spent: (Duration, Duration),
 }
 
-/// What a store does while nothing happens, and what becomes of the gateways when it is gone for [`Sizes::away`].
+/// A store while nothing happens, and the gateways when it is gone for [`Sizes::away`].
 #[derive(Debug)]
 struct Rest {
     store: Kind,
