@@ -50,6 +50,9 @@ struct Options {
     /// Number of gateways
     #[arg(long, default_value_t = 500)]
     gateways: usize,
+    /// Bytes of the policies whose releases are measured, one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
+    policies: Vec<usize>,
     /// Stores to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Etcd, Kind::Nginx])]
     stores: Vec<Kind>,
@@ -75,7 +78,7 @@ struct Course {
     spent: (Duration, Duration),
 }
 
-/// What a store does while nothing happens, and what becomes of the gateways when it is gone for [`Sizes::away`].
+/// A store while nothing happens, and the gateways when it is gone for [`Sizes::away`].
 #[derive(Debug)]
 struct Rest {
     store: Kind,
@@ -87,17 +90,17 @@ struct Rest {
     status: Option<Duration>,
     /// Times of looks since the store was killed.
     looks: Vec<Duration>,
-    /// Time from the kill until the store answered again.
+    /// Time from the kill until the store was known to answer again.
     away: Duration,
-    /// Times at which gateways were answered again, from the moment at which the store was back.
+    /// Times from the kill at which gateways were answered again.
     back: Vec<Duration>,
 }
 
 /// The sizes of a run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Sizes {
     gateways: usize,
-    policies: [usize; 2],
+    policies: Vec<usize>,
     /// Time without a release.
     idle: Duration,
     /// Time that the store is away.
@@ -118,14 +121,14 @@ fn main() {
     let sizes = match options.bench {
         true => Sizes {
             gateways: options.gateways,
-            policies: [100_000, 1_000_000],
+            policies: options.policies,
             idle: Duration::from_secs(20),
             away: Duration::from_secs(5),
             poll_seconds: 10,
         },
         false => Sizes {
             gateways: 4,
-            policies: [2_000, 4_000],
+            policies: vec![2_000, 4_000],
             idle: Duration::from_secs(1),
             away: Duration::from_secs(1),
             poll_seconds: 1,
@@ -133,12 +136,12 @@ fn main() {
     };
     let (mut courses, mut rests) = (Vec::new(), Vec::new());
     for kind in &options.stores {
-        let (of_releases, rest) = measure(*kind, sizes);
+        let (of_releases, rest) = measure(*kind, &sizes);
         courses.extend(of_releases);
         rests.push(rest);
     }
-    print(&courses, &rests, sizes);
-    let drawn = picture::draw(&courses, &rests, sizes, &machine());
+    print(&courses, &rests, &sizes);
+    let drawn = picture::draw(&courses, &rests, &sizes, &machine());
     match std::fs::write(&options.plot, drawn) {
         Ok(()) => println!("Drawn in {}", options.plot.display()),
         Err(error) => println!("Not drawn: {}: {error}", options.plot.display()),
@@ -159,7 +162,7 @@ fn enter_own_namespaces() -> Result<(), String> {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(|error| error.to_string())
 }
 
-fn measure(kind: Kind, sizes: Sizes) -> (Vec<Course>, Rest) {
+fn measure(kind: Kind, sizes: &Sizes) -> (Vec<Course>, Rest) {
     let folder = Folder::new(&format!("bench_fleet_{kind:?}"));
     // Each gateway has a disk of its own, and this machine has one.
     let gateways = Folder::new(&format!("bench_fleet_{kind:?}_gateways"));
@@ -187,7 +190,7 @@ fn measure(kind: Kind, sizes: Sizes) -> (Vec<Course>, Rest) {
     swarm.wait_for(first);
 
     let mut courses = Vec::new();
-    for bytes in sizes.policies {
+    for bytes in sizes.policies.iter().copied() {
         let (serial, packed) = release(bytes);
         // An agent rests for a second after each look.
         thread::sleep(Duration::from_secs(2));
@@ -225,20 +228,20 @@ fn measure(kind: Kind, sizes: Sizes) -> (Vec<Course>, Rest) {
     });
     let resident = serving.resident();
 
-    let killed = Instant::now();
     serving.kill();
+    let killed = Instant::now();
     thread::sleep(sizes.away);
     serving.start_again(&folder);
-    let back = Instant::now();
-    let answered = swarm.wait_until_answered_since(back);
+    let away = killed.elapsed();
+    let answered = swarm.wait_until_answered_since(killed);
     let rest = Rest {
         store: kind,
         idle,
         resident,
         status,
         looks: swarm.looks_since(killed),
-        away: back - killed,
-        back: answered.into_iter().map(|it| it - back).collect(),
+        away,
+        back: answered.into_iter().map(|it| it - killed).collect(),
     };
     swarm.stop();
     (courses, rest)
@@ -282,7 +285,7 @@ fn own_time() -> Duration {
     duration(own.user_time()) + duration(own.system_time())
 }
 
-fn print(courses: &[Course], rests: &[Rest], sizes: Sizes) {
+fn print(courses: &[Course], rests: &[Rest], sizes: &Sizes) {
     let seconds = |it: Option<&Duration>| it.map_or(f64::NAN, Duration::as_secs_f64);
     let middle = |all: &[Duration]| seconds(all.get(all.len() / 2));
     println!(
@@ -309,14 +312,14 @@ fn print(courses: &[Course], rests: &[Rest], sizes: Sizes) {
             .status
             .map_or("none".to_owned(), |it| format!("{:.2} s", it.as_secs_f64()));
         println!(
-            "  {:5} at rest: {:.2} s of processor time a minute, {} MiB; reports read in {status}; after {:.1} s without it, all are \
-             answered within {:.2} s, half within {:.2} s; at most {} looks in a second",
+            "  {:5} at rest: {:.2} s of processor time a minute, {} MiB; reports read in {status}; {:.1} s after it was killed it answers \
+             again, after {:.1} s half of the gateways are answered, after {:.1} s all; at most {} looks in a second",
             rest.store.name(),
             rest.idle.as_secs_f64(),
             rest.resident / 1024,
             rest.away.as_secs_f64(),
-            seconds(rest.back.last()),
             middle(&rest.back),
+            seconds(rest.back.last()),
             picture::by_second(&rest.looks)
                 .into_iter()
                 .max()

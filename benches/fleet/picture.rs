@@ -7,7 +7,7 @@ use crate::stores::Kind;
 use crate::{Course, Rest, Sizes};
 
 /// Draws the courses of releases, and the looks around the time without a store; `machine` says where it was measured.
-pub(crate) fn draw(courses: &[Course], rests: &[Rest], sizes: Sizes, machine: &str) -> String {
+pub(crate) fn draw(courses: &[Course], rests: &[Rest], sizes: &Sizes, machine: &str) -> String {
     let mut canvas = Canvas::default();
     let title = format!("A release on its way to {} gateways", sizes.gateways);
     canvas.text(MARGIN, 28.0, "title", &title);
@@ -23,7 +23,7 @@ pub(crate) fn draw(courses: &[Course], rests: &[Rest], sizes: Sizes, machine: &s
     };
     course.frame(&mut canvas);
     for (place, of) in courses.iter().enumerate() {
-        let (color, is_small) = (color(of.store), of.bytes.0 == sizes.policies[0]);
+        let (color, is_small) = (color(of.store), sizes.policies.first() == Some(&of.bytes.0));
         let color = if is_small { color.0 } else { color.1 };
         for (times, dashes) in [(&of.received, "4 3"), (&of.in_file, "")] {
             let share = |at: usize| 100.0 * (at + 1) as f64 / times.len() as f64;

@@ -21,7 +21,7 @@ pub(crate) struct Swarm {
     gateways: usize,
 }
 
-/// What all agents did, and when.
+/// Requests of all agents, with their times.
 #[derive(Debug, Default)]
 struct Notes {
     of: Mutex<Noted>,

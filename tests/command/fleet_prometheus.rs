@@ -1,4 +1,4 @@
-//! What Prometheus and Grafana are given for a fleet: rules and a dashboard, asked by Prometheus' own `promtool`.
+//! Rules of Prometheus and the dashboard of Grafana for a fleet, tried by Prometheus' own `promtool`.
 
 use std::fs;
 use std::process::Command;
