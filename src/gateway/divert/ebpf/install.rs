@@ -279,8 +279,8 @@ impl Divert for Installation {
     async fn self_test(&mut self, packets: &[SelfTestPacket]) -> Option<Vec<String>> {
         // Those of an earlier one that came too late.
         while self.prepared.arrivals.try_recv().is_ok() {}
-        let down = self.interfaces_that_are_down().await;
-        let interfaces = self.interfaces_in_turn(&down);
+        let up = self.interfaces_that_are_up().await;
+        let interfaces = self.interfaces_in_turn(&up);
         let failed = self.entries.failed();
         let mut failures: Vec<String> = failed
             .map(|(name, why)| {
@@ -316,9 +316,9 @@ impl Divert for Installation {
         if awaited.is_empty() {
             return Some(failures);
         }
-        // It may have gone down meanwhile.
-        let down = self.interfaces_that_are_down().await;
-        for (index, name, sent) in awaited.into_iter().filter(|it| !down.contains(&it.0)) {
+        // It may have gone down, or away, meanwhile.
+        let up = self.interfaces_that_are_up().await;
+        for (index, name, sent) in awaited.into_iter().filter(|it| up(it.0)) {
             self.suspects.insert(index);
             failures.push(format!(
                 "a packet to {} that enters at {name} does not reach the filter",
@@ -431,18 +431,21 @@ impl Installation {
             .collect()
     }
 
-    /// The indexes of interfaces that are down: nothing enters there, and no packet of a self-test.
-    async fn interfaces_that_are_down(&self) -> Vec<u32> {
-        let links = self.netlink.links().await.unwrap_or_default();
-        let down = links.iter().filter(|link| !link.is_up);
-        down.map(|link| link.index).collect()
+    /// Returns a function of an interface's index: `true` if the interface is there and up. At others nothing enters, and no packet of a
+    /// self-test. All are, where the kernel does not say.
+    async fn interfaces_that_are_up(&self) -> impl Fn(u32) -> bool + use<> {
+        let links = self.netlink.links().await.ok();
+        move |index| {
+            let links = links.as_deref();
+            links.is_none_or(|all| all.iter().any(|link| link.index == index && link.is_up))
+        }
     }
 
-    /// The interfaces of the next self-test: all but those that are `down`, or as many as it may take, beginning where the last one ended.
-    fn interfaces_in_turn(&mut self, down: &[u32]) -> Vec<(u32, String)> {
+    /// The interfaces of the next self-test: all that are `up`, or as many as it may take, beginning where the last one ended.
+    fn interfaces_in_turn(&mut self, up: impl Fn(u32) -> bool) -> Vec<(u32, String)> {
         let all = self.entries.interfaces();
         let (before, after): (Vec<_>, Vec<_>) = all
-            .filter(|(index, _)| !down.contains(index))
+            .filter(|(index, _)| up(*index))
             .map(|(index, name)| (index, name.to_owned()))
             .partition(|(index, _)| *index < self.next);
         let mut turn = [after, before].concat();
