@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::site::plain::{DNS, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{in_ebpf_sandbox, poll};
-use crate::support::signal;
+use crate::support::{AtEnd, signal};
 
 /// A site whose kernel is taken for an older one.
 fn site(name: &str) -> PlainSite {
@@ -118,6 +118,7 @@ fn closed_holds_over_a_kill_and_a_failure_and_a_start_takes_over() {
         // What is left is exchanged: no media passes meanwhile.
         let is_over = AtomicBool::new(false);
         let mut gateway = thread::scope(|scope| {
+            let _ends = AtEnd(&is_over);
             let media = scope.spawn(|| {
                 // So many that some would come between a program and the next one.
                 let socket = site.socket_to(OFFICE);

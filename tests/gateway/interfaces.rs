@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, PlainSite};
 use crate::site::{in_ebpf_sandbox, poll};
-use crate::support::signal;
+use crate::support::{AtEnd, signal};
 
 /// The site, with a gateway for `tun0` and interfaces that are called `vpn` and a number.
 fn policy(site: &PlainSite, gateway: &str) {
@@ -70,6 +70,7 @@ fn nothing_passes_from_an_interface_that_sends_at_once_where_the_gateway_is_clos
         let mut gateway = site.start_again("gateway.log");
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _ends = AtEnd(&is_over);
             scope.spawn(|| {
                 let socket = site.socket_to(OFFICE);
                 while !is_over.load(Ordering::Relaxed) {

@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{DEADLINE, Daemon, Diversion, in_nftables_sandbox, in_sandbox, poll};
-use crate::support::{program, run};
+use crate::support::{AtEnd, program, run};
 
 #[test]
 fn a_clean_stop_removes_everything_it_added_and_nothing_else() {
@@ -341,6 +341,7 @@ fn it_stops_also_while_packets_never_cease() {
         let before_load = site.count("forward", "default");
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _ends = AtEnd(&over);
             for _ in 0..2 {
                 let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
                 let sender = sender.expect("a free port");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::firewalls::DROP_BY_DEFAULT;
 use crate::site::plain::{self, DNS, ELSEWHERE, MEDIA, OFFICE, OFFICE6, PlainSite};
 use crate::site::{Daemon, Host, in_ebpf_sandbox, in_sandbox, poll};
-use crate::support::{Folder, program, run, signal};
+use crate::support::{AtEnd, Folder, program, run, signal};
 
 /// A service at a media port that the policy allows.
 const ALLOWED: u16 = 3_389;
@@ -272,6 +272,7 @@ fn a_reload_from_ten_to_two_hundred_thousand_prefixes_lets_nothing_pass_and_lose
         let (good, media) = (receive(DNS), receive(MEDIA));
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _ends = AtEnd(&is_over);
             let sender = scope.spawn(|| {
                 let socket = site.socket_to(OFFICE);
                 let mut sent = 0_u32;

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 
 use crate::site::plain::{self, DNS, MEDIA, OFFICE, PlainSite};
 use crate::site::{DEADLINE, Daemon, Diversion, in_nftables_sandbox, in_sandbox, poll};
-use crate::support::{Folder, is_installed, program, project, run, signal, wait};
+use crate::support::{AtEnd, Folder, is_installed, program, project, run, signal, wait};
 
 /// A service manager in the test.
 struct Manager {
@@ -101,6 +101,7 @@ fn a_service_manager_hears_of_start_reload_stop_and_of_life() {
         }
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _ends = AtEnd(&over);
             let sender = site.client.enter(|| UdpSocket::bind("0.0.0.0:0"));
             let sender = sender.expect("a free port");
             let over = &over;
