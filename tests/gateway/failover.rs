@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use crate::flows::CHECK;
 use crate::site::filter::Status;
 use crate::site::pair::{Member, Pair};
 use crate::site::plain::{DNS, MEDIA, OFFICE, OFFICE6};
 use crate::site::{Daemon, Host, in_ebpf_sandbox, in_sandbox, poll, traffic};
-use crate::support::{Folder, run};
+use crate::support::{AtEnd, Folder, run};
 
 const PROGRAMS: &[&str] = &["keepalived"];
 
@@ -21,12 +22,6 @@ const SERVICE: u16 = 50_000;
 const HTTPS: u16 = 443;
 
 const ICE: &str = "divert = \"suspects\"\n\n[media]\nmatch = \"ice\"";
-
-/// A connectivity check (RFC 8445 §7.1): a binding request with a user name.
-const CHECK: [u8; 28] = [
-    0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 11, 12, 0, 6, 0, 4, b'a',
-    b':', b'b', b'c',
-];
 
 /// Numbered datagrams of the client: one a millisecond to an allowed service, by both families, and as many to a media port.
 #[derive(Default)]
@@ -63,10 +58,7 @@ fn under_traffic(pair: &Pair, changes: impl FnOnce(&Progress)) -> Arrived {
         })
     };
     let (allowed, media) = (receivers(DNS), receivers(MEDIA));
-    let senders = ["0.0.0.0:0", "[::]:0"].map(|any| {
-        let socket = pair.client.enter(|| UdpSocket::bind(any));
-        socket.expect("a free port")
-    });
+    let senders = [OFFICE, OFFICE6].map(|address| traffic::socket_to(&pair.client, address));
     let progress = Progress::default();
     let arrived = thread::scope(|scope| {
         let progress = &progress;
@@ -111,8 +103,7 @@ fn under_traffic(pair: &Pair, changes: impl FnOnce(&Progress)) -> Arrived {
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        // Ends the threads of a failed test, too.
-        let end = End(progress);
+        let end = AtEnd(&progress.is_over);
         progress.wait("the start");
         changes(progress);
         drop(end);
@@ -122,15 +113,6 @@ fn under_traffic(pair: &Pair, changes: impl FnOnce(&Progress)) -> Arrived {
         assert!(traffic::is_empty(socket), "media has arrived");
     }
     Arrived(arrived)
-}
-
-/// Has the threads of a [`Progress`] end when it is dropped.
-struct End<'a>(&'a Progress);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.is_over.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Arrived {

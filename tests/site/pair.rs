@@ -10,15 +10,14 @@
 //! adds its own time.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 
-use offramp::gateway::testbed::traffic::serve_udp;
 use serde_json::Value;
 
 use super::filter::Status;
-use super::{Daemon, Host, plain, poll};
+use super::{Daemon, Host, plain, poll, traffic};
 use crate::support::{Ended, Folder, program, project};
 
 /// The VPN's address, which the master has.
@@ -119,20 +118,12 @@ impl Pair {
 
     /// Answers every datagram to a socket of the corporate network, for as long as the test runs.
     pub fn echo(&self, address: &str, port: u16) {
-        let address = SocketAddr::new(address.parse().expect("an address"), port);
-        let served = serve_udp(self.corporate.namespace(), address);
-        served.unwrap_or_else(|error| panic!("{error}"));
+        traffic::echo(&self.corporate, address, port);
     }
 
     /// A connected socket of the client that waits a moment for an answer.
     pub fn socket_to(&self, address: &str, port: u16) -> UdpSocket {
-        let any = if address.contains(':') {
-            "[::]:0"
-        } else {
-            "0.0.0.0:0"
-        };
-        let socket = self.client.enter(|| UdpSocket::bind(any));
-        let socket = socket.expect("a free port");
+        let socket = traffic::socket_to(&self.client, address);
         let waits = socket.set_read_timeout(Some(Duration::from_millis(300)));
         waits.expect("a duration");
         socket.connect((address, port)).expect("a route");

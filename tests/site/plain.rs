@@ -2,15 +2,14 @@
 //! the tunnel; these tests are about the gateway, not the daemon.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
-use offramp::gateway::testbed::traffic::serve_udp;
 use serde_json::Value;
 
 use super::filter::Status;
-use super::{Daemon, Host, poll};
+use super::{Daemon, Host, poll, traffic};
 use crate::support::{Ended, Folder, program};
 
 pub struct PlainSite {
@@ -164,20 +163,12 @@ impl PlainSite {
 
     /// Answers every datagram to a socket of the corporate network, for as long as the test runs.
     pub fn echo(&self, address: &str, port: u16) {
-        let address = SocketAddr::new(address.parse().expect("an address"), port);
-        let served = serve_udp(self.corporate.namespace(), address);
-        served.unwrap_or_else(|error| panic!("{error}"));
+        traffic::echo(&self.corporate, address, port);
     }
 
     /// Returns a UDP socket of the client, at a free port, for the family of `address`.
     pub fn socket_to(&self, address: &str) -> UdpSocket {
-        let any = if address.contains(':') {
-            "[::]:0"
-        } else {
-            "0.0.0.0:0"
-        };
-        let socket = self.client.enter(|| UdpSocket::bind(any));
-        socket.expect("a free port")
+        traffic::socket_to(&self.client, address)
     }
 
     /// Sends `count` datagrams of `length` bytes from a port of its own, and returns the port.

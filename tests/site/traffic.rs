@@ -6,6 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use offramp::gateway::testbed::traffic::serve_udp;
 use offramp::random::Random;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -26,6 +27,24 @@ pub fn udp(host: &Host, address: IpAddr, port: u16) -> UdpSocket {
         .set_read_timeout(Some(DEADLINE))
         .expect("a socket takes a time limit");
     socket
+}
+
+/// Returns a UDP socket of `host`, at a free port, for the family of `address`.
+pub fn socket_to(host: &Host, address: &str) -> UdpSocket {
+    let any = if address.contains(':') {
+        "[::]:0"
+    } else {
+        "0.0.0.0:0"
+    };
+    let socket = host.enter(|| UdpSocket::bind(any));
+    socket.expect("a free port")
+}
+
+/// Answers every datagram to a socket of `host`, for as long as the test runs.
+pub fn echo(host: &Host, address: &str, port: u16) {
+    let address = SocketAddr::new(address.parse().expect("an address"), port);
+    let served = serve_udp(host.namespace(), address);
+    served.unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Returns a TCP listener of `host`.

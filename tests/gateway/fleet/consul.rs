@@ -1,5 +1,5 @@
 //! A fleet with Consul as its store: a server of its own for each test, as Debian 11 has it (version 1.8). Debian 12 has none: where
-//! `tests/run` could not fetch it, these tests are skipped, in CI, too.
+//! `tests/run` could not fetch it, these tests are skipped.
 
 use std::fs;
 use std::process::Command;
@@ -19,6 +19,13 @@ use crate::support::skip::is_there;
 use crate::support::{Ended, program};
 
 const SERVER: &str = "127.0.0.1:8500";
+
+/// Runs `body`, a closure of the test itself, in a sandbox, if there is a Consul to start.
+fn with_consul(body: impl FnOnce()) {
+    if is_there("consul") {
+        in_nftables_sandbox(&["curl"], body);
+    }
+}
 
 /// A server of Consul, alone, with what it stores in the folder of the test; `settings` are lines of its configuration.
 fn start_consul(host: &Host, of: &Fleet, log: &str, settings: &str) -> Daemon {
@@ -64,10 +71,7 @@ fn fleet(name: &str) -> Fleet {
 
 #[test]
 fn a_release_in_consul_is_followed_reported_and_promoted() {
-    if !is_there("consul") {
-        return;
-    }
-    in_nftables_sandbox(&["curl"], || {
+    with_consul(|| {
         let site = PlainSite::new("fleet_consul");
         let fleet = fleet("fleet_consul_store");
         let host = &site.concentrator;
@@ -114,10 +118,7 @@ fn a_release_in_consul_is_followed_reported_and_promoted() {
 
 #[test]
 fn a_report_in_consul_lives_as_long_as_its_session_which_a_later_agent_takes_over() {
-    if !is_there("consul") {
-        return;
-    }
-    in_nftables_sandbox(&["curl"], || {
+    with_consul(|| {
         let site = PlainSite::new("fleet_consul_session");
         let fleet = fleet("fleet_consul_session_store");
         let host = &site.concentrator;
@@ -162,10 +163,7 @@ fn a_report_in_consul_lives_as_long_as_its_session_which_a_later_agent_takes_ove
 
 #[test]
 fn an_index_of_consul_that_goes_backwards_stops_nobody() {
-    if !is_there("consul") {
-        return;
-    }
-    in_nftables_sandbox(&["curl"], || {
+    with_consul(|| {
         let site = PlainSite::new("fleet_consul_index");
         let fleet = fleet("fleet_consul_index_store");
         let host = &site.concentrator;
@@ -196,10 +194,7 @@ fn an_index_of_consul_that_goes_backwards_stops_nobody() {
 
 #[test]
 fn of_two_that_write_to_consul_at_the_same_time_one_is_refused() {
-    if !is_there("consul") {
-        return;
-    }
-    in_nftables_sandbox(&["curl"], || {
+    with_consul(|| {
         let host = Host::new("store");
         let fleet = fleet("fleet_consul_two");
         let _server = consul(&host, &fleet, "consul.log");
@@ -228,10 +223,7 @@ fn of_two_that_write_to_consul_at_the_same_time_one_is_refused() {
 
 #[test]
 fn a_policy_that_consul_has_no_room_for_is_refused_with_the_way_out() {
-    if !is_there("consul") {
-        return;
-    }
-    in_nftables_sandbox(&["curl"], || {
+    with_consul(|| {
         let site = PlainSite::new("fleet_consul_large");
         let fleet = fleet("fleet_consul_large_store");
         let host = &site.concentrator;
@@ -266,10 +258,7 @@ fn a_policy_that_consul_has_no_room_for_is_refused_with_the_way_out() {
 
 #[test]
 fn consul_with_access_control_is_followed_and_a_wrong_token_is_told() {
-    if !is_there("consul") {
-        return;
-    }
-    in_nftables_sandbox(&["curl"], || {
+    with_consul(|| {
         let site = PlainSite::new("fleet_consul_token");
         let fleet = fleet("fleet_consul_token_store");
         let host = &site.concentrator;
@@ -322,10 +311,7 @@ fn consul_with_access_control_is_followed_and_a_wrong_token_is_told() {
 
 #[test]
 fn consul_behind_tls_is_followed_by_whoever_has_a_certificate() {
-    if !is_there("consul") {
-        return;
-    }
-    in_nftables_sandbox(&["curl"], || {
+    with_consul(|| {
         let site = PlainSite::new("fleet_consul_tls");
         let mut fleet = fleet("fleet_consul_tls_store");
         let host = &site.concentrator;
@@ -349,10 +335,7 @@ fn consul_behind_tls_is_followed_by_whoever_has_a_certificate() {
 
 #[test]
 fn a_server_of_consul_that_hangs_is_told_and_followed_once_it_goes_on() {
-    if !is_there("consul") {
-        return;
-    }
-    in_nftables_sandbox(&["curl"], || {
+    with_consul(|| {
         let site = PlainSite::new("fleet_consul_hangs");
         let fleet = fleet("fleet_consul_hangs_store");
         let host = &site.concentrator;
