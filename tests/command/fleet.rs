@@ -56,6 +56,30 @@ fn a_policy_that_is_published_arrives_with_what_the_site_adds() {
 }
 
 #[test]
+fn a_credential_that_the_store_does_not_take_is_a_mistake() {
+    let key = Folder::new("fleet_credential").write("token", "word");
+    for (store, option, remedy) in [
+        ("etcd://127.0.0.1:1", "--token-file", "etcd takes `user`"),
+        (
+            "consul://127.0.0.1:1",
+            "--user",
+            "Consul takes `token_file`",
+        ),
+    ] {
+        let mut arguments = vec!["fleet", "status", "--store", store, option, &key];
+        if option == "--user" {
+            arguments.extend(["--user-password-file", &key]);
+        }
+        let why = offramp(&arguments).error(2);
+        assert!(
+            why.contains(&format!("{option} has no effect on this store")),
+            "{why}"
+        );
+        assert!(why.contains(remedy), "{why}");
+    }
+}
+
+#[test]
 fn a_policy_that_does_not_hold_with_a_site_file_is_not_published() {
     let fleet = Fleet::new("fleet_not_published");
     let refused = fleet.publish_with(&policy("1-1023"), "stable", &[]);

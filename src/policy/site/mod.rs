@@ -390,6 +390,22 @@ expect = \"drop\"";
             errors.contains("`user` without `password_file`"),
             "{errors}"
         );
+        for (source, key, remedy) in [
+            ("https://contoso.com", "user", "client_certificate"),
+            ("file:///srv", "token_file", "leave it out"),
+            ("etcd://a:1", "token_file", "etcd takes `user`"),
+            ("consul://a:1", "user", "Consul takes `token_file`"),
+        ] {
+            let fleet = format!(
+                "source = \"{source}\"\nuser = \"me\"\npassword_file = \"/p\"\ntoken_file = \"/t\""
+            );
+            let errors = refused(&format!("[fleet]\nchannel = \"a\"\n{fleet}\n"));
+            let told = format!("`{key}` has no effect on this `source`");
+            assert!(
+                errors.contains(&told) && errors.contains(remedy),
+                "{errors}"
+            );
+        }
         let errors = refused("[fleet]\nchannel = \"a/b\"\n");
         assert!(errors.contains("no name of a channel"), "{errors}");
         let errors = refused("[vpn\n");
