@@ -1,6 +1,5 @@
 #![no_main]
 
-use offramp::filter::agreement::assert_agreement;
-use offramp::filter::strategy::Scenario;
+use offramp::filter::agreement::fuzz_compiled;
 
-libfuzzer_sys::fuzz_target!(|scenario: Scenario| assert_agreement(&scenario));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_compiled(data));

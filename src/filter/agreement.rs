@@ -1,12 +1,17 @@
 //! Asserts that the compiled policy and the reference model give the same verdicts.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use arbitrary::{Arbitrary, Unstructured};
 
 use super::compiled::Bounds;
 use super::reference::ReferenceFilter;
-use super::strategy::{Arrival, Scenario};
+use super::strategy::{Arrival, Places, Scenario};
 use super::{Capacity, CompiledPolicy, Generation, Judge};
 use crate::packet::{FRAGMENT_LIFETIME, Received};
+use crate::policy::Policy;
+use crate::random::Random;
 use crate::verdict::{Reason, Verdict};
 
 /// Judges the packets of `scenario` by the compiled policy, one by one and in batches, and by the reference model.
@@ -17,40 +22,113 @@ use crate::verdict::{Reason, Verdict};
 /// # Panics
 /// If two of them differ. Property tests and fuzzing use this as their oracle.
 pub fn assert_agreement(scenario: &Scenario) {
-    for own in [Vec::new(), scenario.own_addresses()] {
-        assert_agreement_within(Bounds::USUAL, scenario, &own);
-        assert_agreement_within(Bounds::NOTHING, scenario, &own);
+    for compiled in Compiled::all(scenario) {
+        compiled.assert_agreement(&scenario.arrivals, REMEMBERED);
     }
 }
 
-fn assert_agreement_within(bounds: Bounds, scenario: &Scenario, own: &[IpAddr]) {
-    let policy = CompiledPolicy::within(bounds, scenario.policy.clone(), Generation(1), own)
-        .expect("a generated policy is small");
-    let packets: Vec<Received<'_>> = scenario.arrivals.iter().map(Arrival::received).collect();
-    let mut in_a_batch = vec![Verdict::drop(Reason::Malformed); packets.len()];
-    Judge::new(Capacity::of(REMEMBERED)).judge(&policy, &packets, &mut in_a_batch);
+/// Fuzzes the same with policies that are compiled once, which is what an execution of [`assert_agreement`] spends its time
+/// on: the first byte of `data` is the number of a policy, the others make packets for it.
+pub fn fuzz_compiled(data: &[u8]) {
+    static PREPARED: [OnceLock<Prepared>; 256] = [const { OnceLock::new() }; 256];
+    let Some((&number, data)) = data.split_first() else {
+        return;
+    };
+    let prepared = PREPARED[usize::from(number)].get_or_init(|| Prepared::numbered(number));
+    let packets = Prepared::PACKETS;
+    let arrivals = prepared
+        .places
+        .arrivals(&mut Unstructured::new(data), packets);
+    let arrivals = arrivals.expect("any bytes make packets");
+    prepared
+        .compiled
+        .assert_agreement(&arrivals, Prepared::REMEMBERED);
+}
 
-    let mut judge = Judge::new(Capacity::of(REMEMBERED));
-    let mut reference = ReferenceFilter::at_gateway(&scenario.policy, own);
-    for (packet, in_a_batch) in packets.iter().zip(in_a_batch) {
-        let expected = reference.judge(packet.bytes, packet.length_on_wire, packet.at);
-        let alone = judge.judge_one(&policy, *packet);
-        let context = || {
-            let policy = &scenario.policy;
-            format!("{packet:02x?}\n{bounds:?}, own addresses {own:?}, policy {policy:?}")
-        };
-        assert_eq!(
-            alone,
-            expected,
-            "compiled policy against reference: {}",
-            context()
-        );
-        assert_eq!(
-            in_a_batch,
-            expected,
-            "batch against reference: {}",
-            context()
-        );
+/// A policy of pseudorandom bytes in one of its four forms.
+struct Prepared {
+    compiled: Compiled,
+    places: Places,
+}
+
+impl Prepared {
+    /// Enough for a flow or a datagram in fragments; the fewer, the more executions.
+    const PACKETS: usize = 3;
+    /// Little, since each execution makes it anew; all packets fit in a set of a judge's table.
+    const REMEMBERED: usize = 8;
+
+    fn numbered(number: u8) -> Self {
+        let mut random = Random(u64::from(number / 4));
+        let bytes: Vec<u8> = (0..512)
+            .flat_map(|_| random.next_u64().to_le_bytes())
+            .collect();
+        let scenario = Scenario::arbitrary(&mut Unstructured::new(&bytes)).expect("any bytes do");
+        let mut forms = Compiled::all(&scenario);
+        Self {
+            compiled: forms.swap_remove(usize::from(number % 4)),
+            places: Places::of(&scenario.policy),
+        }
+    }
+}
+
+/// A policy, compiled for a gateway with these addresses of its own.
+struct Compiled {
+    policy: Policy,
+    own: Vec<IpAddr>,
+    bounds: Bounds,
+    compiled: CompiledPolicy,
+    reference: ReferenceFilter,
+}
+
+impl Compiled {
+    /// The policy of `scenario` with and without the fast paths that one of its size gets, and with and without own addresses.
+    fn all(scenario: &Scenario) -> Vec<Self> {
+        let policy = &scenario.policy;
+        let all = [Vec::new(), scenario.own_addresses()].into_iter();
+        let all = all.flat_map(|own| [(Bounds::USUAL, own.clone()), (Bounds::NOTHING, own)]);
+        let compiled = all.map(|(bounds, own)| Self {
+            compiled: CompiledPolicy::within(bounds, policy.clone(), Generation(1), &own)
+                .expect("a generated policy is small"),
+            reference: ReferenceFilter::at_gateway(policy, &own),
+            policy: policy.clone(),
+            own,
+            bounds,
+        });
+        compiled.collect()
+    }
+
+    fn assert_agreement(&self, arrivals: &[Arrival], remembered: usize) {
+        let packets: Vec<Received<'_>> = arrivals.iter().map(Arrival::received).collect();
+        let mut in_a_batch = vec![Verdict::drop(Reason::Malformed); packets.len()];
+        Judge::new(Capacity::of(remembered)).judge(&self.compiled, &packets, &mut in_a_batch);
+
+        let mut judge = Judge::new(Capacity::of(remembered));
+        let mut reference = self.reference.afresh();
+        for (packet, in_a_batch) in packets.iter().zip(in_a_batch) {
+            let expected = reference.judge(packet.bytes, packet.length_on_wire, packet.at);
+            let alone = judge.judge_one(&self.compiled, *packet);
+            let context = || {
+                let Self {
+                    policy,
+                    own,
+                    bounds,
+                    ..
+                } = self;
+                format!("{packet:02x?}\n{bounds:?}, own addresses {own:?}, policy {policy:?}")
+            };
+            assert_eq!(
+                alone,
+                expected,
+                "compiled policy against reference: {}",
+                context()
+            );
+            assert_eq!(
+                in_a_batch,
+                expected,
+                "batch against reference: {}",
+                context()
+            );
+        }
     }
 }
 
@@ -129,6 +207,13 @@ mod tests {
             if let Ok(scenario) = Scenario::arbitrary(&mut Unstructured::new(&bytes)) {
                 assert_agreement(&scenario);
             }
+        }
+
+        #[test]
+        fn policies_that_are_compiled_once_agree_with_it_too(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            fuzz_compiled(&bytes);
         }
     }
 }

@@ -22,6 +22,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -48,13 +49,49 @@ const FRAGMENT_LIFETIME: Duration = Duration::from_secs(30);
 /// A slow, simple model of the filter.
 #[derive(Debug)]
 pub struct ReferenceFilter {
-    policy: Policy,
-    /// The addresses of the gateway.
-    own: Vec<IpAddr>,
-    rules: RuleTable,
+    rules: Arc<Rules>,
     firsts: HashMap<FragmentKey, First>,
     /// `None` if ports alone decide.
     flows: Option<ReferenceFlows>,
+}
+
+/// All that a filter goes by, but for what it has seen.
+#[derive(Debug)]
+struct Rules {
+    policy: Policy,
+    /// The addresses of the gateway.
+    own: Vec<IpAddr>,
+    numbers: RuleTable,
+    /// The prefixes of the public services, then those of the feeds.
+    publics: Vec<Vec<Sourced<IpNet>>>,
+    /// Source ports that represent all others: no rule distinguishes a port from the nearest of these.
+    telling_source_ports: Vec<u16>,
+    /// Destination ports that represent all others.
+    telling_destination_ports: Vec<u16>,
+}
+
+impl Rules {
+    fn of(policy: &Policy, own: &[IpAddr]) -> Self {
+        let services = policy.publics.iter().map(|it| it.addresses.clone());
+        let feeds = policy.feeds.iter().map(|feed| {
+            let prefixes = feed.prefixes.iter().flatten();
+            let sourced = prefixes.map(|taken| Sourced {
+                value: taken.prefix,
+                line: 0,
+            });
+            sourced.collect()
+        });
+        let allows = policy.allows.iter();
+        let media = policy.media.ports.iter();
+        Self {
+            policy: policy.clone(),
+            own: own.to_vec(),
+            numbers: RuleTable::new(policy),
+            publics: services.chain(feeds).collect(),
+            telling_source_ports: edges(allows.clone().flat_map(|allow| &allow.from_ports)),
+            telling_destination_ports: edges(media.chain(allows.flat_map(|allow| &allow.ports))),
+        }
+    }
 }
 
 /// The state kept for a first fragment.
@@ -72,12 +109,20 @@ impl ReferenceFilter {
 
     /// Creates a filter for `policy` that has seen no packet, run by a gateway whose addresses are `own`.
     pub fn at_gateway(policy: &Policy, own: &[IpAddr]) -> Self {
+        Self::by(Arc::new(Rules::of(policy, own)))
+    }
+
+    /// Creates a filter by the same rules that has seen no packet.
+    pub fn afresh(&self) -> Self {
+        Self::by(Arc::clone(&self.rules))
+    }
+
+    fn by(rules: Arc<Rules>) -> Self {
+        let recognition = rules.policy.media.recognition;
         Self {
-            policy: policy.clone(),
-            own: own.to_vec(),
-            rules: RuleTable::new(policy),
+            rules,
             firsts: HashMap::new(),
-            flows: policy.media.recognition.profile().map(ReferenceFlows::new),
+            flows: recognition.profile().map(ReferenceFlows::new),
         }
     }
 
@@ -92,8 +137,8 @@ impl ReferenceFilter {
             return Verdict::drop(Reason::Malformed);
         };
         // 2. Source outside the client subnets.
-        if !covered(&self.policy.vpn.client_subnets, packet.source) {
-            return match self.policy.filter.unknown_source {
+        if !covered(&self.rules.policy.vpn.client_subnets, packet.source) {
+            return match self.rules.policy.filter.unknown_source {
                 UnknownSource::Forward => Verdict::forward(Reason::NotAClient),
                 UnknownSource::Drop => Verdict::drop(Reason::SpoofedSource),
             };
@@ -157,19 +202,10 @@ impl ReferenceFilter {
     /// Rule 4: any protocol.
     fn rule_4_public(&self, destination: IpAddr) -> Option<Verdict> {
         // Feeds come after the services, in the rule table and if both have a prefix.
-        let services = self.policy.publics.iter().map(|it| it.addresses.clone());
-        let feeds = self.policy.feeds.iter().map(|feed| {
-            let prefixes = feed.prefixes.iter().flatten();
-            let sourced = prefixes.map(|taken| Sourced {
-                value: taken.prefix,
-                line: 0,
-            });
-            sourced.collect()
-        });
-        let lists: Vec<Vec<Sourced<IpNet>>> = services.chain(feeds).collect();
-        let position = longest_match(lists.iter().map(Vec::as_slice), destination)?;
-        let rule = self.rules.public(position);
-        let verdict = match self.policy.filter.leaked_public {
+        let publics = self.rules.publics.iter().map(Vec::as_slice);
+        let position = longest_match(publics, destination)?;
+        let rule = self.rules.numbers.public(position);
+        let verdict = match self.rules.policy.filter.leaked_public {
             LeakedPublic::Forward => Verdict::forward(Reason::Public),
             LeakedPublic::Drop => Verdict::drop(Reason::Public),
         };
@@ -182,8 +218,9 @@ impl ReferenceFilter {
             let mut prefixes = server.addresses.iter().map(|it| it.value);
             prefixes.any(|it| it.addr() == destination && it.prefix_len() == it.max_prefix_len())
         };
-        let is_named = self.policy.servers.iter().any(names_it);
-        (self.own.contains(&destination) && !is_named).then(|| Verdict::forward(Reason::Gateway))
+        let is_named = self.rules.policy.servers.iter().any(names_it);
+        (self.rules.own.contains(&destination) && !is_named)
+            .then(|| Verdict::forward(Reason::Gateway))
     }
 
     /// Rule 5, second half: TCP and UDP, all ports.
@@ -206,14 +243,14 @@ impl ReferenceFilter {
         let Transport::Ports(ports) = transport else {
             return None;
         };
-        let reason = if covered(&self.policy.vpn.client_subnets, destination) {
+        let reason = if covered(&self.rules.policy.vpn.client_subnets, destination) {
             Reason::Hairpin
-        } else if covered(&self.policy.corporate.subnets, destination) {
+        } else if covered(&self.rules.policy.corporate.subnets, destination) {
             Reason::Media
         } else {
             return None;
         };
-        let media = &self.policy.media;
+        let media = &self.rules.policy.media;
         if !media.protocols.contains(ports.protocol) || !any_range(&media.ports, ports.destination)
         {
             return None;
@@ -227,27 +264,27 @@ impl ReferenceFilter {
         });
         Some(match lifted {
             Some(allow) => Verdict::forward(Reason::Allow).by(allow),
-            None => Verdict::drop(reason).by(self.rules.media()),
+            None => Verdict::drop(reason).by(self.rules.numbers.media()),
         })
     }
 
     /// The `[[server]]` that `destination` belongs to.
     fn server_of(&self, destination: IpAddr) -> Option<RuleId> {
-        let servers = self.policy.servers.iter().map(|it| &it.addresses[..]);
-        longest_match(servers, destination).map(|position| self.rules.server(position))
+        let servers = self.rules.policy.servers.iter().map(|it| &it.addresses[..]);
+        longest_match(servers, destination).map(|position| self.rules.numbers.server(position))
     }
 
     /// True if `to` of the `[[allow]]` contains `destination`.
     fn is_named(&self, allow: &Allow, destination: IpAddr) -> bool {
         allow.to.iter().any(|entry| match entry.value {
             Destination::Prefix(prefix) => prefix.contains(&destination),
-            Destination::Clients => covered(&self.policy.vpn.client_subnets, destination),
+            Destination::Clients => covered(&self.rules.policy.vpn.client_subnets, destination),
         })
     }
 
     /// True if `to` of the `[[allow]]` contains `destination` by an entry for clients only.
     fn is_named_among_clients(&self, allow: &Allow, destination: IpAddr) -> bool {
-        let clients = &self.policy.vpn.client_subnets;
+        let clients = &self.rules.policy.vpn.client_subnets;
         allow.to.iter().any(|entry| match entry.value {
             Destination::Prefix(prefix) => {
                 prefix.contains(&destination) && lies_inside(prefix, clients)
@@ -268,8 +305,8 @@ impl ReferenceFilter {
                 && (allow.ports.is_empty() || any_range(&allow.ports, ports.destination))
                 && (allow.from_ports.is_empty() || any_range(&allow.from_ports, ports.source))
         };
-        let position = self.policy.allows.iter().position(matches)?;
-        Some(self.rules.allow(position))
+        let position = self.rules.policy.allows.iter().position(matches)?;
+        Some(self.rules.numbers.allow(position))
     }
 
     /// Judges TCP or UDP without ports: dropped if they could make a difference.
@@ -324,7 +361,9 @@ impl ReferenceFilter {
 
     /// Drops as `tiny-fragment`, by the rule that would have decided: the server's, else `[media]`.
     fn tiny_fragment(&self, destination: IpAddr) -> Verdict {
-        let rule = self.server_of(destination).unwrap_or(self.rules.media());
+        let rule = self
+            .server_of(destination)
+            .unwrap_or(self.rules.numbers.media());
         Verdict::drop(Reason::TinyFragment).by(rule)
     }
 
@@ -346,8 +385,8 @@ impl ReferenceFilter {
                 add(self.rules_4_to_7(destination, Transport::Other));
                 continue;
             };
-            for &source_port in &self.telling_source_ports() {
-                for &destination_port in &self.telling_destination_ports() {
+            for &source_port in &self.rules.telling_source_ports {
+                for &destination_port in &self.rules.telling_destination_ports {
                     let ports = Ports {
                         protocol,
                         source: source_port,
@@ -369,19 +408,6 @@ impl ReferenceFilter {
             }
             _ => None,
         }
-    }
-
-    /// Source ports that represent all others: no rule distinguishes a port from the nearest of these.
-    fn telling_source_ports(&self) -> Vec<u16> {
-        let allows = self.policy.allows.iter();
-        edges(allows.flat_map(|allow| &allow.from_ports))
-    }
-
-    /// Destination ports that represent all others.
-    fn telling_destination_ports(&self) -> Vec<u16> {
-        let allows = self.policy.allows.iter();
-        let media = self.policy.media.ports.iter();
-        edges(media.chain(allows.flat_map(|allow| &allow.ports)))
     }
 }
 

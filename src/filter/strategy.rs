@@ -71,50 +71,20 @@ impl<'a> Arbitrary<'a> for Scenario {
 
 /// Generates up to 16 packets that are hard to judge by `policy`, as many as `bytes` suffice for; at least one.
 pub fn arrivals(bytes: &mut Unstructured<'_>, policy: &Policy) -> Result<Vec<Arrival>> {
-    let places = Places::of(policy);
-    let mut flows = Vec::new();
-    for _ in 0..bytes.int_in_range(1..=3u8)? {
-        flows.push(flow(bytes, &places)?);
-    }
-    let mut now = Duration::from_secs(1_000);
-    let mut arrivals = Vec::new();
-    loop {
-        now = step(bytes, now)?;
-        let mut flow = *bytes.choose(&flows)?;
-        // Most packets belong to their flow; the others differ in a field that the filter could confuse.
-        match bytes.int_in_range(0..=15u8)? {
-            11 => flow.destination = flow.source,
-            12 => flow.id = flow.id.wrapping_add(1),
-            13 => flow.protocol = protocol(bytes)?,
-            14 => flow.destination_port = port(bytes, &places)?,
-            15 => flow.source_port = port(bytes, &places)?,
-            _ => {}
-        }
-        let packet = match (flow.source, flow.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                ipv4_packet(bytes, flow, source, destination)?
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                ipv6_packet(bytes, flow, source, destination)?
-            }
-            _ => Vec::new(),
-        };
-        arrivals.push(disturbed(bytes, packet, flow, now)?);
-        if bytes.is_empty() || arrivals.len() == 16 {
-            return Ok(arrivals);
-        }
-    }
+    Places::of(policy).arrivals(bytes, 16)
 }
 
 /// Addresses and ports at which the verdicts of a policy change.
-struct Places {
+#[derive(Debug)]
+pub struct Places {
     clients: Vec<IpNet>,
     destinations: Vec<IpNet>,
     ports: Vec<u16>,
 }
 
 impl Places {
-    fn of(policy: &Policy) -> Self {
+    /// Those of `policy`.
+    pub fn of(policy: &Policy) -> Self {
         let values = |them: &[Sourced<IpNet>]| them.iter().map(|it| it.value).collect::<Vec<_>>();
         let clients = values(&policy.vpn.client_subnets);
         let mut destinations = values(&policy.corporate.subnets);
@@ -143,6 +113,42 @@ impl Places {
             clients,
             destinations,
             ports,
+        }
+    }
+
+    /// Generates up to `most` packets that are hard to judge by the policy, as many as `bytes` suffice for; at least one.
+    pub fn arrivals(&self, bytes: &mut Unstructured<'_>, most: usize) -> Result<Vec<Arrival>> {
+        let mut flows = Vec::new();
+        for _ in 0..bytes.int_in_range(1..=3u8)? {
+            flows.push(flow(bytes, self)?);
+        }
+        let mut now = Duration::from_secs(1_000);
+        let mut arrivals = Vec::new();
+        loop {
+            now = step(bytes, now)?;
+            let mut flow = *bytes.choose(&flows)?;
+            // Most packets belong to their flow; the others differ in a field that the filter could confuse.
+            match bytes.int_in_range(0..=15u8)? {
+                11 => flow.destination = flow.source,
+                12 => flow.id = flow.id.wrapping_add(1),
+                13 => flow.protocol = protocol(bytes)?,
+                14 => flow.destination_port = port(bytes, self)?,
+                15 => flow.source_port = port(bytes, self)?,
+                _ => {}
+            }
+            let packet = match (flow.source, flow.destination) {
+                (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                    ipv4_packet(bytes, flow, source, destination)?
+                }
+                (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                    ipv6_packet(bytes, flow, source, destination)?
+                }
+                _ => Vec::new(),
+            };
+            arrivals.push(disturbed(bytes, packet, flow, now)?);
+            if bytes.is_empty() || arrivals.len() == most {
+                return Ok(arrivals);
+            }
         }
     }
 }
