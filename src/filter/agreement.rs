@@ -27,8 +27,8 @@ pub fn assert_agreement(scenario: &Scenario) {
     }
 }
 
-/// Fuzzes the same with policies that are compiled once, which is what an execution of [`assert_agreement`] spends its time
-/// on: the first byte of `data` is the number of a policy, the others make packets for it.
+/// Judges packets by policies that are compiled once, since an execution of [`assert_agreement`] spends most of its time on compiling
+/// its policy: the first byte of `data` is the number of a policy, the others make packets for it.
 pub fn fuzz_compiled(data: &[u8]) {
     static PREPARED: [OnceLock<Prepared>; 256] = [const { OnceLock::new() }; 256];
     let Some((&number, data)) = data.split_first() else {

@@ -55,7 +55,7 @@ pub struct ReferenceFilter {
     flows: Option<ReferenceFlows>,
 }
 
-/// All that a filter goes by, but for what it has seen.
+/// The part of a filter that does not change with packets.
 #[derive(Debug)]
 struct Rules {
     policy: Policy,

@@ -83,7 +83,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Those of `policy`.
+    /// Collects them from `policy`.
     pub fn of(policy: &Policy) -> Self {
         let values = |them: &[Sourced<IpNet>]| them.iter().map(|it| it.value).collect::<Vec<_>>();
         let clients = values(&policy.vpn.client_subnets);

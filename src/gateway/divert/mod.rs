@@ -17,8 +17,6 @@ pub mod nftables;
 pub mod settings;
 
 use std::fmt;
-use std::io;
-use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -46,12 +44,6 @@ pub trait DivertPlan: Clone + fmt::Display + Send + 'static {
     /// Summarizes the plan in terms that hold for every implementation.
     fn summary(&self) -> DivertSummary;
 
-    /// Has what this host itself sends from `socket` to UDP port `port` led to the filter, as a client's packet would be.
-    ///
-    /// # Errors
-    /// The system refuses it.
-    fn lead_probes(&self, socket: &UdpSocket, port: u16) -> io::Result<()>;
-
     /// The keys of the policy file that differ from `running` and take effect at the next start only.
     fn keys_for_restart(&self, running: &Self) -> Vec<&'static str>;
 }
@@ -77,6 +69,9 @@ pub trait Divert: Sized + 'static {
     const FRAMING: Framing;
     /// True if what the filter forwards goes through the backlog of a processor.
     const USES_BACKLOG: bool;
+
+    /// The least time between two of the self-tests that are made again and again.
+    const SELF_TEST_PAUSE: Duration;
 
     /// The kernel settings that the filter's device needs.
     const SETTINGS: &'static [DeviceSetting];
@@ -171,9 +166,9 @@ pub trait Divert: Sized + 'static {
     /// [`Divert::Error`] where it cannot be compared or restored.
     async fn repair(&mut self) -> Result<Option<String>, Self::Error>;
 
-    /// Has each of `packets` enter at each interface of the VPN as a client's would, and follows it through the filter.
-    /// Describes what went wrong; `None` if a diversion of this kind has no way to do so.
-    async fn self_test(&mut self, packets: &[SelfTestPacket]) -> Option<Vec<String>>;
+    /// Has each of `packets` enter at each interface of the VPN as a client's would, and follows it through the filter; `None` if it
+    /// has no way to do so now.
+    async fn self_test(&mut self, packets: &[SelfTestPacket]) -> Option<SelfTestOutcome>;
 
     /// Has everything pass unjudged, or has traffic judged again.
     ///
@@ -213,6 +208,15 @@ pub trait Divert: Sized + 'static {
     /// # Errors
     /// [`Divert::Error`].
     async fn remove_leftovers(netlink: &Netlink) -> Result<(), Self::Error>;
+}
+
+/// The outcome of a self-test.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SelfTestOutcome {
+    /// Descriptions of what went wrong.
+    pub failures: Vec<String>,
+    /// Descriptions of what could not be tested, and why.
+    pub untested: Vec<String>,
 }
 
 /// Flows that were cleared since the start.

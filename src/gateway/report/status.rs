@@ -309,7 +309,7 @@ pub struct DiversionStatus {
     /// Interfaces of the VPN that were up before what enters there was judged; `null` for `nftables`, which marks by name.
     #[serde(default)]
     pub late: Option<LateStatus>,
-    /// The last self-test; `null` if the diversion has none, or it was not made yet.
+    /// The last self-test; `null` if there was none yet, while everything is bypassed, and where no packets can be led to the interfaces.
     #[serde(default)]
     pub self_test: Option<SelfTestStatus>,
     /// `gateway.divert`, as it is in force.
@@ -400,6 +400,9 @@ pub enum TrialState {
 pub struct SelfTestStatus {
     /// Its failures; empty if all packets met the verdict of the policy.
     pub failures: Vec<String>,
+    /// Interfaces and families that no packet could be sent to, and why.
+    #[serde(default)]
+    pub untested: Vec<String>,
 }
 
 /// Changes to the kernel's state by other programs, which the gateway has undone.

@@ -21,7 +21,7 @@ use super::review::Review;
 use super::trial::{Trial, beginning};
 use super::{First, Inputs, RunError, absence};
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
-use crate::gateway::divert::{Divert, DivertPlan};
+use crate::gateway::divert::{Divert, DivertPlan, SelfTestOutcome};
 use crate::gateway::host::addresses::OwnAddresses;
 use crate::gateway::host::last_good::LastGood;
 use crate::gateway::host::rights::{Needs, Rights};
@@ -45,7 +45,7 @@ use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
 use crate::policy::{FailMode, GatewayOptions};
 use crate::verdict::Verdict;
-use crate::verify::probe::self_test;
+use crate::verify::probe::{self_test, thorough_self_test};
 
 mod conditions;
 mod requests;
@@ -90,6 +90,10 @@ pub(super) struct Gateway<D: Divert> {
     aside: bool,
     /// The outcome of the last self-test, if the diversion has one.
     self_test: Option<SelfTestStatus>,
+    /// True if a thorough one has failed: only such a one can pass.
+    tests_thoroughly: bool,
+    /// The time of the last self-test.
+    tested: Option<Instant>,
     pub(super) health: Health,
     pub(super) loader: Loader,
     recheck: Recheck,
@@ -122,6 +126,15 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
         })
     }
+}
+
+/// The number of packets that a self-test sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// One that the filter must forward and one that it must drop.
+    Brief,
+    /// One that it must drop for each prefix.
+    Thorough,
 }
 
 impl<D: Divert> Gateway<D> {
@@ -274,6 +287,8 @@ impl<D: Divert> Gateway<D> {
             bypassed: false,
             aside: false,
             self_test: None,
+            tests_thoroughly: false,
+            tested: None,
             health: Health::default(),
             loader,
             recheck: Recheck::default(),
@@ -350,7 +365,7 @@ impl<D: Divert> Gateway<D> {
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.test_itself().await;
+        self.test_itself(Extent::Brief).await;
         // The policy, and the addresses of the host, may have changed during the start.
         self.ask_for_policy(ReloadTrigger::FileChange);
         self.own.note();
@@ -394,7 +409,14 @@ impl<D: Divert> Gateway<D> {
         if self.bypassed {
             return;
         }
-        self.test_itself().await;
+        let passed = self
+            .self_test
+            .as_ref()
+            .is_some_and(|it| it.failures.is_empty());
+        let is_due = |at: Instant| at.elapsed() >= D::SELF_TEST_PAUSE;
+        if !passed || self.tested.is_none_or(is_due) {
+            self.test_itself(Extent::Brief).await;
+        }
         let device = self.divert.plan().summary().device;
         if self.known_links.get(&device) == Some(&false) {
             // No route can lead to a device that is down; that was logged already.
@@ -419,20 +441,24 @@ impl<D: Divert> Gateway<D> {
         }
     }
 
-    /// Follows packets of its own through the diversion and the filter.
-    pub(super) async fn test_itself(&mut self) {
-        let packets = self_test(self.published.current().policy());
-        let Some(failures) = self.divert.self_test(&packets).await else {
+    /// Follows packets of its own through the diversion and the filter: to one destination that is stopped, or to all.
+    pub(super) async fn test_itself(&mut self, extent: Extent) {
+        self.tested = Some(Instant::now());
+        let is_thorough = extent == Extent::Thorough || self.tests_thoroughly;
+        let packets = match is_thorough {
+            true => thorough_self_test(self.published.current().policy()),
+            false => self_test(self.published.current().policy()),
+        };
+        let Some(outcome) = self.divert.self_test(&packets).await else {
+            self.self_test = None;
             return;
         };
-        let failed_before = self
-            .self_test
-            .as_ref()
-            .is_some_and(|it| !it.failures.is_empty());
-        match (&failures[..], failed_before) {
-            ([], true) => info!("the self-test passes again"),
-            ([], false) | ([_, ..], true) => {}
-            ([first, rest @ ..], false) => {
+        let SelfTestOutcome { failures, untested } = outcome;
+        let before = self.self_test.take().unwrap_or_default();
+        match (&failures[..], before.failures.is_empty()) {
+            ([], false) => info!("the self-test passes again"),
+            ([], true) | ([_, ..], false) => {}
+            ([first, rest @ ..], true) => {
                 let more = match rest.len() {
                     0 => String::new(),
                     more => format!(", and {more} more"),
@@ -442,7 +468,11 @@ impl<D: Divert> Gateway<D> {
                 );
             }
         }
-        self.self_test = Some(SelfTestStatus { failures });
+        if untested != before.untested && !untested.is_empty() {
+            info!("the self-test leaves out: {}", untested.join("; "));
+        }
+        self.tests_thoroughly = is_thorough && !failures.is_empty();
+        self.self_test = Some(SelfTestStatus { failures, untested });
     }
 
     /// Counts traffic that the kernel has forwarded by verdicts of the policy in force.

@@ -2,39 +2,29 @@
 //!
 //! ```text
 //!            names                          routes                         filter
-//!  gateway   as dns.listen answers          public ones not by the VPN     probes, which the running one must drop
+//!  gateway   as dns.listen answers          public ones not by the VPN     the self-test of the running one
 //!  client    as its resolvers answer        and the company's by it        -
 //! ```
 //!
-//! The check changes nothing. It looks up a route by connecting a UDP socket that sends nothing: the local address that
-//! the kernel assigns shows the route. Probes are datagrams that the diversion leads to the filter as it leads a client's,
-//! sent from an address of the host in the tunnel; the filter's counters show whether it dropped them. All probes
-//! are packets that the policy drops, with a TTL of 1: if nothing drops them, they reach the next router at most.
+//! The check itself changes nothing. It looks up a route by connecting a UDP socket that sends nothing: the local address that
+//! the kernel assigns shows the route. The gateway makes the self-test, with packets that enter at the interfaces of the VPN as
+//! clients' do.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use ipnet::IpNet;
-use socket2::SockRef;
 
 use super::options::control_path;
 use crate::address::Family;
 use crate::filter::CompiledPolicy;
-use crate::gateway::divert::nftables::Diversion;
-use crate::gateway::divert::{Divert, DivertPlan, ebpf};
 use crate::gateway::host::addresses::{IPV4_DUMMY, local_addresses};
 use crate::gateway::report::control::{self, Request};
 use crate::gateway::report::status::{Status, TrialState, TrialStatus};
 use crate::gateway::resolver::probe::{ProbeClient, Reply};
 use crate::name::record_type;
-use crate::packet::Protocol;
-use crate::packet::media::Payload;
 use crate::plan::zones::{Owner, Treatment};
 use crate::plan::{Answer, RoutePlan, Zones};
 use crate::policy::Policy;
-use crate::verdict::Action;
 use crate::verify::{Finding, FindingCode, Part};
 
 /// The host that the check runs on.
@@ -76,7 +66,7 @@ pub fn check(
 ) -> LiveReport {
     let mut check = LiveCheck {
         policy,
-        // Without them the check sends no probe.
+        // Without them no name is asked from an address in the tunnel.
         local: local_addresses().unwrap_or_default(),
         options,
         report: LiveReport::default(),
@@ -232,7 +222,7 @@ impl LiveCheck<'_> {
         }
     }
 
-    /// Checks that the gateway runs with this policy, and drops the probes.
+    /// Checks that the gateway runs with this policy and passes its self-test.
     fn gateway(&mut self, file: &Path) {
         let gateway = &self.policy().gateway;
         let control = self.options.control.as_deref();
@@ -248,15 +238,7 @@ impl LiveCheck<'_> {
             }
         };
         self.report.findings.extend(about_status(&status, file));
-        if status.diversion.kind == ebpf::Installation::NAME {
-            return self.self_test(&control);
-        }
-        for probe in self.probes() {
-            if let Err(error) = self.send(&probe, &control) {
-                let unchecked = format!("filter: a probe to {} was not sent: {error}", probe.to);
-                self.report.unchecked.push(unchecked);
-            }
-        }
+        self.self_test(&control);
     }
 
     /// Has the gateway send packets through its interfaces as clients would.
@@ -264,9 +246,14 @@ impl LiveCheck<'_> {
         let tested = control::request(control, Request::SelfTest);
         let outcome = tested.map(|status| status.diversion.self_test);
         let failures = match outcome {
-            Ok(Some(outcome)) => outcome.failures,
+            Ok(Some(outcome)) => {
+                let untested = outcome.untested.iter();
+                let untested = untested.map(|it| format!("filter: {it}"));
+                self.report.unchecked.extend(untested);
+                outcome.failures
+            }
             Ok(None) => {
-                let unchecked = "filter: the gateway makes no self-test (bypass is on)";
+                let unchecked = "filter: the gateway makes no self-test now: everything is bypassed, or its log tells why";
                 return self.report.unchecked.push(unchecked.to_owned());
             }
             Err(error) => vec![format!("the gateway does not answer: {error}")],
@@ -279,124 +266,6 @@ impl LiveCheck<'_> {
             self.report.findings.push(finding);
         }
     }
-
-    /// One packet of each kind that the policy drops.
-    fn probes(&mut self) -> Vec<Probe> {
-        let policy = self.policy();
-        let media = policy
-            .media
-            .ports
-            .first()
-            .map_or(0, |ports| ports.value.first());
-        let servers = policy.servers.iter().flat_map(|it| &it.addresses);
-        let company = policy.corporate.subnets.iter();
-        let clients = policy.vpn.client_subnets.iter();
-        let prefixes = servers.chain(company).chain(clients);
-        let mut families_without = [false; 2];
-        let mut probes = Vec::new();
-        for prefix in prefixes {
-            let Some(from) = self.own_in_tunnel(prefix.value.addr()) else {
-                families_without[usize::from(prefix.value.addr().is_ipv6())] = true;
-                continue;
-            };
-            let Some(to) = self.foreign_address_in(prefix.value) else {
-                continue;
-            };
-            let to = SocketAddr::new(to, media);
-            let answer = self.policy.explain_exactly(
-                SocketAddr::new(from, media),
-                to,
-                Some(Protocol::Udp),
-                PROBE,
-            );
-            let verdict = answer.map(|answer| answer.verdict);
-            if let Some(verdict) = verdict.filter(|it| it.action == Action::Drop) {
-                probes.push(Probe {
-                    from,
-                    to,
-                    reason: verdict.reason.name(),
-                    verdict: verdict.to_string(),
-                    line: prefix.line,
-                });
-            }
-        }
-        for (without, family) in families_without.into_iter().zip(["IPv4", "IPv6"]) {
-            if without {
-                self.report.unchecked.push(format!(
-                    "filter: this host has no {family} address in vpn.client_subnets to send probes from"
-                ));
-            }
-        }
-        probes.truncate(MAX_PROBES);
-        probes
-    }
-
-    /// An address of the prefix that is not this host's.
-    fn foreign_address_in(&self, prefix: IpNet) -> Option<IpAddr> {
-        // The first address of an IPv6 subnet is the subnet-router anycast address (RFC 4291 §2.6.1).
-        let is_whole = prefix.prefix_len() == prefix.max_prefix_len();
-        let mut hosts = prefix.hosts().take(16);
-        hosts.find(|host| (is_whole || *host != prefix.network()) && !self.local.contains(host))
-    }
-
-    fn send(&mut self, probe: &Probe, control: &Path) -> io::Result<()> {
-        let count = || -> io::Result<u64> {
-            let verdicts = control::ask(control)?.verdicts;
-            let same = verdicts
-                .iter()
-                .filter(|it| it.action == "drop" && it.reason == probe.reason);
-            Ok(same.map(|it| it.packets).sum())
-        };
-        let before = count()?;
-        let socket = UdpSocket::bind((probe.from, 0))?;
-        let plan = Diversion::of(self.policy);
-        plan.lead_probes(&socket, probe.to.port())?;
-        match probe.to {
-            SocketAddr::V4(_) => socket.set_ttl(1)?,
-            SocketAddr::V6(_) => SockRef::from(&socket).set_unicast_hops_v6(1)?,
-        }
-        for payload in PROBE.packets(Protocol::Udp) {
-            for _ in 0..PROBE_PACKETS {
-                // If the kernel refuses a probe, the counters show it.
-                _ = socket.send_to(&payload, probe.to);
-            }
-        }
-        let deadline = Instant::now() + PATIENCE;
-        let mut risen = 0;
-        while Instant::now() < deadline {
-            risen = count()?.saturating_sub(before);
-            if risen >= PROBE_PACKETS {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let code = if probe.reason == "hairpin" {
-            FindingCode::Hairpin
-        } else {
-            FindingCode::Leak
-        };
-        let what = format!(
-            "the gateway does not drop what clients send to udp {}",
-            probe.to
-        );
-        let counted = format!("of {PROBE_PACKETS} probes its counters tell of {risen}");
-        let finding = Finding::error(code, what)
-            .at(probe.line)
-            .because(Part::Host, counted)
-            .because(Part::Filter, format!("by the policy: {}", probe.verdict))
-            .remedy("`offramp status` tells what is judged, and by which policy");
-        self.report.findings.push(finding);
-        Ok(())
-    }
-}
-
-/// A packet that must be dropped.
-struct Probe {
-    from: IpAddr,
-    to: SocketAddr,
-    reason: &'static str,
-    verdict: String,
-    line: u32,
 }
 
 fn about_status(status: &Status, file: &Path) -> Vec<Finding> {
@@ -525,12 +394,3 @@ fn resolv_conf() -> Vec<SocketAddr> {
     });
     servers.collect()
 }
-
-/// Payload of a probe: every value of `media.match` takes it for media.
-const PROBE: Payload = Payload::MicrosoftCheck;
-/// Packets per probe: more than unrelated traffic adds to the counters in that time on most gateways.
-const PROBE_PACKETS: u64 = 16;
-/// Maximum number of probes.
-const MAX_PROBES: usize = 64;
-/// Maximum wait for the counters.
-const PATIENCE: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
-use super::lifecycle::Gateway;
+use super::lifecycle::{Extent, Gateway};
 use super::loader::{Loaded, ReloadTrigger};
 use super::options::keys_for_restart;
 use super::{preflight, report};
@@ -69,7 +69,7 @@ impl<D: Divert> Gateway<D> {
         let generation = self.published.generation().0;
         match taken {
             Ok(at_next_start) => {
-                self.test_itself().await;
+                self.test_itself(Extent::Brief).await;
                 self.reloads.note(SystemTime::now(), generation, None);
                 info!(generation, "reloaded: {} is in force", self.name);
                 self.warn_of_gap();

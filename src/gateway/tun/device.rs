@@ -23,7 +23,7 @@ use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::counters::IoCounters;
-use super::feedback::{ArrivedProbe, Feedback, ProbeHeader};
+use super::feedback::{ArrivedProbe, Feedback, ProbeHeader, Probes};
 use super::queue::{Batch, Queues, Slots, is_gone};
 use super::turns::Turns;
 use crate::datapath::{Backend, BackendError, Judgement, Progress};
@@ -296,10 +296,10 @@ impl TunBackend {
 
     /// Has the packets of a self-test among `frames` judged, and reports them; they are no traffic.
     #[cold]
-    fn judge_probes(&self, judgement: &mut impl Judgement, at: Duration) {
-        for frame in self.slots.frames().filter(|it| ProbeHeader::is_of(it)) {
+    fn judge_probes(&self, probes: Probes, judgement: &mut impl Judgement, at: Duration) {
+        for frame in self.slots.frames().filter(|it| probes.has(it)) {
             let (Some((_, packet)), Some((interface, passes))) =
-                (self.framing.split(frame), ProbeHeader::read(frame))
+                (self.framing.split(frame), probes.read(frame))
             else {
                 continue;
             };
@@ -377,12 +377,12 @@ impl Backend for TunBackend {
             self.turns.look().map_err(|error| self.failed(error))?;
         }
         let mut packets = [Received::whole(&[], Duration::ZERO); Judge::BATCH];
-        let has_probes = self.framing == Framing::Ethernet;
+        let probes = self.feedback.probes(self.framing);
         let frames = self.slots.frames();
-        let frames = frames.filter(|frame| !(has_probes && ProbeHeader::is_of(frame)));
+        let frames = frames.filter(|frame| !probes.has(frame));
         let traffic = frames.clone().count();
         if traffic < count {
-            self.judge_probes(judgement, at);
+            self.judge_probes(probes, judgement, at);
         }
         let count = traffic;
         let diverted = match self.framing {

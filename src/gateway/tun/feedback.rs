@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,6 +22,7 @@ use crate::verdict::Verdict;
 pub struct Feedback {
     notes: Arc<ArcSwapOption<SharedMemory>>,
     probes: Option<UnboundedSender<ArrivedProbe>>,
+    secret: Arc<AtomicU32>,
     flows: Option<Arc<dyn ClearFlows>>,
 }
 
@@ -74,9 +75,22 @@ impl Feedback {
         let feedback = Self {
             notes: Arc::default(),
             probes: Some(probes),
-            flows: None,
+            ..Self::default()
         };
         (feedback, arrivals)
+    }
+
+    /// The secret of the self-test that goes on, in the [`ProbeId`] of its packets; 0 if there is none.
+    pub(in crate::gateway) fn secret(&self) -> &Arc<AtomicU32> {
+        &self.secret
+    }
+
+    /// Tells the packets of the self-test that goes on, if any, from others.
+    pub(super) fn probes(&self, framing: Framing) -> Probes {
+        match framing {
+            Framing::Ethernet => Probes::ByHeader,
+            Framing::Ip => Probes::ById(self.secret.load(Ordering::Acquire)),
+        }
     }
 
     /// Has workers tell `flows` of those that they have cleared, too.
@@ -153,6 +167,93 @@ impl Reading {
     fn words(&self) -> Option<&[AtomicU64]> {
         let notes = self.notes.as_deref()?;
         notes.words().get(self.at..self.at + NoteLayout::STRIDE)
+    }
+}
+
+/// Tells packets of a self-test from others.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Probes {
+    /// By the header that the programs in the kernel write.
+    ByHeader,
+    /// By the first number of their [`ProbeId`]; 0 while there is no self-test.
+    ById(u32),
+}
+
+impl Probes {
+    /// Returns `true` if `frame` is a packet of a self-test.
+    #[inline]
+    pub(super) fn has(self, frame: &[u8]) -> bool {
+        match self {
+            Self::ByHeader => ProbeHeader::is_of(frame),
+            Self::ById(0) => false,
+            Self::ById(_) => self.read(frame).is_some(),
+        }
+    }
+
+    /// The index of the interface, and true if the kernel would have forwarded it.
+    pub(super) fn read(self, frame: &[u8]) -> Option<(u32, bool)> {
+        match self {
+            Self::ByHeader => ProbeHeader::read(frame),
+            Self::ById(secret) => {
+                let (_, packet) = Framing::Ip.split(frame)?;
+                let id = ProbeId::of(packet).filter(|id| id.secret == secret);
+                id.map(|id| (id.interface, false))
+            }
+        }
+    }
+}
+
+/// The transaction id of a connectivity check that is a packet of a self-test, where frames have no Ethernet header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateway) struct ProbeId {
+    /// Drawn anew for each self-test, so that nobody else's packet is taken for one of it; not 0.
+    pub secret: u32,
+    /// The index of the interface that it enters.
+    pub interface: u32,
+    /// Its number in the self-test.
+    pub number: u32,
+}
+
+impl ProbeId {
+    /// Its place in an IPv4 packet, behind 20 or 24 bytes of header, that of UDP, and type, length and cookie of STUN.
+    pub(in crate::gateway) const IN_IPV4: [u8; 2] = [36, 40];
+    /// Its place in an IPv6 packet, without and with an extension header of 8 bytes.
+    pub(in crate::gateway) const IN_IPV6: [u8; 2] = [56, 64];
+
+    /// The id as it stands in the check.
+    pub(in crate::gateway) fn to_bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        let numbers = [self.secret, self.interface, self.number];
+        for (place, number) in bytes.chunks_exact_mut(4).zip(numbers) {
+            place.copy_from_slice(&number.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// The id of `packet`, if it is a check with one of these headers.
+    pub(in crate::gateway) fn of(packet: &[u8]) -> Option<Self> {
+        const UDP: u8 = 17;
+        const DESTINATION_OPTIONS: u8 = 60;
+        const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+        let (protocol, place) = match *packet.first()? {
+            0x45 => (*packet.get(9)?, Self::IN_IPV4[0]),
+            0x46 => (*packet.get(9)?, Self::IN_IPV4[1]),
+            0x60..0x70 => match *packet.get(6)? {
+                DESTINATION_OPTIONS => (*packet.get(40)?, Self::IN_IPV6[1]),
+                protocol => (protocol, Self::IN_IPV6[0]),
+            },
+            _ => return None,
+        };
+        let place = usize::from(place);
+        let (words, _) = packet.get(place - 4..place + 12)?.as_chunks::<4>();
+        let [COOKIE, secret, interface, number] = *words else {
+            return None;
+        };
+        (protocol == UDP).then_some(Self {
+            secret: u32::from_be_bytes(secret),
+            interface: u32::from_be_bytes(interface),
+            number: u32::from_be_bytes(number),
+        })
     }
 }
 

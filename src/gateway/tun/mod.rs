@@ -19,5 +19,5 @@ pub use device::{
     CLONE_DEVICE, DeviceWriter, IDLE_LIMIT, StopSignal, TunBackend, TunDevice, TunQueues,
     make_plain_device, try_open,
 };
-pub(in crate::gateway) use feedback::ProbeHeader;
 pub use feedback::{ArrivedProbe, ClearFlows, Feedback, NoteLayout};
+pub(in crate::gateway) use feedback::{ProbeHeader, ProbeId};

@@ -39,8 +39,6 @@ mod version;
 pub use install::{EbpfError, Installation};
 
 use std::fmt;
-use std::io;
-use std::net::UdpSocket;
 use std::sync::Arc;
 
 use super::{DivertPlan, DivertSummary};
@@ -99,10 +97,6 @@ impl DivertPlan for EbpfPlan {
             prefixes: self.prefixes,
             on_failure: self.on_failure,
         }
-    }
-
-    fn lead_probes(&self, _socket: &UdpSocket, _port: u16) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn keys_for_restart(&self, running: &Self) -> Vec<&'static str> {

@@ -31,7 +31,7 @@ use crate::verdict::Verdict;
 
 /// The flows that workers have cleared, on their way to the kernel.
 #[derive(Debug, Default)]
-pub struct ClearedFlows {
+pub(super) struct ClearedFlows {
     state: Mutex<State>,
     waiting: Notify,
     cleared: AtomicU64,

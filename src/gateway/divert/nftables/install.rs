@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use caps::Capability;
 use ipnet::IpNet;
@@ -15,11 +15,12 @@ use super::ipsec;
 use super::nft::{self, Contents, NftError, run_nft};
 use super::observe::{self, Restored};
 use super::preflight;
+use super::selftest::SelfTest;
 use super::{Diversion, DivertRoute, MarkRule, RouteTarget};
 use crate::gateway::divert::firewall::{Firewalls, check_passage, opens};
 use crate::gateway::divert::netlink::{Netlink, NetlinkError};
 use crate::gateway::divert::settings::{DeviceSetting, Unset};
-use crate::gateway::divert::{Divert, FlowCounts, LateInterfaces};
+use crate::gateway::divert::{Divert, FlowCounts, LateInterfaces, SelfTestOutcome};
 use crate::gateway::tun::{Feedback, TunDevice};
 use crate::packet::Traffic;
 use crate::packet::virtio::Framing;
@@ -40,6 +41,7 @@ pub struct Installation {
     /// The flows that workers have cleared, and the task that hands them to the kernel.
     flows: Arc<ClearedFlows>,
     handing_over: AbortOnDrop,
+    self_test: SelfTest,
     /// True if nothing is to go to the filter, because a firewall would let pass behind it what it stops without.
     is_aside: bool,
     /// Packets whose mark another program had changed.
@@ -48,6 +50,14 @@ pub struct Installation {
     has_ipv6: bool,
     /// The table of marks as the kernel listed it after the installation; `None` if another program changed it before.
     table: Option<Contents>,
+}
+
+/// The state that the installation shares with the workers.
+#[derive(Debug)]
+pub struct Prepared {
+    flows: Arc<ClearedFlows>,
+    feedback: Feedback,
+    self_test: SelfTest,
 }
 
 /// The reason why the kernel's part could not be set up, changed or removed.
@@ -71,6 +81,9 @@ pub enum DivertError {
         /// The change that solves it.
         remedy: &'static str,
     },
+    /// An end of the filter's device.
+    #[error("cannot open another end of the filter's device: {0}")]
+    Device(#[source] io::Error),
     /// A policy with IPv6 clients, where the filter's device has no IPv6 since the start.
     #[error(
         "IPv6 has been off at {0} since the start, and the policy has clients with IPv6; {IPV6_REMEDY}, and start again"
@@ -80,13 +93,15 @@ pub enum DivertError {
 
 impl Divert for Installation {
     type Plan = Diversion;
-    type Prepared = Arc<ClearedFlows>;
+    type Prepared = Prepared;
     type Error = DivertError;
 
     const NAME: &'static str = "nftables";
     const FRAMING: Framing = Framing::Ip;
     const USES_BACKLOG: bool = false;
     const SETTINGS: &'static [DeviceSetting] = &SETTINGS;
+    /// Its packets meet the host's firewalls, and filters of tc are made for each.
+    const SELF_TEST_PAUSE: Duration = Duration::from_secs(60);
 
     fn programs() -> Vec<PathBuf> {
         Firewalls::programs()
@@ -163,21 +178,32 @@ impl Divert for Installation {
         interfaces.chain([plan.device.clone()]).collect()
     }
 
-    fn prepare(_plan: &Diversion, _device: &TunDevice) -> Result<Self::Prepared, DivertError> {
-        Ok(Arc::default())
+    fn prepare(_plan: &Diversion, device: &TunDevice) -> Result<Self::Prepared, DivertError> {
+        let flows: Arc<ClearedFlows> = Arc::default();
+        let (feedback, arrivals) = Feedback::with_probes();
+        let writer = device.writer().map_err(DivertError::Device)?;
+        let self_test = SelfTest::new(writer, arrivals, Arc::clone(feedback.secret()));
+        Ok(Prepared {
+            feedback: feedback.with_flows(flows.clone()),
+            flows,
+            self_test,
+        })
     }
 
     /// A worker that hangs is the service manager's concern.
-    fn feedback(flows: &Self::Prepared) -> Feedback {
-        Feedback::default().with_flows(flows.clone())
+    fn feedback(prepared: &Self::Prepared) -> Feedback {
+        prepared.feedback.clone()
     }
 
     /// Nothing is diverted before the last step, which is atomic.
     async fn install(
         netlink: Netlink,
         plan: Diversion,
-        flows: Self::Prepared,
+        prepared: Self::Prepared,
     ) -> Result<Self, DivertError> {
+        let Prepared {
+            flows, self_test, ..
+        } = prepared;
         let handing_over = tokio::spawn(Arc::clone(&flows).hand_over());
         let mut installation = Self {
             netlink,
@@ -186,6 +212,7 @@ impl Divert for Installation {
             bypassed: false,
             flows,
             handing_over: AbortOnDrop(handing_over.abort_handle()),
+            self_test,
             is_aside: false,
             restored: Restored::default(),
             has_ipv6: true,
@@ -269,8 +296,14 @@ impl Divert for Installation {
         Ok((!missing.is_empty()).then(|| missing.join(", ")))
     }
 
-    async fn self_test(&mut self, _packets: &[SelfTestPacket]) -> Option<Vec<String>> {
-        None
+    async fn self_test(&mut self, packets: &[SelfTestPacket]) -> Option<SelfTestOutcome> {
+        if self.bypassed || self.is_aside {
+            return None;
+        }
+        let (plan, device) = (&self.installed, self.device);
+        self.self_test
+            .run(plan, &self.netlink, device, packets)
+            .await
     }
 
     /// Without marks nothing is diverted.
@@ -343,6 +376,7 @@ impl Installation {
             self.go_without(unset)?;
         }
         self.device = self.netlink.set_up_device(device).await?;
+        self.self_test.prepare(&self.netlink, self.device).await;
         self.write(&self.routes(&diversion), &diversion.rules(), &diversion)
             .await
     }

@@ -37,15 +37,13 @@ pub(super) mod nft;
 mod observe;
 mod preflight;
 mod route;
+mod selftest;
 
 pub use install::{DivertError, Installation};
 
 use std::fmt;
-use std::io;
-use std::net::UdpSocket;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use socket2::SockRef;
 
 use super::firewall::Passage;
 use super::netlink;
@@ -267,10 +265,6 @@ impl DivertPlan for Diversion {
         }
     }
 
-    fn lead_probes(&self, socket: &UdpSocket, port: u16) -> io::Result<()> {
-        SockRef::from(socket).set_mark(self.mark_of(port))
-    }
-
     fn keys_for_restart(&self, running: &Self) -> Vec<&'static str> {
         let keys = [
             ("gateway.device", running.device != self.device),
@@ -302,6 +296,7 @@ impl fmt::Display for Diversion {
             "ip address add {}/32 dev {device}",
             netlink::DEVICE_ADDRESS
         )?;
+        writeln!(out, "tc qdisc add dev {device} ingress")?;
         for setting in install::SETTINGS {
             writeln!(out, "sysctl -w {}={}", setting.key(device), setting.value())?;
         }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::Diversion;
 use super::route::{RoutedPacket, WayOut};
 use crate::gateway::divert::names;
-use crate::gateway::divert::netlink::Netlink;
+use crate::gateway::divert::netlink::{Link, Netlink};
 use crate::policy::DivertScope;
 use crate::verify::Finding;
 
@@ -26,19 +26,12 @@ pub(super) async fn check_routes(
     let Ok(links) = netlink.links().await else {
         return Vec::new();
     };
-    let is_of_clients = |name: &str| {
-        let mut patterns = diversion.interfaces.iter();
-        name != diversion.device && patterns.any(|it| names(it, name))
-    };
-    let inputs = links
-        .iter()
-        .filter(|it| it.is_up && is_of_clients(&it.name));
     let mark = match diversion.media_ports.first() {
         Some(ports) => diversion.mark_of(ports.first()),
         None => diversion.mark_of(0),
     };
     let mut findings = Vec::new();
-    for input in inputs.take(MAX_INTERFACES) {
+    for input in inputs(diversion, &links).into_iter().take(MAX_INTERFACES) {
         for destination in destinations(diversion) {
             let of_family = |it: &&IpNet| it.addr().is_ipv4() == destination.is_ipv4();
             let Some(pool) = diversion.clients.iter().find(of_family) else {
@@ -68,6 +61,18 @@ pub(super) async fn check_routes(
         }
     }
     findings
+}
+
+/// Those of `links` that are up and by which clients' packets enter.
+pub(super) fn inputs<'a>(diversion: &Diversion, links: &'a [Link]) -> Vec<&'a Link> {
+    let is_of_clients = |name: &str| {
+        let mut patterns = diversion.interfaces.iter();
+        name != diversion.device && patterns.any(|it| names(it, name))
+    };
+    let inputs = links.iter();
+    inputs
+        .filter(|it| it.is_up && is_of_clients(&it.name))
+        .collect()
 }
 
 fn past_the_filter(
@@ -116,7 +121,7 @@ fn destinations(diversion: &Diversion) -> Vec<IpAddr> {
 }
 
 /// An address of `prefix` that is hardly this host's own, which are the first ones as a rule.
-fn a_host_of(prefix: IpNet) -> IpAddr {
+pub(super) fn a_host_of(prefix: IpNet) -> IpAddr {
     let last = prefix.broadcast();
     match (last, prefix.max_prefix_len() - prefix.prefix_len()) {
         (last, 0 | 1) => last,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use futures_util::TryStreamExt;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -148,11 +148,40 @@ impl Netlink {
         Ok(foreign)
     }
 
+    /// Returns the destinations that the main table leads to the interface of index `output`.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub async fn routed_to(&self, output: u32) -> Result<Vec<IpNet>, NetlinkError> {
+        const MAIN: u32 = 254;
+        let mut found = Vec::new();
+        for version in families() {
+            let routes = self.routes_of(version, Some(MAIN), RouteProtocol::Unspec, Some(output));
+            let routes = routes.await?;
+            let of_output = routes.iter().filter(|route| {
+                let is_it = |it: &RouteAttribute| *it == RouteAttribute::Oif(output);
+                route.header.kind == RouteType::Unicast && route.attributes.iter().any(is_it)
+            });
+            found.extend(of_output.filter_map(destination_of));
+        }
+        Ok(found)
+    }
+
     async fn dump_routes(
         &self,
         version: IpVersion,
         table: Option<u32>,
         protocol: RouteProtocol,
+    ) -> Result<Vec<RouteMessage>, NetlinkError> {
+        self.routes_of(version, table, protocol, None).await
+    }
+
+    async fn routes_of(
+        &self,
+        version: IpVersion,
+        table: Option<u32>,
+        protocol: RouteProtocol,
+        output: Option<u32>,
     ) -> Result<Vec<RouteMessage>, NetlinkError> {
         // The kernel filters by what the header names: a full table of the Internet need not be read.
         let mut request = match version {
@@ -164,6 +193,9 @@ impl Netlink {
         request.header.protocol = protocol;
         if let Some(table) = table {
             request.attributes.push(RouteAttribute::Table(table));
+        }
+        if let Some(output) = output {
+            request.attributes.push(RouteAttribute::Oif(output));
         }
         let routes = self.handle.route().get(request).execute();
         match routes.try_collect().await.map_err(io_error) {
@@ -347,27 +379,32 @@ fn message_of(route: &DivertRoute, device: u32) -> RouteMessage {
     message
 }
 
-/// Reads a route of the diversion from `message`.
-fn divert_route(message: &RouteMessage) -> Option<DivertRoute> {
+/// The destinations of a route.
+fn destination_of(message: &RouteMessage) -> Option<IpNet> {
     let length = message.header.destination_prefix_length;
     let mut address = match message.header.address_family {
         AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => return None,
     };
-    let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(to)) => address = (*to).into(),
             RouteAttribute::Destination(RouteAddress::Inet6(to)) => address = (*to).into(),
-            RouteAttribute::Table(number) => table = *number,
             _ => {}
         }
     }
-    let prefix = match address {
-        IpAddr::V4(address) => Ipv4Net::new(address, length).ok()?.into(),
-        IpAddr::V6(address) => Ipv6Net::new(address, length).ok()?.into(),
-    };
+    IpNet::new(address, length).ok()
+}
+
+/// Reads a route of the diversion from `message`.
+fn divert_route(message: &RouteMessage) -> Option<DivertRoute> {
+    let prefix = destination_of(message)?;
+    let table = message.attributes.iter().find_map(|it| match it {
+        RouteAttribute::Table(number) => Some(*number),
+        _ => None,
+    });
+    let table = table.unwrap_or(message.header.table.into());
     let target = match message.header.kind {
         RouteType::BlackHole => RouteTarget::Blackhole,
         _ => RouteTarget::Filter,

@@ -2,7 +2,7 @@
 
 use tracing::{error, info, warn};
 
-use super::Gateway;
+use super::{Extent, Gateway};
 use crate::gateway::divert::Divert;
 use crate::gateway::report::control::{self, Asked, Request};
 use crate::gateway::run::loader::ReloadTrigger;
@@ -22,6 +22,7 @@ impl<D: Divert> Gateway<D> {
             }
         }
         self.bypassed = on;
+        self.self_test = None;
     }
 
     /// Does what a client of the control socket asks for, and tells it the status.
@@ -30,7 +31,7 @@ impl<D: Divert> Gateway<D> {
             Request::Status | Request::Addresses => {}
             Request::Trace(wanted) => return self.trace(stream, wanted),
             Request::Bypass(on) => self.bypass(on).await,
-            Request::SelfTest if !self.bypassed => self.test_itself().await,
+            Request::SelfTest if !self.bypassed => self.test_itself(Extent::Thorough).await,
             Request::SelfTest => {}
             Request::Enforce(duration) => self.begin_trial(duration),
             Request::Keep => self.keep_trial(),

@@ -21,7 +21,7 @@ pub(super) fn view(status: &Status) -> Markup {
                         span.good { "passed" } ": packets of its own met the verdicts of the policy"
                     }
                     Some(test) => span.bad { "failed: " (counted(test.failures.len() as u64, "packet", "packets")) },
-                    None => "none under this diversion: its rules and routes are compared every five seconds",
+                    None => "not made now, or no packets can be led to the interfaces (the log tells why): rules and routes are compared every five seconds",
                 }
             }
             dt { "Diversion" }

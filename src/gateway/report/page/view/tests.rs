@@ -230,6 +230,7 @@ fn the_headline_names_the_worst() {
     let failed: Change = |it| {
         it.status.diversion.self_test = Some(SelfTestStatus {
             failures: vec!["tun0: a packet did not arrive".to_owned()],
+            ..SelfTestStatus::default()
         });
         it.ready = false;
     };
