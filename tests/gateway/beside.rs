@@ -21,7 +21,8 @@ fn twice() -> bool {
 /// Loads rules, or takes them away.
 type Act<'a> = &'a dyn Fn();
 
-fn legacy(site: &PlainSite, rules: &str) {
+/// Loads rules of iptables-legacy.
+pub(super) fn legacy(site: &PlainSite, rules: &str) {
     let file = site.folder.write("rules", rules);
     let mut command = Command::new("iptables-legacy-restore");
     site.concentrator.run(command.arg(&file)).success();

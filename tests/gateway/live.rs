@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::beside::legacy;
 use crate::site::plain::{self, MEDIA, OFFICE, PlainSite};
 use crate::site::{Daemon, in_nftables_sandbox, in_sandbox, poll};
 use crate::support::program;
@@ -114,16 +115,8 @@ fn what_takes_diverted_packets_away_is_found_by_packets_of_the_gateways_own() {
         assert_eq!(found(&site, false, &["--live", "gateway"]), [""; 0]);
         assert_eq!(site.get("/readyz").0, 200);
 
-        let nft = |rules: &str| {
-            let file = site.folder.write("rules.nft", rules);
-            let mut nft = Command::new("nft");
-            site.concentrator.run(nft.args(["-f", &file])).success();
-        };
-        let legacy = |rules: &str| {
-            let file = site.folder.write("rules", rules);
-            let mut restore = Command::new("iptables-legacy-restore");
-            site.concentrator.run(restore.arg(&file)).success();
-        };
+        let nft = |rules: &str| site.concentrator.nft(rules);
+        let legacy = |rules: &str| legacy(&site, rules);
         let tc = |command: &str| {
             let mut tc = Command::new("tc");
             site.concentrator

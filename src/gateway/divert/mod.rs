@@ -14,6 +14,7 @@ pub mod ebpf;
 pub mod firewall;
 pub mod netlink;
 pub mod nftables;
+mod selftest;
 pub mod settings;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::verdict::Verdict;
 
 use self::firewall::Firewalls;
 use self::netlink::Netlink;
+pub use self::selftest::SelfTestOutcome;
 use self::settings::DeviceSetting;
 pub use super::host::interfaces::names;
 use super::tun::{Feedback, TunDevice};
@@ -208,15 +210,6 @@ pub trait Divert: Sized + 'static {
     /// # Errors
     /// [`Divert::Error`].
     async fn remove_leftovers(netlink: &Netlink) -> Result<(), Self::Error>;
-}
-
-/// The outcome of a self-test.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SelfTestOutcome {
-    /// Descriptions of what went wrong.
-    pub failures: Vec<String>,
-    /// Descriptions of what could not be tested, and why.
-    pub untested: Vec<String>,
 }
 
 /// Flows that were cleared since the start.

@@ -21,7 +21,7 @@ use super::review::Review;
 use super::trial::{Trial, beginning};
 use super::{First, Inputs, RunError, absence};
 use crate::gateway::divert::netlink::{LinkChange, LinkChanges, Netlink};
-use crate::gateway::divert::{Divert, DivertPlan, SelfTestOutcome};
+use crate::gateway::divert::{Divert, DivertPlan};
 use crate::gateway::host::addresses::OwnAddresses;
 use crate::gateway::host::last_good::LastGood;
 use crate::gateway::host::rights::{Needs, Rights};
@@ -34,7 +34,7 @@ use crate::gateway::reject::{LinkSocket, Rejector};
 use crate::gateway::report::control::ControlSocket;
 use crate::gateway::report::metrics::{MetricsServer, Serving};
 use crate::gateway::report::page::{PageListener, PageServer};
-use crate::gateway::report::status::{FileStatus, Reloads, Repairs, SelfTestStatus};
+use crate::gateway::report::status::{FileStatus, Reloads, Repairs};
 use crate::gateway::resolver::{BoundAddresses, DnsError, DnsServer, QueryLog, QueryLogOptions};
 use crate::gateway::tun::TunDevice;
 use crate::gateway::tun::counters::VerdictCounters;
@@ -45,12 +45,15 @@ use crate::gateway::tun::workers::Workers;
 use crate::packet::Traffic;
 use crate::policy::{FailMode, GatewayOptions};
 use crate::verdict::Verdict;
-use crate::verify::probe::{self_test, thorough_self_test};
 
 mod conditions;
 mod requests;
+mod selftest;
 mod status;
 mod traces;
+
+pub(super) use self::selftest::Extent;
+use self::selftest::SelfTests;
 
 /// A running gateway.
 pub(super) struct Gateway<D: Divert> {
@@ -88,12 +91,7 @@ pub(super) struct Gateway<D: Divert> {
     bypassed: bool,
     /// True if nothing is diverted, because a firewall would let pass behind the filter what it stops without.
     aside: bool,
-    /// The outcome of the last self-test, if the diversion has one.
-    self_test: Option<SelfTestStatus>,
-    /// True if a thorough one has failed: only such a one can pass.
-    tests_thoroughly: bool,
-    /// The time of the last self-test.
-    tested: Option<Instant>,
+    self_tests: SelfTests,
     pub(super) health: Health,
     pub(super) loader: Loader,
     recheck: Recheck,
@@ -126,15 +124,6 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
         })
     }
-}
-
-/// The number of packets that a self-test sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// One that the filter must forward and one that it must drop.
-    Brief,
-    /// One that it must drop for each prefix.
-    Thorough,
 }
 
 impl<D: Divert> Gateway<D> {
@@ -286,9 +275,7 @@ impl<D: Divert> Gateway<D> {
             diverting: true,
             bypassed: false,
             aside: false,
-            self_test: None,
-            tests_thoroughly: false,
-            tested: None,
+            self_tests: SelfTests::default(),
             health: Health::default(),
             loader,
             recheck: Recheck::default(),
@@ -409,12 +396,7 @@ impl<D: Divert> Gateway<D> {
         if self.bypassed {
             return;
         }
-        let passed = self
-            .self_test
-            .as_ref()
-            .is_some_and(|it| it.failures.is_empty());
-        let is_due = |at: Instant| at.elapsed() >= D::SELF_TEST_PAUSE;
-        if !passed || self.tested.is_none_or(is_due) {
+        if self.self_tests.are_due(D::SELF_TEST_PAUSE) {
             self.test_itself(Extent::Brief).await;
         }
         let device = self.divert.plan().summary().device;
@@ -439,40 +421,6 @@ impl<D: Divert> Gateway<D> {
             Err(error) if before => error!("cannot restore the diversion: {error}"),
             Err(error) => debug!("still cannot restore the diversion: {error}"),
         }
-    }
-
-    /// Follows packets of its own through the diversion and the filter: to one destination that is stopped, or to all.
-    pub(super) async fn test_itself(&mut self, extent: Extent) {
-        self.tested = Some(Instant::now());
-        let is_thorough = extent == Extent::Thorough || self.tests_thoroughly;
-        let packets = match is_thorough {
-            true => thorough_self_test(self.published.current().policy()),
-            false => self_test(self.published.current().policy()),
-        };
-        let Some(outcome) = self.divert.self_test(&packets).await else {
-            self.self_test = None;
-            return;
-        };
-        let SelfTestOutcome { failures, untested } = outcome;
-        let before = self.self_test.take().unwrap_or_default();
-        match (&failures[..], before.failures.is_empty()) {
-            ([], false) => info!("the self-test passes again"),
-            ([], true) | ([_, ..], false) => {}
-            ([first, rest @ ..], true) => {
-                let more = match rest.len() {
-                    0 => String::new(),
-                    more => format!(", and {more} more"),
-                };
-                error!(
-                    "the self-test failed: {first}{more}; traffic may not be judged as the policy says"
-                );
-            }
-        }
-        if untested != before.untested && !untested.is_empty() {
-            info!("the self-test leaves out: {}", untested.join("; "));
-        }
-        self.tests_thoroughly = is_thorough && !failures.is_empty();
-        self.self_test = Some(SelfTestStatus { failures, untested });
     }
 
     /// Counts traffic that the kernel has forwarded by verdicts of the policy in force.

@@ -19,13 +19,14 @@ use crate::filter::KernelTables;
 use crate::gateway::divert::firewall::Firewalls;
 use crate::gateway::divert::netlink::{Link, Netlink, NetlinkError};
 use crate::gateway::divert::nftables::nft::{self, NftError, run_nft};
+use crate::gateway::divert::selftest::{LIMIT, Turn, disagreement};
 use crate::gateway::divert::settings::{DeviceSetting, Unset};
 use crate::gateway::divert::{Divert, FlowCounts, LateInterfaces, SelfTestOutcome};
 use crate::gateway::tun::{ArrivedProbe, DeviceWriter, Feedback, ProbeHeader, TunDevice};
 use crate::packet::Traffic;
 use crate::packet::virtio::Framing;
 use crate::policy::FailMode;
-use crate::verdict::{Action, Verdict};
+use crate::verdict::Verdict;
 use crate::verify::Finding;
 use crate::verify::probe::SelfTestPacket;
 
@@ -48,7 +49,7 @@ pub struct Installation {
     /// Interfaces at which the last self-test failed, by index.
     suspects: BTreeSet<u32>,
     /// The interface that the next self-test begins with.
-    next: u32,
+    turn: Turn,
 }
 
 /// The programs, loaded but not attached.
@@ -216,7 +217,7 @@ impl Divert for Installation {
             late: LateInterfaces::default(),
             reported: RefCell::default(),
             suspects: BTreeSet::new(),
-            next: 0,
+            turn: Turn::default(),
         };
         if installation.plan.on_failure == FailMode::Open {
             // Of an earlier process that was to fail closed. Without nft there was none.
@@ -281,8 +282,9 @@ impl Divert for Installation {
         // Those of an earlier one that came too late.
         while self.prepared.arrivals.try_recv().is_ok() {}
         let up = self.interfaces_that_are_up().await;
-        let before = self.next;
-        let interfaces = self.interfaces_in_turn(&up);
+        let before = self.turn;
+        let interfaces = self.entries.interfaces().filter(|(index, _)| up(*index));
+        let interfaces = self.turn.take(interfaces);
         let failed = self.entries.failed();
         let mut failures: Vec<String> = failed
             .map(|(name, why)| {
@@ -303,7 +305,7 @@ impl Divert for Installation {
                 }
             }
         }
-        let deadline = tokio::time::Instant::now() + SELF_TEST_LIMIT;
+        let deadline = tokio::time::Instant::now() + LIMIT;
         while !awaited.is_empty() {
             let arrival = tokio::time::timeout_at(deadline, self.prepared.arrivals.recv()).await;
             let Ok(Some(arrival)) = arrival else { break };
@@ -328,7 +330,7 @@ impl Divert for Installation {
         }
         if !failures.is_empty() {
             // The same interfaces are tested again, until they pass.
-            self.next = before;
+            self.turn = before;
         }
         Some(SelfTestOutcome {
             failures,
@@ -448,19 +450,6 @@ impl Installation {
             links.is_none_or(|all| all.iter().any(|link| link.index == index && link.is_up))
         }
     }
-
-    /// The interfaces of the next self-test: all that are `up`, or as many as it may take, beginning where the last one ended.
-    fn interfaces_in_turn(&mut self, up: impl Fn(u32) -> bool) -> Vec<(u32, String)> {
-        let all = self.entries.interfaces();
-        let (before, after): (Vec<_>, Vec<_>) = all
-            .filter(|(index, _)| up(*index))
-            .map(|(index, name)| (index, name.to_owned()))
-            .partition(|(index, _)| *index < self.next);
-        let mut turn = [after, before].concat();
-        turn.truncate(MAX_TESTED);
-        self.next = turn.last().map_or(0, |(index, _)| index + 1);
-        turn
-    }
 }
 
 /// Logs it if the programs have no room for all that a policy forwards for certain.
@@ -473,32 +462,9 @@ fn note_size(tables: &KernelTables) {
     }
 }
 
-/// A difference between the verdict that a packet met and that of the policy.
-fn disagreement(name: &str, sent: &SelfTestPacket, arrival: &ArrivedProbe) -> Option<String> {
-    let SelfTestPacket { to, verdict, .. } = sent;
-    if arrival.verdict.action != verdict.action {
-        Some(format!(
-            "a packet to {to} that enters at {name} is met with \"{}\", and the policy says \"{verdict}\"",
-            arrival.verdict
-        ))
-    } else if arrival.passes && verdict.action == Action::Drop {
-        Some(format!(
-            "the program at {name} would pass a packet to {to}, and the policy says \"{verdict}\""
-        ))
-    } else {
-        None
-    }
-}
-
 /// The settings of the filter's device: nothing but the filter is to send or receive there.
 pub(super) const SETTINGS: [DeviceSetting; 2] =
     [DeviceSetting::NO_IPV6_ADDRESS, DeviceSetting::IPV6_OFF];
 
 /// The time within which an interface without packets is not worth a line of the log.
 const SHORT: Duration = Duration::from_millis(5);
-
-/// The time that the packets of a self-test may take to the filter.
-const SELF_TEST_LIMIT: Duration = Duration::from_secs(1);
-
-/// Interfaces that a self-test takes: ocserv makes one for each client.
-const MAX_TESTED: usize = 16;

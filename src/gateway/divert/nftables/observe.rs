@@ -121,7 +121,7 @@ fn destinations(diversion: &Diversion) -> Vec<IpAddr> {
 }
 
 /// An address of `prefix` that is hardly this host's own, which are the first ones as a rule.
-pub(super) fn a_host_of(prefix: IpNet) -> IpAddr {
+fn a_host_of(prefix: IpNet) -> IpAddr {
     let last = prefix.broadcast();
     match (last, prefix.max_prefix_len() - prefix.prefix_len()) {
         (last, 0 | 1) => last,

@@ -11,10 +11,9 @@
 //! Where a test fails because a packet to be dropped does not arrive, those of clients to media ports do not either. A packet that the filter is to
 //! forward hides its ports behind an option, to be led there at all, and firewalls may drop such packets for that: it is told as not tested.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use ipnet::IpNet;
 use nix::errno::Errno;
@@ -28,11 +27,12 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::Diversion;
-use super::observe::{a_host_of, inputs};
+use super::observe::inputs;
 use super::route::{RoutedPacket, WayOut};
 use crate::address::Family;
 use crate::gateway::divert::SelfTestOutcome;
-use crate::gateway::divert::netlink::{Link, Netlink, NetlinkError, failed};
+use crate::gateway::divert::netlink::{Netlink, NetlinkError, failed};
+use crate::gateway::divert::selftest::{LIMIT, Turn, disagreement};
 use crate::gateway::tun::{ArrivedProbe, DeviceWriter, ProbeId};
 use crate::packet::virtio::VirtioHeader;
 use crate::verdict::Action;
@@ -45,8 +45,8 @@ pub(super) struct SelfTest {
     arrivals: UnboundedReceiver<ArrivedProbe>,
     /// Tells workers which packets are those of a self-test.
     secret: Arc<AtomicU32>,
-    /// The index of the interface that is tested next: more of them than a test takes have their turns.
-    next: u32,
+    /// The interface that the next one begins with.
+    turn: Turn,
     /// True if the kernel cannot lead packets from one interface to another, which was logged.
     is_impossible: bool,
 }
@@ -76,7 +76,7 @@ impl SelfTest {
             writer,
             arrivals,
             secret,
-            next: 0,
+            turn: Turn::default(),
             is_impossible: false,
         }
     }
@@ -102,9 +102,12 @@ impl SelfTest {
             Ok(links) => links,
             Err(error) => return failed(error),
         };
-        let before = self.next;
-        let interfaces = self.in_turn(inputs(diversion, &links));
-        let indices: Vec<u32> = interfaces.iter().map(|it| it.index).collect();
+        let before = self.turn;
+        let inputs = inputs(diversion, &links).into_iter();
+        let interfaces = self
+            .turn
+            .take(inputs.map(|it| (it.index, it.name.as_str())));
+        let indices: Vec<u32> = interfaces.iter().map(|(index, _)| *index).collect();
         let secret = rand::random::<u32>().max(1);
         if let Err(error) = netlink.add_redirects(device, secret, &indices).await {
             _ = netlink.remove_redirects(device).await;
@@ -120,16 +123,14 @@ impl SelfTest {
         while self.arrivals.try_recv().is_ok() {}
         self.secret.store(secret, Ordering::Release);
         let mut outcome = SelfTestOutcome::default();
-        let sent = made(
+        let way = Way {
             diversion,
             netlink,
             device,
-            secret,
-            &interfaces,
-            packets,
-            &mut outcome,
-        )
-        .await;
+        };
+        let sent = way
+            .packets(secret, &interfaces, packets, &mut outcome)
+            .await;
         self.follow_all(sent, netlink, &mut outcome).await;
         self.secret.store(0, Ordering::Release);
         if let Err(error) = netlink.remove_redirects(device).await {
@@ -137,7 +138,7 @@ impl SelfTest {
         }
         if !outcome.failures.is_empty() {
             // The same interfaces are tested again, until they pass.
-            self.next = before;
+            self.turn = before;
         }
         Some(outcome)
     }
@@ -172,7 +173,8 @@ impl SelfTest {
                 let id = ProbeId::of(&arrival.packet);
                 if let Some(at) = awaited.iter().position(|it| Some(it.id) == id) {
                     let sent = awaited.swap_remove(at);
-                    outcome.failures.extend(disagreement(&sent, &arrival));
+                    let failure = disagreement(sent.interface, sent.packet, &arrival);
+                    outcome.failures.extend(failure);
                 }
             }
         }
@@ -197,83 +199,96 @@ impl SelfTest {
             }
         }
     }
-
-    /// The interfaces of a test: those behind the ones of the last, as many as a test takes.
-    fn in_turn<'a>(&mut self, interfaces: Vec<&'a Link>) -> Vec<&'a Link> {
-        let (before, after): (Vec<_>, Vec<_>) = interfaces
-            .into_iter()
-            .partition(|link| link.index < self.next);
-        let mut turn = [after, before].concat();
-        turn.truncate(MAX_TESTED);
-        self.next = turn.last().map_or(0, |link| link.index + 1);
-        turn
-    }
 }
 
-/// The packets of a test; notes the interfaces and families that there is no source for.
-async fn made<'a>(
-    diversion: &Diversion,
-    netlink: &Netlink,
+/// The way to the filter.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    diversion: &'a Diversion,
+    netlink: &'a Netlink,
+    /// The index of the filter's device.
     device: u32,
-    secret: u32,
-    interfaces: &[&'a Link],
-    packets: &'a [SelfTestPacket],
-    outcome: &mut SelfTestOutcome,
-) -> Vec<Sent<'a>> {
-    let mut made = Vec::new();
-    for interface in interfaces {
-        let clients = match netlink.routed_to(interface.index).await {
-            Ok(routed) => clients_in(&routed, &diversion.clients),
-            Err(error) => {
-                outcome.untested.push(error.to_string());
-                continue;
-            }
-        };
-        let mut lacking = Vec::new();
-        for packet in packets {
-            let Some(source) = source_of(
-                diversion,
-                netlink,
-                device,
-                interface.index,
-                packet,
-                &clients,
-            )
-            .await
-            else {
-                let family = match packet.to {
-                    SocketAddr::V4(_) => Family::V4,
-                    SocketAddr::V6(_) => Family::V6,
-                };
-                if !lacking.contains(&family) {
-                    lacking.push(family);
+}
+
+impl Way<'_> {
+    /// The packets of a test; notes the interfaces and families that there is no source for.
+    async fn packets<'a>(
+        self,
+        secret: u32,
+        interfaces: &'a [(u32, String)],
+        packets: &'a [SelfTestPacket],
+        outcome: &mut SelfTestOutcome,
+    ) -> Vec<Sent<'a>> {
+        let mut made = Vec::new();
+        for (interface, name) in interfaces {
+            let clients = match self.netlink.routed_to(*interface).await {
+                Ok(routed) => clients_in(&routed, &self.diversion.clients),
+                Err(error) => {
+                    outcome.untested.push(error.to_string());
+                    continue;
                 }
-                continue;
             };
-            let id = ProbeId {
-                secret,
-                interface: interface.index,
-                number: made.len() as u32,
-            };
-            if let Some(bytes) = packet.through_the_stack(source, id.to_bytes()) {
-                made.push(Sent {
-                    id,
-                    interface: &interface.name,
-                    packet,
-                    frame: [&[0; VirtioHeader::LENGTH], &*bytes].concat(),
-                });
+            let mut is_lacking = [false; 2];
+            for packet in packets {
+                let Some(source) = self.source_of(*interface, packet, &clients).await else {
+                    is_lacking[usize::from(packet.to.is_ipv6())] = true;
+                    continue;
+                };
+                let id = ProbeId {
+                    secret,
+                    interface: *interface,
+                    number: made.len() as u32,
+                };
+                if let Some(bytes) = packet.through_the_stack(source, id.to_bytes()) {
+                    made.push(Sent {
+                        id,
+                        interface: name,
+                        packet,
+                        frame: [&[0; VirtioHeader::LENGTH], &*bytes].concat(),
+                    });
+                }
+            }
+            let lacking = Family::BOTH.into_iter().zip(is_lacking);
+            for (family, _) in lacking.filter(|(_, is_lacking)| *is_lacking) {
+                outcome.untested.push(format!(
+                    "no packet of a self-test by {} enters at {name}: the main table routes no address of vpn.client_subnets there, or \
+                     not to the filter what comes from it",
+                    family.name()
+                ));
             }
         }
-        for family in lacking {
-            outcome.untested.push(format!(
-                "no packet of a self-test by {} enters at {}: the main table routes no address of vpn.client_subnets there, or not to the \
-                 filter what comes from it",
-                family.name(),
-                interface.name
-            ));
-        }
+        made
     }
-    made
+
+    /// A source that `packet` can have at the interface `input`, for which the kernel's routes and its reverse-path filter lead it to the filter.
+    async fn source_of(
+        self,
+        input: u32,
+        packet: &SelfTestPacket,
+        clients: &[IpAddr],
+    ) -> Option<IpAddr> {
+        let destination = packet.to.ip();
+        let mark = match packet.verdict.action {
+            Action::Forward => self.diversion.mark.anywhere(),
+            Action::Drop => self.diversion.mark_of(packet.to.port()),
+        };
+        let clients = clients
+            .iter()
+            .filter(|it| it.is_ipv4() == destination.is_ipv4() && **it != destination);
+        for &source in clients.take(MAX_SOURCES) {
+            let routed = RoutedPacket {
+                input,
+                mark,
+                source,
+                destination,
+            };
+            let way_out = self.netlink.way_out(&routed).await;
+            if way_out.is_ok_and(|it| it == WayOut::Interface(self.device)) {
+                return Some(source);
+            }
+        }
+        None
+    }
 }
 
 /// Addresses of clients among the destinations that are routed to their interface: a few of each.
@@ -287,60 +302,10 @@ fn clients_in(routed: &[IpNet], pools: &[IpNet]) -> Vec<IpAddr> {
             *pool
         })
     });
-    let hosts = in_pools.flat_map(|prefix| {
-        let last = a_host_of(prefix);
-        let before = match last {
-            IpAddr::V4(last) => IpAddr::from(Ipv4Addr::from_bits(last.to_bits().wrapping_sub(1))),
-            IpAddr::V6(last) => IpAddr::from(Ipv6Addr::from_bits(last.to_bits().wrapping_sub(1))),
-        };
-        // The last host may be the gateway itself.
-        [last, before]
-            .into_iter()
-            .filter(move |it| prefix.contains(it))
-    });
-    hosts.collect()
-}
-
-/// A source that `packet` can have at the interface `input`, for which the kernel's routes and its reverse-path filter lead it to the filter.
-async fn source_of(
-    diversion: &Diversion,
-    netlink: &Netlink,
-    device: u32,
-    input: u32,
-    packet: &SelfTestPacket,
-    clients: &[IpAddr],
-) -> Option<IpAddr> {
-    let destination = packet.to.ip();
-    let mark = match packet.verdict.action {
-        Action::Forward => diversion.mark.anywhere(),
-        Action::Drop => diversion.mark_of(packet.to.port()),
-    };
-    let clients = clients
-        .iter()
-        .filter(|it| it.is_ipv4() == destination.is_ipv4() && **it != destination);
-    for &source in clients.take(MAX_SOURCES) {
-        let routed = RoutedPacket {
-            input,
-            mark,
-            source,
-            destination,
-        };
-        let way_out = netlink.way_out(&routed).await;
-        if way_out.is_ok_and(|it| it == WayOut::Interface(device)) {
-            return Some(source);
-        }
-    }
-    None
-}
-
-fn disagreement(sent: &Sent<'_>, arrival: &ArrivedProbe) -> Option<String> {
-    let SelfTestPacket { to, verdict, .. } = sent.packet;
-    (arrival.verdict.action != verdict.action).then(|| {
-        format!(
-            "a packet to {to} that enters at {} is met with \"{}\", and the policy says \"{verdict}\"",
-            sent.interface, arrival.verdict
-        )
-    })
+    // The last host may be the gateway itself.
+    in_pools
+        .flat_map(|prefix| prefix.hosts().rev().take(2))
+        .collect()
 }
 
 impl Netlink {
@@ -384,9 +349,8 @@ impl Netlink {
                 Ok(filter) => filter.execute().await,
                 Err(error) => Err(error),
             };
-            let added =
-                added.map_err(|error| failed("add a filter of tc to the filter's device", error));
-            match added {
+            match added.map_err(|error| failed("add a filter of tc to the filter's device", error))
+            {
                 // The interface has gone meanwhile.
                 Err(error) if error.source.raw_os_error() == Some(Errno::ENODEV as i32) => {}
                 other => other?,
@@ -438,10 +402,6 @@ fn redirection(interface: u32) -> TcAction {
 
 /// The handle of an ingress qdisc.
 const INGRESS: u32 = 0xffff_0000;
-/// The time that the packets of a self-test may take to the filter.
-const LIMIT: Duration = Duration::from_secs(1);
-/// Interfaces that a self-test takes: ocserv makes one for each client.
-const MAX_TESTED: usize = 16;
 /// Times that a packet is sent.
 const TRIES: u32 = 3;
 /// Sources that are tried for a packet.
@@ -509,8 +469,8 @@ mod tests {
                 "172.16.2.7",
                 "10.9.0.254",
                 "10.9.0.253",
+                "fd00:1::ffff:ffff:ffff:ffff",
                 "fd00:1::ffff:ffff:ffff:fffe",
-                "fd00:1::ffff:ffff:ffff:fffd",
             ]
         );
     }

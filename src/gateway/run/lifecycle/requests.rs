@@ -2,7 +2,8 @@
 
 use tracing::{error, info, warn};
 
-use super::{Extent, Gateway};
+use super::Gateway;
+use super::selftest::Extent;
 use crate::gateway::divert::Divert;
 use crate::gateway::report::control::{self, Asked, Request};
 use crate::gateway::run::loader::ReloadTrigger;
@@ -22,7 +23,7 @@ impl<D: Divert> Gateway<D> {
             }
         }
         self.bypassed = on;
-        self.self_test = None;
+        self.self_tests.forget();
     }
 
     /// Does what a client of the control socket asks for, and tells it the status.

@@ -45,10 +45,7 @@ impl<D: Divert> Gateway<D> {
     fn readiness(&self) -> Readiness {
         let ready = self.diverting
             && !self.bypassed
-            && self
-                .self_test
-                .as_ref()
-                .is_none_or(|it| it.failures.is_empty())
+            && !self.self_tests.have_failed()
             && self.workers.all_live()
             && self.watchdog.all_live();
         match (self.health.errors(), self.published.enforcement().gap()) {
@@ -81,7 +78,7 @@ impl<D: Divert> Gateway<D> {
                 unread_packets: self.divert.unread().packets,
                 late: self.divert.late().map(LateStatus::from),
                 flows: self.divert.flows().map(FlowsStatus::from),
-                self_test: self.self_test.clone(),
+                self_test: self.self_tests.last().cloned(),
                 ..DiversionStatus::new(&summary, &present, &self.repairs)
             },
             device: DeviceStatus {
