@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::{
-    IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6RawExtHeader, PacketBuilder,
+    IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, Ipv6RawExtHeader,
+    PacketBuilder,
 };
 use ipnet::IpNet;
 
@@ -33,14 +34,12 @@ impl SelfTestPacket {
     pub fn through_the_stack(&self, source: IpAddr, id: [u8; 12]) -> Option<Vec<u8>> {
         let mut payload = PAYLOAD.packets(Protocol::Udp).into_iter().next()?;
         payload.get_mut(8..20)?.copy_from_slice(&id);
-        let from = SocketAddr::new(source, self.from.port());
-        datagram(
-            from,
-            self.to,
-            &payload,
-            HOPS,
-            self.verdict.action == Action::Forward,
-        )
+        let plain = headers(source, self.to.ip(), HOPS)?;
+        let headers = match self.verdict.action {
+            Action::Forward => with_options(plain)?,
+            Action::Drop => plain,
+        };
+        datagram(headers, self.from.port(), self.to.port(), &payload)
     }
 }
 
@@ -90,7 +89,12 @@ fn packet(
     (answer.verdict.action == action).then_some(())?;
     let bytes = PAYLOAD.packets(Protocol::Udp).into_iter().next()?;
     Some(SelfTestPacket {
-        packet: datagram(from, to, &bytes, 1, false)?,
+        packet: datagram(
+            headers(from.ip(), to.ip(), 1)?,
+            from.port(),
+            to.port(),
+            &bytes,
+        )?,
         from,
         to,
         verdict: answer.verdict,
@@ -138,42 +142,45 @@ fn hosts_in(prefix: IpNet) -> Vec<IpAddr> {
     }
 }
 
-/// A UDP datagram; `has_options`: with options that mean nothing, an IPv4 header's or those of an IPv6 extension header.
-fn datagram(
-    from: SocketAddr,
-    to: SocketAddr,
-    payload: &[u8],
-    hops: u8,
-    has_options: bool,
-) -> Option<Vec<u8>> {
-    let ip = match (from.ip(), to.ip()) {
+/// The headers of a packet that may go over so many hops.
+fn headers(from: IpAddr, to: IpAddr, hops: u8) -> Option<IpHeaders> {
+    Some(match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let (from, to) = (from.octets(), to.octets());
-            let mut header = Ipv4Header::new(0, hops, IpNumber::UDP, from, to).ok()?;
-            if has_options {
-                header.options = [NO_OPERATION; 4].into();
-            }
-            etherparse::IpHeaders::Ipv4(header, Ipv4Extensions::default())
+            let header = Ipv4Header::new(0, hops, IpNumber::UDP, from.octets(), to.octets());
+            IpHeaders::Ipv4(header.ok()?, Ipv4Extensions::default())
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let header = etherparse::Ipv6Header {
+            let header = Ipv6Header {
                 next_header: IpNumber::UDP,
                 hop_limit: hops,
                 source: from.octets(),
                 destination: to.octets(),
                 ..Default::default()
             };
-            let mut extensions = Ipv6Extensions::default();
-            if has_options {
-                let options = Ipv6RawExtHeader::new_raw(IpNumber::UDP, &PADDING).ok()?;
-                extensions.destination_options = Some(options);
-            }
-            etherparse::IpHeaders::Ipv6(header, extensions)
+            IpHeaders::Ipv6(header, Ipv6Extensions::default())
         }
         _ => return None,
-    };
+    })
+}
+
+/// The same with options that mean nothing: those of the IPv4 header, or of an IPv6 extension header.
+fn with_options(headers: IpHeaders) -> Option<IpHeaders> {
+    Some(match headers {
+        IpHeaders::Ipv4(mut header, extensions) => {
+            header.options = [NO_OPERATION; 4].into();
+            IpHeaders::Ipv4(header, extensions)
+        }
+        IpHeaders::Ipv6(header, mut extensions) => {
+            let options = Ipv6RawExtHeader::new_raw(IpNumber::UDP, &PADDING).ok()?;
+            extensions.destination_options = Some(options);
+            IpHeaders::Ipv6(header, extensions)
+        }
+    })
+}
+
+fn datagram(headers: IpHeaders, from: u16, to: u16, payload: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let builder = PacketBuilder::ip(ip).udp(from.port(), to.port());
+    let builder = PacketBuilder::ip(headers).udp(from, to);
     builder.write(&mut bytes, payload).ok()?;
     Some(bytes)
 }

@@ -124,7 +124,7 @@ impl Netlink {
         let protocol = RouteProtocol::Other(Diversion::PROTOCOL);
         let mut found = BTreeSet::new();
         for version in families() {
-            let messages = self.dump_routes(version, None, protocol).await?;
+            let messages = self.dump_routes(version, None, protocol, None).await?;
             found.extend(messages.iter().filter_map(divert_route));
         }
         Ok(found)
@@ -138,7 +138,7 @@ impl Netlink {
         let mut foreign = 0;
         for version in families() {
             let any = RouteProtocol::Unspec;
-            let messages = self.dump_routes(version, Some(table), any).await?;
+            let messages = self.dump_routes(version, Some(table), any, None).await?;
             let ours = RouteProtocol::Other(Diversion::PROTOCOL);
             foreign += messages
                 .iter()
@@ -156,7 +156,7 @@ impl Netlink {
         const MAIN: u32 = 254;
         let mut found = Vec::new();
         for version in families() {
-            let routes = self.routes_of(version, Some(MAIN), RouteProtocol::Unspec, Some(output));
+            let routes = self.dump_routes(version, Some(MAIN), RouteProtocol::Unspec, Some(output));
             let routes = routes.await?;
             let of_output = routes.iter().filter(|route| {
                 let is_it = |it: &RouteAttribute| *it == RouteAttribute::Oif(output);
@@ -168,15 +168,6 @@ impl Netlink {
     }
 
     async fn dump_routes(
-        &self,
-        version: IpVersion,
-        table: Option<u32>,
-        protocol: RouteProtocol,
-    ) -> Result<Vec<RouteMessage>, NetlinkError> {
-        self.routes_of(version, table, protocol, None).await
-    }
-
-    async fn routes_of(
         &self,
         version: IpVersion,
         table: Option<u32>,
